@@ -1,0 +1,289 @@
+"""Linear operators with a bound of their norm.
+
+An operator maps the *trailing* axes of a tensor; every leading axis is batch. It is complex-native: a complex number is
+one complex number, never a pair of reals on an axis of its own. ``A(x)`` is :math:`Ax`, ``A.adjoint(y)`` is
+:math:`A^*y`, ``A.H`` the adjoint as an operator, ``A @ B`` the composition, :class:`VerticalStack` the stack.
+
+Step sizes of primal-dual methods stand or fall with :math:`\\tau\\sigma\\|A\\|^2\\le1`, so an operator carries a
+:class:`NormBound`: a number that is *at least* :math:`\\|A\\|`, with where it comes from. A power iteration converges
+from below and is therefore never used.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from firenet.errors import BadInput
+
+Kind = Literal["exact", "proven", "estimate"]
+_TRUST: tuple[Kind, ...] = ("exact", "proven", "estimate")
+
+
+@dataclass(frozen=True)
+class NormBound:
+    """A number that bounds an operator norm from above, and why.
+
+    Attributes:
+        value: The bound, at least :math:`\\|A\\|_2` (an ``estimate`` claims no side).
+        kind: ``exact`` (equal to the norm, up to rounding), ``proven`` (at least the norm) or ``estimate``.
+        why: Where the number comes from, in words.
+    """
+
+    value: float
+    kind: Kind
+    why: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.value) and self.value >= 0):
+            raise BadInput("A finite norm bound, zero or more", repr(self.value), "Check the operator for NaN or infinity")
+
+    def __mul__(self, other: NormBound) -> NormBound:
+        """The bound :math:`\\|AB\\|\\le\\|A\\|\\,\\|B\\|` of a composition."""
+        return NormBound(self.value * other.value, _weakest(self, other), f"({self.why}) times ({other.why})")
+
+
+def _weakest(*bounds: NormBound) -> Kind:
+    """The kind of a bound composed of others: never exact, an estimate as soon as one of them is."""
+    return max(*(b.kind for b in bounds), "proven", key=_TRUST.index)
+
+
+class LinearOperator(nn.Module, ABC):
+    """A linear map between trailing axes, with its adjoint and a bound of its norm.
+
+    A subclass defines ``_forward`` and ``_adjoint``; both get a tensor whose trailing axes have been checked.
+
+    Attributes:
+        in_shape: Trailing shape of what the operator takes.
+        out_shape: Trailing shape of what it gives.
+        norm_bound: At least the operator's norm.
+    """
+
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound) -> None:
+        super().__init__()
+        self.in_shape = tuple(int(n) for n in in_shape)
+        self.out_shape = tuple(int(n) for n in out_shape)
+        self.norm_bound = norm_bound
+
+    @abstractmethod
+    def _forward(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _adjoint(self, y: Tensor) -> Tensor: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Computes :math:`Ax`: shape (..., \\*in_shape) to (..., \\*out_shape)."""
+        return self._forward(_checked(x, self.in_shape, self))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Computes :math:`A^*y`: shape (..., \\*out_shape) to (..., \\*in_shape)."""
+        return self._adjoint(_checked(y, self.out_shape, self))
+
+    def restrict(self, y: Tensor) -> Tensor:
+        """Sets to zero the entries of y that the operator never fills (what was not measured)."""
+        return y
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        """The dtype of :math:`A^*y` for y of the given dtype: the one in which to hold the unknown."""
+        return y
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint as an operator; ``A.H.H is A``."""
+        return Adjoint(self)
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        if not isinstance(other, LinearOperator):
+            return NotImplemented
+        return Composition(self, other)
+
+    def as_matrix(self, dtype: torch.dtype = torch.complex128) -> Tensor:
+        """The dense matrix, shape (prod(out_shape), prod(in_shape)). For small sizes: it applies A to every unit vector."""
+        n = math.prod(self.in_shape)
+        units = torch.eye(n, dtype=dtype).reshape(n, *self.in_shape)
+        return self(units).reshape(n, math.prod(self.out_shape)).mT
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # torch casts a complex buffer to a real one when a module is moved with .to(torch.float64), and the imaginary
+        # part is lost. Complex buffers keep being complex here: the cast is applied to their real view.
+        def keep_complex(t: Tensor) -> Tensor:
+            if not t.is_complex():
+                return fn(t)
+            moved = fn(torch.view_as_real(t))
+            return fn(t) if moved.is_complex() else torch.view_as_complex(moved)
+
+        return super()._apply(keep_complex, recurse)
+
+
+class Adjoint(LinearOperator):
+    """The adjoint of an operator."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.out_shape, operator.in_shape, operator.norm_bound)
+        self.operator = operator
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.operator.adjoint(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.operator(y)
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.operator
+
+
+class Composition(LinearOperator):
+    """The composition AB: first B, then A. Its norm is bounded by the product of the bounds."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.in_shape != inner.out_shape:
+            raise BadInput(
+                f"A @ B needs A to take what B gives, trailing shape {inner.out_shape}",
+                f"an A that takes {outer.in_shape}",
+                "Check the order and the shapes of the two operators",
+            )
+        super().__init__(inner.in_shape, outer.out_shape, outer.norm_bound * inner.norm_bound)
+        self.outer = outer
+        self.inner = inner
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self.outer.restrict(y)
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self.inner.state_dtype(self.outer.state_dtype(y))
+
+
+class VerticalStack(LinearOperator):
+    """The stack :math:`x\\mapsto(A_1x,\\dots,A_kx)`, each part flattened and laid one after the other.
+
+    Norm: :math:`\\|A\\|\\le(\\sum_i\\|A_i\\|^2)^{1/2}` (the largest of the norms would be wrong: (I; I) has norm sqrt 2).
+    """
+
+    def __init__(self, operators: Sequence[LinearOperator]) -> None:
+        operators = list(operators)
+        shapes = {a.in_shape for a in operators}
+        if len(shapes) != 1:
+            raise BadInput("A stack of operators that take the same shape", f"shapes {sorted(shapes)}", "Check the operators")
+        bounds = [a.norm_bound for a in operators]
+        norm = NormBound(
+            math.sqrt(math.fsum(b.value**2 for b in bounds)) * (1 + 1e-15),
+            _weakest(*bounds),
+            "root of the sum of squares of (" + "), (".join(b.why for b in bounds) + ")",
+        )
+        self._sizes = [math.prod(a.out_shape) for a in operators]
+        super().__init__(shapes.pop(), (sum(self._sizes),), norm)
+        self.operators = nn.ModuleList(operators)
+
+    def _parts(self) -> list[LinearOperator]:
+        return [a for a in self.operators if isinstance(a, LinearOperator)]
+
+    def split(self, y: Tensor) -> list[Tensor]:
+        """The parts of a stacked measurement, each in the shape its operator gives."""
+        pieces = y.split(self._sizes, dim=-1)
+        return [p.reshape(*y.shape[:-1], *a.out_shape) for p, a in zip(pieces, self._parts(), strict=True)]
+
+    def _join(self, parts: Sequence[Tensor], batch: torch.Size) -> Tensor:
+        dtype = torch.float32
+        for p in parts:
+            dtype = torch.promote_types(dtype, p.dtype)
+        return torch.cat([p.reshape(*batch, n).to(dtype) for p, n in zip(parts, self._sizes, strict=True)], dim=-1)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        batch = x.shape[: x.ndim - len(self.in_shape)]
+        return self._join([a(x) for a in self._parts()], batch)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        terms = [a.adjoint(p) for a, p in zip(self._parts(), self.split(y), strict=True)]
+        return sum(terms[1:], start=terms[0])
+
+    def restrict(self, y: Tensor) -> Tensor:
+        parts = [a.restrict(p) for a, p in zip(self._parts(), self.split(y), strict=True)]
+        return self._join(parts, y.shape[:-1])
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        for a in self._parts():
+            y = a.state_dtype(y)
+        return y
+
+
+class Matrix(LinearOperator):
+    """A dense matrix, shape (m, n), acting on the last axis.
+
+    Norm: for matrices with a side of at most 2048 the largest singular value in float64, times
+    :math:`1+4\\max(m,n)\\,u` (u = 2.2e-16) for the rounding of the SVD; for larger ones the smaller of the Frobenius norm
+    and :math:`\\sqrt{\\|A\\|_1\\|A\\|_\\infty}`, which is proven but may be several times too large.
+    """
+
+    SVD_LIMIT = 2048
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor) -> None:
+        if matrix.ndim != 2 or 0 in matrix.shape:
+            raise BadInput("A matrix with two axes, none of them empty", f"shape {tuple(matrix.shape)}", "Reshape it to (m, n)")
+        if not (matrix.is_floating_point() or matrix.is_complex()):
+            raise BadInput("A real or complex matrix", f"dtype {matrix.dtype}", "Convert it, e.g. matrix.to(torch.float64)")
+        if not torch.isfinite(matrix).all():
+            raise BadInput("A finite matrix", "NaN or infinity", "Remove the entries that are not numbers")
+        m, n = matrix.shape
+        super().__init__((n,), (m,), _matrix_norm(matrix.detach()))
+        self.register_buffer("matrix", matrix)
+
+    def _times(self, matrix: Tensor, x: Tensor) -> Tensor:
+        if torch.finfo(x.dtype).bits != torch.finfo(matrix.dtype).bits:
+            raise BadInput(
+                f"A tensor of the matrix's precision, {matrix.dtype}", f"{x.dtype}", "Move one of the two with .to(...)"
+            )
+        if matrix.is_complex() and not x.is_complex():
+            x = x.to(matrix.dtype)
+        elif x.is_complex() and not matrix.is_complex():
+            # Two real products instead of a complex copy of the matrix.
+            return torch.view_as_complex((matrix @ torch.view_as_real(x)).contiguous())
+        return x @ matrix.mT
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self._times(self.matrix, x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._times(self.matrix.mH, y)
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return torch.promote_types(y, self.matrix.dtype)
+
+
+def _matrix_norm(matrix: Tensor) -> NormBound:
+    m, n = matrix.shape
+    double = matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)
+    slack = 1 + 4 * max(m, n) * 2.3e-16
+    if min(m, n) <= Matrix.SVD_LIMIT:
+        return NormBound(torch.linalg.matrix_norm(double, 2).item() * slack, "exact", "largest singular value, float64")
+    frobenius = torch.linalg.matrix_norm(double).item()
+    mixed = math.sqrt(torch.linalg.matrix_norm(double, 1).item() * torch.linalg.matrix_norm(double, math.inf).item())
+    return NormBound(min(frobenius, mixed) * slack, "proven", "Frobenius norm or root of the product of the 1- and inf-norm")
+
+
+def _checked(x: Tensor, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:
+    """x itself, if its trailing axes have the shape and its numbers are real or complex floats."""
+    if tuple(x.shape[x.ndim - len(shape) :]) != shape or x.ndim < len(shape):
+        packed = tuple(x.shape) == (2, *shape) or (x.ndim > len(shape) and tuple(x.shape[-len(shape) - 1 :]) == (*shape, 2))
+        raise BadInput(
+            f"{type(operator).__name__} needs a tensor with trailing shape {shape}",
+            f"shape {tuple(x.shape)}",
+            "Pack real and imaginary parts with torch.view_as_complex" if packed else "Check the order of the axes",
+        )
+    if not (x.is_floating_point() or x.is_complex()):
+        raise BadInput(f"{type(operator).__name__} needs float or complex numbers", f"dtype {x.dtype}", "Convert the tensor first")
+    return x

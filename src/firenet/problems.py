@@ -1,0 +1,134 @@
+"""The optimisation problem whose solution the network computes.
+
+Inner products are :math:`\\langle a,b\\rangle=\\sum_ia_i\\bar b_i`; norms and inner products run over the trailing axes,
+one value a batch item, and are summed in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.operators import LinearOperator
+
+
+@dataclass(frozen=True, eq=False)
+class SquareRootLasso:
+    """The weighted square-root LASSO (P3)
+
+    .. math:: \\min_z F(z),\\qquad F(z)=\\lambda\\sum_iw_i|z_i|+\\|Az-y\\|_2,
+
+    with its dual :math:`\\max\\{-\\mathrm{Re}\\langle y,q\\rangle:\\ \\|q\\|_2\\le1,\\ |(A^*q)_i|\\le\\lambda w_i\\}`.
+
+    Attributes:
+        operator: A.
+        weights: Positive weights that broadcast to the shape of z; None is all ones.
+        lam: :math:`\\lambda>0`. It has no unit: scaling y scales the solution and leaves lambda.
+    """
+
+    operator: LinearOperator
+    weights: Tensor | None
+    lam: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lam) and self.lam > 0):
+            raise BadInput("A regularisation parameter lam > 0", f"{self.lam}", "1e-3 is usual for images")
+        if self.weights is None:
+            return
+        w = self.weights
+        if not w.is_floating_point() or not torch.isfinite(w).all() or (w <= 0).any():
+            smallest = f"{w.dtype}" if not w.is_floating_point() else f"a smallest weight of {w.min().item():g}"
+            raise BadInput(
+                "Real, finite and positive weights", smallest, "For a coefficient without penalty use a small positive weight, e.g. 1e-3: the dual needs it"
+            )
+        shape = self.operator.in_shape
+        try:
+            fits = torch.broadcast_shapes(tuple(w.shape), shape) == shape
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise BadInput(f"Weights that broadcast to the coefficients' shape {shape}", f"shape {tuple(w.shape)}", "Check the transform they were made for")
+
+    def shrink(self, v: Tensor, tau: Tensor) -> Tensor:
+        """The proximal map of :math:`\\tau\\lambda\\|\\cdot\\|_{l^1_w}`: soft threshold of the modulus, the phase kept.
+
+        Args:
+            v: Shape (..., \\*in_shape).
+            tau: Step, shape that broadcasts to v.
+        """
+        return _soft_threshold(v, tau * self.lam if self.weights is None else tau * self.lam * self.weights)
+
+    def clip(self, u: Tensor) -> Tensor:
+        """The proximal map of the dual: the projection of each batch item on the unit ball, :math:`u/\\max(1,\\|u\\|_2)`."""
+        d = len(self.operator.out_shape)
+        return u / _expand(_norm(u, d, None).clamp(min=1), d)
+
+    def objective(self, z: Tensor, y: Tensor) -> Tensor:
+        """F(z), one float64 number a batch item."""
+        d = len(self.operator.in_shape)
+        w = torch.ones((), dtype=torch.float64, device=z.device) if self.weights is None else self.weights
+        penalty = (z.abs().to(torch.float64) * w).sum(dim=tuple(range(-d, 0)))
+        return self.lam * penalty + _norm(self.operator(z) - y, len(self.operator.out_shape), torch.float64)
+
+    def feasible(self, q: Tensor) -> Tensor:
+        """q divided by the smallest number that makes it feasible: :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}`."""
+        m, n = len(self.operator.out_shape), len(self.operator.in_shape)
+        w = 1.0 if self.weights is None else self.weights
+        back = (self.operator.adjoint(q).abs() / (self.lam * w)).flatten(-n).amax(dim=-1)
+        scale = torch.maximum(_norm(q, m, torch.float64), back.to(torch.float64)).clamp(min=1)
+        return q / _expand(scale, m).to(back.dtype)
+
+    def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
+        """:math:`-\\mathrm{Re}\\langle y,q\\rangle`, one float64 number a batch item: at most min F if q is feasible."""
+        return -_real_inner(y, q, len(self.operator.out_shape))
+
+    def gap(self, z: Tensor, q: Tensor, y: Tensor) -> Tensor:
+        """An upper bound of :math:`F(z)-\\min F`, finite for every z and every q: the duality gap with q made feasible.
+
+        Exact arithmetic; in floating point it carries the rounding of the norms and of A.
+        """
+        return self.objective(z, y) - self.dual_value(self.feasible(q), y)
+
+
+def relative_gap(objective: Tensor, gap: Tensor) -> Tensor:
+    """:math:`(p-d)/(|p|+|d|)` for objective p and dual value d = p - gap, and 0 where both vanish."""
+    size = objective.abs() + (objective - gap).abs()
+    return torch.where(size > 0, gap / size.where(size > 0, torch.ones_like(size)), torch.zeros_like(gap))
+
+
+def _real(x: Tensor) -> Tensor:
+    """Complex numbers as pairs of reals: on the CPU their norms and sums are many times faster than complex ones."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+
+
+def _norm(x: Tensor, trailing: int, dtype: torch.dtype | None) -> Tensor:
+    flat = _real(x).flatten(-trailing - x.is_complex())
+    return torch.linalg.vector_norm(flat, dim=-1, dtype=dtype)
+
+
+def _real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
+    if x.is_complex() != y.is_complex():  # the imaginary part of one meets nothing
+        x, y = (x.real, y) if x.is_complex() else (x, y.real)
+    a = _real(x).flatten(-trailing - x.is_complex()).to(torch.float64)
+    b = _real(y).flatten(-trailing - y.is_complex()).to(torch.float64)
+    return (a * b).sum(dim=-1)
+
+
+def _expand(scalars: Tensor, trailing: int) -> Tensor:
+    return scalars.reshape(*scalars.shape, *(1,) * trailing)
+
+
+def _soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
+    """:math:`\\max(0,1-t/|v|)\\,v`, with derivative 0 (not NaN) where the result is 0."""
+    if not v.is_complex():
+        return v - torch.clamp(v, -threshold, threshold)
+    # max(|v|^2, t^2) instead of |v|^2 gives an exact zero below the threshold and a finite derivative at v = 0. The
+    # floor keeps 0/0 away where t^2 underflows (t below 1e-19 in single precision).
+    t2 = threshold.square().clamp(min=torch.finfo(v.real.dtype).tiny)
+    re, im = torch.view_as_real(v.resolve_conj()).unbind(-1)
+    modulus2 = torch.maximum(torch.addcmul(re * re, im, im), t2)
+    return v * (1 - torch.sqrt(t2 / modulus2))
