@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
     """Read k-space, its axes brought into the order of `AXES`.
 
     What the axes mean is never guessed. `axes` has one name from `AXES` for each stored axis, in the stored order, and
-    always wins. Without it:
+    always wins; where it contradicts a header, what that says about voxels and oversampling is dropped. Without it:
 
     * fastMRI HDF5, dataset ``kspace``: (slice, y, x) or (slice, coil, y, x); a 1-D ``mask`` runs along the last axis.
     * ISMRMRD: from the header and the counters of the lines. Cartesian scans only; repeated lines are averaged; DC is
@@ -123,22 +123,14 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
             f"{where} of shape {array.shape} and no axes",
             "Pass axes, e.g. coil,y,x or slice,y,x or z,y,x (--axes coil,y,x)",
         )
-    spatial = tuple(name for name in SPATIAL if name in names)
-    known = len(names) == array.ndim and len(set(names)) == len(names) and set(names) <= set(AXES)
-    if not known or not spatial or spatial != SPATIAL[-len(spatial) :]:
-        raise BadInput(
-            f"One name for each of the {array.ndim} axes of {where}, from {', '.join(AXES)}, x among them",
-            ",".join(names) or "none",
-            f"Name the axes of the shape {array.shape} in this order, each once",
-        )
-    order = sorted(range(array.ndim), key=lambda axis: AXES.index(names[axis]))
-    mask = None if stored.mask is None else _spatial_mask(stored.mask, names, array.shape, where)
+    order = _order(names, array.shape)
+    described = names == stored.axes
     return Scan(
         kspace=np.ascontiguousarray(array.transpose(order)),
         axes=tuple(names[axis] for axis in order),
-        mask=mask,
-        voxel_size=stored.voxel_size,
-        readout_oversampling=stored.oversampling,
+        mask=None if stored.mask is None else _spatial_mask(stored.mask, names, array.shape, where),
+        voxel_size=stored.voxel_size if described else None,
+        readout_oversampling=stored.oversampling if described else 1.0,
         source=where,
     )
 
@@ -169,7 +161,7 @@ def read_image(path: AnyPath, *, key: str | None = None) -> tuple[np.ndarray, tu
     beyond 16 bits), floating and complex numbers stay as they are. The voxel size belongs to the trailing axes.
     """
     stored = _load(path, key, "image")
-    return (stored.array if stored.array.dtype.kind in "fc" else _as_float(stored.array)), stored.voxel_size
+    return _as_float(stored.array), stored.voxel_size
 
 
 def sha256(path: AnyPath) -> str:
@@ -201,7 +193,11 @@ def check_output(path: AnyPath, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> 
 
 
 def write_image(
-    path: AnyPath, image: np.ndarray, *, voxel_size: Sequence[float] | None = None, axes: Sequence[str] | None = None
+    path: AnyPath,
+    image: np.ndarray,
+    *,
+    voxel_size: Sequence[float] | None = None,
+    axes: Sequence[str] | None = None,
 ) -> None:
     """Write an image, whole or not at all, in the format of the suffix.
 
@@ -230,7 +226,7 @@ def write_image(
     elif _suffix(path) == ".png":
         _write_png(path, image)
     elif _suffix(path) in (".cfl", ".hdr"):
-        _write_cfl(path, image, axes)
+        _write_cfl(path, image, SPATIAL[-image.ndim :] if axes is None else axes)
     else:
         _write_nifti(path, image, voxel_size)
 
@@ -264,25 +260,18 @@ def _optional(module: str, extra: str, purpose: str) -> ModuleType:
 
 def _existing(path: AnyPath) -> Path:
     path = Path(path)
-    if path.is_dir():
-        raise BadInput("A file to read", f"the folder {path}", "Name a file in it")
-    if not path.is_file():
-        raise BadInput("A file to read", f"{path}, which is no file", "Check the path")
-    if not os.access(path, os.R_OK):
-        raise BadInput("A file to read", f"{path}, which may not be read", "Ask for the right to read it")
+    if not path.is_file() or not os.access(path, os.R_OK):
+        what = "a folder" if path.is_dir() else "which may not be read" if path.is_file() else "which does not exist"
+        raise BadInput("A file to read", f"{path}, {what}", "Check the path and the rights")
     return path
 
 
 def _load(path: AnyPath, key: str | None, preferred: str) -> _Stored:
-    """Read one array of any format, numbers only, finite, in native byte order; `preferred` is the key by default."""
+    """Read one array of any format, finite numbers in native byte order; `preferred` is the key by default."""
     path = _existing(path)
-    title, read = _FORMATS[_format(path)]
+    title, read = _format(path)
     if preferred == "kspace" and read in (_read_png, _read_nifti, _read_dicom):
-        raise BadInput(
-            "A file of k-space: npy, npz, HDF5 (fastMRI, ISMRMRD) or cfl",
-            f"{path}, a {title} image",
-            "Give raw k-space, or simulate it from the image",
-        )
+        raise BadInput("A file of k-space", f"{path}, a {title} image", "Give raw k-space, or simulate it")
     try:
         stored = read(path, key, preferred)
     except FirenetError:
@@ -297,25 +286,24 @@ def _load(path: AnyPath, key: str | None, preferred: str) -> _Stored:
     return replace(stored, array=_checked(stored.array, stored.name))
 
 
-def _format(path: Path) -> str:
+def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], _Stored]]:
     """Tell the format from the first bytes; only cfl has none of its own and is told from the suffix."""
     if _suffix(path) in (".cfl", ".hdr"):
-        return "cfl"
+        return "cfl", _read_cfl
     with path.open("rb") as file:
         head = file.read(352)
-    for name, offset, magic in (
-        ("npy", 0, b"\x93NUMPY"),
-        ("npz", 0, b"PK"),
-        ("hdf5", 0, b"\x89HDF\r\n\x1a\n"),
-        ("png", 0, b"\x89PNG\r\n\x1a\n"),
-        ("dicom", 128, b"DICM"),
-        ("nifti", 344, b"n+1\0"),
-        ("nifti", 4, b"n+2\0"),
+    for title, offset, magic, read in (
+        ("npy", 0, b"\x93NUMPY", _read_npy),
+        ("npz", 0, b"PK", _read_npz),
+        ("HDF5", 0, b"\x89HDF\r\n\x1a\n", _read_hdf5),
+        ("PNG", 0, b"\x89PNG\r\n\x1a\n", _read_png),
+        ("DICOM", 128, b"DICM", _read_dicom),
+        ("NIfTI", 344, b"n+1\0", _read_nifti),
+        ("NIfTI", 4, b"n+2\0", _read_nifti),
+        ("NIfTI", 0 if _suffix(path) == ".nii.gz" else len(head), b"\x1f\x8b", _read_nifti),
     ):
         if head[offset:].startswith(magic):
-            return name
-    if _suffix(path) == ".nii.gz" and head.startswith(b"\x1f\x8b"):
-        return "nifti"
+            return title, read
     raise BadInput(
         "A file in a known format: npy, npz, HDF5 (fastMRI, ISMRMRD), cfl/hdr, PNG, NIfTI or DICOM",
         f"{path}, which begins with {head[:8]!r}" if head else f"{path}, which is empty",
@@ -326,57 +314,41 @@ def _format(path: Path) -> str:
 def _checked(array: np.ndarray, where: str) -> np.ndarray:
     """The array in native byte order and C order, if it holds finite numbers, at least one."""
     _check_claim(array.shape, array.dtype, array.nbytes, where)
-    if array.dtype.kind == "V":
-        real, imaginary = array.dtype.names or ()
-        joined = np.empty(array.shape, np.result_type(array.dtype[0], np.complex64))
-        joined.real, joined.imag = array[real], array[imaginary]
-        array = joined
+    if array.dtype.names:
+        parts = [array[name] for name in array.dtype.names]
+        array = np.empty(array.shape, np.result_type(parts[0].dtype, np.complex64))
+        array.real, array.imag = parts
     # Long doubles mean another number on every platform, and nothing above this module takes them.
     kind, size = array.dtype.kind, min(array.dtype.itemsize, 16 if array.dtype.kind == "c" else 8)
     array = array.astype(f"={kind}{size}", order="C", copy=False)
-    finite = np.isfinite(array)
-    if not finite.all():
-        raise BadInput(
-            f"{where}: finite numbers", f"{finite.size - finite.sum()} NaN or infinite values", "Find and repair them"
-        )
+    bad = array.size - np.count_nonzero(np.isfinite(array))
+    if bad:
+        raise BadInput(f"{where}: finite numbers", f"{bad} NaN or infinite values", "Find and repair them")
     return array
 
 
 def _check_claim(shape: Sequence[int], dtype: np.dtype[Any], stored: int, where: str, unit: int = 0) -> int:
-    """Check an array's header before memory is taken; return the bytes it claims.
+    """Check what a header claims before memory is taken; return the bytes it claims.
 
-    Args:
-        shape: the claimed shape.
-        dtype: the claimed type.
-        stored: the bytes there are, compressed or not.
-        where: the array, for messages.
-        unit: the bytes of the smallest piece that can be read, such as an HDF5 chunk.
+    `stored` is the size in bytes of what there is, compressed or not, and `unit` that of the smallest piece which can
+    be read, such as an HDF5 chunk. Records are refused, but for the pairs (real, imaginary) that stand for complex.
     """
-    parts = [dtype[name] for name in dtype.names or ()]
-    is_pair = [name.lower()[:1] for name in dtype.names or ()] == ["r", "i"]
-    is_complex = is_pair and parts[0] == parts[1] and parts[0].kind == "f"
-    if dtype.hasobject or (dtype.kind not in "biufc" and not is_complex):
-        raise BadInput(
-            f"{where}: an array of numbers",
-            "pickled Python objects, which are never loaded" if dtype.hasobject else f"the type {dtype}",
-            "Save it again as real or complex numbers",
-        )
+    fields = [dtype[name] for name in dtype.names or ()]
+    pair = [name[:1] for name in dtype.names or ()] == ["r", "i"] and fields[0] == fields[1] and fields[0].kind == "f"
+    if dtype.hasobject or (dtype.kind not in "biufc" and not pair):
+        got = "objects (pickled, or text), which are never loaded" if dtype.hasobject else f"the type {dtype}"
+        raise BadInput(f"{where}: an array of numbers", got, "Save it again as real or complex numbers")
     if min(shape, default=1) < 1:
         raise BadInput(f"{where}: at least one number", f"the shape {tuple(shape)}", "Check how the file was written")
     claimed = math.prod(int(side) for side in shape) * dtype.itemsize
     needed, limit = max(claimed, unit), _limit()
     if needed > limit:
-        raise BadInput(
-            f"{where}: at most {limit / 2**30:.3g} GiB",
-            f"the shape {tuple(shape)} of {dtype}, {needed / 2**30:.3g} GiB",
-            "Split the file, e.g. one slice at a time, if the size is real",
-        )
+        got = f"the shape {tuple(shape)} of {dtype}, {needed / 2**30:.3g} GiB"
+        raise BadInput(f"{where}: at most {limit / 2**30:.3g} GiB", got, "Split the file if the size is real")
     if needed > FREE_BYTES and needed > MAX_EXPANSION * stored:
-        raise BadInput(
-            f"{where}: data that grow at most {MAX_EXPANSION}-fold when read",
-            f"{stored} bytes for {needed / 2**30:.3g} GiB",
-            "Do not open this file unless you know where it comes from; if you do, save it uncompressed",
-        )
+        got = f"{stored} bytes for the shape {tuple(shape)}, {needed / 2**30:.3g} GiB"
+        do = "Save it uncompressed if you know where it comes from, else do not open it"
+        raise BadInput(f"{where}: data that grow at most {MAX_EXPANSION}-fold when read", got, do)
     return claimed
 
 
@@ -389,48 +361,53 @@ def _limit() -> int:
 
 def _choose(path: Path, key: str | None, preferred: str, names: Sequence[str]) -> str:
     if key is None:
-        single = [name for name in names if name != "mask"] if preferred == "kspace" else names
+        single = [name for name in names if name != "mask" or preferred != "kspace"]
         key = preferred if preferred in names else single[0] if len(single) == 1 else None
-    if key is not None and key in names:
-        return key
-    raise BadInput(
-        f"The name of one array in {path}",
-        f"{'no name' if key is None else repr(key)} for a file with {', '.join(sorted(names)[:20]) or 'no arrays'}",
-        "Pass key with one of the names",
-    )
+    if key is None or key not in names:
+        got = f"{key or 'no name'} for a file with {', '.join(sorted(names)[:20]) or 'no arrays'}"
+        raise BadInput(f"The name of one array in {path}", got, "Pass key with one of the names")
+    return key
 
 
 def _as_float(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind in "fc":
+        return array
     return array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
+
+
+def _order(axes: Sequence[str], shape: tuple[int, ...]) -> list[int]:
+    """The permutation that brings axes of these names into the order of `AXES`."""
+    spatial = tuple(name for name in SPATIAL if name in axes)
+    fits = len(set(axes)) == len(axes) == len(shape) and set(axes) <= set(AXES)
+    if not fits or not spatial or spatial != SPATIAL[-len(spatial) :]:
+        raise BadInput(
+            f"A name for each axis of the shape {shape}, each once, from {', '.join(AXES)}; x always, y if z",
+            ",".join(axes) or "no names",
+            "Name the axes in the order of the shape",
+        )
+    return sorted(range(len(axes)), key=lambda axis: AXES.index(axes[axis]))
 
 
 def _spatial_mask(mask: np.ndarray, axes: tuple[str, ...], shape: tuple[int, ...], where: str) -> np.ndarray:
     """Bring a file's mask, aligned with the trailing stored axes, to bool of the scan's spatial shape."""
     if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all() or not mask.any():
-        raise BadInput(
-            f"A mask of zeros and ones in {where}", "other values or no sample at all", "Save it again as bool"
-        )
-    mask = mask.astype(bool)
+        got = f"{mask.dtype} with other values, or no sample"
+        raise BadInput(f"A mask of zeros and ones in {where}", got, "Save the mask as bool")
     spatial = [axis for axis, name in enumerate(axes) if name in SPATIAL]
+    sizes = tuple(shape[axis] for axis in spatial)
+    mask = mask.astype(bool)
     if mask.ndim == len(axes):
         others = tuple(axis for axis in range(len(axes)) if axis not in spatial)
-        everywhere, anywhere = mask.all(others), mask.any(others)
-        if not np.array_equal(everywhere, anywhere):
-            raise BadInput(
-                "One mask for all slices and coils", f"different ones in {where}", "Read the slices one by one"
-            )
-        mask = anywhere
+        if not np.array_equal(mask.all(others), mask.any(others)):
+            raise BadInput("One mask for all slices and coils", f"different ones in {where}", "Split the file")
+        mask = np.any(mask, others)
     while mask.ndim > len(spatial) and mask.shape[0] == 1:
         mask = mask[0]
-    sizes = tuple(shape[axis] for axis in spatial)
     try:
         mask = np.broadcast_to(mask, sizes)
     except ValueError as error:
-        raise BadInput(
-            f"A mask of shape {sizes} in {where}", f"the shape {mask.shape}", "Save the one that fits"
-        ) from error
-    order = sorted(range(len(spatial)), key=lambda place: AXES.index(axes[spatial[place]]))
-    return mask.transpose(order).copy()
+        raise BadInput(f"A mask of shape {sizes} in {where}", str(mask.shape), "Save one that fits") from error
+    return mask.transpose(_order([axes[axis] for axis in spatial], sizes)).copy()
 
 
 @contextmanager
@@ -447,9 +424,8 @@ def _replacing(*paths: Path) -> Iterator[list[Path]]:
         for path in placed:
             path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise BadInput(
-                "A file that can be written", f"{paths[0]}: {error}", "Check the folder, its rights and the free space"
-            ) from error
+            do = "Check the folder, its rights and the free space"
+            raise BadInput("A file that can be written", f"{paths[0]}: {error}", do) from error
         raise
     finally:
         for temporary in temporaries:
@@ -506,9 +482,7 @@ def _read_npy_stream(stream: Any, size: int, stored: int, where: str) -> np.ndar
         raise ValueError(f"npy version {version}")
     claimed, present = _check_claim(shape, dtype, stored, where), size - stream.tell()
     if claimed != present:
-        raise BadInput(
-            f"{where}: {claimed} bytes, as its header says", f"{present} bytes", "Copy the file again: it is damaged"
-        )
+        raise BadInput(f"{where}: {claimed} bytes, as its header says", f"{present}", "Copy the file again")
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
 
@@ -520,32 +494,29 @@ def _read_hdf5(path: Path, key: str | None, preferred: str) -> _Stored:
     h5py = _optional("h5py", "mri", "Reading HDF5")
     with h5py.File(path, "r") as file:
         # Only hard links are followed: the others may lead to another file.
-        inside = [name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)]
-        arrays = [name for name in inside if isinstance(file[name], h5py.Dataset)]
-        raw = [name for name in inside if name not in arrays and {"xml", "data"} <= set(file[name])]
-        if preferred == "kspace" and raw and (key in raw or (key is None and "kspace" not in arrays)):
-            return _read_ismrmrd(h5py, file, path, _choose(path, key, "dataset", raw))
+        inside = {name: file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)}
+        arrays = [name for name, node in inside.items() if isinstance(node, h5py.Dataset)]
+        groups = [name for name, node in inside.items() if isinstance(node, h5py.Group)]
+        groups = [name for name in groups if {"xml", "data"} <= set(inside[name])]
+        if preferred == "kspace" and groups and (key in groups or (key is None and "kspace" not in arrays)):
+            return _read_ismrmrd(h5py, file, path, _choose(path, key, "dataset", groups))
         name = key if key and "/" in key else _choose(path, key, preferred, arrays)
-        mask = None
-        if preferred == "kspace" and name != "mask" and "mask" in arrays:
-            mask = _read_dataset(_dataset(h5py, file, "mask"), path)
-        fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
         array = _read_dataset(_dataset(h5py, file, name), path)
+        with_mask = preferred == "kspace" and name != "mask" and "mask" in arrays
+        mask = _read_dataset(_dataset(h5py, file, "mask"), path) if with_mask else None
+        fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
         return _Stored(array, f"{path} [{name}]", fastmri.get(array.ndim), mask)
 
 
 def _dataset(h5py: ModuleType, file: Any, name: str) -> Any:
     """The dataset of that name, if it and all its data lie in this file."""
-    node = file
+    node: Any = file
     for part in name.strip("/").split("/"):
-        inside = isinstance(node.get(part, getlink=True), h5py.HardLink)
+        inside = isinstance(node, h5py.Group) and isinstance(node.get(part, getlink=True), h5py.HardLink)
         node = node[part] if inside else None
-        if not inside or (isinstance(node, h5py.Dataset) and (node.is_virtual or node.external)):
-            raise BadInput(
-                f"Data inside {file.filename}", f"{name}, which points elsewhere", "Copy the data into one file"
-            )
-    if not isinstance(node, h5py.Dataset):
-        raise BadInput(f"An array in {file.filename}", f"the group {name}", "Pass key with the name of an array in it")
+    if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
+        got = f"{name}, which is missing, a group, or stored elsewhere"
+        raise BadInput(f"An array inside {file.filename}", got, "Pass key with its name, or copy its data in")
     return node
 
 
@@ -558,48 +529,50 @@ def _read_dataset(dataset: Any, path: Path) -> np.ndarray:
     return dataset[()]
 
 
-# Bits of an acquisition's flags, as ismrmrd numbers them from 1.
-_PARALLEL_CALIBRATION, _CALIBRATION_AND_IMAGING, _REVERSE = 20, 21, 22
+# Bits of a line's flags, as ISMRMRD numbers them from 1.
+_CALIBRATION, _CALIBRATION_AND_IMAGING, _REVERSE = 20, 21, 22
 _NO_IMAGE = (19, 23, 24, 26, 27, 28, 29, 30, 31)  # noise, navigators, phase correction, feedback, dummies and the like
+_SAME_IN_HEAD = ("number_of_samples", "center_sample", "discard_pre", "discard_post", "active_channels")
+_SAME_IN_COUNTERS = ("contrast", "phase", "repetition", "set")
 
 
 def _read_ismrmrd(h5py: ModuleType, file: Any, path: Path, group: str) -> _Stored:
     """Assemble (slice, coil[, z], y, x) from the lines of a Cartesian scan."""
     where = f"{path} [{group}]"
-    encoding = _ismrmrd_encoding(_dataset(h5py, file, f"{group}/xml"), where)
     lines = _dataset(h5py, file, f"{group}/data")
+    room, stored = lines.size * lines.dtype.itemsize, lines.id.get_storage_size()
+    _check_claim((room,), np.dtype(np.uint8), stored, f"{where}, the table of its lines")
     heads = lines.fields("head")[()]
-    flagged = {bit: heads["flags"] >> np.uint64(bit - 1) & np.uint64(1) != 0 for bit in range(1, 32)}
-    imaging = ~(flagged[_PARALLEL_CALIBRATION] & ~flagged[_CALIBRATION_AND_IMAGING])
-    for bit in _NO_IMAGE:
-        imaging &= ~flagged[bit]
-    heads, numbers = heads[imaging], np.flatnonzero(imaging)
-    if not len(heads) or flagged[_REVERSE][imaging].any():
-        got = "reversed (EPI) lines" if len(heads) else "no imaging lines"
-        raise BadInput(
-            f"Imaging lines read in one direction in {where}", got, "Convert the scan with its vendor's tools"
-        )
-    for name in ("number_of_samples", "center_sample", "discard_pre", "discard_post", "active_channels"):
-        _one(heads[name], name, where)
-    for name in ("contrast", "phase", "repetition", "set"):
-        _one(heads["idx"][name], name, where)
-    if heads["encoding_space_ref"].any():
-        raise BadInput(f"One encoding space in {where}", "lines of several", "Split the file by encoding space")
 
-    samples, centre, before, after, coils = (
-        int(heads[name][0])
-        for name in ("number_of_samples", "center_sample", "discard_pre", "discard_post", "active_channels")
-    )
+    def flagged(bit: int) -> np.ndarray:
+        return (heads["flags"] >> np.uint64(bit - 1)) & np.uint64(1) == 1
+
+    imaging = ~(flagged(_CALIBRATION) & ~flagged(_CALIBRATION_AND_IMAGING))
+    for bit in _NO_IMAGE:
+        imaging &= ~flagged(bit)
+    if not imaging.any() or (imaging & flagged(_REVERSE)).any():
+        got = "reversed (EPI) lines" if imaging.any() else "no imaging lines"
+        raise BadInput(f"Imaging lines read in one direction in {where}", got, "Convert the scan again")
+    heads, numbers = heads[imaging], np.flatnonzero(imaging)
+    one = {}
+    for name in (*_SAME_IN_HEAD, *_SAME_IN_COUNTERS, "encoding_space_ref"):
+        found = np.unique(heads["idx"][name] if name in _SAME_IN_COUNTERS else heads[name])
+        if len(found) > 1:
+            got = f"{len(found)} different ones, {found[0]} to {found[-1]}"
+            raise BadInput(f"The same {name} in all imaging lines of {where}", got, f"Split the file by {name}")
+        one[name] = int(found[0])
+
+    encoding = _ismrmrd_encoding(_dataset(h5py, file, f"{group}/xml"), one["encoding_space_ref"], where)
     size, limits = encoding.encodedSpace.matrixSize, encoding.encodingLimits
-    start, stop = size.x // 2 - centre + before, size.x // 2 - centre + samples - after
-    y, z = (
-        heads["idx"][f"kspace_encode_step_{step}"].astype(int) + (side // 2 - limit.center if limit else 0)
-        for step, side, limit in (
-            (1, size.y, limits.kspace_encoding_step_1),
-            # A 2-D scan has one partition, and many a header leaves its limits out or half filled.
-            (2, size.z, limits.kspace_encoding_step_2 if size.z > 1 else None),
-        )
-    )
+    samples, coils = one["number_of_samples"], one["active_channels"]
+    kept = slice(one["discard_pre"], samples - one["discard_post"])
+    start, stop = (size.x // 2 - one["center_sample"] + edge for edge in (kept.start, kept.stop))
+
+    def position(step: int, side: int, limit: Any) -> np.ndarray:
+        return heads["idx"][f"kspace_encode_step_{step}"].astype(int) + (side // 2 - limit.center if limit else 0)
+
+    y = position(1, size.y, limits.kspace_encoding_step_1)
+    z = position(2, size.z, limits.kspace_encoding_step_2 if size.z > 1 else None)  # in 2-D the limits are often wrong
     slices = heads["idx"]["slice"].astype(int)
     shape = (int(slices.max()) + 1, coils, size.z, size.y, size.x)
     _check_claim(shape, np.dtype(np.complex64), path.stat().st_size, where)
@@ -607,8 +580,8 @@ def _read_ismrmrd(h5py: ModuleType, file: Any, path: Path, group: str) -> _Store
     if not fits or len(np.unique(slices)) < shape[0]:
         raise BadInput(
             f"Lines within the encoded matrix (z {size.z}, y {size.y}, x {size.x}) and in every slice of {where}",
-            f"x {start} to {stop - 1}, y {y.min()} to {y.max()}, z {z.min()} to {z.max()} in {len(np.unique(slices))} of "
-            f"{shape[0]} slices",
+            f"x {start} to {stop - 1}, y {y.min()} to {y.max()}, z {z.min()} to {z.max()}, "
+            f"{len(np.unique(slices))} of {shape[0]} slices",
             "Correct the header: matrix size and encoding limits",
         )
 
@@ -618,62 +591,47 @@ def _read_ismrmrd(h5py: ModuleType, file: Any, path: Path, group: str) -> _Store
         line = data[number].astype(np.float32, copy=False)  # one by one: many lines may share one stored block
         if line.size != 2 * coils * samples:
             raise ValueError(f"line {number} has {line.size} numbers, not 2 x {coils} x {samples}")
-        kspace[s, :, k, j, start:stop] += line.view(np.complex64).reshape(coils, samples)[:, before : samples - after]
+        kspace[s, :, k, j, start:stop] += line.view(np.complex64).reshape(coils, samples)[:, kept]
         count[s, k, j] += 1
     kspace /= np.maximum(count, 1)[:, None, :, :, None].astype(np.float32)
 
-    mask = None
-    if ((count > 0) == (count[0] > 0)).all():
-        mask = np.zeros(shape[2:], bool)
-        mask[..., start:stop] = count[0][..., None] > 0
-    spatial = SPATIAL if size.z > 1 else SPATIAL[1:]
-    if size.z == 1:
-        kspace, mask = kspace[:, :, 0], None if mask is None else mask[0]
+    mask = np.zeros(shape[2:], bool)
+    mask[..., start:stop] = count[0][..., None] > 0
+    same = bool(((count > 0) == (count[0] > 0)).all())
+    plane = slice(None) if size.z > 1 else 0
+    spatial = SPATIAL[plane if size.z > 1 else slice(1, None)]
     # The image of the encoded matrix has the encoded voxels; reconSpace may be interpolated. So it is the ratio of the
     # fields of view, not of the matrices, that says how much of the readout is to be kept.
-    view, kept = encoding.encodedSpace.fieldOfView_mm, encoding.reconSpace.fieldOfView_mm
-    voxel_size = _positive([getattr(view, name) / getattr(size, name) for name in spatial])
-    known = _positive([view.x, kept.x]) is not None
-    ratio = view.x / kept.x if known else size.x / encoding.reconSpace.matrixSize.x
-    name = where if count.max() == 1 else f"{where}, lines measured up to {count.max()} times averaged"
-    return _Stored(kspace, name, ("slice", "coil", *spatial), mask, voxel_size, max(1.0, ratio))
+    view, wanted = encoding.encodedSpace.fieldOfView_mm, encoding.reconSpace.fieldOfView_mm
+    ratio = view.x / wanted.x if _positive([view.x, wanted.x]) else size.x / encoding.reconSpace.matrixSize.x
+    return _Stored(
+        array=kspace[:, :, plane],
+        name=where if count.max() == 1 else f"{where}, lines measured up to {count.max()} times averaged",
+        axes=("slice", "coil", *spatial),
+        mask=mask[plane] if same else None,
+        voxel_size=_positive([getattr(view, name) / getattr(size, name) for name in spatial]),
+        oversampling=max(1.0, ratio),
+    )
 
 
-def _one(values: np.ndarray, name: str, where: str) -> None:
-    found = np.unique(values)
-    if len(found) > 1:
-        raise BadInput(
-            f"The same {name} in all imaging lines of {where}",
-            f"{len(found)} different ones, {found[0]} to {found[-1]}",
-            f"Split the file, one {name} in each",
-        )
-
-
-def _ismrmrd_encoding(dataset: Any, where: str) -> Any:
-    """Parse the header: the first encoding, if it is Cartesian with a sane matrix."""
+def _ismrmrd_encoding(dataset: Any, number: int, where: str) -> Any:
+    """Parse the header: one of its encodings, if it is Cartesian with matrices of positive size."""
     xsd = _optional("ismrmrd.xsd", "mri", "Reading ISMRMRD")
-    size = dataset.size * dataset.dtype.itemsize
-    value = dataset[()] if size < MAX_HEADER else b""
-    text = np.ravel(value)[0]
-    text = text.decode("utf-8") if isinstance(text, bytes) else str(text)
-    # Entities can expand without bound and name files; no ISMRMRD header needs them. An encoding other than UTF-8 or
-    # a null character could hide them from this search, so the declaration goes and nulls are refused.
+    small = dataset.size == 1 and dataset.dtype.itemsize < MAX_HEADER
+    text = np.ravel(dataset[()])[0] if small else b""
+    text = (text.decode("utf-8") if isinstance(text, bytes) else str(text)).lstrip()
+    # Entities can expand without bound and name files; no ISMRMRD header needs them. A null character or an encoding
+    # other than UTF-8 could hide them from this search, so nulls are refused and the declaration goes.
     if not 0 < len(text) < MAX_HEADER or any(sign in text.upper() for sign in ("<!DOCTYPE", "<!ENTITY", "\0")):
-        raise BadInput(
-            f"A plain ISMRMRD header below {MAX_HEADER >> 20} MB in {where}",
-            "one that is empty, huge, or declares a DOCTYPE or an ENTITY",
-            "Do not trust this file; convert the scan again",
-        )
-    text = text.lstrip()
+        got = "one that is empty, huge, or declares a DOCTYPE or an ENTITY"
+        raise BadInput(f"A plain ISMRMRD header below {MAX_HEADER >> 20} MiB in {where}", got, "Convert the scan again")
     header = xsd.CreateFromDocument(text.partition("?>")[2] if text.startswith("<?xml") else text)
-    encoding = header.encoding[0]
+    encoding = header.encoding[number]
     if encoding.trajectory.value != "cartesian":
-        raise BadInput(
-            f"A Cartesian scan in {where}", f"a {encoding.trajectory.value} trajectory", "Grid the scan first"
-        )
-    for space in (encoding.encodedSpace.matrixSize, encoding.reconSpace.matrixSize):
-        if min(space.x, space.y, space.z) < 1:
-            raise BadInput(f"A matrix of positive size in {where}", str(space), "Correct the header")
+        raise BadInput(f"A Cartesian scan in {where}", f"a {encoding.trajectory.value} one", "Grid the scan first")
+    for size in (encoding.encodedSpace.matrixSize, encoding.reconSpace.matrixSize):
+        if min(size.x, size.y, size.z) < 1:
+            raise BadInput(f"Matrices of positive size in the header of {where}", str(size), "Correct the header")
     return encoding
 
 
@@ -684,9 +642,10 @@ def _positive(values: Sequence[float]) -> tuple[float, ...] | None:
 
 # --- BART ------------------------------------------------------------------------------------------------------------
 
-_BART = ("READ", "PHS1", "PHS2", "COIL", "MAPS", "TE", "COEFF", "COEFF2") + (
-    "ITER", "CSHIFT", "TIME", "TIME2", "LEVEL", "SLICE", "AVG", "BATCH",
-)  # fmt: skip
+_BART = (
+    *("READ", "PHS1", "PHS2", "COIL", "MAPS", "TE", "COEFF", "COEFF2"),
+    *("ITER", "CSHIFT", "TIME", "TIME2", "LEVEL", "SLICE", "AVG", "BATCH"),
+)
 _BART_PLACE = {"x": 0, "y": 1, "z": 2, "coil": 3, "slice": 13}
 
 
@@ -697,24 +656,16 @@ def _read_cfl(path: Path, key: str | None, preferred: str) -> _Stored:
         text = file.read(MAX_HEADER).decode("ascii", "replace").splitlines()
     words = text[1].split() if len(text) > 1 and text[0].strip() == "# Dimensions" else []
     if not 0 < len(words) <= len(_BART) or not all(w.isdigit() and len(w) < 19 and int(w) > 0 for w in words):
-        raise BadInput(
-            f"'# Dimensions' and then 1 to {len(_BART)} positive integers in {header}",
-            f"{' '.join(words)[:80] or text[:1]!r}",
-            "Write the pair again with BART",
-        )
+        needed = f"'# Dimensions' and then 1 to {len(_BART)} positive integers in {header}"
+        raise BadInput(needed, repr(" ".join(text[:2])[:80]), "Write the pair again with BART")
     dims = [int(word) for word in words] + [1] * (len(_BART) - len(words))
     for place, (dim, name) in enumerate(zip(dims, _BART, strict=True)):
         if dim > 1 and place not in _BART_PLACE.values():
-            raise BadInput(
-                f"A cfl file of {', '.join(_BART[p] for p in _BART_PLACE.values())} only",
-                f"{name} of size {dim} in {header}",
-                f"Take one of them with bart slice {place} 0",
-            )
-    size = data.stat().st_size
-    if 8 * math.prod(dims) != size:
-        raise BadInput(
-            f"{8 * math.prod(dims)} bytes in {data}, as {header.name} says", f"{size}", "Copy both files again"
-        )
+            needed = f"A cfl file of {', '.join(_BART[known] for known in _BART_PLACE.values())} only"
+            raise BadInput(needed, f"{name} of size {dim} in {header}", f"Take one of them: bart slice {place} 0")
+    claimed, size = 8 * math.prod(dims), data.stat().st_size
+    if claimed != size:
+        raise BadInput(f"{claimed} bytes in {data}, as {header.name} says", f"{size}", "Copy both files again")
     _check_claim(dims, np.dtype(np.complex64), size, str(data))
     spatial = SPATIAL[3 - sum(dim > 1 for dim in dims[:3]) :]
     others = tuple(name for name in ("slice", "coil") if dims[_BART_PLACE[name]] > 1)
@@ -722,17 +673,12 @@ def _read_cfl(path: Path, key: str | None, preferred: str) -> _Stored:
     return _Stored(array, str(data), others + spatial)
 
 
-def _write_cfl(path: Path, image: np.ndarray, axes: Sequence[str] | None) -> None:
-    names = tuple(axes) if axes is not None else SPATIAL[-image.ndim :]
-    if len(names) != image.ndim or len(set(names)) < image.ndim or not set(names) <= set(AXES):
-        raise BadInput(
-            f"One name for each of the {image.ndim} axes, from {', '.join(AXES)}", ",".join(names), "Pass axes"
-        )
-    order = sorted(range(image.ndim), key=lambda axis: AXES.index(names[axis]))
+def _write_cfl(path: Path, image: np.ndarray, axes: Sequence[str]) -> None:
+    order = _order(axes, image.shape)
     with np.errstate(over="ignore"):
         data = _checked(image.transpose(order).astype("<c8"), "The image in single precision")
     dims = [1] * len(_BART)
-    for name, side in zip(names, image.shape, strict=True):
+    for name, side in zip(axes, image.shape, strict=True):
         dims[_BART_PLACE[name]] = side
     with _replacing(path.with_suffix(".cfl"), path.with_suffix(".hdr")) as (cfl, hdr):
         data.tofile(cfl)
@@ -744,8 +690,7 @@ def _write_cfl(path: Path, image: np.ndarray, axes: Sequence[str] | None) -> Non
 
 def _magnitude(image: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        real = image if np.iscomplexobj(image) else _as_float(image)
-        return _checked(np.abs(real).astype(np.float32), "The magnitude in single precision")
+        return _checked(np.abs(_as_float(image)).astype(np.float32), "The magnitude in single precision")
 
 
 def _read_png(path: Path, key: str | None, preferred: str) -> _Stored:
@@ -753,6 +698,8 @@ def _read_png(path: Path, key: str | None, preferred: str) -> _Stored:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=["PNG"]) as image:
+            image.verify()  # the checksums, which loading passes over
         with Image.open(path, formats=["PNG"]) as image:
             if image.mode not in ("1", "L", "I;16", "I"):
                 raise BadInput(f"A grey PNG image in {path}", f"the mode {image.mode}", "Convert it to grey")
@@ -768,12 +715,12 @@ def _write_png(path: Path, image: np.ndarray) -> None:
     white = float(np.percentile(tiles, 99.5)) or float(tiles.max()) or 1.0
     columns = math.isqrt(len(tiles) - 1) + 1
     rows = -(-len(tiles) // columns)
-    grid = np.zeros((rows * columns, *tiles.shape[1:]), np.uint8)
+    height, width = image.shape[-2:]
+    grid = np.zeros((rows * columns, height, width), np.uint8)
     grid[: len(tiles)] = np.round(255 * np.clip(tiles / white, 0, 1))
-    grid = grid.reshape(rows, columns, *tiles.shape[1:]).swapaxes(1, 2)
-    picture = Image.fromarray(grid.reshape(rows * tiles.shape[1], columns * tiles.shape[2]))
+    picture = grid.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
     with _replacing(path) as (temporary,):
-        picture.save(temporary, format="PNG")
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 def _read_nifti(path: Path, key: str | None, preferred: str) -> _Stored:
@@ -793,8 +740,8 @@ def _read_nifti(path: Path, key: str | None, preferred: str) -> _Stored:
 
 def _write_nifti(path: Path, image: np.ndarray, voxel_size: Sequence[float] | None) -> None:
     nibabel = _optional("nibabel", "images", "Writing NIfTI")
-    sizes = _positive(voxel_size or [1.0])
-    if sizes is None or len(sizes) > min(3, image.ndim) or image.ndim > 7:
+    sizes = _positive([1.0] if voxel_size is None else voxel_size)
+    if not sizes or len(sizes) > min(3, image.ndim) or image.ndim > 7:
         raise BadInput(
             "An image of at most 7 axes and one positive voxel size in mm for each of its last axes, at most 3",
             f"the voxel size {voxel_size} for the shape {image.shape}",
@@ -802,7 +749,7 @@ def _write_nifti(path: Path, image: np.ndarray, voxel_size: Sequence[float] | No
         )
     affine = np.diag([*reversed(sizes), *[1.0] * (4 - len(sizes))])
     nifti = nibabel.Nifti1Image(_magnitude(image).T, affine)
-    nifti.header.set_xyzt_units("mm" if voxel_size else "unknown")
+    nifti.header.set_xyzt_units("unknown" if voxel_size is None else "mm")
     with _replacing(path) as (temporary,):
         nibabel.save(nifti, temporary)
 
@@ -811,18 +758,11 @@ def _read_dicom(path: Path, key: str | None, preferred: str) -> _Stored:
     pydicom = _optional("pydicom", "images", "Reading DICOM")
     # A deflated file is inflated whole before a single claim in it can be checked.
     syntax = pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
-    data = None if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian else pydicom.dcmread(path)
-    if (
-        data is None
-        or "PixelData" not in data
-        or not data.PhotometricInterpretation.startswith("MONOCHROME")
-        or "PerFrameFunctionalGroupsSequence" in data
-    ):
-        raise BadInput(
-            f"One grey DICOM image in {path}",
-            "a deflated, colour, enhanced multi-frame or pixel-free one",
-            "Convert it to NIfTI, e.g. with dcm2niix",
-        )
+    data: Any = {} if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian else pydicom.dcmread(path)
+    grey = "PixelData" in data and data.PhotometricInterpretation.startswith("MONOCHROME")
+    if not grey or "PerFrameFunctionalGroupsSequence" in data:
+        got = "a deflated, colour, enhanced multi-frame or pixel-free one"
+        raise BadInput(f"One grey DICOM image in {path}", got, "Convert it to NIfTI, e.g. with dcm2niix")
     shape = (int(data.get("NumberOfFrames", 1) or 1), data.Rows, data.Columns)
     _check_claim(shape, np.dtype(f"u{max(1, data.BitsAllocated // 8)}"), len(data.PixelData), str(path))
     array = data.pixel_array
@@ -831,14 +771,3 @@ def _read_dicom(path: Path, key: str | None, preferred: str) -> _Stored:
         array = _as_float(array) * slope + intercept
     spacing = data.get("PixelSpacing")
     return _Stored(array, str(path), voxel_size=_positive(spacing) if spacing else None)
-
-
-_FORMATS: dict[str, tuple[str, Callable[[Path, str | None, str], _Stored]]] = {
-    "npy": ("npy", _read_npy),
-    "npz": ("npz", _read_npz),
-    "hdf5": ("HDF5", _read_hdf5),
-    "cfl": ("cfl", _read_cfl),
-    "png": ("PNG", _read_png),
-    "nifti": ("NIfTI", _read_nifti),
-    "dicom": ("DICOM", _read_dicom),
-}

@@ -65,7 +65,7 @@ class SquareRootLasso:
     def clip(self, u: Tensor) -> Tensor:
         """The proximal map of the dual: the projection of each batch item on the unit ball, :math:`u/\\max(1,\\|u\\|_2)`."""
         d = len(self.operator.out_shape)
-        return u / _expand(_norm(u, d, None).clamp(min=1), d)
+        return _scaled(u, _norm(u, d, None).clamp(min=1).reciprocal(), d)
 
     def objective(self, z: Tensor, y: Tensor) -> Tensor:
         """F(z), one float64 number a batch item."""
@@ -80,7 +80,7 @@ class SquareRootLasso:
         w = 1.0 if self.weights is None else self.weights
         back = (self.operator.adjoint(q).abs() / (self.lam * w)).flatten(-n).amax(dim=-1)
         scale = torch.maximum(_norm(q, m, torch.float64), back.to(torch.float64)).clamp(min=1)
-        return q / _expand(scale, m).to(back.dtype)
+        return _scaled(q, scale.reciprocal().to(back.dtype), m)
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
         """:math:`-\\mathrm{Re}\\langle y,q\\rangle`, one float64 number a batch item: at most min F if q is feasible."""
@@ -118,8 +118,10 @@ def _real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
     return (a * b).sum(dim=-1)
 
 
-def _expand(scalars: Tensor, trailing: int) -> Tensor:
-    return scalars.reshape(*scalars.shape, *(1,) * trailing)
+def _scaled(x: Tensor, factor: Tensor, trailing: int) -> Tensor:
+    """Each batch item times its own real factor."""
+    real = _real(x) * factor.reshape(*factor.shape, *(1,) * (trailing + x.is_complex()))
+    return torch.view_as_complex(real) if x.is_complex() else real
 
 
 def _soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:

@@ -127,6 +127,9 @@ class Wavelet(TightFrame):
         self.wavelet = wavelet
         self.depth = depth
         self.is_orthonormal = padded == shape
+        self._haar = wavelet in ("haar", "db1")
+        # Haar is done with plain sums and differences; their factor 1/sqrt 2 an axis is put on once a level.
+        self._scale = 2 ** (-0.5 * len(shape)) if self._haar else 1.0
 
     def levels(self) -> Tensor:
         """The level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
@@ -138,39 +141,54 @@ class Wavelet(TightFrame):
     def _analyse(self, x: Tensor) -> Tensor:
         pad = [p for n, m in zip(reversed(self.in_shape), reversed(self.out_shape), strict=True) for p in (0, m - n)]
         x = torch.nn.functional.pad(x, pad) if any(pad) else x
-        if self.depth == 0:
+        if self.depth == 0 or x.numel() == 0:
             return x.clone()
-        c = self._level(x, inverse=False)
-        for k in range(1, self.depth):
-            corner = (..., *(slice(n >> k) for n in self.out_shape))
-            c[corner] = self._level(c[corner], inverse=False)
-        return c
+        out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        source, target = self._grid(x), self._grid(out)
+        for k in range(1, self.depth + 1):
+            bands = [source]
+            for axis in reversed(range(1, source.ndim - 1)):
+                bands = [half for band in bands for half in self._split(band, axis)]
+            corners = self._corners(target, k)
+            for band, corner in zip(bands[1:], corners[1:], strict=True):
+                torch.mul(band, self._scale**k, out=corner)
+            source = bands[0]
+        torch.mul(source, self._scale**self.depth, out=self._corners(target, self.depth)[0])
+        return out
 
     def _synthesise(self, c: Tensor) -> Tensor:
-        if self.depth > 1:
+        if self.depth and c.numel():
+            source = self._grid(c)
+            x = self._corners(source, self.depth)[0]
+            for k in range(self.depth, 0, -1):
+                bands = [x, *self._corners(source, k)[1:]]
+                for axis in range(1, source.ndim - 1):
+                    pairs = zip(bands[::2], bands[1::2], strict=True)
+                    bands = [self._merge(low, high, axis) for low, high in pairs]
+                x = bands[0].mul_(self._scale) if self._scale != 1 else bands[0]
+            c = (torch.view_as_complex(x) if c.is_complex() else x).view(c.shape)
+        else:
             c = c.clone()
-        for k in range(self.depth - 1, 0, -1):
-            corner = (..., *(slice(n >> k) for n in self.out_shape))
-            c[corner] = self._level(c[corner], inverse=True)
-        x = self._level(c, inverse=True) if self.depth else c.clone()
-        return x if self.is_orthonormal else x[(..., *(slice(n) for n in self.in_shape))].contiguous()
+        return c if self.is_orthonormal else c[(..., *(slice(n) for n in self.in_shape))].contiguous()
 
-    def _level(self, x: Tensor, *, inverse: bool) -> Tensor:
-        """One level along every axis, or its inverse."""
-        d = len(self.in_shape)
-        if self.wavelet in ("haar", "db1"):
-            for axis in range(-d, 0):
-                x = _haar_split(x, axis) if not inverse else _haar_merge(x, axis)
-            return x.mul_(2 ** (-d / 2))
-        complex_ = x.is_complex()
-        real = torch.view_as_real(x.resolve_conj()) if complex_ else x
-        sides = x.shape[x.ndim - d :]
-        batch = math.prod(x.shape[: x.ndim - d])
-        for axis in range(d):
-            outer = batch * math.prod(sides[:axis])
-            inner = math.prod(sides[axis + 1 :]) * (2 if complex_ else 1)
-            real = _filter(real.reshape(outer, sides[axis], inner), self.wavelet, inverse)
-        return torch.view_as_complex(real.view(*x.shape, 2)) if complex_ else real.view(x.shape)
+    def _grid(self, x: Tensor) -> Tensor:
+        """A real view (batch, sides..., 1 or 2): what the filters act on. The last axis holds real and imaginary parts."""
+        real = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
+        return real.reshape(-1, *x.shape[x.ndim - len(self.in_shape) :], real.shape[-1])
+
+    def _corners(self, grid: Tensor, k: int) -> list[Tensor]:
+        """The 2^d bands of the k-th level in the layout of the coefficients, the first axis changing fastest."""
+        bands = [grid]
+        for axis in reversed(range(1, grid.ndim - 1)):
+            n = self.out_shape[axis - 1] >> k
+            bands = [band.narrow(axis, start, n) for band in bands for start in (0, n)]
+        return bands
+
+    def _split(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        return _haar_split(x, axis) if self._haar else _split(x, axis, self.wavelet)
+
+    def _merge(self, low: Tensor, high: Tensor, axis: int) -> Tensor:
+        return _haar_merge(low, high, axis) if self._haar else _merge(low, high, axis, self.wavelet)
 
 
 def _overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
@@ -180,87 +198,104 @@ def _overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
     return float(first[shift:] @ second[: len(second) - shift])
 
 
-def _haar_split(x: Tensor, axis: int) -> Tensor:
-    """Sums, then differences, of neighbours along an axis (no factor 1/sqrt 2)."""
-    n = x.shape[axis] // 2
-    pairs = x.unflatten(axis, (n, 2))
-    even, odd = pairs.select(axis, 0), pairs.select(axis, 1)
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    torch.add(even, odd, out=out.narrow(axis, 0, n))
-    torch.sub(even, odd, out=out.narrow(axis, n, n))
-    return out
+def _haar_split(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Sums and differences of neighbours along an axis (no factor 1/sqrt 2)."""
+    even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
+    return even + odd, even - odd
 
 
-def _haar_merge(c: Tensor, axis: int) -> Tensor:
+def _haar_merge(low: Tensor, high: Tensor, axis: int) -> Tensor:
     """The transpose of ``_haar_split``."""
-    n = c.shape[axis] // 2
-    low, high = c.narrow(axis, 0, n), c.narrow(axis, n, n)
-    out = torch.empty(c.shape, dtype=c.dtype, device=c.device)
-    pairs = out.unflatten(axis, (n, 2))
-    torch.add(low, high, out=pairs.select(axis, 0))
-    torch.sub(low, high, out=pairs.select(axis, 1))
-    return out
+    shape = (*low.shape[:axis], low.shape[axis], 2, *low.shape[axis + 1 :])
+    out = torch.empty(shape, dtype=low.dtype, device=low.device)
+    even, odd = out.unbind(axis + 1)
+    torch.add(low, high, out=even)
+    torch.sub(low, high, out=odd)
+    return out.flatten(axis, axis + 1)
 
 
-# A filter bank along one axis is a banded circulant matrix. It is applied block by block: _BLOCK outputs from
-# _BLOCK + filter length inputs is a small dense product, and there the hardware is fastest. Sides up to _DENSE are one
-# block (which also takes filters longer than the side, wrapped). Measured on 2 cores at 512 x 512, db4, complex64:
-# 0.3 ms along the last axis and 0.2 ms along the first, against 0.66 ms for conv1d with stride 2.
-_BLOCK = 8
-_DENSE = 32
+# A filter bank along one axis is a banded circulant matrix. It is applied block by block: a block of outputs from the
+# window of inputs that reaches it is a small dense product, and there the hardware is fastest (conv1d with stride 2 was
+# measured and is slower). Short axes are one block, which also takes filters longer than the axis, wrapped.
+_BLOCK = 16
+_SHORT = 64
 
 
-def _filter(x: Tensor, wavelet: str, inverse: bool) -> Tensor:
-    """One level along the middle axis of a real tensor of shape (outer, n, inner)."""
-    outer, n, inner = x.shape
-    if x.numel() == 0:
-        return torch.empty_like(x)
-    taps = pywt.Wavelet(wavelet).dec_len
-    block = n if n <= _DENSE else math.gcd(n, _BLOCK)
-    reach = 0 if block == n else (2 * (taps // 4) if inverse else taps // 2 - 1)  # inputs wanted beside the block's own
-    if inverse or reach:
-        wide = torch.empty(outer, n + 2 * reach, inner, dtype=x.dtype, device=x.device)
-        body = wide.narrow(1, reach, n)
-        if inverse:  # interleave the low-pass and the high-pass half
-            body.unflatten(1, (n // 2, 2)).copy_(x.unflatten(1, (2, n // 2)).transpose(1, 2))
-        else:
-            body.copy_(x)
-        wide.narrow(1, 0, reach).copy_(body.narrow(1, n - reach, reach))
-        wide.narrow(1, reach + n, reach).copy_(body.narrow(1, 0, reach))
+def _split(x: Tensor, axis: int, wavelet: str) -> tuple[Tensor, Tensor]:
+    """The low-pass and the high-pass half along an axis of a real tensor."""
+    n = x.shape[axis]
+    block = n if n <= _SHORT else math.gcd(n, _BLOCK)
+    reach = 0 if block == n else pywt.Wavelet(wavelet).dec_len // 2 - 1
+    windows, inner = _windows(x, axis, block, reach)
+    shape = (*x.shape[:axis], n // 2, *x.shape[axis + 1 :])
+    low, high = _kernels(wavelet, block, reach, False, 1 if inner >= _WIDE else inner, x.dtype, x.device)
+    if inner >= _WIDE:
+        return low.expand(len(windows), *low.shape).bmm(windows).view(shape), high.expand(len(windows), *high.shape).bmm(windows).view(shape)
+    return (windows @ low.mT).view(shape), (windows @ high.mT).view(shape)
+
+
+def _merge(low: Tensor, high: Tensor, axis: int, wavelet: str) -> Tensor:
+    """The transpose of ``_split``, and its inverse."""
+    n = 2 * low.shape[axis]
+    block = n if n <= _SHORT else math.gcd(n, _BLOCK)
+    reach = 0 if block == n else pywt.Wavelet(wavelet).dec_len // 4
+    first, inner = _windows(low, axis, block // 2, reach)
+    second, _ = _windows(high, axis, block // 2, reach)
+    shape = (*low.shape[:axis], n, *low.shape[axis + 1 :])
+    k, h = _kernels(wavelet, block, reach, True, 1 if inner >= _WIDE else inner, low.dtype, low.device)
+    if inner >= _WIDE:
+        return k.expand(len(first), *k.shape).bmm(first).baddbmm_(h.expand(len(first), *h.shape), second).view(shape)
+    return (first @ k.mT).addmm_(second, h.mT).view(shape)
+
+
+# From this many numbers behind the filtered axis on, a block is a matrix times a matrix and overlapping windows are used
+# where they lie; below it the windows are copied and the block is a Kronecker product with the identity.
+_WIDE = 16
+
+
+def _windows(x: Tensor, axis: int, step: int, reach: int) -> tuple[Tensor, int]:
+    """Windows of ``step + 2 reach`` entries every ``step`` along an axis, periodic, and the entries behind the axis.
+
+    The windows have shape (windows, width, inner), or (windows, width * inner) if inner is small.
+    """
+    n, before, behind = x.shape[axis], x.shape[:axis], x.shape[axis + 1 :]
+    outer, inner = math.prod(before), math.prod(behind)
+    count, width = n // step, step + 2 * reach
+    if reach:
+        wide = torch.empty(*before, n + 2 * reach, *behind, dtype=x.dtype, device=x.device)
+        wide.narrow(axis, reach, n).copy_(x)
+        wide.narrow(axis, 0, reach).copy_(x.narrow(axis, n - reach, reach))
+        wide.narrow(axis, reach + n, reach).copy_(x.narrow(axis, 0, reach))
+        windows = wide.as_strided((outer, count, width, inner), ((n + 2 * reach) * inner, step * inner, inner, 1))
     else:
-        wide = x.contiguous()
-    count, width = n // block, block + 2 * reach
-    windows = wide.as_strided((outer, count, width, inner), (wide.stride(0), block * inner, inner, 1))
-    if inner >= 16:
-        kernel = _kernel(wavelet, block, reach, inverse, 1, x.dtype, x.device)
-        out = kernel.expand(outer * count, block, width).bmm(windows.reshape(outer * count, width, inner))
-    else:
-        kernel = _kernel(wavelet, block, reach, inverse, inner, x.dtype, x.device)
-        out = windows.reshape(outer * count, width * inner) @ kernel.mT
-    if inverse:
-        return out.view(outer, n, inner)
-    return out.view(outer, count, 2, block // 2, inner).transpose(1, 2).reshape(outer, n, inner)
+        windows = x
+    return windows.reshape((outer * count, width, inner) if inner >= _WIDE else (outer * count, width * inner)), inner
 
 
 @lru_cache(maxsize=512)
-def _kernel(
+def _kernels(
     wavelet: str, block: int, reach: int, inverse: bool, inner: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """The dense block: (block, block + 2 reach), analysis or synthesis, as Kronecker product with the identity of ``inner``."""
+) -> tuple[Tensor, Tensor]:
+    """The dense block of the low-pass and of the high-pass filter, each as Kronecker product with the identity of ``inner``.
+
+    Analysis: (block/2, block + 2 reach), coefficients from samples. Synthesis: (block, block/2 + 2 reach), the other way.
+    """
     filters = pywt.Wavelet(wavelet)
     half = filters.dec_len // 2
-    kernel = np.zeros((block, block + 2 * reach))
-    for k in range(-reach // 2 if inverse else 0, block // 2 + (reach // 2 if inverse else 0)):
-        for j, taps in enumerate(zip(filters.dec_lo, filters.dec_hi, strict=True)):
-            place = 2 * k + half - j  # of the sample that meets tap j of the k-th coefficients, counted from the block
-            if reach == 0:
-                place %= block  # the whole axis is one block: wrap around
-            for band, tap in enumerate(taps):
-                if not inverse:
-                    kernel[k + band * block // 2, place + reach] += tap
-                elif 0 <= place < block:
-                    kernel[place, 2 * k + reach + band] += tap
-    return torch.from_numpy(np.kron(kernel, np.eye(inner))).to(device=device, dtype=dtype)
+    pair = []
+    for taps in (filters.dec_lo, filters.dec_hi):
+        samples = block if inverse else block + 2 * reach
+        coefficients = block // 2 + (2 * reach if inverse else 0)
+        kernel = np.zeros((samples, coefficients))
+        for k in range(coefficients):
+            for j, tap in enumerate(taps):
+                # The sample that meets tap j of the k-th coefficient. Both are counted from the start of the block.
+                place = 2 * (k - reach) + half - j if inverse else 2 * k + half - j + reach
+                place = place % block if reach == 0 else place
+                if 0 <= place < samples:
+                    kernel[place, k] += tap
+        pair.append(torch.from_numpy(np.kron(kernel if inverse else kernel.T, np.eye(inner))).to(device=device, dtype=dtype))
+    return pair[0], pair[1]
 
 
 class WalshHadamard(TightFrame):
