@@ -140,6 +140,7 @@ def test_byte_and_memory_order_are_made_native(tmp_path: Path, stored: str) -> N
     assert got.dtype.isnative
     assert got.dtype.itemsize == wanted.dtype.itemsize
     np.testing.assert_array_equal(got, wanted)
+    assert read_array(tmp_path / "k.npy").flags.c_contiguous
 
 
 # --- npy and npz -----------------------------------------------------------------------------------------------------
@@ -252,7 +253,7 @@ def test_hdf5_under_another_name_is_not_taken_for_fastmri(tmp_path: Path) -> Non
 def test_hdf5_pairs_are_complex_numbers(tmp_path: Path, names: tuple[str, str]) -> None:
     kspace = noise(3, 4)
     pairs = np.empty((3, 4), [(names[0], "f4"), (names[1], "f4")])
-    pairs[names[0]], pairs[names[1]] = kspace.real, kspace.imag
+    pairs[names[0]], pairs[names[1]] = np.real(kspace), np.imag(kspace)
     scan = read_scan(hdf5(tmp_path / "file.h5", kspace=pairs))
     assert scan.kspace.dtype == np.complex64
     np.testing.assert_array_equal(scan.kspace, kspace)
@@ -387,6 +388,17 @@ def test_ismrmrd_puts_a_partial_matrix_around_dc(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(scan.mask), wanted[0] != 0)
 
 
+def test_ismrmrd_limits_of_partitions_mean_nothing_in_two_dimensions(tmp_path: Path) -> None:
+    header = mrd_header((1, 2, 8), kept=8).replace(
+        "<center>0</center></kspace_encoding_step_2>", "</kspace_encoding_step_2>"
+    )
+    wrong = mrd_header((1, 2, 8), kept=8).replace("<center>0</center>", "<center>7</center>")
+    assert wrong != mrd_header((1, 2, 8), kept=8) != header
+    for number, text in enumerate((header, wrong)):
+        path = mrd(tmp_path / f"scan{number}.h5", text, [mrd_line(noise(2, 8), y=y) for y in range(2)])
+        np.testing.assert_array_equal(read_scan(path).kspace[0, :, 1], noise(2, 8))
+
+
 def test_ismrmrd_averages_repeated_lines_and_says_so(tmp_path: Path) -> None:
     data = noise(3, 2, 8)
     lines = [mrd_line(data[a], y=0, average=a) for a in range(3)] + [mrd_line(data[0], y=1)]
@@ -468,6 +480,7 @@ def test_ismrmrd_of_several_images_is_refused(tmp_path: Path, name: str) -> None
         ("", {}, "empty"),
         (mrd_header((1, 4, 8), kept=8)[:200], {}, "could not be read"),
         (mrd_header((1, 4, 8), kept=8) + " " * 2**24, {}, "huge"),
+        ("<!DOCTYPE a SYSTEM 'file:///nowhere'>" + mrd_header((1, 4, 8), kept=8), {}, "DOCTYPE"),
         ("<!DOCTYPE a [<!ENTITY b 'c'>]>" + mrd_header((1, 4, 8), kept=8), {}, "ENTITY"),
     ],
 )
@@ -487,6 +500,32 @@ def test_ismrmrd_entities_are_refused_before_they_are_expanded(tmp_path: Path) -
             del file["dataset/xml"]
             file["dataset/xml"] = np.bytes_(header.encode())
         assert "DOCTYPE" in refusal(read_scan, path).got
+
+
+def test_ismrmrd_records_of_another_kind_are_refused(tmp_path: Path) -> None:
+    path = mrd(tmp_path / "scan.h5", mrd_header((1, 1, 8), kept=8), [mrd_line(noise(2, 8))])
+    with h5py.File(path, "a") as file:
+        table = file["dataset/data"]
+        kind = np.dtype([(name, "f8" if name == "head" else table.dtype[name]) for name in table.dtype.names])
+        del file["dataset/data"]
+        file.create_dataset("dataset/data", (1,), kind)
+    assert "as ISMRMRD 1 defines them" in refusal(read_scan, path).needed
+
+
+def test_ismrmrd_of_two_headers_is_refused(tmp_path: Path) -> None:
+    path = mrd(tmp_path / "scan.h5", mrd_header((1, 1, 8), kept=8), [mrd_line(noise(2, 8))])
+    with h5py.File(path, "a") as file:
+        header = file["dataset/xml"][0]
+        del file["dataset/xml"]
+        file["dataset"].create_dataset("xml", data=[header, header])
+    assert "huge" in refusal(read_scan, path).got
+
+
+def test_ismrmrd_lines_with_nan_are_refused(tmp_path: Path) -> None:
+    data = noise(2, 8)
+    data[0, 3] = np.nan
+    lines = [mrd_line(data), mrd_line(np.full((2, 8), np.inf, np.complex64)), mrd_line(-data)]
+    assert "finite" in refusal(read_scan, mrd(tmp_path / "scan.h5", mrd_header((1, 1, 8), kept=8), lines)).needed
 
 
 def test_ismrmrd_lines_that_contradict_their_headers_are_refused(tmp_path: Path) -> None:
@@ -582,7 +621,7 @@ def test_cfl_without_any_spatial_axis_is_refused(tmp_path: Path) -> None:
 
 def test_npy_keeps_the_complex_image(tmp_path: Path) -> None:
     for dtype in (np.complex64, np.complex128, np.float32):
-        image = noise(3, 4).real.astype(dtype) if dtype == np.float32 else noise(3, 4, dtype=dtype)
+        image = np.real(noise(3, 4)) if dtype == np.float32 else noise(3, 4, dtype=dtype)
         write_image(tmp_path / "image.npy", image)
         got, voxel_size = read_image(tmp_path / "image.npy")
         assert (got.dtype, voxel_size) == (dtype, None)

@@ -14,7 +14,9 @@ _HOME = {
     "levels": ("SparsityLevels",),
     "problems": ("SquareRootLasso",),
     "restarts": ("FixedSteps", "PaperSchedule"),
+    "guarantee": ("Guarantee",),
     "network": ("Firenet", "Solution", "Status"),
+    "sampling": ("Mask", "lines", "local_coherences", "multilevel"),
     "errors": ("BadInput", "MissingExtra"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

@@ -335,7 +335,7 @@ def _check_claim(shape: Sequence[int], dtype: np.dtype[Any], stored: int, where:
     """
     fields = [dtype[name] for name in dtype.names or ()]
     pair = [name[:1] for name in dtype.names or ()] == ["r", "i"] and fields[0] == fields[1] and fields[0].kind == "f"
-    if dtype.hasobject or (dtype.kind not in "biufc" and not pair):
+    if dtype.kind not in "biufc" and not pair:
         got = "objects (pickled, or text), which are never loaded" if dtype.hasobject else f"the type {dtype}"
         raise BadInput(f"{where}: an array of numbers", got, "Save it again as real or complex numbers")
     if min(shape, default=1) < 1:
@@ -539,7 +539,14 @@ _SAME_IN_COUNTERS = ("contrast", "phase", "repetition", "set")
 def _read_ismrmrd(h5py: ModuleType, file: Any, path: Path, group: str) -> _Stored:
     """Assemble (slice, coil[, z], y, x) from the lines of a Cartesian scan."""
     where = f"{path} [{group}]"
-    lines = _dataset(h5py, file, f"{group}/data")
+    lines, xml = _dataset(h5py, file, f"{group}/data"), _dataset(h5py, file, f"{group}/xml")
+    known = _optional("ismrmrd.hdf5", "mri", "Reading ISMRMRD").acquisition_header_dtype
+    kinds = [h5py.check_vlen_dtype(lines.dtype[name]) for name in ("traj", "data")]
+    is_text = xml.dtype.kind == "S" or h5py.check_string_dtype(xml.dtype) is not None
+    # A damaged description of records or of text with a variable length makes libhdf5 write where it must not.
+    if lines.dtype["head"] != known or kinds != [np.float32] * 2 or not is_text:
+        got = "records of another kind"
+        raise BadInput(f"Lines and a header as ISMRMRD 1 defines them in {where}", got, "Convert the scan again")
     room, stored = lines.size * lines.dtype.itemsize, lines.id.get_storage_size()
     _check_claim((room,), np.dtype(np.uint8), stored, f"{where}, the table of its lines")
     heads = lines.fields("head")[()]
@@ -562,7 +569,7 @@ def _read_ismrmrd(h5py: ModuleType, file: Any, path: Path, group: str) -> _Store
             raise BadInput(f"The same {name} in all imaging lines of {where}", got, f"Split the file by {name}")
         one[name] = int(found[0])
 
-    encoding = _ismrmrd_encoding(_dataset(h5py, file, f"{group}/xml"), one["encoding_space_ref"], where)
+    encoding = _ismrmrd_encoding(xml, one["encoding_space_ref"], where)
     size, limits = encoding.encodedSpace.matrixSize, encoding.encodingLimits
     samples, coils = one["number_of_samples"], one["active_channels"]
     kept = slice(one["discard_pre"], samples - one["discard_post"])
@@ -587,13 +594,14 @@ def _read_ismrmrd(h5py: ModuleType, file: Any, path: Path, group: str) -> _Store
 
     kspace, count = np.zeros(shape, np.complex64), np.zeros((shape[0], size.z, size.y), int)
     data = lines.fields("data")
-    for number, s, k, j in zip(numbers, slices, z, y, strict=True):
-        line = data[number].astype(np.float32, copy=False)  # one by one: many lines may share one stored block
-        if line.size != 2 * coils * samples:
-            raise ValueError(f"line {number} has {line.size} numbers, not 2 x {coils} x {samples}")
-        kspace[s, :, k, j, start:stop] += line.view(np.complex64).reshape(coils, samples)[:, kept]
-        count[s, k, j] += 1
-    kspace /= np.maximum(count, 1)[:, None, :, :, None].astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by `_checked`
+        for number, s, k, j in zip(numbers, slices, z, y, strict=True):
+            line = data[number]  # one by one: many lines may share one stored block
+            if line.size != 2 * coils * samples:
+                raise ValueError(f"line {number} has {line.size} numbers, not 2 x {coils} x {samples}")
+            kspace[s, :, k, j, start:stop] += line.view(np.complex64).reshape(coils, samples)[:, kept]
+            count[s, k, j] += 1
+        kspace /= np.maximum(count, 1)[:, None, :, :, None].astype(np.float32)
 
     mask = np.zeros(shape[2:], bool)
     mask[..., start:stop] = count[0][..., None] > 0

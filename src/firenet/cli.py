@@ -1,0 +1,560 @@
+"""The command line: ``firenet demo | recon | mask | certify | doctor``.
+
+Commands read, call the library and write; what they compute stands elsewhere. Everything slow is imported inside the
+command that needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
+
+import typer
+
+from firenet.errors import BadInput, FirenetError, MissingExtra
+
+if TYPE_CHECKING:
+    import torch
+
+    from firenet.files import Scan
+    from firenet.network import Firenet, Solution
+    from firenet.recon import Prepared, ScanData
+
+app = typer.Typer(
+    name="firenet",
+    help="Image reconstruction by networks whose weights are computed, not trained, each image with a duality gap.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, INTERRUPTED = 1, 2, 3, 130
+
+P = ParamSpec("P")
+_debug = False
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from firenet import __version__
+
+        typer.echo(f"firenet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+def _reports(command: Callable[P, None]) -> Callable[P, None]:
+    """Turns errors into three lines on stderr and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; no file was left half written", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except FirenetError as error:
+            _fail(error, BAD_INPUT, error.needed, error.got, error.do)
+        except (RuntimeError, OSError, MemoryError) as error:
+            if isinstance(error, (typer.Exit, typer.Abort)):
+                raise
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            do = "Check memory, disk and device; `firenet --debug ...` shows the traceback"
+            _fail(error, INTERNAL_ERROR, "To finish the computation", said, do)
+
+    return run
+
+
+def _fail(error: BaseException, code: int, needed: str, got: str, do: str) -> NoReturn:
+    if _debug:
+        raise error
+    typer.echo(f"needed: {needed}\ngot:    {got}\ndo:     {do}", err=True)
+    raise typer.Exit(code) from None
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("layers"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for k, name in enumerate(columns):
+        table.add_column(name, justify="left" if k == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _print_json(record: Mapping[str, Any]) -> None:
+    from firenet.files import to_json
+
+    typer.echo(to_json(record))
+
+
+def _versions() -> dict[str, str]:
+    import platform
+
+    import numpy
+    import pywt
+    import torch
+
+    from firenet import __version__
+
+    return {
+        "firenet": __version__, "torch": torch.__version__, "numpy": numpy.__version__, "pywavelets": pywt.__version__,
+        "python": platform.python_version(),
+    }  # fmt: skip
+
+
+# --- demo -------------------------------------------------------------------------------------------------------------
+
+_DEMO_KEYS = (
+    "sampling_rate", "psnr_zero_filled", "psnr", "objective", "gap", "relative_gap", "layers", "seconds", "status",
+)  # fmt: skip
+
+
+@app.command()
+@_reports
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the picture, the images and the record.")] = Path("firenet-demo"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Threads of the CPU to use.")] = None,
+) -> None:
+    """Reconstruct two real data sets: an MRI slice at 25 % and a raw 2-coil scan, 3-fold undersampled."""
+    _set_threads(threads)
+    from firenet import demo as job
+    from firenet.files import write_image, write_json
+
+    out.mkdir(parents=True, exist_ok=True)
+    cases = {}
+    with _progress("MRI slice") as progress:
+        cases["slice"] = job.slice_case(progress)
+    missing: MissingExtra | None = None
+    try:
+        with _progress("raw scan") as progress:
+            cases["raw"] = job.raw_case(progress)
+    except MissingExtra as error:
+        missing = error
+    records = {name: case.record() for name, case in cases.items()}
+    job.draw(cases, out / "demo.png")
+    for name, case in cases.items():
+        write_image(out / f"{name}.npy", case.solution.image.numpy())
+    write_json(out / "demo.json", {**records, "versions": _versions()})
+    shown: dict[str, Any] = {name: {key: r[key] for key in _DEMO_KEYS} for name, r in records.items()}
+    if as_json:
+        _print_json({**shown, **({"raw": None} if missing else {})})
+    else:
+        rows = [
+            [
+                cases[name].title, f"{r['sampling_rate']:.1%}", f"{r['psnr_zero_filled']:.2f}", f"{r['psnr']:.2f}",
+                f"{r['objective']:.4g}", f"{r['relative_gap']:.1e}", f"{r['layers']}", f"{r['seconds']:.1f}",
+            ]
+            for name, r in shown.items()
+        ]  # fmt: skip
+        columns = ["input", "rate", "zero-filled dB", "FIRENET dB", "objective", "relative gap", "layers", "seconds"]
+        _table("Reconstruction with a bound of the distance to the optimum", columns, rows)
+        typer.echo(f"picture: {out / 'demo.png'}")
+    if missing:
+        typer.echo(f"raw scan left out. needed: {missing.needed}\ndo:     {missing.do}", err=True)
+
+
+# --- recon and certify ------------------------------------------------------------------------------------------------
+
+Data = Annotated[Path, typer.Argument(help="k-space: npy, npz, HDF5 (fastMRI), ISMRMRD, BART cfl.", show_default=False)]
+MaskFile = Annotated[Path | None, typer.Option("--mask", help="Sampling mask; default: where the data are not zero.")]
+Maps = Annotated[str | None, typer.Option("--maps", help="Coil maps: a file, or 'auto' to estimate them (extra mri).")]
+WaveletName = Annotated[str, typer.Option("--wavelet", help="haar, db1-db10, sym2-sym10, coif1-coif5.")]
+Lam = Annotated[float | None, typer.Option("--lam", help="Regularisation parameter, no unit. [default: 0.001]")]
+Slice = Annotated[int | None, typer.Option("--slice", help="Take one slice; default: all, as a batch.")]
+Axes = Annotated[str | None, typer.Option("--axes", help="What the stored axes are, e.g. slice,coil,y,x.")]
+Key = Annotated[str | None, typer.Option("--key", help="Name of the array in an npz or HDF5 file.")]
+CornerDC = Annotated[bool, typer.Option("--corner-dc", help="Zero frequency lies in the corner, not in the middle.")]
+Oversampling = Annotated[bool, typer.Option("--remove-oversampling", help="Crop readout oversampling (2x unless the file knows better).")]
+NoiseFile = Annotated[Path | None, typer.Option("--noise", help="Noise samples (coils, n) to prewhiten the coils with.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str, typer.Option("--dtype", help="complex64 or complex128.")]
+Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the CPU to use.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
+
+
+@app.command()
+@_reports
+def recon(
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Image: .npy (complex), .png, .nii, .nii.gz or .cfl.", show_default=False)],
+    mask: MaskFile = None,
+    maps: Maps = None,
+    wavelet: WaveletName = "db4",
+    lam: Lam = None,
+    layers: Annotated[int, typer.Option("--layers", help="Layers, in 10 restarts.")] = 300,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if it is not reached.")
+    ] = None,
+    slice_: Slice = None,
+    axes: Axes = None,
+    key: Key = None,
+    corner_dc: CornerDC = False,
+    remove_oversampling: Oversampling = False,
+    noise: NoiseFile = None,
+    device: Device = "cpu",
+    dtype: Dtype = "complex64",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Reconstruct an image from undersampled k-space, with its duality gap.
+
+    Beside the image a JSON record of the run is written (OUT with the suffix .json).
+    """
+    from firenet.files import check_output, write_image, write_json
+
+    check_output(out)
+    _set_threads(threads)
+    if tolerance is not None and not tolerance > 0:
+        raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
+    from firenet.recon import default_schedule
+
+    schedule = default_schedule(layers)
+    scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
+    solutions, seconds = [], []
+    for number, image in enumerate(job.images):
+        start = time.perf_counter()
+        name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
+        with _progress(name) as progress:
+            solutions.append(_network(image, wavelet, lam, schedule).solve(image.y, tolerance=tolerance, progress=progress))
+        seconds.append(time.perf_counter() - start)
+    images = _stack([s.image for s in solutions])
+    hidden = _stack([p.undetermined for p in job.images])
+    if out.suffix.lower() not in (".npy", ".cfl", ".hdr"):
+        images = abs(images) * ~hidden  # what is only looked at shows nothing where nothing is known
+    voxel = scan.voxel_size if not remove_oversampling else None
+    spatial = [a for a in scan.axes if a in ("z", "y", "x")]
+    write_image(out, images, voxel_size=voxel, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
+    record = _record(data, scan, job, solutions, device, dtype, wavelet)
+    record |= {"seconds": seconds, "schedule": repr(schedule), "tolerance": tolerance, "image": str(out)}
+    write_json(_beside(out), record)
+    _show(record, as_json, f"wrote {out}")
+    if tolerance is not None and any(r["status"] != "tolerance reached" for r in record["results"]):
+        typer.echo(f"the tolerance {tolerance:g} was not reached; give it more --layers", err=True)
+        raise typer.Exit(NOT_REACHED)
+
+
+@app.command()
+@_reports
+def certify(
+    data: Data,
+    image: Annotated[Path, typer.Argument(help="Image to certify, complex: .npy, .npz, .cfl.", show_default=False)],
+    mask: MaskFile = None,
+    maps: Maps = None,
+    wavelet: WaveletName = "db4",
+    lam: Lam = None,
+    layers: Annotated[int, typer.Option("--layers", help="Layers to find the dual with, started at the image.")] = 300,
+    slice_: Slice = None,
+    axes: Axes = None,
+    key: Key = None,
+    corner_dc: CornerDC = False,
+    remove_oversampling: Oversampling = False,
+    noise: NoiseFile = None,
+    device: Device = "cpu",
+    dtype: Dtype = "complex64",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Bound how far any image, from any source, is from optimal for given data: its duality gap.
+
+    The problem (wavelet, lambda, maps) must be the one the image is meant to solve; use the options of its `recon`.
+    """
+    _set_threads(threads)
+    import torch
+
+    from firenet.files import read_image
+    from firenet.recon import certify_image, default_schedule
+
+    scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
+    values, _ = read_image(image)
+    stack = values if len(job.images) > 1 else values[None]
+    shape = (len(job.images), *job.images[0].mask.shape)
+    if stack.shape != shape:
+        raise BadInput(f"An image of shape {shape if shape[0] > 1 else shape[1:]}", f"{values.shape}", "Certify the image that belongs to these data")
+    if values.dtype.kind != "c":
+        job.warnings.append("The image is real: if its phase was lost, the gap is large for that reason alone.")
+    solutions = []
+    for number, (part, pixels) in enumerate(zip(job.images, stack, strict=True)):
+        name = f"slice {number + 1} of {shape[0]}" if shape[0] > 1 else "certificate"
+        with _progress(name) as progress:
+            net = _network(part, wavelet, lam, default_schedule(1))
+            x = torch.from_numpy(pixels).to(device=part.y.device, dtype=part.y.dtype)
+            solutions.append(certify_image(x, net, part.y, layers=layers, progress=progress))
+    record = _record(data, scan, job, solutions, device, dtype, wavelet) | {"image": str(image)}
+    _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is None:
+        return
+    if threads < 1:
+        raise BadInput("At least one thread", f"{threads}", "Leave --threads out for all of them")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _stack(tensors: list[torch.Tensor]) -> Any:
+    """One array: with a slice axis if there are several."""
+    arrays = [t.cpu().numpy() for t in tensors]
+    if len(arrays) == 1:
+        return arrays[0]
+    import numpy
+
+    return numpy.stack(arrays)
+
+
+def _read(
+    data: Path, mask: Path | None, maps: str | None, slice_: int | None, axes: str | None, key: str | None,
+    corner_dc: bool, remove_oversampling: bool, noise: Path | None, device: str, dtype: str,
+) -> tuple[Scan, ScanData]:  # fmt: skip
+    """Reads and prepares what recon and certify share."""
+    import torch
+
+    from firenet.files import read_array, read_scan
+    from firenet.recon import prepare_scan
+
+    dtypes = {"complex64": torch.complex64, "complex128": torch.complex128}
+    if dtype not in dtypes:
+        raise BadInput("A dtype of complex64 or complex128", dtype, "complex128 for gaps below 1e-5")
+    try:
+        usable = torch.device(device).type == "cpu" or bool(torch.empty(1, device=device).numel())
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput("A device that this machine has", device, "Use cpu; `firenet doctor` lists the devices") from error
+    assert usable
+    names = None if axes is None else [a.strip() for a in axes.split(",")]
+    scan = read_scan(data, axes=names, key=key, coils=maps is not None)
+    given = None if mask is None else read_array(mask, purpose="mask")
+    oversampling = 1.0
+    if remove_oversampling:
+        oversampling = scan.readout_oversampling if scan.readout_oversampling > 1 else 2.0
+    job = prepare_scan(
+        scan.kspace, scan.axes, mask=scan.mask if given is None else given,
+        maps=maps if maps in (None, "auto") else read_array(maps, purpose="maps"),
+        only=slice_, oversampling=oversampling, noise=None if noise is None else read_array(noise, purpose="noise"),
+        centred=not corner_dc, device=device, dtype=dtypes[dtype],
+    )  # fmt: skip
+    return scan, job
+
+
+def _network(image: Prepared, wavelet: str, lam: float | None, schedule: Any) -> Firenet:
+    from firenet.recon import network
+
+    return network(image.mask, image.maps, wavelet=wavelet, lam=lam, schedule=schedule).to(image.y.device)
+
+
+def _record(
+    data: Path, scan: Scan, job: ScanData, solutions: list[Solution], device: str, dtype: str, wavelet: str
+) -> dict[str, Any]:
+    """The record of a run, for JSON and for the table."""
+    import torch
+
+    from firenet.files import sha256
+    from firenet.recon import DEFAULT_LAM
+
+    results = []
+    for part, solution in zip(job.images, solutions, strict=True):
+        results.append(
+            {
+                "sampling_rate": part.mask.float().mean().item(),
+                "objective": solution.objective.item(),
+                "gap": solution.gap.item(),
+                "relative_gap": solution.relative_gap.item(),
+                "layers": int(solution.layers),
+                "status": solution.status[0].value,
+                "advice": solution.status[0].advice,
+                "maps": part.maps_method,
+                "undetermined_pixels": int(part.undetermined.sum()),
+            }
+        )
+    return {
+        "data": str(data),
+        "array": scan.source,
+        "sha256": sha256(data),
+        "axes": list(scan.axes),
+        "problem": f"min lam * |W x|_1 + |A x - y|_2, W = orthonormal {wavelet} wavelet",
+        "wavelet": wavelet,
+        "lam": DEFAULT_LAM,
+        "device": device,
+        "dtype": dtype,
+        "threads": torch.get_num_threads(),
+        "results": results,
+        "warnings": job.warnings,
+        "versions": _versions(),
+    }
+
+
+def _show(record: dict[str, Any], as_json: bool, last_line: str) -> None:
+    for warning in record["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
+    if as_json:
+        _print_json(record)
+        return
+    columns = ["slice", "rate", "objective", "gap", "relative gap", "layers", "status"]
+    rows = [
+        [
+            str(number), f"{r['sampling_rate']:.1%}", f"{r['objective']:.5g}", f"{r['gap']:.2e}", f"{r['relative_gap']:.1e}",
+            f"{r['layers']}", r["status"],
+        ]
+        for number, r in enumerate(record["results"])
+    ]  # fmt: skip
+    _table(record["problem"] + f", lam = {record['lam']:g}", columns, rows)
+    for r in record["results"][:1]:
+        if r["maps"] != "none":
+            typer.echo(f"coil maps: {r['maps']}")
+    hidden = sum(r["undetermined_pixels"] for r in record["results"])
+    if hidden:
+        typer.echo(f"{hidden} pixels are undetermined: every coil map is zero there")
+    typer.echo(last_line)
+
+
+def _beside(out: Path) -> Path:
+    """The run record's path: the image's with the suffix .json."""
+    name = out.name.removesuffix(".gz")
+    return out.with_name(name.rpartition(".")[0] + ".json")
+
+
+# --- mask -------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+@_reports
+def mask(
+    shape: Annotated[list[int], typer.Argument(help="Sides of the image, e.g. 256 256.", show_default=False)],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Mask, .npy; a .png and a .json are put beside it.", show_default=False)],
+    rate: Annotated[float, typer.Option("--rate", help="Share of the grid to sample.")] = 0.25,
+    transform: Annotated[str, typer.Option("--transform", help="fourier or walsh.")] = "fourier",
+    power: Annotated[float, typer.Option("--power", help="Density falls like |k|^-power.")] = 2.0,
+    sparsities: Annotated[
+        str | None, typer.Option("--sparsities", help="Local sparsities s1,s2,...: the theorem's density instead of a power law.")
+    ] = None,
+    vanishing_moments: Annotated[int, typer.Option("--vanishing-moments", help="Of the wavelet, for --sparsities; 1 is Haar.")] = 1,
+    full: Annotated[int, typer.Option("--full", help="Sample bands up to this one fully; band k ends at frequency 2^(k-1).")] = 1,
+    lines: Annotated[float | None, typer.Option("--lines", help="Cartesian lines with this acceleration instead.")] = None,
+    axis: Annotated[int, typer.Option("--axis", help="Phase-encoding axis of --lines.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed.")] = 0,
+    corner_dc: CornerDC = False,
+    as_json: Json = False,
+) -> None:
+    """Design a sampling mask with exactly the requested number of samples."""
+    from firenet.files import check_output, write_image, write_json
+
+    check_output(out, suffixes=(".npy",))
+    from firenet import sampling
+
+    if transform not in ("fourier", "walsh"):
+        raise BadInput("A transform: fourier or walsh", transform, "Choose one")
+    if lines is not None:
+        made = sampling.lines(shape, lines, axis=axis, seed=seed)
+    else:
+        try:
+            local = None if sparsities is None else [float(s) for s in sparsities.split(",")]
+        except ValueError:
+            raise BadInput("Numbers separated by commas", sparsities or "", "For example --sparsities 4,12,48,50,100") from None
+        made = sampling.multilevel(
+            shape, rate, transform="walsh" if transform == "walsh" else "fourier", sparsities=local,
+            vanishing_moments=vanishing_moments, power=power, full=full, seed=seed,
+        )  # fmt: skip
+    stored = (made.samples if corner_dc else made.centred()).numpy()
+    write_image(out, stored)
+    if stored.ndim > 1:
+        write_image(out.with_suffix(".png"), (made.centred() if stored.ndim == 2 else made.centred()).float().numpy())
+    bands = {",".join(map(str, k)): {"samples": m, "size": n} for k, (m, n) in made.bands.items()}
+    record = {
+        "count": made.count, "rate": made.rate, "recipe": dict(made.recipe), "centred": not corner_dc, "bands": bands,
+        "versions": _versions(),
+    }  # fmt: skip
+    write_json(_beside(out), record)
+    if as_json:
+        _print_json(record)
+        return
+    if made.bands and len(shape) == 2:
+        tops = [max(k[i] for k in made.bands) for i in (0, 1)]
+        rows = [
+            [str(i), *(f"{made.bands[i, j][0]}/{made.bands[i, j][1]}" for j in range(1, tops[1] + 1))] for i in range(1, tops[0] + 1)
+        ]
+        _table("samples / size of each box, bands of axis 0 down, of axis 1 across", ["band", *map(str, range(1, tops[1] + 1))], rows)
+    elif made.bands:
+        _table("samples per box", ["box", "samples", "size"], [[name, str(b["samples"]), str(b["size"])] for name, b in bands.items()])
+    typer.echo(f"{made.count} samples of {stored.size} ({made.rate:.2%}), seed {seed}; wrote {out}")
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------------
+
+_EXTRAS = {
+    "sigpy": ("mri", "coil maps (ESPIRiT)"),
+    "h5py": ("mri", "HDF5 files (fastMRI)"),
+    "ismrmrd": ("mri", "ISMRMRD files"),
+    "nibabel": ("images", "NIfTI files"),
+    "pydicom": ("images", "DICOM files"),
+}
+
+
+@app.command()
+@_reports
+def doctor(as_json: Json = False) -> None:
+    """Show what is installed and what this machine can do."""
+    import os
+    from importlib import metadata
+
+    import torch
+
+    extras = {}
+    for library, (extra, purpose) in _EXTRAS.items():
+        try:
+            version = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            version = None
+        extras[library] = {"version": version, "extra": extra, "for": purpose}
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    record = {
+        "versions": _versions(), "extras": extras, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "gpus": gpus,
+        "executable": sys.executable,
+    }  # fmt: skip
+    if as_json:
+        _print_json(record)
+        return
+    rows = [[name, version, "", ""] for name, version in record["versions"].items()]
+    for library, e in extras.items():
+        rows.append([library, e["version"] or "missing", e["for"], "" if e["version"] else f"pip install 'firenet[{e['extra']}]'"])
+    _table("firenet doctor", ["library", "version", "for", "to install"], rows)
+    typer.echo(f"threads: {record['threads']} of {record['cores']} cores; GPU: {', '.join(gpus) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""A priori guarantees: what the network achieves before it has seen any data. Numbers only.
+
+Everything here rests on one assumption on the sensing matrix, the weighted robust null space property in levels of order
+(s, M) with constants :math:`0<\\rho<1` and :math:`\\gamma>0`: for every set :math:`\\Delta` of :math:`s_k` indices in each
+level and all x,
+
+.. math:: \\|x_\\Delta\\|_2\\le\\rho\\,\\|x_{\\Delta^c}\\|_{l^1_w}/\\sqrt\\xi+\\gamma\\|Ax\\|_2 .
+
+The constants are the standard ones of weighted sparsity in levels (Colbrook, Antun, Hansen, PNAS 2022, SI Appendix). The
+bounds are proved in exact arithmetic with the iteration's own constants :math:`2` and :math:`\\nu/(1-\\nu)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from firenet.errors import BadInput
+from firenet.levels import SparsityLevels
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """The constants of the recovery theorem and what follows from them.
+
+    Attributes:
+        levels: Levels and local sparsities.
+        rho: :math:`\\rho` of the null space property, 0 < rho < 1. 1/2 is what the sampling theorems give.
+        gamma: :math:`\\gamma>0`; :math:`\\sqrt2` there.
+        norm: At least :math:`\\|A\\|`.
+        exact: The network is built from A itself. False: from an approximation :math:`A_l` close enough for its null
+            space property to hold with :math:`((1+\\rho)/2,2\\gamma)`, where rho and gamma are those of A; the constants
+            are then those of the paper.
+        weights: One a level; None is ``levels.weights()``.
+
+    >>> g = Guarantee(SparsityLevels((2,) * 8, (1,) * 8))
+    >>> round(g.C1, 1), round(g.C2, 1)
+    (5.3, 12.6)
+    >>> p = Guarantee(g.levels, exact=False)
+    >>> round(p.C1, 1), round(p.C2, 1)
+    (15.6, 55.5)
+    """
+
+    levels: SparsityLevels
+    rho: float = 0.5
+    gamma: float = math.sqrt(2)
+    norm: float = 1.0
+    exact: bool = True
+    weights: Sequence[float] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rho < 1 or not 0 < self.gamma < math.inf or not 0 < self.norm < math.inf:
+            raise BadInput("0 < rho < 1, gamma > 0 and norm > 0", f"rho={self.rho}, gamma={self.gamma}, norm={self.norm}", "Check the constants")
+        w = self._weights
+        if len(w) != len(self.levels.sizes) or not all(0 < v < math.inf for v in w):
+            raise BadInput("One positive weight a level", f"{w}", "Leave weights out for the recommended ones")
+
+    @property
+    def _weights(self) -> list[float]:
+        return [float(v) for v in (self.levels.weights() if self.weights is None else self.weights)]
+
+    @property
+    def xi(self) -> float:
+        """:math:`\\xi=\\sum_kw_{(k)}^2s_k`."""
+        return math.fsum(w * w * s for w, s in zip(self._weights, self.levels.sparsities, strict=True))
+
+    @property
+    def zeta(self) -> float:
+        """:math:`\\zeta=\\min_kw_{(k)}^2s_k`."""
+        return min(w * w * s for w, s in zip(self._weights, self.levels.sparsities, strict=True))
+
+    @property
+    def kappa(self) -> float:
+        """:math:`\\kappa=\\xi/\\zeta`; the number of levels for the recommended weights."""
+        return self.xi / self.zeta
+
+    @property
+    def _null_space(self) -> tuple[float, float]:
+        """rho and gamma of the matrix that the network is built from."""
+        return (self.rho, self.gamma) if self.exact else ((1 + self.rho) / 2, 2 * self.gamma)
+
+    @property
+    def C1(self) -> float:
+        """:math:`C_1=\\big(\\rho+\\frac{(1+\\rho)\\kappa^{1/4}}2\\big)\\frac{1+\\rho}{1-\\rho}` with the rho of the matrix used."""
+        rho, _ = self._null_space
+        return (rho + (1 + rho) * self.kappa**0.25 / 2) * (1 + rho) / (1 - rho)
+
+    @property
+    def C2(self) -> float:
+        """:math:`C_2=\\big(\\frac{1+\\rho}{1-\\rho}+\\frac{3+\\rho}{1-\\rho}\\frac{\\kappa^{1/4}}2\\big)\\gamma`, likewise."""
+        rho, gamma = self._null_space
+        return ((1 + rho) / (1 - rho) + (3 + rho) / (1 - rho) * self.kappa**0.25 / 2) * gamma
+
+    @property
+    def lam(self) -> float:
+        """:math:`\\lambda=C_1/(C_2\\sqrt\\xi)`, the theorem's choice. For images it is too large (it oversmooths)."""
+        return self.C1 / (self.C2 * math.sqrt(self.xi))
+
+    def constants(self, lam: float | None = None) -> tuple[float, float]:
+        """The pair :math:`(C_1,C_2)` to use with a given lambda.
+
+        For :math:`\\lambda<C_1/(C_2\\sqrt\\xi)` the second becomes :math:`C_1/(\\lambda\\sqrt\\xi)`; between that and
+        :math:`1/(\\gamma\\sqrt\\xi)` the pair is :math:`(\\lambda\\sqrt\\xi\\,C_2',C_2')`,
+        :math:`C_2'=(C_2-\\gamma C_1)/(1-\\gamma\\lambda\\sqrt\\xi)`.
+
+        Raises:
+            BadInput: For lambda at or above :math:`1/(\\gamma\\sqrt\\xi)`, where nothing is proved.
+        """
+        if lam is None:
+            return self.C1, self.C2
+        _, gamma = self._null_space
+        root = math.sqrt(self.xi)
+        if not 0 < lam * gamma * root < 1:
+            raise BadInput(f"0 < lambda < 1/(gamma sqrt(xi)) = {1 / (gamma * root):.4g}", f"{lam}", f"The theorem's choice is {self.lam:.4g}")
+        if lam <= self.lam:
+            return self.C1, max(self.C2, self.C1 / (lam * root))
+        second = (self.C2 - gamma * self.C1) / (1 - gamma * lam * root)
+        return lam * root * second, second
+
+    def misfit(self, sparsity_defect: float, noise: float, *, lam: float | None = None, model_error: float = 0.0) -> float:
+        """:math:`c(x,y)=2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\|Ax-y\\|_2+2\\eta b_1`, the accuracy below which nothing can be aimed.
+
+        Args:
+            sparsity_defect: At least :math:`\\sigma_{s,M}(x)_{l^1_w}`; :func:`firenet.levels.defect` computes it.
+            noise: At least :math:`\\|Ax-y\\|_2`.
+            lam: The lambda in use; None is :attr:`lam`.
+            model_error: :math:`\\eta b_1` for a network built from :math:`A_l`: :math:`\\|A_l-A\\|\\le\\eta`,
+                :math:`\\|x\\|\\le b_1`.
+        """
+        if min(sparsity_defect, noise, model_error) < 0:
+            raise BadInput("Bounds that are zero or more", f"{sparsity_defect}, {noise}, {model_error}", "They bound norms")
+        return 2 * (self.lam if lam is None else lam) * sparsity_defect + 2 * noise + 2 * model_error
+
+    def inner(self, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
+        """Layers a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`."""
+        _nu(nu)
+        return math.ceil(2 * self.constants(lam)[1] * self.norm / nu)
+
+    def outer(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
+        """Restarts until the algorithm's part of the error, :math:`C_2\\nu^n\\varepsilon_0`, is at most ``accuracy``.
+
+        Args:
+            accuracy: In the unit of x.
+            size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
+            nu: Factor of the schedule.
+            lam: The lambda in use.
+        """
+        _nu(nu)
+        if not accuracy > 0 or not size >= 0:
+            raise BadInput("accuracy > 0 and size >= 0", f"{accuracy}, {size}", "Both are norms")
+        second = self.constants(lam)[1]
+        n = max(1, math.ceil(math.log(max(second * size / accuracy, 1)) / -math.log(nu)))
+        return n if second * nu**n * size <= accuracy else n + 1  # the logarithms are rounded
+
+    def layers(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
+        """Layers for an accuracy: :meth:`outer` times :meth:`inner`, about :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` at :math:`\\nu=e^{-1}`."""
+        return self.outer(accuracy, size, nu, lam=lam) * self.inner(nu, lam=lam)
+
+    def error_bound(
+        self,
+        restarts: int,
+        *,
+        size: float,
+        sparsity_defect: float,
+        noise: float,
+        delta: float | None = None,
+        nu: float = math.exp(-1),
+        lam: float | None = None,
+        model_error: float = 0.0,
+    ) -> float:
+        """A bound of :math:`\\|\\psi_n-x\\|_2` after n restarts of :meth:`inner` layers.
+
+        .. math:: C_2\\,c(x,y)+C_2\\Big(\\frac\\nu{1-\\nu}\\delta+\\nu^n\\varepsilon_0\\Big),
+
+        with :math:`C_2c(x,y)=\\frac{2C_1}{\\sqrt\\xi}\\sigma+2C_2\\|Ax-y\\|` at the theorem's lambda.
+
+        Args:
+            restarts: n.
+            size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
+            sparsity_defect: At least :math:`\\sigma_{s,M}(x)_{l^1_w}`.
+            noise: At least :math:`\\|Ax-y\\|_2`.
+            delta: The schedule's delta, at least c(x, y); None is c(x, y).
+            nu: The schedule's nu.
+            lam: The lambda in use; None is :attr:`lam`.
+            model_error: As in :meth:`misfit`.
+
+        Raises:
+            BadInput: For a delta below c(x, y): the theorem does not cover it.
+        """
+        _nu(nu)
+        c = self.misfit(sparsity_defect, noise, lam=lam, model_error=model_error)
+        if delta is None:
+            delta = c
+        if delta < c:
+            raise BadInput(f"A delta of at least c(x, y) = {c:.6g}", f"{delta}", "Raise delta, or assume less noise")
+        return self.constants(lam)[1] * (c + nu / (1 - nu) * delta + nu**restarts * size)
+
+    def error_from_gap(self, gap: float, residual: float, *, sparsity_defect: float, noise: float, lam: float) -> float:
+        """A posteriori: a bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual :math:`r=\\|Az-y\\|_2`.
+
+        .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)+C_2(r+\\bar e).
+
+        A negative number refutes the assumptions.
+        """
+        delta = (gap - residual + noise) / lam
+        return self.C1 / math.sqrt(self.xi) * (2 * sparsity_defect + delta) + self.C2 * (residual + noise)
+
+
+def _nu(nu: float) -> None:
+    if not 0 < nu < 1:
+        raise BadInput("nu between 0 and 1", f"{nu}", "exp(-1) needs the fewest layers")

@@ -1,0 +1,419 @@
+"""From k-space to an image with a certificate: what ``firenet recon`` calls.
+
+Arrays as they come from files and scanners go in. Centred k-space is brought to the library's convention once, before
+the network: shifted to put zero frequency in the corner and multiplied by the phase ramp that keeps the image centred, so
+that no layer shifts anything and an object in the middle of the picture stays in one piece.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from firenet.errors import BadInput, MissingExtra
+from firenet.levels import SparsityLevels
+from firenet.network import Firenet, Solution
+from firenet.operators import LinearOperator
+from firenet.restarts import FixedSteps, PaperSchedule, Schedule
+from firenet.sensing import MultiCoilFourier, SubsampledFourier
+from firenet.transforms import Wavelet
+
+DEFAULT_WAVELET = "db4"
+DEFAULT_LAYERS = 300
+RESTARTS = 10
+
+
+def psnr(image: Tensor | ArrayLike, reference: Tensor | ArrayLike) -> float:
+    """Peak signal-to-noise ratio of magnitudes in dB; the peak is the maximum of the reference."""
+    a = torch.as_tensor(image).detach().abs().to("cpu", torch.float64)
+    b = torch.as_tensor(reference).detach().abs().to("cpu", torch.float64)
+    if a.shape != b.shape:
+        raise BadInput(f"An image of the reference's shape {tuple(b.shape)}", f"{tuple(a.shape)}", "Crop or pad one of them")
+    error = (a - b).square().mean().item()
+    return math.inf if error == 0 else 10 * math.log10(b.max().item() ** 2 / error)
+
+
+def to_corner(kspace: Tensor, dims: int) -> Tensor:
+    """Centred k-space of a centred image to k-space with zero frequency in the corner, of the *same* image.
+
+    ``ifftn(to_corner(k, d))`` is the centred image, picture upright and in one piece. The inverse is :func:`to_centre`.
+    """
+    axes = tuple(range(-dims, 0))
+    return torch.fft.ifftshift(kspace, dim=axes) * _ramp(kspace, dims)
+
+
+def to_centre(kspace: Tensor, dims: int) -> Tensor:
+    """The inverse of :func:`to_corner`."""
+    return torch.fft.fftshift(kspace * _ramp(kspace, dims).conj(), dim=tuple(range(-dims, 0)))
+
+
+def _ramp(kspace: Tensor, dims: int) -> Tensor:
+    """:math:`e^{-2\\pi ikc/n}` with c = n // 2 on each axis: plus and minus ones where n is even."""
+    ramp = torch.ones((), dtype=torch.complex128)
+    for n in kspace.shape[kspace.ndim - dims :]:
+        k = torch.arange(n)
+        # k c mod n in integers: the phase is then exact at 0 and at half a turn.
+        turns = (k * (n // 2) % n).to(torch.float64) / n
+        exact = torch.where(turns == 0.5, -1.0, torch.polar(torch.ones(n, dtype=torch.float64), -2 * math.pi * turns))
+        ramp = ramp[..., None] * torch.where(turns == 0, 1.0, exact)
+    return ramp.to(device=kspace.device, dtype=kspace.dtype)
+
+
+def mask_of(kspace: Tensor, dims: int) -> Tensor:
+    """Where any image of the batch and any coil has a sample: the sampling mask that zero-filled data carry in themselves."""
+    return (kspace != 0).flatten(0, kspace.ndim - dims - 1).any(dim=0) if kspace.ndim > dims else kspace != 0
+
+
+def peak_is_central(kspace: Tensor, dims: int) -> bool:
+    """Whether the energy of k-space peaks nearer to the middle than to the corner."""
+    energy = kspace.abs().square().flatten(0, -dims - 1).sum(dim=0) if kspace.ndim > dims else kspace.abs().square()
+    peak = np.unravel_index(int(energy.argmax()), tuple(energy.shape))
+    to_middle = sum(((i - n // 2) / n) ** 2 for i, n in zip(peak, energy.shape, strict=True))
+    to_corner_ = sum((min(i, n - i) / n) ** 2 for i, n in zip(peak, energy.shape, strict=True))
+    return to_middle <= to_corner_
+
+
+def remove_oversampling(kspace: Tensor, factor: float = 2.0) -> Tensor:
+    """Crops the image along the readout (last axis, centred) to 1/factor of its field of view."""
+    n = kspace.shape[-1]
+    kept = round(n / factor)
+    if not 1 <= kept <= n:
+        raise BadInput(f"An oversampling factor between 1 and {n}", f"{factor}", "2 is usual")
+    start = n // 2 - kept // 2
+    shift = {"dim": -1}
+    line = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(kspace, **shift), norm="ortho"), **shift)
+    cropped = line[..., start : start + kept]
+    return torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(cropped, **shift), norm="ortho"), **shift)
+
+
+def prewhiten(kspace: Tensor, noise: ArrayLike, *, coil_axis: int) -> Tensor:
+    """Mixes the coils so that their noise is uncorrelated and of variance one.
+
+    Args:
+        kspace: Complex k-space.
+        noise: Noise samples without signal, shape (coils, ...), at least as many a coil as there are coils.
+        coil_axis: The axis of the coils in ``kspace``.
+    """
+    samples = np.asarray(noise, dtype=np.complex128)
+    coils = kspace.shape[coil_axis]
+    samples = samples.reshape(samples.shape[0], -1) if samples.ndim > 1 else samples[None]
+    if samples.shape[0] != coils or samples.shape[1] <= coils:
+        raise BadInput(f"Noise of shape ({coils}, more than {coils} samples)", f"{np.shape(noise)}", "Put the coils first")
+    samples = samples - samples.mean(axis=1, keepdims=True)
+    covariance = samples @ samples.conj().T / (samples.shape[1] - 1)
+    try:
+        whitener = np.linalg.inv(np.linalg.cholesky(covariance))
+    except np.linalg.LinAlgError:
+        raise BadInput("Noise samples that are independent between coils", "a singular covariance", "Leave out dead or duplicate coils") from None
+    mixed = torch.tensordot(torch.from_numpy(whitener).to(kspace.dtype), kspace, dims=([1], [coil_axis]))
+    return mixed.movedim(0, coil_axis)
+
+
+@dataclass(frozen=True, eq=False)
+class CoilMaps:
+    """Coil sensitivities and how they were found.
+
+    Attributes:
+        maps: Complex, shape (coils, \\*image).
+        method: In words, for the record.
+    """
+
+    maps: Tensor
+    method: str
+
+def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
+    """Estimates coil maps from the fully sampled centre of k-space by ESPIRiT (SigPy).
+
+    Args:
+        kspace: Shape (coils, \\*image), zero frequency in the corner, as :func:`to_corner` gives it.
+        mask: Shape of the image, zero frequency in the corner.
+
+    Raises:
+        MissingExtra: Without SigPy.
+        BadInput: Where the calibration centre is narrower than 8.
+    """
+    try:
+        from sigpy.mri.app import EspiritCalib
+    except ImportError:
+        raise MissingExtra("SigPy", "mri", "The estimation of coil maps") from None
+    dims = mask.ndim
+    width = calibration_width(mask)
+    if width < 8:
+        raise BadInput(
+            "A fully sampled centre of k-space at least 8 wide to estimate coil maps", f"{width}", "Pass maps from a calibration scan (--maps FILE)"
+        )
+    width = min(width, 24)
+    centred = to_centre(kspace, dims).cpu().numpy().astype(np.complex64)
+    maps = np.asarray(EspiritCalib(centred, calib_width=width, show_pbar=False).run())
+    method = f"ESPIRiT (SigPy), calibration width {width}"
+    return CoilMaps(torch.from_numpy(np.nan_to_num(maps)).to(kspace.device, kspace.dtype), method)
+
+
+def calibration_width(mask: Tensor) -> int:
+    """The side of the largest fully sampled cube of frequencies around zero (mask with zero frequency in the corner)."""
+    centred = torch.fft.fftshift(mask)
+    for width in range(min(centred.shape), 0, -1):
+        # the same window that SigPy's calibration cuts out
+        window = tuple(slice(n // 2 - width // 2, n // 2 - width // 2 + width) for n in centred.shape)
+        if bool(centred[window].all()):
+            return width
+    return 0
+
+
+def network(
+    mask: Tensor,
+    maps: Tensor | None = None,
+    *,
+    wavelet: str = DEFAULT_WAVELET,
+    levels: int | None = None,
+    weights: Tensor | SparsityLevels | None = None,
+    lam: float | None = None,
+    schedule: Schedule | None = None,
+) -> Firenet:
+    """The network of ``firenet recon``: Fourier sensing with or without coils, orthonormal wavelet, the paper's schedule.
+
+    Args:
+        mask: Zero frequency in the corner.
+        maps: Coil maps, or None for one channel without a map.
+        wavelet: As in :class:`Wavelet`.
+        levels: As in :class:`Wavelet`.
+        weights: As in :class:`Firenet`.
+        lam: As in :class:`Firenet`.
+        schedule: None is 10 restarts of 30 layers.
+    """
+    sensing: LinearOperator = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
+    schedule = default_schedule(DEFAULT_LAYERS) if schedule is None else schedule
+    return Firenet(sensing, Wavelet(tuple(mask.shape), wavelet, levels), weights=weights, lam=lam, schedule=schedule)
+
+
+def default_schedule(layers: int) -> PaperSchedule:
+    """About so many layers in 10 restarts (less than 10 layers: one restart of each)."""
+    if layers < 1:
+        raise BadInput("At least one layer", f"{layers}", "300 is the default")
+    outer = min(RESTARTS, layers)
+    return PaperSchedule(outer=outer, inner=max(1, round(layers / outer)))
+
+
+def reconstruct(
+    kspace: Tensor | NDArray[Any],
+    mask: Tensor | NDArray[Any] | None = None,
+    maps: Tensor | NDArray[Any] | None = None,
+    *,
+    dims: int = 2,
+    centred: bool = True,
+    wavelet: str = DEFAULT_WAVELET,
+    levels: int | None = None,
+    weights: Tensor | SparsityLevels | None = None,
+    lam: float | None = None,
+    schedule: Schedule | None = None,
+    tolerance: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Solution:
+    """Reconstructs images from undersampled k-space, each with a duality gap.
+
+    Args:
+        kspace: Complex, shape (..., \\*image) or with maps (..., coils, \\*image); leading axes are batch.
+        mask: Shape of the image; None finds it from the data (where any sample is not zero).
+        maps: Coil maps, shape (coils, \\*image), centred like the image; None is one channel.
+        dims: Number of image axes, 1 to 3.
+        centred: k-space, mask and image have their origin in the middle, as files have them. False: k-space and mask have
+            zero frequency in the corner and the image is ``ifftn`` of k-space.
+        wavelet: As in :class:`Wavelet`.
+        levels: As in :class:`Wavelet`.
+        weights: As in :class:`Firenet`.
+        lam: As in :class:`Firenet`; None is 1e-3.
+        schedule: None is the paper's with 10 restarts of 30 layers.
+        tolerance: Stop once the relative gap is at most this.
+        progress: Called with layers done and layers in all.
+
+    Returns:
+        The solution; ``image`` is upright if ``centred``, ``dual`` has zero frequency in the corner.
+    """
+    y, m, s = prepare(kspace, mask, maps, dims=dims, centred=centred)
+    net = network(m, s, wavelet=wavelet, levels=levels, weights=weights, lam=lam, schedule=schedule).to(y.device)
+    return net.solve(y, tolerance=tolerance, progress=progress)
+
+
+def prepare(
+    kspace: Tensor | NDArray[Any],
+    mask: Tensor | NDArray[Any] | None = None,
+    maps: Tensor | NDArray[Any] | None = None,
+    *,
+    dims: int = 2,
+    centred: bool = True,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """k-space, mask and maps in the library's convention: zero frequency in the corner, the image as it looks.
+
+    Arguments as in :func:`reconstruct`.
+    """
+    y = torch.as_tensor(kspace)
+    if not y.is_complex():
+        raise BadInput("Complex k-space", f"{y.dtype} of shape {tuple(y.shape)}", "If the last axis holds real and imaginary parts, use torch.view_as_complex")
+    if not 1 <= dims <= 3 or y.ndim < dims + (maps is not None):
+        raise BadInput(f"k-space with {dims + (maps is not None)} axes or more", f"shape {tuple(y.shape)}", "Check dims and the coil axis")
+    if not torch.isfinite(torch.view_as_real(y.resolve_conj())).all():
+        raise BadInput("Finite k-space", "NaN or infinity", "Set missing samples to zero and give the mask")
+    shape = tuple(y.shape[y.ndim - dims :])
+    m = mask_of(y, dims) if mask is None else torch.as_tensor(mask, device=y.device)
+    if tuple(m.shape) != shape:
+        raise BadInput(f"A mask of the image's shape {shape}", f"{tuple(m.shape)}", "Broadcast line masks to the full shape")
+    if not m.any():
+        raise BadInput("At least one sample", "a mask that is zero everywhere", "Check that k-space was read correctly")
+    s = None if maps is None else torch.as_tensor(maps, device=y.device)
+    if s is not None and (s.ndim != dims + 1 or tuple(s.shape) != tuple(y.shape[y.ndim - dims - 1 :])):
+        raise BadInput(f"Coil maps of shape {tuple(y.shape[y.ndim - dims - 1 :])}", f"{tuple(s.shape)}", "Give one map a coil, on the grid of the image")
+    if centred:
+        y, m = to_corner(y, dims), torch.fft.ifftshift(m)
+    return y, m, None if s is None else s.to(y.dtype)
+
+
+def zero_filled(y: Tensor, mask: Tensor, maps: Tensor | None = None) -> Tensor:
+    """The image of A*y: what the data give without any prior. Arguments as :func:`prepare` returns them."""
+    sensing: LinearOperator = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
+    return sensing.adjoint(y)
+
+
+def certify_image(
+    image: Tensor, net: Firenet, y: Tensor, *, layers: int = DEFAULT_LAYERS, progress: Callable[[int, int], None] | None = None
+) -> Solution:
+    """The duality gap of any image against given data.
+
+    The dual comes from ``layers`` layers started at the image; the objective and the gap are the image's own, those of
+    :math:`z=W\\,\\text{image}`.
+
+    Args:
+        image: Shape (..., \\*image), on the grid and in the convention of ``net``.
+        net: Gives the problem: sensing, transform, weights, lambda. Its schedule is not used.
+        y: Measurements.
+        layers: How many layers to find the dual with.
+        progress: As in :meth:`Firenet.solve`.
+    """
+    solver = Firenet(net.sensing, net.sparsify, weights=net.problem.weights, lam=net.lam, schedule=FixedSteps(layers), iterate="last")
+    if not torch.isfinite(torch.view_as_real(image) if image.is_complex() else image).all():
+        raise BadInput("A finite image", "NaN or infinity", "Check the file")
+    found = solver.solve(y, x0=image, progress=progress)
+    problem = net.problem
+    with torch.no_grad():
+        z = (image if net.sparsify is None else net.sparsify(image)).to(found.coefficients.dtype)
+        y = net.sensing.restrict(y)
+        objective = problem.objective(z, y)
+        gap = (objective - problem.dual_value(found.dual, y)).clamp(min=0)
+    return Solution(image, z, found.dual, objective, gap, found.status, torch.full_like(found.layers, layers))
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One image of a scan, ready for the network.
+
+    Attributes:
+        y: Measurements, zero frequency in the corner, shape (\*image) or (coils, \*image).
+        mask: Zero frequency in the corner.
+        maps: Coil maps or None.
+        maps_method: Where the maps come from, in words.
+        undetermined: Pixels where every map is zero.
+    """
+
+    y: Tensor
+    mask: Tensor
+    maps: Tensor | None
+    maps_method: str
+    undetermined: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ScanData:
+    """The images of a scan, one :class:`Prepared` each, and what the user should know about the data."""
+
+    images: list[Prepared]
+    warnings: list[str]
+
+
+def prepare_scan(
+    kspace: NDArray[Any],
+    axes: Sequence[str],
+    *,
+    mask: NDArray[Any] | None = None,
+    maps: NDArray[Any] | str | None = None,
+    only: int | None = None,
+    oversampling: float = 1.0,
+    noise: NDArray[Any] | None = None,
+    centred: bool = True,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.complex64,
+) -> ScanData:
+    """Makes the images of a scan ready: choice of slices, oversampling, whitening, masks, coil maps.
+
+    Args:
+        kspace: Complex k-space.
+        axes: What its axes are, names from slice, coil, z, y, x in this order.
+        mask: Shape of the image axes, or of trailing ones of them; None finds it from the data.
+        maps: Array (coils, \*image), the word ``auto`` (estimate them), or None for data without coils.
+        only: The slice to take; None takes all.
+        oversampling: Crop the image along the readout (x) by this factor.
+        noise: Noise samples (coils, ...), to whiten the coils.
+        centred: As in :func:`reconstruct`.
+        device: Where to compute.
+        dtype: complex64 or complex128.
+    """
+    data = torch.from_numpy(np.ascontiguousarray(kspace)).to(device=device, dtype=dtype)
+    dims = sum(a in ("z", "y", "x") for a in axes)
+    notes = []
+    if "slice" not in axes:
+        if only is not None:
+            raise BadInput("A file with several slices for --slice", f"axes {', '.join(axes)}", "Leave --slice out")
+        data = data[None]
+    elif only is not None:
+        if not 0 <= only < data.shape[0]:
+            raise BadInput(f"A slice between 0 and {data.shape[0] - 1}", f"{only}", "Slices are counted from 0")
+        data = data[only : only + 1]
+    has_coils = "coil" in axes
+    if has_coils and maps is None:
+        raise BadInput("Coil maps for multi-coil data", "none", "Estimate them from the data with --maps auto, or pass a file")
+    if not has_coils and (maps is not None or noise is not None):
+        raise BadInput("Multi-coil data for coil maps or noise", f"axes {', '.join(axes)}", "Leave --maps and --noise out, or name the coil axis with --axes")
+    if not peak_is_central(data, dims) if centred else peak_is_central(data, dims):
+        where, option = ("corner", "add --corner-dc") if centred else ("middle", "leave out --corner-dc")
+        notes.append(f"The energy of k-space peaks in the {where}; if that is where zero frequency lies, {option}.")
+    if mask is not None:
+        try:
+            mask = np.broadcast_to(mask, tuple(data.shape[data.ndim - dims :])) != 0
+        except ValueError:
+            raise BadInput(f"A mask of shape {tuple(data.shape[data.ndim - dims :])}", f"{np.shape(mask)}", "The mask lies on the grid of k-space") from None
+    if noise is not None:
+        data = prewhiten(data, noise, coil_axis=data.ndim - dims - 1)
+    if oversampling != 1.0:
+        data, mask = _crop_readout(data, mask, oversampling, dims, centred)
+    shape = tuple(data.shape[1:])
+    if isinstance(maps, np.ndarray) and maps.shape != shape:
+        raise BadInput(f"Coil maps of shape {shape}", f"{maps.shape}", "Give one map a coil on the grid of the image (after --remove-oversampling)")
+    return ScanData([_prepare_image(k, mask, maps, dims, centred) for k in data], notes)
+
+
+def _crop_readout(
+    data: Tensor, mask: NDArray[Any] | None, factor: float, dims: int, centred: bool
+) -> tuple[Tensor, NDArray[Any] | None]:
+    """Removes oversampling from data whose readout is fully sampled or not sampled at all, line by line."""
+    sampled = torch.from_numpy(np.array(mask)).to(data.device) if mask is not None else mask_of(data, dims)
+    lines = sampled.any(dim=-1)
+    if not bool((sampled == lines[..., None]).all()):
+        raise BadInput("Whole readout lines to remove oversampling", "a mask with gaps along the readout", "Leave --remove-oversampling out")
+    axes = tuple(range(-dims, 0))
+    centre = data if centred else torch.fft.fftshift(data, dim=axes)
+    cropped = remove_oversampling(centre, factor) if centred else torch.fft.ifftshift(remove_oversampling(centre, factor), dim=axes)
+    new = lines[..., None].expand(*lines.shape, cropped.shape[-1])
+    return cropped * new, new.cpu().numpy()
+
+
+def _prepare_image(k: Tensor, mask: NDArray[Any] | None, maps: NDArray[Any] | str | None, dims: int, centred: bool) -> Prepared:
+    y, m, _ = prepare(k, mask, dims=dims, centred=centred)
+    if maps is None:
+        return Prepared(y, m, None, "none", torch.zeros(m.shape, dtype=torch.bool))
+    found = estimate_maps(y * m, m) if isinstance(maps, str) else CoilMaps(torch.from_numpy(maps).to(y), "from a file")
+    return Prepared(y, m, found.maps, found.method, (found.maps == 0).all(dim=0).cpu())
