@@ -244,15 +244,15 @@ class Firenet(nn.Module):
             q = torch.zeros_like(y)
             x_sum, q_sum = torch.zeros_like(x), torch.zeros_like(q)
             for _ in range(restart.layers):
-                x_new = problem.shrink(x - tau * operator.adjoint(q), tau)
-                q = problem.clip(q + sigma * (operator(2 * x_new - x) - y))
+                x_new = problem.shrink(_plus(x, -tau, operator.adjoint(q)), tau)
+                residual = operator(_extrapolate(x, x_new)).sub_(y)
+                q = problem.clip(_plus(q, sigma, residual))
                 x = x_new
-                x_sum = x_sum + x
-                q_sum = q_sum + q
+                x_sum.add_(x)
+                q_sum.add_(q)
             done += restart.layers
-            average = x_sum / restart.layers
-            yield _State(average, x, q, q_sum / restart.layers, done)
-            x = average
+            x = x_sum / restart.layers
+            yield _State(x, x_new, q, q_sum / restart.layers, done)
 
 
 @dataclass(eq=False)
@@ -295,6 +295,19 @@ class _Found:
             torch.where(d, self.layers, new.layers),
             d | new.done,
         )
+
+
+def _plus(x: Tensor, step: Tensor, direction: Tensor) -> Tensor:
+    """x + step * direction with a real step, in one pass over memory."""
+    if x.is_complex():
+        return torch.view_as_complex(torch.addcmul(_reals(x), step[..., None], _reals(direction)))
+    return torch.addcmul(x, step, direction)
+
+
+def _extrapolate(x: Tensor, x_new: Tensor) -> Tensor:
+    """2 x_new - x, in one pass."""
+    extrapolated = torch.lerp(_reals(x), _reals(x_new), 2.0)
+    return torch.view_as_complex(extrapolated) if x.is_complex() else extrapolated
 
 
 def _over(flags: Tensor, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -119,6 +119,35 @@ class LinearOperator(nn.Module, ABC):
             return fn(t) if moved.is_complex() else torch.view_as_complex(moved)
 
         return super()._apply(keep_complex, recurse)
+
+
+class _Linear(torch.autograd.Function):
+    """A linear map as one node of the graph: its vjp is the adjoint, its jvp the map itself."""
+
+    @staticmethod
+    def forward(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
+        return apply(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.map, ctx.map_adjoint = inputs
+        ctx.real = not x.is_complex()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        grad = differentiable(grad_outputs[0], ctx.map_adjoint, ctx.map)
+        return grad.real if ctx.real and grad.is_complex() else grad, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Tensor:
+        return differentiable(grad_inputs[0], ctx.map, ctx.map_adjoint)
+
+
+def differentiable(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
+    """``apply(x)`` for a linear map given with its adjoint, differentiable whatever happens inside (work buffers, views)."""
+    result = _Linear.apply(x, apply, adjoint)
+    assert isinstance(result, Tensor)
+    return result
 
 
 class Adjoint(LinearOperator):

@@ -8,14 +8,17 @@ and images with the origin in the middle, as files and scanners have them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
+import numpy as np
+import pywt
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.operators import LinearOperator, NormBound
-from firenet.transforms import WalshHadamard
+from firenet.operators import Adjoint, LinearOperator, NormBound, differentiable
+from firenet.transforms import WalshHadamard, Wavelet
 
 
 def _as_mask(mask: Tensor | ArrayLike) -> Tensor:
@@ -47,12 +50,14 @@ class _Fourier(LinearOperator):
     """What the two Fourier operators share: the mask and the unitary FFT over the last axes."""
 
     mask: Tensor
+    _factor: Tensor
 
     def __init__(
         self, mask: Tensor, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound, centred: bool
     ) -> None:
         super().__init__(in_shape, out_shape, norm_bound)
         self.register_buffer("mask", mask)
+        self.register_buffer("_factor", mask.to(torch.float32), persistent=False)  # a product with floats is faster
         self.centred = centred
         self._axes = tuple(range(-mask.ndim, 0))
 
@@ -75,7 +80,7 @@ class _Fourier(LinearOperator):
         return torch.fft.fftshift(x, dim=self._axes) if self.centred else x
 
     def restrict(self, y: Tensor) -> Tensor:
-        return y * self.mask
+        return y * self._factor
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return _complex(y)
@@ -104,6 +109,90 @@ class SubsampledFourier(_Fourier):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self._ifft(y)
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        if isinstance(other, Adjoint) and isinstance(other.operator, Wavelet) and other.operator.is_orthonormal and not self.centred:
+            return FourierOfWavelet(self.mask, other.operator)
+        return super().__matmul__(other)
+
+
+class FourierOfWavelet(_Fourier):
+    """:math:`P_\\Omega FW^*` for an orthonormal wavelet transform W, without going through the image.
+
+    The spectrum of one synthesis step is, axis by axis,
+    :math:`\\hat x(\\omega)=\\hat h(\\omega)\\hat a(2\\omega)+\\hat g(\\omega)\\hat d(2\\omega)`: the spectra of the halves
+    are repeated once and multiplied by the filters' responses. So the bands are transformed where they are, small FFTs of
+    together one image, and a level costs a few products whatever the length of the filter. ``SubsampledFourier(mask) @
+    W.H`` gives this operator; it equals the composition up to rounding.
+
+    Args:
+        mask: As for :class:`SubsampledFourier`.
+        wavelet: An orthonormal transform of the mask's shape.
+    """
+
+    def __init__(self, mask: Tensor, wavelet: Wavelet) -> None:
+        unitary = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
+        super().__init__(mask, wavelet.out_shape, mask.shape, unitary * wavelet.norm_bound, False)
+        self.wavelet = wavelet
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.restrict(differentiable(x, self._spectrum, self._coefficients))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return differentiable(self.restrict(_need_complex(y, "measurements")), self._coefficients, self._spectrum)
+
+    def _spectrum(self, c: Tensor) -> Tensor:
+        """The unitary Fourier transform of W*c."""
+        if c.numel() == 0:
+            return c.to(_complex(c.dtype))
+        fft = partial(torch.fft.fftn, dim=self._axes, norm="ortho")
+        depth, d = self.wavelet.depth, len(self.in_shape)
+        x = fft(self.wavelet.corners(c, depth)[0])
+        for k in range(depth, 0, -1):
+            bands = [x, *(fft(band) for band in self.wavelet.corners(c, k)[1:])]
+            for axis in range(d):
+                low, high = _responses(self.wavelet.wavelet, self.in_shape[axis] >> (k - 1), d - axis - 1, False, x.dtype, x.device)
+                at = axis - d
+                bands = [
+                    (a.unsqueeze(at - 1) * low).addcmul_(b.unsqueeze(at - 1), high).flatten(at - 1, at)
+                    for a, b in zip(bands[::2], bands[1::2], strict=True)
+                ]
+            x = bands[0]
+        return x
+
+    def _coefficients(self, y: Tensor) -> Tensor:
+        """W of the inverse unitary Fourier transform of y."""
+        if y.numel() == 0:
+            return y
+        ifft = partial(torch.fft.ifftn, dim=self._axes, norm="ortho")
+        depth, d = self.wavelet.depth, len(self.in_shape)
+        out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
+        for k in range(1, depth + 1):
+            bands = [y]
+            for axis in reversed(range(d)):
+                responses = _responses(self.wavelet.wavelet, self.in_shape[axis] >> (k - 1), d - axis - 1, True, y.dtype, y.device)
+                at = axis - d
+                halves = [band.unflatten(at, (2, -1)).unbind(at - 1) for band in bands]
+                bands = [(one * r[0]).addcmul_(two, r[1]) for one, two in halves for r in responses]
+            for band, corner in zip(bands[1:], self.wavelet.corners(out, k)[1:], strict=True):
+                corner.copy_(ifft(band))
+            y = bands[0]
+        self.wavelet.corners(out, depth)[0].copy_(ifft(y))
+        return out
+
+
+@lru_cache(maxsize=256)
+def _responses(wavelet: str, n: int, behind: int, conjugate: bool, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Low-pass and high-pass response at n frequencies, shape (2, n / 2, 1, ..., 1): repetition, frequency, axes behind.
+
+    :math:`\\hat h_m=2^{-1/2}\\sum_jh_je^{-2\\pi im(L/2-j)/n}`, or the conjugate.
+    """
+    filters = pywt.Wavelet(wavelet)
+    place = filters.dec_len // 2 - np.arange(filters.dec_len)
+    # Angles from integers modulo n, so that long filters and large n lose no digits.
+    phase = np.exp((2j if conjugate else -2j) * np.pi * (np.outer(np.arange(n), place) % n) / n)
+    pair = [phase @ np.array(taps) / np.sqrt(2) for taps in (filters.dec_lo, filters.dec_hi)]
+    return [torch.from_numpy(r).to(device=device, dtype=dtype).view(2, n // 2, *(1,) * behind) for r in pair]
 
 
 class MultiCoilFourier(_Fourier):

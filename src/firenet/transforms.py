@@ -10,7 +10,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pywt
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.operators import LinearOperator, NormBound
+from firenet.operators import LinearOperator, NormBound, differentiable
 
 _WAVELETS = ("haar", *(f"db{i}" for i in range(1, 11)), *(f"sym{i}" for i in range(2, 11)), *(f"coif{i}" for i in range(1, 6)))
 
@@ -45,36 +44,10 @@ class TightFrame(LinearOperator, ABC):
         """The sparsity level (scale) of each coefficient: int64, shape ``out_shape``, 0 the coarsest."""
 
     def _forward(self, x: Tensor) -> Tensor:
-        return _apply(x, self, False)
+        return differentiable(x, self._analyse, self._synthesise)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return _apply(y, self, True)
-
-
-class _Frame(torch.autograd.Function):
-    """W or W* as one node of the graph, with W* or W as its backward."""
-
-    @staticmethod
-    def forward(x: Tensor, frame: TightFrame, adjoint: bool) -> Tensor:
-        return frame._synthesise(x) if adjoint else frame._analyse(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.frame, ctx.adjoint = inputs
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        return _apply(grad_outputs[0], ctx.frame, not ctx.adjoint), None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *grad_inputs: Any) -> Tensor:
-        return _apply(grad_inputs[0], ctx.frame, ctx.adjoint)
-
-
-def _apply(x: Tensor, frame: TightFrame, adjoint: bool) -> Tensor:
-    result = _Frame.apply(x, frame, adjoint)
-    assert isinstance(result, Tensor)
-    return result
+        return differentiable(y, self._synthesise, self._analyse)
 
 
 class Wavelet(TightFrame):
@@ -149,19 +122,19 @@ class Wavelet(TightFrame):
             bands = [source]
             for axis in reversed(range(1, source.ndim - 1)):
                 bands = [half for band in bands for half in self._split(band, axis)]
-            corners = self._corners(target, k)
+            corners = self.corners(target, k, behind=1)
             for band, corner in zip(bands[1:], corners[1:], strict=True):
                 torch.mul(band, self._scale**k, out=corner)
             source = bands[0]
-        torch.mul(source, self._scale**self.depth, out=self._corners(target, self.depth)[0])
+        torch.mul(source, self._scale**self.depth, out=self.corners(target, self.depth, behind=1)[0])
         return out
 
     def _synthesise(self, c: Tensor) -> Tensor:
         if self.depth and c.numel():
             source = self._grid(c)
-            x = self._corners(source, self.depth)[0]
+            x = self.corners(source, self.depth, behind=1)[0]
             for k in range(self.depth, 0, -1):
-                bands = [x, *self._corners(source, k)[1:]]
+                bands = [x, *self.corners(source, k, behind=1)[1:]]
                 for axis in range(1, source.ndim - 1):
                     pairs = zip(bands[::2], bands[1::2], strict=True)
                     bands = [self._merge(low, high, axis) for low, high in pairs]
@@ -176,12 +149,15 @@ class Wavelet(TightFrame):
         real = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
         return real.reshape(-1, *x.shape[x.ndim - len(self.in_shape) :], real.shape[-1])
 
-    def _corners(self, grid: Tensor, k: int) -> list[Tensor]:
-        """The 2^d bands of the k-th level in the layout of the coefficients, the first axis changing fastest."""
-        bands = [grid]
-        for axis in reversed(range(1, grid.ndim - 1)):
-            n = self.out_shape[axis - 1] >> k
-            bands = [band.narrow(axis, start, n) for band in bands for start in (0, n)]
+    def corners(self, c: Tensor, k: int, *, behind: int = 0) -> list[Tensor]:
+        """The 2^d bands of the k-th level as views of the coefficients: approximation first, the first axis changing fastest.
+
+        Level 0 is the image itself. ``behind`` is the number of axes of c behind those of the coefficients.
+        """
+        bands = [c]
+        for axis, side in reversed(list(enumerate(self.out_shape))) if k else ():
+            at, n = axis - len(self.out_shape) - behind, side >> k
+            bands = [band.narrow(at, start, n) for band in bands for start in (0, n)]
         return bands
 
     def _split(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
