@@ -132,5 +132,5 @@ def _soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
     # floor keeps 0/0 away where t^2 underflows (t below 1e-19 in single precision).
     t2 = threshold.square().clamp(min=torch.finfo(v.real.dtype).tiny)
     re, im = torch.view_as_real(v.resolve_conj()).unbind(-1)
-    modulus2 = torch.maximum(torch.addcmul(re * re, im, im), t2)
-    return v * (1 - torch.sqrt(t2 / modulus2))
+    modulus2 = torch.maximum((re * re).addcmul_(im, im), t2)
+    return v * (1 - (t2 / modulus2).sqrt_())

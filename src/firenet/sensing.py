@@ -7,8 +7,9 @@ and images with the origin in the middle, as files and scanners have them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from typing import Self
 
 import numpy as np
 import pywt
@@ -46,18 +47,38 @@ def _need_complex(y: Tensor, what: str) -> Tensor:
     )
 
 
-class _Fourier(LinearOperator):
-    """What the two Fourier operators share: the mask and the unitary FFT over the last axes."""
+class _Masked(LinearOperator):
+    """Measurements on the grid of a mask, zero where nothing was measured."""
 
     mask: Tensor
-    _factor: Tensor
+
+    def __init__(self, mask: Tensor, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound) -> None:
+        super().__init__(in_shape, out_shape, norm_bound)
+        self.register_buffer("mask", mask)
+        self._factors: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return y * self._factor(y)
+
+    def _factor(self, y: Tensor) -> Tensor:
+        """The mask in the dtype of y: a product of two dtypes would first copy one of them, as large as the image."""
+        key = (y.dtype, y.device)
+        if key not in self._factors:
+            self._factors[key] = self.mask.to(device=y.device, dtype=y.dtype)
+        return self._factors[key]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._factors.clear()
+        return super()._apply(fn, recurse)
+
+
+class _Fourier(_Masked):
+    """What the Fourier operators share: the unitary FFT over the last axes."""
 
     def __init__(
         self, mask: Tensor, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound, centred: bool
     ) -> None:
-        super().__init__(in_shape, out_shape, norm_bound)
-        self.register_buffer("mask", mask)
-        self.register_buffer("_factor", mask.to(torch.float32), persistent=False)  # a product with floats is faster
+        super().__init__(mask, in_shape, out_shape, norm_bound)
         self.centred = centred
         self._axes = tuple(range(-mask.ndim, 0))
 
@@ -78,9 +99,6 @@ class _Fourier(LinearOperator):
             y = torch.fft.ifftshift(y, dim=self._axes)
         x = torch.fft.ifftn(y, dim=self._axes, norm="ortho")
         return torch.fft.fftshift(x, dim=self._axes) if self.centred else x
-
-    def restrict(self, y: Tensor) -> Tensor:
-        return y * self._factor
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return _complex(y)
@@ -136,10 +154,17 @@ class FourierOfWavelet(_Fourier):
         self.wavelet = wavelet
 
     def _forward(self, x: Tensor) -> Tensor:
-        return self.restrict(differentiable(x, self._spectrum, self._coefficients))
+        return differentiable(x, self._measure, self._backproject)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return differentiable(self.restrict(_need_complex(y, "measurements")), self._coefficients, self._spectrum)
+        return differentiable(_need_complex(y, "measurements"), self._backproject, self._measure)
+
+    def _measure(self, c: Tensor) -> Tensor:
+        spectrum = self._spectrum(c)
+        return spectrum.mul_(self._factor(spectrum))
+
+    def _backproject(self, y: Tensor) -> Tensor:
+        return self._coefficients(self.restrict(y))
 
     def _spectrum(self, c: Tensor) -> Tensor:
         """The unitary Fourier transform of W*c."""
@@ -231,27 +256,21 @@ class MultiCoilFourier(_Fourier):
         return (self._ifft(y) * self.maps.conj()).sum(dim=-self.mask.ndim - 1)
 
 
-class SubsampledWalsh(LinearOperator):
+class SubsampledWalsh(_Masked):
     """The subsampled Walsh transform in sequency order, 1-D to 3-D: norm exactly 1. Real images stay real.
 
     Args:
         mask: Which sequencies are measured, zeros and ones; sides are powers of two.
     """
 
-    mask: Tensor
-
     def __init__(self, mask: Tensor | ArrayLike) -> None:
         mask = _as_mask(mask)
         transform = WalshHadamard(mask.shape)
-        super().__init__(mask.shape, mask.shape, NormBound(1.0, "exact", "an orthonormal Walsh transform with a mask"))
+        super().__init__(mask, mask.shape, mask.shape, NormBound(1.0, "exact", "an orthonormal Walsh transform with a mask"))
         self.transform = transform
-        self.register_buffer("mask", mask)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.restrict(self.transform(x))
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.transform.adjoint(self.restrict(y))
-
-    def restrict(self, y: Tensor) -> Tensor:
-        return y * self.mask
