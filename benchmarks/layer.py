@@ -2,8 +2,9 @@
 
 Run: python benchmarks/layer.py [--json]
 
-A layer and ``torch.fft.fft2`` of the same size and thread count are timed in turn in one process, so that the ratio holds
-on a machine whose speed drifts. A layer's time is that of a long schedule minus that of a short one, over the difference.
+A layer and ``torch.fft.fft2`` of the same size and thread count are timed in turn in one process, so that the ratio
+holds on a machine whose speed drifts. A layer's time is that of a long schedule minus that of a short one, over the
+difference.
 """
 
 from __future__ import annotations
@@ -45,9 +46,14 @@ def measure(side: int, wavelet: str, rounds: int = 15) -> dict[str, float | int 
         ffts.append(fft)
         ratios.append(layer / (2 * fft))
     return {
-        "side": side, "wavelet": wavelet, "layer_ms": 1e3 * statistics.median(layers), "fft2_ms": 1e3 * statistics.median(ffts),
-        "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
-    }  # fmt: skip
+        "side": side,
+        "wavelet": wavelet,
+        "layer_ms": 1e3 * statistics.median(layers),
+        "fft2_ms": 1e3 * statistics.median(ffts),
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+    }
 
 
 def main() -> None:
@@ -56,7 +62,9 @@ def main() -> None:
     arguments = parser.parse_args()
     results = [measure(side, wavelet) for side in (256, 512, 1024) for wavelet in ("haar", "db4")]
     if arguments.json:
-        print(json.dumps({"threads": torch.get_num_threads(), "torch": torch.__version__, "results": results}, indent=2))
+        print(
+            json.dumps({"threads": torch.get_num_threads(), "torch": torch.__version__, "results": results}, indent=2)
+        )
         return
     print(f"complex64, {torch.get_num_threads()} threads, torch {torch.__version__}; median of the ratios (min, max)")
     for r in results:

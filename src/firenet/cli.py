@@ -7,7 +7,6 @@ command that needs it, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import functools
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +55,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     global _debug
     _debug = debug
@@ -98,7 +99,13 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("layers"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("layers"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
@@ -110,7 +117,7 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
     table = Table(title=title, title_justify="left")
     for k, name in enumerate(columns):
-        table.add_column(name, justify="left" if k == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
     for row in rows:
         table.add_row(*row)
     Console().print(table)
@@ -132,22 +139,35 @@ def _versions() -> dict[str, str]:
     from firenet import __version__
 
     return {
-        "firenet": __version__, "torch": torch.__version__, "numpy": numpy.__version__, "pywavelets": pywt.__version__,
+        "firenet": __version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pywavelets": pywt.__version__,
         "python": platform.python_version(),
-    }  # fmt: skip
+    }
 
 
 # --- demo -------------------------------------------------------------------------------------------------------------
 
 _DEMO_KEYS = (
-    "sampling_rate", "psnr_zero_filled", "psnr", "objective", "gap", "relative_gap", "layers", "seconds", "status",
-)  # fmt: skip
+    "sampling_rate",
+    "psnr_zero_filled",
+    "psnr",
+    "objective",
+    "gap",
+    "relative_gap",
+    "layers",
+    "seconds",
+    "status",
+)
 
 
 @app.command()
 @_reports
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the picture, the images and the record.")] = Path("firenet-demo"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the picture, the images and the record.")] = Path(
+        "firenet-demo"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of the CPU to use.")] = None,
 ) -> None:
@@ -177,13 +197,19 @@ def demo(
     else:
         rows = [
             [
-                cases[name].title, f"{r['sampling_rate']:.1%}", f"{r['psnr_zero_filled']:.2f}", f"{r['psnr']:.2f}",
-                f"{r['objective']:.4g}", f"{r['relative_gap']:.1e}", f"{r['layers']}", f"{r['seconds']:.1f}",
+                cases[name].title,
+                f"{r['sampling_rate']:.1%}",
+                f"{r['psnr_zero_filled']:.2f}",
+                f"{r['psnr']:.2f}",
+                f"{r['objective']:.4g}",
+                f"{r['relative_gap']:.1e}",
+                f"{r['layers']}",
+                f"{r['seconds']:.1f}",
             ]
             for name, r in shown.items()
-        ]  # fmt: skip
-        columns = ["input", "rate", "zero-filled dB", "FIRENET dB", "objective", "relative gap", "layers", "seconds"]
-        _table("Reconstruction with a bound of the distance to the optimum", columns, rows)
+        ]
+        columns = ["input", "rate", "zero-filled", "FIRENET", "objective", "rel. gap", "layers", "s"]
+        _table("PSNR in dB, and how far from optimal: relative duality gap", columns, rows)
         typer.echo(f"picture: {out / 'demo.png'}")
     if missing:
         typer.echo(f"raw scan left out. needed: {missing.needed}\ndo:     {missing.do}", err=True)
@@ -200,8 +226,12 @@ Slice = Annotated[int | None, typer.Option("--slice", help="Take one slice; defa
 Axes = Annotated[str | None, typer.Option("--axes", help="What the stored axes are, e.g. slice,coil,y,x.")]
 Key = Annotated[str | None, typer.Option("--key", help="Name of the array in an npz or HDF5 file.")]
 CornerDC = Annotated[bool, typer.Option("--corner-dc", help="Zero frequency lies in the corner, not in the middle.")]
-Oversampling = Annotated[bool, typer.Option("--remove-oversampling", help="Crop readout oversampling (2x unless the file knows better).")]
-NoiseFile = Annotated[Path | None, typer.Option("--noise", help="Noise samples (coils, n) to prewhiten the coils with.")]
+Oversampling = Annotated[
+    bool, typer.Option("--remove-oversampling", help="Crop readout oversampling (2x unless the file knows better).")
+]
+NoiseFile = Annotated[
+    Path | None, typer.Option("--noise", help="Noise samples (coils, n) to prewhiten the coils with.")
+]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option("--dtype", help="complex64 or complex128.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the CPU to use.")]
@@ -212,7 +242,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
 @_reports
 def recon(
     data: Data,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Image: .npy (complex), .png, .nii, .nii.gz or .cfl.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="Image: .npy (complex), .png, .nii, .nii.gz or .cfl.", show_default=False),
+    ],
     mask: MaskFile = None,
     maps: Maps = None,
     wavelet: WaveletName = "db4",
@@ -251,7 +284,9 @@ def recon(
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
         with _progress(name) as progress:
-            solutions.append(_network(image, wavelet, lam, schedule).solve(image.y, tolerance=tolerance, progress=progress))
+            solutions.append(
+                _network(image, wavelet, lam, schedule).solve(image.y, tolerance=tolerance, progress=progress)
+            )
         seconds.append(time.perf_counter() - start)
     images = _stack([s.image for s in solutions])
     hidden = _stack([p.undetermined for p in job.images])
@@ -260,7 +295,7 @@ def recon(
     voxel = scan.voxel_size if not remove_oversampling else None
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
     write_image(out, images, voxel_size=voxel, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
-    record = _record(data, scan, job, solutions, device, dtype, wavelet)
+    record = _record(data, scan, job, solutions, device, dtype, wavelet, lam)
     record |= {"seconds": seconds, "schedule": repr(schedule), "tolerance": tolerance, "image": str(out)}
     write_json(_beside(out), record)
     _show(record, as_json, f"wrote {out}")
@@ -305,7 +340,11 @@ def certify(
     stack = values if len(job.images) > 1 else values[None]
     shape = (len(job.images), *job.images[0].mask.shape)
     if stack.shape != shape:
-        raise BadInput(f"An image of shape {shape if shape[0] > 1 else shape[1:]}", f"{values.shape}", "Certify the image that belongs to these data")
+        raise BadInput(
+            f"An image of shape {shape if shape[0] > 1 else shape[1:]}",
+            f"{values.shape}",
+            "Certify the image that belongs to these data",
+        )
     if values.dtype.kind != "c":
         job.warnings.append("The image is real: if its phase was lost, the gap is large for that reason alone.")
     solutions = []
@@ -315,7 +354,7 @@ def certify(
             net = _network(part, wavelet, lam, default_schedule(1))
             x = torch.from_numpy(pixels).to(device=part.y.device, dtype=part.y.dtype)
             solutions.append(certify_image(x, net, part.y, layers=layers, progress=progress))
-    record = _record(data, scan, job, solutions, device, dtype, wavelet) | {"image": str(image)}
+    record = _record(data, scan, job, solutions, device, dtype, wavelet, lam) | {"image": str(image)}
     _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
 
 
@@ -340,9 +379,18 @@ def _stack(tensors: list[torch.Tensor]) -> Any:
 
 
 def _read(
-    data: Path, mask: Path | None, maps: str | None, slice_: int | None, axes: str | None, key: str | None,
-    corner_dc: bool, remove_oversampling: bool, noise: Path | None, device: str, dtype: str,
-) -> tuple[Scan, ScanData]:  # fmt: skip
+    data: Path,
+    mask: Path | None,
+    maps: str | None,
+    slice_: int | None,
+    axes: str | None,
+    key: str | None,
+    corner_dc: bool,
+    remove_oversampling: bool,
+    noise: Path | None,
+    device: str,
+    dtype: str,
+) -> tuple[Scan, ScanData]:
     """Reads and prepares what recon and certify share."""
     import torch
 
@@ -355,7 +403,9 @@ def _read(
     try:
         usable = torch.device(device).type == "cpu" or bool(torch.empty(1, device=device).numel())
     except (RuntimeError, AssertionError) as error:
-        raise BadInput("A device that this machine has", device, "Use cpu; `firenet doctor` lists the devices") from error
+        raise BadInput(
+            "A device that this machine has", device, "Use cpu; `firenet doctor` lists the devices"
+        ) from error
     assert usable
     names = None if axes is None else [a.strip() for a in axes.split(",")]
     scan = read_scan(data, axes=names, key=key, coils=maps is not None)
@@ -364,11 +414,17 @@ def _read(
     if remove_oversampling:
         oversampling = scan.readout_oversampling if scan.readout_oversampling > 1 else 2.0
     job = prepare_scan(
-        scan.kspace, scan.axes, mask=scan.mask if given is None else given,
+        scan.kspace,
+        scan.axes,
+        mask=scan.mask if given is None else given,
         maps=maps if maps in (None, "auto") else read_array(maps, purpose="maps"),
-        only=slice_, oversampling=oversampling, noise=None if noise is None else read_array(noise, purpose="noise"),
-        centred=not corner_dc, device=device, dtype=dtypes[dtype],
-    )  # fmt: skip
+        only=slice_,
+        oversampling=oversampling,
+        noise=None if noise is None else read_array(noise, purpose="noise"),
+        centred=not corner_dc,
+        device=device,
+        dtype=dtypes[dtype],
+    )
     return scan, job
 
 
@@ -379,13 +435,20 @@ def _network(image: Prepared, wavelet: str, lam: float | None, schedule: Any) ->
 
 
 def _record(
-    data: Path, scan: Scan, job: ScanData, solutions: list[Solution], device: str, dtype: str, wavelet: str
+    data: Path,
+    scan: Scan,
+    job: ScanData,
+    solutions: list[Solution],
+    device: str,
+    dtype: str,
+    wavelet: str,
+    lam: float | None,
 ) -> dict[str, Any]:
     """The record of a run, for JSON and for the table."""
     import torch
 
     from firenet.files import sha256
-    from firenet.recon import DEFAULT_LAM
+    from firenet.network import DEFAULT_LAM
 
     results = []
     for part, solution in zip(job.images, solutions, strict=True):
@@ -409,7 +472,7 @@ def _record(
         "axes": list(scan.axes),
         "problem": f"min lam * |W x|_1 + |A x - y|_2, W = orthonormal {wavelet} wavelet",
         "wavelet": wavelet,
-        "lam": DEFAULT_LAM,
+        "lam": DEFAULT_LAM if lam is None else lam,
         "device": device,
         "dtype": dtype,
         "threads": torch.get_num_threads(),
@@ -425,14 +488,19 @@ def _show(record: dict[str, Any], as_json: bool, last_line: str) -> None:
     if as_json:
         _print_json(record)
         return
-    columns = ["slice", "rate", "objective", "gap", "relative gap", "layers", "status"]
+    columns = ["slice", "rate", "objective", "gap", "rel. gap", "layers", "status"]
     rows = [
         [
-            str(number), f"{r['sampling_rate']:.1%}", f"{r['objective']:.5g}", f"{r['gap']:.2e}", f"{r['relative_gap']:.1e}",
-            f"{r['layers']}", r["status"],
+            str(number),
+            f"{r['sampling_rate']:.1%}",
+            f"{r['objective']:.5g}",
+            f"{r['gap']:.2e}",
+            f"{r['relative_gap']:.1e}",
+            f"{r['layers']}",
+            r["status"],
         ]
         for number, r in enumerate(record["results"])
-    ]  # fmt: skip
+    ]
     _table(record["problem"] + f", lam = {record['lam']:g}", columns, rows)
     for r in record["results"][:1]:
         if r["maps"] != "none":
@@ -456,16 +524,25 @@ def _beside(out: Path) -> Path:
 @_reports
 def mask(
     shape: Annotated[list[int], typer.Argument(help="Sides of the image, e.g. 256 256.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Mask, .npy; a .png and a .json are put beside it.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Mask, .npy; a .png and a .json are put beside it.", show_default=False)
+    ],
     rate: Annotated[float, typer.Option("--rate", help="Share of the grid to sample.")] = 0.25,
     transform: Annotated[str, typer.Option("--transform", help="fourier or walsh.")] = "fourier",
     power: Annotated[float, typer.Option("--power", help="Density falls like |k|^-power.")] = 2.0,
     sparsities: Annotated[
-        str | None, typer.Option("--sparsities", help="Local sparsities s1,s2,...: the theorem's density instead of a power law.")
+        str | None,
+        typer.Option("--sparsities", help="Local sparsities s1,s2,...: the theorem's density instead of a power law."),
     ] = None,
-    vanishing_moments: Annotated[int, typer.Option("--vanishing-moments", help="Of the wavelet, for --sparsities; 1 is Haar.")] = 1,
-    full: Annotated[int, typer.Option("--full", help="Sample bands up to this one fully; band k ends at frequency 2^(k-1).")] = 1,
-    lines: Annotated[float | None, typer.Option("--lines", help="Cartesian lines with this acceleration instead.")] = None,
+    vanishing_moments: Annotated[
+        int, typer.Option("--vanishing-moments", help="Of the wavelet, for --sparsities; 1 is Haar.")
+    ] = 1,
+    full: Annotated[
+        int, typer.Option("--full", help="Sample bands up to this one fully; band k ends at frequency 2^(k-1).")
+    ] = 1,
+    lines: Annotated[
+        float | None, typer.Option("--lines", help="Cartesian lines with this acceleration instead.")
+    ] = None,
     axis: Annotated[int, typer.Option("--axis", help="Phase-encoding axis of --lines.")] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Seed.")] = 0,
     corner_dc: CornerDC = False,
@@ -485,20 +562,32 @@ def mask(
         try:
             local = None if sparsities is None else [float(s) for s in sparsities.split(",")]
         except ValueError:
-            raise BadInput("Numbers separated by commas", sparsities or "", "For example --sparsities 4,12,48,50,100") from None
+            raise BadInput(
+                "Numbers separated by commas", sparsities or "", "For example --sparsities 4,12,48,50,100"
+            ) from None
         made = sampling.multilevel(
-            shape, rate, transform="walsh" if transform == "walsh" else "fourier", sparsities=local,
-            vanishing_moments=vanishing_moments, power=power, full=full, seed=seed,
-        )  # fmt: skip
+            shape,
+            rate,
+            transform="walsh" if transform == "walsh" else "fourier",
+            sparsities=local,
+            vanishing_moments=vanishing_moments,
+            power=power,
+            full=full,
+            seed=seed,
+        )
     stored = (made.samples if corner_dc else made.centred()).numpy()
     write_image(out, stored)
     if stored.ndim > 1:
-        write_image(out.with_suffix(".png"), (made.centred() if stored.ndim == 2 else made.centred()).float().numpy())
+        write_image(out.with_suffix(".png"), made.centred().float().numpy())
     bands = {",".join(map(str, k)): {"samples": m, "size": n} for k, (m, n) in made.bands.items()}
     record = {
-        "count": made.count, "rate": made.rate, "recipe": dict(made.recipe), "centred": not corner_dc, "bands": bands,
+        "count": made.count,
+        "rate": made.rate,
+        "recipe": dict(made.recipe),
+        "centred": not corner_dc,
+        "bands": bands,
         "versions": _versions(),
-    }  # fmt: skip
+    }
     write_json(_beside(out), record)
     if as_json:
         _print_json(record)
@@ -506,11 +595,20 @@ def mask(
     if made.bands and len(shape) == 2:
         tops = [max(k[i] for k in made.bands) for i in (0, 1)]
         rows = [
-            [str(i), *(f"{made.bands[i, j][0]}/{made.bands[i, j][1]}" for j in range(1, tops[1] + 1))] for i in range(1, tops[0] + 1)
+            [str(i), *(f"{made.bands[i, j][0]}/{made.bands[i, j][1]}" for j in range(1, tops[1] + 1))]
+            for i in range(1, tops[0] + 1)
         ]
-        _table("samples / size of each box, bands of axis 0 down, of axis 1 across", ["band", *map(str, range(1, tops[1] + 1))], rows)
+        _table(
+            "samples / size of each box, bands of axis 0 down, of axis 1 across",
+            ["band", *map(str, range(1, tops[1] + 1))],
+            rows,
+        )
     elif made.bands:
-        _table("samples per box", ["box", "samples", "size"], [[name, str(b["samples"]), str(b["size"])] for name, b in bands.items()])
+        _table(
+            "samples per box",
+            ["box", "samples", "size"],
+            [[name, str(b["samples"]), str(b["size"])] for name, b in bands.items()],
+        )
     typer.echo(f"{made.count} samples of {stored.size} ({made.rate:.2%}), seed {seed}; wrote {out}")
 
 
@@ -541,17 +639,30 @@ def doctor(as_json: Json = False) -> None:
         except metadata.PackageNotFoundError:
             version = None
         extras[library] = {"version": version, "extra": extra, "for": purpose}
-    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    gpus = (
+        [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
     record = {
-        "versions": _versions(), "extras": extras, "threads": torch.get_num_threads(), "cores": os.cpu_count(), "gpus": gpus,
+        "versions": _versions(),
+        "extras": extras,
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "gpus": gpus,
         "executable": sys.executable,
-    }  # fmt: skip
+    }
     if as_json:
         _print_json(record)
         return
     rows = [[name, version, "", ""] for name, version in record["versions"].items()]
     for library, e in extras.items():
-        rows.append([library, e["version"] or "missing", e["for"], "" if e["version"] else f"pip install 'firenet[{e['extra']}]'"])
+        rows.append(
+            [
+                library,
+                e["version"] or "missing",
+                e["for"],
+                "" if e["version"] else f"pip install 'firenet[{e['extra']}]'",
+            ]
+        )
     _table("firenet doctor", ["library", "version", "for", "to install"], rows)
     typer.echo(f"threads: {record['threads']} of {record['cores']} cores; GPU: {', '.join(gpus) or 'none'}")
 

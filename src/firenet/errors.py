@@ -19,10 +19,10 @@ class FirenetError(Exception):
 class BadInput(FirenetError, ValueError):
     """An argument or a file that cannot be used as it is.
 
-    >>> raise BadInput("A Walsh transform needs sides that are powers of two", "100", "Crop or pad the image to 128")
+    >>> raise BadInput("A Walsh transform needs sides of powers of two", "100", "Crop or pad the image to 128")
     Traceback (most recent call last):
     ...
-    firenet.errors.BadInput: A Walsh transform needs sides that are powers of two. Got 100. Crop or pad the image to 128.
+    firenet.errors.BadInput: A Walsh transform needs sides of powers of two. Got 100. Crop or pad the image to 128.
     """
 
 

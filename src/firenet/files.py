@@ -82,7 +82,7 @@ class _Stored:
 # --- the doors: reading ----------------------------------------------------------------------------------------------
 
 
-def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | None = None) -> Scan:
+def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | None = None, coils: bool = False) -> Scan:
     """Read k-space, its axes brought into the order of `AXES`.
 
     What the axes mean is never guessed. `axes` has one name from `AXES` for each stored axis, in the stored order, and
@@ -94,12 +94,13 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
       were, if they are the same in all slices.
     * BART cfl: from the dimensions, singletons dropped: READ is x, PHS1 y, PHS2 z (if READ is 1: PHS1 x, PHS2 y).
     * npy, npz (array ``kspace``, or the only one; ``mask`` is taken along) and other HDF5 datasets: 1-D is (x,), 2-D is
-      (y, x), anything else has to be said.
+      (y, x), with `coils` 3-D is (coil, y, x) and 4-D (slice, coil, y, x); anything else has to be said.
 
     Args:
         path: the file.
         axes: the meaning of each stored axis. A cfl file's stored axes are its dimensions other than 1, last first.
         key: the array in an npz or HDF5 file, or the group in an ISMRMRD file.
+        coils: the caller knows that the data have several coils.
 
     Raises:
         BadInput: the file is missing, damaged, foreign or too large, or its array is not finite complex k-space.
@@ -116,7 +117,7 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
             if pairs
             else "Give raw, complex k-space; a magnitude image has lost its phase",
         )
-    names = tuple(axes) if axes is not None else stored.axes or {1: ("x",), 2: ("y", "x")}.get(array.ndim)
+    names = tuple(axes) if axes is not None else stored.axes or _unsaid(coils).get(array.ndim)
     if names is None:
         raise BadInput(
             f"The meaning of each axis of a {array.ndim}-D array",
@@ -231,20 +232,36 @@ def write_image(
         _write_nifti(path, image, voxel_size)
 
 
+def to_json(record: Mapping[str, Any]) -> str:
+    """A record as JSON text; NaN and infinity become null, complex numbers [real, imaginary].
+
+    Raises:
+        TypeError: something in the record is neither a number, text, path, array, sequence nor mapping.
+    """
+    return json.dumps(_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def write_json(path: AnyPath, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON, whole or not at all; NaN and infinity become null, complex numbers [real, imaginary].
+    """Write a record as JSON, whole or not at all, as `to_json` puts it.
 
     Raises:
         BadInput: a path that cannot be written.
         TypeError: something in the record is neither a number, text, path, array, sequence nor mapping.
     """
     path = check_output(path, suffixes=(".json",))
-    text = json.dumps(_plain(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = to_json(record) + "\n"
     with _replacing(path) as (temporary,):
         temporary.write_text(text, encoding="utf-8")
 
 
 # --- what every format shares ----------------------------------------------------------------------------------------
+
+
+def _unsaid(coils: bool) -> dict[int, tuple[str, ...]]:
+    """The axes of arrays whose file does not name them, by their number."""
+    if coils:
+        return {3: ("coil", "y", "x"), 4: ("slice", "coil", "y", "x")}
+    return {1: ("x",), 2: ("y", "x")}
 
 
 def _suffix(path: Path) -> str:

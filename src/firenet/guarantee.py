@@ -1,13 +1,13 @@
 """A priori guarantees: what the network achieves before it has seen any data. Numbers only.
 
-Everything here rests on one assumption on the sensing matrix, the weighted robust null space property in levels of order
-(s, M) with constants :math:`0<\\rho<1` and :math:`\\gamma>0`: for every set :math:`\\Delta` of :math:`s_k` indices in each
-level and all x,
+Everything here rests on one assumption on the sensing matrix, the weighted robust null space property in levels of
+order (s, M) with constants :math:`0<\\rho<1` and :math:`\\gamma>0`: for every set :math:`\\Delta` of :math:`s_k`
+indices in each level and all x,
 
 .. math:: \\|x_\\Delta\\|_2\\le\\rho\\,\\|x_{\\Delta^c}\\|_{l^1_w}/\\sqrt\\xi+\\gamma\\|Ax\\|_2 .
 
-The constants are the standard ones of weighted sparsity in levels (Colbrook, Antun, Hansen, PNAS 2022, SI Appendix). The
-bounds are proved in exact arithmetic with the iteration's own constants :math:`2` and :math:`\\nu/(1-\\nu)`.
+The constants are the standard ones of weighted sparsity in levels (Colbrook, Antun, Hansen, PNAS 2022, SI Appendix).
+The bounds are proved in exact arithmetic with the iteration's own constants :math:`2` and :math:`\\nu/(1-\\nu)`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Guarantee:
         gamma: :math:`\\gamma>0`; :math:`\\sqrt2` there.
         norm: At least :math:`\\|A\\|`.
         exact: The network is built from A itself. False: from an approximation :math:`A_l` close enough for its null
-            space property to hold with :math:`((1+\\rho)/2,2\\gamma)`, where rho and gamma are those of A; the constants
-            are then those of the paper.
+            space property to hold with :math:`((1+\\rho)/2,2\\gamma)`, where rho and gamma are those of A; the
+            constants are then those of the paper.
         weights: One a level; None is ``levels.weights()``.
 
     >>> g = Guarantee(SparsityLevels((2,) * 8, (1,) * 8))
@@ -51,7 +51,11 @@ class Guarantee:
 
     def __post_init__(self) -> None:
         if not 0 < self.rho < 1 or not 0 < self.gamma < math.inf or not 0 < self.norm < math.inf:
-            raise BadInput("0 < rho < 1, gamma > 0 and norm > 0", f"rho={self.rho}, gamma={self.gamma}, norm={self.norm}", "Check the constants")
+            raise BadInput(
+                "0 < rho < 1, gamma > 0 and norm > 0",
+                f"rho={self.rho}, gamma={self.gamma}, norm={self.norm}",
+                "Check the constants",
+            )
         w = self._weights
         if len(w) != len(self.levels.sizes) or not all(0 < v < math.inf for v in w):
             raise BadInput("One positive weight a level", f"{w}", "Leave weights out for the recommended ones")
@@ -82,13 +86,15 @@ class Guarantee:
 
     @property
     def C1(self) -> float:
-        """:math:`C_1=\\big(\\rho+\\frac{(1+\\rho)\\kappa^{1/4}}2\\big)\\frac{1+\\rho}{1-\\rho}` with the rho of the matrix used."""
+        """:math:`C_1=\\big(\\rho+\\frac{(1+\\rho)\\kappa^{1/4}}2\\big)\\frac{1+\\rho}{1-\\rho}` with the rho of the
+        matrix used."""
         rho, _ = self._null_space
         return (rho + (1 + rho) * self.kappa**0.25 / 2) * (1 + rho) / (1 - rho)
 
     @property
     def C2(self) -> float:
-        """:math:`C_2=\\big(\\frac{1+\\rho}{1-\\rho}+\\frac{3+\\rho}{1-\\rho}\\frac{\\kappa^{1/4}}2\\big)\\gamma`, likewise."""
+        """:math:`C_2=\\big(\\frac{1+\\rho}{1-\\rho}+\\frac{3+\\rho}{1-\\rho}\\frac{\\kappa^{1/4}}2\\big)\\gamma`,
+        likewise."""
         rho, gamma = self._null_space
         return ((1 + rho) / (1 - rho) + (3 + rho) / (1 - rho) * self.kappa**0.25 / 2) * gamma
 
@@ -112,14 +118,21 @@ class Guarantee:
         _, gamma = self._null_space
         root = math.sqrt(self.xi)
         if not 0 < lam * gamma * root < 1:
-            raise BadInput(f"0 < lambda < 1/(gamma sqrt(xi)) = {1 / (gamma * root):.4g}", f"{lam}", f"The theorem's choice is {self.lam:.4g}")
+            raise BadInput(
+                f"0 < lambda < 1/(gamma sqrt(xi)) = {1 / (gamma * root):.4g}",
+                f"{lam}",
+                f"The theorem's choice is {self.lam:.4g}",
+            )
         if lam <= self.lam:
             return self.C1, max(self.C2, self.C1 / (lam * root))
         second = (self.C2 - gamma * self.C1) / (1 - gamma * lam * root)
         return lam * root * second, second
 
-    def misfit(self, sparsity_defect: float, noise: float, *, lam: float | None = None, model_error: float = 0.0) -> float:
-        """:math:`c(x,y)=2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\|Ax-y\\|_2+2\\eta b_1`, the accuracy below which nothing can be aimed.
+    def misfit(
+        self, sparsity_defect: float, noise: float, *, lam: float | None = None, model_error: float = 0.0
+    ) -> float:
+        """:math:`c(x,y)=2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\|Ax-y\\|_2+2\\eta b_1`, the accuracy below which nothing
+        can be aimed.
 
         Args:
             sparsity_defect: At least :math:`\\sigma_{s,M}(x)_{l^1_w}`; :func:`firenet.levels.defect` computes it.
@@ -129,7 +142,9 @@ class Guarantee:
                 :math:`\\|x\\|\\le b_1`.
         """
         if min(sparsity_defect, noise, model_error) < 0:
-            raise BadInput("Bounds that are zero or more", f"{sparsity_defect}, {noise}, {model_error}", "They bound norms")
+            raise BadInput(
+                "Bounds that are zero or more", f"{sparsity_defect}, {noise}, {model_error}", "They bound norms"
+            )
         return 2 * (self.lam if lam is None else lam) * sparsity_defect + 2 * noise + 2 * model_error
 
     def inner(self, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
@@ -154,7 +169,8 @@ class Guarantee:
         return n if second * nu**n * size <= accuracy else n + 1  # the logarithms are rounded
 
     def layers(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
-        """Layers for an accuracy: :meth:`outer` times :meth:`inner`, about :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` at :math:`\\nu=e^{-1}`."""
+        """Layers for an accuracy: :meth:`outer` times :meth:`inner`, about :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` at
+        :math:`\\nu=e^{-1}`."""
         return self.outer(accuracy, size, nu, lam=lam) * self.inner(nu, lam=lam)
 
     def error_bound(
@@ -197,9 +213,11 @@ class Guarantee:
         return self.constants(lam)[1] * (c + nu / (1 - nu) * delta + nu**restarts * size)
 
     def error_from_gap(self, gap: float, residual: float, *, sparsity_defect: float, noise: float, lam: float) -> float:
-        """A posteriori: a bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual :math:`r=\\|Az-y\\|_2`.
+        """A posteriori: a bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual
+        :math:`r=\\|Az-y\\|_2`.
 
-        .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)+C_2(r+\\bar e).
+        .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)+C_2(r+\\bar
+        e).
 
         A negative number refutes the assumptions.
         """

@@ -44,11 +44,15 @@ class SparsityLevels:
         object.__setattr__(self, "sparsities", tuple(int(s) for s in self.sparsities))
         if len(self.sizes) != len(self.sparsities) or not self.sizes:
             raise BadInput(
-                "One sparsity for each level", f"{len(self.sizes)} sizes and {len(self.sparsities)} sparsities", "Give lists of one length"
+                "One sparsity for each level",
+                f"{len(self.sizes)} sizes and {len(self.sparsities)} sparsities",
+                "Give lists of one length",
             )
         for k, (n, s) in enumerate(zip(self.sizes, self.sparsities, strict=True)):
             if not 0 < s <= n:
-                raise BadInput(f"In level {k} a sparsity between 1 and its size {n}", f"{s}", "Use at least 1 and at most the size")
+                raise BadInput(
+                    f"In level {k} a sparsity between 1 and its size {n}", f"{s}", "Use at least 1 and at most the size"
+                )
 
     @property
     def total(self) -> int:
@@ -72,7 +76,11 @@ class SparsityLevels:
             index = _merged(index)
         counts = np.bincount(index.ravel(), minlength=len(self.sizes))
         if tuple(counts) != self.sizes:
-            raise BadInput(f"Levels of sizes {self.sizes}", f"a transform with levels of sizes {tuple(map(int, counts))}", "Use the levels of this transform")
+            raise BadInput(
+                f"Levels of sizes {self.sizes}",
+                f"a transform with levels of sizes {tuple(map(int, counts))}",
+                "Use the levels of this transform",
+            )
         return np.asarray(values, dtype=float)[index]
 
     @classmethod
@@ -95,7 +103,12 @@ class SparsityLevels:
 
     @classmethod
     def from_coefficients(
-        cls, coefficients: ArrayLike, level: ArrayLike, *, share: float = 0.999, approximation: Approximation = "separate"
+        cls,
+        coefficients: ArrayLike,
+        level: ArrayLike,
+        *,
+        share: float = 0.999,
+        approximation: Approximation = "separate",
     ) -> SparsityLevels:
         """As :meth:`from_image`, from coefficients and the level of each."""
         if not 0 < share <= 1:
@@ -103,7 +116,9 @@ class SparsityLevels:
         size = np.abs(np.asarray(coefficients, dtype=complex)).ravel()
         index = np.asarray(level).ravel()
         if size.shape != index.shape:
-            raise BadInput(f"Coefficients of one image, {index.size} of them", f"{size.size}", "Pass one image at a time")
+            raise BadInput(
+                f"Coefficients of one image, {index.size} of them", f"{size.size}", "Pass one image at a time"
+            )
         if not np.isfinite(size).all():
             raise BadInput("Finite coefficients", "NaN or infinity", "Clean the image first")
         if approximation == "merged":
@@ -120,8 +135,11 @@ def _merged(level: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.maximum(level - 1, 0)
 
 
-def defect(coefficients: ArrayLike, level: ArrayLike, levels: SparsityLevels, weights: Sequence[float] | None = None) -> float:
-    """The weighted defect :math:`\\sigma_{s,M}(x)_{l^1_w}`: the weighted l1 norm of all but the s_k largest of each level.
+def defect(
+    coefficients: ArrayLike, level: ArrayLike, levels: SparsityLevels, weights: Sequence[float] | None = None
+) -> float:
+    """The weighted defect :math:`\\sigma_{s,M}(x)_{l^1_w}`: the weighted l1 norm of all but the s_k largest of each
+    level.
 
     Args:
         coefficients: One signal.

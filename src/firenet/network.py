@@ -48,9 +48,9 @@ class Status(Enum):
 
 _ADVICE = {
     Status.TOLERANCE_REACHED: "The relative duality gap is at most the tolerance.",
-    Status.LAYER_LIMIT: "The schedule ended. The gap says how far from optimal the image can be; for a smaller one use more layers.",
-    Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. For a smaller one use double precision.",
-    Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of the data and of the operator, or use double precision.",
+    Status.LAYER_LIMIT: "The schedule ended; the gap bounds the distance to the optimum. More layers make it smaller.",
+    Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
+    Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of data and operator, or use double precision.",
 }
 
 
@@ -95,7 +95,8 @@ class _State:
 
 @final
 class Firenet(nn.Module):
-    """The network :math:`y\\mapsto W^*z`, z an approximate minimiser of :math:`\\lambda\\|z\\|_{l^1_w}+\\|AW^*z-y\\|_2`.
+    """The network :math:`y\\mapsto W^*z`, z an approximate minimiser of
+    :math:`\\lambda\\|z\\|_{l^1_w}+\\|AW^*z-y\\|_2`.
 
     Args:
         sensing: A.
@@ -136,7 +137,11 @@ class Firenet(nn.Module):
         self.iterate: Iterate = iterate
         if isinstance(weights, SparsityLevels):
             if sparsify is None:
-                raise BadInput("A transform to spread the weights of levels on", "sparsify=None", "Pass one weight a coefficient as a tensor")
+                raise BadInput(
+                    "A transform to spread the weights of levels on",
+                    "sparsify=None",
+                    "Pass one weight a coefficient as a tensor",
+                )
             weights = torch.from_numpy(weights.spread(weights.weights(), sparsify.levels().numpy()))
         self.register_buffer("weights", weights)
         _ = self.problem  # refuses a bad lam or bad weights now, not at the first image
@@ -190,7 +195,11 @@ class Firenet(nn.Module):
         """
         y = self._measurements(y)
         if not torch.isfinite(_reals(y)).all():
-            raise BadInput("Finite measurements", "NaN or infinity", "Find out where they come from; missing samples are zeros off the mask")
+            raise BadInput(
+                "Finite measurements",
+                "NaN or infinity",
+                "Find out where they come from; missing samples are zeros off the mask",
+            )
         problem = self.problem
         batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
         best: tuple[Tensor, Tensor] | None = None
@@ -218,7 +227,11 @@ class Firenet(nn.Module):
     def _measurements(self, y: Tensor) -> Tensor:
         shape = self.sensing.out_shape
         if y.ndim < len(shape) or tuple(y.shape[y.ndim - len(shape) :]) != shape:
-            raise BadInput(f"Measurements with trailing shape {shape}", f"shape {tuple(y.shape)}", "Check the mask's shape and the order of the axes")
+            raise BadInput(
+                f"Measurements with trailing shape {shape}",
+                f"shape {tuple(y.shape)}",
+                "Check the mask's shape and the order of the axes",
+            )
         return self.sensing.restrict(y)
 
     def _image(self, z: Tensor) -> Tensor:
@@ -245,7 +258,7 @@ class Firenet(nn.Module):
             tau = restart.tau.to(real).reshape(*batch, *(1,) * n)
             sigma = restart.sigma.to(real).reshape(*batch, *(1,) * m)
             q = torch.zeros_like(y)
-            x_sum, q_sum = torch.zeros_like(x), torch.zeros_like(q)
+            x_sum, q_sum, x_new = torch.zeros_like(x), torch.zeros_like(q), x
             for _ in range(restart.layers):
                 x_new = problem.shrink(_plus(x, -tau, operator.adjoint(q)), tau)
                 q = problem.clip(_plus(q, sigma, operator(_extrapolate(x, x_new)) - y))
@@ -366,5 +379,7 @@ def _check_steps(tau: Tensor, sigma: Tensor, operator: LinearOperator) -> None:
     product = float((tau * sigma).max()) * operator.norm_bound.value**2 if tau.numel() else 0.0
     if not product <= 1 + 1e-9:
         raise BadInput(
-            "Steps with tau * sigma * norm^2 <= 1", f"{product:.6g} with the norm bound {operator.norm_bound.value:.6g}", "Use smaller steps"
+            "Steps with tau * sigma * norm^2 <= 1",
+            f"{product:.6g} with the norm bound {operator.norm_bound.value:.6g}",
+            "Use smaller steps",
         )

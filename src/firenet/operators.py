@@ -42,7 +42,9 @@ class NormBound:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value >= 0):
-            raise BadInput("A finite norm bound, zero or more", repr(self.value), "Check the operator for NaN or infinity")
+            raise BadInput(
+                "A finite norm bound, zero or more", repr(self.value), "Check the operator for NaN or infinity"
+            )
 
     def __mul__(self, other: NormBound) -> NormBound:
         """The bound :math:`\\|AB\\|\\le\\|A\\|\\,\\|B\\|` of a composition."""
@@ -51,7 +53,8 @@ class NormBound:
 
 def _weakest(*bounds: NormBound) -> Kind:
     """The kind of a bound composed of others: never exact, an estimate as soon as one of them is."""
-    return max(*(b.kind for b in bounds), "proven", key=_TRUST.index)
+    kinds: list[Kind] = ["proven", *(b.kind for b in bounds)]
+    return max(kinds, key=_TRUST.index)
 
 
 class LinearOperator(nn.Module, ABC):
@@ -104,7 +107,8 @@ class LinearOperator(nn.Module, ABC):
         return Composition(self, other)
 
     def as_matrix(self, dtype: torch.dtype = torch.complex128) -> Tensor:
-        """The dense matrix, shape (prod(out_shape), prod(in_shape)). For small sizes: it applies A to every unit vector."""
+        """The dense matrix, shape (prod(out_shape), prod(in_shape)). For small sizes: it applies A to every unit
+        vector."""
         n = math.prod(self.in_shape)
         units = torch.eye(n, dtype=dtype).reshape(n, *self.in_shape)
         return self(units).reshape(n, math.prod(self.out_shape)).mT
@@ -144,7 +148,8 @@ class _Linear(torch.autograd.Function):
 
 
 def differentiable(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
-    """``apply(x)`` for a linear map given with its adjoint, differentiable whatever happens inside (work buffers, views)."""
+    """``apply(x)`` for a linear map given with its adjoint, differentiable whatever happens inside (work buffers,
+    views)."""
     result = _Linear.apply(x, apply, adjoint)
     assert isinstance(result, Tensor)
     return result
@@ -198,14 +203,17 @@ class Composition(LinearOperator):
 class VerticalStack(LinearOperator):
     """The stack :math:`x\\mapsto(A_1x,\\dots,A_kx)`, each part flattened and laid one after the other.
 
-    Norm: :math:`\\|A\\|\\le(\\sum_i\\|A_i\\|^2)^{1/2}` (the largest of the norms would be wrong: (I; I) has norm sqrt 2).
+    Norm: :math:`\\|A\\|\\le(\\sum_i\\|A_i\\|^2)^{1/2}` (the largest of the norms would be wrong: (I; I) has norm sqrt
+    2).
     """
 
     def __init__(self, operators: Sequence[LinearOperator]) -> None:
         operators = list(operators)
         shapes = {a.in_shape for a in operators}
         if len(shapes) != 1:
-            raise BadInput("A stack of operators that take the same shape", f"shapes {sorted(shapes)}", "Check the operators")
+            raise BadInput(
+                "A stack of operators that take the same shape", f"shapes {sorted(shapes)}", "Check the operators"
+            )
         bounds = [a.norm_bound for a in operators]
         norm = NormBound(
             math.sqrt(math.fsum(b.value**2 for b in bounds)) * (1 + 1e-15),
@@ -252,8 +260,8 @@ class Matrix(LinearOperator):
     """A dense matrix, shape (m, n), acting on the last axis.
 
     Norm: for matrices with a side of at most 2048 the largest singular value in float64, times
-    :math:`1+4\\max(m,n)\\,u` (u = 2.2e-16) for the rounding of the SVD; for larger ones the smaller of the Frobenius norm
-    and :math:`\\sqrt{\\|A\\|_1\\|A\\|_\\infty}`, which is proven but may be several times too large.
+    :math:`1+4\\max(m,n)\\,u` (u = 2.2e-16) for the rounding of the SVD; for larger ones the smaller of the Frobenius
+    norm and :math:`\\sqrt{\\|A\\|_1\\|A\\|_\\infty}`, which is proven but may be several times too large.
     """
 
     SVD_LIMIT = 2048
@@ -262,9 +270,13 @@ class Matrix(LinearOperator):
 
     def __init__(self, matrix: Tensor) -> None:
         if matrix.ndim != 2 or 0 in matrix.shape:
-            raise BadInput("A matrix with two axes, none of them empty", f"shape {tuple(matrix.shape)}", "Reshape it to (m, n)")
+            raise BadInput(
+                "A matrix with two axes, none of them empty", f"shape {tuple(matrix.shape)}", "Reshape it to (m, n)"
+            )
         if not (matrix.is_floating_point() or matrix.is_complex()):
-            raise BadInput("A real or complex matrix", f"dtype {matrix.dtype}", "Convert it, e.g. matrix.to(torch.float64)")
+            raise BadInput(
+                "A real or complex matrix", f"dtype {matrix.dtype}", "Convert it, e.g. matrix.to(torch.float64)"
+            )
         if not torch.isfinite(matrix).all():
             raise BadInput("A finite matrix", "NaN or infinity", "Remove the entries that are not numbers")
         m, n = matrix.shape
@@ -301,18 +313,24 @@ def _matrix_norm(matrix: Tensor) -> NormBound:
         return NormBound(torch.linalg.matrix_norm(double, 2).item() * slack, "exact", "largest singular value, float64")
     frobenius = torch.linalg.matrix_norm(double).item()
     mixed = math.sqrt(torch.linalg.matrix_norm(double, 1).item() * torch.linalg.matrix_norm(double, math.inf).item())
-    return NormBound(min(frobenius, mixed) * slack, "proven", "Frobenius norm or root of the product of the 1- and inf-norm")
+    return NormBound(
+        min(frobenius, mixed) * slack, "proven", "Frobenius norm or root of the product of the 1- and inf-norm"
+    )
 
 
 def _checked(x: Tensor, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:
     """x itself, if its trailing axes have the shape and its numbers are real or complex floats."""
     if tuple(x.shape[x.ndim - len(shape) :]) != shape or x.ndim < len(shape):
-        packed = tuple(x.shape) == (2, *shape) or (x.ndim > len(shape) and tuple(x.shape[-len(shape) - 1 :]) == (*shape, 2))
+        packed = tuple(x.shape) == (2, *shape) or (
+            x.ndim > len(shape) and tuple(x.shape[-len(shape) - 1 :]) == (*shape, 2)
+        )
         raise BadInput(
             f"{type(operator).__name__} needs a tensor with trailing shape {shape}",
             f"shape {tuple(x.shape)}",
             "Pack real and imaginary parts with torch.view_as_complex" if packed else "Check the order of the axes",
         )
     if not (x.is_floating_point() or x.is_complex()):
-        raise BadInput(f"{type(operator).__name__} needs float or complex numbers", f"dtype {x.dtype}", "Convert the tensor first")
+        raise BadInput(
+            f"{type(operator).__name__} needs float or complex numbers", f"dtype {x.dtype}", "Convert the tensor first"
+        )
     return x

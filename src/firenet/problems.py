@@ -1,7 +1,7 @@
 """The optimisation problem whose solution the network computes.
 
-Inner products are :math:`\\langle a,b\\rangle=\\sum_ia_i\\bar b_i`; norms and inner products run over the trailing axes,
-one value a batch item, and are summed in float64.
+Inner products are :math:`\\langle a,b\\rangle=\\sum_ia_i\\bar b_i`; norms and inner products run over the trailing
+axes, one value a batch item, and are summed in float64.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class SquareRootLasso:
         if not w.is_floating_point() or not torch.isfinite(w).all() or (w <= 0).any():
             smallest = f"{w.dtype}" if not w.is_floating_point() else f"a smallest weight of {w.min().item():g}"
             raise BadInput(
-                "Real, finite and positive weights", smallest, "For a coefficient without penalty use a small positive weight, e.g. 1e-3: the dual needs it"
+                "Real, finite and positive weights",
+                smallest,
+                "For a coefficient without penalty use a small positive weight, e.g. 1e-3: the dual needs it",
             )
         shape = self.operator.in_shape
         try:
@@ -51,7 +53,11 @@ class SquareRootLasso:
         except RuntimeError:
             fits = False
         if not fits:
-            raise BadInput(f"Weights that broadcast to the coefficients' shape {shape}", f"shape {tuple(w.shape)}", "Check the transform they were made for")
+            raise BadInput(
+                f"Weights that broadcast to the coefficients' shape {shape}",
+                f"shape {tuple(w.shape)}",
+                "Check the transform they were made for",
+            )
 
     def shrink(self, v: Tensor, tau: Tensor) -> Tensor:
         """The proximal map of :math:`\\tau\\lambda\\|\\cdot\\|_{l^1_w}`: soft threshold of the modulus, the phase kept.
@@ -63,7 +69,8 @@ class SquareRootLasso:
         return _soft_threshold(v, tau * self.lam if self.weights is None else tau * self.lam * self.weights)
 
     def clip(self, u: Tensor) -> Tensor:
-        """The proximal map of the dual: the projection of each batch item on the unit ball, :math:`u/\\max(1,\\|u\\|_2)`."""
+        """The proximal map of the dual: the projection of each batch item on the unit ball,
+        :math:`u/\\max(1,\\|u\\|_2)`."""
         d = len(self.operator.out_shape)
         return _scaled(u, _norm(u, d, None).clamp(min=1).reciprocal(), d)
 
@@ -75,7 +82,8 @@ class SquareRootLasso:
         return self.lam * penalty + _norm(self.operator(z) - y, len(self.operator.out_shape), torch.float64)
 
     def feasible(self, q: Tensor) -> Tensor:
-        """q divided by the smallest number that makes it feasible: :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}`."""
+        """q divided by the smallest number that makes it feasible:
+        :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}`."""
         m, n = len(self.operator.out_shape), len(self.operator.in_shape)
         w = 1.0 if self.weights is None else self.weights
         back = (self.operator.adjoint(q).abs() / (self.lam * w)).flatten(-n).amax(dim=-1)
@@ -83,7 +91,8 @@ class SquareRootLasso:
         return _scaled(q, scale.reciprocal().to(back.dtype), m)
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
-        """:math:`-\\mathrm{Re}\\langle y,q\\rangle`, one float64 number a batch item: at most min F if q is feasible."""
+        """:math:`-\\mathrm{Re}\\langle y,q\\rangle`, one float64 number a batch item: at most min F if q is
+        feasible."""
         return -_real_inner(y, q, len(self.operator.out_shape))
 
     def gap(self, z: Tensor, q: Tensor, y: Tensor) -> Tensor:

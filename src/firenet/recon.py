@@ -1,8 +1,8 @@
 """From k-space to an image with a certificate: what ``firenet recon`` calls.
 
 Arrays as they come from files and scanners go in. Centred k-space is brought to the library's convention once, before
-the network: shifted to put zero frequency in the corner and multiplied by the phase ramp that keeps the image centred, so
-that no layer shifts anything and an object in the middle of the picture stays in one piece.
+the network: shifted to put zero frequency in the corner and multiplied by the phase ramp that keeps the image centred,
+so that no layer shifts anything and an object in the middle of the picture stays in one piece.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def psnr(image: Tensor | ArrayLike, reference: Tensor | ArrayLike) -> float:
     a = torch.as_tensor(image).detach().abs().to("cpu", torch.float64)
     b = torch.as_tensor(reference).detach().abs().to("cpu", torch.float64)
     if a.shape != b.shape:
-        raise BadInput(f"An image of the reference's shape {tuple(b.shape)}", f"{tuple(a.shape)}", "Crop or pad one of them")
+        raise BadInput(
+            f"An image of the reference's shape {tuple(b.shape)}", f"{tuple(a.shape)}", "Crop or pad one of them"
+        )
     error = (a - b).square().mean().item()
     return math.inf if error == 0 else 10 * math.log10(b.max().item() ** 2 / error)
 
@@ -67,7 +69,8 @@ def _ramp(kspace: Tensor, dims: int) -> Tensor:
 
 
 def mask_of(kspace: Tensor, dims: int) -> Tensor:
-    """Where any image of the batch and any coil has a sample: the sampling mask that zero-filled data carry in themselves."""
+    """Where any image of the batch and any coil has a sample: the sampling mask that zero-filled data carry in
+    themselves."""
     return (kspace != 0).flatten(0, kspace.ndim - dims - 1).any(dim=0) if kspace.ndim > dims else kspace != 0
 
 
@@ -77,7 +80,7 @@ def peak_is_central(kspace: Tensor, dims: int) -> bool:
     peak = np.unravel_index(int(energy.argmax()), tuple(energy.shape))
     to_middle = sum(((i - n // 2) / n) ** 2 for i, n in zip(peak, energy.shape, strict=True))
     to_corner_ = sum((min(i, n - i) / n) ** 2 for i, n in zip(peak, energy.shape, strict=True))
-    return to_middle <= to_corner_
+    return bool(to_middle <= to_corner_)
 
 
 def remove_oversampling(kspace: Tensor, factor: float = 2.0) -> Tensor:
@@ -105,15 +108,21 @@ def prewhiten(kspace: Tensor, noise: ArrayLike, *, coil_axis: int) -> Tensor:
     coils = kspace.shape[coil_axis]
     samples = samples.reshape(samples.shape[0], -1) if samples.ndim > 1 else samples[None]
     if samples.shape[0] != coils or samples.shape[1] <= coils:
-        raise BadInput(f"Noise of shape ({coils}, more than {coils} samples)", f"{np.shape(noise)}", "Put the coils first")
+        raise BadInput(
+            f"Noise of shape ({coils}, more than {coils} samples)", f"{np.shape(noise)}", "Put the coils first"
+        )
     samples = samples - samples.mean(axis=1, keepdims=True)
     covariance = samples @ samples.conj().T / (samples.shape[1] - 1)
     try:
         whitener = np.linalg.inv(np.linalg.cholesky(covariance))
     except np.linalg.LinAlgError:
-        raise BadInput("Noise samples that are independent between coils", "a singular covariance", "Leave out dead or duplicate coils") from None
-    mixed = torch.tensordot(torch.from_numpy(whitener).to(kspace.dtype), kspace, dims=([1], [coil_axis]))
-    return mixed.movedim(0, coil_axis)
+        raise BadInput(
+            "Noise samples that are independent between coils",
+            "a singular covariance",
+            "Leave out dead or duplicate coils",
+        ) from None
+    last = kspace.movedim(coil_axis, -1) @ torch.from_numpy(whitener).to(kspace.dtype).mT
+    return last.movedim(-1, coil_axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +136,7 @@ class CoilMaps:
 
     maps: Tensor
     method: str
+
 
 def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
     """Estimates coil maps from the fully sampled centre of k-space by ESPIRiT (SigPy).
@@ -147,7 +157,9 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
     width = calibration_width(mask)
     if width < 8:
         raise BadInput(
-            "A fully sampled centre of k-space at least 8 wide to estimate coil maps", f"{width}", "Pass maps from a calibration scan (--maps FILE)"
+            "A fully sampled centre of k-space at least 8 wide to estimate coil maps",
+            f"{width}",
+            "Pass maps from a calibration scan (--maps FILE)",
         )
     width = min(width, 24)
     centred = to_centre(kspace, dims).cpu().numpy().astype(np.complex64)
@@ -157,7 +169,8 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
 
 
 def calibration_width(mask: Tensor) -> int:
-    """The side of the largest fully sampled cube of frequencies around zero (mask with zero frequency in the corner)."""
+    """The side of the largest fully sampled cube of frequencies around zero (mask with zero frequency in the
+    corner)."""
     centred = torch.fft.fftshift(mask)
     for width in range(min(centred.shape), 0, -1):
         # the same window that SigPy's calibration cuts out
@@ -177,7 +190,8 @@ def network(
     lam: float | None = None,
     schedule: Schedule | None = None,
 ) -> Firenet:
-    """The network of ``firenet recon``: Fourier sensing with or without coils, orthonormal wavelet, the paper's schedule.
+    """The network of ``firenet recon``: Fourier sensing with or without coils, orthonormal wavelet, the paper's
+    schedule.
 
     Args:
         mask: Zero frequency in the corner.
@@ -223,7 +237,8 @@ def reconstruct(
         mask: Shape of the image; None finds it from the data (where any sample is not zero).
         maps: Coil maps, shape (coils, \\*image), centred like the image; None is one channel.
         dims: Number of image axes, 1 to 3.
-        centred: k-space, mask and image have their origin in the middle, as files have them. False: k-space and mask have
+        centred: k-space, mask and image have their origin in the middle, as files have them. False: k-space and mask
+        have
             zero frequency in the corner and the image is ``ifftn`` of k-space.
         wavelet: As in :class:`Wavelet`.
         levels: As in :class:`Wavelet`.
@@ -255,20 +270,34 @@ def prepare(
     """
     y = torch.as_tensor(kspace)
     if not y.is_complex():
-        raise BadInput("Complex k-space", f"{y.dtype} of shape {tuple(y.shape)}", "If the last axis holds real and imaginary parts, use torch.view_as_complex")
+        raise BadInput(
+            "Complex k-space",
+            f"{y.dtype} of shape {tuple(y.shape)}",
+            "If the last axis holds real and imaginary parts, use torch.view_as_complex",
+        )
     if not 1 <= dims <= 3 or y.ndim < dims + (maps is not None):
-        raise BadInput(f"k-space with {dims + (maps is not None)} axes or more", f"shape {tuple(y.shape)}", "Check dims and the coil axis")
+        raise BadInput(
+            f"k-space with {dims + (maps is not None)} axes or more",
+            f"shape {tuple(y.shape)}",
+            "Check dims and the coil axis",
+        )
     if not torch.isfinite(torch.view_as_real(y.resolve_conj())).all():
         raise BadInput("Finite k-space", "NaN or infinity", "Set missing samples to zero and give the mask")
     shape = tuple(y.shape[y.ndim - dims :])
     m = mask_of(y, dims) if mask is None else torch.as_tensor(mask, device=y.device)
     if tuple(m.shape) != shape:
-        raise BadInput(f"A mask of the image's shape {shape}", f"{tuple(m.shape)}", "Broadcast line masks to the full shape")
+        raise BadInput(
+            f"A mask of the image's shape {shape}", f"{tuple(m.shape)}", "Broadcast line masks to the full shape"
+        )
     if not m.any():
         raise BadInput("At least one sample", "a mask that is zero everywhere", "Check that k-space was read correctly")
     s = None if maps is None else torch.as_tensor(maps, device=y.device)
     if s is not None and (s.ndim != dims + 1 or tuple(s.shape) != tuple(y.shape[y.ndim - dims - 1 :])):
-        raise BadInput(f"Coil maps of shape {tuple(y.shape[y.ndim - dims - 1 :])}", f"{tuple(s.shape)}", "Give one map a coil, on the grid of the image")
+        raise BadInput(
+            f"Coil maps of shape {tuple(y.shape[y.ndim - dims - 1 :])}",
+            f"{tuple(s.shape)}",
+            "Give one map a coil, on the grid of the image",
+        )
     if centred:
         y, m = to_corner(y, dims), torch.fft.ifftshift(m)
     return y, m, None if s is None else s.to(y.dtype)
@@ -281,7 +310,12 @@ def zero_filled(y: Tensor, mask: Tensor, maps: Tensor | None = None) -> Tensor:
 
 
 def certify_image(
-    image: Tensor, net: Firenet, y: Tensor, *, layers: int = DEFAULT_LAYERS, progress: Callable[[int, int], None] | None = None
+    image: Tensor,
+    net: Firenet,
+    y: Tensor,
+    *,
+    layers: int = DEFAULT_LAYERS,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Solution:
     """The duality gap of any image against given data.
 
@@ -295,7 +329,9 @@ def certify_image(
         layers: How many layers to find the dual with.
         progress: As in :meth:`Firenet.solve`.
     """
-    solver = Firenet(net.sensing, net.sparsify, weights=net.problem.weights, lam=net.lam, schedule=FixedSteps(layers), iterate="last")
+    solver = Firenet(
+        net.sensing, net.sparsify, weights=net.problem.weights, lam=net.lam, schedule=FixedSteps(layers), iterate="last"
+    )
     if not torch.isfinite(torch.view_as_real(image) if image.is_complex() else image).all():
         raise BadInput("A finite image", "NaN or infinity", "Check the file")
     found = solver.solve(y, x0=image, progress=progress)
@@ -310,7 +346,7 @@ def certify_image(
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """One image of a scan, ready for the network.
+    r"""One image of a scan, ready for the network.
 
     Attributes:
         y: Measurements, zero frequency in the corner, shape (\*image) or (coils, \*image).
@@ -348,7 +384,7 @@ def prepare_scan(
     device: str = "cpu",
     dtype: torch.dtype = torch.complex64,
 ) -> ScanData:
-    """Makes the images of a scan ready: choice of slices, oversampling, whitening, masks, coil maps.
+    r"""Makes the images of a scan ready: choice of slices, oversampling, whitening, masks, coil maps.
 
     Args:
         kspace: Complex k-space.
@@ -375,9 +411,15 @@ def prepare_scan(
         data = data[only : only + 1]
     has_coils = "coil" in axes
     if has_coils and maps is None:
-        raise BadInput("Coil maps for multi-coil data", "none", "Estimate them from the data with --maps auto, or pass a file")
+        raise BadInput(
+            "Coil maps for multi-coil data", "none", "Estimate them from the data with --maps auto, or pass a file"
+        )
     if not has_coils and (maps is not None or noise is not None):
-        raise BadInput("Multi-coil data for coil maps or noise", f"axes {', '.join(axes)}", "Leave --maps and --noise out, or name the coil axis with --axes")
+        raise BadInput(
+            "Multi-coil data for coil maps or noise",
+            f"axes {', '.join(axes)}",
+            "Leave --maps and --noise out, or name the coil axis with --axes",
+        )
     if not peak_is_central(data, dims) if centred else peak_is_central(data, dims):
         where, option = ("corner", "add --corner-dc") if centred else ("middle", "leave out --corner-dc")
         notes.append(f"The energy of k-space peaks in the {where}; if that is where zero frequency lies, {option}.")
@@ -385,14 +427,22 @@ def prepare_scan(
         try:
             mask = np.broadcast_to(mask, tuple(data.shape[data.ndim - dims :])) != 0
         except ValueError:
-            raise BadInput(f"A mask of shape {tuple(data.shape[data.ndim - dims :])}", f"{np.shape(mask)}", "The mask lies on the grid of k-space") from None
+            raise BadInput(
+                f"A mask of shape {tuple(data.shape[data.ndim - dims :])}",
+                f"{np.shape(mask)}",
+                "The mask lies on the grid of k-space",
+            ) from None
     if noise is not None:
         data = prewhiten(data, noise, coil_axis=data.ndim - dims - 1)
     if oversampling != 1.0:
         data, mask = _crop_readout(data, mask, oversampling, dims, centred)
     shape = tuple(data.shape[1:])
     if isinstance(maps, np.ndarray) and maps.shape != shape:
-        raise BadInput(f"Coil maps of shape {shape}", f"{maps.shape}", "Give one map a coil on the grid of the image (after --remove-oversampling)")
+        raise BadInput(
+            f"Coil maps of shape {shape}",
+            f"{maps.shape}",
+            "Give one map a coil on the grid of the image (after --remove-oversampling)",
+        )
     return ScanData([_prepare_image(k, mask, maps, dims, centred) for k in data], notes)
 
 
@@ -403,15 +453,25 @@ def _crop_readout(
     sampled = torch.from_numpy(np.array(mask)).to(data.device) if mask is not None else mask_of(data, dims)
     lines = sampled.any(dim=-1)
     if not bool((sampled == lines[..., None]).all()):
-        raise BadInput("Whole readout lines to remove oversampling", "a mask with gaps along the readout", "Leave --remove-oversampling out")
+        raise BadInput(
+            "Whole readout lines to remove oversampling",
+            "a mask with gaps along the readout",
+            "Leave --remove-oversampling out",
+        )
     axes = tuple(range(-dims, 0))
     centre = data if centred else torch.fft.fftshift(data, dim=axes)
-    cropped = remove_oversampling(centre, factor) if centred else torch.fft.ifftshift(remove_oversampling(centre, factor), dim=axes)
+    cropped = (
+        remove_oversampling(centre, factor)
+        if centred
+        else torch.fft.ifftshift(remove_oversampling(centre, factor), dim=axes)
+    )
     new = lines[..., None].expand(*lines.shape, cropped.shape[-1])
     return cropped * new, new.cpu().numpy()
 
 
-def _prepare_image(k: Tensor, mask: NDArray[Any] | None, maps: NDArray[Any] | str | None, dims: int, centred: bool) -> Prepared:
+def _prepare_image(
+    k: Tensor, mask: NDArray[Any] | None, maps: NDArray[Any] | str | None, dims: int, centred: bool
+) -> Prepared:
     y, m, _ = prepare(k, mask, dims=dims, centred=centred)
     if maps is None:
         return Prepared(y, m, None, "none", torch.zeros(m.shape, dtype=torch.bool))

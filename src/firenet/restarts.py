@@ -1,8 +1,8 @@
 """Schedules: which steps each layer takes. The only place where step sizes are made.
 
 One layer is one step of the primal-dual iteration with steps :math:`(\\tau,\\sigma)`, which must satisfy
-:math:`\\tau\\sigma\\|A\\|^2\\le1`; a restart is a run of layers with one pair, after which the average is handed on. The
-paper rescales the data at each restart instead; by homogeneity of the objective that is a choice of
+:math:`\\tau\\sigma\\|A\\|^2\\le1`; a restart is a run of layers with one pair, after which the average is handed on.
+The paper rescales the data at each restart instead; by homogeneity of the objective that is a choice of
 :math:`(\\tau,\\sigma)`, and data are never rescaled here.
 """
 
@@ -44,7 +44,8 @@ class Schedule(Protocol):
         ...
 
     def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
-        """The restarts for an operator whose norm is bounded by ``norm`` and measurements of norm ``size`` (a batch)."""
+        """The restarts for an operator whose norm is bounded by ``norm`` and measurements of norm ``size`` (a
+        batch)."""
         ...
 
 
@@ -57,10 +58,10 @@ class PaperSchedule:
         \\quad\\tau_k=p\\beta_k/\\|A\\|,\\quad\\sigma_k=1/(p\\beta_k\\|A\\|).
 
     Proven: if A has the weighted robust null space property in levels and ``inner`` is at least
-    :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least the model's misfit, then after k
-    restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`; :class:`firenet.Guarantee`
-    has the constants. The default ``inner=10`` is far below what those constants ask for: with it the schedule is a
-    good heuristic, and what holds is the duality gap that comes with the result.
+    :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least the model's misfit, then
+    after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`;
+    :class:`firenet.Guarantee` has the constants. The default ``inner=10`` is far below what those constants ask for:
+    with it the schedule is a good heuristic, and what holds is the duality gap that comes with the result.
 
     Attributes:
         outer: Number of restarts, n.
@@ -76,9 +77,17 @@ class PaperSchedule:
 
     def __post_init__(self) -> None:
         if self.outer < 1 or self.inner < 1:
-            raise BadInput("At least one restart and one layer in each", f"outer={self.outer}, inner={self.inner}", "Use positive numbers")
+            raise BadInput(
+                "At least one restart and one layer in each",
+                f"outer={self.outer}, inner={self.inner}",
+                "Use positive numbers",
+            )
         if not (self.delta > 0 and math.isfinite(self.delta)) or not 0 < self.nu < 1:
-            raise BadInput("delta > 0 and nu between 0 and 1", f"delta={self.delta}, nu={self.nu}", "The defaults are 1e-9 and exp(-1)")
+            raise BadInput(
+                "delta > 0 and nu between 0 and 1",
+                f"delta={self.delta}, nu={self.nu}",
+                "The defaults are 1e-9 and exp(-1)",
+            )
 
     @property
     def layers(self) -> int:
@@ -110,7 +119,11 @@ class FixedSteps:
 
     def __post_init__(self) -> None:
         if self.count < 1 or not (self.omega is None or (self.omega > 0 and math.isfinite(self.omega))):
-            raise BadInput("count >= 1 and omega > 0", f"count={self.count}, omega={self.omega}", "Leave omega out to have it set by the data")
+            raise BadInput(
+                "count >= 1 and omega > 0",
+                f"count={self.count}, omega={self.omega}",
+                "Leave omega out to have it set by the data",
+            )
 
     @property
     def layers(self) -> int:

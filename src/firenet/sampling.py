@@ -1,9 +1,9 @@
 """Sampling masks: which frequencies or sequencies to measure.
 
 Multilevel random sampling splits the frequency axis into dyadic bands, its product into boxes
-:math:`B_\\mathbf{k}=B_{k_1}\\times\\dots\\times B_{k_d}`, and draws :math:`m_\\mathbf{k}` samples uniformly at random in each
-box. Every mask has exactly the number of samples asked for, its own generator (the global random state is not touched)
-and the recipe that made it. Zero frequency lies in the corner; ``Mask.centred()`` moves it to the middle.
+:math:`B_\\mathbf{k}=B_{k_1}\\times\\dots\\times B_{k_d}`, and draws :math:`m_\\mathbf{k}` samples uniformly at random
+in each box. Every mask has exactly the number of samples asked for, its own generator (the global random state is not
+touched) and the recipe that made it. Zero frequency lies in the corner; ``Mask.centred()`` moves it to the middle.
 """
 
 from __future__ import annotations
@@ -55,15 +55,17 @@ class Mask:
 
     def centred(self) -> Tensor:
         """The mask with zero frequency in the middle (index n // 2), as files have it."""
-        return torch.fft.fftshift(self.samples) if self.recipe.get("transform", "fourier") == "fourier" else self.samples
+        return (
+            torch.fft.fftshift(self.samples) if self.recipe.get("transform", "fourier") == "fourier" else self.samples
+        )
 
 
 def frequency_bands(n: int, transform: Transform = "fourier") -> NDArray[np.int64]:
     """The band 1, 2, ... of each index of an axis of n frequencies (``fftfreq`` order) or sequencies.
 
-    Fourier :math:`B_1=\\{0,1\\}`, :math:`B_k=\\{-2^{k-1}+1..-2^{k-2}\\}\\cup\\{2^{k-2}+1..2^{k-1}\\}`; for even n the frequency
-    -n/2 stands for n/2; for n other than a power of two the bands hold what exists. Walsh :math:`B_1=\\{0,1\\}`,
-    :math:`B_k=\\{2^{k-1}..2^k-1\\}`.
+    Fourier :math:`B_1=\\{0,1\\}`, :math:`B_k=\\{-2^{k-1}+1..-2^{k-2}\\}\\cup\\{2^{k-2}+1..2^{k-1}\\}`; for even n the
+    frequency -n/2 stands for n/2; for n other than a power of two the bands hold what exists. Walsh
+    :math:`B_1=\\{0,1\\}`, :math:`B_k=\\{2^{k-1}..2^k-1\\}`.
 
     >>> frequency_bands(8).tolist(), frequency_bands(8, "walsh").tolist()
     ([1, 1, 2, 3, 3, 3, 3, 2], [1, 1, 2, 2, 3, 3, 3, 3])
@@ -80,14 +82,16 @@ def theory_density(
 ) -> float:
     """The number of samples that box k wants, up to one factor common to all boxes.
 
-    Haar, Fourier and Walsh: :math:`\\mathcal M_\\mathcal F(s,\\mathbf k)` and :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` of
-    Theorem 4. Daubechies wavelets with v > 1 vanishing moments, Fourier: the density of the authors' code,
+    Haar, Fourier and Walsh: :math:`\\mathcal M_\\mathcal F(s,\\mathbf k)` and
+    :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` of Theorem 4. Daubechies wavelets with v > 1 vanishing moments,
+    Fourier: the density of the authors' code,
 
     .. math:: \\sum_ls_l\\prod_i2^{-a_{il}|k_i-l|}\\;2^{-2v\\max(0,l-\\|\\mathbf k\\|_\\infty)},\\qquad
         a_{il}=2q_v+1\\ (k_i\\ge l),\\ 1\\ (k_i<l),
 
-    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again; Walsh: :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`, also theirs.
-    (Their code also doubles the boxes with some :math:`k_i=1`; these hold few samples and it is not done here.)
+    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again; Walsh: :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`,
+    also theirs. (Their code also doubles the boxes with some :math:`k_i=1`; these hold few samples and it is not done
+    here.)
 
     Args:
         sparsities: :math:`s_1,\\dots,s_r`, one a wavelet scale, the approximation merged with the first.
@@ -155,23 +159,41 @@ def multilevel(
     box_of = np.ravel_multi_index(np.meshgrid(*(b - 1 for b in axes), indexing="ij"), tops).ravel()
     sizes = np.bincount(box_of, minlength=len(boxes))
     if sparsities is None:
-        density = np.bincount(box_of, weights=_power_law(shape, transform, power).ravel(), minlength=len(boxes))
+        density = np.zeros(len(boxes))
+        np.add.at(density, box_of, _power_law(shape, transform, power).ravel())
     else:
         if not sparsities or min(sparsities) < 0 or not all(map(math.isfinite, sparsities)):
-            raise BadInput("Sparsities zero or more, one a scale", f"{list(sparsities)}", "Count them with SparsityLevels.from_image")
+            raise BadInput(
+                "Sparsities zero or more, one a scale",
+                f"{list(sparsities)}",
+                "Count them with SparsityLevels.from_image",
+            )
         density = np.array([theory_density(sparsities, k, transform, vanishing_moments) for k in boxes])
     forced = np.array([max(k) <= full for k in boxes])
     held = int(sizes[forced].sum())
     if held > wanted:
-        raise BadInput(f"At least the {held} samples of the fully sampled boxes", f"{wanted}", "Ask for more samples or a smaller `full`")
+        raise BadInput(
+            f"At least the {held} samples of the fully sampled boxes",
+            f"{wanted}",
+            "Ask for more samples or a smaller `full`",
+        )
     counts = np.where(forced, sizes, 0)
     counts[~forced] = _allot(density[~forced], sizes[~forced], wanted - held)
     generator, recorded = _generator(seed)
     samples = _draw(box_of, counts, generator).reshape(shape)
     recipe = {
-        "kind": "multilevel", "shape": list(shape), "count": wanted, "transform": transform, "full": full, "seed": recorded,
-        **({"power": power} if sparsities is None else {"sparsities": list(sparsities), "vanishing_moments": vanishing_moments}),
-    }  # fmt: skip
+        "kind": "multilevel",
+        "shape": list(shape),
+        "count": wanted,
+        "transform": transform,
+        "full": full,
+        "seed": recorded,
+        **(
+            {"power": power}
+            if sparsities is None
+            else {"sparsities": list(sparsities), "vanishing_moments": vanishing_moments}
+        ),
+    }
     bands = {k: (int(m), int(n)) for k, m, n in zip(boxes, counts, sizes, strict=True)}
     return Mask(samples, bands, recipe)
 
@@ -208,7 +230,9 @@ def lines(
     frequency = np.abs(np.fft.fftfreq(n, 1 / n))
     generator, recorded = _generator(seed)
     # The k-th smallest of independent exponentials with rates p draws without replacement with probabilities p.
-    waiting = -np.log1p(-torch.rand(n, generator=generator, dtype=torch.float64).numpy()) * np.maximum(frequency, 1) ** power
+    waiting = (
+        -np.log1p(-torch.rand(n, generator=generator, dtype=torch.float64).numpy()) * np.maximum(frequency, 1) ** power
+    )
     central = np.argsort(frequency, kind="stable")[:low]
     waiting[central] = -1
     taken = np.zeros(n, dtype=bool)
@@ -217,14 +241,24 @@ def lines(
     along[axis] = n
     samples = torch.from_numpy(np.broadcast_to(taken.reshape(along), shape).copy())
     recipe = {
-        "kind": "lines", "shape": list(shape), "acceleration": acceleration, "axis": axis, "lines": wanted, "centre": low,
-        "power": power, "seed": recorded, "transform": "fourier",
-    }  # fmt: skip
+        "kind": "lines",
+        "shape": list(shape),
+        "acceleration": acceleration,
+        "axis": axis,
+        "lines": wanted,
+        "centre": low,
+        "power": power,
+        "seed": recorded,
+        "transform": "fourier",
+    }
     return Mask(samples, {}, recipe)
 
 
-def local_coherences(shape: Sequence[int], transform: Transform = "fourier", wavelet: str = "haar") -> dict[tuple[tuple[int, ...], int], float]:
-    """The local coherences :math:`|B_\\mathbf k|\\max|U|^2` of each box and wavelet scale, from the dense :math:`U=V\\Psi^*`.
+def local_coherences(
+    shape: Sequence[int], transform: Transform = "fourier", wavelet: str = "haar"
+) -> dict[tuple[tuple[int, ...], int], float]:
+    """The local coherences :math:`|B_\\mathbf k|\\max|U|^2` of each box and wavelet scale, from the dense
+    :math:`U=V\\Psi^*`.
 
     A self-check of the densities for small sides (the dense matrix has prod(shape)**2 entries).
 
@@ -262,12 +296,16 @@ def _wanted(shape: tuple[int, ...], rate: float | None, count: int | None) -> in
         raise BadInput("Either a rate or a count", f"rate={rate}, count={count}", "Pass one of the two")
     wanted = count if count is not None else round(rate * size) if rate is not None and math.isfinite(rate) else 0
     if not 1 <= wanted <= size:
-        raise BadInput(f"Between 1 and {size} samples", f"{wanted} (rate={rate}, count={count})", "Ask for a rate between 0 and 1, e.g. 0.25")
+        raise BadInput(
+            f"Between 1 and {size} samples",
+            f"{wanted} (rate={rate}, count={count})",
+            "Ask for a rate between 0 and 1, e.g. 0.25",
+        )
     return wanted
 
 
 def _power_law(shape: tuple[int, ...], transform: Transform, power: float) -> NDArray[np.float64]:
-    """:math:`\\max(1,|k|)^{-power}`, k in units of the Nyquist frequency's half-axis scaled to the longest side."""
+    """:math:`\\max(1,|k|)^{-power}`; on shorter axes frequencies count for more, by the ratio of the sides."""
     longest = max(shape)
     square = np.zeros(shape)
     for axis, n in enumerate(shape):
@@ -279,7 +317,8 @@ def _power_law(shape: tuple[int, ...], transform: Transform, power: float) -> ND
 
 
 def _allot(density: NDArray[np.float64], sizes: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Integers :math:`m_k\\le` sizes with sum ``wanted``, as near to :math:`\\min(c\\cdot density,size)` as the sum allows."""
+    """Integers :math:`m_k\\le` sizes with sum ``wanted``, as near to :math:`\\min(c\\cdot density,size)` as the sum
+    allows."""
     if wanted == 0:
         return np.zeros_like(sizes)
     weight = np.maximum(density, 1e-12 * max(density.max(), 1e-300))  # boxes without density are filled last

@@ -12,25 +12,34 @@ from functools import lru_cache, partial
 from typing import Self
 
 import numpy as np
-import pywt
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.operators import Adjoint, LinearOperator, NormBound, differentiable
-from firenet.transforms import WalshHadamard, Wavelet
+from firenet.transforms import WalshHadamard, Wavelet, filter_bank
 
 
 def _as_mask(mask: Tensor | ArrayLike) -> Tensor:
     """A boolean mask of one to three axes with at least one sample."""
     tensor = torch.as_tensor(mask)
     if not 1 <= tensor.ndim <= 3 or 0 in tensor.shape:
-        raise BadInput("A sampling mask with one to three axes, none empty", f"shape {tuple(tensor.shape)}", "Give the mask of one image")
+        raise BadInput(
+            "A sampling mask with one to three axes, none empty",
+            f"shape {tuple(tensor.shape)}",
+            "Give the mask of one image",
+        )
     if tensor.is_complex() or not ((tensor == 0) | (tensor == 1)).all():
-        raise BadInput("A sampling mask of zeros and ones (or booleans)", f"other numbers, dtype {tensor.dtype}", "Pass mask != 0")
+        raise BadInput(
+            "A sampling mask of zeros and ones (or booleans)", f"other numbers, dtype {tensor.dtype}", "Pass mask != 0"
+        )
     if not tensor.any():
-        raise BadInput("A sampling mask with at least one sample", "a mask that is zero everywhere", "Check that the mask was read correctly")
+        raise BadInput(
+            "A sampling mask with at least one sample",
+            "a mask that is zero everywhere",
+            "Check that the mask was read correctly",
+        )
     return tensor != 0
 
 
@@ -129,7 +138,12 @@ class SubsampledFourier(_Fourier):
         return self._ifft(y)
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
-        if isinstance(other, Adjoint) and isinstance(other.operator, Wavelet) and other.operator.is_orthonormal and not self.centred:
+        if (
+            isinstance(other, Adjoint)
+            and isinstance(other.operator, Wavelet)
+            and other.operator.is_orthonormal
+            and not self.centred
+        ):
             return FourierOfWavelet(self.mask, other.operator)
         return super().__matmul__(other)
 
@@ -138,10 +152,10 @@ class FourierOfWavelet(_Fourier):
     """:math:`P_\\Omega FW^*` for an orthonormal wavelet transform W, without going through the image.
 
     The spectrum of one synthesis step is, axis by axis,
-    :math:`\\hat x(\\omega)=\\hat h(\\omega)\\hat a(2\\omega)+\\hat g(\\omega)\\hat d(2\\omega)`: the spectra of the halves
-    are repeated once and multiplied by the filters' responses. So the bands are transformed where they are, small FFTs of
-    together one image, and a level costs a few products whatever the length of the filter. ``SubsampledFourier(mask) @
-    W.H`` gives this operator; it equals the composition up to rounding.
+    :math:`\\hat x(\\omega)=\\hat h(\\omega)\\hat a(2\\omega)+\\hat g(\\omega)\\hat d(2\\omega)`: the spectra of the
+    halves are repeated once and multiplied by the filters' responses. So the bands are transformed where they are,
+    small FFTs of together one image, and a level costs a few products whatever the length of the filter.
+    ``SubsampledFourier(mask) @ W.H`` gives this operator; it equals the composition up to rounding.
 
     Args:
         mask: As for :class:`SubsampledFourier`.
@@ -176,7 +190,9 @@ class FourierOfWavelet(_Fourier):
         for k in range(depth, 0, -1):
             bands = [x, *(fft(band) for band in self.wavelet.corners(c, k)[1:])]
             for axis in range(d):
-                low, high = _responses(self.wavelet.wavelet, self.in_shape[axis] >> (k - 1), d - axis - 1, False, x.dtype, x.device)
+                low, high = _responses(
+                    self.wavelet.wavelet, self.in_shape[axis] >> (k - 1), d - axis - 1, False, x.dtype, x.device
+                )
                 at = axis - d
                 bands = [
                     (a.unsqueeze(at - 1) * low).addcmul_(b.unsqueeze(at - 1), high).flatten(at - 1, at)
@@ -195,7 +211,9 @@ class FourierOfWavelet(_Fourier):
         for k in range(1, depth + 1):
             bands = [y]
             for axis in reversed(range(d)):
-                responses = _responses(self.wavelet.wavelet, self.in_shape[axis] >> (k - 1), d - axis - 1, True, y.dtype, y.device)
+                responses = _responses(
+                    self.wavelet.wavelet, self.in_shape[axis] >> (k - 1), d - axis - 1, True, y.dtype, y.device
+                )
                 at = axis - d
                 halves = [band.unflatten(at, (2, -1)).unbind(at - 1) for band in bands]
                 bands = [(one * r[0]).addcmul_(two, r[1]) for one, two in halves for r in responses]
@@ -207,16 +225,19 @@ class FourierOfWavelet(_Fourier):
 
 
 @lru_cache(maxsize=256)
-def _responses(wavelet: str, n: int, behind: int, conjugate: bool, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """Low-pass and high-pass response at n frequencies, shape (2, n / 2, 1, ..., 1): repetition, frequency, axes behind.
+def _responses(
+    wavelet: str, n: int, behind: int, conjugate: bool, dtype: torch.dtype, device: torch.device
+) -> list[Tensor]:
+    """Low-pass and high-pass response at n frequencies, shape (2, n / 2, 1, ..., 1): repetition, frequency, axes
+    behind.
 
     :math:`\\hat h_m=2^{-1/2}\\sum_jh_je^{-2\\pi im(L/2-j)/n}`, or the conjugate.
     """
-    filters = pywt.Wavelet(wavelet)
-    place = filters.dec_len // 2 - np.arange(filters.dec_len)
+    filters = filter_bank(wavelet)
+    place = len(filters[0]) // 2 - np.arange(len(filters[0]))
     # Angles from integers modulo n, so that long filters and large n lose no digits.
     phase = np.exp((2j if conjugate else -2j) * np.pi * (np.outer(np.arange(n), place) % n) / n)
-    pair = [phase @ np.array(taps) / np.sqrt(2) for taps in (filters.dec_lo, filters.dec_hi)]
+    pair = [phase @ taps / np.sqrt(2) for taps in filters]
     return [torch.from_numpy(r).to(device=device, dtype=dtype).view(2, n // 2, *(1,) * behind) for r in pair]
 
 
@@ -266,7 +287,9 @@ class SubsampledWalsh(_Masked):
     def __init__(self, mask: Tensor | ArrayLike) -> None:
         mask = _as_mask(mask)
         transform = WalshHadamard(mask.shape)
-        super().__init__(mask, mask.shape, mask.shape, NormBound(1.0, "exact", "an orthonormal Walsh transform with a mask"))
+        super().__init__(
+            mask, mask.shape, mask.shape, NormBound(1.0, "exact", "an orthonormal Walsh transform with a mask")
+        )
         self.transform = transform
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -14,12 +14,25 @@ from functools import lru_cache
 import numpy as np
 import pywt
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.operators import LinearOperator, NormBound, differentiable
 
-_WAVELETS = ("haar", *(f"db{i}" for i in range(1, 11)), *(f"sym{i}" for i in range(2, 11)), *(f"coif{i}" for i in range(1, 6)))
+_WAVELETS = (
+    "haar",
+    *(f"db{i}" for i in range(1, 11)),
+    *(f"sym{i}" for i in range(2, 11)),
+    *(f"coif{i}" for i in range(1, 6)),
+)
+
+
+@lru_cache(maxsize=64)
+def filter_bank(wavelet: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The decomposition filters h (low-pass) and g (high-pass) of an orthonormal wavelet, from PyWavelets' table."""
+    filters = pywt.Wavelet(wavelet)  # pyright: ignore[reportAttributeAccessIssue]  (compiled, without stubs)
+    return np.array(filters.dec_lo), np.array(filters.dec_hi)
 
 
 class TightFrame(LinearOperator, ABC):
@@ -80,21 +93,28 @@ class Wavelet(TightFrame):
             raise BadInput("An image shape of one, two or three sides", repr(shape), "Pass the trailing axes only")
         if wavelet not in _WAVELETS:
             raise BadInput(
-                "An orthonormal wavelet: haar, db1..db10, sym2..sym10 or coif1..coif5", repr(wavelet), "Choose one, e.g. db4"
+                "An orthonormal wavelet: haar, db1..db10, sym2..sym10 or coif1..coif5",
+                repr(wavelet),
+                "Choose one, e.g. db4",
             )
         deepest = int(math.log2(min(shape)))
-        filters = pywt.Wavelet(wavelet)
-        depth = min(pywt.dwtn_max_level(shape, filters), deepest) if levels is None else int(levels)
+        depth = min(pywt.dwtn_max_level(shape, wavelet), deepest) if levels is None else int(levels)
         if not 0 <= depth <= deepest:
             raise BadInput(
-                f"Between 0 and {deepest} levels for an image of shape {shape}", f"{levels}", "Ask for fewer, or leave it to levels=None"
+                f"Between 0 and {deepest} levels for an image of shape {shape}",
+                f"{levels}",
+                "Ask for fewer, or leave it to levels=None",
             )
         padded = tuple(-(-n // 2**depth) * 2**depth for n in shape)
-        low, high = np.array(filters.dec_lo), np.array(filters.dec_hi)
+        low, high = filter_bank(wavelet)
         # How far the filter table is from orthonormal (1e-16 for Daubechies, up to 5e-12 for symlets): by Gershgorin,
         # the largest singular value of one level along one axis is at most sqrt(1 + defect).
         pairs = [(low, low, 1.0), (high, high, 1.0), (low, high, 0.0)]
-        defect = sum(2 * abs(_overlap(a, b, k) - (k == 0) * unit) for a, b, unit in pairs for k in range(-len(low) // 2, len(low) // 2))
+        defect = sum(
+            2 * abs(_overlap(a, b, k) - (k == 0) * unit)
+            for a, b, unit in pairs
+            for k in range(-len(low) // 2, len(low) // 2)
+        )
         norm = (1 + defect) ** (0.5 * depth * len(shape))
         super().__init__(shape, padded, NormBound(norm, "exact", f"{wavelet} is orthonormal up to its filter table"))
         self.wavelet = wavelet
@@ -145,12 +165,14 @@ class Wavelet(TightFrame):
         return c if self.is_orthonormal else c[(..., *(slice(n) for n in self.in_shape))].contiguous()
 
     def _grid(self, x: Tensor) -> Tensor:
-        """A real view (batch, sides..., 1 or 2): what the filters act on. The last axis holds real and imaginary parts."""
+        """A real view (batch, sides..., 1 or 2): what the filters act on. The last axis holds real and imaginary
+        parts."""
         real = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
         return real.reshape(-1, *x.shape[x.ndim - len(self.in_shape) :], real.shape[-1])
 
     def corners(self, c: Tensor, k: int, *, behind: int = 0) -> list[Tensor]:
-        """The 2^d bands of the k-th level as views of the coefficients: approximation first, the first axis changing fastest.
+        """The 2^d bands of the k-th level as views of the coefficients: approximation first, the first axis changing
+        fastest.
 
         Level 0 is the image itself. ``behind`` is the number of axes of c behind those of the coefficients.
         """
@@ -201,12 +223,14 @@ def _split(x: Tensor, axis: int, wavelet: str) -> tuple[Tensor, Tensor]:
     """The low-pass and the high-pass half along an axis of a real tensor."""
     n = x.shape[axis]
     block = n if n <= _SHORT else math.gcd(n, _BLOCK)
-    reach = 0 if block == n else pywt.Wavelet(wavelet).dec_len // 2 - 1
+    reach = 0 if block == n else len(filter_bank(wavelet)[0]) // 2 - 1
     windows, inner = _windows(x, axis, block, reach)
     shape = (*x.shape[:axis], n // 2, *x.shape[axis + 1 :])
     low, high = _kernels(wavelet, block, reach, False, 1 if inner >= _WIDE else inner, x.dtype, x.device)
     if inner >= _WIDE:
-        return low.expand(len(windows), *low.shape).bmm(windows).view(shape), high.expand(len(windows), *high.shape).bmm(windows).view(shape)
+        return low.expand(len(windows), *low.shape).bmm(windows).view(shape), high.expand(
+            len(windows), *high.shape
+        ).bmm(windows).view(shape)
     return (windows @ low.mT).view(shape), (windows @ high.mT).view(shape)
 
 
@@ -214,7 +238,7 @@ def _merge(low: Tensor, high: Tensor, axis: int, wavelet: str) -> Tensor:
     """The transpose of ``_split``, and its inverse."""
     n = 2 * low.shape[axis]
     block = n if n <= _SHORT else math.gcd(n, _BLOCK)
-    reach = 0 if block == n else pywt.Wavelet(wavelet).dec_len // 4
+    reach = 0 if block == n else len(filter_bank(wavelet)[0]) // 4
     first, inner = _windows(low, axis, block // 2, reach)
     second, _ = _windows(high, axis, block // 2, reach)
     shape = (*low.shape[:axis], n, *low.shape[axis + 1 :])
@@ -224,8 +248,8 @@ def _merge(low: Tensor, high: Tensor, axis: int, wavelet: str) -> Tensor:
     return (first @ k.mT).addmm_(second, h.mT).view(shape)
 
 
-# From this many numbers behind the filtered axis on, a block is a matrix times a matrix and overlapping windows are used
-# where they lie; below it the windows are copied and the block is a Kronecker product with the identity.
+# From this many numbers behind the filtered axis on, a block is a matrix times a matrix and overlapping windows are
+# used where they lie; below it the windows are copied and the block is a Kronecker product with the identity.
 _WIDE = 16
 
 
@@ -252,14 +276,15 @@ def _windows(x: Tensor, axis: int, step: int, reach: int) -> tuple[Tensor, int]:
 def _kernels(
     wavelet: str, block: int, reach: int, inverse: bool, inner: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The dense block of the low-pass and of the high-pass filter, each as Kronecker product with the identity of ``inner``.
+    """The dense block of the low-pass and of the high-pass filter, each as Kronecker product with the identity of
+    ``inner``.
 
-    Analysis: (block/2, block + 2 reach), coefficients from samples. Synthesis: (block, block/2 + 2 reach), the other way.
+    Analysis: (block/2, block + 2 reach), coefficients from samples. Synthesis: (block, block/2 + 2 reach), the other
+    way.
     """
-    filters = pywt.Wavelet(wavelet)
-    half = filters.dec_len // 2
     pair = []
-    for taps in (filters.dec_lo, filters.dec_hi):
+    for taps in filter_bank(wavelet):
+        half = len(taps) // 2
         samples = block if inverse else block + 2 * reach
         coefficients = block // 2 + (2 * reach if inverse else 0)
         kernel = np.zeros((samples, coefficients))
@@ -270,7 +295,9 @@ def _kernels(
                 place = place % block if reach == 0 else place
                 if 0 <= place < samples:
                     kernel[place, k] += tap
-        pair.append(torch.from_numpy(np.kron(kernel if inverse else kernel.T, np.eye(inner))).to(device=device, dtype=dtype))
+        pair.append(
+            torch.from_numpy(np.kron(kernel if inverse else kernel.T, np.eye(inner))).to(device=device, dtype=dtype)
+        )
     return pair[0], pair[1]
 
 
@@ -295,14 +322,17 @@ class WalshHadamard(TightFrame):
         if bad or not 1 <= len(shape) <= 3:
             to = [1 << (max(n, 1) - 1).bit_length() for n in shape]
             raise BadInput(
-                "A Walsh transform needs one to three sides that are powers of two", f"{shape}", f"Crop the image, or pad it to {tuple(to)}"
+                "A Walsh transform needs one to three sides that are powers of two",
+                f"{shape}",
+                f"Crop the image, or pad it to {tuple(to)}",
             )
         super().__init__(shape, shape, NormBound(1.0, "exact", "the Walsh transform is orthonormal"))
         for axis, n in enumerate(shape):
             self.register_buffer(f"_order{axis}", sequency_order(n), persistent=False)
 
     def levels(self) -> Tensor:
-        """The dyadic band of each coefficient, by its largest sequency: band 0 is {0, 1}, band j is {2**j .. 2**(j+1) - 1}."""
+        """The dyadic band of each coefficient, by its largest sequency: band 0 is {0, 1}, band j is {2**j .. 2**(j+1) -
+        1}."""
         level = torch.zeros(self.out_shape, dtype=torch.int64)
         for k in range(1, max(self.out_shape).bit_length() - 1):
             inside = tuple(slice(2**k) for _ in self.out_shape)
@@ -327,7 +357,8 @@ class WalshHadamard(TightFrame):
 
 
 def sequency_order(n: int) -> Tensor:
-    """For each number of sign changes k < n, which row of the Hadamard matrix (natural order) has it: bits of k's Gray code, reversed."""
+    """For each number of sign changes k < n, which row of the Hadamard matrix (natural order) has it: bits of k's Gray
+    code, reversed."""
     bits = n.bit_length() - 1
     return torch.tensor([int(f"{k ^ (k >> 1):0{bits}b}"[::-1], 2) if bits else 0 for k in range(n)])
 

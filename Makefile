@@ -1,0 +1,45 @@
+# Two commands are enough: `make demo` and `make test`. Everything is installed into .venv, nothing elsewhere.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A stranger who wants a CPU build of torch: make demo TORCH_INDEX=<index of CPU wheels>
+TORCH_INDEX ?=
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
+	$(BIN)/firenet demo --out demo-output
+
+test: $(VENV)/.test  ## the whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+
+check: $(VENV)/.check  ## style and types
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(VENV)/.demo  ## the cost of one layer in units of two FFTs
+	$(BIN)/python benchmarks/layer.py
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "firenet needs Python 3.11 or newer; use: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) -e '.[mri]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) -e '.[test]'
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.check: $(VENV)/.test
+	$(INSTALL) -e '.[test,check]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-output
