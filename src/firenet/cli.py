@@ -73,6 +73,8 @@ def _reports(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             typer.echo("interrupted; no file was left half written", err=True)
             raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader of our output, `head` for example, has gone: nothing to complain about
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except FirenetError as error:
             _fail(error, BAD_INPUT, error.needed, error.got, error.do)
         except (RuntimeError, OSError, MemoryError) as error:
@@ -593,22 +595,15 @@ def mask(
         _print_json(record)
         return
     if made.bands and len(shape) == 2:
-        tops = [max(k[i] for k in made.bands) for i in (0, 1)]
-        rows = [
-            [str(i), *(f"{made.bands[i, j][0]}/{made.bands[i, j][1]}" for j in range(1, tops[1] + 1))]
-            for i in range(1, tops[0] + 1)
-        ]
-        _table(
-            "samples / size of each box, bands of axis 0 down, of axis 1 across",
-            ["band", *map(str, range(1, tops[1] + 1))],
-            rows,
-        )
+        down, across = (max(k[i] for k in made.bands) for i in (0, 1))
+        rows = [[str(i), *(str(made.bands[i, j][0]) for j in range(1, across + 1))] for i in range(1, down + 1)]
+        title = "samples in each box; bands of axis 0 down, of axis 1 across (sizes in the .json)"
+        _table(title, ["band", *map(str, range(1, across + 1))], rows)
     elif made.bands:
-        _table(
-            "samples per box",
-            ["box", "samples", "size"],
-            [[name, str(b["samples"]), str(b["size"])] for name, b in bands.items()],
-        )
+        largest = sorted({max(k) for k in made.bands})
+        totals = [[sum(n[i] for k, n in made.bands.items() if max(k) == top) for i in (0, 1)] for top in largest]
+        rows = [[str(top), *map(str, total)] for top, total in zip(largest, totals, strict=True)]
+        _table("samples by the largest band of a box (each box is in the .json)", ["band", "samples", "size"], rows)
     typer.echo(f"{made.count} samples of {stored.size} ({made.rate:.2%}), seed {seed}; wrote {out}")
 
 
@@ -627,7 +622,6 @@ _EXTRAS = {
 @_reports
 def doctor(as_json: Json = False) -> None:
     """Show what is installed and what this machine can do."""
-    import os
     from importlib import metadata
 
     import torch

@@ -1,0 +1,9 @@
+"""Settings that every test shares."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+# The same examples at every run and no clock: a failure is a fault of the code, not of the day.
+settings.register_profile("firenet", derandomize=True, deadline=None, max_examples=40, database=None)
+settings.load_profile("firenet")

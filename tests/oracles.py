@@ -1,0 +1,193 @@
+"""What the tests compare with: the problem solved by Clarabel, and the paper's algorithm written again in NumPy.
+
+Nothing here imports the library. Measurements and signals are NumPy vectors, complex or real.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cvxpy as cp
+import numpy as np
+import pywt
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64] | NDArray[np.complex128]
+
+
+def objective(A: Array, y: Array, w: Array, lam: float, z: Array) -> float:
+    """The square-root LASSO, summed by ``math.fsum``."""
+    residual = A @ z - y
+    penalty = math.fsum(float(a) * math.hypot(b.real, b.imag) for a, b in zip(w, z, strict=True))
+    return lam * penalty + math.sqrt(math.fsum(r.real**2 + r.imag**2 for r in residual))
+
+
+def dual_bound(A: Array, y: Array, w: Array, lam: float, q: Array) -> float:
+    """The dual value of q after scaling it to feasibility: at most the minimum."""
+    scale = max(1.0, float(np.linalg.norm(q)), float((np.abs(A.conj().T @ q) / (lam * w)).max()))
+    return -float((y * q.conj()).real.sum()) / scale
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A minimiser with the minimum in a bracket: ``lower`` from a feasible dual point, ``value`` the objective at x."""
+
+    x: Array
+    value: float
+    lower: float
+
+
+def optimum(A: Array, y: Array, w: Array, lam: float) -> Optimum:
+    """The minimiser of ``objective`` by Clarabel. Asserts that the bracket is narrower than 1e-8 of the minimum."""
+    m, n = A.shape
+    if np.iscomplexobj(A) or np.iscomplexobj(y):
+        lifted = np.block([[A.real, -A.imag], [A.imag, A.real]])
+        data = np.concatenate([y.real, y.imag])
+        pair = cp.Variable((n, 2))
+        x, modulus = cp.hstack([pair[:, 0], pair[:, 1]]), cp.norm(pair, 2, axis=1)
+    else:
+        lifted, data, pair = A, y, None
+        x = cp.Variable(n)
+        modulus = cp.abs(x)
+    residual = cp.Variable(len(data))
+    defines = residual == lifted @ x - data
+    problem = cp.Problem(cp.Minimize(lam * (w @ modulus) + cp.norm(residual, 2)), [defines])
+    with warnings.catch_warnings():
+        # How accurate the solution is, the bracket says.
+        warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+    dual = np.asarray(defines.dual_value)
+    if pair is not None:
+        values = np.asarray(pair.value)
+        z, q = values[:, 0] + 1j * values[:, 1], dual[:m] + 1j * dual[m:]
+    else:
+        z, q = np.asarray(x.value), dual
+    value = objective(A, y, w, lam, z)
+    lower = max(dual_bound(A, y, w, lam, q), dual_bound(A, y, w, lam, -q))
+    assert value - lower <= 1e-8 * value, f"{problem.status}: the minimum lies between {lower} and {value}"
+    return Optimum(z, value, lower)
+
+
+def null_space_gamma(A: Array, rho: float) -> float:
+    """A gamma for which a real A has the robust null space property of order s = 1, one level, weights 1.
+
+    For each i a vector u with :math:`(A^Tu)_i=1` and :math:`|(A^Tu)_j|\\le\\rho` elsewhere; then
+    :math:`|x_i|\\le\\rho\\|x_{-i}\\|_1+\\|u\\|\\|Ax\\|`, and gamma is the largest :math:`\\|u\\|`. Clarabel finds u; the
+    two conditions are checked (and met by a little scaling) here, so that gamma does not rest on it.
+    """
+    m, n = A.shape
+    u, target = cp.Variable(m), cp.Parameter(n)
+    free = cp.Parameter(n, nonneg=True)
+    conditions = [cp.abs(A.T @ u - target) <= rho * (1 - 1e-6) * free]
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(u)), conditions)
+    gamma = 0.0
+    for i in range(n):
+        target.value = np.eye(n)[i]
+        free.value = 1 - np.eye(n)[i]
+        problem.solve(solver=cp.CLARABEL)
+        back = A.T @ np.asarray(u.value)
+        scaled = np.asarray(u.value) / back[i]
+        assert np.delete(np.abs(back / back[i]), i).max() <= rho
+        gamma = max(gamma, float(np.linalg.norm(scaled)))
+    return gamma
+
+
+def soft(v: Array, threshold: Array) -> Array:
+    """The complex soft threshold."""
+    modulus = np.abs(v)
+    return np.where(modulus > threshold, v * (1 - threshold / np.where(modulus > 0, modulus, 1)), 0)
+
+
+def paper_network(
+    A: Array,
+    y: Array,
+    w: Array,
+    lam: float,
+    outer: int,
+    inner: int,
+    delta: float,
+    nu: float,
+    *,
+    norm: float | None = None,
+    steps: tuple[float, float] | None = None,
+) -> Array:
+    """The paper's algorithm as theory.md 3.5 has it: data rescaled at each restart, steps (tau, sigma) never changed."""
+    norm = float(np.linalg.norm(A, 2)) if norm is None else norm
+    tau, sigma = steps or (1 / norm, 1 / norm)
+    psi, eps = np.zeros(A.shape[1], np.result_type(A, y)), float(np.linalg.norm(y))
+    for _ in range(outer):
+        eps = nu * (delta + eps)
+        a = 1 / (inner * eps / (2 * norm))
+        psi = _inner_it(A, a * y, w, lam, a * psi, inner, tau, sigma) / a
+    return psi
+
+
+def _inner_it(A: Array, y: Array, w: Array, lam: float, x: Array, p: int, tau: float, sigma: float) -> Array:
+    q, total = np.zeros_like(y, np.result_type(A, y)), np.zeros_like(x)
+    for _ in range(p):
+        x_new = soft(x - tau * (A.conj().T @ q), tau * lam * w)
+        u = q + sigma * (A @ (2 * x_new - x)) - sigma * y
+        q = u * min(1.0, 1 / max(float(np.linalg.norm(u)), 1e-300))
+        total, x = total + x_new, x_new
+    return total / p
+
+
+def affine_layers(
+    A: Array, y: Array, w: Array, lam: float, tau: float, sigma: float, x: Array, layers: int
+) -> Iterator[tuple[Array, Array]]:
+    """The block of theory.md, section 2, built literally: three affine maps of the state with y as a skip connection,
+    and three scalar nonlinearities. Yields, after each block, the last point and the average.
+
+    The state is (x, sum of the x, q); the affine maps are dense matrices of the widths 2N+m, 2(N+m) and 2N+m+1.
+    """
+    m, n = A.shape
+    eye_n, eye_m, D = np.eye(n), np.eye(m), np.diag(w)
+    zero_n, zero_nm, zero_mn = np.zeros((n, n)), np.zeros((n, m)), np.zeros((m, n))
+    # 1. (x, S, q) -> (D^-1 (x - tau A* q), S, q - sigma A x - sigma y)
+    first = np.block(
+        [
+            [np.linalg.inv(D), zero_n, -tau * np.linalg.inv(D) @ A.conj().T],
+            [zero_n, eye_n, zero_nm],
+            [-sigma * A, zero_mn, eye_m],
+        ]
+    )
+    skip = np.vstack([zero_nm, zero_nm, -sigma * eye_m])
+    # 2. (D^-1 x, S, q~) -> (x, S + x, u, u) with u = q~ + 2 sigma A x
+    u = [2 * sigma * A @ D, zero_mn, eye_m]
+    second = np.block([[D, zero_n, zero_nm], [D, eye_n, zero_nm], u, u])
+    # 3. (x, S, u, |u|^2) -> (sum of the |u|^2, u, x, S)
+    third = np.block(
+        [
+            [np.zeros((1, 2 * n + m)), np.ones((1, m))],
+            [zero_mn, zero_mn, eye_m, np.zeros((m, m))],
+            [np.eye(2 * n), np.zeros((2 * n, 2 * m))],
+        ]
+    )
+    assert (len(first), len(second), len(third)) == (2 * n + m, 2 * (n + m), 2 * n + m + 1)
+    back = np.roll(np.eye(2 * n + m), 2 * n, axis=0)  # (q, x, S) -> (x, S, q), part of the next block's first map
+    state = np.concatenate([x, np.zeros(n), np.zeros(m)]).astype(np.complex128)
+    for k in range(1, layers + 1):
+        h = first @ state + skip @ y
+        h[:n] = soft(h[:n], np.full(n, tau * lam))  # one scalar function for all entries
+        h = second @ h
+        h[-m:] = np.abs(h[-m:]) ** 2
+        h = third @ h
+        gate = min(1.0, 1 / math.sqrt(h[0].real)) if h[0].real > 0 else 1.0
+        h[1 : m + 1] *= gate
+        state = back @ h[1:]
+        yield state[:n], state[n : 2 * n] / k
+
+
+def fourier_of_wavelet(mask: NDArray[np.bool_], wavelet: str, levels: int) -> Array:
+    """The dense matrix of the measured rows of FW*: NumPy's FFT of PyWavelets' synthesis of each unit vector."""
+    shape = mask.shape
+    _, slices = pywt.coeffs_to_array(pywt.wavedec2(np.zeros(shape), wavelet, "periodization", levels))
+    columns = []
+    for unit in np.eye(mask.size):
+        bands = pywt.array_to_coeffs(unit.reshape(shape), slices, "wavedec2")
+        image = pywt.waverec2(bands, wavelet, "periodization")
+        columns.append(np.fft.fft2(image, norm="ortho")[mask])
+    return np.array(columns).T

@@ -1,0 +1,386 @@
+"""The command line, with real files: results, records, exit codes, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from firenet import SubsampledFourier, multilevel
+from firenet.cli import BAD_INPUT, INTERRUPTED, NOT_REACHED, app
+from firenet.demo import load_raw, load_slice
+from firenet.recon import prepare_scan, psnr, to_centre, zero_filled
+
+SHARED = Path(os.environ.get("FIRENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def shell(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user does, in a process of its own."""
+    command = [sys.executable, "-m", "firenet.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def call(*arguments: object):
+    """Runs the command in this process, which is faster."""
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory) -> Path:
+    """Centred k-space of a real slice, 64 x 64, 40 % sampled."""
+    truth = load_slice()[::4, ::4].to(torch.complex64)
+    y = SubsampledFourier(multilevel(truth.shape, 0.4).samples)(truth)
+    path = tmp_path_factory.mktemp("scan") / "scan.npz"
+    np.savez(path, kspace=to_centre(y, 2).numpy())
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_demo_through_the_shell(tmp_path):
+    run = shell("demo", "--json", "--out", tmp_path)
+    assert run.returncode == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert list(record) == ["slice", "raw"]
+    keys = [
+        "sampling_rate",
+        "psnr_zero_filled",
+        "psnr",
+        "objective",
+        "gap",
+        "relative_gap",
+        "layers",
+        "seconds",
+        "status",
+    ]
+    for case in record.values():
+        assert list(case) == keys
+        assert 0 < case["gap"] < case["objective"]
+        assert case["relative_gap"] == pytest.approx(case["gap"] / (2 * case["objective"] - case["gap"]))
+    assert record["slice"]["sampling_rate"] == 0.25
+    assert record["slice"]["psnr"] >= record["slice"]["psnr_zero_filled"] + 3.5
+    assert record["raw"]["sampling_rate"] == pytest.approx(1 / 3, abs=1e-4)
+    assert record["raw"]["psnr"] > record["raw"]["psnr_zero_filled"]
+    assert files(tmp_path) == ["demo.json", "demo.png", "raw.npy", "slice.npy"]
+    image = np.load(tmp_path / "slice.npy")
+    assert psnr(image, load_slice()) == pytest.approx(record["slice"]["psnr"], abs=1e-3)
+
+
+def test_recon_and_certify_through_the_shell(scan, tmp_path):
+    run = shell("recon", scan, "-o", tmp_path / "image.npy")
+    assert run.returncode == 0, run.stderr
+    assert "db4" in run.stdout
+    assert files(tmp_path) == ["image.json", "image.npy"]
+    record = json.loads((tmp_path / "image.json").read_text())
+    result = record["results"][0]
+    assert record["lam"] == 1e-3
+    assert record["versions"]["torch"] == torch.__version__
+    assert len(record["sha256"]) == 64
+    assert result["status"] == "layer limit"
+    image = np.load(tmp_path / "image.npy")
+    assert image.dtype == np.complex64
+    assert psnr(image, load_slice()[::4, ::4]) > 25
+    run = shell("certify", scan, tmp_path / "image.npy", "--json")
+    assert run.returncode == 0, run.stderr
+    certified = json.loads(run.stdout)["results"][0]
+    assert certified["objective"] == pytest.approx(result["objective"], rel=1e-4)
+    assert certified["relative_gap"] < 1e-2
+
+
+def test_brain_with_eight_coils_through_the_shell(tmp_path):
+    source = SHARED / "brain_8ch_poisson.npz"
+    if not source.exists():
+        pytest.skip(f"the raw brain scan is not at {source}; set FIRENET_DATA to its folder")
+    run = shell("recon", source, "--maps", "auto", "-o", tmp_path / "brain.npy")
+    assert run.returncode == 0, run.stderr
+    assert "ESPIRiT" in run.stdout
+    assert "pixels are undetermined" in run.stdout
+    result = json.loads((tmp_path / "brain.json").read_text())["results"][0]
+    assert result["relative_gap"] < 0.1
+    image = np.abs(np.load(tmp_path / "brain.npy"))
+    assert image.shape == (230, 180)
+    head, background = image[60:170, 50:130], image[:, :8]
+    assert np.median(head) > 10 * np.median(background)
+    # Sharp: the zero-filled image of the same data, R = 8, has lost the edges.
+    stored = np.load(source, allow_pickle=False)["kspace"]
+    part = prepare_scan(stored, ("coil", "y", "x"), maps="auto").images[0]
+    blurred = zero_filled(part.y, part.mask, part.maps).abs().numpy()
+    blurred *= np.median(head) / np.median(blurred[60:170, 50:130])
+    assert np.abs(np.diff(head, axis=0)).mean() > 1.5 * np.abs(np.diff(blurred[60:170, 50:130], axis=0)).mean()
+
+
+def test_help_of_every_command():
+    for command in ("demo", "recon", "certify", "mask", "doctor"):
+        assert call(command, "--help").exit_code == 0
+
+
+def test_tolerance_decides_the_exit_code(scan, tmp_path):
+    reached = call("recon", scan, "-o", tmp_path / "a.npy", "--tolerance", "0.5", "--json")
+    assert reached.exit_code == 0, reached.stderr
+    record = json.loads(reached.stdout)
+    assert record["results"][0]["status"] == "tolerance reached"
+    assert record["results"][0]["layers"] < 300
+    missed = call("recon", scan, "-o", tmp_path / "b.npy", "--tolerance", "1e-6", "--layers", "20")
+    assert missed.exit_code == NOT_REACHED
+    assert "not reached" in missed.stderr
+    assert (tmp_path / "b.npy").exists()
+
+
+def test_interrupt_in_the_shell_leaves_nothing(scan, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "firenet.cli",
+        "recon",
+        str(scan),
+        "-o",
+        str(tmp_path / "x.npy"),
+        "--layers",
+        "10000000",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(6)  # interrupted while it imports or while it computes: both must end the same way
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == INTERRUPTED
+    assert "interrupted" in said
+    assert files(tmp_path) == []
+
+
+def test_interrupt_while_writing_leaves_nothing(scan, tmp_path, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("firenet.files.os.replace", interrupted)
+    assert call("recon", scan, "-o", tmp_path / "x.npy", "--layers", "10").exit_code == INTERRUPTED
+    assert files(tmp_path) == []
+
+
+def test_slices_of_a_fastmri_file_are_a_batch(tmp_path):
+    truth = torch.stack([load_slice()[::4, ::4], load_slice()[1::4, 1::4]]).to(torch.complex64)
+    mask = multilevel((64, 64), 0.5)
+    y = to_centre(SubsampledFourier(mask.samples)(truth), 2)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = y.numpy()
+    assert call("recon", tmp_path / "scan.h5", "-o", tmp_path / "all.npy", "--layers", "50").exit_code == 0
+    assert (
+        call("recon", tmp_path / "scan.h5", "-o", tmp_path / "one.npy", "--layers", "50", "--slice", "1").exit_code == 0
+    )
+    both, one = np.load(tmp_path / "all.npy"), np.load(tmp_path / "one.npy")
+    assert both.shape == (2, 64, 64)
+    np.testing.assert_allclose(both[1], one, rtol=0, atol=1e-6)
+    assert len(json.loads((tmp_path / "all.json").read_text())["results"]) == 2
+    certified = call("certify", tmp_path / "scan.h5", tmp_path / "all.npy", "--layers", "50", "--json")
+    assert len(json.loads(certified.stdout)["results"]) == 2
+
+
+def test_corner_dc_gives_the_same_image_and_the_wrong_choice_a_warning(scan, tmp_path):
+    with np.load(scan) as stored:
+        k = stored["kspace"]
+    # the same k-space of the same centred image, as numpy's fft2 leaves it
+    signs = np.where(np.add.outer(np.arange(64), np.arange(64)) % 2 == 0, 1, -1)
+    np.save(tmp_path / "corner.npy", (np.fft.ifftshift(k) * signs).astype(np.complex64))
+    first = call("recon", scan, "-o", tmp_path / "a.npy", "--layers", "30")
+    second = call("recon", tmp_path / "corner.npy", "--corner-dc", "-o", tmp_path / "b.npy", "--layers", "30")
+    assert first.exit_code == second.exit_code == 0
+    assert "warning" not in first.stderr + second.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), rtol=0, atol=1e-6)
+    wrong = call("recon", scan, "--corner-dc", "-o", tmp_path / "c.npy", "--layers", "10")
+    assert "leave out --corner-dc" in wrong.stderr
+    wrong = call("recon", tmp_path / "corner.npy", "-o", tmp_path / "c.npy", "--layers", "10")
+    assert "add --corner-dc" in wrong.stderr
+
+
+@pytest.mark.parametrize("suffix", [".png", ".nii.gz", ".cfl"])
+def test_output_formats(scan, tmp_path, suffix):
+    out = tmp_path / f"image{suffix}"
+    assert call("recon", scan, "-o", out, "--layers", "20").exit_code == 0
+    assert out.exists()
+    assert (tmp_path / "image.json").exists()
+    if suffix == ".nii.gz":
+        assert nibabel.load(out).shape == (64, 64)  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
+
+
+def test_double_precision_lam_wavelet_and_threads(scan, tmp_path):
+    before = torch.get_num_threads()
+    run = call(
+        *("recon", scan, "-o", tmp_path / "x.npy", "--dtype", "complex128", "--lam", "0.01", "--wavelet", "sym5"),
+        *("--layers", "20", "--threads", "1", "--json"),
+    )
+    torch.set_num_threads(before)
+    assert run.exit_code == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert (record["dtype"], record["lam"], record["wavelet"], record["threads"]) == ("complex128", 0.01, "sym5", 1)
+    assert np.load(tmp_path / "x.npy").dtype == np.complex128
+
+
+def test_raw_scan_with_oversampling_noise_and_mask(tmp_path):
+    """The raw phantom as it came from the scanner: readout lines, two coils, oversampled."""
+    pytest.importorskip("sigpy", reason="needs the extra mri")
+    import firenet
+
+    data = Path(firenet.__file__).parent / "data" / "twix_gre_phantom_2ch.npz"
+    lines = np.zeros((160, 320), dtype=bool)
+    lines[::2] = lines[64:96] = True
+    np.save(tmp_path / "mask.npy", lines)
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "noise.npy", rng.normal(size=(2, 500)) + 1j * rng.normal(size=(2, 500)))
+    run = call(
+        *("recon", data, "--mask", tmp_path / "mask.npy", "--maps", "auto", "--remove-oversampling"),
+        *("--noise", tmp_path / "noise.npy", "-o", tmp_path / "x.npy", "--layers", "100"),
+    )
+    assert run.exit_code == 0, run.stderr
+    image = np.load(tmp_path / "x.npy")
+    assert image.shape == (160, 160)
+    full = torch.fft.ifft2(torch.fft.ifftshift(load_raw(), dim=(-2, -1)), norm="ortho")
+    reference = torch.fft.fftshift(full, dim=(-2, -1)).abs().square().sum(dim=0).sqrt().numpy()
+    inside = reference > 0.3 * reference.max()
+    assert np.corrcoef(np.abs(image)[inside], reference[inside])[0, 1] > 0.7
+
+
+def test_maps_from_a_file(scan, tmp_path):
+    with np.load(scan) as stored:
+        k = stored["kspace"]
+    np.save(tmp_path / "coils.npy", np.stack([k, 2 * k]))
+    np.save(tmp_path / "maps.npy", np.stack([np.ones((64, 64)), 2 * np.ones((64, 64))]).astype(np.complex64))
+    run = call(
+        "recon", tmp_path / "coils.npy", "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy", "--layers", "100"
+    )
+    assert run.exit_code == 0, run.stderr
+    assert psnr(np.load(tmp_path / "x.npy"), load_slice()[::4, ::4]) > 25
+
+
+def test_mask_command(tmp_path):
+    run = call("mask", 64, 48, "--rate", 0.3, "--full", 3, "--seed", 4, "-o", tmp_path / "mask.npy")
+    assert run.exit_code == 0, run.stderr
+    assert files(tmp_path) == ["mask.json", "mask.npy", "mask.png"]
+    mask = np.load(tmp_path / "mask.npy")
+    assert mask.dtype == bool
+    assert mask.sum() == round(0.3 * 64 * 48)
+    assert np.array_equal(mask, multilevel((64, 48), 0.3, full=3, seed=4).centred().numpy())
+    record = json.loads((tmp_path / "mask.json").read_text())
+    assert sum(b["samples"] for b in record["bands"].values()) == mask.sum()
+    assert record["recipe"]["seed"] == 4
+    for options in (
+        ["--transform", "walsh"],
+        ["--sparsities", "4,12,48,50,100,100", "--vanishing-moments", "4"],
+        ["--lines", "4"],
+    ):
+        assert call("mask", 64, 64, *options, "-o", tmp_path / "other.npy").exit_code == 0
+    assert call("mask", 16, 16, 16, "-o", tmp_path / "volume.npy").exit_code == 0
+    assert np.load(tmp_path / "volume.npy").sum() == 1024
+
+
+def test_designed_mask_is_used_by_recon(scan, tmp_path):
+    assert call("mask", 64, 64, "--rate", 0.3, "-o", tmp_path / "mask.npy").exit_code == 0
+    run = call("recon", scan, "--mask", tmp_path / "mask.npy", "-o", tmp_path / "x.npy", "--layers", "10", "--json")
+    assert json.loads(run.stdout)["results"][0]["sampling_rate"] == pytest.approx(0.3, abs=1e-3)
+
+
+def test_doctor():
+    record = json.loads(call("doctor", "--json").stdout)
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["extras"]["h5py"]["version"] == h5py.__version__
+    assert call("doctor").exit_code == 0
+
+
+def bad(tmp_path: Path, kind: str) -> list[str | Path]:
+    """The arguments of a call that must be refused."""
+    good = np.ones((16, 16), dtype=np.complex64)
+    path, out = tmp_path / "in" / "data.npy", tmp_path / "out" / "x.npy"
+    for folder in (path.parent, out.parent):
+        folder.mkdir()
+    stored = {
+        "nan": np.full((16, 16), np.nan, dtype=np.complex64),
+        "packed": np.ones((16, 16, 2), dtype=np.float32),
+        "empty": np.zeros((16, 16), dtype=np.complex64),
+        "ambiguous": np.ones((3, 16, 16), dtype=np.complex64),
+    }.get(kind, good)
+    np.save(path, stored)
+    np.save(path.with_name("mask.npy"), np.ones((8, 8), dtype=bool))
+    np.save(path.with_name("zero.npy"), np.zeros((16, 16), dtype=bool))
+    np.save(path.with_name("maps.npy"), np.ones((2, 8, 8), dtype=np.complex64))
+    base: list[str | Path] = ["recon", path, "-o", out]
+    if kind == "pickled":
+        np.savez(path.with_suffix(".npz"), kspace=np.array([{}], dtype=object))
+        return ["recon", path.with_suffix(".npz"), "-o", out]
+    if kind == "truncated":
+        with h5py.File(path.with_suffix(".h5"), "w") as file:
+            file["kspace"] = np.ones((1, 16, 16), dtype=np.complex64)
+        whole = path.with_suffix(".h5").read_bytes()
+        path.with_suffix(".h5").write_bytes(whole[: len(whole) // 2])
+        return ["recon", path.with_suffix(".h5"), "-o", out]
+    extra: dict[str, list[str | Path]] = {
+        "mask size": ["--mask", path.with_name("mask.npy")],
+        "zero mask": ["--mask", path.with_name("zero.npy")],
+        "maps size": ["--axes", "coil,y,x", "--maps", path.with_name("maps.npy")],
+        "lam": ["--lam", "0"],
+        "layers": ["--layers", "0"],
+        "wavelet": ["--wavelet", "bior4.4"],
+        "tolerance": ["--tolerance", "-1"],
+        "device": ["--device", "abacus"],
+        "dtype": ["--dtype", "complex256"],
+        "slice": ["--slice", "3"],
+        "axes": ["--axes", "x,y,z"],
+        "threads": ["--threads", "0"],
+    }
+    if kind == "suffix":
+        return ["recon", path, "-o", out.with_suffix(".jpg")]
+    if kind == "folder":
+        return ["recon", path, "-o", tmp_path / "out" / "nowhere" / "x.npy"]
+    if kind == "missing":
+        return ["recon", path.with_name("other.npy"), "-o", out]
+    if kind == "walsh":
+        return ["mask", "100", "100", "--transform", "walsh", "-o", out]
+    if kind == "rate":
+        return ["mask", "64", "64", "--rate", "1.5", "-o", out]
+    if kind == "certify shape":
+        return ["certify", path, path.with_name("mask.npy")]
+    return [*base, *extra.get(kind, [])]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
+        "layers", "wavelet", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix", "folder", "missing",
+        "walsh", "rate", "certify shape",
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_in_three_lines(tmp_path, kind):
+    run = call(*bad(tmp_path, kind))
+    assert run.exit_code == BAD_INPUT, run.output
+    said = run.stderr.strip().splitlines()
+    assert [line.split(":")[0] for line in said] == ["needed", "got", "do"]
+    assert run.stdout == ""
+    assert files(tmp_path / "out") == []
+
+
+def test_bad_input_through_the_shell_shows_no_traceback_unless_asked(tmp_path):
+    run = shell("recon", tmp_path / "none.npy", "-o", tmp_path / "x.npy")
+    assert run.returncode == BAD_INPUT
+    assert "Traceback" not in run.stderr
+    run = shell("--debug", "recon", tmp_path / "none.npy", "-o", tmp_path / "x.npy")
+    assert run.returncode != 0
+    assert "Traceback" in run.stderr
+
+
+def test_demo_without_sigpy_does_the_slice_and_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sigpy.mri.app", None)
+    run = call("demo", "--json", "--out", tmp_path)
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["raw"] is None
+    assert "firenet[mri]" in run.stderr

@@ -1,0 +1,398 @@
+"""The square-root LASSO: objective, proximal maps, and a gap that is an upper bound whatever it is given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from oracles import dual_bound, objective, optimum, soft
+from torch import Tensor
+
+from firenet import BadInput, Matrix, SparsityLevels, SquareRootLasso, SubsampledFourier, Wavelet
+from firenet.operators import LinearOperator
+from firenet.problems import relative_gap
+
+DTYPES = [torch.float64, torch.complex128]
+NAMES = ["real", "complex"]
+both = pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.complex128, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed + sum(shape))
+    return torch.randn(shape, dtype=dtype, generator=generator)
+
+
+def array(x: Tensor) -> Any:
+    return x.resolve_conj().numpy()
+
+
+def random_weights(n: int, spread: float = 1.0) -> Tensor:
+    """Weights between 10^-spread and 10^spread."""
+    generator = torch.Generator().manual_seed(n)
+    return 10 ** (spread * (2 * torch.rand(n, dtype=torch.float64, generator=generator) - 1))
+
+
+def lasso(m: int, n: int, dtype: torch.dtype, *, lam: float = 0.1, spread: float = 1.0, scale: float = 1.0):
+    A = draw(m, n, dtype=dtype) * scale
+    return A, SquareRootLasso(Matrix(A), random_weights(n, spread), lam)
+
+
+# ---------------------------------------------------------------------------------------------------------- objective
+
+
+@both
+@pytest.mark.parametrize(
+    ("m", "n", "scale"), [(3, 5, 1.0), (1, 1, 1.0), (7, 4, 1.0), (3, 5, 1e-12), (3, 5, 1e12)], ids=str
+)
+def test_objective_is_the_formula(dtype: torch.dtype, m: int, n: int, scale: float):
+    A, problem = lasso(m, n, dtype, scale=scale)
+    z, y = draw(n, dtype=dtype, seed=1), draw(m, dtype=dtype, seed=2) * scale
+    assert problem.weights is not None
+    expected = objective(array(A), array(y), array(problem.weights), problem.lam, array(z))
+    assert problem.objective(z, y).item() == pytest.approx(expected, rel=1e-13)
+
+
+@both
+def test_objective_without_weights_is_that_with_ones(dtype: torch.dtype):
+    A, _ = lasso(3, 5, dtype)
+    z, y = draw(5, dtype=dtype, seed=1), draw(3, dtype=dtype, seed=2)
+    plain, ones = (SquareRootLasso(Matrix(A), w, 0.3) for w in (None, torch.ones(5, dtype=torch.float64)))
+    assert plain.objective(z, y).item() == pytest.approx(ones.objective(z, y).item(), rel=1e-15)
+    assert plain.gap(z, y, y).item() == pytest.approx(ones.gap(z, y, y).item(), rel=1e-13)
+
+
+def test_weights_broadcast_to_the_coefficients():
+    operator = SubsampledFourier(torch.ones(4, 8))
+    w = torch.linspace(1, 2, 8, dtype=torch.float64)
+    row, full = (SquareRootLasso(operator, v, 0.3) for v in (w, w.expand(4, 8)))
+    z, y = draw(4, 8), draw(4, 8, seed=3)
+    assert row.objective(z, y) == full.objective(z, y)
+    assert torch.equal(row.shrink(z, torch.tensor(0.5)), full.shrink(z, torch.tensor(0.5)))
+    assert torch.equal(row.feasible(y), full.feasible(y))
+
+
+def test_numbers_are_one_a_batch_item_and_summed_in_double():
+    problem = SquareRootLasso(SubsampledFourier(torch.ones(4, 8)), None, 0.3)
+    z, y = draw(2, 3, 4, 8, dtype=torch.complex64), draw(2, 3, 4, 8, dtype=torch.complex64, seed=4)
+    for value in (problem.objective(z, y), problem.dual_value(y, y), problem.gap(z, y, y)):
+        assert value.shape == (2, 3)
+        assert value.dtype == torch.float64
+    for i in range(2):
+        for j in range(3):
+            assert problem.gap(z, y, y)[i, j].item() == pytest.approx(
+                problem.gap(z[i, j], y[i, j], y[i, j]).item(), rel=1e-6
+            )
+    # A sum of a million float32 numbers that single precision would get wrong in the third digit.
+    long = SquareRootLasso(SubsampledFourier(torch.ones(2**20)), None, 1.0)
+    z = torch.full((2**20,), 0.1, dtype=torch.complex64)
+    zero = torch.zeros_like(z)
+    assert (long.objective(z, zero) - long.objective(zero, -long.operator(z))).item() == pytest.approx(
+        2**20 * float(np.float32(0.1)), rel=1e-12
+    )
+
+
+# -------------------------------------------------------------------------------------------------------------- shrink
+
+VALUES = {
+    "generic": [3 - 4j, -0.2 + 0.1j, 1e-3j, -2],
+    "on the threshold": [1, -1, 1j, -1j],
+    "zeros": [0, 0, 0, 0],
+    "tiny and huge": [1e-12, 1e12, 1e-12j, -1e12j],
+}
+
+
+def problem_for(n: int, lam: float = 1.0, weights: Tensor | None = None) -> SquareRootLasso:
+    return SquareRootLasso(Matrix(torch.eye(n, dtype=torch.float64)), weights, lam)
+
+
+@both
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("tau", [1e-6, 1.0, 1e6])
+def test_shrink_meets_the_optimality_condition(dtype: torch.dtype, values: list[complex], tau: float):
+    v = torch.tensor(values) if dtype.is_complex else torch.tensor(values).real
+    v = v.to(dtype)
+    w = torch.tensor([1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
+    p = problem_for(4, 0.7, w).shrink(v, torch.tensor(tau))
+    threshold = tau * 0.7 * w
+    size = v.abs().clamp(min=1e-30)
+    assert (((v - p).abs() - threshold) / size).max() <= 1e-15  # a subgradient at 0 everywhere
+    on = p != 0
+    assert (((v - p) - threshold * p / p.abs().where(on, 1.0)).abs() / size)[on].amax(dim=-1).nan_to_num().le(
+        1e-15
+    ) if on.any() else True
+
+
+@both
+def test_shrink_minimises_by_brute_force(dtype: torch.dtype):
+    """tau lam w |x| + |x - v|^2 / 2 on a grid around the answer, on rays and at zero."""
+    w = random_weights(6, 0.5)
+    v = draw(6, dtype=dtype) * 2
+    tau, lam = 0.8, 0.9
+    p = problem_for(6, lam, w).shrink(v, torch.tensor(tau))
+
+    def cost(x: Tensor) -> Tensor:
+        return tau * lam * w * x.abs() + (x - v).abs() ** 2 / 2
+
+    line = torch.linspace(-3, 3, 121, dtype=torch.float64)
+    grid = line[:, None] + 1j * line if dtype.is_complex else line
+    points = grid.reshape(-1, 1).to(dtype)
+    for candidates in (points, v + points * 0.1, p + points * 1e-3, p * points.real, torch.zeros(1, 6, dtype=dtype)):
+        assert (cost(p) <= cost(candidates) + 1e-14).all()
+    assert (p == 0).any()
+    assert (p != 0).any()
+
+
+@both
+def test_shrink_is_that_of_numpy(dtype: torch.dtype):
+    w = random_weights(50)
+    v = draw(50, dtype=dtype)
+    p = problem_for(50, 0.5, w).shrink(v, torch.tensor(1.3))
+    np.testing.assert_allclose(array(p), soft(array(v), 1.3 * 0.5 * array(w)), rtol=1e-14, atol=1e-15)
+
+
+@both
+def test_moreau_decomposition(dtype: torch.dtype):
+    """v = prox of tau f at v + tau (projection of v / tau on the box |q_i| <= lam w_i)."""
+    w, v, tau, lam = random_weights(40), draw(40, dtype=dtype), 0.7, 0.4
+    u = v / tau
+    projection = u * (lam * w / u.abs()).clamp(max=1)
+    p = problem_for(40, lam, w).shrink(v, torch.tensor(tau))
+    torch.testing.assert_close(p + tau * projection, v, rtol=1e-14, atol=1e-15)
+
+
+@both
+@pytest.mark.parametrize("scale", [1e-8, 1e-2, 1.0, 1e2, 1e8])
+def test_proximal_maps_do_not_expand(dtype: torch.dtype, scale: float):
+    n = 30
+    problem = SquareRootLasso(Matrix(torch.eye(n, dtype=dtype)), random_weights(n), 0.5)
+    a, b = draw(200, n, dtype=dtype), draw(200, n, dtype=dtype, seed=9)
+    b[::2] = a[::2] + scale * b[::2]  # near ones too
+    distance = torch.linalg.vector_norm(a - b, dim=-1)
+    for mapped in (problem.shrink(a, torch.tensor(1.0)) - problem.shrink(b, torch.tensor(1.0)),
+                   problem.clip(a * 0.3) / 0.3 - problem.clip(b * 0.3) / 0.3):  # fmt: skip
+        assert (torch.linalg.vector_norm(mapped, dim=-1) <= distance * (1 + 1e-7) + 1e-14).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128, torch.float32, torch.complex64], ids=str)
+def test_shrink_gives_exact_zeros_up_to_the_threshold_and_keeps_the_phase(dtype: torch.dtype):
+    angle = torch.linspace(0, 2 * math.pi, 64, dtype=torch.float64)
+    unit = torch.polar(torch.ones_like(angle), angle)
+    unit = unit.to(dtype) if dtype.is_complex else torch.sign(unit.real + 1e-9).to(dtype)
+    problem = problem_for(64)
+    for below in (0.0, 1e-30, 0.5, 1 - 1e-6):
+        assert not problem.shrink(unit * below, torch.tensor(1.0)).abs().any()
+    if not dtype.is_complex:
+        assert not problem.shrink(unit, torch.tensor(1.0)).abs().any()
+    p = problem.shrink(unit * 3, torch.tensor(1.0))
+    torch.testing.assert_close(p, unit * 2)
+    assert p.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1.0, 1e15, 1e30])
+def test_proximal_maps_in_single_precision_at_extreme_scales(dtype: torch.dtype, scale: float):
+    """shrink is homogeneous in (v, tau), clip in nothing: 1e30 must come down to the unit ball."""
+    values = torch.tensor([3 + 4j, -1.5, 0.1 - 0.1j, 0])
+    v = values.to(dtype) if dtype.is_complex else values.real.to(dtype)
+    problem = problem_for(4)
+    p = problem.shrink(v * scale, torch.tensor(scale)) / scale
+    torch.testing.assert_close(p, problem.shrink(v, torch.tensor(1.0)), rtol=1e-5, atol=1e-7)
+    clipped = problem.clip(v * scale)
+    expected = min(scale * float(torch.linalg.vector_norm(v)), 1.0)
+    assert torch.linalg.vector_norm(clipped.to(torch.complex128)).item() == pytest.approx(expected, rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------------------- clip
+
+
+@both
+@pytest.mark.parametrize("size", [0.0, 1e-12, 0.5, 1.0, 1.5, 1e12])
+def test_clip_is_the_projection_on_the_unit_ball(dtype: torch.dtype, size: float):
+    problem = SquareRootLasso(SubsampledFourier(torch.ones(4, 3)), None, 1.0)
+    u = draw(5, 4, 3, dtype=dtype)
+    u = size * u / torch.linalg.vector_norm(u, dim=(-2, -1), keepdim=True)
+    p = problem.clip(u)
+    assert (torch.linalg.vector_norm(p, dim=(-2, -1)) <= 1 + 1e-15).all()
+    if size < 1:
+        assert torch.equal(p, u)
+    # The variational inequality Re<u - p, b - p> <= 0 for points b of the ball: nothing in it is nearer.
+    b = draw(300, 5, 4, 3, dtype=dtype, seed=5)
+    b = b / torch.linalg.vector_norm(b, dim=(-2, -1), keepdim=True)
+    inner = ((u - p).conj() * (b - p)).real.sum(dim=(-2, -1))
+    assert (inner <= 1e-14 * max(size, 1)).all()
+
+
+# ----------------------------------------------------------------------------------------------------------- gradients
+
+
+@both
+def test_proximal_maps_pass_gradcheck_away_from_the_kink(dtype: torch.dtype):
+    problem = SquareRootLasso(Matrix(torch.eye(6, dtype=dtype)), random_weights(6, 0.2), 0.5)
+    v = draw(2, 6, dtype=dtype) * 2
+    threshold = 0.8 * 0.5 * random_weights(6, 0.2)
+    assert ((v.abs() - threshold).abs() > 1e-3).all()
+    assert (v.abs() < threshold).any()
+    assert (v.abs() > threshold).any()
+    v.requires_grad_()
+    tau = torch.tensor([[0.8], [0.81]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(problem.shrink, (v, tau))
+    for size in (0.5, 2.0):  # inside and outside the ball
+        u = v.detach() / torch.linalg.vector_norm(v.detach(), dim=-1, keepdim=True) * size
+        assert torch.autograd.gradcheck(problem.clip, (u.requires_grad_(),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128, torch.float32, torch.complex64], ids=str)
+@pytest.mark.parametrize(
+    ("value", "tau"), [(0.0, 1.0), (1.0, 1.0), (1e-30, 1.0), (0.0, 1e-30), (1e5, 1e-20), (1e15, 1.0)], ids=str
+)
+def test_gradients_are_never_nan(dtype: torch.dtype, value: float, tau: float):
+    problem = problem_for(3)
+    for mapping in (lambda v: problem.shrink(v, torch.tensor(tau, dtype=dtype).abs()), problem.clip):
+        v = torch.full((3,), value, dtype=dtype, requires_grad=True)
+        result = mapping(v)
+        assert isinstance(result, Tensor)
+        (torch.view_as_real(result) if dtype.is_complex else result).sum().backward()
+        assert v.grad is not None
+        assert torch.isfinite(v.grad.abs()).all()
+
+
+# -------------------------------------------------------------------------------------------------------- weak duality
+
+PROBLEMS = {
+    "12 x 20": (12, 20, 0.1, 0.5),
+    "ill-scaled weights": (10, 16, 0.1, 3.0),
+    "more rows than columns": (16, 10, 0.1, 0.5),
+    "one by one": (1, 1, 0.1, 0.0),
+    "tiny lambda": (10, 16, 1e-4, 0.5),
+    "zero solution": (10, 16, 1e3, 0.5),
+}
+
+
+@both
+@pytest.mark.parametrize(("m", "n", "lam", "spread"), PROBLEMS.values(), ids=PROBLEMS)
+def test_gap_bounds_the_suboptimality_of_anything(dtype: torch.dtype, m: int, n: int, lam: float, spread: float):
+    A, problem = lasso(m, n, dtype, lam=lam, spread=spread)
+    y = draw(m, dtype=dtype, seed=1)
+    assert problem.weights is not None
+    best = optimum(array(A), array(y), array(problem.weights), lam)
+    x = torch.from_numpy(best.x).to(dtype)
+    residual = A @ x - y
+    for z_scale in (0.0, 1e-8, 1.0, 1e8):
+        for q_scale in (0.0, 1e-8, 1e-2, 1.0, 1e2, 1e8, 1e200):
+            z = x + z_scale * draw(50, n, dtype=dtype, seed=3)
+            q = q_scale * draw(50, m, dtype=dtype, seed=4)
+            q[:5] = q_scale * residual
+            gap = problem.gap(z, q, y.expand(50, m))
+            assert torch.isfinite(gap).all()
+            value = torch.stack([torch.tensor(objective(array(A), array(y), array(problem.weights), lam, array(v)))
+                                 for v in z[:10]])  # fmt: skip
+            assert (gap[:10] >= value - best.value - 1e-14 * value).all()
+    # And not a lazy one: at the minimiser with the residual as dual it is as small as Clarabel's accuracy allows.
+    tight = problem.gap(x, residual / torch.linalg.vector_norm(residual).clamp(min=1e-300), y).item()
+    if best.value > 1.001 * lam * (array(problem.weights) * np.abs(best.x)).sum():  # a residual worth the name
+        assert tight <= 1e-4 * best.value
+
+
+@both
+@pytest.mark.parametrize("scale", [0.0, 1e-300, 1e-8, 1.0, 1e8, 1e150, 1e300], ids=str)
+def test_feasible_points_are_feasible(dtype: torch.dtype, scale: float):
+    A, problem = lasso(8, 12, dtype, lam=0.3, spread=2.0)
+    q = scale * draw(20, 8, dtype=dtype)
+    f = problem.feasible(q)
+    assert torch.isfinite(f.abs()).all()
+    assert problem.weights is not None
+    assert (torch.linalg.vector_norm(f, dim=-1) <= 1 + 1e-14).all()
+    assert ((f @ A.conj()).abs() <= 0.3 * problem.weights * (1 + 1e-14)).all()
+    if 0 < scale <= 1e-8:
+        assert torch.equal(f, q), "what is feasible already stays"
+    if scale == 1.0:
+        # The smallest number that does it: one of the constraints is tight.
+        tight = torch.maximum(
+            torch.linalg.vector_norm(f, dim=-1), ((f @ A.conj()).abs() / (0.3 * problem.weights)).amax(dim=-1)
+        )
+        torch.testing.assert_close(tight, torch.ones(20, dtype=torch.float64), rtol=1e-13, atol=0)
+
+
+@both
+def test_gap_is_that_of_numpy(dtype: torch.dtype):
+    A, problem = lasso(8, 12, dtype)
+    z, q, y = draw(12, dtype=dtype), draw(8, dtype=dtype, seed=6), draw(8, dtype=dtype, seed=7)
+    assert problem.weights is not None
+    arguments = array(A), array(y), array(problem.weights), problem.lam
+    expected = objective(*arguments, array(z)) - dual_bound(*arguments, array(q))
+    assert problem.gap(z, q, y).item() == pytest.approx(expected, rel=1e-13)
+    assert problem.dual_value(problem.feasible(q), y).item() == pytest.approx(
+        dual_bound(*arguments, array(q)), rel=1e-13
+    )
+
+
+def test_gap_for_real_measurements_with_a_complex_dual():
+    A, problem = lasso(8, 12, torch.complex128)
+    z, q, y = draw(12), draw(8, seed=6), draw(8, dtype=torch.float64, seed=7)
+    expected = problem.gap(z, q, y.to(torch.complex128)).item()
+    assert problem.gap(z, q, y).item() == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("objective", "gap", "expected"),
+    [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0.5, 1 / 3), (1.0, 2.0, 1.0), (1e-300, 1e-300, 1.0),
+     (3.0, 2.0, 0.5)],
+)  # fmt: skip
+def test_relative_gap(objective: float, gap: float, expected: float):
+    value = relative_gap(*(torch.tensor([v, 1.0], dtype=torch.float64) for v in (objective, gap)))
+    assert value[0].item() == pytest.approx(expected, rel=1e-15)
+    assert value[1].item() == 1.0  # its neighbour in the batch
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+def refusal(weights: Any = None, lam: float = 0.1, operator: LinearOperator | None = None) -> BadInput:
+    with pytest.raises(BadInput) as caught:
+        SquareRootLasso(operator or Matrix(torch.eye(3, dtype=torch.float64)), weights, lam)
+    for part in (caught.value.needed, caught.value.got, caught.value.do):
+        assert part
+        assert not part.endswith(".")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("weights", "got"),
+    [
+        ([1.0, 0.0, 1.0], "0"),
+        ([1.0, -2.0, 1.0], "-2"),
+        ([1.0, math.nan, 1.0], "nan"),
+        ([1.0, math.inf, 1.0], "inf"),
+        ([1.0, -math.inf, 1.0], "-inf"),
+        ([1.0 + 0j, 1.0, 1.0], "complex"),
+        ([1, 1, 1], "int"),
+    ],
+    ids=["zero", "negative", "nan", "inf", "minus inf", "complex", "integer"],
+)
+def test_bad_weights_are_refused_with_their_value_and_the_advice(weights: list[Any], got: str):
+    error = refusal(torch.tensor(weights))
+    assert got in error.got
+    assert "small positive weight" in error.do
+
+
+@pytest.mark.parametrize("shape", [(4,), (2,), (1, 3), (2, 3), (3, 1), (0,)], ids=str)
+def test_weights_of_a_wrong_shape_are_refused(shape: tuple[int, ...]):
+    error = refusal(torch.ones(shape))
+    assert "(3,)" in error.needed
+    assert str(shape) in error.got
+
+
+@pytest.mark.parametrize("lam", [0.0, -1.0, math.nan, math.inf, -math.inf])
+def test_bad_lambda_is_refused(lam: float):
+    assert str(lam) in refusal(lam=lam).got
+
+
+def test_weights_of_levels_need_no_second_look():
+    frame = Wavelet((8, 8), "haar")
+    sizes = tuple(torch.bincount(frame.levels().flatten()).tolist())
+    levels = SparsityLevels(sizes, tuple(max(1, n // 4) for n in sizes))
+    w = torch.from_numpy(levels.spread(levels.weights(), frame.levels().numpy()))
+    SquareRootLasso(SubsampledFourier(torch.ones(8, 8)) @ frame.H, w, 0.1)

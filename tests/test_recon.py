@@ -1,0 +1,213 @@
+"""From k-space to images: conventions, preparation, and the whole reconstruction on real images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from firenet import BadInput, Firenet, FixedSteps, SubsampledFourier, Wavelet, multilevel
+from firenet.demo import load_raw, load_slice
+from firenet.recon import (
+    calibration_width,
+    certify_image,
+    default_schedule,
+    estimate_maps,
+    mask_of,
+    network,
+    peak_is_central,
+    prepare,
+    prepare_scan,
+    prewhiten,
+    psnr,
+    reconstruct,
+    remove_oversampling,
+    to_centre,
+    to_corner,
+    zero_filled,
+)
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(8,), (7,), (8, 6), (7, 5), (230, 180), (4, 6, 5)])
+def test_corner_convention_keeps_the_centred_image(shape):
+    axes = tuple(range(-len(shape), 0))
+    image = noise(2, *shape)
+    centred = torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(image, dim=axes), dim=axes, norm="ortho"), dim=axes)
+    corner = to_corner(centred, len(shape))
+    torch.testing.assert_close(torch.fft.ifftn(corner, dim=axes, norm="ortho"), image, rtol=0, atol=1e-12)
+    torch.testing.assert_close(to_centre(corner, len(shape)), centred, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (15, 18)])
+def test_centred_data_and_the_centred_operator_agree(shape):
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    operator = SubsampledFourier(mask, centred=True)
+    image = noise(*shape)
+    y, m, _ = prepare(operator(image), mask)
+    torch.testing.assert_close(y, SubsampledFourier(m)(image), rtol=0, atol=1e-12)
+    torch.testing.assert_close(zero_filled(y, m), operator.adjoint(operator(image)), rtol=0, atol=1e-12)
+
+
+def test_psnr_is_of_magnitudes_with_the_reference_as_peak():
+    reference = torch.tensor([[0.0, 2.0]])
+    image = torch.tensor([[0.2, -2.0]])
+    assert psnr(image, reference) == pytest.approx(10 * math.log10(4 / (0.04 / 2)))
+    assert psnr(reference, reference) == math.inf
+    with pytest.raises(BadInput, match="shape"):
+        psnr(torch.zeros(2), reference)
+
+
+@pytest.mark.parametrize("n", [16, 18, 15])
+def test_remove_oversampling_crops_the_image(n):
+    image = noise(3, n)
+    k = torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(image, dim=-1), norm="ortho"), dim=-1)
+    kept = round(n / 2)
+    start = n // 2 - kept // 2
+    cropped = torch.fft.fftshift(
+        torch.fft.ifft(torch.fft.ifftshift(remove_oversampling(k), dim=-1), norm="ortho"), dim=-1
+    )
+    torch.testing.assert_close(cropped, image[:, start : start + kept], rtol=0, atol=1e-12)
+    with pytest.raises(BadInput, match="oversampling factor"):
+        remove_oversampling(k, 0.5)
+
+
+def test_prewhitened_noise_has_the_identity_as_covariance():
+    mixing = noise(3, 3, seed=2)
+    samples = mixing @ noise(3, 4000, seed=3)
+    white = prewhiten(samples, samples.numpy(), coil_axis=0)
+    torch.testing.assert_close(torch.cov(white), torch.eye(3, dtype=torch.complex128), rtol=0, atol=1e-9)
+    with pytest.raises(BadInput, match="Noise of shape"):
+        prewhiten(samples, samples[:2].numpy(), coil_axis=0)
+    with pytest.raises(BadInput, match="independent"):
+        prewhiten(samples, np.ones((3, 50)), coil_axis=0)
+
+
+def test_mask_is_found_where_any_coil_and_any_slice_has_a_sample():
+    k = torch.zeros(2, 3, 4, 5, dtype=torch.complex64)
+    k[0, 1, 2, 3] = 1
+    k[1, 2, 0, 0] = torch.tensor(1j)
+    expected = torch.zeros(4, 5, dtype=torch.bool)
+    expected[2, 3] = expected[0, 0] = True
+    assert torch.equal(mask_of(k, 2), expected)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (31, 20)])
+def test_energy_peak_tells_the_conventions_apart(shape):
+    image = torch.ones(shape, dtype=torch.complex64)
+    corner = torch.fft.fft2(image)
+    assert not peak_is_central(corner, 2)
+    assert peak_is_central(torch.fft.fftshift(corner), 2)
+
+
+def test_calibration_width():
+    mask = torch.zeros(32, 30, dtype=torch.bool)
+    assert calibration_width(torch.fft.ifftshift(mask)) == 0
+    mask[16 - 5 : 16 + 5, 15 - 5 : 15 + 5] = True
+    assert calibration_width(torch.fft.ifftshift(mask)) == 10
+    assert calibration_width(torch.ones(9, 12, dtype=torch.bool)) == 9
+
+
+def test_default_of_recon_gains_three_and_a_half_decibels_on_a_real_slice():
+    truth = load_slice()
+    mask = multilevel(truth.shape, 0.25)
+    assert mask.count == truth.numel() // 4
+    y = SubsampledFourier(mask.samples)(truth)
+    solution = network(mask.samples).solve(y)
+    assert psnr(solution.image, truth) >= psnr(zero_filled(y, mask.samples), truth) + 3.5
+    assert 0 < solution.relative_gap.item() < 0.05
+
+
+def test_printed_gap_is_true_on_a_real_slice():
+    """The gap bounds the distance to a far better point, found in double precision with other steps."""
+    truth = load_slice().to(torch.float64)
+    mask = multilevel(truth.shape, 0.25)
+    y = SubsampledFourier(mask.samples)(truth)
+    net = network(mask.samples)
+    solution = net.solve(y)
+    better = Firenet(net.sensing, net.sparsify, schedule=FixedSteps(400, omega=20.0), iterate="last").solve(y)
+    assert better.relative_gap.item() < 1e-3
+    true_distance = solution.objective - better.objective
+    assert 0 < true_distance.item() <= solution.gap.item()
+    # and the dual point is feasible, recomputed here
+    q = solution.dual
+    assert torch.linalg.vector_norm(q) <= 1 + 1e-9
+    assert net.operator.adjoint(q).abs().max() <= net.lam * (1 + 1e-9)
+
+
+def test_centred_and_corner_k_space_give_the_same_image():
+    truth = load_slice()[::4, ::4].to(torch.complex128)
+    mask = multilevel(truth.shape, 0.4)
+    y = SubsampledFourier(mask.samples)(truth)
+    corner = reconstruct(y, mask.samples, centred=False, schedule=default_schedule(40))
+    centred = reconstruct(to_centre(y, 2), schedule=default_schedule(40))
+    torch.testing.assert_close(corner.image, centred.image, rtol=0, atol=1e-10)
+
+
+def test_certificate_of_a_foreign_image():
+    truth = load_slice()[::4, ::4].to(torch.complex128)
+    mask = multilevel(truth.shape, 0.4)
+    net = network(mask.samples)
+    y = net.sensing(truth)
+    best = Firenet(net.sensing, net.sparsify, schedule=FixedSteps(3000), iterate="last").solve(y)
+    for image in (truth, torch.zeros_like(truth), net.solve(y).image):
+        certified = certify_image(image, net, y, layers=100)
+        own = net.problem.objective(Wavelet((64, 64), "db4")(image), y)
+        assert certified.objective.item() == pytest.approx(own.item(), rel=1e-12)
+        assert certified.gap.item() >= (own - best.objective).item() - 1e-9
+    with pytest.raises(BadInput, match="finite image"):
+        certify_image(torch.full_like(truth, math.nan), net, y)
+
+
+def test_coil_maps_of_the_raw_scan():
+    pytest.importorskip("sigpy", reason="needs the extra mri")
+    full = load_raw()
+    assert full.shape == (2, 160, 160)
+    y, m, _ = prepare(full)
+    found = estimate_maps(y, m)
+    assert "ESPIRiT" in found.method
+    rss = found.maps.abs().square().sum(dim=0).sqrt()
+    assert torch.all((rss < 1e-6) | ((rss - 1).abs() < 1e-4))
+    coils = torch.fft.ifft2(y, norm="ortho")
+    combined = (found.maps.conj() * coils).sum(dim=0)
+    explained = torch.linalg.vector_norm(found.maps * combined) / torch.linalg.vector_norm(coils)
+    assert explained > 0.97
+    with pytest.raises(BadInput, match="at least 8 wide"):
+        estimate_maps(y, torch.rand(160, 160, generator=torch.Generator().manual_seed(0)) < 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        ({"kspace": torch.zeros(8, 8)}, "Complex k-space"),
+        ({"kspace": torch.zeros(8, 8, 2)}, "Complex k-space"),
+        ({"kspace": torch.full((8, 8), complex(math.nan, 0))}, "Finite k-space"),
+        ({"kspace": torch.zeros(8, 8, dtype=torch.complex64)}, "At least one sample"),
+        ({"kspace": noise(8, 8), "mask": torch.ones(8, 9)}, "A mask of the image's shape"),
+        ({"kspace": noise(8, 8), "maps": noise(2, 8, 8)}, "k-space with 3 axes"),
+        ({"kspace": noise(3, 8, 8), "maps": noise(2, 8, 8)}, "Coil maps of shape"),
+        ({"kspace": noise(8, 8), "dims": 4}, "k-space with 4 axes"),
+        ({"kspace": noise(8, 8), "lam": -1.0}, "A regularisation parameter"),
+    ],
+)
+def test_refusals(arguments, needed):
+    with pytest.raises(BadInput, match=needed):
+        reconstruct(**arguments)
+
+
+def test_scan_needs_maps_for_coils_and_coils_for_maps():
+    k = noise(2, 8, 8).numpy()
+    with pytest.raises(BadInput, match="Coil maps for multi-coil"):
+        prepare_scan(k, ("coil", "y", "x"))
+    with pytest.raises(BadInput, match="Multi-coil data"):
+        prepare_scan(k, ("slice", "y", "x"), maps="auto")
+    with pytest.raises(BadInput, match="slice between 0 and 1"):
+        prepare_scan(k, ("slice", "y", "x"), only=2)
+    data = prepare_scan(k, ("slice", "y", "x"), only=1)
+    assert len(data.images) == 1
+    assert data.images[0].y.dtype == torch.complex64
