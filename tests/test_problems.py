@@ -29,6 +29,10 @@ def array(x: Tensor) -> Any:
     return x.resolve_conj().numpy()
 
 
+def step(tau: float) -> Tensor:
+    return torch.tensor(tau, dtype=torch.float64)
+
+
 def random_weights(n: int, spread: float = 1.0) -> Tensor:
     """Weights between 10^-spread and 10^spread."""
     generator = torch.Generator().manual_seed(n)
@@ -70,7 +74,7 @@ def test_weights_broadcast_to_the_coefficients():
     row, full = (SquareRootLasso(operator, v, 0.3) for v in (w, w.expand(4, 8)))
     z, y = draw(4, 8), draw(4, 8, seed=3)
     assert row.objective(z, y) == full.objective(z, y)
-    assert torch.equal(row.shrink(z, torch.tensor(0.5)), full.shrink(z, torch.tensor(0.5)))
+    assert torch.equal(row.shrink(z, step(0.5)), full.shrink(z, step(0.5)))
     assert torch.equal(row.feasible(y), full.feasible(y))
 
 
@@ -115,14 +119,13 @@ def test_shrink_meets_the_optimality_condition(dtype: torch.dtype, values: list[
     v = torch.tensor(values) if dtype.is_complex else torch.tensor(values).real
     v = v.to(dtype)
     w = torch.tensor([1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
-    p = problem_for(4, 0.7, w).shrink(v, torch.tensor(tau))
+    p = problem_for(4, 0.7, w).shrink(v, step(tau))
     threshold = tau * 0.7 * w
     size = v.abs().clamp(min=1e-30)
     assert (((v - p).abs() - threshold) / size).max() <= 1e-15  # a subgradient at 0 everywhere
-    on = p != 0
-    assert (((v - p) - threshold * p / p.abs().where(on, 1.0)).abs() / size)[on].amax(dim=-1).nan_to_num().le(
-        1e-15
-    ) if on.any() else True
+    direction = p / p.abs().where(p != 0, 1.0)
+    off = ((v - p) - threshold * direction).abs().where(p != 0, 0.0)
+    assert (off / size).max() <= 1e-15  # the gradient elsewhere
 
 
 @both
@@ -131,7 +134,7 @@ def test_shrink_minimises_by_brute_force(dtype: torch.dtype):
     w = random_weights(6, 0.5)
     v = draw(6, dtype=dtype) * 2
     tau, lam = 0.8, 0.9
-    p = problem_for(6, lam, w).shrink(v, torch.tensor(tau))
+    p = problem_for(6, lam, w).shrink(v, step(tau))
 
     def cost(x: Tensor) -> Tensor:
         return tau * lam * w * x.abs() + (x - v).abs() ** 2 / 2
@@ -149,7 +152,7 @@ def test_shrink_minimises_by_brute_force(dtype: torch.dtype):
 def test_shrink_is_that_of_numpy(dtype: torch.dtype):
     w = random_weights(50)
     v = draw(50, dtype=dtype)
-    p = problem_for(50, 0.5, w).shrink(v, torch.tensor(1.3))
+    p = problem_for(50, 0.5, w).shrink(v, step(1.3))
     np.testing.assert_allclose(array(p), soft(array(v), 1.3 * 0.5 * array(w)), rtol=1e-14, atol=1e-15)
 
 
@@ -159,7 +162,7 @@ def test_moreau_decomposition(dtype: torch.dtype):
     w, v, tau, lam = random_weights(40), draw(40, dtype=dtype), 0.7, 0.4
     u = v / tau
     projection = u * (lam * w / u.abs()).clamp(max=1)
-    p = problem_for(40, lam, w).shrink(v, torch.tensor(tau))
+    p = problem_for(40, lam, w).shrink(v, step(tau))
     torch.testing.assert_close(p + tau * projection, v, rtol=1e-14, atol=1e-15)
 
 
@@ -231,7 +234,7 @@ def test_clip_is_the_projection_on_the_unit_ball(dtype: torch.dtype, size: float
 @both
 def test_proximal_maps_pass_gradcheck_away_from_the_kink(dtype: torch.dtype):
     problem = SquareRootLasso(Matrix(torch.eye(6, dtype=dtype)), random_weights(6, 0.2), 0.5)
-    v = draw(2, 6, dtype=dtype) * 2
+    v = draw(2, 6, dtype=dtype, seed=1) * 2
     threshold = 0.8 * 0.5 * random_weights(6, 0.2)
     assert ((v.abs() - threshold).abs() > 1e-3).all()
     assert (v.abs() < threshold).any()
@@ -282,18 +285,17 @@ def test_gap_bounds_the_suboptimality_of_anything(dtype: torch.dtype, m: int, n:
     residual = A @ x - y
     for z_scale in (0.0, 1e-8, 1.0, 1e8):
         for q_scale in (0.0, 1e-8, 1e-2, 1.0, 1e2, 1e8, 1e200):
-            z = x + z_scale * draw(50, n, dtype=dtype, seed=3)
-            q = q_scale * draw(50, m, dtype=dtype, seed=4)
-            q[:5] = q_scale * residual
-            gap = problem.gap(z, q, y.expand(50, m))
+            z = x + z_scale * draw(10, n, dtype=dtype, seed=3)
+            q = q_scale * draw(10, m, dtype=dtype, seed=4)
+            q[:2] = q_scale * residual
+            gap = problem.gap(z, q, y.expand(10, m))
             assert torch.isfinite(gap).all()
-            value = torch.stack([torch.tensor(objective(array(A), array(y), array(problem.weights), lam, array(v)))
-                                 for v in z[:10]])  # fmt: skip
-            assert (gap[:10] >= value - best.value - 1e-14 * value).all()
-    # And not a lazy one: at the minimiser with the residual as dual it is as small as Clarabel's accuracy allows.
-    tight = problem.gap(x, residual / torch.linalg.vector_norm(residual).clamp(min=1e-300), y).item()
-    if best.value > 1.001 * lam * (array(problem.weights) * np.abs(best.x)).sum():  # a residual worth the name
-        assert tight <= 1e-4 * best.value
+            value = np.array([objective(array(A), array(y), array(problem.weights), lam, array(v)) for v in z])
+            assert (array(gap) >= value - best.value - 1e-14 * value).all()
+    # And not a lazy bound: with the residual as dual it is about zero at the minimiser.
+    size = torch.linalg.vector_norm(residual).item()
+    if size > 1e-3 * best.value:
+        assert problem.gap(x, residual / size, y).item() <= 1e-5 * best.value
 
 
 @both
@@ -337,14 +339,14 @@ def test_gap_for_real_measurements_with_a_complex_dual():
 
 
 @pytest.mark.parametrize(
-    ("objective", "gap", "expected"),
+    ("value", "gap", "expected"),
     [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0.5, 1 / 3), (1.0, 2.0, 1.0), (1e-300, 1e-300, 1.0),
      (3.0, 2.0, 0.5)],
 )  # fmt: skip
-def test_relative_gap(objective: float, gap: float, expected: float):
-    value = relative_gap(*(torch.tensor([v, 1.0], dtype=torch.float64) for v in (objective, gap)))
-    assert value[0].item() == pytest.approx(expected, rel=1e-15)
-    assert value[1].item() == 1.0  # its neighbour in the batch
+def test_relative_gap(value: float, gap: float, expected: float):
+    relative = relative_gap(*(torch.tensor([v, 1.0], dtype=torch.float64) for v in (value, gap)))
+    assert relative[0].item() == pytest.approx(expected, rel=1e-15)
+    assert relative[1].item() == 1.0  # its neighbour in the batch
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals

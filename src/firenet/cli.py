@@ -7,6 +7,7 @@ command that needs it, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
