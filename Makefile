@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A stranger who wants a CPU build of torch: make demo TORCH_INDEX=<index of CPU wheels>
 TORCH_INDEX ?=
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .PHONY: demo test check bench clean

@@ -341,6 +341,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         return ["recon", path, "-o", out.with_suffix(".jpg")]
     if kind == "folder":
         return ["recon", path, "-o", tmp_path / "out" / "nowhere" / "x.npy"]
+    if kind == "overwrite":
+        return ["recon", path, "-o", path]
     if kind == "missing":
         return ["recon", path.with_name("other.npy"), "-o", out]
     if kind == "walsh":
@@ -357,7 +359,7 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     [
         "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
         "layers", "wavelet", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix", "folder", "missing",
-        "walsh", "rate", "certify shape",
+        "overwrite",         "walsh", "rate", "certify shape",
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_three_lines(tmp_path, kind):

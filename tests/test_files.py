@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firenet import files
+from firenet import files, formats, hdf5
 from firenet.errors import BadInput, MissingExtra
 from firenet.files import AXES, check_output, read_array, read_image, read_scan, sha256, write_image, write_json
 
@@ -300,7 +300,7 @@ def test_hdf5_claims_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "0 bytes stored" in refusal(read_array, path, key="unwritten").got
     assert "numbers" in refusal(read_array, path, key="text").needed
     assert read_array(path, key="bomb").shape == (512, 512)
-    monkeypatch.setattr(files, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(formats, "FREE_BYTES", 2**20)
     for key in ("bomb", "chunk"):
         assert "100-fold" in refusal(read_array, path, key=key).needed
 
@@ -881,9 +881,9 @@ def test_zip_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "a.npz"
     np.savez_compressed(path, kspace=np.zeros((512, 512), np.complex64))
     assert read_array(path).shape == (512, 512)  # small ones do no harm
-    monkeypatch.setattr(files, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(formats, "FREE_BYTES", 2**20)
     assert "100-fold" in refusal(read_array, path).needed
-    monkeypatch.setattr(files, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(formats, "MAX_BYTES", 2**20)
     assert "at most" in refusal(read_array, path).needed
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("kspace.npy", npy_header("(3, 4)") + bytes(96))
@@ -1005,8 +1005,16 @@ def test_missing_ismrmrd_and_nibabel_for_writing(tmp_path: Path, monkeypatch: py
             write(tmp_path / "image.nii")
 
 
-def test_optional_libraries_are_imported_only_where_they_are_used() -> None:
-    tree = ast.parse(Path(files.__file__).read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    ("module", "below"),
+    [
+        (formats, set()),
+        (hdf5, {"firenet.formats"}),
+        (files, {"firenet.formats", "firenet.hdf5"}),
+    ],
+)
+def test_optional_libraries_are_imported_only_where_they_are_used(module: Any, below: set[str]) -> None:
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     roots = set()
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -1016,6 +1024,7 @@ def test_optional_libraries_are_imported_only_where_they_are_used() -> None:
     assert {root for root in roots if root.partition(".")[0] not in sys.stdlib_module_names} == {
         "numpy",
         "firenet.errors",
+        *below,
     }
 
 

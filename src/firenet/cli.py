@@ -275,6 +275,8 @@ def recon(
     from firenet.files import check_output, write_image, write_json
 
     check_output(out)
+    if out.resolve() == data.resolve():
+        raise BadInput("An output beside the data", f"{out}, the data themselves", "Choose another name")
     _set_threads(threads)
     if tolerance is not None and not tolerance > 0:
         raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")

@@ -66,7 +66,8 @@ class SquareRootLasso:
             v: Shape (..., \\*in_shape).
             tau: Step, shape that broadcasts to v.
         """
-        return _soft_threshold(v, tau * self.lam if self.weights is None else tau * self.lam * self.weights)
+        threshold = tau * self.lam if self.weights is None else tau * self.lam * self.weights
+        return _soft_threshold(v, threshold.to(v.real.dtype))
 
     def clip(self, u: Tensor) -> Tensor:
         """The proximal map of the dual: the projection of each batch item on the unit ball,
@@ -88,7 +89,7 @@ class SquareRootLasso:
         w = 1.0 if self.weights is None else self.weights
         back = (self.operator.adjoint(q).abs() / (self.lam * w)).flatten(-n).amax(dim=-1)
         scale = torch.maximum(_norm(q, m, torch.float64), back.to(torch.float64)).clamp(min=1)
-        return _scaled(q, scale.reciprocal().to(back.dtype), m)
+        return _scaled(q, scale.reciprocal().to(q.real.dtype), m)
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
         """:math:`-\\mathrm{Re}\\langle y,q\\rangle`, one float64 number a batch item: at most min F if q is
