@@ -359,7 +359,7 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     [
         "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
         "layers", "wavelet", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix", "folder", "missing",
-        "overwrite",         "walsh", "rate", "certify shape",
+        "overwrite", "walsh", "rate", "certify shape",
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_three_lines(tmp_path, kind):

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firenet import files, formats, hdf5
+import firenet.hdf5
+from firenet import files, formats
 from firenet.errors import BadInput, MissingExtra
 from firenet.files import AXES, check_output, read_array, read_image, read_scan, sha256, write_image, write_json
 
@@ -1009,7 +1010,7 @@ def test_missing_ismrmrd_and_nibabel_for_writing(tmp_path: Path, monkeypatch: py
     ("module", "below"),
     [
         (formats, set()),
-        (hdf5, {"firenet.formats"}),
+        (firenet.hdf5, {"firenet.formats"}),
         (files, {"firenet.formats", "firenet.hdf5"}),
     ],
 )
