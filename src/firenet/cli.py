@@ -78,10 +78,10 @@ def _reports(command: Callable[P, None]) -> Callable[P, None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except FirenetError as error:
             _fail(error, BAD_INPUT, error.needed, error.got, error.do)
-        except (RuntimeError, OSError, MemoryError) as error:
-            if isinstance(error, (typer.Exit, typer.Abort)):
-                raise
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            said = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
             do = "Check memory, disk and device; `firenet --debug ...` shows the traceback"
             _fail(error, INTERNAL_ERROR, "To finish the computation", said, do)
 
@@ -112,6 +112,19 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _busy(what: str) -> Iterator[None]:
+    """A spinner on stderr where that is a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        yield
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -283,7 +296,8 @@ def recon(
     from firenet.recon import default_schedule
 
     schedule = default_schedule(layers)
-    scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
+    with _busy("reading, coil maps" if maps == "auto" else "reading"):
+        scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     solutions, seconds = [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
@@ -297,9 +311,8 @@ def recon(
     hidden = _stack([p.undetermined for p in job.images])
     if out.suffix.lower() not in (".npy", ".cfl", ".hdr"):
         images = abs(images) * ~hidden  # what is only looked at shows nothing where nothing is known
-    voxel = scan.voxel_size if not remove_oversampling else None
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
-    write_image(out, images, voxel_size=voxel, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
+    write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
     record = _record(data, scan, job, solutions, device, dtype, wavelet, lam)
     record |= {"seconds": seconds, "schedule": repr(schedule), "tolerance": tolerance, "image": str(out)}
     write_json(_beside(out), record)
@@ -340,7 +353,8 @@ def certify(
     from firenet.files import read_image
     from firenet.recon import certify_image, default_schedule
 
-    scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
+    with _busy("reading, coil maps" if maps == "auto" else "reading"):
+        scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     values, _ = read_image(image)
     stack = values if len(job.images) > 1 else values[None]
     shape = (len(job.images), *job.images[0].mask.shape)

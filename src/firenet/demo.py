@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet.formats import replacing
 from firenet.network import Solution
 from firenet.recon import (
     estimate_maps,
@@ -160,4 +161,5 @@ def draw(cases: Mapping[str, Case], path: Path) -> None:
             axes.set_yticks([])
             if column == 0:
                 axes.set_ylabel(f"{case.title}, {case.mask.rate:.0%} sampled", fontsize=11)
-    figure.savefig(path, dpi=80)
+    with replacing(path) as (temporary,):
+        figure.savefig(temporary, dpi=80, format="png")
