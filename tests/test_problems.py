@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from oracles import dual_bound, objective, optimum, soft
 from torch import Tensor
 
 from firenet import BadInput, Matrix, SparsityLevels, SquareRootLasso, SubsampledFourier, Wavelet
 from firenet.operators import LinearOperator
 from firenet.problems import relative_gap
+from oracles import dual_bound, objective, optimum, soft
 
 DTYPES = [torch.float64, torch.complex128]
 NAMES = ["real", "complex"]
@@ -44,7 +44,7 @@ def lasso(m: int, n: int, dtype: torch.dtype, *, lam: float = 0.1, spread: float
     return A, SquareRootLasso(Matrix(A), random_weights(n, spread), lam)
 
 
-# ---------------------------------------------------------------------------------------------------------- objective
+# ----------------------------------------------------------------------------------------------------------- objective
 
 
 @both
@@ -96,6 +96,9 @@ def test_numbers_are_one_a_batch_item_and_summed_in_double():
     assert (long.objective(z, zero) - long.objective(zero, -long.operator(z))).item() == pytest.approx(
         2**20 * float(np.float32(0.1)), rel=1e-12
     )
+    # And squares that are no float32.
+    y = torch.full((2, 4, 8), 1e30, dtype=torch.complex64)
+    assert problem.objective(0 * y, y)[0].item() == pytest.approx(1e30 * math.sqrt(32), rel=1e-6)
 
 
 # -------------------------------------------------------------------------------------------------------------- shrink
@@ -194,18 +197,31 @@ def test_shrink_gives_exact_zeros_up_to_the_threshold_and_keeps_the_phase(dtype:
     assert p.dtype == dtype
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
-@pytest.mark.parametrize("scale", [1e-30, 1e-15, 1.0, 1e15, 1e30])
-def test_proximal_maps_in_single_precision_at_extreme_scales(dtype: torch.dtype, scale: float):
-    """shrink is homogeneous in (v, tau), clip in nothing: 1e30 must come down to the unit ball."""
+single = pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+EXTREMES = [1e-30, 1e-15, 1.0, 1e15, 1e30]
+
+
+def single_values(dtype: torch.dtype) -> Tensor:
     values = torch.tensor([3 + 4j, -1.5, 0.1 - 0.1j, 0])
-    v = values.to(dtype) if dtype.is_complex else values.real.to(dtype)
-    problem = problem_for(4)
+    return values.to(dtype) if dtype.is_complex else values.real.to(dtype)
+
+
+@single
+@pytest.mark.parametrize("scale", EXTREMES)
+def test_shrink_is_homogeneous_in_single_precision(dtype: torch.dtype, scale: float):
+    v, problem = single_values(dtype), problem_for(4)
     p = problem.shrink(v * scale, torch.tensor(scale)) / scale
     torch.testing.assert_close(p, problem.shrink(v, torch.tensor(1.0)), rtol=1e-5, atol=1e-7)
-    clipped = problem.clip(v * scale)
-    expected = min(scale * float(torch.linalg.vector_norm(v)), 1.0)
-    assert torch.linalg.vector_norm(clipped.to(torch.complex128)).item() == pytest.approx(expected, rel=1e-5)
+
+
+@single
+@pytest.mark.parametrize("scale", EXTREMES)
+def test_clip_reaches_the_unit_ball_in_single_precision(dtype: torch.dtype, scale: float):
+    v = single_values(dtype)
+    clipped = problem_for(4).clip(v * scale).to(torch.complex128)
+    expected = v.to(torch.complex128)
+    expected *= min(scale, 1 / torch.linalg.vector_norm(expected).item())
+    torch.testing.assert_close(clipped, expected, rtol=1e-5, atol=0)
 
 
 # ---------------------------------------------------------------------------------------------------------------- clip
@@ -235,6 +251,7 @@ def test_clip_is_the_projection_on_the_unit_ball(dtype: torch.dtype, size: float
 def test_proximal_maps_pass_gradcheck_away_from_the_kink(dtype: torch.dtype):
     problem = SquareRootLasso(Matrix(torch.eye(6, dtype=dtype)), random_weights(6, 0.2), 0.5)
     v = draw(2, 6, dtype=dtype, seed=1) * 2
+    v[:, ::3] *= 0.1
     threshold = 0.8 * 0.5 * random_weights(6, 0.2)
     assert ((v.abs() - threshold).abs() > 1e-3).all()
     assert (v.abs() < threshold).any()
@@ -332,7 +349,7 @@ def test_gap_is_that_of_numpy(dtype: torch.dtype):
 
 
 def test_gap_for_real_measurements_with_a_complex_dual():
-    A, problem = lasso(8, 12, torch.complex128)
+    _, problem = lasso(8, 12, torch.complex128)
     z, q, y = draw(12), draw(8, seed=6), draw(8, dtype=torch.float64, seed=7)
     expected = problem.gap(z, q, y.to(torch.complex128)).item()
     assert problem.gap(z, q, y).item() == pytest.approx(expected, rel=1e-14)

@@ -141,10 +141,9 @@ class Guarantee:
             model_error: :math:`\\eta b_1` for a network built from :math:`A_l`: :math:`\\|A_l-A\\|\\le\\eta`,
                 :math:`\\|x\\|\\le b_1`.
         """
-        if min(sparsity_defect, noise, model_error) < 0:
-            raise BadInput(
-                "Bounds that are zero or more", f"{sparsity_defect}, {noise}, {model_error}", "They bound norms"
-            )
+        _bounds(sparsity_defect, noise, model_error)
+        if lam is not None:
+            _positive(lam)
         return 2 * (self.lam if lam is None else lam) * sparsity_defect + 2 * noise + 2 * model_error
 
     def inner(self, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
@@ -216,13 +215,25 @@ class Guarantee:
         """A posteriori: a bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual
         :math:`r=\\|Az-y\\|_2`.
 
-        .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)+C_2(r+\\bar
-        e).
+        .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)
+            +C_2(r+\\bar e).
 
         A negative number refutes the assumptions.
         """
+        _bounds(sparsity_defect, noise, residual)
+        _positive(lam)
         delta = (gap - residual + noise) / lam
         return self.C1 / math.sqrt(self.xi) * (2 * sparsity_defect + delta) + self.C2 * (residual + noise)
+
+
+def _bounds(*numbers: float) -> None:
+    if not all(0 <= number < math.inf for number in numbers):
+        raise BadInput("Finite bounds of norms, zero or more", ", ".join(map(str, numbers)), "Check what bounds what")
+
+
+def _positive(lam: float) -> None:
+    if not 0 < lam < math.inf:
+        raise BadInput("lambda > 0", f"{lam}", "Use that of the network")
 
 
 def _nu(nu: float) -> None:

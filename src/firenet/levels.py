@@ -71,17 +71,25 @@ class SparsityLevels:
             level: The level of each coefficient, as a frame's ``levels()`` gives it (approximation separate). With one
                 level less here than there, the approximation is merged with the coarsest details.
         """
+        each = np.asarray(values, dtype=float)
+        if each.shape != (len(self.sizes),):
+            raise BadInput(f"{len(self.sizes)} values, one a level", f"{each.size}", "Give one number for each level")
+        return each[self.index(level)]
+
+    def index(self, level: ArrayLike) -> NDArray[np.int64]:
+        """The level of each coefficient, counted as these levels are: separate as given, or merged.
+
+        Raises:
+            BadInput: If the transform's levels have other sizes than these.
+        """
         index = np.asarray(level)
-        if int(index.max()) == len(self.sizes):
+        if index.size and int(index.max()) == len(self.sizes):
             index = _merged(index)
         counts = np.bincount(index.ravel(), minlength=len(self.sizes))
         if tuple(counts) != self.sizes:
-            raise BadInput(
-                f"Levels of sizes {self.sizes}",
-                f"a transform with levels of sizes {tuple(map(int, counts))}",
-                "Use the levels of this transform",
-            )
-        return np.asarray(values, dtype=float)[index]
+            got = f"a transform with levels of sizes {tuple(counts.tolist())}"
+            raise BadInput(f"Levels of sizes {self.sizes}", got, "Use the levels of this transform")
+        return index
 
     @classmethod
     def from_image(
@@ -148,10 +156,13 @@ def defect(
         weights: One a level; None is ``levels.weights()``.
     """
     size = np.abs(np.asarray(coefficients)).ravel()
-    index = np.asarray(level).ravel()
-    if int(index.max()) == len(levels.sizes):
-        index = _merged(index)
+    index = levels.index(level).ravel()
     w = levels.weights() if weights is None else np.asarray(weights, dtype=float)
+    if size.shape != index.shape or w.shape != (len(levels.sizes),):
+        needed = f"{index.size} coefficients and {len(levels.sizes)} weights"
+        raise BadInput(
+            needed, f"{size.size} coefficients and {w.size} weights", "Pass one image and one weight a level"
+        )
     return math.fsum(
         float(w[k]) * math.fsum(np.sort(size[index == k])[: max(0, n - s)].tolist())
         for k, (n, s) in enumerate(zip(levels.sizes, levels.sparsities, strict=True))

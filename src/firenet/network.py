@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal, cast, final
+from typing import Literal, Self, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from firenet.errors import BadInput
 from firenet.levels import SparsityLevels
-from firenet.operators import LinearOperator
+from firenet.operators import LinearOperator, keep_kind
 from firenet.problems import SquareRootLasso, relative_gap
 from firenet.restarts import PaperSchedule, Schedule
 from firenet.transforms import TightFrame
@@ -194,12 +194,6 @@ class Firenet(nn.Module):
             BadInput: For measurements of another shape, with NaN or infinity, or real where complex ones are needed.
         """
         y = self._measurements(y)
-        if not torch.isfinite(_reals(y)).all():
-            raise BadInput(
-                "Finite measurements",
-                "NaN or infinity",
-                "Find out where they come from; missing samples are zeros off the mask",
-            )
         problem = self.problem
         batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
         best: tuple[Tensor, Tensor] | None = None
@@ -232,7 +226,38 @@ class Firenet(nn.Module):
                 f"shape {tuple(y.shape)}",
                 "Check the mask's shape and the order of the axes",
             )
-        return self.sensing.restrict(y)
+        if not (y.is_floating_point() or y.is_complex()):
+            raise BadInput("Real or complex floating-point measurements", f"dtype {y.dtype}", "Convert them first")
+        if not torch.isfinite(_reals(y)).all():
+            do = "Find out where they come from; missing samples are zeros off the mask"
+            raise BadInput("Finite measurements", "NaN or infinity", do)
+        y = self.sensing.restrict(y)
+        state = self.operator.state_dtype(y.dtype)
+        if state.is_complex and not y.is_complex():
+            # A complex matrix takes real measurements. Fourier sensing refuses them here: the phase must be somewhere.
+            self.operator.adjoint(torch.zeros(shape, dtype=y.dtype, device=y.device))
+        return y.to(torch.promote_types(y.dtype, state))
+
+    def _start(self, x0: Tensor, zeros: Tensor) -> Tensor:
+        """The coefficients of a first image, in the shape and dtype of the state."""
+        shape = self.sensing.in_shape
+        batch = zeros.shape[: zeros.ndim - len(self.operator.in_shape)]
+        try:
+            fits = torch.broadcast_shapes(tuple(x0.shape), (*batch, *shape)) == (*batch, *shape)
+        except RuntimeError:
+            fits = False
+        if not fits or tuple(x0.shape[max(x0.ndim - len(shape), 0) :]) != shape:
+            got = f"shape {tuple(x0.shape)}"
+            raise BadInput(f"A first image of shape {(*batch, *shape)} or one for all of them", got, "Check its axes")
+        if x0.is_complex() and not zeros.is_complex():
+            raise BadInput("A real first image for a real problem", f"{x0.dtype}", "Pass its real part")
+        if not torch.isfinite(_reals(x0)).all():
+            raise BadInput("A finite first image", "NaN or infinity", "Start from zero instead: leave x0 out")
+        x0 = x0.to(zeros.dtype)
+        return (x0 if self.sparsify is None else self.sparsify(x0)).expand_as(zeros)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        return super()._apply(keep_kind(fn), recurse)
 
     def _image(self, z: Tensor) -> Tensor:
         return z if self.sparsify is None else self.sparsify.adjoint(z)
@@ -246,15 +271,14 @@ class Firenet(nn.Module):
         m, n = len(operator.out_shape), len(operator.in_shape)
         batch = y.shape[: y.ndim - m]
         dtype = operator.state_dtype(y.dtype)
-        real = y.real.dtype if y.is_complex() else y.dtype
+        real = y.real.dtype
         x = torch.zeros(*batch, *operator.in_shape, dtype=dtype, device=y.device)
         if x0 is not None:
-            psi = x0 if self.sparsify is None else self.sparsify(x0)
-            x = psi.to(dtype).expand_as(x)
-        size = torch.linalg.vector_norm(_reals(y).detach().flatten(len(batch)), dim=-1, dtype=torch.float64)
+            x = self._start(x0, x)
+        size = torch.linalg.vector_norm(_reals(y).flatten(len(batch)), dim=-1, dtype=torch.float64)
         done = 0
         for restart in self.schedule.restarts(operator.norm_bound, size):
-            _check_steps(restart.tau, restart.sigma, operator)
+            _check_steps(restart.tau, restart.sigma, operator, size)
             tau = restart.tau.to(real).reshape(*batch, *(1,) * n)
             sigma = restart.sigma.to(real).reshape(*batch, *(1,) * m)
             q = torch.zeros_like(y)
@@ -348,7 +372,7 @@ def _better(
 ) -> tuple[Tensor, Tensor]:
     """The point with the lowest objective so far, item by item, and its objective."""
     for z in points:
-        value = problem.objective(z, y)
+        value = problem.objective(z, y).nan_to_num(nan=torch.inf)
         if best is None:
             best = (z, value)
         else:
@@ -375,9 +399,10 @@ def _status(found: _Found, problem: SquareRootLasso, y: Tensor, tolerance: float
             yield Status.LAYER_LIMIT
 
 
-def _check_steps(tau: Tensor, sigma: Tensor, operator: LinearOperator) -> None:
-    product = float((tau * sigma).max()) * operator.norm_bound.value**2 if tau.numel() else 0.0
-    if not product <= 1 + 1e-9:
+def _check_steps(tau: Tensor, sigma: Tensor, operator: LinearOperator, size: Tensor) -> None:
+    product = float((tau * sigma).detach().max()) * operator.norm_bound.value**2 if tau.numel() else 0.0
+    # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not here.
+    if not product <= 1 + 1e-9 and bool(torch.isfinite(size).all()):
         raise BadInput(
             "Steps with tau * sigma * norm^2 <= 1",
             f"{product:.6g} with the norm bound {operator.norm_bound.value:.6g}",

@@ -68,11 +68,27 @@ class LinearOperator(nn.Module, ABC):
         norm_bound: At least the operator's norm.
     """
 
-    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound) -> None:
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound | None) -> None:
         super().__init__()
         self.in_shape = tuple(int(n) for n in in_shape)
         self.out_shape = tuple(int(n) for n in out_shape)
-        self.norm_bound = norm_bound
+        self._norm_bound = norm_bound
+
+    @property
+    def norm_bound(self) -> NormBound:
+        """At least the operator's norm."""
+        return self._composed_bound() if self._norm_bound is None else self._norm_bound
+
+    @norm_bound.setter
+    def norm_bound(self, bound: NormBound) -> None:
+        self._norm_bound = bound
+
+    def _composed_bound(self) -> NormBound:
+        """The bound of an operator made of others, from theirs as they are now."""
+        raise BadInput("A norm bound", f"none for {type(self).__name__}", "Pass norm_bound to LinearOperator.__init__")
+
+    def renew(self) -> None:
+        """Brings up to date what was computed from the operator's numbers, after they were moved, cast or loaded."""
 
     @abstractmethod
     def _forward(self, x: Tensor) -> Tensor: ...
@@ -106,23 +122,43 @@ class LinearOperator(nn.Module, ABC):
             return NotImplemented
         return Composition(self, other)
 
-    def as_matrix(self, dtype: torch.dtype = torch.complex128) -> Tensor:
+    def as_matrix(self, dtype: torch.dtype | None = None) -> Tensor:
         """The dense matrix, shape (prod(out_shape), prod(in_shape)). For small sizes: it applies A to every unit
         vector."""
         n = math.prod(self.in_shape)
-        units = torch.eye(n, dtype=dtype).reshape(n, *self.in_shape)
+        own = next(
+            (b for b in self.buffers() if b.is_floating_point() or b.is_complex()), torch.ones((), dtype=torch.float64)
+        )
+        if dtype is None:
+            dtype = torch.promote_types(own.dtype, torch.complex64)
+        units = torch.eye(n, dtype=dtype, device=own.device).reshape(n, *self.in_shape)
         return self(units).reshape(n, math.prod(self.out_shape)).mT
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # torch casts a complex buffer to a real one when a module is moved with .to(torch.float64), and the imaginary
-        # part is lost. Complex buffers keep being complex here: the cast is applied to their real view.
-        def keep_complex(t: Tensor) -> Tensor:
-            if not t.is_complex():
-                return fn(t)
-            moved = fn(torch.view_as_real(t))
-            return fn(t) if moved.is_complex() else torch.view_as_complex(moved)
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.renew()
 
-        return super()._apply(keep_complex, recurse)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(keep_kind(fn), recurse)
+        self.renew()
+        return self
+
+
+def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A move or a cast of buffers that changes their precision, but leaves complex ones complex and real ones real.
+
+    ``module.to(torch.float64)`` would cast complex buffers to real ones and lose their imaginary parts, and
+    ``module.to(torch.complex128)`` would make weights complex.
+    """
+
+    def move(t: Tensor) -> Tensor:
+        if not t.is_complex():
+            moved = fn(t)
+            return moved.real.clone() if moved.is_complex() else moved
+        moved = fn(torch.view_as_real(t.resolve_conj()))
+        return fn(t) if moved.is_complex() else torch.view_as_complex(moved.contiguous())
+
+    return move
 
 
 class _Linear(torch.autograd.Function):
@@ -159,8 +195,11 @@ class Adjoint(LinearOperator):
     """The adjoint of an operator."""
 
     def __init__(self, operator: LinearOperator) -> None:
-        super().__init__(operator.out_shape, operator.in_shape, operator.norm_bound)
+        super().__init__(operator.out_shape, operator.in_shape, None)
         self.operator = operator
+
+    def _composed_bound(self) -> NormBound:
+        return self.operator.norm_bound
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.operator.adjoint(x)
@@ -183,9 +222,12 @@ class Composition(LinearOperator):
                 f"an A that takes {outer.in_shape}",
                 "Check the order and the shapes of the two operators",
             )
-        super().__init__(inner.in_shape, outer.out_shape, outer.norm_bound * inner.norm_bound)
+        super().__init__(inner.in_shape, outer.out_shape, None)
         self.outer = outer
         self.inner = inner
+
+    def _composed_bound(self) -> NormBound:
+        return self.outer.norm_bound * self.inner.norm_bound
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))
@@ -214,15 +256,15 @@ class VerticalStack(LinearOperator):
             raise BadInput(
                 "A stack of operators that take the same shape", f"shapes {sorted(shapes)}", "Check the operators"
             )
-        bounds = [a.norm_bound for a in operators]
-        norm = NormBound(
-            math.sqrt(math.fsum(b.value**2 for b in bounds)) * (1 + 1e-15),
-            _weakest(*bounds),
-            "root of the sum of squares of (" + "), (".join(b.why for b in bounds) + ")",
-        )
-        self._sizes = [math.prod(a.out_shape) for a in operators]
-        super().__init__(shapes.pop(), (sum(self._sizes),), norm)
+        sizes = [math.prod(a.out_shape) for a in operators]
+        super().__init__(shapes.pop(), (sum(sizes),), None)
+        self._sizes = sizes
         self.operators = nn.ModuleList(operators)
+
+    def _composed_bound(self) -> NormBound:
+        bounds = [a.norm_bound for a in self._parts()]
+        why = "root of the sum of squares of (" + "), (".join(b.why for b in bounds) + ")"
+        return NormBound(math.hypot(*(b.value for b in bounds)) * (1 + 1e-15), _weakest(*bounds), why)
 
     def _parts(self) -> list[LinearOperator]:
         return [a for a in self.operators if isinstance(a, LinearOperator)]
@@ -281,7 +323,11 @@ class Matrix(LinearOperator):
             raise BadInput("A finite matrix", "NaN or infinity", "Remove the entries that are not numbers")
         m, n = matrix.shape
         super().__init__((n,), (m,), _matrix_norm(matrix.detach()))
-        self.register_buffer("matrix", matrix)
+        # A copy: what the caller does to the matrix later does not reach the operator and its norm bound.
+        self.register_buffer("matrix", matrix.clone())
+
+    def renew(self) -> None:
+        self._norm_bound = _matrix_norm(self.matrix.detach())
 
     def _times(self, matrix: Tensor, x: Tensor) -> Tensor:
         if torch.finfo(x.dtype).bits != torch.finfo(matrix.dtype).bits:
@@ -292,7 +338,7 @@ class Matrix(LinearOperator):
             x = x.to(matrix.dtype)
         elif x.is_complex() and not matrix.is_complex():
             # Two real products instead of a complex copy of the matrix.
-            return torch.view_as_complex((matrix @ torch.view_as_real(x)).contiguous())
+            return torch.view_as_complex((matrix @ torch.view_as_real(x.resolve_conj())).contiguous())
         return x @ matrix.mT
 
     def _forward(self, x: Tensor) -> Tensor:

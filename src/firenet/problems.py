@@ -41,12 +41,12 @@ class SquareRootLasso:
             return
         w = self.weights
         if not w.is_floating_point() or not torch.isfinite(w).all() or (w <= 0).any():
-            smallest = f"{w.dtype}" if not w.is_floating_point() else f"a smallest weight of {w.min().item():g}"
-            raise BadInput(
-                "Real, finite and positive weights",
-                smallest,
-                "For a coefficient without penalty use a small positive weight, e.g. 1e-3: the dual needs it",
+            bad = w[~(torch.isfinite(w) & (w > 0))] if w.is_floating_point() else w[:0]
+            got = (
+                f"{w.dtype}" if not w.is_floating_point() else f"{bad.numel()} others, e.g. {bad.flatten()[0].item():g}"
             )
+            do = "For a coefficient without penalty use a small positive weight, e.g. 1e-3: the dual needs it"
+            raise BadInput("Real, finite and positive weights", got, do)
         shape = self.operator.in_shape
         try:
             fits = torch.broadcast_shapes(tuple(w.shape), shape) == shape
@@ -73,14 +73,14 @@ class SquareRootLasso:
         """The proximal map of the dual: the projection of each batch item on the unit ball,
         :math:`u/\\max(1,\\|u\\|_2)`."""
         d = len(self.operator.out_shape)
-        return _scaled(u, _norm(u, d, None).clamp(min=1).reciprocal(), d)
+        return _scaled(u, _norm(u, d).clamp(min=1).reciprocal().to(u.real.dtype), d)
 
     def objective(self, z: Tensor, y: Tensor) -> Tensor:
         """F(z), one float64 number a batch item."""
         d = len(self.operator.in_shape)
         w = torch.ones((), dtype=torch.float64, device=z.device) if self.weights is None else self.weights
         penalty = (z.abs().to(torch.float64) * w).sum(dim=tuple(range(-d, 0)))
-        return self.lam * penalty + _norm(self.operator(z) - y, len(self.operator.out_shape), torch.float64)
+        return self.lam * penalty + _norm(self.operator(z) - y, len(self.operator.out_shape))
 
     def feasible(self, q: Tensor) -> Tensor:
         """q divided by the smallest number that makes it feasible:
@@ -88,7 +88,7 @@ class SquareRootLasso:
         m, n = len(self.operator.out_shape), len(self.operator.in_shape)
         w = 1.0 if self.weights is None else self.weights
         back = (self.operator.adjoint(q).abs() / (self.lam * w)).flatten(-n).amax(dim=-1)
-        scale = torch.maximum(_norm(q, m, torch.float64), back.to(torch.float64)).clamp(min=1)
+        scale = torch.maximum(_norm(q, m), back.to(torch.float64)).clamp(min=1)
         return _scaled(q, scale.reciprocal().to(q.real.dtype), m)
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
@@ -115,9 +115,9 @@ def _real(x: Tensor) -> Tensor:
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
-def _norm(x: Tensor, trailing: int, dtype: torch.dtype | None) -> Tensor:
+def _norm(x: Tensor, trailing: int) -> Tensor:
     flat = _real(x).flatten(-trailing - x.is_complex())
-    return torch.linalg.vector_norm(flat, dim=-1, dtype=dtype)
+    return torch.linalg.vector_norm(flat, dim=-1, dtype=torch.float64)
 
 
 def _real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
@@ -138,9 +138,8 @@ def _soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
     """:math:`\\max(0,1-t/|v|)\\,v`, with derivative 0 (not NaN) where the result is 0."""
     if not v.is_complex():
         return v - torch.clamp(v, -threshold, threshold)
-    # max(|v|^2, t^2) instead of |v|^2 gives an exact zero below the threshold and a finite derivative at v = 0. The
-    # floor keeps 0/0 away where t^2 underflows (t below 1e-19 in single precision).
-    t2 = threshold.square().clamp(min=torch.finfo(v.real.dtype).tiny)
-    re, im = torch.view_as_real(v.resolve_conj()).unbind(-1)
-    modulus2 = torch.maximum((re * re).addcmul_(im, im), t2)
-    return v * (1 - (t2 / modulus2).sqrt_())
+    # In units of the threshold, so that no scale of the data over- or underflows. max(|u|^2, 1) instead of |u|^2 gives
+    # an exact zero below the threshold and a finite derivative at 0.
+    inverse = threshold.clamp(min=torch.finfo(threshold.dtype).tiny).reciprocal()
+    re, im = (torch.view_as_real(v.resolve_conj()) * inverse[..., None]).unbind(-1)
+    return v * (1 - (re * re).addcmul(im, im).clamp(min=1).rsqrt())

@@ -152,6 +152,8 @@ def multilevel(
         raise BadInput("A Walsh mask needs sides that are powers of two", f"{shape}", "Crop or pad the image")
     if not 1 <= vanishing_moments <= len(_DECAY):
         raise BadInput("Between 1 and 10 vanishing moments", f"{vanishing_moments}", "Use 1 for Haar, N for dbN")
+    if not math.isfinite(power):
+        raise BadInput("A finite power", f"{power}", "2 is usual")
     wanted = _wanted(shape, rate, count)
     axes = [frequency_bands(n, transform) for n in shape]
     boxes = list(product(*(range(1, int(b.max()) + 1) for b in axes)))
@@ -222,6 +224,8 @@ def lines(
         raise BadInput(f"A phase-encoding axis of a {len(shape)}-D image", f"{axis}", "Axes are counted from 0")
     if not (math.isfinite(acceleration) and acceleration >= 1):
         raise BadInput("An acceleration of 1 or more", f"{acceleration}", "3 keeps every third line on average")
+    if not math.isfinite(power):
+        raise BadInput("A finite power", f"{power}", "1.5 is usual")
     n = shape[axis]
     wanted = max(1, round(n / acceleration))
     low = wanted // 3 if centre is None else centre
@@ -317,32 +321,39 @@ def _power_law(shape: tuple[int, ...], transform: Transform, power: float) -> ND
 
 
 def _allot(density: NDArray[np.float64], sizes: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Integers :math:`m_k\\le` sizes with sum ``wanted``, as near to :math:`\\min(c\\cdot density,size)` as the sum
-    allows."""
-    if wanted == 0:
-        return np.zeros_like(sizes)
-    weight = np.maximum(density, 1e-12 * max(density.max(), 1e-300))  # boxes without density are filled last
-    order = np.argsort(sizes / weight, kind="stable")  # the order in which boxes saturate as c grows
-    filled, weight_left = 0.0, weight.sum()
-    c = 0.0
-    for k in order:
-        c = (wanted - filled) / weight_left
+    """Integers :math:`m_k\\le` sizes with sum ``wanted``, near to :math:`\\min(c\\cdot density,size)`.
+
+    Boxes without density are filled last, in proportion to their sizes.
+    """
+    some = density > 0
+    room = int(sizes[some].sum())
+    if wanted > room:
+        counts = np.where(some, sizes, 0)
+        if not some.all():
+            counts[~some] = _allot(sizes[~some].astype(float), sizes[~some], wanted - room)
+        return counts
+    weight = density / density.max() if some.any() else density
+    with np.errstate(divide="ignore", over="ignore"):
+        order = np.argsort(np.where(some, sizes / weight, np.inf), kind="stable")  # boxes saturate in this order
+    filled, left, c = 0, float(weight.sum()), 0.0
+    for place, k in enumerate(order[: int(some.sum())], start=1):
+        c = (wanted - filled) / left
         if c * weight[k] <= sizes[k]:
             break
-        filled += sizes[k]
-        weight_left -= weight[k]
+        filled += int(sizes[k])
+        left = float(weight[order[place:]].sum())
     ideal = np.minimum(c * weight, sizes)
     counts = np.minimum(np.floor(ideal).astype(np.int64), sizes)
     while (missing := wanted - int(counts.sum())) > 0:
-        room = np.flatnonzero(counts < sizes)
-        best = room[np.argsort(counts[room] - ideal[room], kind="stable")][:missing]
-        counts[best] += 1
+        open_ = np.flatnonzero((counts < sizes) & some)
+        counts[open_[np.argsort(counts[open_] - ideal[open_], kind="stable")][:missing]] += 1
     return counts
 
 
 def _generator(seed: int | torch.Generator) -> tuple[torch.Generator, int]:
+    """A fresh generator and its seed, so that the seed in a recipe makes the same mask; a generator gives the seed."""
     if isinstance(seed, torch.Generator):
-        return seed, seed.initial_seed()
+        seed = int(torch.randint(2**62, (), generator=seed))
     return torch.Generator().manual_seed(int(seed)), int(seed)
 
 

@@ -7,9 +7,8 @@ and images with the origin in the middle, as files and scanners have them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import Self
 
 import numpy as np
 import torch
@@ -21,9 +20,14 @@ from firenet.operators import Adjoint, LinearOperator, NormBound, differentiable
 from firenet.transforms import WalshHadamard, Wavelet, filter_bank
 
 
+def _own(array: Tensor | ArrayLike) -> Tensor:
+    """A tensor of its own: what the caller does to the array later does not reach an operator and its norm bound."""
+    return array.clone() if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
+
+
 def _as_mask(mask: Tensor | ArrayLike) -> Tensor:
     """A boolean mask of one to three axes with at least one sample."""
-    tensor = torch.as_tensor(mask)
+    tensor = _own(mask)
     if not 1 <= tensor.ndim <= 3 or 0 in tensor.shape:
         raise BadInput(
             "A sampling mask with one to three axes, none empty",
@@ -43,17 +47,13 @@ def _as_mask(mask: Tensor | ArrayLike) -> Tensor:
     return tensor != 0
 
 
+_PACKED = "If an axis of length 2 holds real and imaginary parts, move it last and use torch.view_as_complex"
+
+
 def _need_complex(y: Tensor, what: str) -> Tensor:
-    if y.is_complex():
-        return y
-    packed = 2 in (y.shape[-1:] + y.shape[:1] + y.shape[1:2])
-    raise BadInput(
-        f"Complex {what}",
-        f"{y.dtype} of shape {tuple(y.shape)}",
-        "If an axis of length 2 holds real and imaginary parts, move it last and use torch.view_as_complex"
-        if packed
-        else "Convert with .to(torch.complex64), or check that the phase was not lost",
-    )
+    if not y.is_complex():
+        raise BadInput(f"Complex {what}", f"{y.dtype} of shape {tuple(y.shape)}", _PACKED)
+    return y
 
 
 class _Masked(LinearOperator):
@@ -69,16 +69,16 @@ class _Masked(LinearOperator):
     def restrict(self, y: Tensor) -> Tensor:
         return y * self._factor(y)
 
+    def renew(self) -> None:
+        self._factors.clear()
+
+    @torch.inference_mode(False)
     def _factor(self, y: Tensor) -> Tensor:
         """The mask in the dtype of y: a product of two dtypes would first copy one of them, as large as the image."""
         key = (y.dtype, y.device)
         if key not in self._factors:
             self._factors[key] = self.mask.to(device=y.device, dtype=y.dtype)
         return self._factors[key]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._factors.clear()
-        return super()._apply(fn, recurse)
 
 
 class _Fourier(_Masked):
@@ -142,6 +142,7 @@ class SubsampledFourier(_Fourier):
             isinstance(other, Adjoint)
             and isinstance(other.operator, Wavelet)
             and other.operator.is_orthonormal
+            and other.out_shape == self.in_shape
             and not self.centred
         ):
             return FourierOfWavelet(self.mask, other.operator)
@@ -164,6 +165,12 @@ class FourierOfWavelet(_Fourier):
 
     def __init__(self, mask: Tensor, wavelet: Wavelet) -> None:
         unitary = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
+        if wavelet.out_shape != tuple(mask.shape) or not wavelet.is_orthonormal:
+            raise BadInput(
+                f"An orthonormal wavelet transform of the mask's shape {tuple(mask.shape)}",
+                f"{wavelet.in_shape}, padded to {wavelet.out_shape}",
+                "Use SubsampledFourier(mask) @ W.H, which takes every shape",
+            )
         super().__init__(mask, wavelet.out_shape, mask.shape, unitary * wavelet.norm_bound, False)
         self.wavelet = wavelet
 
@@ -183,7 +190,7 @@ class FourierOfWavelet(_Fourier):
     def _spectrum(self, c: Tensor) -> Tensor:
         """The unitary Fourier transform of W*c."""
         if c.numel() == 0:
-            return c.to(_complex(c.dtype))
+            return torch.zeros_like(c, dtype=_complex(c.dtype))
         fft = partial(torch.fft.fftn, dim=self._axes, norm="ortho")
         depth, d = self.wavelet.depth, len(self.in_shape)
         x = fft(self.wavelet.corners(c, depth)[0])
@@ -225,6 +232,7 @@ class FourierOfWavelet(_Fourier):
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)
 def _responses(
     wavelet: str, n: int, behind: int, conjugate: bool, dtype: torch.dtype, device: torch.device
 ) -> list[Tensor]:
@@ -255,7 +263,7 @@ class MultiCoilFourier(_Fourier):
     maps: Tensor
 
     def __init__(self, mask: Tensor | ArrayLike, maps: Tensor | ArrayLike, *, centred: bool = False) -> None:
-        mask, maps = _as_mask(mask), torch.as_tensor(maps)
+        mask, maps = _as_mask(mask), _own(maps)
         if maps.ndim != mask.ndim + 1 or maps.shape[1:] != mask.shape or maps.shape[0] == 0:
             raise BadInput(
                 f"Coil maps of shape (coils, {', '.join(map(str, mask.shape))})",
@@ -265,16 +273,23 @@ class MultiCoilFourier(_Fourier):
         _need_complex(maps, "coil maps")
         if not torch.isfinite(torch.view_as_real(maps)).all():
             raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
-        rss = torch.view_as_real(maps.to(torch.complex128)).square().sum(dim=(0, -1)).max().sqrt().item()
-        norm = NormBound(rss * (1 + 1e-14 * maps.shape[0]), "proven", "largest root sum of squares of the coil maps")
-        super().__init__(mask, mask.shape, maps.shape, norm, centred)
+        super().__init__(mask, mask.shape, maps.shape, _coils_norm(maps), centred)
         self.register_buffer("maps", maps)
+
+    def renew(self) -> None:
+        super().renew()
+        self._norm_bound = _coils_norm(self.maps)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self._fft(x.unsqueeze(-self.mask.ndim - 1) * self.maps)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return (self._ifft(y) * self.maps.conj()).sum(dim=-self.mask.ndim - 1)
+
+
+def _coils_norm(maps: Tensor) -> NormBound:
+    rss = torch.linalg.vector_norm(torch.view_as_real(maps).to(torch.float64), dim=(0, -1)).max().item()
+    return NormBound(rss * (1 + 1e-14 * maps.shape[0]), "proven", "largest root sum of squares of the coil maps")
 
 
 class SubsampledWalsh(_Masked):

@@ -273,6 +273,7 @@ def _windows(x: Tensor, axis: int, step: int, reach: int) -> tuple[Tensor, int]:
 
 
 @lru_cache(maxsize=512)
+@torch.inference_mode(False)
 def _kernels(
     wavelet: str, block: int, reach: int, inverse: bool, inner: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:

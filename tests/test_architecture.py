@@ -1,0 +1,157 @@
+"""The house: which module may know which, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import firenet
+
+SOURCE = Path(firenet.__file__).parent
+
+# Lowest first, as docs/architecture.md draws it. A module imports only from lines before its own.
+ORDER = [
+    {"errors"},
+    {"formats"},
+    {"hdf5"},
+    {"operators", "levels", "files"},
+    {"transforms", "restarts"},
+    {"sensing", "problems", "guarantee"},
+    {"sampling", "network"},
+    {"recon"},
+    {"demo"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+MODULES = sorted(p.stem for p in SOURCE.glob("*.py") if p.stem != "__init__")
+FILES = {"formats", "hdf5", "files"}
+WITHOUT_TORCH = ["errors", "levels", *sorted(FILES), "guarantee", "cli"]
+
+
+def imports(source: str) -> set[str]:
+    """The modules of firenet that a module imports anywhere: at its top, in a function, for type checking only.
+
+    >>> sorted(imports("from firenet import sampling, Matrix; import firenet.files as f; from . import network"))
+    ['files', 'network', 'operators', 'sampling']
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("firenet.")]
+            found |= {name.split(".")[1] for name in names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = ["firenet"] * (node.level > 0) + (node.module.split(".") if node.module else [])
+            if parts[0] == "firenet" and len(parts) > 1:
+                found.add(parts[1])
+            elif parts == ["firenet"]:
+                for alias in node.names:
+                    home = firenet._MODULE.get(alias.name, alias.name)
+                    found |= {home} & set(MODULES)
+    return found
+
+
+KNOWS = {name: imports((SOURCE / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES}
+
+
+def test_every_module_has_its_place() -> None:
+    assert set(MODULES) == set(RANK)
+    assert not [p for p in SOURCE.iterdir() if p.is_dir() and p.name not in ("data", "__pycache__")]
+
+
+def test_the_document_draws_the_same_house() -> None:
+    document = SOURCE.parent.parent / "docs" / "architecture.md"
+    if not document.exists():
+        pytest.skip("an installed package has no docs")
+    drawn = {}
+    for line in document.read_text(encoding="utf-8").splitlines():
+        fields = re.split(r"\s{2,}", line.strip())  # number, names, what they are for
+        if fields[0].isdigit() and len(fields) > 2:
+            drawn[int(fields[0])] = set(" ".join(fields[1:-1]).split())
+    assert [drawn[k] for k in sorted(drawn)] == ORDER
+
+
+def test_the_reader_of_imports_reads() -> None:
+    assert KNOWS["transforms"] == {"errors", "operators"}
+    assert {"recon", "files"} <= KNOWS["cli"]  # inside functions
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name: str) -> None:
+    up = {other for other in KNOWS[name] if RANK[other] >= RANK[name]}
+    assert not up, f"{name} imports {sorted(up)}, which are not below it"
+
+
+def test_few_know_the_network() -> None:
+    assert {name for name in MODULES if "network" in KNOWS[name]} <= {"recon", "demo", "cli"}
+
+
+def test_files_and_mathematics_do_not_know_each_other() -> None:
+    for name in MODULES:
+        if name in FILES:
+            assert KNOWS[name] <= FILES | {"errors"}
+        elif RANK[name] < RANK["recon"]:
+            assert not KNOWS[name] & FILES
+
+
+def test_no_module_without_a_subject() -> None:
+    assert not {"utils", "util", "common", "helpers", "base", "misc", "core"} & set(MODULES)
+
+
+def test_the_package_imports_nothing_at_its_top() -> None:
+    tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            found.add((node.module or "").split(".")[0])
+    assert found <= {"__future__", "importlib", "typing"}
+
+
+@pytest.mark.parametrize("module", ["firenet", *(f"firenet.{name}" for name in WITHOUT_TORCH)])
+def test_import_without_torch(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({{'torch', 'pywt', 'matplotlib', 'h5py'}} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", sorted(firenet._HOME))
+def test_every_public_name_is_at_home(module: str) -> None:
+    home = importlib.import_module(f"firenet.{module}")
+    for name in firenet._HOME[module]:
+        public = getattr(firenet, name)
+        assert public is getattr(home, name)
+        assert getattr(public, "__module__", home.__name__) == home.__name__
+        assert public.__doc__
+
+
+def test_a_public_name_has_one_home() -> None:
+    names = [name for names in firenet._HOME.values() for name in names]
+    assert len(names) == len(set(names))
+    assert set(firenet._HOME) <= set(MODULES)
+
+
+def test_other_names_are_not_there() -> None:
+    with pytest.raises(AttributeError, match=r"firenet.*no attribute 'Nothing'"):
+        _ = firenet.Nothing
+    assert not hasattr(firenet, "torch")
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert isinstance(firenet.__version__, str)
+    project = SOURCE.parent.parent / "pyproject.toml"
+    if project.exists():  # not beside an installed package
+        assert tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"] == firenet.__version__

@@ -1,0 +1,633 @@
+"""sensing: Fourier and Walsh measurements by their laws and against dense matrices, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.linalg import hadamard
+from torch import Tensor
+
+from firenet.operators import Composition, LinearOperator, VerticalStack
+from firenet.sensing import FourierOfWavelet, MultiCoilFourier, SubsampledFourier, SubsampledWalsh
+from firenet.transforms import WalshHadamard, Wavelet
+from laws import (
+    COMPLEX,
+    DTYPES,
+    LAWS,
+    REAL,
+    Case,
+    Probe,
+    any_probe,
+    any_shape,
+    assert_adjoint,
+    assert_batch_is_loop,
+    assert_isometry,
+    assert_jvp_is_forward,
+    assert_linear,
+    assert_loads,
+    assert_matches_dense,
+    assert_moves,
+    assert_near,
+    assert_norm_bound,
+    assert_pure,
+    assert_refuses,
+    assert_restricts,
+    assert_state_dtype,
+    assert_survives,
+    assert_vjp_is_adjoint,
+    columns,
+    kron,
+    largest_singular_value,
+    named,
+    norm,
+    probes,
+)
+
+WAVELETS = [
+    "haar",
+    *(f"db{i}" for i in range(1, 11)),
+    *(f"sym{i}" for i in range(2, 11)),
+    *(f"coif{i}" for i in range(1, 6)),
+]
+Shape = tuple[int, ...]
+
+
+def some(shape: Shape, seed: int = 0, share: float = 0.5) -> Tensor:
+    """A mask with about this share of samples, at least one."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(shape, generator=generator) < share
+    mask.view(-1)[seed % mask.numel()] = True
+    return mask
+
+
+# --- references
+
+
+def dft(n: int) -> NDArray[np.complex128]:
+    """The unitary Fourier matrix, its angles from integers modulo n."""
+    return np.exp(-2j * np.pi * (np.outer(np.arange(n), np.arange(n)) % n) / n) / np.sqrt(n)
+
+
+def centred_dft(n: int) -> NDArray[np.complex128]:
+    """The same with the origin at index n // 2, on both sides."""
+    place = np.arange(n) - n // 2
+    return np.exp(-2j * np.pi * (np.outer(place, place) % n) / n) / np.sqrt(n)
+
+
+def fourier(mask: Tensor, centred: bool = False) -> Tensor:
+    matrix = torch.from_numpy(kron(*map(centred_dft if centred else dft, mask.shape)))
+    return mask.reshape(-1, 1) * matrix
+
+
+def walsh(mask: Tensor) -> Tensor:
+    factors = []
+    for n in mask.shape:
+        rows = hadamard(n)
+        factors.append(rows[np.argsort((np.diff(rows, axis=1) != 0).sum(axis=1))] / np.sqrt(n))
+    return mask.reshape(-1, 1) * torch.from_numpy(kron(*factors))
+
+
+def wavelet_matrix(frame: Wavelet) -> Tensor:
+    return columns(frame, torch.complex128)
+
+
+def coil_maps(coils: int, shape: Shape, dtype: torch.dtype = torch.complex128, scale: float = 1.0) -> Tensor:
+    return (scale * Probe(torch.complex128, (coils,), seed=3).draw(shape)).to(dtype.to_complex())
+
+
+def size(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def fourier_case(shape: Shape, centred: bool = False, seed: int = 0) -> Case:
+    mask = some(shape, seed)
+    return Case(
+        f"{'centred ' * centred}Fourier {size(shape)}",
+        lambda _: SubsampledFourier(mask, centred=centred),
+        lambda _: fourier(mask, centred),
+    )
+
+
+def coil_case(coils: int, shape: Shape, centred: bool = False, scale: float = 1.0) -> Case:
+    mask = some(shape)
+
+    def dense(dtype: torch.dtype) -> Tensor:
+        maps = coil_maps(coils, shape, dtype, scale).to(torch.complex128)
+        return torch.cat([fourier(mask, centred) * s.reshape(1, -1) for s in maps])
+
+    return Case(
+        f"{'centred ' * centred}{coils} coils {size(shape)} times {scale:g}",
+        lambda dtype: MultiCoilFourier(mask, coil_maps(coils, shape, dtype, scale), centred=centred),
+        dense,
+    )
+
+
+def walsh_case(shape: Shape) -> Case:
+    mask = some(shape)
+    return Case(f"Walsh {size(shape)}", lambda _: SubsampledWalsh(mask), lambda _: walsh(mask))
+
+
+def synthesis_case(shape: Shape, wavelet: str, levels: int | None = None, centred: bool = False) -> Case:
+    mask = some(shape)
+
+    def make(_: torch.dtype) -> LinearOperator:
+        return SubsampledFourier(mask, centred=centred) @ Wavelet(shape, wavelet, levels).H
+
+    return Case(
+        f"{'centred ' * centred}Fourier of {wavelet} {size(shape)}",
+        make,
+        lambda _: fourier(mask, centred) @ wavelet_matrix(Wavelet(shape, wavelet, levels)).mH,
+    )
+
+
+FOURIER = [
+    fourier_case(shape, centred)
+    for centred in (False, True)
+    for shape in [(1,), (2,), (7,), (12,), (4, 6), (5, 7), (1, 8), (3, 4, 5)]
+]
+COILS = [
+    coil_case(1, (6,)),
+    coil_case(3, (4, 5)),
+    coil_case(3, (4, 5), centred=True),
+    coil_case(2, (3, 1, 4)),
+    coil_case(2, (5,), scale=1e-6),
+    coil_case(2, (5,), scale=1e6),
+    coil_case(2, (5,), scale=0),
+]
+WALSH = [walsh_case(shape) for shape in [(1,), (2,), (16,), (4, 8), (2, 1, 4)]]
+FOLDED = [
+    synthesis_case((16,), "haar"),
+    synthesis_case((8,), "db10", 3),
+    synthesis_case((4, 8), "haar"),
+    synthesis_case((12, 8), "db2", 2),
+    synthesis_case((6, 10), "sym4", 1),
+    synthesis_case((7, 3), "haar", 0),
+    synthesis_case((4, 4, 8), "coif1", 1),
+]
+CASES = [*FOURIER, *COILS, *WALSH, *FOLDED, synthesis_case((13,), "db2", 2), synthesis_case((8, 8), "haar", 2, True)]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=named)
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_law(case: Case, law: Callable[[LinearOperator, Probe], None]) -> None:
+    for probe in probes(case.dtypes):
+        law(case.make(probe.dtype), probe)
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_adjoint_obeys_the_laws_too(case: Case) -> None:
+    for dtype in COMPLEX:
+        operator, probe = case.make(dtype).H, Probe(dtype, (2,))
+        for law in (assert_adjoint, assert_linear, assert_vjp_is_adjoint, assert_jvp_is_forward, assert_state_dtype):
+            law(operator, probe)
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_is_its_matrix(case: Case) -> None:
+    for probe in probes(case.dtypes):
+        assert_matches_dense(case.make(probe.dtype), case.dense(probe.dtype), probe)
+    operator, dense = case.make(torch.float64), case.dense(torch.float64).to(torch.complex128)
+    assert_near(operator.as_matrix(), dense, 1e-12 * math.sqrt(len(dense)) * operator.norm_bound.value)
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_norm_is_bounded(case: Case) -> None:
+    for dtype in REAL:
+        assert_norm_bound(case.make(dtype), case.dense(dtype))
+        assert_moves(case.make(dtype), case.dense(dtype), Probe(batch=(2,)))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "times 0" not in case.name], ids=named)
+def test_restrict_keeps_what_is_measured_and_nothing_else(case: Case) -> None:
+    operator, dense = case.make(torch.float64), case.dense(torch.float64)
+    measured = dense.abs().sum(dim=1).ne(0).reshape(operator.out_shape)
+    for dtype in DTYPES:
+        y = Probe(dtype, (3,)).draw(operator.out_shape)
+        assert operator.restrict(y).equal(torch.where(measured, y, torch.zeros_like(y)))
+
+
+# --- Fourier
+
+
+@pytest.mark.parametrize("shape", [(1,), (6,), (7,), (4, 9), (5, 6), (2, 3, 5)])
+def test_centred_is_numpy_with_shifts_before_and_after(shape: Shape) -> None:
+    mask = some(shape, share=0.7)
+    x = Probe(torch.complex128, (2,)).draw(shape)
+    axes = tuple(range(1, len(shape) + 1))
+    shifted = np.fft.ifftshift(x.numpy(), axes=axes)
+    k = np.fft.fftshift(np.fft.fftn(shifted, axes=axes, norm="ortho"), axes=axes) * mask.numpy()
+    operator = SubsampledFourier(mask, centred=True)
+    assert_near(operator(x), torch.from_numpy(k), 1e-14 * norm(x) * math.prod(shape))
+    shifted = np.fft.ifftshift(x.numpy() * mask.numpy(), axes=axes)
+    back = np.fft.fftshift(np.fft.ifftn(shifted, axes=axes, norm="ortho"), axes=axes)
+    assert_near(operator.adjoint(x), torch.from_numpy(back), 1e-14 * norm(x) * math.prod(shape))
+
+
+@pytest.mark.parametrize("shape", [(6,), (7,), (4, 9), (2, 3, 5)])
+def test_centred_is_the_other_between_shifts(shape: Shape) -> None:
+    mask = some(shape)
+    axes = tuple(range(-len(shape), 0))
+    corner, centred = SubsampledFourier(torch.fft.ifftshift(mask)), SubsampledFourier(mask, centred=True)
+    x = Probe(torch.complex128, (2,)).draw(shape)
+    there = torch.fft.fftshift(corner(torch.fft.ifftshift(x, dim=axes)), dim=axes)
+    assert_near(centred(x), there, 1e-14 * norm(x))
+
+
+def test_origin_of_k_space() -> None:
+    flat = torch.ones(6, 5, dtype=torch.complex128)
+    corner = SubsampledFourier(torch.ones(6, 5))(flat)
+    centred = SubsampledFourier(torch.ones(6, 5), centred=True)(flat)
+    for k, place in ((corner, (0, 0)), (centred, (3, 2))):
+        assert k[place].item() == pytest.approx(math.sqrt(30))
+        assert k.abs().gt(1e-12).sum() == 1
+
+
+@pytest.mark.parametrize("shape", [(8,), (5, 7), (2, 3, 4)])
+@pytest.mark.parametrize("centred", [False, True])
+def test_full_mask_is_unitary(shape: Shape, centred: bool) -> None:
+    operator = SubsampledFourier(torch.ones(shape), centred=centred)
+    for dtype in COMPLEX:
+        assert_isometry(operator, Probe(dtype, (2,)))
+        assert_isometry(operator.H, Probe(dtype, (2,)))
+
+
+@pytest.mark.parametrize("shape", [(1,), (64,), (5, 7), (4, 4, 4)])
+def test_norm_of_a_mask_is_exactly_one(shape: Shape) -> None:
+    for mask in (torch.ones(shape), some(shape, share=0.01)):
+        for centred in (False, True):
+            bound = SubsampledFourier(mask, centred=centred).norm_bound
+            assert (bound.value, bound.kind) == (1.0, "exact")
+        if all(n & (n - 1) == 0 for n in shape):
+            bound = SubsampledWalsh(mask).norm_bound
+            assert (bound.value, bound.kind) == (1.0, "exact")
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.tensor([[True, False], [False, True]]),
+        torch.eye(2),
+        torch.eye(2, dtype=torch.int64),
+        torch.eye(2, dtype=torch.uint8),
+        np.eye(2),
+        np.eye(2, dtype=bool),
+        np.eye(2, dtype=np.uint16),
+        np.asfortranarray(np.eye(2)),
+        np.eye(4)[::2, ::2],
+        np.fft.fftshift(np.eye(2)[:, ::-1].copy()),
+        [[1, 0], [0, 1]],
+        np.eye(2)[::-1, ::-1],
+        np.broadcast_to(np.eye(2), (1, 2, 2))[0],
+    ],
+    ids=[
+        "bool",
+        "float",
+        "int",
+        "uint8",
+        "numpy",
+        "numpy bool",
+        "numpy uint16",
+        "fortran",
+        "strided",
+        "shifted",
+        "lists",
+        "reversed",
+        "read-only",
+    ],
+)
+def test_masks_of_every_sort(mask: Any) -> None:
+    for operator in (SubsampledFourier(mask), SubsampledWalsh(mask)):
+        assert operator.mask.dtype == torch.bool
+        assert operator.mask.sum() == 2
+        assert operator.mask.diagonal().sum() in (0, 2)
+        assert operator.in_shape == (2, 2)
+
+
+def test_a_mask_is_not_shared_with_the_caller() -> None:
+    array, tensor = np.ones(4, dtype=bool), torch.ones(4, dtype=torch.bool)
+    operators = SubsampledFourier(array), SubsampledFourier(tensor)
+    array[:], tensor[:] = False, False
+    assert all(operator.mask.all() for operator in operators)
+
+
+def test_real_images_give_the_dtype_of_their_precision() -> None:
+    operator = SubsampledFourier(torch.ones(4))
+    for real, complex_ in zip(REAL, COMPLEX, strict=True):
+        for dtype in (real, complex_):
+            assert operator(torch.ones(4, dtype=dtype)).dtype == complex_
+            assert operator(torch.ones(0, 4, dtype=dtype)).dtype == complex_
+            assert operator.state_dtype(dtype) == complex_
+
+
+# --- coils
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 0.1, 0.5, 1.0, 3.0, 1e3, 1e6])
+def test_norm_of_coils_on_a_ladder_of_scales(scale: float) -> None:
+    shape = (3, 4)
+    maps = coil_maps(3, shape, scale=scale)
+    largest = maps.abs().square().sum(dim=0).sqrt().max().item()
+    for centred in (False, True):
+        full = MultiCoilFourier(torch.ones(shape), maps, centred=centred)
+        # With all frequencies A*A is the sum of squares of the maps, so the bound is the norm.
+        dense = full.as_matrix()
+        assert_norm_bound(full, dense)
+        assert full.norm_bound.kind == "proven"
+        assert largest <= full.norm_bound.value * (1 + 1e-15)
+        assert full.norm_bound.value == pytest.approx(largest_singular_value(dense), rel=1e-12)
+        masked = MultiCoilFourier(some(shape), maps, centred=centred)
+        assert_norm_bound(masked, masked.as_matrix())
+        frame = Wavelet(shape, "haar")
+        built = VerticalStack([masked @ frame.H, (full @ frame.H).H @ masked @ frame.H])
+        assert_norm_bound(built, built.as_matrix())
+
+
+def test_one_flat_coil_is_the_plain_transform() -> None:
+    mask = some((4, 5))
+    coils = MultiCoilFourier(mask, torch.ones(1, 4, 5, dtype=torch.complex128))
+    plain = SubsampledFourier(mask)
+    x = Probe(batch=(2,)).x(plain)
+    assert_near(coils(x), plain(x).unsqueeze(1), 1e-14 * norm(x))
+    assert coils.norm_bound.value == pytest.approx(1, rel=1e-13)
+
+
+def test_two_orthogonal_coils_do_not_add_up() -> None:
+    maps = torch.zeros(2, 6, dtype=torch.complex128)
+    maps[0, :3], maps[1, 3:] = torch.tensor(1j), -1
+    operator = MultiCoilFourier(torch.ones(6), maps)
+    assert operator.norm_bound.value == pytest.approx(1, rel=1e-13)
+    assert_isometry(operator, Probe())
+
+
+def test_maps_from_numpy() -> None:
+    maps = coil_maps(2, (3, 4)).numpy()
+    frozen = np.broadcast_to(maps[:1], maps.shape)
+    for array in (maps, np.asfortranarray(maps), maps[::-1], frozen, maps.tolist()):
+        operator = MultiCoilFourier(np.ones((3, 4)), array)
+        assert operator.maps.shape == (2, 3, 4)
+        assert np.allclose(operator.maps.numpy(), np.asarray(array))
+
+
+def test_a_caller_who_changes_the_maps_does_not_break_the_bound() -> None:
+    array = np.full((1, 4), 0.1 + 0j)
+    operator = MultiCoilFourier(np.ones(4), array)
+    array[:] = 5
+    assert_norm_bound(operator, operator.as_matrix())
+
+
+# --- Fourier of wavelet
+
+
+FOLDED_SHAPES: list[Shape] = [(2,), (48,), (130,), (4, 6), (32, 16), (2, 4, 6), (8, 8, 4)]
+
+
+@pytest.mark.parametrize("wavelet", WAVELETS)
+def test_fourier_of_wavelet_is_the_composition(wavelet: str) -> None:
+    for shape in FOLDED_SHAPES:
+        deepest = max(k for k in range(8) if all(n % 2**k == 0 for n in shape))
+        for levels in {1, deepest}:
+            sensing, frame = SubsampledFourier(some(shape)), Wavelet(shape, wavelet, levels)
+            folded, plain = sensing @ frame.H, Composition(sensing, frame.H)
+            assert isinstance(folded, FourierOfWavelet)
+            assert (folded.in_shape, folded.out_shape) == (plain.in_shape, plain.out_shape)
+            assert (folded.norm_bound.value, folded.norm_bound.kind) == (plain.norm_bound.value, "proven")
+            for dtype in (torch.float64, torch.complex128):
+                c, y = Probe(dtype, (2,)).x(plain), Probe(dtype, (2,)).y(plain)
+                assert_near(folded(c), plain(c), 1e-12 * norm(plain(c)))
+                assert_near(folded.adjoint(y), plain.adjoint(y), 1e-12 * norm(y))
+            assert folded.restrict(y).equal(sensing.restrict(y))
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "db4", "sym8", "coif5"])
+def test_fourier_of_wavelet_in_single_precision(wavelet: str) -> None:
+    for shape in FOLDED_SHAPES:
+        sensing, frame = SubsampledFourier(some(shape)), Wavelet(shape, wavelet, 1)
+        for dtype in (torch.float32, torch.complex64):
+            probe = Probe(dtype, (2,))
+            folded, plain = sensing @ frame.H, Composition(sensing, frame.H)
+            assert_near(folded(probe.x(plain)), plain(probe.x(plain)), 1e-6 * norm(probe.x(plain)))
+            assert_near(folded.adjoint(probe.y(plain)), plain.adjoint(probe.y(plain)), 1e-6 * norm(probe.y(plain)))
+
+
+def test_fourier_of_wavelet_for_an_odd_shape_without_levels() -> None:
+    sensing, frame = SubsampledFourier(some((7, 9))), Wavelet((7, 9), "haar", 0)
+    assert isinstance(sensing @ frame.H, FourierOfWavelet)
+    assert_matches_dense(sensing @ frame.H, fourier(some((7, 9))), Probe())
+
+
+@pytest.mark.parametrize("shape", [(13,), (6, 7), (230, 180), (4, 5, 4)])
+@pytest.mark.parametrize("wavelet", ["haar", "db2"])
+def test_padded_wavelets_are_composed_plainly(shape: Shape, wavelet: str) -> None:
+    frame = Wavelet(shape, wavelet, 2)
+    assert not frame.is_orthonormal
+    sensing = SubsampledFourier(some(shape))
+    product = sensing @ frame.H
+    assert type(product) is Composition
+    assert (product.in_shape, product.out_shape) == (frame.out_shape, shape)
+    c = Probe().x(product)
+    assert_near(product(c), sensing(frame.adjoint(c)), 1e-13 * norm(c))
+    assert_adjoint(product, Probe())
+
+
+def test_fourier_of_wavelet_refuses_a_padded_one() -> None:
+    assert_refuses(lambda: FourierOfWavelet(torch.ones(13, dtype=torch.bool), Wavelet((13,), "haar", 2)))
+
+
+def test_only_the_plain_pair_is_folded() -> None:
+    mask, frame = some((8, 8)), Wavelet((8, 8), "db2", 2)
+    sensing, centred = SubsampledFourier(mask), SubsampledFourier(mask, centred=True)
+    maps = MultiCoilFourier(mask, coil_maps(2, (8, 8)))
+    for product in (
+        centred @ frame.H,
+        sensing @ frame,
+        sensing @ frame.H.H,
+        sensing @ WalshHadamard((8, 8)).H,
+        sensing @ Composition(frame.H, frame),
+        maps @ frame.H,
+        SubsampledWalsh(mask) @ frame.H,
+    ):
+        assert type(product) is Composition
+        c = Probe().x(product)
+        assert_near(product(c), product.outer(product.inner(c)), 1e-14 * norm(c))
+    folded = sensing @ frame.H
+    assert isinstance(folded, FourierOfWavelet)
+    assert_adjoint(folded @ frame, Probe())
+    assert_matches_dense(folded @ frame, fourier(mask), Probe())
+
+
+@pytest.mark.parametrize(
+    ("mask", "image"),
+    [((8, 8), (16, 16)), ((1, 1), (8, 8)), ((1, 8), (8, 8)), ((8,), (4, 8)), ((4, 8), (8,)), ((2, 4, 8), (4, 8))],
+)
+def test_refuses_a_wavelet_of_another_shape(mask: Shape, image: Shape) -> None:
+    sensing = SubsampledFourier(torch.ones(mask))
+    assert_refuses(lambda: sensing @ Wavelet(image, "haar", 1).H, str(mask), str(image))
+
+
+# --- state
+
+
+def test_loading_a_state_dict_brings_the_mask() -> None:
+    one, two = some((4, 8), 1), some((4, 8), 2)
+    frame = Wavelet((4, 8), "haar")
+    assert not one.equal(two)
+    for make in (
+        SubsampledFourier,
+        SubsampledWalsh,
+        lambda mask: SubsampledFourier(mask, centred=True),
+        lambda mask: SubsampledFourier(mask) @ frame.H,
+        lambda mask: SubsampledWalsh(mask) @ frame.H,
+        lambda mask: VerticalStack([SubsampledFourier(mask), frame]),
+    ):
+        assert_loads(make(one), make(two), Probe())
+
+
+def test_loading_a_state_dict_brings_the_maps_and_their_norm() -> None:
+    mask, frame = some((4, 8)), Wavelet((4, 8), "haar")
+    small, large = coil_maps(2, (4, 8), scale=0.1), coil_maps(2, (4, 8), scale=10)
+    assert_loads(MultiCoilFourier(mask, large), MultiCoilFourier(mask, small), Probe())
+    assert_loads(MultiCoilFourier(mask, large) @ frame.H, MultiCoilFourier(mask, small) @ frame.H, Probe())
+    assert_loads(MultiCoilFourier(mask, large).H, MultiCoilFourier(mask, small).H, Probe())
+
+
+def test_a_precision_is_not_remembered() -> None:
+    # The mask is kept in each dtype it was used with: the order of use must not matter.
+    mask = some((4, 8))
+    for order in itertools.permutations((torch.complex64, torch.complex128, torch.float64)):
+        operator = SubsampledFourier(mask)
+        for dtype in order:
+            y = operator(torch.ones(4, 8, dtype=dtype))
+            assert y.dtype == dtype.to_complex()
+            assert operator.restrict(torch.ones(4, 8, dtype=dtype)).dtype == dtype
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("mask", "word"),
+    [
+        (torch.zeros(4, 4), "zero everywhere"),
+        (torch.ones(0), "(0,)"),
+        (torch.ones(4, 0), "(4, 0)"),
+        (torch.ones(()), "()"),
+        (torch.ones(1, 2, 2, 2), "(1, 2, 2, 2)"),
+        (torch.tensor([0.0, 0.5]), "float32"),
+        (torch.tensor([0, 2]), "int64"),
+        (torch.tensor([-1, 1]), "int64"),
+        (torch.tensor([0.0, math.nan]), "float32"),
+        (torch.tensor([1.0, math.inf]), "float32"),
+        (torch.ones(2, dtype=torch.complex64), "complex64"),
+    ],
+)
+def test_refuses_what_is_no_mask(mask: Tensor, word: str) -> None:
+    maps = torch.ones(1, *mask.shape, dtype=torch.complex64)
+    for make in (SubsampledFourier, SubsampledWalsh, lambda m: MultiCoilFourier(m, maps)):
+        assert_refuses(lambda m=make: m(mask), "mask", word)
+
+
+def test_walsh_mask_needs_powers_of_two() -> None:
+    assert_refuses(lambda: SubsampledWalsh(torch.ones(4, 6)), "powers of two", "(4, 6)")
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (5, 4, 5), (2, 5, 4), (0, 4, 5), (2, 4, 5, 1), (5,), ()])
+def test_refuses_maps_of_other_shapes(shape: Shape) -> None:
+    if shape == (5, 4, 5):
+        MultiCoilFourier(torch.ones(4, 5), torch.ones(shape, dtype=torch.complex64))
+        return
+    assert_refuses(
+        lambda: MultiCoilFourier(torch.ones(4, 5), torch.ones(shape, dtype=torch.complex64)),
+        "(coils, 4, 5)",
+        str(shape),
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, complex(0, math.nan)])
+def test_refuses_maps_that_are_not_finite(bad: complex) -> None:
+    maps = torch.ones(2, 4, dtype=torch.complex64)
+    maps[1, 2] = torch.tensor(bad)
+    assert_refuses(lambda: MultiCoilFourier(torch.ones(4), maps), "coil maps", "NaN")
+
+
+def test_refuses_real_maps() -> None:
+    assert_refuses(lambda: MultiCoilFourier(torch.ones(4), torch.ones(3, 4)), "coil maps", "float32")
+
+
+@pytest.mark.parametrize("case", [FOURIER[4], FOURIER[12], COILS[1], FOLDED[2]], ids=named)
+def test_refuses_real_measurements(case: Case) -> None:
+    operator = case.make(torch.float64)
+    assert_refuses(lambda: operator.adjoint(torch.ones(operator.out_shape)), "Complex", "float32")
+    packed = torch.ones(2, *operator.out_shape)
+    assert_refuses(lambda: operator.adjoint(packed), "view_as_complex", str(tuple(packed.shape)))
+    last = torch.ones(*operator.out_shape, 2)
+    assert_refuses(lambda: operator.adjoint(last), "view_as_complex", str(tuple(last.shape)))
+
+
+@pytest.mark.parametrize("case", [FOURIER[4], COILS[1], WALSH[3], FOLDED[2]], ids=named)
+def test_refuses_other_shapes_and_integers(case: Case) -> None:
+    operator = case.make(torch.float64)
+    for shape in ((), operator.in_shape[1:], operator.in_shape[::-1], (*operator.in_shape, 3)):
+        assert_refuses(lambda s=shape: operator(torch.ones(s)), str(operator.in_shape), str(shape))
+    assert_refuses(lambda: operator(torch.ones(operator.in_shape, dtype=torch.int64)), "int64")
+    assert_refuses(lambda: operator.adjoint(torch.ones(operator.out_shape, dtype=torch.int64)), "int64")
+
+
+# --- any of them
+
+
+CHEAP = (
+    assert_adjoint,
+    assert_linear,
+    assert_batch_is_loop,
+    assert_pure,
+    assert_restricts,
+    assert_state_dtype,
+    assert_survives,
+    assert_vjp_is_adjoint,
+)
+
+
+@given(shape=any_shape(size=60), centred=st.booleans(), coils=st.integers(0, 3), probe=any_probe())
+def test_fourier_of_any_shape(shape: Shape, centred: bool, coils: int, probe: Probe) -> None:
+    case = coil_case(coils, shape, centred) if coils else fourier_case(shape, centred, probe.seed)
+    operator = case.make(probe.dtype)
+    for law in CHEAP:
+        law(operator, probe)
+    assert_matches_dense(operator, case.dense(probe.dtype), probe)
+    assert_norm_bound(operator, case.dense(probe.dtype))
+
+
+@given(
+    shape=any_shape(side=5, size=30),
+    wavelet=st.sampled_from(WAVELETS),
+    depth=st.integers(0, 2),
+    probe=any_probe(),
+)
+def test_fourier_of_wavelets_of_any_shape(shape: Shape, wavelet: str, depth: int, probe: Probe) -> None:
+    sides = tuple(n * 2**depth for n in shape)
+    operator = SubsampledFourier(some(sides, probe.seed)) @ Wavelet(sides, wavelet, depth).H
+    assert isinstance(operator, FourierOfWavelet)
+    for law in CHEAP:
+        law(operator, probe)
+    c = probe.x(operator)
+    plain = SubsampledFourier(some(sides, probe.seed))(Wavelet(sides, wavelet, depth).adjoint(c))
+    assert_near(operator(c), plain, 100 * torch.finfo(probe.dtype).eps * norm(c))
+
+
+@given(bits=st.lists(st.integers(0, 3), min_size=1, max_size=3).filter(lambda b: sum(b) <= 6), probe=any_probe())
+def test_walsh_of_any_shape(bits: list[int], probe: Probe) -> None:
+    case = walsh_case(tuple(2**b for b in bits))
+    operator = case.make(probe.dtype)
+    for law in CHEAP:
+        law(operator, probe)
+    assert_matches_dense(operator, case.dense(probe.dtype), probe)
+    assert operator(Probe(torch.float64).x(operator)).dtype == torch.float64  # real images stay real
