@@ -275,7 +275,10 @@ def assert_jvp_is_forward(operator: LinearOperator, probe: Probe) -> None:
 
 
 def assert_pure(operator: LinearOperator, probe: Probe) -> None:
-    """Inputs, buffers and the global random states are what they were; the same question has the same answer."""
+    """Inputs, buffers and the global random states are what they were, also when the caller writes into the result.
+
+    The same question has the same answer.
+    """
     x, y = probe.x(operator), probe.y(operator)
     kept = [t.clone() for t in (x, y)]
     versions = [t._version for t in (x, y)]
@@ -291,6 +294,10 @@ def assert_pure(operator: LinearOperator, probe: Probe) -> None:
         assert t.equal(buffers[name])
     for a, b in zip(first, second, strict=True):
         assert a.equal(b)
+    operator(x).fill_(7)
+    operator.adjoint(y).fill_(7)
+    for t, before in zip((x, y), kept, strict=True):
+        assert t.equal(before)
 
 
 def random_states() -> tuple[Any, ...]:
@@ -328,9 +335,16 @@ def assert_restricts(operator: LinearOperator, probe: Probe) -> None:
 
 
 def assert_state_dtype(operator: LinearOperator, probe: Probe) -> None:
-    """``state_dtype`` foretells the dtype of A*y."""
-    y = probe.y(operator)
-    assert operator.state_dtype(y.dtype) == operator.adjoint(y).dtype
+    """``state_dtype`` foretells the dtype of A*y for every y that A* takes."""
+    taken = 0
+    for dtype in DTYPES:
+        try:
+            back = operator.adjoint(probe.draw(operator.out_shape, dtype=dtype))
+        except BadInput:
+            continue
+        assert operator.state_dtype(dtype) == back.dtype
+        taken += 1
+    assert taken
 
 
 def assert_survives(operator: LinearOperator, probe: Probe) -> None:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from firenet import SubsampledFourier, multilevel
 from firenet.cli import BAD_INPUT, INTERRUPTED, NOT_REACHED, app
 from firenet.demo import load_raw, load_slice
+from firenet.files import write_image
 from firenet.recon import prepare_scan, psnr, to_centre, zero_filled
 
 SHARED = Path(os.environ.get("FIRENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -251,6 +252,58 @@ def test_raw_scan_with_oversampling_noise_and_mask(tmp_path):
     assert np.corrcoef(np.abs(image)[inside], reference[inside])[0, 1] > 0.7
 
 
+def test_readout_of_a_fastmri_file_is_its_first_image_axis(tmp_path):
+    image = torch.zeros(1, 64, 32, dtype=torch.complex64)
+    image[:, 16:48] = load_slice()[::8, ::8].to(torch.complex64)
+    full = torch.ones(64, 32, dtype=torch.bool)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = to_centre(SubsampledFourier(full)(image), 2).numpy()
+    run = call("recon", tmp_path / "scan.h5", "--remove-oversampling", "-o", tmp_path / "x.npy", "--layers", "300")
+    assert run.exit_code == 0, run.stderr
+    assert psnr(np.load(tmp_path / "x.npy").reshape(32, 32), load_slice()[::8, ::8]) > 30
+
+
+def test_noise_whitens_given_maps_too(scan, tmp_path):
+    """Noise-free data of two coils: whatever the noise file says, the image is the same."""
+    with np.load(scan) as stored:
+        k = stored["kspace"]
+    np.save(tmp_path / "coils.npy", np.stack([k, 2j * k]))
+    np.save(tmp_path / "maps.npy", np.stack([np.ones((64, 64)), 2j * np.ones((64, 64))]).astype(np.complex64))
+    rng = np.random.default_rng(0)
+    mixed = np.array([[1.0, 0.8], [0.0, 0.6]]) @ rng.normal(size=(2, 1000))
+    np.save(tmp_path / "noise.npy", mixed.astype(np.complex64))
+    run = call(
+        *("recon", tmp_path / "coils.npy", "--maps", tmp_path / "maps.npy", "--noise", tmp_path / "noise.npy"),
+        *("-o", tmp_path / "x.npy", "--layers", "200"),
+    )
+    assert run.exit_code == 0, run.stderr
+    assert psnr(np.load(tmp_path / "x.npy"), load_slice()[::4, ::4]) > 25
+
+
+def test_units_of_the_data_do_not_matter(scan, tmp_path):
+    with np.load(scan) as stored:
+        k = stored["kspace"]
+    gaps = []
+    for unit in (1.0, 1e-12):
+        np.save(tmp_path / "data.npy", (unit * k).astype(np.complex64))
+        run = call("recon", tmp_path / "data.npy", "-o", tmp_path / "x.npy", "--layers", "100", "--json")
+        gaps.append(json.loads(run.stdout)["results"][0]["relative_gap"])
+    assert gaps[1] == pytest.approx(gaps[0], rel=1e-2)
+
+
+def test_every_slice_keeps_its_own_mask(tmp_path):
+    rng = np.random.default_rng(0)
+    k = rng.normal(size=(2, 32, 64)) + 1j * rng.normal(size=(2, 32, 64))
+    k[0, 1::2] = 0
+    k[1, ::2] = 0
+    np.save(tmp_path / "two.npy", k.astype(np.complex64))
+    run = call(
+        *("recon", tmp_path / "two.npy", "--axes", "slice,y,x", "--remove-oversampling", "-o", tmp_path / "x.npy"),
+        *("--layers", "10", "--json"),
+    )
+    assert [r["sampling_rate"] for r in json.loads(run.stdout)["results"]] == [0.5, 0.5]
+
+
 def test_maps_from_a_file(scan, tmp_path):
     with np.load(scan) as stored:
         k = stored["kspace"]
@@ -313,6 +366,9 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     np.save(path.with_name("mask.npy"), np.ones((8, 8), dtype=bool))
     np.save(path.with_name("zero.npy"), np.zeros((16, 16), dtype=bool))
     np.save(path.with_name("maps.npy"), np.ones((2, 8, 8), dtype=np.complex64))
+    if kind == "zero maps":
+        np.save(path, np.ones((2, 16, 16), dtype=np.complex64))
+        np.save(path.with_name("zeros.npy"), np.zeros((2, 16, 16), dtype=np.complex64))
     base: list[str | Path] = ["recon", path, "-o", out]
     if kind == "pickled":
         np.savez(path.with_suffix(".npz"), kspace=np.array([{}], dtype=object))
@@ -327,6 +383,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         "mask size": ["--mask", path.with_name("mask.npy")],
         "zero mask": ["--mask", path.with_name("zero.npy")],
         "maps size": ["--axes", "coil,y,x", "--maps", path.with_name("maps.npy")],
+        "zero maps": ["--axes", "coil,y,x", "--maps", path.with_name("zeros.npy")],
+        "k-space as mask": ["--mask", path.with_name("maps.npy")],
         "lam": ["--lam", "0"],
         "layers": ["--layers", "0"],
         "wavelet": ["--wavelet", "bior4.4"],
@@ -341,6 +399,9 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         return ["recon", path, "-o", out.with_suffix(".jpg")]
     if kind == "folder":
         return ["recon", path, "-o", tmp_path / "out" / "nowhere" / "x.npy"]
+    if kind == "overwrite pair":
+        write_image(path.with_suffix(".cfl"), good)
+        return ["recon", path.with_suffix(".hdr"), "-o", path.with_suffix(".cfl")]
     if kind == "overwrite":
         return ["recon", path, "-o", path]
     if kind == "missing":
@@ -359,7 +420,7 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     [
         "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
         "layers", "wavelet", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix", "folder", "missing",
-        "overwrite", "walsh", "rate", "certify shape",
+        "overwrite", "overwrite pair", "zero maps", "k-space as mask", "walsh", "rate", "certify shape",
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_three_lines(tmp_path, kind):

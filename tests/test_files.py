@@ -129,7 +129,7 @@ def test_the_meaning_of_three_axes_is_not_guessed(tmp_path: Path) -> None:
 
 def test_plain_arrays_of_one_and_two_axes_need_no_names(tmp_path: Path) -> None:
     scan = read_scan(save(tmp_path / "k.npy", noise(3, 4)))
-    assert (scan.axes, scan.mask, scan.voxel_size, scan.readout_oversampling) == (("y", "x"), None, None, 1.0)
+    assert (scan.axes, scan.mask, scan.voxel_size, scan.readout_oversampling) == (("y", "x"), None, None, None)
     assert scan.source == str(tmp_path / "k.npy")
     assert read_scan(save(tmp_path / "k.npy", noise(4))).axes == ("x",)
 
@@ -444,7 +444,7 @@ def test_ismrmrd_axes_against_the_header_drop_what_it_says(tmp_path: Path) -> No
     lines = [mrd_line(noise(2, 8), slice=s) for s in range(3)]
     scan = read_scan(mrd(tmp_path / "scan.h5", mrd_header((1, 1, 8), kept=4), lines), axes=("z", "coil", "y", "x"))
     assert (scan.axes, scan.kspace.shape) == (("coil", "z", "y", "x"), (2, 3, 1, 8))
-    assert (scan.voxel_size, scan.readout_oversampling) == (None, 1.0)
+    assert (scan.voxel_size, scan.readout_oversampling) == (None, None)
 
 
 def test_ismrmrd_is_told_from_fastmri_by_its_content(tmp_path: Path) -> None:

@@ -174,6 +174,17 @@ def test_layers_are_enough_and_no_more(g: Guarantee, nu: float, accuracy: float,
     assert g.layers(accuracy, size, nu, lam=lam) == n * p
 
 
+def test_restarts_are_enough_where_logarithms_round() -> None:
+    g = Guarantee(CODE)
+    for k in range(1, 40):
+        for nu in (0.5, 0.3, math.exp(-1)):
+            at = g.C2 * nu**k * 3.0
+            for accuracy in (at, math.nextafter(at, 0), math.nextafter(at, 1)):
+                n = g.outer(accuracy, 3.0, nu)
+                assert g.C2 * nu**n * 3.0 <= accuracy
+                assert n <= k + 1
+
+
 def test_more_is_asked_for_more() -> None:
     g = Guarantee(CODE)
     outer = [g.outer(10.0**-k, 100) for k in range(10)]
@@ -467,7 +478,7 @@ def test_refuses_accuracies_and_sizes() -> None:
         assert_refuses(lambda a=accuracy, b=size: g.outer(a, b), str(accuracy), str(size))
 
 
-@pytest.mark.parametrize("bad", [-1e-9, math.nan])
+@pytest.mark.parametrize("bad", [-1e-9, math.nan, math.inf])
 def test_refuses_what_bounds_no_norm(bad: float) -> None:
     g = Guarantee(CODE)
     for name in ("sparsity_defect", "noise", "model_error"):
@@ -476,12 +487,14 @@ def test_refuses_what_bounds_no_norm(bad: float) -> None:
         assert_refuses(lambda a=arguments: g.error_bound(3, size=1.0, **a), str(bad))
         if name != "model_error":
             assert_refuses(lambda a=arguments: g.error_from_gap(1.0, 1.0, lam=0.1, **a), str(bad))
+    assert_refuses(lambda: g.error_from_gap(1.0, bad, sparsity_defect=0.1, noise=0.1, lam=0.1), str(bad))
 
 
 @pytest.mark.parametrize("lam", [0.0, -1.0, math.nan])
 def test_refuses_lambda(lam: float) -> None:
     g = Guarantee(CODE)
     assert_refuses(lambda: g.error_from_gap(1.0, 1.0, sparsity_defect=0, noise=0, lam=lam), str(lam))
+    assert_refuses(lambda: g.misfit(0.1, 0.1, lam=lam), str(lam))
     assert_refuses(lambda: g.inner(lam=lam), str(lam))
     assert_refuses(lambda: g.error_bound(3, size=1.0, sparsity_defect=0, noise=0, lam=lam), str(lam))
 

@@ -115,6 +115,16 @@ def test_works_for_walsh_and_for_padded_frames() -> None:
     assert SparsityLevels.from_image(torch.ones(5), Wavelet((5,), "haar", 0), share=1.0, approximation="merged") == flat
 
 
+def test_one_wavelet_level_is_two_levels_or_one() -> None:
+    frame = Wavelet((16,), "haar", 1)
+    image, level = image_with(frame, [2, 3]), frame.levels()
+    assert SparsityLevels.from_image(image, frame) == SparsityLevels((8, 8), (2, 3))
+    merged = SparsityLevels.from_image(image, frame, approximation="merged")
+    assert merged == SparsityLevels((16,), (5,))
+    assert np.array_equal(merged.spread([4.0], level), np.full(16, 4.0))
+    assert defect(np.arange(16), level, merged) == sum(range(11))
+
+
 def test_a_level_without_large_coefficients_counts_one() -> None:
     frame = Wavelet((64,), "haar", 3)
     found = SparsityLevels.from_image(image_with(frame, [4, 0, 3, 0]), frame)
@@ -209,6 +219,14 @@ def test_spread_refuses_the_levels_of_another_transform(sizes: tuple[int, ...]) 
     levels = SparsityLevels(sizes, (1,) * len(sizes))
     level = Wavelet((8, 8), "haar", 2).levels()
     assert_refuses(lambda: levels.spread(np.ones(len(sizes)), level), str(sizes))
+
+
+def test_index_counts_as_the_levels_do() -> None:
+    level = Wavelet((8, 8), "haar", 2).levels()
+    assert np.array_equal(SparsityLevels((4, 12, 48), (1, 1, 1)).index(level), level.numpy())
+    assert np.array_equal(SparsityLevels((16, 48), (1, 1)).index(level), level.sub(1).clamp(min=0).numpy())
+    assert_refuses(lambda: SparsityLevels((16, 47), (1, 1)).index(level), "(16, 47)", "(16, 48)")
+    assert_refuses(lambda: SparsityLevels((4,), (1,)).index(np.zeros(0, dtype=np.int64)), "(4,)")
 
 
 @pytest.mark.parametrize("values", [[1.0], [1.0, 2.0, 3.0], []])

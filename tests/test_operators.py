@@ -130,6 +130,7 @@ MATRICES = [
     dense_case("graded", torch.diag(10.0 ** torch.linspace(-6, 6, 5, dtype=torch.float64))),
     dense_case("transposed view", entries(4, 6).mT),
     dense_case("strided view", entries(8, 6, complex_=True)[::2, 1::2]),
+    dense_case("conjugated view", entries(4, 6, complex_=True, seed=9).mH),
     # Three singular values, the largest one belongs to a vector with a zero where power iterations like to start.
     dense_case("top vector hidden", torch.diag(torch.tensor([1.0, 1.0, 1.01, 0.0], dtype=torch.float64))),
 ]
@@ -257,6 +258,13 @@ def test_norm_of_matrix_is_exact() -> None:
         assert bound.value == pytest.approx(largest_singular_value(wide(case, torch.float64)), rel=1e-12, abs=0)
 
 
+def test_a_caller_who_changes_the_matrix_does_not_break_the_bound() -> None:
+    matrix = entries(3, 3)
+    operator = Matrix(matrix)
+    matrix.mul_(100)
+    assert_norm_bound(operator, operator.as_matrix())
+
+
 def test_zero_operator_has_norm_zero() -> None:
     assert ZERO.make(torch.float64).norm_bound.value == 0
     assert product_case(ZERO, EYE).make(torch.float64).norm_bound.value == 0
@@ -369,6 +377,16 @@ def test_stack_of_different_shapes_is_its_parts() -> None:
     pieces = stack.split(y)
     assert [p.shape for p in pieces] == [(5, 4, 6), (5, 4, 6), (5, 3, 4, 6)]
     assert torch.cat([p.flatten(1) for p in pieces], dim=-1).equal(y)
+
+
+def test_stack_restricts_each_part() -> None:
+    stack = many_shapes()
+    measured = stack.as_matrix().abs().sum(dim=1).ne(0)
+    assert 0 < measured.sum() < len(measured)
+    y = Probe(batch=(5,)).x(stack.H)
+    assert stack.restrict(y).equal(y * measured)
+    frame = Wavelet((4, 6), "haar", 1)
+    assert (stack @ frame.H).restrict(y).equal(y * measured)
 
 
 def test_stack_in_single_precision_stays_there() -> None:
@@ -505,6 +523,11 @@ class InPlaceAndBack(Sound):
         return super()._forward(x.mul_(1))
 
 
+class GivesItsInput(Sound):
+    def _forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 class RollsTheDice(Sound):
     def _forward(self, x: Tensor) -> Tensor:
         torch.rand(1)
@@ -631,6 +654,7 @@ BROKEN: list[tuple[Callable[[LinearOperator, Probe], None], type[Sound]]] = [
     (assert_jvp_is_forward, HalfDetached),
     (assert_pure, InPlace),
     (assert_pure, InPlaceAndBack),
+    (assert_pure, GivesItsInput),
     (assert_pure, RollsTheDice),
     (assert_pure, Noisy),
     (assert_batch_is_loop, MixesTheBatch),

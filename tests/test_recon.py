@@ -80,12 +80,12 @@ def test_remove_oversampling_crops_the_image(n):
 def test_prewhitened_noise_has_the_identity_as_covariance():
     mixing = noise(3, 3, seed=2)
     samples = mixing @ noise(3, 4000, seed=3)
-    white = prewhiten(samples, samples.numpy(), coil_axis=0)
+    (white,) = prewhiten([samples], samples.numpy(), coil_axis=-2)
     torch.testing.assert_close(torch.cov(white), torch.eye(3, dtype=torch.complex128), rtol=0, atol=1e-9)
     with pytest.raises(BadInput, match="Noise of shape"):
-        prewhiten(samples, samples[:2].numpy(), coil_axis=0)
+        prewhiten([samples], samples[:2].numpy(), coil_axis=-2)
     with pytest.raises(BadInput, match="independent"):
-        prewhiten(samples, np.ones((3, 50)), coil_axis=0)
+        prewhiten([samples], np.ones((3, 50)), coil_axis=-2)
 
 
 def test_mask_is_found_where_any_coil_and_any_slice_has_a_sample():

@@ -285,6 +285,7 @@ def test_norm_of_a_mask_is_exactly_one(shape: Shape) -> None:
         np.eye(4)[::2, ::2],
         np.fft.fftshift(np.eye(2)[:, ::-1].copy()),
         [[1, 0], [0, 1]],
+        np.eye(2, dtype=">f4"),
         np.eye(2)[::-1, ::-1],
         np.broadcast_to(np.eye(2), (1, 2, 2))[0],
     ],
@@ -300,6 +301,7 @@ def test_norm_of_a_mask_is_exactly_one(shape: Shape) -> None:
         "strided",
         "shifted",
         "lists",
+        "big-endian",
         "reversed",
         "read-only",
     ],
@@ -375,6 +377,20 @@ def test_maps_from_numpy() -> None:
         operator = MultiCoilFourier(np.ones((3, 4)), array)
         assert operator.maps.shape == (2, 3, 4)
         assert np.allclose(operator.maps.numpy(), np.asarray(array))
+
+
+def test_maps_that_are_views() -> None:
+    mask, maps = some((3, 4)), coil_maps(2, (3, 4))
+    plain = MultiCoilFourier(mask, maps.conj().resolve_conj())
+    x = Probe().x(plain)
+    around = torch.full((4, 6, 8), math.nan, dtype=maps.dtype)
+    around[::2, ::2, ::2] = maps.conj()
+    for view in (maps.conj(), maps.mH.mT, around[::2, ::2, ::2]):
+        operator = MultiCoilFourier(mask, view)
+        assert operator(x).equal(plain(x))
+        assert operator.norm_bound.value == pytest.approx(plain.norm_bound.value, rel=1e-15)
+        assert_survives(operator, Probe())
+        assert_moves(operator, plain.as_matrix(), Probe())
 
 
 def test_a_caller_who_changes_the_maps_does_not_break_the_bound() -> None:

@@ -1,28 +1,116 @@
-"""Neural networks for inverse problems whose weights are computed, not trained."""
+"""Neural networks for inverse problems whose weights are computed, not trained.
+
+Nothing is imported before it is used: ``import firenet`` is quick, and so is ``firenet --help``.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from firenet.errors import BadInput, MissingExtra
+    from firenet.guarantee import Guarantee
+    from firenet.levels import SparsityLevels
+    from firenet.network import Firenet, Solution, Status
+    from firenet.operators import Adjoint, Composition, LinearOperator, Matrix, NormBound, VerticalStack
+    from firenet.problems import SquareRootLasso
+    from firenet.recon import certify_image, psnr, reconstruct
+    from firenet.restarts import FixedSteps, PaperSchedule
+    from firenet.sampling import Mask, lines, local_coherences, multilevel
+    from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
+    from firenet.transforms import TightFrame, WalshHadamard, Wavelet
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "operators": ("Composition", "LinearOperator", "Matrix", "NormBound", "VerticalStack"),
-    "sensing": ("MultiCoilFourier", "SubsampledFourier", "SubsampledWalsh"),
-    "transforms": ("TightFrame", "WalshHadamard", "Wavelet"),
-    "levels": ("SparsityLevels",),
-    "problems": ("SquareRootLasso",),
-    "restarts": ("FixedSteps", "PaperSchedule"),
+    "errors": (
+        "BadInput",
+        "MissingExtra",
+    ),
     "guarantee": ("Guarantee",),
-    "network": ("Firenet", "Solution", "Status"),
-    "sampling": ("Mask", "lines", "local_coherences", "multilevel"),
-    "errors": ("BadInput", "MissingExtra"),
+    "levels": ("SparsityLevels",),
+    "network": (
+        "Firenet",
+        "Solution",
+        "Status",
+    ),
+    "operators": (
+        "Adjoint",
+        "Composition",
+        "LinearOperator",
+        "Matrix",
+        "NormBound",
+        "VerticalStack",
+    ),
+    "problems": ("SquareRootLasso",),
+    "recon": (
+        "certify_image",
+        "psnr",
+        "reconstruct",
+    ),
+    "restarts": (
+        "FixedSteps",
+        "PaperSchedule",
+    ),
+    "sampling": (
+        "Mask",
+        "lines",
+        "local_coherences",
+        "multilevel",
+    ),
+    "sensing": (
+        "MultiCoilFourier",
+        "SubsampledFourier",
+        "SubsampledWalsh",
+    ),
+    "transforms": (
+        "TightFrame",
+        "WalshHadamard",
+        "Wavelet",
+    ),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Adjoint",
+    "BadInput",
+    "Composition",
+    "Firenet",
+    "FixedSteps",
+    "Guarantee",
+    "LinearOperator",
+    "Mask",
+    "Matrix",
+    "MissingExtra",
+    "MultiCoilFourier",
+    "NormBound",
+    "PaperSchedule",
+    "Solution",
+    "SparsityLevels",
+    "SquareRootLasso",
+    "Status",
+    "SubsampledFourier",
+    "SubsampledWalsh",
+    "TightFrame",
+    "VerticalStack",
+    "WalshHadamard",
+    "Wavelet",
+    "__version__",
+    "certify_image",
+    "lines",
+    "local_coherences",
+    "multilevel",
+    "psnr",
+    "reconstruct",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE:
         raise AttributeError(f"module 'firenet' has no attribute {name!r}")
     return getattr(import_module(f"firenet.{_MODULE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

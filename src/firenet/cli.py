@@ -192,6 +192,8 @@ def demo(
     from firenet import demo as job
     from firenet.files import write_image, write_json
 
+    if out.exists() and not out.is_dir():
+        raise BadInput("A folder for --out", f"{out}, a file", "Name a folder")
     out.mkdir(parents=True, exist_ok=True)
     cases = {}
     with _progress("MRI slice") as progress:
@@ -266,7 +268,7 @@ def recon(
     maps: Maps = None,
     wavelet: WaveletName = "db4",
     lam: Lam = None,
-    layers: Annotated[int, typer.Option("--layers", help="Layers, in 10 restarts.")] = 300,
+    layers: Annotated[int, typer.Option("--layers", help="Layers, in 10 restarts; rounded up to 10s.")] = 300,
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if it is not reached.")
     ] = None,
@@ -288,24 +290,29 @@ def recon(
     from firenet.files import check_output, write_image, write_json
 
     check_output(out)
-    if out.resolve() == data.resolve():
-        raise BadInput("An output beside the data", f"{out}, the data themselves", "Choose another name")
+    inputs = [path for path in (data, mask, noise) if path is not None]
+    inputs += [] if maps in (None, "auto") else [Path(str(maps))]
+    written = {q.resolve() for p in (out, _beside(out)) for q in _pair(p)}
+    overwritten = written & {q.resolve() for p in inputs for q in _pair(p)}
+    if overwritten:
+        raise BadInput("An output that is none of the inputs", f"{overwritten.pop()}", "Choose another name")
     _set_threads(threads)
+    _check_problem(wavelet, lam)
     if tolerance is not None and not tolerance > 0:
         raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
     from firenet.recon import default_schedule
 
-    schedule = default_schedule(layers)
+    default_schedule(layers)  # refuses before anything is read
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
-    solutions, seconds = [], []
+    solutions, seconds, schedules = [], [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
         with _progress(name) as progress:
-            solutions.append(
-                _network(image, wavelet, lam, schedule).solve(image.y, tolerance=tolerance, progress=progress)
-            )
+            net = _network(image, wavelet, lam, default_schedule(layers, image.y))
+            solutions.append(net.solve(image.y, tolerance=tolerance, progress=progress))
+            schedules.append(repr(net.schedule))
         seconds.append(time.perf_counter() - start)
     images = _stack([s.image for s in solutions])
     hidden = _stack([p.undetermined for p in job.images])
@@ -314,11 +321,13 @@ def recon(
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
     write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
     record = _record(data, scan, job, solutions, device, dtype, wavelet, lam)
-    record |= {"seconds": seconds, "schedule": repr(schedule), "tolerance": tolerance, "image": str(out)}
+    record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
     write_json(_beside(out), record)
     _show(record, as_json, f"wrote {out}")
     if tolerance is not None and any(r["status"] != "tolerance reached" for r in record["results"]):
-        typer.echo(f"the tolerance {tolerance:g} was not reached; give it more --layers", err=True)
+        missed = next(r for r in record["results"] if r["status"] != "tolerance reached")
+        precision = " (--dtype complex128)" if missed["status"] == "precision limit" else ""
+        typer.echo(f"the tolerance {tolerance:g} was not reached. {missed['advice']}{precision}", err=True)
         raise typer.Exit(NOT_REACHED)
 
 
@@ -348,6 +357,7 @@ def certify(
     The problem (wavelet, lambda, maps) must be the one the image is meant to solve; use the options of its `recon`.
     """
     _set_threads(threads)
+    _check_problem(wavelet, lam)
     import torch
 
     from firenet.files import read_image
@@ -385,6 +395,20 @@ def _set_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def _check_problem(wavelet: str, lam: float | None) -> None:
+    """Refuses a problem that cannot be posed before anything is read."""
+    from firenet.problems import check_lam
+    from firenet.transforms import Wavelet
+
+    Wavelet((1,), wavelet)
+    check_lam(1.0 if lam is None else lam)
+
+
+def _pair(path: Path) -> list[Path]:
+    """The files behind a path: BART's cfl and hdr are two."""
+    return [path.with_suffix(s) for s in (".cfl", ".hdr")] if path.suffix.lower() in (".cfl", ".hdr") else [path]
 
 
 def _stack(tensors: list[torch.Tensor]) -> Any:
@@ -431,7 +455,7 @@ def _read(
     given = None if mask is None else read_array(mask, purpose="mask")
     oversampling = 1.0
     if remove_oversampling:
-        oversampling = scan.readout_oversampling if scan.readout_oversampling > 1 else 2.0
+        oversampling = 2.0 if scan.readout_oversampling is None else scan.readout_oversampling
     job = prepare_scan(
         scan.kspace,
         scan.axes,
@@ -439,6 +463,7 @@ def _read(
         maps=maps if maps in (None, "auto") else read_array(maps, purpose="maps"),
         only=slice_,
         oversampling=oversampling,
+        readout=scan.readout,
         noise=None if noise is None else read_array(noise, purpose="noise"),
         centred=not corner_dc,
         device=device,
@@ -468,6 +493,7 @@ def _record(
 
     from firenet.files import sha256
     from firenet.network import DEFAULT_LAM
+    from firenet.transforms import Wavelet
 
     results = []
     for part, solution in zip(job.images, solutions, strict=True):
@@ -484,12 +510,16 @@ def _record(
                 "undetermined_pixels": int(part.undetermined.sum()),
             }
         )
+    frame = Wavelet(tuple(job.images[0].mask.shape), wavelet)
+    if frame.depth == 0:
+        job.warnings.append(f"The image is too small for one level of {wavelet}: W is the identity.")
+    kind = "orthonormal" if frame.is_orthonormal else "zero-padded, W*W = I"
     return {
         "data": str(data),
         "array": scan.source,
         "sha256": sha256(data),
         "axes": list(scan.axes),
-        "problem": f"min lam * |W x|_1 + |A x - y|_2, W = orthonormal {wavelet} wavelet",
+        "problem": f"min lam * |W x|_1 + |A x - y|_2, W = {wavelet} wavelet, {frame.depth} levels, {kind}",
         "wavelet": wavelet,
         "lam": DEFAULT_LAM if lam is None else lam,
         "device": device,
@@ -559,6 +589,9 @@ def mask(
     full: Annotated[
         int, typer.Option("--full", help="Sample bands up to this one fully; band k ends at frequency 2^(k-1).")
     ] = 1,
+    centre: Annotated[
+        int | None, typer.Option("--centre", help="Central lines of --lines, all sampled; default: a third of them.")
+    ] = None,
     lines: Annotated[
         float | None, typer.Option("--lines", help="Cartesian lines with this acceleration instead.")
     ] = None,
@@ -576,7 +609,7 @@ def mask(
     if transform not in ("fourier", "walsh"):
         raise BadInput("A transform: fourier or walsh", transform, "Choose one")
     if lines is not None:
-        made = sampling.lines(shape, lines, axis=axis, seed=seed)
+        made = sampling.lines(shape, lines, axis=axis, centre=centre, seed=seed)
     else:
         try:
             local = None if sparsities is None else [float(s) for s in sparsities.split(",")]

@@ -66,7 +66,9 @@ class Scan:
             whose readout is y, and in what the caller named otherwise.
         mask: bool, the shape of the spatial axes of `kspace`, True where sampled; None where the file does not say.
         voxel_size: mm, one for each spatial axis in the order of `axes`; None where the file does not say.
-        readout_oversampling: the field of view along x over the one to keep, at least 1; from an ISMRMRD header.
+        readout_oversampling: the field of view along x over the one to keep, at least 1; from an ISMRMRD header, and
+            None where no header says.
+        readout: the name of the readout axis: y in fastMRI files, x in all others.
         source: the path and the array's name, for the record of a run.
     """
 
@@ -74,8 +76,9 @@ class Scan:
     axes: tuple[str, ...]
     mask: np.ndarray | None
     voxel_size: tuple[float, ...] | None
-    readout_oversampling: float
+    readout_oversampling: float | None
     source: str
+    readout: str = "x"
 
 
 # --- the doors: reading ----------------------------------------------------------------------------------------------
@@ -130,7 +133,8 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
         axes=tuple(names[axis] for axis in order),
         mask=None if stored.mask is None else _spatial_mask(stored.mask, names, array.shape, where),
         voxel_size=stored.voxel_size if described else None,
-        readout_oversampling=stored.oversampling if described else 1.0,
+        readout_oversampling=stored.oversampling if described else None,
+        readout=stored.readout if described else "x",
         source=where,
     )
 

@@ -48,7 +48,8 @@ class Stored:
     axes: tuple[str, ...] | None = None
     mask: np.ndarray | None = None
     voxel_size: tuple[float, ...] | None = None
-    oversampling: float = 1.0
+    oversampling: float | None = None
+    readout: str = "x"
 
 
 # --- what every format shares ----------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ def read_hdf5(path: Path, key: str | None, preferred: str) -> Stored:
         with_mask = preferred == "kspace" and name != "mask" and "mask" in arrays
         mask = _read_dataset(_dataset(h5py, file, "mask"), path) if with_mask else None
         fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
-        return Stored(array, f"{path} [{name}]", fastmri.get(array.ndim), mask)
+        return Stored(array, f"{path} [{name}]", fastmri.get(array.ndim), mask, readout="y" if fastmri else "x")
 
 
 def _dataset(h5py: ModuleType, file: Any, name: str) -> Any:

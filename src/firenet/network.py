@@ -48,7 +48,7 @@ class Status(Enum):
 
 _ADVICE = {
     Status.TOLERANCE_REACHED: "The relative duality gap is at most the tolerance.",
-    Status.LAYER_LIMIT: "The schedule ended; the gap bounds the distance to the optimum. More layers make it smaller.",
+    Status.LAYER_LIMIT: "The layers ended; the gap bounds the distance to the optimum. More layers make it smaller.",
     Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
     Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of data and operator, or use double precision.",
 }
@@ -65,7 +65,7 @@ class Solution:
         objective: F(z), float64.
         gap: :math:`F(z)+\\mathrm{Re}\\langle y,q\\rangle\\ge F(z)-\\min F`, float64.
         status: One :class:`Status` a batch item, in the order of the flattened batch (one without batch axes).
-        layers: How many layers made z, int64.
+        layers: How many layers were run, int64.
     """
 
     image: Tensor
@@ -155,8 +155,11 @@ class Firenet(nn.Module):
         """The network: measurements (..., \\*sensing.out_shape) to images (..., \\*sensing.in_shape). Differentiable.
 
         Args:
-            y: Measurements; what lies off the mask is ignored.
+            y: Measurements, finite; what lies off the mask is ignored.
             x0: A first image (warm start), zero by default.
+
+        Raises:
+            BadInput: As :meth:`solve`.
         """
         y = self._measurements(y)
         problem = self.problem
@@ -193,6 +196,8 @@ class Firenet(nn.Module):
         Raises:
             BadInput: For measurements of another shape, with NaN or infinity, or real where complex ones are needed.
         """
+        if tolerance is not None and not tolerance > 0:
+            raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
         y = self._measurements(y)
         problem = self.problem
         batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
@@ -214,7 +219,7 @@ class Firenet(nn.Module):
             dual=found.dual,
             objective=found.objective,
             gap=found.gap,
-            status=tuple(_status(found, problem, y, tolerance)),
+            status=statuses(found.objective, found.gap, y, tolerance),
             layers=found.layers.expand(batch).clone(),
         )
 
@@ -226,8 +231,9 @@ class Firenet(nn.Module):
                 f"shape {tuple(y.shape)}",
                 "Check the mask's shape and the order of the axes",
             )
-        if not (y.is_floating_point() or y.is_complex()):
-            raise BadInput("Real or complex floating-point measurements", f"dtype {y.dtype}", "Convert them first")
+        if y.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+            needed = "Measurements of dtype float32, float64, complex64 or complex128"
+            raise BadInput(needed, f"{y.dtype}", "Convert them first")
         if not torch.isfinite(_reals(y)).all():
             do = "Find out where they come from; missing samples are zeros off the mask"
             raise BadInput("Finite measurements", "NaN or infinity", do)
@@ -382,29 +388,28 @@ def _better(
     return best
 
 
-def _status(found: _Found, problem: SquareRootLasso, y: Tensor, tolerance: float | None) -> Iterator[Status]:
+def statuses(objective: Tensor, gap: Tensor, y: Tensor, tolerance: float | None) -> tuple[Status, ...]:
+    """How each batch item ended, from its objective, its gap and the tolerance asked for, if any."""
     precision = torch.finfo(y.dtype).eps
-    size = torch.linalg.vector_norm(_reals(y).flatten(found.gap.ndim), dim=-1, dtype=torch.float64)
+    size = torch.linalg.vector_norm(_reals(y).flatten(gap.ndim), dim=-1, dtype=torch.float64)
     # Residual, inner product and scaling of the dual are each a few roundings of numbers as large as |y| and F.
-    floor = 16 * precision * (2 * found.objective + size)
-    items = zip(*(t.flatten().tolist() for t in (found.objective, found.gap, floor, found.done)), strict=True)
-    for objective, gap, limit, done in items:
-        if not (objective < float("inf") and gap < float("inf")):
-            yield Status.NUMERICAL_ERROR
-        elif done and (tolerance is None or gap > limit or 2 * objective * tolerance >= limit):
-            yield Status.TOLERANCE_REACHED
-        elif gap <= limit:
-            yield Status.PRECISION_LIMIT
+    floor = 16 * precision * (2 * objective + size)
+    reached = relative_gap(objective, gap) <= (-1.0 if tolerance is None else tolerance)
+    found = []
+    for p, g, limit, done in zip(*(t.flatten().tolist() for t in (objective, gap, floor, reached)), strict=True):
+        if not (p < float("inf") and g < float("inf")):
+            found.append(Status.NUMERICAL_ERROR)
+        elif done and tolerance is not None and (g > limit or 2 * p * tolerance >= limit):
+            found.append(Status.TOLERANCE_REACHED)
         else:
-            yield Status.LAYER_LIMIT
+            found.append(Status.PRECISION_LIMIT if g <= limit else Status.LAYER_LIMIT)
+    return tuple(found)
 
 
 def _check_steps(tau: Tensor, sigma: Tensor, operator: LinearOperator, size: Tensor) -> None:
-    product = float((tau * sigma).detach().max()) * operator.norm_bound.value**2 if tau.numel() else 0.0
     # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not here.
-    if not product <= 1 + 1e-9 and bool(torch.isfinite(size).all()):
-        raise BadInput(
-            "Steps with tau * sigma * norm^2 <= 1",
-            f"{product:.6g} with the norm bound {operator.norm_bound.value:.6g}",
-            "Use smaller steps",
-        )
+    products = (tau * sigma).detach()[torch.isfinite(size)]
+    product = float(products.max()) * operator.norm_bound.value**2 if products.numel() else 0.0
+    if not product <= 1 + 1e-9:
+        got = f"{product:.9g} with the norm bound {operator.norm_bound.value:.6g}"
+        raise BadInput("Steps with tau * sigma * norm^2 <= 1", got, "Use smaller steps")

@@ -16,6 +16,12 @@ from firenet.errors import BadInput
 from firenet.operators import LinearOperator
 
 
+def check_lam(lam: float) -> None:
+    """Refuses a regularisation parameter that is none."""
+    if not (math.isfinite(lam) and lam > 0):
+        raise BadInput("A regularisation parameter lam > 0", f"{lam}", "1e-3 is usual for images")
+
+
 @dataclass(frozen=True, eq=False)
 class SquareRootLasso:
     """The weighted square-root LASSO (P3)
@@ -35,8 +41,7 @@ class SquareRootLasso:
     lam: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.lam) and self.lam > 0):
-            raise BadInput("A regularisation parameter lam > 0", f"{self.lam}", "1e-3 is usual for images")
+        check_lam(self.lam)
         if self.weights is None:
             return
         w = self.weights

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from firenet.errors import BadInput, MissingExtra
 from firenet.levels import SparsityLevels
-from firenet.network import Firenet, Solution
+from firenet.network import Firenet, Solution, statuses
 from firenet.operators import LinearOperator
 from firenet.restarts import FixedSteps, PaperSchedule, Schedule
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
@@ -83,29 +83,39 @@ def peak_is_central(kspace: Tensor, dims: int) -> bool:
     return bool(to_middle <= to_corner_)
 
 
-def remove_oversampling(kspace: Tensor, factor: float = 2.0) -> Tensor:
-    """Crops the image along the readout (last axis, centred) to 1/factor of its field of view."""
-    n = kspace.shape[-1]
-    kept = round(n / factor)
-    if not 1 <= kept <= n:
-        raise BadInput(f"An oversampling factor between 1 and {n}", f"{factor}", "2 is usual")
-    start = n // 2 - kept // 2
-    shift = {"dim": -1}
-    line = torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(kspace, **shift), norm="ortho"), **shift)
-    cropped = line[..., start : start + kept]
-    return torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(cropped, **shift), norm="ortho"), **shift)
-
-
-def prewhiten(kspace: Tensor, noise: ArrayLike, *, coil_axis: int) -> Tensor:
-    """Mixes the coils so that their noise is uncorrelated and of variance one.
+def remove_oversampling(kspace: Tensor, factor: float = 2.0, *, axis: int = -1, centred: bool = True) -> Tensor:
+    """Crops the image along the readout to the middle 1/factor of its field of view.
 
     Args:
         kspace: Complex k-space.
-        noise: Noise samples without signal, shape (coils, ...), at least as many a coil as there are coils.
-        coil_axis: The axis of the coils in ``kspace``.
+        factor: The oversampling, 1 or more.
+        axis: The readout axis.
+        centred: As in :func:`reconstruct`.
+    """
+    n = kspace.shape[axis]
+    kept = round(n / factor)
+    if not 1 <= kept <= n:
+        raise BadInput(f"An oversampling factor between 1 and {n}", f"{factor}", "2 is usual")
+    if centred:
+        kspace = torch.fft.ifftshift(kspace, dim=axis)
+    line = torch.fft.ifft(kspace, dim=axis, norm="ortho")
+    line = torch.fft.fftshift(line, dim=axis) if centred else line
+    line = line.narrow(axis, n // 2 - kept // 2, kept)
+    line = torch.fft.ifftshift(line, dim=axis) if centred else line
+    cropped = torch.fft.fft(line, dim=axis, norm="ortho")
+    return torch.fft.fftshift(cropped, dim=axis) if centred else cropped
+
+
+def prewhiten(arrays: Sequence[Tensor], noise: ArrayLike, *, coil_axis: int) -> list[Tensor]:
+    """Mixes the coils so that their noise is uncorrelated and of variance one.
+
+    Args:
+        arrays: What has a coil axis and must be mixed alike: k-space, and coil maps that are known.
+        noise: Noise samples without signal, shape (coils, ...), more a coil than there are coils.
+        coil_axis: The axis of the coils, counted from the end.
     """
     samples = np.asarray(noise, dtype=np.complex128)
-    coils = kspace.shape[coil_axis]
+    coils = arrays[0].shape[coil_axis]
     samples = samples.reshape(samples.shape[0], -1) if samples.ndim > 1 else samples[None]
     if samples.shape[0] != coils or samples.shape[1] <= coils:
         raise BadInput(
@@ -114,15 +124,11 @@ def prewhiten(kspace: Tensor, noise: ArrayLike, *, coil_axis: int) -> Tensor:
     samples = samples - samples.mean(axis=1, keepdims=True)
     covariance = samples @ samples.conj().T / (samples.shape[1] - 1)
     try:
-        whitener = np.linalg.inv(np.linalg.cholesky(covariance))
+        whitener = torch.from_numpy(np.linalg.inv(np.linalg.cholesky(covariance)))
     except np.linalg.LinAlgError:
-        raise BadInput(
-            "Noise samples that are independent between coils",
-            "a singular covariance",
-            "Leave out dead or duplicate coils",
-        ) from None
-    last = kspace.movedim(coil_axis, -1) @ torch.from_numpy(whitener).to(kspace.dtype).mT
-    return last.movedim(-1, coil_axis)
+        do = "Leave out dead or duplicate coils"
+        raise BadInput("Noise samples that are independent between coils", "a singular covariance", do) from None
+    return [(a.movedim(coil_axis, -1) @ whitener.to(a).mT).movedim(-1, coil_axis) for a in arrays]
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,12 +213,22 @@ def network(
     return Firenet(sensing, Wavelet(tuple(mask.shape), wavelet, levels), weights=weights, lam=lam, schedule=schedule)
 
 
-def default_schedule(layers: int) -> PaperSchedule:
-    """About so many layers in 10 restarts (less than 10 layers: one restart of each)."""
+def default_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
+    """At least so many layers in 10 restarts of equally many (fewer than 10 layers: one restart of each).
+
+    Args:
+        layers: 1 or more.
+        y: The measurements: the schedule's delta is then 1e-9 of the smallest image's norm, whatever their unit.
+    """
     if layers < 1:
         raise BadInput("At least one layer", f"{layers}", "300 is the default")
     outer = min(RESTARTS, layers)
-    return PaperSchedule(outer=outer, inner=max(1, round(layers / outer)))
+    schedule = PaperSchedule(outer=outer, inner=math.ceil(layers / outer))
+    if y is None:
+        return schedule
+    sizes = torch.linalg.vector_norm(torch.view_as_real(y).flatten(-3), dim=-1, dtype=torch.float64)
+    smallest = sizes[sizes > 0].min().item() if bool((sizes > 0).any()) else 1.0
+    return replace(schedule, delta=schedule.delta * smallest)
 
 
 def reconstruct(
@@ -252,6 +268,7 @@ def reconstruct(
         The solution; ``image`` is upright if ``centred``, ``dual`` has zero frequency in the corner.
     """
     y, m, s = prepare(kspace, mask, maps, dims=dims, centred=centred)
+    schedule = default_schedule(DEFAULT_LAYERS, y) if schedule is None else schedule
     net = network(m, s, wavelet=wavelet, levels=levels, weights=weights, lam=lam, schedule=schedule).to(y.device)
     return net.solve(y, tolerance=tolerance, progress=progress)
 
@@ -341,7 +358,8 @@ def certify_image(
         y = net.sensing.restrict(y)
         objective = problem.objective(z, y)
         gap = (objective - problem.dual_value(found.dual, y)).clamp(min=0)
-    return Solution(image, z, found.dual, objective, gap, found.status, torch.full_like(found.layers, layers))
+    status = statuses(objective, gap, y, None)
+    return Solution(image, z, found.dual, objective, gap, status, torch.full_like(found.layers, layers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -379,6 +397,7 @@ def prepare_scan(
     maps: NDArray[Any] | str | None = None,
     only: int | None = None,
     oversampling: float = 1.0,
+    readout: str = "x",
     noise: NDArray[Any] | None = None,
     centred: bool = True,
     device: str = "cpu",
@@ -392,7 +411,8 @@ def prepare_scan(
         mask: Shape of the image axes, or of trailing ones of them; None finds it from the data.
         maps: Array (coils, \*image), the word ``auto`` (estimate them), or None for data without coils.
         only: The slice to take; None takes all.
-        oversampling: Crop the image along the readout (x) by this factor.
+        oversampling: Crop the image along the readout by this factor.
+        readout: Which axis the readout is, x or y.
         noise: Noise samples (coils, ...), to whiten the coils.
         centred: As in :func:`reconstruct`.
         device: Where to compute.
@@ -420,60 +440,64 @@ def prepare_scan(
             f"axes {', '.join(axes)}",
             "Leave --maps and --noise out, or name the coil axis with --axes",
         )
-    if not peak_is_central(data, dims) if centred else peak_is_central(data, dims):
+    if peak_is_central(data, dims) != centred:
         where, option = ("corner", "add --corner-dc") if centred else ("middle", "leave out --corner-dc")
         notes.append(f"The energy of k-space peaks in the {where}; if that is where zero frequency lies, {option}.")
+    grid = tuple(data.shape[data.ndim - dims :])
     if mask is not None:
-        try:
-            mask = np.broadcast_to(mask, tuple(data.shape[data.ndim - dims :])) != 0
-        except ValueError:
-            raise BadInput(
-                f"A mask of shape {tuple(data.shape[data.ndim - dims :])}",
-                f"{np.shape(mask)}",
-                "The mask lies on the grid of k-space",
-            ) from None
+        mask = _given_mask(mask, grid)
+    known = None
+    if isinstance(maps, np.ndarray):
+        if not np.any(maps):
+            raise BadInput("Coil maps that are not zero everywhere", "zeros", "Check that the maps were read correctly")
+        known = torch.from_numpy(maps).to(device=device, dtype=dtype)
     if noise is not None:
-        data = prewhiten(data, noise, coil_axis=data.ndim - dims - 1)
-    if oversampling != 1.0:
-        data, mask = _crop_readout(data, mask, oversampling, dims, centred)
-    shape = tuple(data.shape[1:])
-    if isinstance(maps, np.ndarray) and maps.shape != shape:
-        raise BadInput(
-            f"Coil maps of shape {shape}",
-            f"{maps.shape}",
-            "Give one map a coil on the grid of the image (after --remove-oversampling)",
-        )
-    return ScanData([_prepare_image(k, mask, maps, dims, centred) for k in data], notes)
+        arrays = [data] if known is None else [data, known]
+        data, *mixed = prewhiten(arrays, noise, coil_axis=-dims - 1)
+        known = mixed[0] if mixed else None
+    images = []
+    for k in data:
+        lines = mask
+        if oversampling != 1.0:
+            k, lines = _crop_readout(k, mask, oversampling, -1 if readout == "x" else -2, dims, centred)
+        if known is not None and known.shape != k.shape:
+            do = "Give one map a coil on the grid of the image (after --remove-oversampling)"
+            raise BadInput(f"Coil maps of shape {tuple(k.shape)}", f"{tuple(known.shape)}", do)
+        images.append(_prepare_image(k, lines, known if known is not None else maps, dims, centred))
+    return ScanData(images, notes)
+
+
+def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> NDArray[Any]:
+    """A mask from a file: zeros and one other value (1, or 255 in a picture), on the grid or on trailing axes of it."""
+    values = np.unique(mask)
+    if np.iscomplexobj(mask) or len(values) > 2 or not {0} >= set(values.tolist()) - {values.max()}:
+        raise BadInput("A mask of zeros and ones", f"{mask.dtype} with {len(values)} values", "Save mask != 0")
+    try:
+        return np.broadcast_to(mask, grid) != 0
+    except ValueError:
+        do = "The mask lies on the grid of k-space"
+        raise BadInput(f"A mask of shape {grid}", f"{np.shape(mask)}", do) from None
 
 
 def _crop_readout(
-    data: Tensor, mask: NDArray[Any] | None, factor: float, dims: int, centred: bool
-) -> tuple[Tensor, NDArray[Any] | None]:
-    """Removes oversampling from data whose readout is fully sampled or not sampled at all, line by line."""
-    sampled = torch.from_numpy(np.array(mask)).to(data.device) if mask is not None else mask_of(data, dims)
-    lines = sampled.any(dim=-1)
-    if not bool((sampled == lines[..., None]).all()):
-        raise BadInput(
-            "Whole readout lines to remove oversampling",
-            "a mask with gaps along the readout",
-            "Leave --remove-oversampling out",
-        )
-    axes = tuple(range(-dims, 0))
-    centre = data if centred else torch.fft.fftshift(data, dim=axes)
-    cropped = (
-        remove_oversampling(centre, factor)
-        if centred
-        else torch.fft.ifftshift(remove_oversampling(centre, factor), dim=axes)
-    )
-    new = lines[..., None].expand(*lines.shape, cropped.shape[-1])
+    k: Tensor, mask: NDArray[Any] | None, factor: float, axis: int, dims: int, centred: bool
+) -> tuple[Tensor, NDArray[Any]]:
+    """Removes oversampling from one image's data, whose readout lines are fully sampled or not sampled at all."""
+    sampled = mask_of(k, dims) if mask is None else torch.from_numpy(np.array(mask)).to(k.device)
+    lines = sampled.any(dim=axis, keepdim=True)
+    if not bool((sampled == lines).all()):
+        do = "Leave --remove-oversampling out, or say with --axes which axis is x, the readout"
+        raise BadInput("Whole readout lines to remove oversampling", "a mask with gaps along the readout", do)
+    cropped = remove_oversampling(k, factor, axis=axis, centred=centred)
+    new = lines.expand(cropped.shape[cropped.ndim - dims :])
     return cropped * new, new.cpu().numpy()
 
 
 def _prepare_image(
-    k: Tensor, mask: NDArray[Any] | None, maps: NDArray[Any] | str | None, dims: int, centred: bool
+    k: Tensor, mask: NDArray[Any] | None, maps: Tensor | NDArray[Any] | str | None, dims: int, centred: bool
 ) -> Prepared:
     y, m, _ = prepare(k, mask, dims=dims, centred=centred)
     if maps is None:
         return Prepared(y, m, None, "none", torch.zeros(m.shape, dtype=torch.bool))
-    found = estimate_maps(y * m, m) if isinstance(maps, str) else CoilMaps(torch.from_numpy(maps).to(y), "from a file")
+    found = CoilMaps(maps, "from a file") if isinstance(maps, Tensor) else estimate_maps(y * m, m)
     return Prepared(y, m, found.maps, found.method, (found.maps == 0).all(dim=0).cpu())

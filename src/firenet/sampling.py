@@ -101,7 +101,7 @@ def theory_density(
     """
     top = max(box)
     if transform == "walsh" and vanishing_moments == 1:
-        return sparsities[min(top, len(sparsities)) - 1] * math.prod(2.0 ** -(top - k) for k in box)
+        return sparsities[top - 1] * math.prod(2.0 ** -(top - k) for k in box)
     total = 0.0
     q = _DECAY[vanishing_moments - 1]
     for level, s in enumerate(sparsities, start=1):
@@ -170,6 +170,9 @@ def multilevel(
                 f"{list(sparsities)}",
                 "Count them with SparsityLevels.from_image",
             )
+        if len(sparsities) != max(tops):
+            do = "Count them with SparsityLevels.from_image(..., approximation='merged')"
+            raise BadInput(f"{max(tops)} sparsities, one a wavelet scale", f"{len(sparsities)}: {list(sparsities)}", do)
         density = np.array([theory_density(sparsities, k, transform, vanishing_moments) for k in boxes])
     forced = np.array([max(k) <= full for k in boxes])
     held = int(sizes[forced].sum())
