@@ -83,7 +83,7 @@ class Case:
 
 def probes(dtypes: Sequence[torch.dtype] = DTYPES) -> Iterator[Probe]:
     """Each layout with a real and a complex dtype, each dtype with pending conjugations and signs, batches in turn."""
-    pairs = [
+    pairs: list[tuple[torch.dtype, Any]] = [
         (dtype, layout)
         for i, layout in enumerate(LAYOUTS)
         for j, dtype in enumerate(DTYPES)
@@ -266,7 +266,8 @@ def assert_jvp_is_forward(operator: LinearOperator, probe: Probe) -> None:
         dual = forward_ad.unpack_dual(operator(forward_ad.make_dual(x, t)))
         assert dual.tangent is not None
         assert_near(dual.tangent, expected, allowed)
-    value, tangent = torch.func.jvp(operator, (x,), (t,))
+    pair: Any = torch.func.jvp(operator, (x,), (t,))
+    value, tangent = pair
     assert_near(value, operator(x), ROUNDINGS * units(operator, probe.dtype) * norm(x))
     assert_near(tangent, expected, allowed)
 
@@ -392,7 +393,7 @@ def assert_loads(operator: LinearOperator, other: LinearOperator, probe: Probe) 
     """The state dict of one operator makes another of the same kind equal to it, also one that has been used."""
     target = copy.deepcopy(other)
     x, y = probe.x(operator), probe.y(operator)
-    target(x), target.adjoint(y), target.restrict(y)
+    _ = target(x), target.adjoint(y), target.restrict(y)
     target.load_state_dict(operator.state_dict())
     assert target(x).equal(operator(x))
     assert target.adjoint(y).equal(operator.adjoint(y))

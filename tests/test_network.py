@@ -250,7 +250,7 @@ def test_other_operators_against_the_dense_problem(name: str):
     y = sensing.restrict(torch.randn(sensing.out_shape, dtype=dtype, generator=generator))
     net = Firenet(sensing, frame, lam=0.2, schedule=FixedSteps(800), iterate="last")
     dense = net.operator.as_matrix().numpy()
-    dense = dense if dtype.is_complex else dense.real
+    dense = dense if dtype.is_complex else np.real(dense)
     ones = np.ones(dense.shape[1])
     rows = np.abs(dense).sum(axis=1) > 0
     best = optimum(dense[rows], y.flatten().numpy()[rows], ones, 0.2)

@@ -101,7 +101,7 @@ def theory_density(
     """
     top = max(box)
     if transform == "walsh" and vanishing_moments == 1:
-        return sparsities[top - 1] * math.prod(2.0 ** -(top - k) for k in box)
+        return sparsities[min(top, len(sparsities)) - 1] * math.prod(2.0 ** -(top - k) for k in box)
     total = 0.0
     q = _DECAY[vanishing_moments - 1]
     for level, s in enumerate(sparsities, start=1):
@@ -132,7 +132,8 @@ def multilevel(
         rate: Share of the grid to sample; or
         count: the number of samples.
         transform: ``fourier`` or ``walsh``.
-        sparsities: Local sparsities, one a wavelet scale from the coarsest: samples a box as :func:`theory_density` has
+        sparsities: Local sparsities, one a wavelet scale from the coarsest, the first with the approximation (levels
+            ``merged``); scale l goes with band l. Samples a box as :func:`theory_density` has
             them. None: a power law, for which nobody needs to know the image, with
         power: the density of a box proportional to the mean of :math:`|k|^{-power}` over its frequencies.
         vanishing_moments: Of the wavelet, for ``sparsities``; 1 is Haar.
@@ -170,9 +171,6 @@ def multilevel(
                 f"{list(sparsities)}",
                 "Count them with SparsityLevels.from_image",
             )
-        if len(sparsities) != max(tops):
-            do = "Count them with SparsityLevels.from_image(..., approximation='merged')"
-            raise BadInput(f"{max(tops)} sparsities, one a wavelet scale", f"{len(sparsities)}: {list(sparsities)}", do)
         density = np.array([theory_density(sparsities, k, transform, vanishing_moments) for k in boxes])
     forced = np.array([max(k) <= full for k in boxes])
     held = int(sizes[forced].sum())
