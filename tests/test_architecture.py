@@ -105,16 +105,36 @@ def test_no_module_without_a_subject() -> None:
     assert not {"utils", "util", "common", "helpers", "base", "misc", "core"} & set(MODULES)
 
 
-def test_the_package_imports_nothing_at_its_top() -> None:
+def package() -> tuple[list[ast.ImportFrom | ast.Import], list[ast.ImportFrom]]:
+    """The imports of ``firenet/__init__``: those that run, and those for type checkers only."""
     tree = ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8"))
+    typed = [
+        inner
+        for node in tree.body
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in node.body
+        if isinstance(inner, ast.ImportFrom)
+    ]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return [node for node in nodes if node not in typed], typed
+
+
+def test_the_package_imports_nothing_when_it_runs() -> None:
     found = set()
-    for node in ast.walk(tree):
+    for node in package()[0]:
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0
             found.add((node.module or "").split(".")[0])
     assert found <= {"__future__", "importlib", "typing"}
+
+
+def test_type_checkers_see_the_names_that_are_there() -> None:
+    seen = {(node.module or "").removeprefix("firenet."): {a.name for a in node.names} for node in package()[1]}
+    assert seen == {module: set(names) for module, names in firenet._HOME.items()}
+    assert set(firenet.__all__) == set(firenet._MODULE) | {"__version__"}
+    assert set(dir(firenet)) >= set(firenet.__all__)
 
 
 @pytest.mark.parametrize("module", ["firenet", *(f"firenet.{name}" for name in WITHOUT_TORCH)])

@@ -191,6 +191,13 @@ def test_matrix_loads_a_state_dict(other: Case) -> None:
     assert_loads(bigger.make(torch.float64), other.make(torch.float64), Probe(torch.float64))
 
 
+def test_a_buffer_with_a_pending_conjugation_moves() -> None:
+    operator = Sound()
+    expected = operator.matrix.conj().resolve_conj()
+    operator.matrix = operator.matrix.conj()
+    assert operator.to(torch.float32).matrix.equal(expected.to(torch.complex64))
+
+
 def test_composition_loads_a_state_dict() -> None:
     make = [product_case(a, TALL).make(torch.float64) for a in (WIDE, dense_case("small", 1e-3 * entries(4, 7)))]
     assert_loads(make[0], make[1], Probe(torch.float64))

@@ -455,7 +455,10 @@ def test_padded_wavelets_are_composed_plainly(shape: Shape, wavelet: str) -> Non
 
 
 def test_fourier_of_wavelet_refuses_a_padded_one() -> None:
-    assert_refuses(lambda: FourierOfWavelet(torch.ones(13, dtype=torch.bool), Wavelet((13,), "haar", 2)))
+    frame = Wavelet((13,), "haar", 2)
+    for n in (13, 16):
+        mask = torch.ones(n, dtype=torch.bool)
+        assert_refuses(lambda m=mask: FourierOfWavelet(m, frame), "orthonormal", "(13,)")
 
 
 def test_only_the_plain_pair_is_folded() -> None:
@@ -508,11 +511,12 @@ def test_loading_a_state_dict_brings_the_mask() -> None:
 
 
 def test_loading_a_state_dict_brings_the_maps_and_their_norm() -> None:
-    mask, frame = some((4, 8)), Wavelet((4, 8), "haar")
-    small, large = coil_maps(2, (4, 8), scale=0.1), coil_maps(2, (4, 8), scale=10)
-    assert_loads(MultiCoilFourier(mask, large), MultiCoilFourier(mask, small), Probe())
-    assert_loads(MultiCoilFourier(mask, large) @ frame.H, MultiCoilFourier(mask, small) @ frame.H, Probe())
-    assert_loads(MultiCoilFourier(mask, large).H, MultiCoilFourier(mask, small).H, Probe())
+    frame = Wavelet((4, 8), "haar")
+    small = MultiCoilFourier(some((4, 8), 1), coil_maps(2, (4, 8), scale=0.1))
+    large = MultiCoilFourier(some((4, 8), 2), coil_maps(2, (4, 8), scale=10))
+    assert_loads(large, small, Probe())
+    assert_loads(large @ frame.H, small @ frame.H, Probe())
+    assert_loads(large.H, small.H, Probe())
 
 
 def test_a_precision_is_not_remembered() -> None:

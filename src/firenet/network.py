@@ -411,5 +411,5 @@ def _check_steps(tau: Tensor, sigma: Tensor, operator: LinearOperator, size: Ten
     products = (tau * sigma).detach()[torch.isfinite(size)]
     product = float(products.max()) * operator.norm_bound.value**2 if products.numel() else 0.0
     if not product <= 1 + 1e-9:
-        got = f"{product:.9g} with the norm bound {operator.norm_bound.value:.6g}"
+        got = f"{product:.6g} with the norm bound {operator.norm_bound.value:.6g}"
         raise BadInput("Steps with tau * sigma * norm^2 <= 1", got, "Use smaller steps")

@@ -109,7 +109,7 @@ class LinearOperator(nn.Module, ABC):
         return y
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        """The dtype of :math:`A^*y` for y of the given dtype: the one in which to hold the unknown."""
+        """The dtype of :math:`A^*y` for y of the given dtype, and that of Ax for such an x."""
         return y
 
     @property
@@ -206,6 +206,9 @@ class Adjoint(LinearOperator):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.operator(y)
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self.operator.state_dtype(y)
 
     @property
     def H(self) -> LinearOperator:

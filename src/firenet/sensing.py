@@ -22,7 +22,10 @@ from firenet.transforms import WalshHadamard, Wavelet, filter_bank
 
 def _own(array: Tensor | ArrayLike) -> Tensor:
     """A tensor of its own: what the caller does to the array later does not reach an operator and its norm bound."""
-    return array.clone() if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
+    if isinstance(array, Tensor):
+        return array.clone()
+    copy = np.array(array)
+    return torch.from_numpy(copy.astype(copy.dtype.newbyteorder("="), copy=False))
 
 
 def _as_mask(mask: Tensor | ArrayLike) -> Tensor:
@@ -275,6 +278,9 @@ class MultiCoilFourier(_Fourier):
             raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
         super().__init__(mask, mask.shape, maps.shape, _coils_norm(maps), centred)
         self.register_buffer("maps", maps)
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return torch.promote_types(super().state_dtype(y), self.maps.dtype)
 
     def renew(self) -> None:
         super().renew()
