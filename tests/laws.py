@@ -336,7 +336,8 @@ def assert_restricts(operator: LinearOperator, probe: Probe) -> None:
 
 
 def assert_state_dtype(operator: LinearOperator, probe: Probe) -> None:
-    """``state_dtype`` foretells the dtype of A*y for every y that A* takes."""
+    """``state_dtype`` foretells the dtype of A*y for every y that A* takes, and of Ax."""
+    assert operator.state_dtype(probe.dtype) == operator(probe.x(operator)).dtype
     taken = 0
     for dtype in DTYPES:
         try:

@@ -356,7 +356,7 @@ class Matrix(LinearOperator):
 
 def _matrix_norm(matrix: Tensor) -> NormBound:
     m, n = matrix.shape
-    double = matrix.to(torch.complex128 if matrix.is_complex() else torch.float64)
+    double = matrix.cpu().to(torch.complex128 if matrix.is_complex() else torch.float64)  # not every device has float64
     slack = 1 + 4 * max(m, n) * 2.3e-16
     if min(m, n) <= Matrix.SVD_LIMIT:
         return NormBound(torch.linalg.matrix_norm(double, 2).item() * slack, "exact", "largest singular value, float64")

@@ -294,7 +294,7 @@ class MultiCoilFourier(_Fourier):
 
 
 def _coils_norm(maps: Tensor) -> NormBound:
-    rss = torch.linalg.vector_norm(torch.view_as_real(maps).to(torch.float64), dim=(0, -1)).max().item()
+    rss = torch.linalg.vector_norm(torch.view_as_real(maps.cpu()).to(torch.float64), dim=(0, -1)).max().item()
     return NormBound(rss * (1 + 1e-14 * maps.shape[0]), "proven", "largest root sum of squares of the coil maps")
 
 
