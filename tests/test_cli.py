@@ -408,6 +408,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         return ["recon", path.with_name("other.npy"), "-o", out]
     if kind == "walsh":
         return ["mask", "100", "100", "--transform", "walsh", "-o", out]
+    if kind == "lines and boxes":
+        return ["mask", "64", "64", "--lines", "4", "--full", "3", "-o", out]
     if kind == "rate":
         return ["mask", "64", "64", "--rate", "1.5", "-o", out]
     if kind == "certify shape":
@@ -420,7 +422,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     [
         "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
         "layers", "wavelet", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix", "folder", "missing",
-        "overwrite", "overwrite pair", "zero maps", "k-space as mask", "walsh", "rate", "certify shape",
+        "overwrite",
+        "overwrite pair", "zero maps", "lines and boxes", "k-space as mask", "walsh", "rate", "certify shape",
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_three_lines(tmp_path, kind):

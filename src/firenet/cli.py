@@ -609,6 +609,9 @@ def mask(
     if transform not in ("fourier", "walsh"):
         raise BadInput("A transform: fourier or walsh", transform, "Choose one")
     if lines is not None:
+        if full != 1 or power != 2.0 or sparsities is not None or transform != "fourier":
+            got = "one of --full, --power, --sparsities, --transform walsh"
+            raise BadInput("Only --axis, --centre and --seed beside --lines", got, "Leave it out, or leave out --lines")
         made = sampling.lines(shape, lines, axis=axis, centre=centre, seed=seed)
     else:
         try:
