@@ -112,6 +112,10 @@ class LinearOperator(nn.Module, ABC):
         """The dtype of :math:`A^*y` for y of the given dtype, and that of Ax for such an x."""
         return y
 
+    def compact(self) -> Compact:
+        """The same map in the coordinates of a loop, see :class:`Compact`. It holds work buffers: one for each loop."""
+        return Compact(self)
+
     @property
     def H(self) -> LinearOperator:
         """The adjoint as an operator; ``A.H.H is A``."""
@@ -142,6 +146,77 @@ class LinearOperator(nn.Module, ABC):
         super()._apply(keep_kind(fn), recurse)
         self.renew()
         return self
+
+
+class Compact:
+    """An operator in the coordinates that are best for applying it again and again.
+
+    Measurements without what was not measured, coefficients in another order: ``pack`` and ``unpack`` go there and
+    back, keep norms and inner products, and are applied once before and once after a loop. Tensors have exactly one
+    batch axis in front. A subclass may write into buffers of its own, never into what it returned, and is then not to
+    be shared between threads.
+
+    Attributes:
+        in_shape: Shape of packed coefficients.
+        out_shape: Shape of packed measurements.
+    """
+
+    def __init__(self, operator: LinearOperator) -> None:
+        self.operator = operator
+        self.in_shape, self.out_shape = operator.in_shape, operator.out_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Ax for a packed x; a new tensor."""
+        return self.operator(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A*y for a packed y; a new tensor."""
+        return self.operator.adjoint(y)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """Coefficients to packed ones."""
+        return x
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """Packed coefficients to coefficients."""
+        return x
+
+    def pack_measured(self, y: Tensor) -> Tensor:
+        """Measurements, zero off the mask, to packed ones."""
+        return y
+
+    def unpack_measured(self, y: Tensor) -> Tensor:
+        """Packed measurements to measurements, zero off the mask."""
+        return y
+
+    def scratch(self, batch: int) -> int:
+        """How many numbers the operator holds beside its argument and its result while it is applied."""
+        return 2 * batch * max(math.prod(self.operator.in_shape), math.prod(self.operator.out_shape))
+
+
+class _CompactComposition(Compact):
+    """A composition whose outer factor is compact."""
+
+    def __init__(self, composition: Composition) -> None:
+        super().__init__(composition)
+        self._outer = composition.outer.compact()
+        self._inner = composition.inner
+        self.out_shape = self._outer.out_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._outer.forward(self._outer.pack(self._inner(x)))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._inner.adjoint(self._outer.unpack(self._outer.adjoint(y)))
+
+    def pack_measured(self, y: Tensor) -> Tensor:
+        return self._outer.pack_measured(y)
+
+    def unpack_measured(self, y: Tensor) -> Tensor:
+        return self._outer.unpack_measured(y)
+
+    def scratch(self, batch: int) -> int:
+        return self._outer.scratch(batch) + 2 * batch * math.prod(self._inner.in_shape)
 
 
 def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -231,6 +306,9 @@ class Composition(LinearOperator):
 
     def _composed_bound(self) -> NormBound:
         return self.outer.norm_bound * self.inner.norm_bound
+
+    def compact(self) -> Compact:
+        return _CompactComposition(self)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.outer(self.inner(x))

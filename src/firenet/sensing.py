@@ -7,8 +7,12 @@ and images with the origin in the middle, as files and scanners have them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache, partial
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.operators import Adjoint, LinearOperator, NormBound, differentiable
+from firenet.operators import Adjoint, Compact, LinearOperator, NormBound, differentiable
 from firenet.transforms import WalshHadamard, Wavelet, filter_bank
 
 
@@ -60,7 +64,10 @@ def _need_complex(y: Tensor, what: str) -> Tensor:
 
 
 class _Masked(LinearOperator):
-    """Measurements on the grid of a mask, zero where nothing was measured."""
+    """Measurements on the grid of a mask, zero where nothing was measured.
+
+    A subclass defines ``_whole`` and ``_whole_adjoint``, the transform without the mask.
+    """
 
     mask: Tensor
 
@@ -68,6 +75,21 @@ class _Masked(LinearOperator):
         super().__init__(in_shape, out_shape, norm_bound)
         self.register_buffer("mask", mask)
         self._factors: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def _whole(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _whole_adjoint(self, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.restrict(self._whole(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._whole_adjoint(self.restrict(y))
+
+    def compact(self) -> Compact:
+        return _Sampled(self)
 
     def restrict(self, y: Tensor) -> Tensor:
         return y * self._factor(y)
@@ -82,6 +104,31 @@ class _Masked(LinearOperator):
         if key not in self._factors:
             self._factors[key] = self.mask.to(device=y.device, dtype=y.dtype)
         return self._factors[key]
+
+
+class _Sampled(Compact):
+    """A masked operator whose measurements are only those that were made: shape (..., samples)."""
+
+    operator: _Masked
+
+    def __init__(self, operator: _Masked) -> None:
+        super().__init__(operator)
+        self._where = operator.mask.flatten().nonzero().squeeze(1)
+        self._grid = tuple(operator.mask.shape)
+        self.out_shape = (*operator.out_shape[: -len(self._grid)], len(self._where))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pack_measured(self.operator._whole(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.operator._whole_adjoint(self.unpack_measured(y))
+
+    def pack_measured(self, y: Tensor) -> Tensor:
+        return y.flatten(-len(self._grid)).index_select(-1, self._where)
+
+    def unpack_measured(self, y: Tensor) -> Tensor:
+        grid = torch.zeros(*y.shape[:-1], math.prod(self._grid), dtype=y.dtype, device=y.device)
+        return grid.index_copy(-1, self._where, y).unflatten(-1, self._grid)
 
 
 class _Fourier(_Masked):
@@ -100,13 +147,12 @@ class _Fourier(_Masked):
         if self.centred:
             x = torch.fft.ifftshift(x, dim=self._axes)
         k = torch.fft.fftn(x, dim=self._axes, norm="ortho")
-        return self.restrict(torch.fft.fftshift(k, dim=self._axes) if self.centred else k)
+        return torch.fft.fftshift(k, dim=self._axes) if self.centred else k
 
     def _ifft(self, y: Tensor) -> Tensor:
         _need_complex(y, "measurements")
         if y.numel() == 0:
             return y
-        y = self.restrict(y)
         if self.centred:
             y = torch.fft.ifftshift(y, dim=self._axes)
         x = torch.fft.ifftn(y, dim=self._axes, norm="ortho")
@@ -134,10 +180,10 @@ class SubsampledFourier(_Fourier):
         norm = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
         super().__init__(mask, mask.shape, mask.shape, norm, centred)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _whole(self, x: Tensor) -> Tensor:
         return self._fft(x)
 
-    def _adjoint(self, y: Tensor) -> Tensor:
+    def _whole_adjoint(self, y: Tensor) -> Tensor:
         return self._ifft(y)
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
@@ -177,79 +223,245 @@ class FourierOfWavelet(_Fourier):
         super().__init__(mask, wavelet.out_shape, mask.shape, unitary * wavelet.norm_bound, False)
         self.wavelet = wavelet
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def compact(self) -> Compact:
+        return _Folded(self)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        folded = _Folded(self)
+        batch = x.shape[: x.ndim - len(self.in_shape)]
+        flat = folded.pack(x.reshape(-1, *self.in_shape).to(_complex(x.dtype)))
+        return differentiable(flat, folded.spectrum, folded.coefficients).view(*batch, *self.out_shape)
+
+    def _whole_adjoint(self, y: Tensor) -> Tensor:
+        folded = _Folded(self)
+        batch = y.shape[: y.ndim - len(self.out_shape)]
+        flat = _need_complex(y, "measurements").reshape(-1, *self.out_shape)
+        return folded.unpack(differentiable(flat, folded.coefficients, folded.spectrum)).view(*batch, *self.in_shape)
+
+
+# Corners of at most so many coefficients are one dense matrix: below it, small FFTs and products cost their overhead.
+_DENSE = 256
+
+
+class _Folded(_Sampled):
+    """:class:`FourierOfWavelet` for a loop.
+
+    Packed coefficients are one axis: first the corner of the coarsest levels (``_DENSE`` of them at most), whose way
+    to the spectrum is one dense matrix, then from coarse to fine the detail bands of each level, one after the other,
+    so that one call transforms them all. In a level the type of a band counts its axes in binary, the first axis
+    first, 1 for high-pass; the bands of a level are types 1 to 2^d - 1, and type 0 comes from the level below it.
+    """
+
+    operator: FourierOfWavelet
+
+    def __init__(self, operator: FourierOfWavelet) -> None:
+        super().__init__(operator)
+        wavelet, sides = operator.wavelet, operator.in_shape
+        self._wavelet, self._d, self._axes = wavelet, len(sides), operator._axes
+        top = wavelet.depth
+        while top and math.prod(n >> (top - 1) for n in sides) <= _DENSE:
+            top -= 1
+        self._top = top  # levels 1 (the finest) to top are folded
+        self._corner = math.prod(n >> top for n in sides)
+        self.in_shape = (math.prod(sides),)
+        self._plans: dict[tuple[object, ...], _Plan] = {}
+
+    def _sides(self, level: int) -> tuple[int, ...]:
+        return tuple(n >> level for n in self.operator.in_shape)
+
+    def _plan(self, like: Tensor) -> _Plan:
+        key = (len(like), like.dtype, like.device)
+        if key not in self._plans:
+            self._plans[key] = _Plan(self._wavelet.wavelet, self._sides, self._top, like)
+        return self._plans[key]
+
+    def forward(self, x: Tensor) -> Tensor:
         return differentiable(x, self._measure, self._backproject)
 
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return differentiable(_need_complex(y, "measurements"), self._backproject, self._measure)
+    def adjoint(self, y: Tensor) -> Tensor:
+        return differentiable(y, self._backproject, self._measure)
 
-    def _measure(self, c: Tensor) -> Tensor:
-        spectrum = self._spectrum(c)
-        return spectrum.mul_(self._factor(spectrum))
+    def _measure(self, x: Tensor) -> Tensor:
+        return self._to_grid(x).flatten(1).index_select(1, self._where)
 
     def _backproject(self, y: Tensor) -> Tensor:
-        return self._coefficients(self.restrict(y))
+        self._plan(y).grid.zero_().flatten(1).index_copy_(1, self._where, y)
+        return self._from_grid(y)
 
-    def _spectrum(self, c: Tensor) -> Tensor:
-        """The unitary Fourier transform of W*c."""
-        if c.numel() == 0:
-            return torch.zeros_like(c, dtype=_complex(c.dtype))
-        fft = partial(torch.fft.fftn, dim=self._axes, norm="ortho")
-        depth, d = self.wavelet.depth, len(self.in_shape)
-        x = fft(self.wavelet.corners(c, depth)[0])
-        for k in range(depth, 0, -1):
-            bands = [x, *(fft(band) for band in self.wavelet.corners(c, k)[1:])]
-            for axis in range(d):
-                low, high = _responses(
-                    self.wavelet.wavelet, self.in_shape[axis] >> (k - 1), d - axis - 1, False, x.dtype, x.device
-                )
-                at = axis - d
-                bands = [
-                    (a.unsqueeze(at - 1) * low).addcmul_(b.unsqueeze(at - 1), high).flatten(at - 1, at)
-                    for a, b in zip(bands[::2], bands[1::2], strict=True)
-                ]
-            x = bands[0]
-        return x
+    def spectrum(self, x: Tensor) -> Tensor:
+        """The unitary Fourier transform of W*x on the whole grid; a new tensor."""
+        return self._to_grid(x).clone()
 
-    def _coefficients(self, y: Tensor) -> Tensor:
-        """W of the inverse unitary Fourier transform of y."""
-        if y.numel() == 0:
-            return y
-        ifft = partial(torch.fft.ifftn, dim=self._axes, norm="ortho")
-        depth, d = self.wavelet.depth, len(self.in_shape)
-        out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
-        for k in range(1, depth + 1):
-            bands = [y]
-            for axis in reversed(range(d)):
-                responses = _responses(
-                    self.wavelet.wavelet, self.in_shape[axis] >> (k - 1), d - axis - 1, True, y.dtype, y.device
-                )
-                at = axis - d
-                halves = [band.unflatten(at, (2, -1)).unbind(at - 1) for band in bands]
-                bands = [(one * r[0]).addcmul_(two, r[1]) for one, two in halves for r in responses]
-            for band, corner in zip(bands[1:], self.wavelet.corners(out, k)[1:], strict=True):
-                corner.copy_(ifft(band))
-            y = bands[0]
-        self.wavelet.corners(out, depth)[0].copy_(ifft(y))
+    def coefficients(self, grid: Tensor) -> Tensor:
+        """W of the inverse unitary Fourier transform of a spectrum; a new tensor."""
+        self._plan(grid).grid.copy_(grid)
+        return self._from_grid(grid)
+
+    def _to_grid(self, x: Tensor) -> Tensor:
+        plan = self._plan(x)
+        if x.numel() == 0:
+            return plan.grid
+        if self._wavelet.depth == self._top:
+            plan.corner.copy_(self._fft(x[:, : self._corner].view_as(plan.corner)))
+        else:
+            torch.mm(x[:, : self._corner], self._dense(x).mT, out=plan.corner.view(len(x), -1))
+        at = self._corner
+        for level in reversed(plan.levels):
+            bands = self._fft(x[:, at : at + level.size].view(level.shape))
+            at += level.size
+            lows, highs = bands[:, : level.half - 1].unsqueeze(2), bands[:, level.half - 1 :].unsqueeze(2)
+            (low, r0, first), (r0, rest), (r1, goal) = level.join
+            torch.mul(low, r0, out=first)
+            if level.half > 1:
+                torch.mul(lows, r0, out=rest)
+            goal.addcmul_(highs, r1)
+            for a, r0, b, r1, goal in level.merge:
+                torch.mul(a, r0, out=goal)
+                goal.addcmul_(b, r1)
+        return plan.grid
+
+    def _from_grid(self, like: Tensor) -> Tensor:
+        plan = self._plan(like)
+        out = torch.empty(len(like), *self.in_shape, dtype=like.dtype, device=like.device)
+        if out.numel() == 0:
+            return out
+        end = out.shape[1]
+        for level in plan.levels:
+            for a, r0, b, r1, goal in level.split:
+                torch.mul(a, r0, out=goal)
+                goal.addcmul_(b, r1)
+            out[:, end - level.size : end].view(level.shape).copy_(self._ifft(level.bands))
+            end -= level.size
+        if self._wavelet.depth == self._top:
+            out[:, :end] = self._ifft(plan.low).flatten(1)
+        else:
+            out[:, :end] = plan.low.flatten(1) @ self._dense(like).conj()
         return out
+
+    def _dense(self, like: Tensor) -> Tensor:
+        name, levels = self._wavelet.wavelet, self._wavelet.depth - self._top
+        return _dense_corner(name, self._sides(self._top), levels, like.dtype, like.device)
+
+    def _fft(self, x: Tensor) -> Tensor:
+        return torch.fft.fftn(x, dim=self._axes, norm="ortho")
+
+    def _ifft(self, x: Tensor) -> Tensor:
+        return torch.fft.ifftn(x, dim=self._axes, norm="ortho")
+
+    def pack(self, x: Tensor) -> Tensor:
+        bands = [x[(slice(None), *(slice(n) for n in self._sides(self._top)))]]
+        bands += [x[(slice(None), *band)] for level in range(self._top, 0, -1) for band in self._bands(level)]
+        return torch.cat([band.flatten(1) for band in bands], dim=1)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        out = torch.empty(len(x), *self._sides(0), dtype=x.dtype, device=x.device)
+        at, sides = self._corner, self._sides(self._top)
+        out[(slice(None), *(slice(n) for n in sides))] = x[:, :at].view(-1, *sides)
+        for level in range(self._top, 0, -1):
+            sides = self._sides(level)
+            for band in self._bands(level):
+                out[(slice(None), *band)] = x[:, at : at + math.prod(sides)].view(-1, *sides)
+                at += math.prod(sides)
+        return out
+
+    def _bands(self, level: int) -> list[tuple[slice, ...]]:
+        """Where the details of a level lie in the coefficients, in the order of their types."""
+        types = list(product((0, 1), repeat=self._d))[1:]
+        return [tuple(slice(t * n, (t + 1) * n) for t, n in zip(u, self._sides(level), strict=True)) for u in types]
+
+    def scratch(self, batch: int) -> int:
+        return batch * (2 * sum(math.prod(self._sides(k)) for k in range(self._top)) + math.prod(self.in_shape))
+
+
+class _Plan:
+    """Work buffers of :class:`_Folded` for one batch size, dtype and device, and every view of them that a level needs.
+
+    Making the views anew would take as long as the arithmetic. Each level has two buffers as large as what it is made
+    of; an axis reads one and writes the other, and what a level hands on lies in the buffers of the next.
+    """
+
+    def __init__(self, wavelet: str, sides: Callable[[int], tuple[int, ...]], top: int, like: Tensor) -> None:
+        b, d = len(like), len(sides(0))
+
+        def responses(level: int, axis: int, conjugate: bool) -> Tensor:
+            return _responses(wavelet, sides(level - 1)[axis], d - 1 - axis, conjugate, like.dtype, like.device)
+
+        buffers = [
+            [torch.empty(b, *sides(k), dtype=like.dtype, device=like.device) for _ in "ab"] for k in range(max(top, 1))
+        ]
+        self.grid = buffers[0][1]
+        self.corner = torch.empty(b, *sides(top), dtype=like.dtype, device=like.device) if top else self.grid
+        self.levels: list[_Level] = []
+        from_below = [self.corner] + [buffers[k][1] for k in range(top - 1, 0, -1)]
+        low = self.grid
+        for k in range(1, top + 1):
+            n, full, half = sides(k), sides(k - 1), 2 ** (d - 1)
+            level = _Level((b, 2 * half - 1, *n), (2 * half - 1) * math.prod(n), half)
+            # Forth: the last axis must write into the second buffer, where the next level looks for it.
+            now = from_below[top - k]
+            for axis in range(d):
+                types = 2 ** (d - 1 - axis)
+                goal = buffers[k - 1][(d - axis) % 2].view(b, types, *full[:axis], 2, *n[axis:])
+                r = responses(k, axis, False)
+                if axis == 0:
+                    level.join = ((now[:, None, None], r[0], goal[:, :1]), (r[0], goal[:, 1:]), (r[1], goal))
+                else:
+                    a, c = (half_.unsqueeze(2 + axis) for half_ in (now[:, :types], now[:, types:]))
+                    level.merge.append((a, r[0], c, r[1], goal))
+                now = goal.flatten(2 + axis, 3 + axis)
+            # Back.
+            now = low[:, None]
+            for axis in reversed(range(d)):
+                first, second = now.unflatten(2 + axis, (2, n[axis])).unbind(2 + axis)
+                goal = buffers[k - 1][(d - 1 - axis) % 2].view(b, 2, *first.shape[1:])
+                r = responses(k, axis, True).unflatten(2, (*(1,) * (1 + axis), -1))
+                level.split.append((first[:, None], r[:, 0], second[:, None], r[:, 1], goal))
+                now = goal.flatten(1, 2)
+            level.bands, low = now[:, 1:], now[:, 0]
+            self.levels.append(level)
+        self.low = low
+
+
+_Product = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # a, r, b, s and where a r + b s goes
+
+
+@dataclass(eq=False)
+class _Level:
+    shape: tuple[int, ...]
+    size: int
+    half: int
+    join: Any = None
+    merge: list[_Product] = field(default_factory=list)
+    split: list[_Product] = field(default_factory=list)
+    bands: Tensor = field(default_factory=torch.Tensor)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _dense_corner(
+    wavelet: str, sides: tuple[int, ...], levels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """The matrix of FW* for a few coefficients, from the operators it is made of."""
+    n = math.prod(sides)
+    columns = Wavelet(sides, wavelet, levels).adjoint(torch.eye(n, dtype=torch.float64).view(n, *sides))
+    spectra = torch.fft.fftn(columns, dim=tuple(range(1, 1 + len(sides))), norm="ortho")
+    return spectra.view(n, n).mT.contiguous().to(device=device, dtype=dtype)
 
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
-def _responses(
-    wavelet: str, n: int, behind: int, conjugate: bool, dtype: torch.dtype, device: torch.device
-) -> list[Tensor]:
-    """Low-pass and high-pass response at n frequencies, shape (2, n / 2, 1, ..., 1): repetition, frequency, axes
-    behind.
+def _responses(wavelet: str, n: int, behind: int, conjugate: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    r"""The filters' responses at n frequencies, shape (2, 2, n / 2, 1, ..., 1): low- and high-pass, repetition,
+    frequency, axes behind.
 
-    :math:`\\hat h_m=2^{-1/2}\\sum_jh_je^{-2\\pi im(L/2-j)/n}`, or the conjugate.
+    :math:`\hat h_m=2^{-1/2}\sum_jh_je^{-2\pi im(L/2-j)/n}`, or the conjugate.
     """
     filters = filter_bank(wavelet)
     place = len(filters[0]) // 2 - np.arange(len(filters[0]))
     # Angles from integers modulo n, so that long filters and large n lose no digits.
     phase = np.exp((2j if conjugate else -2j) * np.pi * (np.outer(np.arange(n), place) % n) / n)
-    pair = [phase @ taps / np.sqrt(2) for taps in filters]
-    return [torch.from_numpy(r).to(device=device, dtype=dtype).view(2, n // 2, *(1,) * behind) for r in pair]
+    pair = np.stack([phase @ taps / np.sqrt(2) for taps in filters])
+    return torch.from_numpy(pair).to(device=device, dtype=dtype).view(2, 2, n // 2, *(1,) * behind)
 
 
 class MultiCoilFourier(_Fourier):
@@ -286,10 +498,10 @@ class MultiCoilFourier(_Fourier):
         super().renew()
         self._norm_bound = _coils_norm(self.maps)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def _whole(self, x: Tensor) -> Tensor:
         return self._fft(x.unsqueeze(-self.mask.ndim - 1) * self.maps)
 
-    def _adjoint(self, y: Tensor) -> Tensor:
+    def _whole_adjoint(self, y: Tensor) -> Tensor:
         return (self._ifft(y) * self.maps.conj()).sum(dim=-self.mask.ndim - 1)
 
 
@@ -313,8 +525,8 @@ class SubsampledWalsh(_Masked):
         )
         self.transform = transform
 
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.restrict(self.transform(x))
+    def _whole(self, x: Tensor) -> Tensor:
+        return self.transform(x)
 
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return self.transform.adjoint(self.restrict(y))
+    def _whole_adjoint(self, y: Tensor) -> Tensor:
+        return self.transform.adjoint(y)
