@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from firenet.operators import Adjoint, Composition, LinearOperator, Matrix, NormBound, VerticalStack
     from firenet.problems import SquareRootLasso
     from firenet.recon import certify_image, psnr, reconstruct
-    from firenet.restarts import FixedSteps, PaperSchedule
+    from firenet.restarts import AdaptiveRestarts, FixedSteps, FrozenSteps, PaperSchedule, RadialSearch
     from firenet.sampling import Mask, lines, local_coherences, multilevel
     from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
     from firenet.transforms import TightFrame, WalshHadamard, Wavelet
@@ -50,8 +50,11 @@ _HOME = {
         "reconstruct",
     ),
     "restarts": (
+        "AdaptiveRestarts",
         "FixedSteps",
+        "FrozenSteps",
         "PaperSchedule",
+        "RadialSearch",
     ),
     "sampling": (
         "Mask",
@@ -73,11 +76,13 @@ _HOME = {
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AdaptiveRestarts",
     "Adjoint",
     "BadInput",
     "Composition",
     "Firenet",
     "FixedSteps",
+    "FrozenSteps",
     "Guarantee",
     "LinearOperator",
     "Mask",
@@ -86,6 +91,7 @@ __all__ = [
     "MultiCoilFourier",
     "NormBound",
     "PaperSchedule",
+    "RadialSearch",
     "Solution",
     "SparsityLevels",
     "SquareRootLasso",

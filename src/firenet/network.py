@@ -1,17 +1,13 @@
 """The network: a primal-dual iteration for the square-root LASSO, unrolled, with restarts.
 
-One layer maps the state (x, q), coefficients and dual, and the measurements y to
-
-.. math::
-    x^+=\\mathrm{shrink}_{\\tau\\lambda w}(x-\\tau A^*q),\\qquad q^+=\\mathrm{clip}\\big(q+\\sigma(A(2x^+-x)-y)\\big):
-
-two affine maps (A and its adjoint, with y as a skip connection) and two scalar nonlinearities, a threshold and a gate.
-The weights are the operator and the schedule's steps, computed and not trained. After a restart's layers the average of
-the x is handed on and q starts again at 0.
+A layer is :mod:`firenet.layer`'s; the network is what is done with many of them. The weights are the operator and the
+schedule's steps, computed and not trained. With a fixed schedule the network is feed-forward; with a searching one it
+looks at its duality gap every few layers, and what it did can be frozen into a feed-forward network.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -21,10 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from firenet.errors import BadInput
+from firenet.layer import Layers, Values
 from firenet.levels import SparsityLevels
-from firenet.operators import LinearOperator, keep_kind
-from firenet.problems import SquareRootLasso, relative_gap
-from firenet.restarts import PaperSchedule, Schedule
+from firenet.operators import Compact, LinearOperator, keep_kind
+from firenet.problems import SquareRootLasso, norms, real_view, relative_gap, rounding
+from firenet.restarts import (
+    FixedSchedule,
+    FrozenSteps,
+    PaperSchedule,
+    Restart,
+    Schedule,
+    Searched,
+    SearchingSchedule,
+    searches,
+)
+from firenet.search import Found, search
 from firenet.transforms import TightFrame
 
 Iterate = Literal["average", "last", "best"]
@@ -66,6 +73,7 @@ class Solution:
         gap: :math:`F(z)+\\mathrm{Re}\\langle y,q\\rangle\\ge F(z)-\\min F`, float64.
         status: One :class:`Status` a batch item, in the order of the flattened batch (one without batch axes).
         layers: How many layers were run, int64.
+        schedule: The schedule, or with a searching one what it did (:class:`firenet.restarts.Searched`).
     """
 
     image: Tensor
@@ -75,22 +83,12 @@ class Solution:
     gap: Tensor
     status: tuple[Status, ...]
     layers: Tensor
+    schedule: FixedSchedule | Searched
 
     @property
     def relative_gap(self) -> Tensor:
         """:math:`(p-d)/(|p|+|d|)` with p the objective and d the dual value, 0 where both vanish."""
         return relative_gap(self.objective, self.gap)
-
-
-@dataclass(eq=False)
-class _State:
-    """What the loop knows after a restart."""
-
-    average: Tensor
-    last: Tensor
-    dual: Tensor
-    average_dual: Tensor
-    layers: int
 
 
 @final
@@ -105,9 +103,11 @@ class Firenet(nn.Module):
             weights are taken; None is all ones.
         lam: :math:`\\lambda`. None is 1e-3, which suits images. The theorem's :math:`C_1/(C_2\\sqrt\\xi)`
             (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths them.
-        schedule: The steps, :class:`PaperSchedule` or another.
-        iterate: What to return: the ``average`` of the last restart (what the theory speaks of), the ``last`` point, or
-            the ``best`` of all averages and last points, by objective.
+        schedule: The steps, :class:`PaperSchedule` or another; :class:`AdaptiveRestarts` finds its own and stops on a
+            proof.
+        iterate: What a fixed schedule returns: the ``average`` of the last restart (what the theory speaks of), the
+            ``last`` point, or the ``best`` of all averages and last points, by objective. A searching schedule and a
+            frozen one choose themselves.
 
     >>> import torch, firenet
     >>> A = firenet.Matrix(torch.eye(3, dtype=torch.float64)[:2])
@@ -151,26 +151,49 @@ class Firenet(nn.Module):
         """The problem, in the coefficients."""
         return SquareRootLasso(self.operator, cast("Tensor | None", self.weights), self.lam)
 
-    def forward(self, y: Tensor, x0: Tensor | None = None) -> Tensor:
+    def forward(self, y: Tensor, x0: Tensor | None = None, *, checkpoint: int | None = None) -> Tensor:
         """The network: measurements (..., \\*sensing.out_shape) to images (..., \\*sensing.in_shape). Differentiable.
+
+        With a searching schedule the steps that it finds for these y count as constants: the derivative is that of the
+        frozen network.
 
         Args:
             y: Measurements, finite; what lies off the mask is ignored.
             x0: A first image (warm start), zero by default.
+            checkpoint: For the backward pass, keep only the state after every so many layers and compute the others
+                again: memory for some ``checkpoint + layers / checkpoint`` layers instead of all, at twice the time.
 
         Raises:
             BadInput: As :meth:`solve`.
         """
-        y = self._measurements(y)
-        problem = self.problem
-        best: tuple[Tensor, Tensor] | None = None
-        state = None
-        for state in self._restarts(problem, y, x0):
-            if self.iterate == "best":
-                best = _better(best, [state.average, state.last], problem, y)
-        assert state is not None
-        z = best[0] if best else (state.average if self.iterate == "average" else state.last)
-        return self._image(z)
+        if checkpoint is not None and checkpoint < 1:
+            raise BadInput(
+                "checkpoint of at least one layer", f"{checkpoint}", "The root of the number of layers is best"
+            )
+        if not searches(self.schedule):
+            return self._unrolled(y, x0, checkpoint)
+        solution = self.solve(y, x0=x0)
+        if not torch.is_grad_enabled() or not solution.status:
+            return solution.image
+        batch, shape = solution.gap.shape, self.sensing.in_shape
+        starts = [None] * len(solution.status) if x0 is None else list(x0.expand(*batch, *shape).reshape(-1, *shape))
+        did, items = cast(Searched, solution.schedule), y.reshape(-1, *self.sensing.out_shape)
+        images = [
+            self.following(did.frozen(k))._unrolled(item, start, checkpoint)
+            for k, (item, start) in enumerate(zip(items, starts, strict=True))
+        ]
+        return torch.stack(images).view(*batch, *shape)
+
+    def following(self, schedule: Schedule) -> Firenet:
+        """The same network with another schedule: its operators and weights are shared, not copied."""
+        return Firenet(
+            self.sensing,
+            self.sparsify,
+            weights=self.problem.weights,
+            lam=self.lam,
+            schedule=schedule,
+            iterate=self.iterate,
+        )
 
     @torch.no_grad()
     def solve(
@@ -186,9 +209,9 @@ class Firenet(nn.Module):
         Args:
             y: Measurements (..., \\*sensing.out_shape); what lies off the mask is ignored.
             x0: A first image (warm start).
-            tolerance: Stop at the end of a restart when the relative gap is at most this, each batch item on its own.
-                None runs the whole schedule.
-            progress: Called after each restart with the layers done and the layers in all.
+            tolerance: Of a fixed schedule: stop at the end of a restart when the relative gap is at most this, each
+                batch item on its own; None runs the whole schedule. A searching schedule has its own.
+            progress: Called now and then with the layers done and the layers in all (at the most).
 
         Returns:
             The solution. Its gap is computed in the precision of y; see ``Status.PRECISION_LIMIT``.
@@ -198,30 +221,102 @@ class Firenet(nn.Module):
         """
         if tolerance is not None and not tolerance > 0:
             raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
-        y = self._measurements(y)
-        problem = self.problem
-        batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
-        best: tuple[Tensor, Tensor] | None = None
-        found: _Found | None = None
-        for state in self._restarts(problem, y, x0, average_dual=True):
-            if self.iterate == "best":
-                best = _better(best, [state.average, state.last], problem, y)
+        if searches(self.schedule) and tolerance is not None:
+            do = "Give it to the schedule: AdaptiveRestarts(tolerance=...)"
+            raise BadInput("No tolerance beside that of a searching schedule", f"{tolerance}", do)
+        layers, batch = self._layers(y, x0, track=True)
+        if searches(self.schedule):
+            found = search(layers, cast(SearchingSchedule, self.schedule), self.operator.norm_bound, progress)
+            return self._searched(found, layers, batch)
+        schedule = cast(FixedSchedule, self.schedule)
+        best, done = _Best(layers), 0
+        for restart in self._runs(layers, schedule):
+            layers.run(restart.layers)
+            done += restart.layers
             if progress is not None:
-                progress(state.layers, self.schedule.layers)
-            z = best[0] if best else (state.average if self.iterate == "average" else state.last)
-            found = _Found.update(found, z, state, problem, y, tolerance)
-            if bool(found.done.all()):
+                progress(done, schedule.layers)
+            if best.update(layers, self._returned(restart), done, tolerance):
                 break
-        assert found is not None
-        return Solution(
-            image=self._image(found.z),
-            coefficients=found.z,
-            dual=found.dual,
-            objective=found.objective,
-            gap=found.gap,
-            status=statuses(found.objective, found.gap, y, tolerance),
-            layers=found.layers.expand(batch).clone(),
-        )
+        status = statuses(best.objective, best.gap, norms(layers.y, layers.y.ndim - 1), y.dtype, tolerance)
+        return self._solution(layers, batch, best.z, best.dual, best.objective, best.gap, best.layers, status, schedule)
+
+    def _searched(self, found: list[Found], layers: Layers, batch: torch.Size) -> Solution:
+        def stack(tensors: list[Tensor], shape: tuple[int, ...], like: Tensor) -> Tensor:
+            return torch.stack(tensors) if tensors else like.new_zeros((0, *shape))
+
+        z = stack([f.z for f in found], layers.operator.in_shape, layers.x)
+        dual = stack([f.dual for f in found], layers.operator.out_shape, layers.y)
+        numbers = torch.tensor([[f.objective, f.gap] for f in found], dtype=torch.float64).view(-1, 2).to(z.device)
+        count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=z.device)
+        status = tuple(_STATUS[f.verdict] for f in found)
+        did = Searched(tuple(f.runs for f in found))
+        return self._solution(layers, batch, z, dual, numbers[:, 0], numbers[:, 1], count, status, did)
+
+    def _solution(
+        self,
+        layers: Layers,
+        batch: torch.Size,
+        z: Tensor,
+        dual: Tensor,
+        objective: Tensor,
+        gap: Tensor,
+        count: Tensor,
+        status: tuple[Status, ...],
+        schedule: FixedSchedule | Searched,
+    ) -> Solution:
+        z = self._unpacked(layers, z, batch)
+        dual = layers.operator.unpack_measured(layers.problem.feasible(dual)).view(*batch, *self.operator.out_shape)
+        objective, gap, count = (t.view(batch) for t in (objective, gap, count))
+        return Solution(self._image(z), z, dual, objective, gap, status, count, schedule)
+
+    def _returned(self, restart: Restart) -> Iterate:
+        """What a fixed schedule returns after this restart."""
+        return restart.hand_on if isinstance(self.schedule, FrozenSteps) else self.iterate
+
+    def _layers(self, y: Tensor, x0: Tensor | None, *, track: bool) -> tuple[Layers, torch.Size]:
+        """The state before the first layer, with one batch axis, and the batch axes of y."""
+        _keep_freed_memory()
+        y = self._measurements(y)
+        batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
+        count = math.prod(batch)
+        problem = self.problem.compact()
+        compact = cast(Compact, problem.operator)
+        dtype = self.operator.state_dtype(y.dtype)
+        first = None
+        if x0 is not None:
+            first = compact.pack(self._start(x0, batch, dtype).reshape(count, *self.operator.in_shape))
+        measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
+        return Layers(problem, measured, first, dtype, track=track), batch
+
+    def _runs(self, layers: Layers, schedule: FixedSchedule) -> Iterator[Restart]:
+        """The restarts of a fixed schedule, the state and the steps ready for each; the caller runs its layers."""
+        size = norms(layers.y, layers.y.ndim - 1)
+        before: Restart | None = None
+        for restart in schedule.restarts(self.operator.norm_bound, size):
+            if before is not None:
+                layers.place(before.hand_on, keep_dual=before.keep_dual)
+                layers.forget()
+            layers.set_steps(restart.tau, restart.sigma, torch.full_like(size.detach(), restart.relaxation))
+            yield restart
+            before = restart
+
+    def _unrolled(self, y: Tensor, x0: Tensor | None, checkpoint: int | None) -> Tensor:
+        """The image of a fixed schedule, differentiable."""
+        schedule = cast(FixedSchedule, self.schedule)
+        best_of_all = self.iterate == "best" and not isinstance(schedule, FrozenSteps)
+        layers, batch = self._layers(y, x0, track=isinstance(schedule, FrozenSteps) or best_of_all)
+        best, restart = _Best(layers), None
+        for restart in self._runs(layers, schedule):
+            layers.run(restart.layers, checkpoint)
+            if best_of_all:
+                best.improve(layers)
+        assert restart is not None
+        which = self._returned(restart)
+        z = {"average": layers.average, "last": lambda: layers.last, "best": lambda: best.z}[which]()
+        return self._image(self._unpacked(layers, z, batch))
+
+    def _unpacked(self, layers: Layers, z: Tensor, batch: torch.Size) -> Tensor:
+        return layers.operator.unpack(z).view(*batch, *self.operator.in_shape)
 
     def _measurements(self, y: Tensor) -> Tensor:
         shape = self.sensing.out_shape
@@ -234,7 +329,7 @@ class Firenet(nn.Module):
         if y.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
             needed = "Measurements of dtype float32, float64, complex64 or complex128"
             raise BadInput(needed, f"{y.dtype}", "Convert them first")
-        if not torch.isfinite(_reals(y)).all():
+        if not torch.isfinite(real_view(y)).all():
             do = "Find out where they come from; missing samples are zeros off the mask"
             raise BadInput("Finite measurements", "NaN or infinity", do)
         y = self.sensing.restrict(y)
@@ -244,10 +339,9 @@ class Firenet(nn.Module):
             self.operator.adjoint(torch.zeros(shape, dtype=y.dtype, device=y.device))
         return y.to(torch.promote_types(y.dtype, state))
 
-    def _start(self, x0: Tensor, zeros: Tensor) -> Tensor:
+    def _start(self, x0: Tensor, batch: torch.Size, dtype: torch.dtype) -> Tensor:
         """The coefficients of a first image, in the shape and dtype of the state."""
         shape = self.sensing.in_shape
-        batch = zeros.shape[: zeros.ndim - len(self.operator.in_shape)]
         try:
             fits = torch.broadcast_shapes(tuple(x0.shape), (*batch, *shape)) == (*batch, *shape)
         except RuntimeError:
@@ -255,12 +349,13 @@ class Firenet(nn.Module):
         if not fits or tuple(x0.shape[max(x0.ndim - len(shape), 0) :]) != shape:
             got = f"shape {tuple(x0.shape)}"
             raise BadInput(f"A first image of shape {(*batch, *shape)} or one for all of them", got, "Check its axes")
-        if x0.is_complex() and not zeros.is_complex():
+        if x0.is_complex() and not dtype.is_complex:
             raise BadInput("A real first image for a real problem", f"{x0.dtype}", "Pass its real part")
-        if not torch.isfinite(_reals(x0)).all():
+        if not torch.isfinite(real_view(x0)).all():
             raise BadInput("A finite first image", "NaN or infinity", "Start from zero instead: leave x0 out")
-        x0 = x0.to(zeros.dtype)
-        return (x0 if self.sparsify is None else self.sparsify(x0)).expand_as(zeros)
+        x0 = x0.to(dtype)
+        first = x0 if self.sparsify is None else self.sparsify(x0)
+        return first.expand(*batch, *self.operator.in_shape)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         return super()._apply(keep_kind(fn), recurse)
@@ -268,79 +363,47 @@ class Firenet(nn.Module):
     def _image(self, z: Tensor) -> Tensor:
         return z if self.sparsify is None else self.sparsify.adjoint(z)
 
-    def _restarts(
-        self, problem: SquareRootLasso, y: Tensor, x0: Tensor | None, *, average_dual: bool = False
-    ) -> Iterator[_State]:
-        """The loop: yields after each restart."""
-        _keep_freed_memory()
-        operator = self.operator
-        m, n = len(operator.out_shape), len(operator.in_shape)
-        batch = y.shape[: y.ndim - m]
-        dtype = operator.state_dtype(y.dtype)
-        real = y.real.dtype
-        x = torch.zeros(*batch, *operator.in_shape, dtype=dtype, device=y.device)
-        if x0 is not None:
-            x = self._start(x0, x)
-        size = torch.linalg.vector_norm(_reals(y).flatten(len(batch)), dim=-1, dtype=torch.float64)
-        done = 0
-        for restart in self.schedule.restarts(operator.norm_bound, size):
-            _check_steps(restart.tau, restart.sigma, operator, size)
-            tau = restart.tau.to(real).reshape(*batch, *(1,) * n)
-            sigma = restart.sigma.to(real).reshape(*batch, *(1,) * m)
-            q = torch.zeros_like(y)
-            x_sum, q_sum, x_new = torch.zeros_like(x), torch.zeros_like(q), x
-            for _ in range(restart.layers):
-                x_new = problem.shrink(_plus(x, -tau, operator.adjoint(q)), tau)
-                q = problem.clip(_plus(q, sigma, operator(_extrapolate(x, x_new)) - y))
-                x = x_new
-                x_sum.add_(x)
-                if average_dual:
-                    q_sum.add_(q)
-            done += restart.layers
-            x = x_sum / restart.layers
-            yield _State(x, x_new, q, q_sum / restart.layers, done)
 
+class _Best:
+    """What a fixed schedule has found so far: the best dual, and for each batch item the point it ended with."""
 
-@dataclass(eq=False)
-class _Found:
-    """The best dual so far, and for each batch item the point it ended with."""
+    def __init__(self, layers: Layers) -> None:
+        like = torch.zeros(len(layers.y), dtype=torch.float64, device=layers.y.device)
+        self.z, self.dual = layers.x, layers.q
+        self.lowest, self.objective, self.bound = like + torch.inf, like + torch.inf, like - torch.inf
+        self.gap, self.layers = like + torch.inf, like.to(torch.int64)
+        self.done = like > 0
 
-    z: Tensor
-    dual: Tensor
-    objective: Tensor
-    gap: Tensor
-    layers: Tensor
-    done: Tensor
+    def improve(self, layers: Layers) -> Values:
+        """Takes the last point or the average where its objective is the lowest so far."""
+        with torch.no_grad():
+            values = layers.evaluate()
+        for objective, z in ((values.average, layers.average()), (values.last, layers.last)):
+            lower = (objective < self.lowest) & ~self.done
+            self.lowest = torch.where(lower, objective, self.lowest)
+            self.z = torch.where(_over(lower, z), z, self.z)
+        return values
 
-    @staticmethod
-    def update(
-        old: _Found | None, z: Tensor, state: _State, problem: SquareRootLasso, y: Tensor, tolerance: float | None
-    ) -> _Found:
-        duals = [problem.feasible(state.dual), problem.feasible(state.average_dual)]
-        if old is not None:
-            duals.append(old.dual)
-        value = torch.stack([problem.dual_value(q, y) for q in duals]).nan_to_num(nan=-torch.inf)
-        dual = duals[0]
-        for k, q in enumerate(duals[1:], start=1):
-            dual = torch.where(_over(value.argmax(dim=0) == k, q), q, dual)
-        objective = problem.objective(z, y)
-        gap = (objective - value.amax(dim=0)).clamp(min=0)
-        layers = torch.full_like(gap, state.layers, dtype=torch.int64)
-        done = relative_gap(objective, gap) <= (-1.0 if tolerance is None else tolerance)
-        new = _Found(z, dual, objective, gap, layers, done)
-        return new if old is None else old._keep(new)
-
-    def _keep(self, new: _Found) -> _Found:
-        """Items that are done stay as they are."""
-        d = self.done
-        return _Found(
-            torch.where(_over(d, self.z), self.z, new.z),
-            torch.where(_over(d, self.dual), self.dual, new.dual),
-            torch.where(d, self.objective, new.objective),
-            torch.where(d, self.gap, new.gap),
-            torch.where(d, self.layers, new.layers),
-            d | new.done,
-        )
+    def update(self, layers: Layers, which: Iterate, done: int, tolerance: float | None) -> bool:
+        """Looks at the state after a restart; whether all items are done. Those that are stay as they are."""
+        goes_on = ~self.done
+        if which == "best":
+            values = self.improve(layers)
+            objective = self.lowest
+        else:
+            values = layers.evaluate()
+            z = layers.last if which == "last" else layers.average()
+            objective = values.last if which == "last" else values.average
+            self.z = torch.where(_over(goes_on, z), z, self.z)
+        for bound, q in ((values.dual_last, layers.q), (values.dual_average, layers.average_dual())):
+            higher = (bound > self.bound) & goes_on
+            self.bound = torch.where(higher, bound, self.bound)
+            self.dual = torch.where(_over(higher, q), q, self.dual)
+        self.objective = torch.where(goes_on, objective, self.objective)
+        self.gap = torch.where(goes_on, (objective - self.bound).clamp(min=0), self.gap)
+        self.layers = torch.where(goes_on, done, self.layers)
+        self.done = self.done | (relative_gap(self.objective, self.gap) <= (-1.0 if tolerance is None else tolerance))
+        return bool(self.done.all())
 
 
 def _keep_freed_memory() -> None:
@@ -352,52 +415,19 @@ def _keep_freed_memory() -> None:
     torch.empty(2**25 - 2**13, dtype=torch.uint8)
 
 
-def _plus(x: Tensor, step: Tensor, direction: Tensor) -> Tensor:
-    """x + step * direction with a real step, in one pass over memory."""
-    if x.is_complex():
-        return torch.view_as_complex(torch.addcmul(_reals(x), step[..., None], _reals(direction)))
-    return torch.addcmul(x, step, direction)
-
-
-def _extrapolate(x: Tensor, x_new: Tensor) -> Tensor:
-    """2 x_new - x, in one pass."""
-    extrapolated = torch.lerp(_reals(x), _reals(x_new), 2.0)
-    return torch.view_as_complex(extrapolated) if x.is_complex() else extrapolated
-
-
 def _over(flags: Tensor, x: Tensor) -> Tensor:
     return flags.reshape(*flags.shape, *(1,) * (x.ndim - flags.ndim))
 
 
-def _reals(x: Tensor) -> Tensor:
-    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
-
-
-def _better(
-    best: tuple[Tensor, Tensor] | None, points: list[Tensor], problem: SquareRootLasso, y: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The point with the lowest objective so far, item by item, and its objective."""
-    for z in points:
-        value = problem.objective(z, y).nan_to_num(nan=torch.inf)
-        if best is None:
-            best = (z, value)
-        else:
-            lower = value < best[1]
-            best = (torch.where(_over(lower, z), z, best[0]), torch.where(lower, value, best[1]))
-    assert best is not None
-    return best
-
-
-def statuses(objective: Tensor, gap: Tensor, y: Tensor, tolerance: float | None) -> tuple[Status, ...]:
-    """How each batch item ended, from its objective, its gap and the tolerance asked for, if any."""
-    precision = torch.finfo(y.dtype).eps
-    size = torch.linalg.vector_norm(_reals(y).flatten(gap.ndim), dim=-1, dtype=torch.float64)
-    # Residual, inner product and scaling of the dual are each a few roundings of numbers as large as |y| and F.
-    floor = 16 * precision * (2 * objective + size)
+def statuses(
+    objective: Tensor, gap: Tensor, size: Tensor, dtype: torch.dtype, tolerance: float | None
+) -> tuple[Status, ...]:
+    """How each batch item ended, from its objective, its gap, the norm of y and the tolerance asked for, if any."""
     reached = relative_gap(objective, gap) <= (-1.0 if tolerance is None else tolerance)
     found = []
-    for p, g, limit, done in zip(*(t.flatten().tolist() for t in (objective, gap, floor, reached)), strict=True):
-        if not (p < float("inf") and g < float("inf")):
+    for p, g, length, done in zip(*(t.flatten().tolist() for t in (objective, gap, size, reached)), strict=True):
+        limit = rounding(torch.finfo(dtype).eps, p, length)
+        if not (p < math.inf and g < math.inf):
             found.append(Status.NUMERICAL_ERROR)
         elif done and tolerance is not None and (g > limit or 2 * p * tolerance >= limit):
             found.append(Status.TOLERANCE_REACHED)
@@ -406,10 +436,9 @@ def statuses(objective: Tensor, gap: Tensor, y: Tensor, tolerance: float | None)
     return tuple(found)
 
 
-def _check_steps(tau: Tensor, sigma: Tensor, operator: LinearOperator, size: Tensor) -> None:
-    # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not here.
-    products = (tau * sigma).detach()[torch.isfinite(size)]
-    product = float(products.max()) * operator.norm_bound.value**2 if products.numel() else 0.0
-    if not product <= 1 + 1e-9:
-        got = f"{product:.6g} with the norm bound {operator.norm_bound.value:.6g}"
-        raise BadInput("Steps with tau * sigma * norm^2 <= 1", got, "Use smaller steps")
+_STATUS: dict[str, Status] = {
+    "tolerance": Status.TOLERANCE_REACHED,
+    "precision": Status.PRECISION_LIMIT,
+    "layers": Status.LAYER_LIMIT,
+    "not finite": Status.NUMERICAL_ERROR,
+}

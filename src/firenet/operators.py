@@ -165,6 +165,10 @@ class Compact:
         self.operator = operator
         self.in_shape, self.out_shape = operator.in_shape, operator.out_shape
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Ax for a packed x; a new tensor."""
+        return self.forward(x)
+
     def forward(self, x: Tensor) -> Tensor:
         """Ax for a packed x; a new tensor."""
         return self.operator(x)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.operators import LinearOperator
+from firenet.operators import Compact, LinearOperator
 
 
 def check_lam(lam: float) -> None:
@@ -36,7 +36,7 @@ class SquareRootLasso:
         lam: :math:`\\lambda>0`. It has no unit: scaling y scales the solution and leaves lambda.
     """
 
-    operator: LinearOperator
+    operator: LinearOperator | Compact
     weights: Tensor | None
     lam: float
 
@@ -74,32 +74,63 @@ class SquareRootLasso:
         threshold = tau * self.lam if self.weights is None else tau * self.lam * self.weights
         return _soft_threshold(v, threshold.to(v.real.dtype))
 
+    def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`shrink_` needs of its step: the threshold and its inverse, ready to meet the real view of v."""
+        t = tau * self.lam if self.weights is None else tau * self.lam * self.weights
+        t = t.to(tau.dtype).clamp(min=torch.finfo(tau.dtype).tiny)
+        if like.is_complex():
+            # A number a pair where it is the same for all, else as many as there are reals: what broadcasts along the
+            # last axis is slow.
+            t = t[..., None] if self.weights is None else torch.stack([t, t], dim=-1)
+        return t, t.reciprocal()
+
+    def shrink_(self, v: Tensor, threshold: tuple[Tensor, Tensor]) -> Tensor:
+        """:meth:`shrink` for a v that may be overwritten, without gradients.
+
+        For complex numbers the modulus is computed as complex numbers of imaginary part zero: on the CPU torch has no
+        fast way from pairs to single numbers and back.
+        """
+        t, inverse = threshold
+        if not v.is_complex():
+            return v.sub_(torch.maximum(torch.minimum(v, t), -t))
+        v = torch.view_as_complex(torch.view_as_real(v).mul_(inverse))
+        factor = torch.view_as_real(v.conj_physical().mul_(v))  # |v|^2 in units of the threshold, and 0
+        # 1 - 1/max(|v|, 1), exactly zero below the threshold and in the imaginary part, times the threshold
+        factor.clamp_(min=1).rsqrt_()
+        return v.mul_(torch.view_as_complex(torch.addcmul(t, factor, t, value=-1)))
+
     def clip(self, u: Tensor) -> Tensor:
         """The proximal map of the dual: the projection of each batch item on the unit ball,
         :math:`u/\\max(1,\\|u\\|_2)`."""
         d = len(self.operator.out_shape)
-        return _scaled(u, _norm(u, d).clamp(min=1).reciprocal().to(u.real.dtype), d)
+        return _scaled(u, norms(u, d).clamp(min=1).reciprocal().to(u.real.dtype), d)
 
     def objective(self, z: Tensor, y: Tensor) -> Tensor:
         """F(z), one float64 number a batch item."""
+        return self.penalty(z) + norms(self.operator(z) - y, len(self.operator.out_shape))
+
+    def penalty(self, z: Tensor) -> Tensor:
+        """:math:`\\lambda\\|z\\|_{l^1_w}`, one float64 number a batch item."""
         d = len(self.operator.in_shape)
-        w = torch.ones((), dtype=torch.float64, device=z.device) if self.weights is None else self.weights
-        penalty = (z.abs().to(torch.float64) * w).sum(dim=tuple(range(-d, 0)))
-        return self.lam * penalty + _norm(self.operator(z) - y, len(self.operator.out_shape))
+        size = z.abs() if self.weights is None else z.abs() * self.weights
+        return self.lam * size.flatten(-d).sum(dim=-1, dtype=torch.float64)
+
+    def infeasibility(self, q: Tensor, back: Tensor) -> Tensor:
+        """The smallest number that q must be divided by to be feasible:
+        :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}` (float64), given A*q."""
+        size = back.abs() if self.weights is None else back.abs() / self.weights
+        largest = size.flatten(-len(self.operator.in_shape)).amax(dim=-1).to(torch.float64) / self.lam
+        return torch.maximum(norms(q, len(self.operator.out_shape)), largest).clamp(min=1)
 
     def feasible(self, q: Tensor) -> Tensor:
-        """q divided by the smallest number that makes it feasible:
-        :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}`."""
-        m, n = len(self.operator.out_shape), len(self.operator.in_shape)
-        w = 1.0 if self.weights is None else self.weights
-        back = (self.operator.adjoint(q).abs() / (self.lam * w)).flatten(-n).amax(dim=-1)
-        scale = torch.maximum(_norm(q, m), back.to(torch.float64)).clamp(min=1)
-        return _scaled(q, scale.reciprocal().to(q.real.dtype), m)
+        """q divided by its :meth:`infeasibility`."""
+        scale = self.infeasibility(q, self.operator.adjoint(q))
+        return _scaled(q, scale.reciprocal().to(q.real.dtype), len(self.operator.out_shape))
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
         """:math:`-\\mathrm{Re}\\langle y,q\\rangle`, one float64 number a batch item: at most min F if q is
         feasible."""
-        return -_real_inner(y, q, len(self.operator.out_shape))
+        return -real_inner(y, q, len(self.operator.out_shape))
 
     def gap(self, z: Tensor, q: Tensor, y: Tensor) -> Tensor:
         """An upper bound of :math:`F(z)-\\min F`, finite for every z and every q: the duality gap with q made feasible.
@@ -108,6 +139,15 @@ class SquareRootLasso:
         """
         return self.objective(z, y) - self.dual_value(self.feasible(q), y)
 
+    def compact(self) -> SquareRootLasso:
+        """The same problem in the coordinates of :class:`firenet.operators.Compact`, for a loop."""
+        assert isinstance(self.operator, LinearOperator)
+        compact = self.operator.compact()
+        if self.weights is None:
+            return SquareRootLasso(compact, None, self.lam)
+        shape = self.operator.in_shape
+        return SquareRootLasso(compact, compact.pack(self.weights.expand(shape)[None])[0], self.lam)
+
 
 def relative_gap(objective: Tensor, gap: Tensor) -> Tensor:
     """:math:`(p-d)/(|p|+|d|)` for objective p and dual value d = p - gap, and 0 where both vanish."""
@@ -115,27 +155,40 @@ def relative_gap(objective: Tensor, gap: Tensor) -> Tensor:
     return torch.where(size > 0, gap / size.where(size > 0, torch.ones_like(size)), torch.zeros_like(gap))
 
 
-def _real(x: Tensor) -> Tensor:
+def rounding(precision: float, objective: float, size: float) -> float:
+    """The rounding error that a gap carries, an estimate: residual, inner product and scaling of the dual are each a
+    few roundings of numbers as large as :math:`\\|y\\|_2` and F.
+
+    Args:
+        precision: The machine epsilon of the data's dtype.
+        objective: F.
+        size: :math:`\\|y\\|_2`.
+    """
+    return 8 * precision * (2 * objective + size)
+
+
+def real_view(x: Tensor) -> Tensor:
     """Complex numbers as pairs of reals: on the CPU their norms and sums are many times faster than complex ones."""
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
-def _norm(x: Tensor, trailing: int) -> Tensor:
-    flat = _real(x).flatten(-trailing - x.is_complex())
+def norms(x: Tensor, trailing: int) -> Tensor:
+    flat = real_view(x).flatten(-trailing - x.is_complex())
     return torch.linalg.vector_norm(flat, dim=-1, dtype=torch.float64)
 
 
-def _real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
+def real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
+    """:math:`\\mathrm{Re}\\langle x,y\\rangle` over the trailing axes, summed in float64."""
     if x.is_complex() != y.is_complex():  # the imaginary part of one meets nothing
         x, y = (x.real, y) if x.is_complex() else (x, y.real)
-    a = _real(x).flatten(-trailing - x.is_complex()).to(torch.float64)
-    b = _real(y).flatten(-trailing - y.is_complex()).to(torch.float64)
+    a = real_view(x).flatten(-trailing - x.is_complex()).to(torch.float64)
+    b = real_view(y).flatten(-trailing - y.is_complex()).to(torch.float64)
     return (a * b).sum(dim=-1)
 
 
 def _scaled(x: Tensor, factor: Tensor, trailing: int) -> Tensor:
     """Each batch item times its own real factor."""
-    real = _real(x) * factor.reshape(*factor.shape, *(1,) * (trailing + x.is_complex()))
+    real = real_view(x) * factor.reshape(*factor.shape, *(1,) * (trailing + x.is_complex()))
     return torch.view_as_complex(real) if x.is_complex() else real
 
 

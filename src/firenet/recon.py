@@ -358,8 +358,10 @@ def certify_image(
         y = net.sensing.restrict(y)
         objective = problem.objective(z, y)
         gap = (objective - problem.dual_value(found.dual, y)).clamp(min=0)
-    status = statuses(objective, gap, y, None)
-    return Solution(image, z, found.dual, objective, gap, status, torch.full_like(found.layers, layers))
+    status = statuses(
+        objective, gap, torch.linalg.vector_norm(torch.view_as_real(y).flatten(gap.ndim), dim=-1), y.dtype, None
+    )
+    return Solution(image, z, found.dual, objective, gap, status, torch.full_like(found.layers, layers), found.schedule)
 
 
 @dataclass(frozen=True, eq=False)

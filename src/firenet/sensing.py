@@ -252,12 +252,10 @@ class _Folded(_Sampled):
     first, 1 for high-pass; the bands of a level are types 1 to 2^d - 1, and type 0 comes from the level below it.
     """
 
-    operator: FourierOfWavelet
-
     def __init__(self, operator: FourierOfWavelet) -> None:
         super().__init__(operator)
         wavelet, sides = operator.wavelet, operator.in_shape
-        self._wavelet, self._d, self._axes = wavelet, len(sides), operator._axes
+        self._wavelet, self._shape, self._axes = wavelet, sides, operator._axes
         top = wavelet.depth
         while top and math.prod(n >> (top - 1) for n in sides) <= _DENSE:
             top -= 1
@@ -267,7 +265,7 @@ class _Folded(_Sampled):
         self._plans: dict[tuple[object, ...], _Plan] = {}
 
     def _sides(self, level: int) -> tuple[int, ...]:
-        return tuple(n >> level for n in self.operator.in_shape)
+        return tuple(n >> level for n in self._shape)
 
     def _plan(self, like: Tensor) -> _Plan:
         key = (len(like), like.dtype, like.device)
@@ -366,7 +364,7 @@ class _Folded(_Sampled):
 
     def _bands(self, level: int) -> list[tuple[slice, ...]]:
         """Where the details of a level lie in the coefficients, in the order of their types."""
-        types = list(product((0, 1), repeat=self._d))[1:]
+        types = list(product((0, 1), repeat=len(self._shape)))[1:]
         return [tuple(slice(t * n, (t + 1) * n) for t, n in zip(u, self._sides(level), strict=True)) for u in types]
 
     def scratch(self, batch: int) -> int:

@@ -1,0 +1,312 @@
+"""One layer, and many: the state of the primal-dual iteration and the loop over it.
+
+A layer maps the state (x, q), coefficients and dual, and the measurements y to
+
+.. math::
+    \\tilde x=\\mathrm{shrink}_{\\tau\\lambda w}(x-\\tau A^*q),\\qquad
+    \\tilde q=\\mathrm{clip}\\big(q+\\sigma(A(2\\tilde x-x)-y)\\big),\\qquad
+    (x,q)\\leftarrow(x,q)+\\rho\\,(\\tilde x-x,\\ \\tilde q-q):
+
+two affine maps (A and its adjoint, with y as a skip connection) and two scalar nonlinearities, a threshold and a gate.
+The relaxation is :math:`0<\\rho<2`; 1 is the iteration of the paper. A is applied once, to :math:`\\tilde x`, and A*
+once, to q. Since all else is affine, Ax is carried along, and the objective and the dual value of the last point and
+of the average need no further operator.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint as recompute
+
+from firenet.errors import BadInput
+from firenet.operators import Compact
+from firenet.problems import SquareRootLasso, norms, real_view
+from firenet.restarts import HandOn
+
+# What a layer hands to the next, and what it adds to.
+_STATE = ("x", "measured", "q", "_back", "last", "last_measured", "_x_sum", "_measured_sum", "_q_sum", "_back_sum")
+
+
+@dataclass(frozen=True)
+class Values:
+    """Objectives and dual values of a batch, float64, one a batch item.
+
+    Attributes:
+        last: F at the last :math:`\\tilde x`.
+        average: F at the average of the :math:`\\tilde x` since the last restart.
+        dual_last: The dual value of the last q, scaled to feasibility: at most min F.
+        dual_average: The same for the average of the q.
+    """
+
+    last: Tensor
+    average: Tensor
+    dual_last: Tensor
+    dual_average: Tensor
+
+
+class Layers:
+    """The state of a batch, and the loop.
+
+    It lives in the coordinates of :class:`firenet.operators.Compact`. Without gradients a layer writes over its own
+    state; with gradients the same formulas make new tensors.
+
+    Args:
+        problem: In compact coordinates: its operator is a :class:`Compact`, its weights are packed.
+        y: Packed measurements (batch, \\*out_shape).
+        x: Packed first coefficients (batch, \\*in_shape), or None for zero.
+        dtype: Of the coefficients.
+        track: Keep what :meth:`evaluate` and :meth:`moved` need: the averages of the duals, and the start of a run.
+    """
+
+    def __init__(
+        self, problem: SquareRootLasso, y: Tensor, x: Tensor | None, dtype: torch.dtype, *, track: bool
+    ) -> None:
+        assert isinstance(problem.operator, Compact)
+        self._double = torch.finfo(dtype).bits == 64
+        self.problem, self.operator, self.y, self._track = problem, problem.operator, y, track
+        shape = (len(y), *self.operator.in_shape)
+        self.x = torch.zeros(shape, dtype=dtype, device=y.device) if x is None else x.clone()
+        self.measured = torch.zeros_like(y) if x is None else self.operator(self.x)  # Ax
+        self.q = torch.zeros_like(y)
+        self.last, self.last_measured = self.x, self.measured
+        own = self.operator.operator
+        weights = [] if problem.weights is None else [problem.weights]
+        self._derivatives = any(map(_derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
+        self._back: Tensor | None = torch.zeros_like(self.x)  # A*q, where it is known
+        self.forget()
+
+    @property
+    def back(self) -> Tensor:
+        """A*q."""
+        if self._back is None:
+            self._back = self.operator.adjoint(self.q)
+        return self._back
+
+    def set_steps(self, tau: Tensor, sigma: Tensor, relaxation: Tensor) -> None:
+        """The steps and the relaxation of the layers to come, float64, one a batch item.
+
+        Raises:
+            BadInput: For steps that are too long for the operator's norm.
+        """
+        self._check_steps(tau * sigma)
+        self._plain = bool((relaxation == 1).all())
+        real = self.y.real.dtype
+        tau, sigma, relaxation = (t.to(self.y.device) for t in (tau, sigma, relaxation))
+        m, n = len(self.operator.out_shape), len(self.operator.in_shape)
+        self._tau = tau.to(real).view(-1, *(1,) * n)
+        self._sigma = sigma.to(real).view(-1, *(1,) * m)
+        rho = relaxation.to(real)
+        self._rho_x, self._rho_y = rho.view(-1, *(1,) * n), rho.view(-1, *(1,) * m)
+        self._threshold = None if self._derivatives else self.problem.threshold(self._tau, self.x)
+
+    def _check_steps(self, products: Tensor) -> None:
+        # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not here.
+        finite = torch.isfinite(norms(self.y.detach(), self.y.ndim - 1)).to(products.device)
+        products = products.detach()[finite]
+        bound = self.operator.operator.norm_bound.value
+        product = float(products.max()) * bound**2 if products.numel() else 0.0
+        if not product <= 1 + 1e-9:
+            got = f"{product:.6g} with the norm bound {bound:.6g}"
+            raise BadInput("Steps with tau * sigma * norm^2 <= 1", got, "Use smaller steps")
+
+    def run(self, layers: int, checkpoint: int | None = None) -> None:
+        """So many layers; with gradients, ``checkpoint`` of them at a time are computed again in the backward pass."""
+        if self._threshold is not None:
+            step, checkpoint = self._step_in_place, None
+        else:
+            step = self._step
+        if checkpoint is None:
+            for _ in range(layers):
+                step()
+        else:
+            for k in range(0, layers, checkpoint):
+                self._segment(min(checkpoint, layers - k))
+        self.count += layers
+
+    def _segment(self, layers: int) -> None:
+        walker = copy.copy(self)  # keeps these steps, whatever is set later
+        _ = self.back
+        names = [name for name in _STATE if hasattr(self, name)]
+
+        def walk(*state: Tensor) -> tuple[Tensor, ...]:
+            vars(walker).update(zip(names, state, strict=True))
+            for _ in range(layers):
+                walker._step()
+            _ = walker.back
+            return tuple(getattr(walker, name) for name in names)
+
+        before = tuple(getattr(self, name) for name in names)
+        after = recompute(walk, *before, use_reentrant=False, preserve_rng_state=False)
+        vars(self).update(zip(names, after, strict=True))
+
+    def _step(self) -> None:
+        back = self.back
+        new = self.problem.shrink(self.x - self._tau * back, self._tau)
+        measured = self.operator(new)
+        u = self.problem.clip(self.q + self._sigma * (2 * measured - self.measured - self.y))
+        if self._plain:
+            self.x, self.measured, self.q = new, measured, u
+        else:
+            self.x = self.x + self._rho_x * (new - self.x)
+            self.measured = self.measured + self._rho_y * (measured - self.measured)
+            self.q = self.q + self._rho_y * (u - self.q)
+        self._x_sum, self._measured_sum = self._x_sum + new, self._measured_sum + measured
+        if self._track:
+            self._back_sum, self._q_sum = self._back_sum + back, self._q_sum + self.q
+        self.last, self.last_measured, self._back = new, measured, None
+
+    def _step_in_place(self) -> None:
+        """The same numbers in fewer passes over memory."""
+        back = self.back
+        if self._track:
+            _add(self._back_sum, back)
+        assert self._threshold is not None
+        new = self.problem.shrink_(_multiply_add(self.x, self._tau.neg(), back), self._threshold)
+        if self._double:
+            measured = self.operator(new)
+        else:
+            # A of what has changed. In single precision the rounding of A(new), as large as y, would be a new noise in
+            # every layer, and keep the dual from settling; that of the change dies with it.
+            measured = self.operator(_difference(new, self.last)).add_(self.last_measured)
+        u = real_view(measured).mul(2).sub_(real_view(self.measured)).sub_(real_view(self.y))
+        u = torch.addcmul(real_view(self.q), _pairs(self._sigma, self.y), u)
+        u.div_(_pairs(norms(u, u.ndim - 1).clamp_(min=1).to(u.dtype).view_as(self._sigma), self.y))
+        if self._plain:
+            self.x, self.measured = new, measured
+        else:
+            real_view(self.x).lerp_(real_view(new), _pairs(self._rho_x, self.x))
+            u_measured = torch.lerp(real_view(self.measured), real_view(measured), _pairs(self._rho_y, self.y))
+            self.measured = torch.view_as_complex(u_measured) if self.y.is_complex() else u_measured
+            u = torch.lerp(real_view(self.q), u, _pairs(self._rho_y, self.y))
+        self.q = torch.view_as_complex(u) if self.y.is_complex() else u
+        _add(self._x_sum, new)
+        _add(self._measured_sum, measured)
+        if self._track:
+            _add(self._q_sum, self.q)
+        self.last, self.last_measured, self._back = new, measured, None
+
+    # --------------------------------------------------------------------------------------------- between the layers
+
+    def average(self) -> Tensor:
+        """The average of the :math:`\\tilde x` since the last restart."""
+        return self._mean(self._x_sum)
+
+    def average_dual(self) -> Tensor:
+        """The average of the q since the last restart."""
+        return self._mean(self._q_sum)
+
+    def _mean(self, total: Tensor) -> Tensor:
+        return total / self.count.to(total.real.dtype).view(-1, *(1,) * (total.ndim - 1))
+
+    def evaluate(self) -> Values:
+        """Objectives and dual values, with no operator but the A*q that the next layer needs anyway."""
+        return Values(
+            self._objective(self.last, self.last_measured),
+            self._objective(self.average(), self._mean(self._measured_sum)),
+            self._dual_value(self.q, self.back),
+            self._dual_value(self.average_dual(), self._mean(self._back_sum + self.back)),
+        )
+
+    def _objective(self, x: Tensor, measured: Tensor) -> Tensor:
+        return self.problem.penalty(x) + norms(measured - self.y, self.y.ndim - 1)
+
+    def _dual_value(self, q: Tensor, back: Tensor) -> Tensor:
+        return self.problem.dual_value(q, self.y) / self.problem.infeasibility(q, back)
+
+    def place(self, where: HandOn | Tensor, *, keep_dual: bool, rows: list[int] | None = None) -> None:
+        """Puts items where a run is to start from.
+
+        Args:
+            where: Their ``average``, the ``last`` state (they stay), or given points x of the batch.
+            keep_dual: The dual of the same kind; else zero.
+            rows: Which items; None is all of them.
+        """
+        q, back = self.q, self.back
+        x, measured = self.x, self.measured
+        if isinstance(where, Tensor):
+            x, measured = where, self.operator(where)
+        elif where == "average":
+            x, measured = self.average(), self._mean(self._measured_sum)
+            if keep_dual:
+                q, back = self.average_dual(), self._mean(self._back_sum + back)
+        if not keep_dual:
+            q, back = torch.zeros_like(q), torch.zeros_like(back)
+        if rows is not None and len(rows) < len(self.y):
+            at = torch.tensor(rows, device=self.y.device)
+            x, measured, q, back = (
+                old if new is old else old.index_copy(0, at, new[at])
+                for old, new in zip((self.x, self.measured, self.q, self.back), (x, measured, q, back), strict=True)
+            )
+        self.x, self.measured, self.q, self._back = x, measured, q, back
+        if not self._derivatives:
+            self.anchor()
+
+    def anchor(self) -> None:
+        """In single precision, measures the state anew: clears away the rounding that has gathered in Ax."""
+        if not self._double:
+            self.last, self.measured = self.x, self.operator(self.x)
+            self.last_measured = self.measured
+
+    def moved(self) -> tuple[Tensor, Tensor]:
+        """How far x and q are from where the run started, float64, one number a batch item."""
+        return norms(self.x - self._x_start, self.x.ndim - 1), norms(self.q - self._q_start, self.q.ndim - 1)
+
+    def forget(self, rows: list[int] | None = None) -> None:
+        """Starts the averages of items (None: of all) anew, at the state as it is."""
+        if rows is None or len(rows) == len(self.y):
+            self.count = torch.zeros(len(self.y), dtype=torch.float64, device=self.y.device)
+            self._x_sum, self._measured_sum = torch.zeros_like(self.x), torch.zeros_like(self.y)
+            if self._track:
+                self._q_sum = torch.zeros_like(self.y)
+                # A*q is added at the start of the next layer, when it is known; the first is not part of the average.
+                self._back_sum = -self.back
+                self._x_start, self._q_start = self.x.clone(), self.q
+            return
+        at = torch.tensor(rows, device=self.y.device)
+        for total in (self._x_sum, self._measured_sum, self._q_sum, self.count):
+            total.index_fill_(0, at, 0)
+        self._back_sum.index_copy_(0, at, -self.back[at])
+        self._x_start.index_copy_(0, at, self.x[at])
+        self._q_start = self._q_start.index_copy(0, at, self.q[at])
+
+    def keep(self, rows: list[int]) -> None:
+        """Goes on with these items only: the others cost nothing more. Steps must be set anew."""
+        at = torch.tensor(rows, device=self.y.device)
+        for name, value in list(vars(self).items()):
+            if isinstance(value, Tensor):
+                setattr(self, name, value[at])
+
+
+def _derived(x: Tensor) -> bool:
+    """Whether derivatives are asked for with respect to x, backward or forward."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return True
+    if torch._C._functorch.is_functorch_wrapped_tensor(x):  # pyright: ignore[reportAttributeAccessIssue]
+        return True
+    level = forward_ad._current_level
+    return level >= 0 and forward_ad.unpack_dual(x, level=level).tangent is not None
+
+
+def _pairs(number: Tensor, like: Tensor) -> Tensor:
+    """A real factor that broadcasts to ``real_view(like)``."""
+    return number.unsqueeze(-1) if like.is_complex() else number
+
+
+def _multiply_add(x: Tensor, step: Tensor, direction: Tensor) -> Tensor:
+    """x + step * direction with a real step, in one pass; a new tensor."""
+    u = torch.addcmul(real_view(x), _pairs(step, x), real_view(direction))
+    return torch.view_as_complex(u) if x.is_complex() else u
+
+
+def _difference(a: Tensor, b: Tensor) -> Tensor:
+    u = real_view(a) - real_view(b)
+    return torch.view_as_complex(u) if a.is_complex() else u
+
+
+def _add(total: Tensor, term: Tensor) -> None:
+    real_view(total).add_(real_view(term))

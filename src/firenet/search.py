@@ -1,0 +1,153 @@
+"""The loop of a searching schedule: every image has its own pilot, and leaves the batch when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from firenet.layer import Layers
+from firenet.operators import NormBound
+from firenet.problems import norms, rounding
+from firenet.restarts import HandOn, Look, Pilot, Run, SearchingSchedule, Verdict
+
+_AGAIN = 5  # layers after which a gap is looked at again that held only up to rounding
+
+
+@dataclass(eq=False)
+class Found:
+    """Where one image ended; tensors are packed and have no batch axis."""
+
+    z: Tensor
+    dual: Tensor
+    objective: float
+    gap: float
+    layers: int
+    verdict: Verdict
+    runs: tuple[Run, ...]
+
+
+@dataclass(eq=False)
+class _Traveller:
+    """An image that is still on its way."""
+
+    item: int
+    size: float
+    pilot: Pilot
+    best: float = float("inf")  # the lowest objective that was ever handed on
+    runs: list[Run] = field(default_factory=list)
+    layers: int = 0  # of the present run
+    steps: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def set_out(self) -> None:
+        """Begins a run with the steps that the pilot wants."""
+        self.layers, self.steps = 0, (self.pilot.tau, self.pilot.sigma, self.pilot.relaxation)
+
+    def arrive(self) -> None:
+        """Writes the run down, unless nothing of it is left."""
+        if self.pilot.hand_on != "best":
+            tau, sigma, relaxation = self.steps
+            self.runs.append(Run(tau, sigma, self.layers, relaxation, self.pilot.hand_on, self.pilot.keep_dual))
+
+
+def search(
+    layers: Layers, schedule: SearchingSchedule, norm: NormBound, progress: Callable[[int, int], None] | None = None
+) -> list[Found]:
+    """Runs the layers until every pilot is content.
+
+    The host waits for the device once a look, nowhere else.
+    """
+    size = norms(layers.y, layers.y.ndim - 1).tolist()
+    group = [_Traveller(k, s, schedule.pilot(norm, s)) for k, s in enumerate(size)]
+    found: dict[int, Found] = {}
+    precision = torch.finfo(layers.y.dtype).eps
+    remember = any(not t.pilot.keep_dual for t in group)  # whether pilots may go back to the best point
+    best = layers.x.clone() if remember else None
+    dual = layers.q.clone()
+    bound = torch.full((len(size),), -torch.inf, dtype=torch.float64, device=layers.y.device)
+    done = 0
+    for t in group:
+        t.set_out()
+    _set_steps(layers, group)
+    while group:
+        ahead = min(t.pilot.until for t in group)
+        layers.run(ahead)
+        done += ahead
+        for t in group:
+            t.pilot.until -= ahead
+            t.layers += ahead
+        if progress is not None:
+            progress(done, schedule.layers)
+        values = layers.evaluate()
+        for q, value in ((layers.q, values.dual_last), (layers.average_dual(), values.dual_average)):
+            higher = value > bound
+            bound = torch.where(higher, value, bound)
+            dual = torch.where(higher.view(-1, *(1,) * (q.ndim - 1)), q, dual)
+        table = torch.stack([values.last, values.average, values.dual_last, values.dual_average, bound])
+        columns = table.mT.tolist()
+        leaving: list[int] = []
+        restarting: dict[HandOn | str, list[int]] = {"last": [], "average": [], "best": []}
+        for k, t in enumerate(group):
+            if t.pilot.until:
+                continue
+            last, average, dual_last, dual_average, limit = columns[k]
+            floor = rounding(precision, min(last, average), t.size)
+            verdict = t.pilot.look(Look(done, last, average, limit, dual_last, dual_average, floor))
+            if verdict == "go on":
+                continue
+            here = t.pilot.hand_on
+            objective = {"last": last, "average": average, "best": t.best}[here]
+            if verdict == "restart":
+                t.arrive()
+                restarting[here].append(k)
+                t.best = objective
+                continue
+            z = (layers.average() if here == "average" else layers.last if here == "last" else cast(Tensor, best))[k]
+            # Measured anew: in single precision what the layers carry along has gathered some rounding.
+            objective = layers.problem.objective(z[None], layers.y[k : k + 1]).item()
+            gap = max(objective - limit, 0.0)
+            if verdict == "tolerance" and not gap <= schedule.tolerance * (abs(objective) + abs(limit)):
+                t.pilot.until = min(_AGAIN, schedule.layers - done)
+                if t.pilot.until and here != "best":  # it held only up to rounding: a restart clears that away
+                    t.arrive()
+                    restarting[here].append(k)
+                    continue
+                verdict = "precision" if t.pilot.until else "layers"
+            t.arrive()
+            leaving.append(k)
+            found[t.item] = Found(z.clone(), dual[k].clone(), objective, gap, done, verdict, tuple(t.runs))
+        rows = sorted(k for some in restarting.values() for k in some)
+        for where, some in restarting.items():
+            if some and where == "best":
+                assert best is not None
+                layers.place(best, keep_dual=False, rows=some)
+            elif some:
+                layers.place(cast(HandOn, where), keep_dual=not remember, rows=some)
+                if best is not None:
+                    at = torch.tensor(some, device=best.device)
+                    best = best.index_copy(0, at, layers.x[at])
+        if rows:
+            distances = torch.stack(layers.moved()).mT.tolist()
+            for k in rows:
+                group[k].pilot.restarted(*distances[k])
+                group[k].set_out()
+            layers.forget(rows)
+        if leaving:
+            stay = [k for k in range(len(group)) if k not in leaving]
+            group = [group[k] for k in stay]
+            if not group:
+                break
+            layers.keep(stay)
+            at = torch.tensor(stay, device=dual.device)
+            dual, bound, best = dual[at], bound[at], None if best is None else best[at]
+        if leaving or rows:
+            _set_steps(layers, group)
+    return [found[k] for k in range(len(size))]
+
+
+def _set_steps(layers: Layers, group: list[_Traveller]) -> None:
+    tau, sigma, relaxation = torch.tensor([t.steps for t in group], dtype=torch.float64).mT
+    layers.set_steps(tau, sigma, relaxation)
