@@ -13,10 +13,10 @@ from firenet.demo import load_raw, load_slice
 from firenet.recon import (
     calibration_width,
     certify_image,
-    default_schedule,
     estimate_maps,
     mask_of,
     network,
+    paper_schedule,
     peak_is_central,
     prepare,
     prepare_scan,
@@ -144,8 +144,8 @@ def test_centred_and_corner_k_space_give_the_same_image():
     truth = load_slice()[::4, ::4].to(torch.complex128)
     mask = multilevel(truth.shape, 0.4)
     y = SubsampledFourier(mask.samples)(truth)
-    corner = reconstruct(y, mask.samples, centred=False, schedule=default_schedule(40))
-    centred = reconstruct(to_centre(y, 2), schedule=default_schedule(40))
+    corner = reconstruct(y, mask.samples, centred=False, schedule=paper_schedule(40))
+    centred = reconstruct(to_centre(y, 2), schedule=paper_schedule(40))
     torch.testing.assert_close(corner.image, centred.image, rtol=0, atol=1e-10)
 
 
@@ -156,7 +156,7 @@ def test_certificate_of_a_foreign_image():
     y = net.sensing(truth)
     best = Firenet(net.sensing, net.sparsify, schedule=FixedSteps(3000), iterate="last").solve(y)
     for image in (truth, torch.zeros_like(truth), net.solve(y).image):
-        certified = certify_image(image, net, y, layers=100)
+        certified = certify_image(image, net, y, budget=100)
         own = net.problem.objective(Wavelet((64, 64), "db4")(image), y)
         assert certified.objective.item() == pytest.approx(own.item(), rel=1e-12)
         assert certified.gap.item() >= (own - best.objective).item() - 1e-9

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firenet.certificate import Certificate, certify
     from firenet.errors import BadInput, MissingExtra
     from firenet.guarantee import Guarantee
     from firenet.levels import SparsityLevels
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "certificate": (
+        "Certificate",
+        "certify",
+    ),
     "errors": (
         "BadInput",
         "MissingExtra",
@@ -79,6 +84,7 @@ __all__ = [
     "AdaptiveRestarts",
     "Adjoint",
     "BadInput",
+    "Certificate",
     "Composition",
     "Firenet",
     "FixedSteps",
@@ -103,6 +109,7 @@ __all__ = [
     "WalshHadamard",
     "Wavelet",
     "__version__",
+    "certify",
     "certify_image",
     "lines",
     "local_coherences",

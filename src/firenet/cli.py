@@ -22,6 +22,7 @@ from firenet.errors import BadInput, FirenetError, MissingExtra
 if TYPE_CHECKING:
     import torch
 
+    from firenet.certificate import Certificate
     from firenet.files import Scan
     from firenet.network import Firenet, Solution
     from firenet.recon import Prepared, ScanData
@@ -268,10 +269,17 @@ def recon(
     maps: Maps = None,
     wavelet: WaveletName = "db4",
     lam: Lam = None,
-    layers: Annotated[int, typer.Option("--layers", help="Layers, in 10 restarts; rounded up to 10s.")] = 300,
+    layers: Annotated[int, typer.Option("--layers", help="The most layers. With --schedule paper: so many.")] = 2000,
     tolerance: Annotated[
-        float | None, typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if it is not reached.")
+        float | None,
+        typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if not reached. [default: 0.0001]"),
     ] = None,
+    schedule: Annotated[
+        str, typer.Option("--schedule", help="adaptive (finds its own steps), radial, paper or fixed.")
+    ] = "adaptive",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be computed and the memory it takes, and stop.")
+    ] = False,
     slice_: Slice = None,
     axes: Axes = None,
     key: Key = None,
@@ -288,6 +296,7 @@ def recon(
     Beside the image a JSON record of the run is written (OUT with the suffix .json).
     """
     from firenet.files import check_output, write_image, write_json
+    from firenet.restarts import Searched
 
     check_output(out)
     inputs = [path for path in (data, mask, noise) if path is not None]
@@ -300,18 +309,20 @@ def recon(
     _check_problem(wavelet, lam)
     if tolerance is not None and not tolerance > 0:
         raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
-    from firenet.recon import default_schedule
-
-    default_schedule(layers)  # refuses before anything is read
+    plan = _schedule(schedule, layers, tolerance)  # refuses before anything is read
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
+    if dry_run:
+        _dry_run(job, wavelet, lam, as_json)
+        return
     solutions, seconds, schedules = [], [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
         with _progress(name) as progress:
-            net = _network(image, wavelet, lam, default_schedule(layers, image.y))
-            solutions.append(net.solve(image.y, tolerance=tolerance, progress=progress))
+            net = _network(image, wavelet, lam, plan(image.y))
+            own = schedule in ("adaptive", "radial")
+            solutions.append(net.solve(image.y, tolerance=None if own else tolerance, progress=progress))
             schedules.append(repr(net.schedule))
         seconds.append(time.perf_counter() - start)
     images = _stack([s.image for s in solutions])
@@ -321,6 +332,9 @@ def recon(
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
     write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
     record = _record(data, scan, job, solutions, device, dtype, wavelet, lam)
+    for result, solution in zip(record["results"], solutions, strict=True):
+        if isinstance(solution.schedule, Searched):
+            result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
     record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
     write_json(_beside(out), record)
     _show(record, as_json, f"wrote {out}")
@@ -340,7 +354,9 @@ def certify(
     maps: Maps = None,
     wavelet: WaveletName = "db4",
     lam: Lam = None,
-    layers: Annotated[int, typer.Option("--layers", help="Layers to find the dual with, started at the image.")] = 300,
+    budget: Annotated[
+        int, typer.Option("--layers", help="The most layers to find the dual point with, started at the image.")
+    ] = 500,
     slice_: Slice = None,
     axes: Axes = None,
     key: Key = None,
@@ -361,7 +377,7 @@ def certify(
     import torch
 
     from firenet.files import read_image
-    from firenet.recon import certify_image, default_schedule
+    from firenet.recon import certify_image
 
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
@@ -376,15 +392,50 @@ def certify(
         )
     if values.dtype.kind != "c":
         job.warnings.append("The image is real: if its phase was lost, the gap is large for that reason alone.")
-    solutions = []
+    certificates = []
     for number, (part, pixels) in enumerate(zip(job.images, stack, strict=True)):
         name = f"slice {number + 1} of {shape[0]}" if shape[0] > 1 else "certificate"
         with _progress(name) as progress:
-            net = _network(part, wavelet, lam, default_schedule(1))
+            net = _network(part, wavelet, lam, None)
             x = torch.from_numpy(pixels).to(device=part.y.device, dtype=part.y.dtype)
-            solutions.append(certify_image(x, net, part.y, layers=layers, progress=progress))
-    record = _record(data, scan, job, solutions, device, dtype, wavelet, lam) | {"image": str(image)}
+            certificates.append(certify_image(x, net, part.y, budget=budget, progress=progress))
+    record = _record(data, scan, job, certificates, device, dtype, wavelet, lam) | {"image": str(image)}
     _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
+
+
+def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torch.Tensor], Any]:
+    """What makes the schedule for given measurements."""
+    from firenet.recon import default_schedule, paper_schedule
+    from firenet.restarts import FixedSteps, RadialSearch
+
+    adaptive = default_schedule(tolerance, layers)
+    made: dict[str, Callable[[torch.Tensor], Any]] = {
+        "adaptive": lambda y: adaptive,
+        "radial": lambda y: RadialSearch(adaptive.tolerance, layers),
+        "paper": lambda y: paper_schedule(layers, y),
+        "fixed": lambda y: FixedSteps(layers),
+    }
+    if name not in made:
+        raise BadInput(f"A schedule: {', '.join(made)}", name, "adaptive needs no choice of steps")
+    return made[name]
+
+
+def _dry_run(job: ScanData, wavelet: str, lam: float | None, as_json: bool) -> None:
+    from firenet.layer import peak_bytes
+
+    images = []
+    for image in job.images:
+        net = _network(image, wavelet, lam, None)
+        images.append({"shape": list(image.y.shape), "peak_bytes": peak_bytes(net.operator, image.y)})
+    record = {"images": images, "peak_bytes": max(i["peak_bytes"] for i in images), "estimate": True}
+    if as_json:
+        _print_json(record)
+        return
+    rows = [
+        [str(k), " x ".join(map(str, i["shape"])), f"{i['peak_bytes'] / 2**20:.0f} MiB"] for k, i in enumerate(images)
+    ]
+    _table("one image after the other; memory beside the data, an estimate", ["slice", "data", "peak"], rows)
+    typer.echo("nothing was computed")
 
 
 def _set_threads(threads: int | None) -> None:
@@ -482,7 +533,7 @@ def _record(
     data: Path,
     scan: Scan,
     job: ScanData,
-    solutions: list[Solution],
+    solutions: list[Solution] | list[Certificate],
     device: str,
     dtype: str,
     wavelet: str,
@@ -492,7 +543,7 @@ def _record(
     import torch
 
     from firenet.files import sha256
-    from firenet.network import DEFAULT_LAM
+    from firenet.network import DEFAULT_LAM, Solution
     from firenet.transforms import Wavelet
 
     results = []
@@ -504,8 +555,11 @@ def _record(
                 "gap": solution.gap.item(),
                 "relative_gap": solution.relative_gap.item(),
                 "layers": int(solution.layers),
-                "status": solution.status[0].value,
-                "advice": solution.status[0].advice,
+                **(
+                    {"status": solution.status[0].value, "advice": solution.status[0].advice}
+                    if isinstance(solution, Solution)
+                    else {"status": _verdict(solution), "tightness": solution.tightness.item(), "kind": solution.kind}
+                ),
                 "maps": part.maps_method,
                 "undetermined_pixels": int(part.undetermined.sum()),
             }
@@ -529,6 +583,15 @@ def _record(
         "warnings": job.warnings,
         "versions": _versions(),
     }
+
+
+def _verdict(certificate: Certificate) -> str:
+    """A certificate in two or three words."""
+    if not certificate.gap.item() < float("inf"):
+        return "not finite"
+    if certificate.gap <= certificate.rounding:
+        return "precision limit"
+    return f"<= {certificate.tightness.item():.2f} x true" if certificate.tightness <= 10 else "bound"
 
 
 def _show(record: dict[str, Any], as_json: bool, last_line: str) -> None:

@@ -16,6 +16,7 @@ of the average need no further operator.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,7 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint as recompute
 
 from firenet.errors import BadInput
-from firenet.operators import Compact
+from firenet.operators import Compact, LinearOperator
 from firenet.problems import SquareRootLasso, norms, real_view
 from firenet.restarts import HandOn
 
@@ -252,6 +253,11 @@ class Layers:
             self.last, self.measured = self.x, self.operator(self.x)
             self.last_measured = self.measured
 
+    def place_dual(self, q: Tensor) -> None:
+        """Starts from these dual points."""
+        self.q, self._back = q, None
+        self.forget()
+
     def moved(self) -> tuple[Tensor, Tensor]:
         """How far x and q are from where the run started, float64, one number a batch item."""
         return norms(self.x - self._x_start, self.x.ndim - 1), norms(self.q - self._q_start, self.q.ndim - 1)
@@ -280,6 +286,20 @@ class Layers:
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
                 setattr(self, name, value[at])
+
+
+def peak_bytes(operator: LinearOperator, y: Tensor) -> int:
+    """How much memory a solve with these measurements takes beside them, an estimate: the sum of the tensors alive at
+    once.
+
+    In numbers as large as the coefficients: x, its start, the last point, A*q, two sums, and three that a layer makes
+    on its way; seven and a half of the measurements that were made; what the operator needs for itself.
+    """
+    compact = operator.compact()
+    batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
+    size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
+    numbers = 9 * math.prod(compact.in_shape) + 7.5 * math.prod(compact.out_shape)
+    return int(size * (batch * numbers + compact.scratch(batch)))
 
 
 def _derived(x: Tensor) -> bool:

@@ -226,7 +226,10 @@ class Firenet(nn.Module):
             raise BadInput("No tolerance beside that of a searching schedule", f"{tolerance}", do)
         layers, batch = self._layers(y, x0, track=True)
         if searches(self.schedule):
-            found = search(layers, cast(SearchingSchedule, self.schedule), self.operator.norm_bound, progress)
+            searching = cast(SearchingSchedule, self.schedule)
+            sizes = norms(layers.y, layers.y.ndim - 1).tolist()
+            pilots = [searching.pilot(self.operator.norm_bound, size) for size in sizes]
+            found = search(layers, pilots, searching.layers, progress)
             return self._searched(found, layers, batch)
         schedule = cast(FixedSchedule, self.schedule)
         best, done = _Best(layers), 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -155,7 +156,7 @@ def relative_gap(objective: Tensor, gap: Tensor) -> Tensor:
     return torch.where(size > 0, gap / size.where(size > 0, torch.ones_like(size)), torch.zeros_like(gap))
 
 
-def rounding(precision: float, objective: float, size: float) -> float:
+def rounding(precision: float, objective: Any, size: Any) -> Any:
     """The rounding error that a gap carries, an estimate: residual, inner product and scaling of the dual are each a
     few roundings of numbers as large as :math:`\\|y\\|_2` and F.
 

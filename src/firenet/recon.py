@@ -17,16 +17,16 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from firenet.certificate import Certificate, certify
 from firenet.errors import BadInput, MissingExtra
 from firenet.levels import SparsityLevels
-from firenet.network import Firenet, Solution, statuses
+from firenet.network import Firenet, Solution
 from firenet.operators import LinearOperator
-from firenet.restarts import FixedSteps, PaperSchedule, Schedule
+from firenet.restarts import AdaptiveRestarts, PaperSchedule, Schedule
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
 from firenet.transforms import Wavelet
 
 DEFAULT_WAVELET = "db4"
-DEFAULT_LAYERS = 300
 RESTARTS = 10
 
 
@@ -196,8 +196,8 @@ def network(
     lam: float | None = None,
     schedule: Schedule | None = None,
 ) -> Firenet:
-    """The network of ``firenet recon``: Fourier sensing with or without coils, orthonormal wavelet, the paper's
-    schedule.
+    """The network of ``firenet recon``: Fourier sensing with or without coils, orthonormal wavelet, adaptive
+    restarts.
 
     Args:
         mask: Zero frequency in the corner.
@@ -206,22 +206,38 @@ def network(
         levels: As in :class:`Wavelet`.
         weights: As in :class:`Firenet`.
         lam: As in :class:`Firenet`.
-        schedule: None is 10 restarts of 30 layers.
+        schedule: None is :func:`default_schedule`.
     """
     sensing: LinearOperator = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
-    schedule = default_schedule(DEFAULT_LAYERS) if schedule is None else schedule
+    schedule = default_schedule() if schedule is None else schedule
     return Firenet(sensing, Wavelet(tuple(mask.shape), wavelet, levels), weights=weights, lam=lam, schedule=schedule)
 
 
-def default_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
-    """At least so many layers in 10 restarts of equally many (fewer than 10 layers: one restart of each).
+def default_schedule(tolerance: float | None = None, layers: int | None = None) -> AdaptiveRestarts:
+    """Adaptive restarts.
+
+    Args:
+        tolerance: The relative gap to stop at; None is 1e-4.
+        layers: The most layers; None is 2000.
+    """
+    plain = AdaptiveRestarts()
+    return replace(
+        plain,
+        tolerance=plain.tolerance if tolerance is None else tolerance,
+        max_layers=plain.max_layers if layers is None else layers,
+    )
+
+
+def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
+    """The paper's schedule: at least so many layers in 10 restarts of equally many (fewer than 10 layers: one restart
+    of each).
 
     Args:
         layers: 1 or more.
         y: The measurements: the schedule's delta is then 1e-9 of the smallest image's norm, whatever their unit.
     """
     if layers < 1:
-        raise BadInput("At least one layer", f"{layers}", "300 is the default")
+        raise BadInput("At least one layer", f"{layers}", "300 is usual")
     outer = min(RESTARTS, layers)
     schedule = PaperSchedule(outer=outer, inner=math.ceil(layers / outer))
     if y is None:
@@ -260,15 +276,16 @@ def reconstruct(
         levels: As in :class:`Wavelet`.
         weights: As in :class:`Firenet`.
         lam: As in :class:`Firenet`; None is 1e-3.
-        schedule: None is the paper's with 10 restarts of 30 layers.
-        tolerance: Stop once the relative gap is at most this.
-        progress: Called with layers done and layers in all.
+        schedule: None is :func:`default_schedule`, which finds its own steps.
+        tolerance: Stop once the relative gap is at most this; None is 1e-4, and with a fixed schedule its end.
+        progress: Called with layers done and the most there can be.
 
     Returns:
         The solution; ``image`` is upright if ``centred``, ``dual`` has zero frequency in the corner.
     """
     y, m, s = prepare(kspace, mask, maps, dims=dims, centred=centred)
-    schedule = default_schedule(DEFAULT_LAYERS, y) if schedule is None else schedule
+    if schedule is None:
+        schedule, tolerance = default_schedule(tolerance), None
     net = network(m, s, wavelet=wavelet, levels=levels, weights=weights, lam=lam, schedule=schedule).to(y.device)
     return net.solve(y, tolerance=tolerance, progress=progress)
 
@@ -331,37 +348,23 @@ def certify_image(
     net: Firenet,
     y: Tensor,
     *,
-    layers: int = DEFAULT_LAYERS,
+    budget: int = 500,
     progress: Callable[[int, int], None] | None = None,
-) -> Solution:
-    """The duality gap of any image against given data.
-
-    The dual comes from ``layers`` layers started at the image; the objective and the gap are the image's own, those of
-    :math:`z=W\\,\\text{image}`.
+) -> Certificate:
+    """The certificate of any image against given data, that of :math:`z=W\\,\\text{image}`.
 
     Args:
         image: Shape (..., \\*image), on the grid and in the convention of ``net``.
         net: Gives the problem: sensing, transform, weights, lambda. Its schedule is not used.
         y: Measurements.
-        layers: How many layers to find the dual with.
-        progress: As in :meth:`Firenet.solve`.
+        budget: As in :func:`firenet.certificate.certify`.
+        progress: Likewise.
     """
-    solver = Firenet(
-        net.sensing, net.sparsify, weights=net.problem.weights, lam=net.lam, schedule=FixedSteps(layers), iterate="last"
-    )
     if not torch.isfinite(torch.view_as_real(image) if image.is_complex() else image).all():
         raise BadInput("A finite image", "NaN or infinity", "Check the file")
-    found = solver.solve(y, x0=image, progress=progress)
-    problem = net.problem
     with torch.no_grad():
-        z = (image if net.sparsify is None else net.sparsify(image)).to(found.coefficients.dtype)
-        y = net.sensing.restrict(y)
-        objective = problem.objective(z, y)
-        gap = (objective - problem.dual_value(found.dual, y)).clamp(min=0)
-    status = statuses(
-        objective, gap, torch.linalg.vector_norm(torch.view_as_real(y).flatten(gap.ndim), dim=-1), y.dtype, None
-    )
-    return Solution(image, z, found.dual, objective, gap, status, torch.full_like(found.layers, layers), found.schedule)
+        z = image if net.sparsify is None else net.sparsify(image)
+    return certify(net.problem, z, y, budget=budget, progress=progress)
 
 
 @dataclass(frozen=True, eq=False)

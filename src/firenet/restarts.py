@@ -98,12 +98,6 @@ class Look:
     def gap(self) -> float:
         return self.objective - self.dual
 
-    @property
-    def relative_gap(self) -> float:
-        """:math:`(p-d)/(|p|+|d|)`, 0 where both vanish."""
-        size = abs(self.objective) + abs(self.dual)
-        return max(self.gap, 0.0) / size if size > 0 else 0.0
-
 
 Verdict = Literal["go on", "restart", "tolerance", "precision", "layers", "not finite"]
 
@@ -127,6 +121,10 @@ class Pilot(Protocol):
     hand_on: Literal["average", "last", "best"]
     keep_dual: bool
 
+    def content(self, objective: float, bound: float) -> bool:
+        """Whether a point with this objective, and this lower bound of the minimum, is good enough."""
+        ...
+
     def look(self, look: Look) -> Verdict:
         """What to do now."""
         ...
@@ -138,8 +136,6 @@ class Pilot(Protocol):
 
 class SearchingSchedule(Protocol):
     """What gives each image a pilot."""
-
-    tolerance: float
 
     @property
     def layers(self) -> int:
@@ -254,14 +250,19 @@ def _check_search(tolerance: float, max_layers: int) -> None:
         raise BadInput("A tolerance between 0 and 1 and at least one layer", got, "1e-2 is a picture, 1e-4 a proof")
 
 
-def _ended(look: Look, tolerance: float, max_layers: int) -> Verdict | None:
+def _within(tolerance: float, objective: float, bound: float) -> bool:
+    """PDLP's relative gap, :math:`|p-d|\\le\\epsilon(|p|+|d|)`."""
+    return objective - bound <= tolerance * (abs(objective) + abs(bound))
+
+
+def _ended(pilot: Pilot, look: Look, max_layers: int) -> Verdict | None:
     """Whether to stop, the same for all pilots."""
     if look.objective == math.inf:
         return "not finite"
-    if look.relative_gap <= tolerance:
-        # Below the rounding of the numbers it is made of, a gap of zero is no proof.
-        met = look.gap > look.floor or 2 * look.objective * tolerance >= look.floor
-        return "tolerance" if met else "precision"
+    if pilot.content(look.objective, look.dual):
+        # A gap below the rounding of the numbers it is made of proves no more than that rounding.
+        met = pilot.content(look.objective, min(look.dual, look.objective - look.floor))
+        return "tolerance" if met or look.gap > look.floor else "precision"
     if look.gap <= look.floor:
         return "precision"
     return "layers" if look.layers >= max_layers else None
@@ -315,10 +316,12 @@ class AdaptiveRestarts:
         return self.max_layers
 
     def pilot(self, norm: NormBound, size: float) -> Pilot:
-        return _AdaptivePilot(self, norm.value or 1.0, size)
+        return AdaptivePilot(self, norm.value or 1.0, size)
 
 
-class _AdaptivePilot:
+class AdaptivePilot:
+    """The pilot of :class:`AdaptiveRestarts`."""
+
     hand_on: Literal["average", "last", "best"] = "last"
     keep_dual = True
 
@@ -337,9 +340,12 @@ class _AdaptivePilot:
     def _set(self) -> None:
         self.tau, self.sigma = self._omega / self._norm, 1 / (self._omega * self._norm)
 
+    def content(self, objective: float, bound: float) -> bool:
+        return _within(self._rules.tolerance, objective, bound)
+
     def look(self, look: Look) -> Verdict:
         rules = self._rules
-        verdict = _ended(look, rules.tolerance, rules.max_layers)
+        verdict = _ended(self, look, rules.max_layers)
         if verdict is not None:
             self.hand_on = look.better
             return verdict
@@ -460,13 +466,16 @@ class _RadialPilot:
         self.tau, self.sigma = radius / self._norm, 1 / (radius * self._norm)
         self.until = min(layers, remaining)
 
+    def content(self, objective: float, bound: float) -> bool:
+        return _within(self._rules.tolerance, objective, bound)
+
     def look(self, look: Look) -> Verdict:
         if look.objective < self._incumbent:
             self._incumbent, self.hand_on = look.objective, look.better
         else:
             self.hand_on = "best"
         kept = replace(look, last=self._incumbent, average=math.inf)
-        verdict = _ended(kept, self._rules.tolerance, self._rules.max_layers)
+        verdict = _ended(self, kept, self._rules.max_layers)
         if verdict is None:
             self._next(self._rules.max_layers - look.layers)
         return verdict or "restart"

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from firenet.layer import Layers
-from firenet.operators import NormBound
 from firenet.problems import norms, rounding
-from firenet.restarts import HandOn, Look, Pilot, Run, SearchingSchedule, Verdict
+from firenet.restarts import HandOn, Look, Pilot, Run, Verdict
 
 _AGAIN = 5  # layers after which a gap is looked at again that held only up to rounding
 
@@ -54,14 +53,20 @@ class _Traveller:
 
 
 def search(
-    layers: Layers, schedule: SearchingSchedule, norm: NormBound, progress: Callable[[int, int], None] | None = None
+    layers: Layers, pilots: list[Pilot], limit: int, progress: Callable[[int, int], None] | None = None
 ) -> list[Found]:
-    """Runs the layers until every pilot is content.
+    """Runs the layers until every pilot says stop.
 
     The host waits for the device once a look, nowhere else.
+
+    Args:
+        layers: The state of a batch.
+        pilots: One for each of its items.
+        limit: The most layers that any of them wants.
+        progress: Called at each look with the layers done and the limit.
     """
     size = norms(layers.y, layers.y.ndim - 1).tolist()
-    group = [_Traveller(k, s, schedule.pilot(norm, s)) for k, s in enumerate(size)]
+    group = [_Traveller(k, s, pilot) for k, (s, pilot) in enumerate(zip(size, pilots, strict=True))]
     found: dict[int, Found] = {}
     precision = torch.finfo(layers.y.dtype).eps
     remember = any(not t.pilot.keep_dual for t in group)  # whether pilots may go back to the best point
@@ -80,7 +85,7 @@ def search(
             t.pilot.until -= ahead
             t.layers += ahead
         if progress is not None:
-            progress(done, schedule.layers)
+            progress(done, limit)
         values = layers.evaluate()
         for q, value in ((layers.q, values.dual_last), (layers.average_dual(), values.dual_average)):
             higher = value > bound
@@ -93,9 +98,9 @@ def search(
         for k, t in enumerate(group):
             if t.pilot.until:
                 continue
-            last, average, dual_last, dual_average, limit = columns[k]
+            last, average, dual_last, dual_average, lower = columns[k]
             floor = rounding(precision, min(last, average), t.size)
-            verdict = t.pilot.look(Look(done, last, average, limit, dual_last, dual_average, floor))
+            verdict = t.pilot.look(Look(done, last, average, lower, dual_last, dual_average, floor))
             if verdict == "go on":
                 continue
             here = t.pilot.hand_on
@@ -108,9 +113,9 @@ def search(
             z = (layers.average() if here == "average" else layers.last if here == "last" else cast(Tensor, best))[k]
             # Measured anew: in single precision what the layers carry along has gathered some rounding.
             objective = layers.problem.objective(z[None], layers.y[k : k + 1]).item()
-            gap = max(objective - limit, 0.0)
-            if verdict == "tolerance" and not gap <= schedule.tolerance * (abs(objective) + abs(limit)):
-                t.pilot.until = min(_AGAIN, schedule.layers - done)
+            gap = max(objective - lower, 0.0)
+            if verdict == "tolerance" and not t.pilot.content(objective, lower):
+                t.pilot.until = min(_AGAIN, limit - done)
                 if t.pilot.until and here != "best":  # it held only up to rounding: a restart clears that away
                     t.arrive()
                     restarting[here].append(k)

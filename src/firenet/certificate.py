@@ -1,0 +1,227 @@
+"""A posteriori: how far any point is from optimal, whoever computed it.
+
+Weak duality needs nothing but the problem: :math:`F(z)-\\min F\\le F(z)-d` for the value d of every feasible dual
+point. What costs something is to find a good dual point; :func:`certify` runs the primal-dual iteration for it, and
+stops when no dual point whatever could make the gap much smaller. It has never seen a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.guarantee import Guarantee
+from firenet.layer import Layers
+from firenet.operators import Compact, LinearOperator, NormBound
+from firenet.problems import SquareRootLasso, norms, real_view, relative_gap, rounding
+from firenet.restarts import AdaptivePilot, AdaptiveRestarts
+from firenet.search import search
+
+# The refinement stops when the gap is at most so many times what is known to be suboptimal about the point.
+_TIGHT = 1.05
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What is proved about a point z; float64 tensors, one number a batch item.
+
+    Attributes:
+        objective: F(z).
+        dual_value: d, a lower bound of min F.
+        gap: F(z) - d, an upper bound of F(z) - min F.
+        relative_gap: :math:`(F(z)-d)/(|F(z)|+|d|)`.
+        tightness: The gap is at most so many times F(z) - min F: a better point is known. Infinite where none is.
+        error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None where nothing was assumed. A
+            negative number refutes the assumptions.
+        assumptions: What the error bound rests on, in words; the gap rests on none.
+        kind: ``unconditional`` (the gap alone) or ``conditional`` (the error bound, under its assumptions).
+        rounding: An estimate of the rounding error in the gap, which is computed in floating point.
+        dual: The feasible dual point with this value, shape of y.
+        layers: Layers that were run to find it, int64.
+    """
+
+    objective: Tensor
+    dual_value: Tensor
+    gap: Tensor
+    relative_gap: Tensor
+    tightness: Tensor
+    error_bound: Tensor | None
+    assumptions: tuple[str, ...]
+    kind: Literal["unconditional", "conditional"]
+    rounding: Tensor
+    dual: Tensor
+    layers: Tensor
+
+
+class _Witness(AdaptivePilot):
+    """Is content when the gap of a given value can hardly become smaller."""
+
+    def __init__(self, rules: AdaptiveRestarts, norm: float, size: float, value: float) -> None:
+        super().__init__(rules, norm, size)
+        self._value = value
+
+    def content(self, objective: float, bound: float) -> bool:
+        return self._value - bound <= _TIGHT * (self._value - objective)
+
+
+@torch.no_grad()
+def certify(
+    problem: SquareRootLasso,
+    z: Tensor,
+    y: Tensor,
+    *,
+    dual: Tensor | None = None,
+    budget: int = 500,
+    guarantee: Guarantee | None = None,
+    sparsity_defect: float | None = None,
+    noise: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Certificate:
+    """Certifies any reconstruction from any source.
+
+    The dual point is the best of: the given one; the scaled residual :math:`(Az-y)/\\|Az-y\\|_2`, optimal at the
+    optimum; and those of a primal-dual iteration with :class:`AdaptiveRestarts`, started at z. The iteration also finds
+    points with a lower objective p; it stops when :math:`F(z)-d\\le1.05\\,(F(z)-p)`, for then the gap is at most 1.05
+    times the suboptimality, or after ``budget`` layers.
+
+    Args:
+        problem: F.
+        z: Coefficients (..., \\*in_shape), the problem's own variable.
+        y: Measurements (..., \\*out_shape), with the batch axes of z.
+        dual: A dual point to begin with, shape of y, feasible or not.
+        budget: The most layers; 0 refines nothing.
+        guarantee: The constants of the null space property, for an error bound with both of the following.
+        sparsity_defect: Assumed at least :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.
+        noise: Assumed at least :math:`\\|Ax-y\\|_2`.
+        progress: Called now and then with the layers done and the budget.
+
+    Raises:
+        BadInput: For shapes that do not fit, NaN or infinity, a negative budget, or half of the assumptions.
+    """
+    operator = problem.operator
+    assert isinstance(operator, LinearOperator)
+    z, y, batch = _checked(operator, z, y)
+    if budget < 0:
+        raise BadInput("A budget of layers, zero or more", f"{budget}", "500 is the default")
+    if (guarantee is None, sparsity_defect is None, noise is None) not in ((True,) * 3, (False,) * 3):
+        given = [
+            n
+            for n, v in (("guarantee", guarantee), ("sparsity_defect", sparsity_defect), ("noise", noise))
+            if v is not None
+        ]
+        raise BadInput("guarantee, sparsity_defect and noise together", f"only {', '.join(given)}", "Pass all or none")
+    residual = operator(z) - y
+    objective = problem.penalty(z) + norms(residual, y.ndim - len(batch))
+    best, bound = _better(problem, y, None, None, _unit(residual, len(batch)))
+    if dual is not None:
+        if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
+            raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "That of y")
+        best, bound = _better(problem, y, best, bound, operator.restrict(dual.to(y.dtype)))
+    lowest, layers = objective, torch.zeros_like(objective, dtype=torch.int64)
+    if budget and objective.numel():
+        q, lowest, layers = _refined(problem, operator, z, y, objective, dual, best, budget, progress)
+        best, bound = _better(problem, y, best, bound, q)
+    gap = (objective - bound).clamp(min=0)
+    known = objective - torch.minimum(lowest, objective)
+    tightness = torch.where(known > 0, gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
+    size = norms(y, y.ndim - len(batch))
+    error, assumptions = None, ()
+    if guarantee is not None and sparsity_defect is not None and noise is not None:
+        pairs = zip(gap.flatten().tolist(), norms(residual, y.ndim - len(batch)).flatten().tolist(), strict=True)
+        errors = [
+            guarantee.error_from_gap(g, r, sparsity_defect=sparsity_defect, noise=noise, lam=problem.lam)
+            for g, r in pairs
+        ]
+        error = torch.tensor(errors, dtype=torch.float64, device=gap.device).view(gap.shape)
+        assumptions = (
+            f"the sensing matrix has the weighted robust null space property in levels, rho = {guarantee.rho:g}, "
+            f"gamma = {guarantee.gamma:g}",
+            f"the true coefficients are within {sparsity_defect:g} of sparse in levels (weighted l1)",
+            f"they explain the measurements up to {noise:g} (l2)",
+        )
+    return Certificate(
+        objective=objective,
+        dual_value=bound,
+        gap=gap,
+        relative_gap=relative_gap(objective, gap),
+        tightness=tightness,
+        error_bound=error,
+        assumptions=assumptions,
+        kind="unconditional" if error is None else "conditional",
+        rounding=rounding(torch.finfo(y.dtype).eps, objective, size),
+        dual=best,
+        layers=layers,
+    )
+
+
+def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
+    """z and y in one dtype, what was not measured set to zero, and their batch axes."""
+    batch = y.shape[: max(y.ndim - len(operator.out_shape), 0)]
+    if y.shape != (*batch, *operator.out_shape) or z.shape != (*batch, *operator.in_shape):
+        needed = (
+            f"z of shape (..., {operator.in_shape}) and y of shape (..., {operator.out_shape}), the same batch axes"
+        )
+        do = "The variable is the coefficients: frame(image) for an image"
+        raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
+    if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
+        raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
+    dtype = operator.state_dtype(torch.promote_types(y.dtype, torch.float32))
+    if z.is_complex() and not dtype.is_complex:
+        raise BadInput("A real point for a real problem", f"{z.dtype}", "Pass its real part")
+    return z.to(dtype), operator.restrict(y.to(torch.promote_types(y.dtype, dtype))), batch
+
+
+def _unit(residual: Tensor, axes: int) -> Tensor:
+    size = norms(residual, residual.ndim - axes).clamp(min=torch.finfo(torch.float64).tiny)
+    return residual / size.to(residual.real.dtype).view(*size.shape, *(1,) * (residual.ndim - axes))
+
+
+def _better(
+    problem: SquareRootLasso, y: Tensor, best: Tensor | None, bound: Tensor | None, q: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The dual point, made feasible, with the higher value so far, and the value."""
+    q = problem.feasible(q)
+    value = problem.dual_value(q, y)
+    if best is None or bound is None:
+        return q, value
+    higher = value > bound
+    return torch.where(higher.view(*higher.shape, *(1,) * (q.ndim - higher.ndim)), q, best), torch.maximum(value, bound)
+
+
+def _refined(
+    problem: SquareRootLasso,
+    operator: LinearOperator,
+    z: Tensor,
+    y: Tensor,
+    objective: Tensor,
+    dual: Tensor | None,
+    best: Tensor,
+    budget: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Dual points from the iteration, the lowest objectives it met, and its layers."""
+    batch = objective.shape
+    packed = problem.compact()
+    compact = packed.operator
+    assert isinstance(compact, Compact)
+    flat_y, flat_z = y.reshape(-1, *operator.out_shape), z.reshape(-1, *operator.in_shape)
+    layers = Layers(packed, compact.pack_measured(flat_y), compact.pack(flat_z), z.dtype, track=True)
+    if dual is not None:
+        layers.place_dual(compact.pack_measured(best.reshape(flat_y.shape)))
+    rules = AdaptiveRestarts(tolerance=1e-15, max_layers=budget)
+    norm: NormBound = operator.norm_bound
+    sizes = norms(layers.y, layers.y.ndim - 1).tolist()
+    pilots = [
+        _Witness(rules, norm.value or 1.0, size, value)
+        for size, value in zip(sizes, objective.flatten().tolist(), strict=True)
+    ]
+    found = search(layers, list(pilots), budget, progress)
+    q = compact.unpack_measured(torch.stack([f.dual for f in found])).view(y.shape)
+    lowest = torch.tensor([f.objective for f in found], dtype=torch.float64, device=y.device).view(batch)
+    count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=y.device).view(batch)
+    return q, lowest.nan_to_num(nan=torch.inf), count
