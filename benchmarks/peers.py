@@ -11,7 +11,7 @@ step alpha in units of 1 / ||A||^2, both without a power iteration.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,10 +56,12 @@ class Method:
         return self.package == "firenet"
 
 
-def _need(*modules: str) -> None:
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise Skip(f"{module} is not installed")
+def _load(module: str) -> Any:
+    """A peer's module, or why it is left out."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise Skip(f"{module} is not installed: {error}") from None
 
 
 def _lambdas(problem: Problem, answer: Minimiser) -> Mapping[str, float]:
@@ -132,13 +134,10 @@ def _later(name: str, **options: Any) -> Callable[[int], Any]:
 
 def _sigpy(solver: str, tuned: bool) -> Build:
     def build(problem: Problem, answer: Minimiser) -> Mapping[str, Run]:
-        _need("sigpy")
-        import sigpy as sp
-        from sigpy.app import L2ConstrainedMinimization, LinearLeastSquares
-
+        sp = _load("sigpy")
         y = problem.y_single.numpy()
         if problem.real:
-            A = _sigpy_walsh(problem)
+            A = _sigpy_walsh(sp, problem)
         else:
             # center=False: zero frequency is in the corner already, and two shifts a transform are saved.
             A = sp.linop.FFT(y.shape, axes=(-2, -1), center=False)
@@ -153,8 +152,8 @@ def _sigpy(solver: str, tuned: bool) -> Build:
             proxg = sp.prox.UnitaryTransform(sp.prox.L1Reg(W.oshape, lam), W)
             common = {"max_iter": iterations, "show_pbar": False, **steps}
             if constrained:
-                return L2ConstrainedMinimization(A, y, proxg, 0.0, **common).run()
-            return LinearLeastSquares(A, y, proxg=proxg, solver=solver, **common).run()
+                return sp.app.L2ConstrainedMinimization(A, y, proxg, 0.0, **common).run()
+            return sp.app.LinearLeastSquares(A, y, proxg=proxg, solver=solver, **common).run()
 
         lambdas = {"": 1.0} if constrained else _lambdas(problem, answer)
         fista = solver == "GradientMethod"
@@ -164,10 +163,8 @@ def _sigpy(solver: str, tuned: bool) -> Build:
     return build
 
 
-def _sigpy_walsh(problem: Problem) -> Any:
+def _sigpy_walsh(sp: Any, problem: Problem) -> Any:
     """SigPy has no Walsh transform; it gets ours."""
-    import sigpy as sp
-
     sensing = problem.sensing()
 
     class Walsh(sp.linop.Linop):
@@ -188,21 +185,22 @@ def _sigpy_walsh(problem: Problem) -> Any:
 # deepinv
 
 
+_TORCHVISION: list[Any] = []
+
+
 def _import_deepinv() -> Any:
     """deepinv beside a CPU build of torch.
 
     torchvision's wheel registers fake kernels for two operators that its CUDA library would define. Declaring them is
     enough for deepinv's physics and optimisers.
     """
-    _need("deepinv", "ptwt", "torchvision")
-    if not hasattr(_import_deepinv, "library"):
+    _load("ptwt")
+    if not _TORCHVISION:
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _import_deepinv.library = library  # kept alive: the declarations go with it
-    import deepinv
-
-    return deepinv
+        _TORCHVISION.append(library)  # kept alive: the declarations go with it
+    return _load("deepinv")
 
 
 def _deepinv(solver: str, tuned: bool) -> Build:
@@ -276,10 +274,7 @@ def _deepinv_prior(deepinv: Any, problem: Problem) -> Any:
 
 def _pyproximal(tuned: bool) -> Build:
     def build(problem: Problem, answer: Minimiser) -> Mapping[str, Run]:
-        _need("pyproximal", "pylops")
-        import pylops
-        import pyproximal
-
+        pylops, pyproximal = _load("pylops"), _load("pyproximal")
         shape, y = problem.shape, problem.y_single.numpy()
         size, kept = y[0].size if problem.maps is not None else y.size, np.flatnonzero(problem.mask.numpy())
         options = {"dtype": y.dtype}
@@ -354,9 +349,8 @@ def _point(pyproximal: Any, data: np.ndarray) -> Any:
 def _cvxpy(problem: Problem, answer: Minimiser) -> Mapping[str, Run]:
     if max(problem.shape) > 32 or problem.real or problem.maps is not None:
         raise Skip("a dense cone program: only up to 32 x 32")
-    _need("cvxpy", "clarabel")
-    import cvxpy as cp
-
+    cp = _load("cvxpy")
+    _load("clarabel")
     W = problem.wavelet()
     A = (problem.sensing() @ W.H).as_matrix(torch.complex128).numpy()[problem.mask.numpy().ravel()]
     y = problem.y.numpy()[problem.mask.numpy()]

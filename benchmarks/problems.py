@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import pywt
 import torch
-from firenet.demo import load_slice
-from firenet.recon import estimate_maps, to_corner
 from torch import Tensor
 
 import firenet
+from firenet.demo import load_slice
+from firenet.recon import estimate_maps, to_corner
 
 HERE = Path(__file__).parent
 RATE = 0.2

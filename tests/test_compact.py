@@ -1,4 +1,4 @@
-"""Compact operators: other coordinates, the same map. Every operator of the other files, and wavelets of every depth."""
+"""Compact operators: other coordinates, the same map. Every operator of the other files, wavelets of every depth."""
 
 from __future__ import annotations
 

@@ -61,15 +61,24 @@ class Layers:
         y: Packed measurements (batch, \\*out_shape).
         x: Packed first coefficients (batch, \\*in_shape), or None for zero.
         dtype: Of the coefficients.
-        track: Keep what :meth:`evaluate` and :meth:`moved` need: the averages of the duals, and the start of a run.
+        track: Keep what :meth:`evaluate` and :meth:`moved` need: all averages, and the start of a run.
+        average: Keep the average of x, which :meth:`average` and a run from it need.
     """
 
     def __init__(
-        self, problem: SquareRootLasso, y: Tensor, x: Tensor | None, dtype: torch.dtype, *, track: bool
+        self,
+        problem: SquareRootLasso,
+        y: Tensor,
+        x: Tensor | None,
+        dtype: torch.dtype,
+        *,
+        track: bool,
+        average: bool = True,
     ) -> None:
         assert isinstance(problem.operator, Compact)
         self._double = torch.finfo(dtype).bits == 64
-        self.problem, self.operator, self.y, self._track = problem, problem.operator, y, track
+        self.problem, self.operator, self.y = problem, problem.operator, y
+        self._track, self._average = track, average
         shape = (len(y), *self.operator.in_shape)
         self.x = torch.zeros(shape, dtype=dtype, device=y.device) if x is None else x.clone()
         self.measured = torch.zeros_like(y) if x is None else self.operator(self.x)  # Ax
@@ -185,8 +194,9 @@ class Layers:
             self.measured = torch.view_as_complex(u_measured) if self.y.is_complex() else u_measured
             u = torch.lerp(real_view(self.q), u, _pairs(self._rho_y, self.y))
         self.q = torch.view_as_complex(u) if self.y.is_complex() else u
-        _add(self._x_sum, new)
-        _add(self._measured_sum, measured)
+        if self._track or self._average:
+            _add(self._x_sum, new)
+            _add(self._measured_sum, measured)
         if self._track:
             _add(self._q_sum, self.q)
         self.last, self.last_measured, self._back = new, measured, None

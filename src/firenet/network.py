@@ -23,6 +23,7 @@ from firenet.operators import Compact, LinearOperator, keep_kind
 from firenet.problems import SquareRootLasso, norms, real_view, relative_gap, rounding
 from firenet.restarts import (
     FixedSchedule,
+    FixedSteps,
     FrozenSteps,
     PaperSchedule,
     Restart,
@@ -276,7 +277,7 @@ class Firenet(nn.Module):
         """What a fixed schedule returns after this restart."""
         return restart.hand_on if isinstance(self.schedule, FrozenSteps) else self.iterate
 
-    def _layers(self, y: Tensor, x0: Tensor | None, *, track: bool) -> tuple[Layers, torch.Size]:
+    def _layers(self, y: Tensor, x0: Tensor | None, *, track: bool, average: bool = True) -> tuple[Layers, torch.Size]:
         """The state before the first layer, with one batch axis, and the batch axes of y."""
         _keep_freed_memory()
         y = self._measurements(y)
@@ -289,7 +290,7 @@ class Firenet(nn.Module):
         if x0 is not None:
             first = compact.pack(self._start(x0, batch, dtype).reshape(count, *self.operator.in_shape))
         measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
-        return Layers(problem, measured, first, dtype, track=track), batch
+        return Layers(problem, measured, first, dtype, track=track, average=average), batch
 
     def _runs(self, layers: Layers, schedule: FixedSchedule) -> Iterator[Restart]:
         """The restarts of a fixed schedule, the state and the steps ready for each; the caller runs its layers."""
@@ -307,7 +308,9 @@ class Firenet(nn.Module):
         """The image of a fixed schedule, differentiable."""
         schedule = cast(FixedSchedule, self.schedule)
         best_of_all = self.iterate == "best" and not isinstance(schedule, FrozenSteps)
-        layers, batch = self._layers(y, x0, track=isinstance(schedule, FrozenSteps) or best_of_all)
+        # One run of which only the last point is wanted needs no average.
+        average = not (self.iterate == "last" and isinstance(schedule, FixedSteps))
+        layers, batch = self._layers(y, x0, track=isinstance(schedule, FrozenSteps) or best_of_all, average=average)
         best, restart = _Best(layers), None
         for restart in self._runs(layers, schedule):
             layers.run(restart.layers, checkpoint)
