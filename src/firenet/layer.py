@@ -83,18 +83,22 @@ class Layers:
         self.x = torch.zeros(shape, dtype=dtype, device=y.device) if x is None else x.clone()
         self.measured = torch.zeros_like(y) if x is None else self.operator(self.x)  # Ax
         self.q = torch.zeros_like(y)
-        self.last, self.last_measured = self.x, self.measured
+        self.last, self.last_measured = self.x.clone(), self.measured
+        self._counted = True  # whether A*q is in its sum
         own = self.operator.operator
         weights = [] if problem.weights is None else [problem.weights]
         self._derivatives = any(map(_derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
         self._back: Tensor | None = torch.zeros_like(self.x)  # A*q, where it is known
+        # Large tensors change places instead of being freed and fetched again, which would leave holes in the memory.
+        self._memory = None if self._derivatives else self._back
+        self._next: Tensor | None = None
         self.forget()
 
     @property
     def back(self) -> Tensor:
         """A*q."""
         if self._back is None:
-            self._back = self.operator.adjoint(self.q)
+            self._back = self.operator.adjoint(self.q, self._memory)
         return self._back
 
     def set_steps(self, tau: Tensor, sigma: Tensor, relaxation: Tensor) -> None:
@@ -139,12 +143,13 @@ class Layers:
         self.count += layers
 
     def _segment(self, layers: int) -> None:
-        walker = copy.copy(self)  # keeps these steps, whatever is set later
+        walker, counted = copy.copy(self), self._counted  # keeps these steps, whatever is set later
         _ = self.back
         names = [name for name in _STATE if hasattr(self, name)]
 
         def walk(*state: Tensor) -> tuple[Tensor, ...]:
             vars(walker).update(zip(names, state, strict=True))
+            walker._counted = counted
             for _ in range(layers):
                 walker._step()
             _ = walker.back
@@ -153,6 +158,7 @@ class Layers:
         before = tuple(getattr(self, name) for name in names)
         after = recompute(walk, *before, use_reentrant=False, preserve_rng_state=False)
         vars(self).update(zip(names, after, strict=True))
+        self._counted = False
 
     def _step(self) -> None:
         back = self.back
@@ -167,22 +173,25 @@ class Layers:
             self.q = self.q + self._rho_y * (u - self.q)
         self._x_sum, self._measured_sum = self._x_sum + new, self._measured_sum + measured
         if self._track:
-            self._back_sum, self._q_sum = self._back_sum + back, self._q_sum + self.q
-        self.last, self.last_measured, self._back = new, measured, None
+            self._back_sum = self._back_sum if self._counted else self._back_sum + back
+            self._q_sum = self._q_sum + self.q
+        self.last, self.last_measured, self._back, self._counted = new, measured, None, False
 
     def _step_in_place(self) -> None:
-        """The same numbers in fewer passes over memory."""
-        back = self.back
-        if self._track:
-            _add(self._back_sum, back)
+        """The same numbers in fewer passes over memory, and with as few tensors alive as can be."""
         assert self._threshold is not None
-        new = self.problem.shrink_(_multiply_add(self.x, self._tau.neg(), back), self._threshold)
+        if self._track and not self._counted:
+            _add(self._back_sum, self.back)
+        new = torch.empty_like(self.x) if self._next is None else self._next
+        torch.addcmul(real_view(self.x), _pairs(self._tau.neg(), new), real_view(self.back), out=real_view(new))
+        self._back, self._counted = None, False
+        self.problem.shrink_(new, self._threshold, self.operator.spare(new))
         if self._double:
             measured = self.operator(new)
         else:
             # A of what has changed. In single precision the rounding of A(new), as large as y, would be a new noise in
             # every layer, and keep the dual from settling; that of the change dies with it.
-            measured = self.operator(_difference(new, self.last)).add_(self.last_measured)
+            measured = self.operator(_subtract_from(self.last, new)).add_(self.last_measured)
         u = real_view(measured).mul(2).sub_(real_view(self.measured)).sub_(real_view(self.y))
         u = torch.addcmul(real_view(self.q), _pairs(self._sigma, self.y), u)
         u.div_(_pairs(norms(u, u.ndim - 1).clamp_(min=1).to(u.dtype).view_as(self._sigma), self.y))
@@ -190,8 +199,8 @@ class Layers:
             self.x, self.measured = new, measured
         else:
             real_view(self.x).lerp_(real_view(new), _pairs(self._rho_x, self.x))
-            u_measured = torch.lerp(real_view(self.measured), real_view(measured), _pairs(self._rho_y, self.y))
-            self.measured = torch.view_as_complex(u_measured) if self.y.is_complex() else u_measured
+            relaxed = torch.lerp(real_view(self.measured), real_view(measured), _pairs(self._rho_y, self.y))
+            self.measured = torch.view_as_complex(relaxed) if self.y.is_complex() else relaxed
             u = torch.lerp(real_view(self.q), u, _pairs(self._rho_y, self.y))
         self.q = torch.view_as_complex(u) if self.y.is_complex() else u
         if self._track or self._average:
@@ -199,7 +208,9 @@ class Layers:
             _add(self._measured_sum, measured)
         if self._track:
             _add(self._q_sum, self.q)
-        self.last, self.last_measured, self._back = new, measured, None
+        # In the plain iteration the last point is also x, and is read once more.
+        self._next = None if self._plain else self.last
+        self.last, self.last_measured = new, measured
 
     # --------------------------------------------------------------------------------------------- between the layers
 
@@ -211,23 +222,32 @@ class Layers:
         """The average of the q since the last restart."""
         return self._mean(self._q_sum)
 
-    def _mean(self, total: Tensor) -> Tensor:
-        return total / self.count.to(total.real.dtype).view(-1, *(1,) * (total.ndim - 1))
+    def _mean(self, total: Tensor, out: Tensor | None = None) -> Tensor:
+        count = self.count.to(total.real.dtype).view(-1, *(1,) * (total.ndim - 1))
+        if out is None:
+            return total / count
+        torch.div(real_view(total), _pairs(count, total), out=real_view(out))
+        return out
 
     def evaluate(self) -> Values:
         """Objectives and dual values, with no operator but the A*q that the next layer needs anyway."""
+        m = self.y.ndim - 1
+        self._count_back()
+        # Norms are homogeneous: those of an average are those of the sum, divided.
+        average = self.problem.penalty(self._x_sum) / self.count + norms(self._mean(self._measured_sum) - self.y, m)
+        q_average = self.average_dual()
+        scale_average = (self.problem.infeasibility(self._q_sum, self._back_sum) / self.count).clamp(min=1)
         return Values(
-            self._objective(self.last, self.last_measured),
-            self._objective(self.average(), self._mean(self._measured_sum)),
-            self._dual_value(self.q, self.back),
-            self._dual_value(self.average_dual(), self._mean(self._back_sum + self.back)),
+            self.problem.penalty(self.last) + norms(self.last_measured - self.y, m),
+            average,
+            self.problem.dual_value(self.q, self.y) / self.problem.infeasibility(self.q, self.back),
+            self.problem.dual_value(q_average, self.y) / scale_average,
         )
 
-    def _objective(self, x: Tensor, measured: Tensor) -> Tensor:
-        return self.problem.penalty(x) + norms(measured - self.y, self.y.ndim - 1)
-
-    def _dual_value(self, q: Tensor, back: Tensor) -> Tensor:
-        return self.problem.dual_value(q, self.y) / self.problem.infeasibility(q, back)
+    def _count_back(self) -> None:
+        if not self._counted:
+            self._back_sum = self._back_sum + self.back if self._derivatives else self._back_sum.add_(self.back)
+            self._counted = True
 
     def place(self, where: HandOn | Tensor, *, keep_dual: bool, rows: list[int] | None = None) -> None:
         """Puts items where a run is to start from.
@@ -242,9 +262,13 @@ class Layers:
         if isinstance(where, Tensor):
             x, measured = where, self.operator(where)
         elif where == "average":
-            x, measured = self.average(), self._mean(self._measured_sum)
+            whole = (rows is None or len(rows) == len(self.y)) and not self._derivatives
+            x, measured = self._mean(self._x_sum, self._next if whole else None), self._mean(self._measured_sum)
+            if whole and self._next is not None:
+                self._next = self.x
             if keep_dual:
-                q, back = self.average_dual(), self._mean(self._back_sum + back)
+                self._count_back()
+                q, back = self.average_dual(), self._mean(self._back_sum, self._memory if whole else None)
         if not keep_dual:
             q, back = torch.zeros_like(q), torch.zeros_like(back)
         if rows is not None and len(rows) < len(self.y):
@@ -260,55 +284,70 @@ class Layers:
     def anchor(self) -> None:
         """In single precision, measures the state anew: clears away the rounding that has gathered in Ax."""
         if not self._double:
-            self.last, self.measured = self.x, self.operator(self.x)
-            self.last_measured = self.measured
+            self.last = self.x.clone() if self._next is None else self.last.copy_(self.x)
+            self.measured = self.last_measured = self.operator(self.x)
 
     def place_dual(self, q: Tensor) -> None:
         """Starts from these dual points."""
         self.q, self._back = q, None
         self.forget()
 
-    def moved(self) -> tuple[Tensor, Tensor]:
-        """How far x and q are from where the run started, float64, one number a batch item."""
-        return norms(self.x - self._x_start, self.x.ndim - 1), norms(self.q - self._q_start, self.q.ndim - 1)
+    def moved(self, rows: list[int]) -> tuple[Tensor, Tensor]:
+        """How far x and q are from where the run started, float64, one number a batch item; then comes
+        :meth:`forget` of these rows."""
+        # Where all of them restart, the old start is not needed any more.
+        start = self._x_start if len(rows) == len(self.y) else self._x_start.clone()
+        move = _subtract_from(start, self.x)
+        return norms(move, self.x.ndim - 1), norms(self.q - self._q_start, self.q.ndim - 1)
 
     def forget(self, rows: list[int] | None = None) -> None:
         """Starts the averages of items (None: of all) anew, at the state as it is."""
-        if rows is None or len(rows) == len(self.y):
+        if self._derivatives or not hasattr(self, "count"):
             self.count = torch.zeros(len(self.y), dtype=torch.float64, device=self.y.device)
             self._x_sum, self._measured_sum = torch.zeros_like(self.x), torch.zeros_like(self.y)
             if self._track:
-                self._q_sum = torch.zeros_like(self.y)
-                # A*q is added at the start of the next layer, when it is known; the first is not part of the average.
-                self._back_sum = -self.back
-                self._x_start, self._q_start = self.x.clone(), self.q
+                self._q_sum, self._back_sum = torch.zeros_like(self.y), torch.zeros_like(self.x)
+                self._x_start, self._q_start = self.x.clone(), self.q.clone()
+            self._counted = True  # the A*q that a run starts from is not part of its average
             return
-        at = torch.tensor(rows, device=self.y.device)
-        for total in (self._x_sum, self._measured_sum, self._q_sum, self.count):
+        some = list(range(len(self.y))) if rows is None else rows
+        at = torch.tensor(some, dtype=torch.int64, device=self.y.device)
+        for total in (self.count, self._x_sum, self._measured_sum):
             total.index_fill_(0, at, 0)
-        self._back_sum.index_copy_(0, at, -self.back[at])
-        self._x_start.index_copy_(0, at, self.x[at])
-        self._q_start = self._q_start.index_copy(0, at, self.q[at])
+        if self._track:
+            if len(some) < len(self.y):
+                self._count_back()  # for those that go on
+            self._counted = True
+            for total in (self._q_sum, self._back_sum):
+                total.index_fill_(0, at, 0)
+            if len(some) == len(self.y):
+                self._x_start.copy_(self.x)
+                self._q_start.copy_(self.q)
+            else:
+                self._x_start.index_copy_(0, at, self.x[at])
+                self._q_start.index_copy_(0, at, self.q[at])
 
     def keep(self, rows: list[int]) -> None:
         """Goes on with these items only: the others cost nothing more. Steps must be set anew."""
         at = torch.tensor(rows, device=self.y.device)
+        self._memory = self._next = None
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
                 setattr(self, name, value[at])
+        self._memory = torch.empty_like(self.x)
 
 
 def peak_bytes(operator: LinearOperator, y: Tensor) -> int:
     """How much memory a solve with these measurements takes beside them, an estimate: the sum of the tensors alive at
     once.
 
-    In numbers as large as the coefficients: x, its start, the last point, A*q, two sums, and three that a layer makes
-    on its way; seven and a half of the measurements that were made; what the operator needs for itself.
+    As large as the coefficients: x, its start, the last point and the next, A*q, two sums; ten as large as the
+    measurements that were made; what the operator needs for itself. The allocator's own losses are not in it.
     """
     compact = operator.compact()
     batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
     size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
-    numbers = 9 * math.prod(compact.in_shape) + 7.5 * math.prod(compact.out_shape)
+    numbers = 7 * math.prod(compact.in_shape) + 10 * math.prod(compact.out_shape)
     return int(size * (batch * numbers + compact.scratch(batch)))
 
 
@@ -327,15 +366,10 @@ def _pairs(number: Tensor, like: Tensor) -> Tensor:
     return number.unsqueeze(-1) if like.is_complex() else number
 
 
-def _multiply_add(x: Tensor, step: Tensor, direction: Tensor) -> Tensor:
-    """x + step * direction with a real step, in one pass; a new tensor."""
-    u = torch.addcmul(real_view(x), _pairs(step, x), real_view(direction))
-    return torch.view_as_complex(u) if x.is_complex() else u
-
-
-def _difference(a: Tensor, b: Tensor) -> Tensor:
-    u = real_view(a) - real_view(b)
-    return torch.view_as_complex(u) if a.is_complex() else u
+def _subtract_from(b: Tensor, a: Tensor) -> Tensor:
+    """a - b, written over b."""
+    torch.sub(real_view(a), real_view(b), out=real_view(b))
+    return b
 
 
 def _add(total: Tensor, term: Tensor) -> None:

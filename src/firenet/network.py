@@ -230,8 +230,9 @@ class Firenet(nn.Module):
             searching = cast(SearchingSchedule, self.schedule)
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()
             pilots = [searching.pilot(self.operator.norm_bound, size) for size in sizes]
-            found = search(layers, pilots, searching.layers, progress)
-            return self._searched(found, layers, batch)
+            found, problem = search(layers, pilots, searching.layers, progress), layers.problem
+            del layers  # its memory is for the image
+            return self._searched(found, problem, y, batch)
         schedule = cast(FixedSchedule, self.schedule)
         best, done = _Best(layers), 0
         for restart in self._runs(layers, schedule):
@@ -242,23 +243,26 @@ class Firenet(nn.Module):
             if best.update(layers, self._returned(restart), done, tolerance):
                 break
         status = statuses(best.objective, best.gap, norms(layers.y, layers.y.ndim - 1), y.dtype, tolerance)
-        return self._solution(layers, batch, best.z, best.dual, best.objective, best.gap, best.layers, status, schedule)
+        problem, at = layers.problem, (best.objective, best.gap, best.layers)
+        del layers
+        return self._solution(problem, batch, best.z, best.dual, *at, status, schedule)
 
-    def _searched(self, found: list[Found], layers: Layers, batch: torch.Size) -> Solution:
-        def stack(tensors: list[Tensor], shape: tuple[int, ...], like: Tensor) -> Tensor:
-            return torch.stack(tensors) if tensors else like.new_zeros((0, *shape))
-
-        z = stack([f.z for f in found], layers.operator.in_shape, layers.x)
-        dual = stack([f.dual for f in found], layers.operator.out_shape, layers.y)
+    def _searched(self, found: list[Found], problem: SquareRootLasso, y: Tensor, batch: torch.Size) -> Solution:
+        operator = problem.operator
+        if found:
+            z, dual = torch.stack([f.z for f in found]), torch.stack([f.dual for f in found])
+        else:
+            z, dual = y.new_zeros((0, *operator.in_shape)), y.new_zeros((0, *operator.out_shape))
         numbers = torch.tensor([[f.objective, f.gap] for f in found], dtype=torch.float64).view(-1, 2).to(z.device)
         count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=z.device)
         status = tuple(_STATUS[f.verdict] for f in found)
         did = Searched(tuple(f.runs for f in found))
-        return self._solution(layers, batch, z, dual, numbers[:, 0], numbers[:, 1], count, status, did)
+        del found
+        return self._solution(problem, batch, z, dual, numbers[:, 0], numbers[:, 1], count, status, did)
 
     def _solution(
         self,
-        layers: Layers,
+        problem: SquareRootLasso,
         batch: torch.Size,
         z: Tensor,
         dual: Tensor,
@@ -268,8 +272,9 @@ class Firenet(nn.Module):
         status: tuple[Status, ...],
         schedule: FixedSchedule | Searched,
     ) -> Solution:
-        z = self._unpacked(layers, z, batch)
-        dual = layers.operator.unpack_measured(layers.problem.feasible(dual)).view(*batch, *self.operator.out_shape)
+        compact = cast(Compact, problem.operator)
+        dual = compact.unpack_measured(problem.feasible(dual)).view(*batch, *self.operator.out_shape)
+        z = self._unpacked(compact, z, batch)
         objective, gap, count = (t.view(batch) for t in (objective, gap, count))
         return Solution(self._image(z), z, dual, objective, gap, status, count, schedule)
 
@@ -319,10 +324,10 @@ class Firenet(nn.Module):
         assert restart is not None
         which = self._returned(restart)
         z = {"average": layers.average, "last": lambda: layers.last, "best": lambda: best.z}[which]()
-        return self._image(self._unpacked(layers, z, batch))
+        return self._image(self._unpacked(layers.operator, z, batch))
 
-    def _unpacked(self, layers: Layers, z: Tensor, batch: torch.Size) -> Tensor:
-        return layers.operator.unpack(z).view(*batch, *self.operator.in_shape)
+    def _unpacked(self, compact: Compact, z: Tensor, batch: torch.Size) -> Tensor:
+        return compact.unpack(z).view(*batch, *self.operator.in_shape)
 
     def _measurements(self, y: Tensor) -> Tensor:
         shape = self.sensing.out_shape
@@ -338,7 +343,6 @@ class Firenet(nn.Module):
         if not torch.isfinite(real_view(y)).all():
             do = "Find out where they come from; missing samples are zeros off the mask"
             raise BadInput("Finite measurements", "NaN or infinity", do)
-        y = self.sensing.restrict(y)
         state = self.operator.state_dtype(y.dtype)
         if state.is_complex and not y.is_complex():
             # A complex matrix takes real measurements. Fourier sensing refuses them here: the phase must be somewhere.

@@ -173,8 +173,9 @@ class Compact:
         """Ax for a packed x; a new tensor."""
         return self.operator(x)
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A*y for a packed y; a new tensor."""
+    def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        """A*y for a packed y; a new tensor, or written into ``out`` (then without derivatives) where that saves
+        memory."""
         return self.operator.adjoint(y)
 
     def pack(self, x: Tensor) -> Tensor:
@@ -186,12 +187,16 @@ class Compact:
         return x
 
     def pack_measured(self, y: Tensor) -> Tensor:
-        """Measurements, zero off the mask, to packed ones."""
-        return y
+        """Measurements to packed ones; what was not measured is ignored."""
+        return self.operator.restrict(y)
 
     def unpack_measured(self, y: Tensor) -> Tensor:
-        """Packed measurements to measurements, zero off the mask."""
+        """Packed measurements to measurements, zero where nothing was measured."""
         return y
+
+    def spare(self, like: Tensor) -> Tensor | None:
+        """Memory as large as these packed coefficients that is free between two applications, if there is some."""
+        return None
 
     def scratch(self, batch: int) -> int:
         """How many numbers the operator holds beside its argument and its result while it is applied."""
@@ -210,7 +215,7 @@ class _CompactComposition(Compact):
     def forward(self, x: Tensor) -> Tensor:
         return self._outer.forward(self._outer.pack(self._inner(x)))
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         return self._inner.adjoint(self._outer.unpack(self._outer.adjoint(y)))
 
     def pack_measured(self, y: Tensor) -> Tensor:

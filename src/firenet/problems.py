@@ -7,6 +7,7 @@ axes, one value a batch item, and are summed in float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +86,8 @@ class SquareRootLasso:
             t = t[..., None] if self.weights is None else torch.stack([t, t], dim=-1)
         return t, t.reciprocal()
 
-    def shrink_(self, v: Tensor, threshold: tuple[Tensor, Tensor]) -> Tensor:
-        """:meth:`shrink` for a v that may be overwritten, without gradients.
+    def shrink_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
+        """:meth:`shrink` for a v that may be overwritten, without gradients; ``work`` is memory as large, if there is.
 
         For complex numbers the modulus is computed as complex numbers of imaginary part zero: on the CPU torch has no
         fast way from pairs to single numbers and back.
@@ -95,10 +96,11 @@ class SquareRootLasso:
         if not v.is_complex():
             return v.sub_(torch.maximum(torch.minimum(v, t), -t))
         v = torch.view_as_complex(torch.view_as_real(v).mul_(inverse))
-        factor = torch.view_as_real(v.conj_physical().mul_(v))  # |v|^2 in units of the threshold, and 0
+        work = torch.empty_like(v) if work is None else work
+        factor = torch.view_as_real(torch.conj_physical(v, out=work).mul_(v))  # |v|^2 in units of the threshold, and 0
         # 1 - 1/max(|v|, 1), exactly zero below the threshold and in the imaginary part, times the threshold
         factor.clamp_(min=1).rsqrt_()
-        return v.mul_(torch.view_as_complex(torch.addcmul(t, factor, t, value=-1)))
+        return v.mul_(torch.view_as_complex(torch.addcmul(t, factor, t, value=-1, out=factor)))
 
     def clip(self, u: Tensor) -> Tensor:
         """The proximal map of the dual: the projection of each batch item on the unit ball,
@@ -112,16 +114,25 @@ class SquareRootLasso:
 
     def penalty(self, z: Tensor) -> Tensor:
         """:math:`\\lambda\\|z\\|_{l^1_w}`, one float64 number a batch item."""
-        d = len(self.operator.in_shape)
-        size = z.abs() if self.weights is None else z.abs() * self.weights
-        return self.lam * size.flatten(-d).sum(dim=-1, dtype=torch.float64)
+        parts = [size.sum(dim=-1, dtype=torch.float64) for size in self._sizes(z, divide=False)]
+        return self.lam * _total(parts)
 
     def infeasibility(self, q: Tensor, back: Tensor) -> Tensor:
         """The smallest number that q must be divided by to be feasible:
         :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}` (float64), given A*q."""
-        size = back.abs() if self.weights is None else back.abs() / self.weights
-        largest = size.flatten(-len(self.operator.in_shape)).amax(dim=-1).to(torch.float64) / self.lam
+        parts = [size.amax(dim=-1).to(torch.float64) for size in self._sizes(back, divide=True)]
+        largest = torch.stack(parts).amax(dim=0) / self.lam
         return torch.maximum(norms(q, len(self.operator.out_shape)), largest).clamp(min=1)
+
+    def _sizes(self, z: Tensor, *, divide: bool) -> Iterator[Tensor]:
+        """|z| w or |z| / w in pieces, shape (..., piece)."""
+        d = len(self.operator.in_shape)
+        pieces = _pieces(z, d)
+        if self.weights is None:
+            yield from (piece.abs() for piece in pieces)
+            return
+        for piece, w in zip(pieces, _pieces(self.weights.expand(self.operator.in_shape), d), strict=True):
+            yield piece.abs() / w if divide else piece.abs() * w
 
     def feasible(self, q: Tensor) -> Tensor:
         """q divided by its :meth:`infeasibility`."""
@@ -173,9 +184,25 @@ def real_view(x: Tensor) -> Tensor:
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
+# Sums in float64 are made in pieces of so many numbers: the converted copies stay small, and in the cache.
+_PIECE = 2**17
+
+
+def _pieces(x: Tensor, trailing: int) -> tuple[Tensor, ...]:
+    """The trailing axes as one, in pieces."""
+    return x.flatten(-trailing).split(_PIECE, dim=-1)
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
+
+
 def norms(x: Tensor, trailing: int) -> Tensor:
-    flat = real_view(x).flatten(-trailing - x.is_complex())
-    return torch.linalg.vector_norm(flat, dim=-1, dtype=torch.float64)
+    """The 2-norm over the trailing axes, summed in float64."""
+    # Converted first: torch's reduction that converts as it goes is several times slower.
+    pieces = _pieces(real_view(x), trailing + x.is_complex())
+    parts = [torch.linalg.vector_norm(piece.to(torch.float64), dim=-1) for piece in pieces]
+    return parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0)
 
 
 def real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:

@@ -135,7 +135,7 @@ def search(
                     at = torch.tensor(some, device=best.device)
                     best = best.index_copy(0, at, layers.x[at])
         if rows:
-            distances = torch.stack(layers.moved()).mT.tolist()
+            distances = torch.stack(layers.moved(rows)).mT.tolist()
             for k in rows:
                 group[k].pilot.restarted(*distances[k])
                 group[k].set_out()

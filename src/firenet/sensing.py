@@ -120,7 +120,7 @@ class _Sampled(Compact):
     def forward(self, x: Tensor) -> Tensor:
         return self.pack_measured(self.operator._whole(x))
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         return self.operator._whole_adjoint(self.unpack_measured(y))
 
     def pack_measured(self, y: Tensor) -> Tensor:
@@ -276,15 +276,15 @@ class _Folded(_Sampled):
     def forward(self, x: Tensor) -> Tensor:
         return differentiable(x, self._measure, self._backproject)
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        return differentiable(y, self._backproject, self._measure)
+    def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        return differentiable(y, self._backproject, self._measure) if out is None else self._backproject(y, out)
 
     def _measure(self, x: Tensor) -> Tensor:
         return self._to_grid(x).flatten(1).index_select(1, self._where)
 
-    def _backproject(self, y: Tensor) -> Tensor:
+    def _backproject(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         self._plan(y).grid.zero_().flatten(1).index_copy_(1, self._where, y)
-        return self._from_grid(y)
+        return self._from_grid(y, out)
 
     def spectrum(self, x: Tensor) -> Tensor:
         """The unitary Fourier transform of W*x on the whole grid; a new tensor."""
@@ -318,9 +318,10 @@ class _Folded(_Sampled):
                 goal.addcmul_(b, r1)
         return plan.grid
 
-    def _from_grid(self, like: Tensor) -> Tensor:
+    def _from_grid(self, like: Tensor, out: Tensor | None = None) -> Tensor:
         plan = self._plan(like)
-        out = torch.empty(len(like), *self.in_shape, dtype=like.dtype, device=like.device)
+        if out is None:
+            out = torch.empty(len(like), *self.in_shape, dtype=like.dtype, device=like.device)
         if out.numel() == 0:
             return out
         end = out.shape[1]
@@ -345,6 +346,9 @@ class _Folded(_Sampled):
 
     def _ifft(self, x: Tensor) -> Tensor:
         return torch.fft.ifftn(x, dim=self._axes, norm="ortho")
+
+    def spare(self, like: Tensor) -> Tensor | None:
+        return self._plan(like).spare.view(like.shape)
 
     def pack(self, x: Tensor) -> Tensor:
         bands = [x[(slice(None), *(slice(n) for n in self._sides(self._top)))]]
@@ -387,7 +391,7 @@ class _Plan:
         buffers = [
             [torch.empty(b, *sides(k), dtype=like.dtype, device=like.device) for _ in "ab"] for k in range(max(top, 1))
         ]
-        self.grid = buffers[0][1]
+        self.spare, self.grid = buffers[0]
         self.corner = torch.empty(b, *sides(top), dtype=like.dtype, device=like.device) if top else self.grid
         self.levels: list[_Level] = []
         from_below = [self.corner] + [buffers[k][1] for k in range(top - 1, 0, -1)]
