@@ -47,8 +47,8 @@ class RealPacked(nn.Module):
     some :math:`10n^3` multiplications instead of O(n^2): meant for sides of some hundreds.
 
     Args:
-        net: With a :class:`FrozenSteps` schedule; sensing by Fourier (one coil or several, zero frequency in the corner)
-            or Walsh transform; a :class:`Wavelet` or no transform.
+        net: With a :class:`FrozenSteps` schedule; sensing by Fourier transform (one coil or several, zero frequency in
+            the corner) or by Walsh transform; a :class:`Wavelet` or no transform.
         fourier: ``fft`` puts complex numbers around ``torch.fft`` and nowhere else; ``matrix`` makes the transform of
             each axis a product with a 2n x 2n matrix: no complex number anywhere.
         dtype: float32 or float64; move the module with ``.to`` to change it.
@@ -272,30 +272,55 @@ class _Separable(nn.Module):
         return self(x)
 
 
+class _Dense(nn.Module):
+    """A real linear map as one matrix: (batch, \\*sides), as in :class:`_Separable`, to (batch, \\*to)."""
+
+    def __init__(self, matrix: Tensor, to: Sequence[int], *, pairs: bool) -> None:
+        super().__init__()
+        self._pair, self._to = (2 if pairs else 1), (*to[:-1], to[-1] * (2 if pairs else 1))
+        self.register_buffer("_matrix", matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = cast(Tensor, self._matrix) @ x.reshape(len(x), -1, self._pair)
+        return x.reshape(len(x), *self._to)
+
+
 def _walsh(shape: tuple[int, ...]) -> _Separable:
     return _Separable([WalshHadamard((n,))(torch.eye(n, dtype=torch.float64)) for n in shape], pairs=False)
+
+
+# Corners of at most so many coefficients are one dense matrix, whatever number of levels that is.
+_DENSE = 256
 
 
 class _Wavelets(nn.Module):
     """A :class:`Wavelet` and its adjoint: a level is one dense matrix an axis, on the corner it acts on.
 
-    The matrices are those of the one-level transform of an axis; those of the finest level pad and crop as well.
+    The matrices are those of the one-level transform of an axis; those of the finest level pad and crop as well. The
+    last of the maps, from the coarsest levels to their corner, is one matrix where that is small.
     """
 
     def __init__(self, frame: Wavelet, pairs: bool) -> None:
         super().__init__()
         self._pairs, self.depth = pairs, frame.depth
-        back, forth = [], []
+        back: list[nn.Module] = []
+        forth: list[nn.Module] = []
         for k in range(frame.depth):
+            corner = [padded >> k for padded in frame.out_shape]
+            kept = corner if k else list(frame.in_shape)
+            if math.prod(corner) <= _DENSE:
+                coarse = Wavelet(corner, frame.wavelet, frame.depth - k)
+                units = torch.eye(math.prod(corner), dtype=torch.float64).view(-1, *corner)
+                matrix = coarse.adjoint(units)[(slice(None), *(slice(n) for n in kept))].flatten(1).mT.contiguous()
+                back.append(_Dense(matrix, kept, pairs=pairs))
+                forth.append(_Dense(matrix.mT.contiguous(), corner, pairs=pairs))
+                break
             matrices = []
-            for side, padded in zip(frame.in_shape, frame.out_shape, strict=True):
-                n = padded >> k
+            for n, m in zip(corner, kept, strict=True):
                 units = torch.eye(n, dtype=torch.float64)
-                matrix = Wavelet((n,), frame.wavelet, 1).adjoint(units).mT
-                matrices.append((matrix if k else matrix[:side]).contiguous())
+                matrices.append(Wavelet((n,), frame.wavelet, 1).adjoint(units).mT[:m].contiguous())
             back.append(_Separable(matrices, pairs=pairs))
             forth.append(_Separable([m.mT.contiguous() for m in matrices], pairs=pairs))
-            corner = [padded >> k for padded in frame.out_shape]
             details = torch.ones(corner, dtype=torch.float64)
             details[tuple(slice(n // 2) for n in corner)] = 0
             self.register_buffer(f"_details{k}", details.repeat_interleave(2, dim=-1) if pairs else details)
@@ -305,24 +330,23 @@ class _Wavelets(nn.Module):
         """W*z for z of shape (batch, \\*sides), or (batch, \\*sides, 2)."""
         if not self.depth:
             return z
-        z = self._merged(z)
-        levels = [z]
-        for k in range(1, self.depth):
+        levels = [z.flatten(-2) if self._pairs else z]
+        for _ in self._back[1:]:
             levels.append(self._corner(levels[-1]))
-        x = levels[-1]
-        for k in reversed(range(self.depth)):
-            x = self._back[k](x if k + 1 == self.depth else self._joined(x, levels[k], k))
+        x = self._back[-1](levels[-1])
+        for k in reversed(range(len(self._back) - 1)):
+            x = self._back[k](self._joined(x, levels[k], k))
         return self._split(x)
 
     def analyse(self, x: Tensor) -> Tensor:
         """Wx."""
         if not self.depth:
             return x
-        x, levels = self._merged(x), []
-        for k in range(self.depth):
-            levels.append(self._forth[k](x if k == 0 else self._corner(levels[-1])))
+        levels = [self._forth[0](x.flatten(-2) if self._pairs else x)]
+        for level in self._forth[1:]:
+            levels.append(level(self._corner(levels[-1])))
         z = levels[-1]
-        for k in reversed(range(self.depth - 1)):
+        for k in reversed(range(len(self._forth) - 1)):
             z = self._joined(z, levels[k], k)
         return self._split(z)
 
@@ -333,9 +357,6 @@ class _Wavelets(nn.Module):
         """z with another corner."""
         pad = [p for n, m in zip(reversed(corner.shape[1:]), reversed(z.shape[1:]), strict=True) for p in (0, m - n)]
         return z * cast(Tensor, getattr(self, f"_details{level}")) + nn.functional.pad(corner, pad)
-
-    def _merged(self, x: Tensor) -> Tensor:
-        return x.flatten(-2) if self._pairs else x
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (x.shape[-1] // 2, 2)) if self._pairs else x
@@ -415,9 +436,9 @@ def export_onnx(
 
     Compared are the images of random numbers as large as the steps expect, of zeros and, if given, of ``measurements``,
     with those of ``net`` in double precision: :math:`\\|a-b\\|_2/\\|b\\|_2`, and :math:`\\|a\\|_2` where b is
-    zero. A difference may exceed ``tolerance`` only by the rounding of :class:`RealPacked` itself in ``dtype``, the same
-    difference without onnxruntime, and is never above ten times ``tolerance``. In float32 both are some 1e-6, whatever
-    the number of layers; in float64 some 1e-15.
+    zero. A difference may exceed ``tolerance`` only by the rounding of :class:`RealPacked` itself in ``dtype``, which
+    is the same difference without onnxruntime, and is never above ten times ``tolerance``. In float32 both are some
+    1e-6, whatever the number of layers; in float64 some 1e-15.
 
     Args:
         net: As for :class:`RealPacked`: ``net.following(solution.schedule.frozen())``.
@@ -450,6 +471,7 @@ def export_onnx(
     if fourier is None:
         fourier = "matrix" if any(n & (n - 1) for n in net.sensing.in_shape) else "fft"
     module = RealPacked(net, fourier=fourier, dtype=dtype).cpu()
+    device = _supported(net).mask.device
     cases = _cases(net, module, batch, measurements, seed) if check else {}
     versions = {"torch": torch.__version__, **{name: _version(name) for name in _LIBRARIES}}
     start = time.perf_counter()
@@ -461,7 +483,7 @@ def export_onnx(
     if check:
         run = _session(model)
         for name, y in cases.items():
-            wanted = _packed(net(y.to(net.sensing.mask.device)).detach().cpu())
+            wanted = _packed(net(y.to(device)).detach().cpu())
             packed = _packed(y).to(dtype)
             difference[name] = _distance(run(packed), wanted)
             with torch.no_grad():
@@ -526,7 +548,7 @@ def _cases(net: Firenet, module: RealPacked, batch: int, measurements: Tensor | 
     shape = (batch, *module.out_shape)
     random = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
     # A search begins at tau = |y| / |A|^2: that is how large its measurements were. Off the mask there is noise too.
-    norm = torch.linalg.vector_norm(net.sensing.restrict(random.to(net.sensing.mask.device))).item() / batch**0.5
+    norm = torch.linalg.vector_norm(net.sensing.restrict(random.to(_supported(net).mask.device))).item() / batch**0.5
     random *= module.runs[0].tau * net.operator.norm_bound.value**2 / norm
     cases = {"random": random, "zero": torch.zeros_like(random)}
     if measurements is not None:

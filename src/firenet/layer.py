@@ -16,7 +16,9 @@ of the average need no further operator.
 from __future__ import annotations
 
 import copy
+import ctypes
 import math
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -143,19 +145,21 @@ class Layers:
         self.count += layers
 
     def _segment(self, layers: int) -> None:
-        walker, counted = copy.copy(self), self._counted  # keeps these steps, whatever is set later
         _ = self.back
         names = [name for name in _STATE if hasattr(self, name)]
+        before = tuple(getattr(self, name) for name in names)
+        plan = copy.copy(self)  # keeps these steps, whatever is set later, and no state
+        vars(plan).update(dict.fromkeys(names))
 
         def walk(*state: Tensor) -> tuple[Tensor, ...]:
+            _give_back_memory()
+            walker = copy.copy(plan)
             vars(walker).update(zip(names, state, strict=True))
-            walker._counted = counted
             for _ in range(layers):
                 walker._step()
             _ = walker.back
             return tuple(getattr(walker, name) for name in names)
 
-        before = tuple(getattr(self, name) for name in names)
         after = recompute(walk, *before, use_reentrant=False, preserve_rng_state=False)
         vars(self).update(zip(names, after, strict=True))
         self._counted = False
@@ -359,6 +363,14 @@ def _derived(x: Tensor) -> bool:
         return True
     level = forward_ad._current_level
     return level >= 0 and forward_ad.unpack_dual(x, level=level).tangent is not None
+
+
+def _give_back_memory() -> None:
+    """Returns freed memory to the system. Of a long backward pass glibc would keep many times what is in use: the small
+    parts of the graph lie between the large tensors that were freed."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _pairs(number: Tensor, like: Tensor) -> Tensor:

@@ -500,11 +500,54 @@ class MultiCoilFourier(_Fourier):
         super().renew()
         self._norm_bound = _coils_norm(self.maps)
 
+    def compact(self) -> Compact:
+        return _Coils(self)
+
     def _whole(self, x: Tensor) -> Tensor:
         return self._fft(x.unsqueeze(-self.mask.ndim - 1) * self.maps)
 
     def _whole_adjoint(self, y: Tensor) -> Tensor:
-        return (self._ifft(y) * self.maps.conj()).sum(dim=-self.mask.ndim - 1)
+        # conj(sum of conj(z) s): conjugating z where it lies is cheaper than a conjugate copy of all the maps.
+        z = self._ifft(y)
+        z = z.conj_physical() if z.numel() == 0 or torch.is_grad_enabled() else z.conj_physical_()
+        return (z * self.maps).sum(dim=-self.mask.ndim - 1).conj_physical()
+
+
+class _Coils(_Sampled):
+    """:class:`MultiCoilFourier` for a loop: on the CPU coil by coil, so that what one coil needs stays in the cache."""
+
+    def __init__(self, operator: MultiCoilFourier) -> None:
+        super().__init__(operator)
+        self._coils = operator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.numel() == 0:
+            return super().forward(x)
+        return differentiable(x, self._measure, self._backproject)
+
+    def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled() or y.device.type != "cpu" or y.numel() == 0:
+            return super().adjoint(y, out)
+        return differentiable(y, self._backproject, self._measure)
+
+    def _measure(self, x: Tensor) -> Tensor:
+        maps = self._coils.maps
+        out = torch.empty(len(x), *self.out_shape, dtype=torch.promote_types(x.dtype, maps.dtype))
+        for coil, sensitivity in enumerate(maps):
+            out[:, coil] = self.pack_measured(self._coils._fft(x * sensitivity))
+        return out
+
+    def _backproject(self, y: Tensor) -> Tensor:
+        grid = torch.zeros(len(y), math.prod(self._grid), dtype=y.dtype)
+        total = torch.zeros(len(y), *self._grid, dtype=torch.promote_types(y.dtype, self._coils.maps.dtype))
+        for coil, sensitivity in enumerate(self._coils.maps):
+            grid.index_copy_(1, self._where, y[:, coil])  # the same places each time: the rest stays zero
+            image = self._coils._ifft(grid.view(-1, *self._grid))
+            total.addcmul_(image.conj_physical_(), sensitivity)
+        return total.conj_physical_()
+
+    def scratch(self, batch: int) -> int:
+        return 5 * batch * math.prod(self._grid)
 
 
 def _coils_norm(maps: Tensor) -> NormBound:
