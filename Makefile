@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check layers bench clean
 
 demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
 	$(BIN)/firenet demo --out demo-output
@@ -20,8 +20,19 @@ check: $(VENV)/.check  ## style and types
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/.demo  ## the cost of one layer in units of two FFTs
+layers: $(VENV)/.demo  ## the cost of one layer in units of two FFTs, and layers against accuracy
 	$(BIN)/python benchmarks/layer.py
+	$(BIN)/python benchmarks/depth.py
+
+bench: benchmarks/.venv/.made  ## time to accuracy against SigPy, deepinv, PyProximal, BART, cvxpy: hours; BENCH=--quick: minutes
+	benchmarks/.venv/bin/python benchmarks/run.py $(BENCH)
+	benchmarks/.venv/bin/python benchmarks/report.py
+
+benchmarks/.venv/.made: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[mri]' -r benchmarks/requirements.txt
+	touch $@
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

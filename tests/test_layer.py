@@ -151,8 +151,7 @@ def test_a_layer_is_the_formula(kind: str, rho: float, weighted: bool, gradients
 
 
 @setups
-@relaxations
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("rho", "weighted"), [(1.0, True), (1.8, True), (0.4, False)])
 def test_in_place_is_the_same_as_with_gradients(name: str, kind: str, rho: float, weighted: bool):
     s = setup(name, kind, weighted=weighted, rho=rho)
     for first in (False, True):
@@ -208,8 +207,7 @@ def test_what_is_given_stays_as_it_is(name: str, kind: str):
 
 
 @setups
-@relaxations
-@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize(("rho", "gradients"), [(1.0, True), (1.8, False), (1.0, False)])
 def test_values_are_those_of_the_problem(name: str, kind: str, rho: float, gradients: bool):
     """evaluate() needs no operator; the problem, asked in the usual coordinates, gives the same numbers."""
     s = setup(name, kind, rho=rho)
@@ -251,7 +249,7 @@ def test_a_look_changes_nothing():
     for _ in range(5):
         looked.run(2)
         looked.evaluate()
-        _ = looked.average(), looked.average_dual(), looked.moved(), looked.back
+        _ = looked.average(), looked.average_dual(), looked.back
     blind.run(10)
     for field in STATE:
         assert getattr(looked, field).equal(getattr(blind, field))
@@ -273,8 +271,8 @@ def test_place(name: str, kind: str, where: HandOn, keep_dual: bool, gradients: 
     q = layers.average_dual() if where == "average" else layers.q.clone()
     q = q if keep_dual else torch.zeros_like(q)
     layers.place(where, keep_dual=keep_dual)
-    assert layers.x.equal(x)
-    assert layers.q.equal(q)
+    near(layers.x, x, 2)
+    near(layers.q, q, 2)
     near(layers.measured, layers.operator(x), 1000)
     expected = layers.operator.adjoint(q)
     eps = torch.finfo(x.dtype).eps
@@ -335,8 +333,6 @@ def test_rows_are_placed_and_others_stay(name: str, kind: str, where: Any, keep_
             a, b = getattr(values[0], field)[k], getattr(values[1 if k in rows else 2], field)[k]
             size = torch.linalg.vector_norm(s.y[k]).item()
             torch.testing.assert_close(a, b, rtol=0, atol=1e3 * torch.finfo(s.y.dtype).eps * size)
-        for a, b in zip(mixed.moved(), same.moved(), strict=True):
-            torch.testing.assert_close(a[k], b[k], rtol=1e5 * torch.finfo(s.y.dtype).eps, atol=0)
 
 
 @setups
@@ -345,8 +341,6 @@ def test_forget_begins_the_averages_anew(name: str, kind: str):
     layers = s.layers()
     layers.run(3)
     layers.forget()
-    assert not any(distance.any() for distance in layers.moved())
-    x, q = layers.x.clone(), layers.q.clone()
     points, duals = [], []
     for _ in range(4):
         layers.run(1)
@@ -354,12 +348,29 @@ def test_forget_begins_the_averages_anew(name: str, kind: str):
         duals.append(layers.q.clone())
     near(layers.average(), torch.stack(points).mean(0))
     near(layers.average_dual(), torch.stack(duals).mean(0))
-    for distance, end, start in zip(layers.moved(), (layers.x, layers.q), (x, q), strict=True):
-        expected = torch.linalg.vector_norm(
-            (end - start).flatten(1), dim=1, dtype=torch.promote_types(end.dtype, torch.float64)
-        )
-        torch.testing.assert_close(distance, expected.real, rtol=1e-6, atol=0)
-        assert distance.dtype == torch.float64
+
+
+def lengths(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x.to(torch.complex128).flatten(1), dim=1)
+
+
+@setups
+def test_moved_is_the_way_since_the_items_own_restart(name: str, kind: str):
+    """Asked for some of them, the others lose nothing."""
+    s = setup(name, kind)
+    layers = s.layers()
+    starts = [layers.x.clone(), layers.q.clone()]
+    for rows, layers_more in (([1], 3), ([0, 2], 2), ([0, 1, 2], 4), ([2], 1), ([0, 1, 2], 5)):
+        layers.run(layers_more)
+        states = [layers.x.clone(), layers.q.clone()]
+        for distance, end, start in zip(layers.moved(rows), states, starts, strict=True):
+            assert distance.dtype == torch.float64
+            expected = lengths(end - start)[rows]
+            rounding = 100 * torch.finfo(end.dtype).eps * lengths(end).max().item()
+            torch.testing.assert_close(distance[rows], expected, rtol=0, atol=rounding)
+        layers.forget(rows)
+        for start, state in zip(starts, states, strict=True):
+            start[rows] = state[rows]
 
 
 @setups
@@ -378,9 +389,11 @@ def test_keep(name: str, kind: str):
         near(getattr(kept, field), getattr(alone, field), 1000)
     for mean in (Layers.average, Layers.average_dual):
         near(mean(kept), mean(alone), 1000)
-    near(kept.moved()[0], alone.moved()[0], 1e12)
     a, b = kept.evaluate(), alone.evaluate()
-    torch.testing.assert_close(a.average, b.average, rtol=1e3 * torch.finfo(s.y.dtype).eps, atol=0)
+    rounding = 1e3 * torch.finfo(s.y.dtype).eps
+    torch.testing.assert_close(a.average, b.average, rtol=rounding, atol=0)
+    for mine, other in zip(kept.moved([0, 1]), alone.moved([0, 1]), strict=True):
+        torch.testing.assert_close(mine, other, rtol=100 * rounding, atol=0)
 
 
 @setups

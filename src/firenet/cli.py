@@ -1,4 +1,4 @@
-"""The command line: ``firenet demo | recon | mask | certify | doctor``.
+"""The command line: ``firenet demo | recon | mask | certify | export | bench | doctor``.
 
 Commands read, call the library and write; what they compute stands elsewhere. Everything slow is imported inside the
 command that needs it, so that ``--help`` answers at once.
@@ -721,6 +721,33 @@ def mask(
         rows = [[str(top), *map(str, total)] for top, total in zip(largest, totals, strict=True)]
         _table("samples by the largest band of a box (each box is in the .json)", ["band", "samples", "size"], rows)
     typer.echo(f"{made.count} samples of {stored.size} ({made.rate:.2%}), seed {seed}; wrote {out}")
+
+
+# --- bench ------------------------------------------------------------------------------------------------------------
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@_reports
+def bench(
+    context: typer.Context,
+    quick: Annotated[bool, typer.Option("--quick", help="Small problems and few methods: minutes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Compare with SigPy, deepinv, PyProximal, BART and cvxpy: time to a given accuracy. Needs a checkout.
+
+    Further options go to benchmarks/run.py, e.g. --only exact-256 --cap 20. Peers live in an environment of their own,
+    which `make bench` makes.
+    """
+    import subprocess
+
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
+    if not script.exists():
+        raise BadInput("A checkout of the repository", f"an installation without {script.name}", "Clone it; make bench")
+    own = script.parent / ".venv" / "bin" / "python"
+    options = [*(["--quick"] if quick else []), *(["--json"] if as_json else []), *context.args]
+    run = subprocess.run([str(own if own.exists() else sys.executable), str(script), *options], check=False)
+    if run.returncode:
+        raise typer.Exit(run.returncode)
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,9 @@ from firenet.layer import Layers
 from firenet.problems import norms, rounding
 from firenet.restarts import HandOn, Look, Pilot, Run, Verdict
 
+# A gap below one unit of rounding says nothing. What `rounding` gives is some units, for a gap that is not looked at
+# again; here it goes on falling until it stops, and is measured anew before it is believed.
+_CAUTION = 8
 _AGAIN = 5  # layers after which a gap is looked at again that held only up to rounding
 
 
@@ -99,7 +102,7 @@ def search(
             if t.pilot.until:
                 continue
             last, average, dual_last, dual_average, lower = columns[k]
-            floor = rounding(precision, min(last, average), t.size)
+            floor = rounding(precision, min(last, average), t.size) / _CAUTION
             verdict = t.pilot.look(Look(done, last, average, lower, dual_last, dual_average, floor))
             if verdict == "go on":
                 continue
