@@ -111,6 +111,8 @@ class Layers:
         """
         self._check_steps(tau * sigma)
         self._plain = bool((relaxation == 1).all())
+        if not self._plain and self.x is self.last:  # as a plain run leaves them; from now on x is written over
+            self.x = self.x.clone()
         real = self.y.real.dtype
         tau, sigma, relaxation = (t.to(self.y.device) for t in (tau, sigma, relaxation))
         m, n = len(self.operator.out_shape), len(self.operator.in_shape)
@@ -264,7 +266,7 @@ class Layers:
         q, back = self.q, self.back
         x, measured = self.x, self.measured
         if isinstance(where, Tensor):
-            x, measured = where, self.operator(where)
+            x, measured = where.clone(), self.operator(where)
         elif where == "average":
             whole = (rows is None or len(rows) == len(self.y)) and not self._derivatives
             x, measured = self._mean(self._x_sum, self._next if whole else None), self._mean(self._measured_sum)

@@ -97,7 +97,9 @@ class SquareRootLasso:
             return v.sub_(torch.maximum(torch.minimum(v, t), -t))
         v = torch.view_as_complex(torch.view_as_real(v).mul_(inverse))
         work = torch.empty_like(v) if work is None else work
-        factor = torch.view_as_real(torch.conj_physical(v, out=work).mul_(v))  # |v|^2 in units of the threshold, and 0
+        factor = torch.view_as_real(torch.conj_physical(v, out=work).mul_(v))  # |v|^2 in units of the threshold
+        # Its imaginary part is zero but for fused roundings, and no number at all where |v|^2 overflows.
+        factor[..., 1].fill_(1)
         # 1 - 1/max(|v|, 1), exactly zero below the threshold and in the imaginary part, times the threshold
         factor.clamp_(min=1).rsqrt_()
         return v.mul_(torch.view_as_complex(torch.addcmul(t, factor, t, value=-1, out=factor)))
