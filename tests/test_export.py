@@ -346,7 +346,7 @@ def test_other_kinds_are_refused():
 # ---------------------------------------------------------------------------------------------------------------- ONNX
 
 
-def adapted(tolerance: float = 0.1) -> tuple[Firenet, Tensor, Tensor]:
+def adapted(tolerance: float = 0.3) -> tuple[Firenet, Tensor, Tensor]:
     """A 16 x 16 image of blocks with a phase, measured; the network that a search for it found, y and its image."""
     side = torch.arange(16)
     blocks = torch.kron((side[:4, None] * side[:4] % 3).double(), torch.ones(4, 4, dtype=torch.float64))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firenet.certificate import Certificate, certify
     from firenet.errors import BadInput, MissingExtra
+    from firenet.export import RealPacked, export_onnx
     from firenet.guarantee import Guarantee
     from firenet.levels import SparsityLevels
     from firenet.network import Firenet, Solution, Status
@@ -32,6 +33,10 @@ _HOME = {
     "errors": (
         "BadInput",
         "MissingExtra",
+    ),
+    "export": (
+        "RealPacked",
+        "export_onnx",
     ),
     "guarantee": ("Guarantee",),
     "levels": ("SparsityLevels",),
@@ -98,6 +103,7 @@ __all__ = [
     "NormBound",
     "PaperSchedule",
     "RadialSearch",
+    "RealPacked",
     "Solution",
     "SparsityLevels",
     "SquareRootLasso",
@@ -111,6 +117,7 @@ __all__ = [
     "__version__",
     "certify",
     "certify_image",
+    "export_onnx",
     "lines",
     "local_coherences",
     "multilevel",

@@ -403,6 +403,61 @@ def certify(
     _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
 
 
+@app.command()
+@_reports
+def export(
+    data: Data,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The network, .onnx.", show_default=False)],
+    mask: MaskFile = None,
+    maps: Maps = None,
+    wavelet: WaveletName = "db4",
+    lam: Lam = None,
+    layers: Annotated[int, typer.Option("--layers", help="The most layers.")] = 2000,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Relative gap that the layers reach here.")] = 1e-2,
+    slice_: Slice = None,
+    axes: Axes = None,
+    key: Key = None,
+    corner_dc: CornerDC = False,
+    remove_oversampling: Oversampling = False,
+    noise: NoiseFile = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Find the steps for these data, freeze them, and write the feed-forward network as an ONNX file (extra export).
+
+    The file takes measurements with zero frequency in the corner, complex numbers as pairs of reals on the last axis;
+    it is compared with the network before it is put in place. One image at a time: --slice.
+    """
+    from firenet.export import check_export, export_onnx
+    from firenet.files import write_json
+    from firenet.restarts import Searched
+
+    if _beside(out).resolve() in {p.resolve() for p in (data, mask, noise) if p is not None}:
+        raise BadInput("A record that is none of the inputs", str(_beside(out)), "Choose another name")
+    check_export(out)  # refuses before anything is read
+    _set_threads(threads)
+    _check_problem(wavelet, lam)
+    plan = _schedule("adaptive", layers, tolerance)
+    with _busy("reading, coil maps" if maps == "auto" else "reading"):
+        scan, job = _read(
+            data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, "cpu", "complex64"
+        )
+    if len(job.images) > 1:
+        raise BadInput("One image", f"{len(job.images)} slices", "Choose one with --slice")
+    image = job.images[0]
+    net = _network(image, wavelet, lam, plan(image.y))
+    with _progress("finding the steps") as progress:
+        solution = net.solve(image.y, progress=progress)
+    assert isinstance(solution.schedule, Searched)
+    frozen = solution.schedule.frozen()
+    with _busy(f"exporting {frozen.layers} layers"):
+        made = export_onnx(net.following(frozen), out, measurements=image.y)
+    record = _record(data, scan, job, [solution], "cpu", "complex64", wavelet, lam)
+    record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
+    write_json(_beside(out), record)
+    _show(record, as_json, f"wrote {out}: {frozen.layers} layers, {out.stat().st_size / 2**20:.1f} MiB")
+
+
 def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torch.Tensor], Any]:
     """What makes the schedule for given measurements."""
     from firenet.recon import default_schedule, paper_schedule
@@ -756,6 +811,9 @@ _EXTRAS = {
     "sigpy": ("mri", "coil maps (ESPIRiT)"),
     "h5py": ("mri", "HDF5 files (fastMRI)"),
     "ismrmrd": ("mri", "ISMRMRD files"),
+    "onnx": ("export", "ONNX files"),
+    "onnxscript": ("export", "ONNX files"),
+    "onnxruntime": ("export", "checking ONNX files"),
     "nibabel": ("images", "NIfTI files"),
     "pydicom": ("images", "DICOM files"),
 }

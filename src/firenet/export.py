@@ -469,6 +469,7 @@ def export_onnx(
         raise BadInput("A batch of at least one and a tolerance between 0 and 1", got, "The defaults are 1 and 1e-6")
     if opset is not None and opset not in _OPSETS:
         raise BadInput(f"An opset from {_OPSETS[0]} to {_OPSETS[-1]}", f"{opset}", "Leave it out")
+    _check_dtype(dtype)
     path = Path(path)
     libraries = check_export(path)
     if fourier is None:
