@@ -103,6 +103,42 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     assert certified["relative_gap"] <= 2e-4
 
 
+def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "--dry-run", "--json")
+    assert run.exit_code == 0, run.stderr
+    record = json.loads(run.stdout)
+    copy = 64 * 64 * 8
+    assert 8 * copy < record["peak_bytes"] < 20 * copy
+    assert record["images"][0]["shape"] == [64, 64]
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("schedule", ["radial", "paper", "fixed"])
+def test_other_schedules(scan, tmp_path, schedule):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "--schedule", schedule, "--layers", "40", "--json")
+    assert run.exit_code == 0, run.stderr
+    result = json.loads(run.stdout)["results"][0]
+    assert result["layers"] == 40
+    assert 0 < result["relative_gap"] < 1
+
+
+def test_export_through_the_command(tmp_path):
+    for library in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(library, reason="needs the extra export")
+    truth = load_slice()[::16, ::16].to(torch.complex64)
+    mask = multilevel((16, 16), 0.6)
+    np.save(tmp_path / "scan.npy", to_centre(SubsampledFourier(mask.samples)(truth), 2).numpy())
+    run = call("export", tmp_path / "scan.npy", "-o", tmp_path / "net.onnx", "--tolerance", "0.3", "--json")
+    assert run.exit_code == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert files(tmp_path) == ["net.json", "net.onnx", "scan.npy"]
+    assert sum(step["layers"] for step in record["steps"]) == record["results"][0]["layers"]
+    assert max(record["onnx"]["difference"].values()) <= 1e-5
+    wrong = call("export", tmp_path / "scan.npy", "-o", tmp_path / "net.pt")
+    assert wrong.exit_code == BAD_INPUT
+    assert ".onnx" in wrong.stderr
+
+
 def test_brain_with_eight_coils_through_the_shell(tmp_path):
     source = SHARED / "brain_8ch_poisson.npz"
     if not source.exists():
@@ -126,7 +162,7 @@ def test_brain_with_eight_coils_through_the_shell(tmp_path):
 
 
 def test_help_of_every_command():
-    for command in ("demo", "recon", "certify", "mask", "doctor"):
+    for command in ("demo", "recon", "certify", "export", "mask", "bench", "doctor"):
         assert call(command, "--help").exit_code == 0
 
 
@@ -151,6 +187,8 @@ def test_interrupt_in_the_shell_leaves_nothing(scan, tmp_path):
         str(scan),
         "-o",
         str(tmp_path / "x.npy"),
+        "--schedule",
+        "paper",
         "--layers",
         "10000000",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,6 +74,13 @@ class Setup:
     sigma: Tensor
     rho: Tensor
 
+    @property
+    def dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """The matrix and the weights."""
+        operator, weights = self.problem.operator, self.problem.weights
+        assert isinstance(operator, Matrix)
+        return operator.matrix.numpy(), np.ones(operator.in_shape) if weights is None else weights.numpy()
+
     def layers(self, *, first: bool = True, track: bool = True, gradients: bool = False) -> Layers:
         problem = self.problem.compact()
         compact = problem.operator
@@ -125,8 +133,7 @@ def test_a_layer_is_the_formula(kind: str, rho: float, weighted: bool, gradients
     duals after it."""
     s = setup("matrix", kind, weighted=weighted, rho=rho)
     layers = s.layers(gradients=gradients)
-    A = s.problem.operator.matrix.numpy()
-    w = np.ones(A.shape[1]) if s.problem.weights is None else s.problem.weights.numpy()
+    A, w = s.dense
     states = [(x, np.zeros(len(A), A.dtype), 0 * x, np.zeros(len(A), A.dtype)) for x in s.x.numpy()]
     for count in range(1, 13):
         layers.run(1)
@@ -232,7 +239,7 @@ def test_values_are_those_of_the_problem(name: str, kind: str, rho: float, gradi
 def test_values_are_those_of_numpy(kind: str):
     s = setup("matrix", kind)
     layers = s.layers()
-    A, w = s.problem.operator.matrix.numpy(), s.problem.weights.numpy()
+    A, w = s.dense
     layers.run(9)
     values = layers.evaluate()
     for k, y in enumerate(s.y.numpy()):
@@ -240,7 +247,7 @@ def test_values_are_those_of_numpy(kind: str):
             assert value[k].item() == pytest.approx(objective(A, y, w, s.problem.lam, z[k].numpy()), rel=1e-11)
         for q, value in ((layers.q, values.dual_last), (layers.average_dual(), values.dual_average)):
             expected = dual_bound(A, y, w, s.problem.lam, q[k].numpy())
-            assert value[k].item() == pytest.approx(expected, rel=1e-11, abs=1e-11 * np.linalg.norm(y))
+            assert value[k].item() == pytest.approx(expected, rel=1e-11, abs=1e-11 * float(np.linalg.norm(y)))
 
 
 def test_a_look_changes_nothing():
@@ -433,7 +440,7 @@ def test_rounding_does_not_gather_in_single_precision(kind: str):
 def test_steps_that_are_too_long_are_refused(product: float):
     s = setup("matrix", "complex")
     layers = s.layers()
-    s.sigma[1] = product / s.tau[1] / s.problem.operator.norm_bound.value**2
+    s.sigma[1] = product / s.tau[1] / layers.operator.operator.norm_bound.value**2
     error = assert_refuses(lambda: layers.set_steps(s.tau, s.sigma, s.rho), "tau * sigma * norm^2 <= 1")
     assert f"{product:.6g}" in error.got
 
@@ -505,7 +512,7 @@ def test_checkpoints_change_no_gradient(name: str, kind: str, schedule: Any):
     x0 = random(net.sensing.in_shape, net.operator.state_dtype(DTYPES[kind]), 2)
     plain = gradients(net, y, x0, None)
     assert all(g.abs().any() for g in plain)
-    for checkpoint in (1, 2, 3, 5, 100):
+    for checkpoint in (1, 3, 100):
         for a, b in zip(gradients(net, y, x0, checkpoint), plain, strict=True):
             assert a.dtype == b.dtype
             torch.testing.assert_close(a, b, rtol=0, atol=100 * torch.finfo(b.dtype).eps * b.abs().max().item())
@@ -587,3 +594,63 @@ def test_shrink_in_place_is_shrink(kind: str, scale: float, bits: int):
         assert result.eq(0).equal(expected.eq(0))
         assert result[:, 0].eq(0).all()
         assert 0.1 < result.ne(0).double().mean().item() < 0.95
+
+
+@setups
+@pytest.mark.parametrize("rhos", [(1.0, 1.8, 1.0, 0.5), (1.8, 1.0, 1.8)], ids=str)
+def test_the_relaxation_may_change_from_run_to_run(name: str, kind: str, rhos: tuple[float, ...]):
+    """In the plain iteration the last point and the state are the same tensor; in the relaxed one they are not."""
+    s = setup(name, kind)
+    quiet, derived = s.layers(), s.layers(gradients=True)
+    for rho in rhos:
+        for layers in (quiet, derived):
+            layers.set_steps(s.tau, s.sigma, torch.full_like(s.rho, rho))
+            layers.run(3)
+        for field in STATE:
+            near(getattr(quiet, field), getattr(derived, field), 1e4)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_a_frozen_network_whose_relaxation_changes(kind: str):
+    frozen = FrozenSteps((Run(0.3, 0.4, 5, 1.0, "last", True), Run(0.2, 0.7, 4, 1.8, "last", True)))
+    net, y = unit_net("matrix", kind, frozen), random((2, 7), DTYPES[kind], 1)
+    with torch.no_grad():
+        quiet = net(y)
+    near(quiet, net(y.requires_grad_()).detach(), 1000)
+
+
+def test_points_that_are_given_are_not_written_into():
+    """place(points) with all rows, then relaxed layers."""
+    s = setup("matrix", "complex")
+    layers = s.layers()
+    layers.run(2)
+    points = random(tuple(layers.x.shape), layers.x.dtype, 9)
+    kept = points.clone()
+    layers.place(points, keep_dual=False)
+    layers.run(4)
+    assert points.equal(kept)
+
+
+@kinds
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_shrink_in_place_for_every_length_and_ratio(kind: str, bits: int, weighted: bool):
+    """Numbers far above the threshold, in vectors that fill no register: no rounding may turn a phase, no square
+    overflow."""
+    dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), DTYPES[kind])
+    for n, exponent in itertools.product((1, 2, 3, 5, 6, 7, 15, 16, 20, 33), (0, 2, 4, 6, 8, 12, 15, 18, 22, 30)):
+        weights = (torch.rand(n, generator=torch.Generator().manual_seed(1)) + 0.5).to(dtype.to_real())
+        problem = SquareRootLasso(Matrix(torch.ones(1, n, dtype=dtype)), weights if weighted else None, 0.7)
+        v = random((7, n), dtype, exponent)
+        tau = torch.full((7, 1), 10.0**-exponent, dtype=dtype.to_real())
+        near(problem.shrink_(v.clone(), problem.threshold(tau, v)), problem.shrink(v, tau), 4)
+
+
+@kinds
+def test_a_threshold_of_zero_is_no_division_by_zero(kind: str):
+    dtype = DTYPES[kind].to_real()
+    problem = SquareRootLasso(Matrix(torch.ones(1, 4, dtype=dtype)), None, 1e-300)
+    v = random((1, 4), DTYPES[kind], 0)
+    tau = torch.full((1, 1), 1e-300, dtype=dtype)
+    near(problem.shrink_(v.clone(), problem.threshold(tau, v)), v)
+    near(problem.shrink(v, tau), v)

@@ -412,7 +412,7 @@ def export(
     maps: Maps = None,
     wavelet: WaveletName = "db4",
     lam: Lam = None,
-    layers: Annotated[int, typer.Option("--layers", help="The most layers.")] = 2000,
+    layers: Annotated[int, typer.Option("--layers", help="The most layers; each takes about a second to write.")] = 200,
     tolerance: Annotated[float, typer.Option("--tolerance", help="Relative gap that the layers reach here.")] = 1e-2,
     slice_: Slice = None,
     axes: Axes = None,
@@ -432,7 +432,8 @@ def export(
     from firenet.files import write_json
     from firenet.restarts import Searched
 
-    if _beside(out).resolve() in {p.resolve() for p in (data, mask, noise) if p is not None}:
+    inputs = [data, mask, noise, None if maps in (None, "auto") else Path(str(maps))]
+    if _beside(out).resolve() in {p.resolve() for p in inputs if p is not None}:
         raise BadInput("A record that is none of the inputs", str(_beside(out)), "Choose another name")
     check_export(out)  # refuses before anything is read
     _set_threads(threads)
@@ -455,7 +456,9 @@ def export(
     record = _record(data, scan, job, [solution], "cpu", "complex64", wavelet, lam)
     record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
     write_json(_beside(out), record)
-    _show(record, as_json, f"wrote {out}: {frozen.layers} layers, {out.stat().st_size / 2**20:.1f} MiB")
+    differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
+    size = f"{frozen.layers} layers, {out.stat().st_size / 2**20:.1f} MiB"
+    _show(record, as_json, f"wrote {out}: {size}; onnxruntime differs from the network by {differs}")
 
 
 def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torch.Tensor], Any]:

@@ -440,7 +440,7 @@ def export_onnx(
     with those of ``net`` in double precision: :math:`\\|a-b\\|_2/\\|b\\|_2`, and :math:`\\|a\\|_2` where b is
     zero. A difference may exceed ``tolerance`` only by the rounding of :class:`RealPacked` itself in ``dtype``, which
     is the same difference without onnxruntime, and is never above ten times ``tolerance``. In float32 both are some
-    1e-6, whatever the number of layers; in float64 some 1e-15.
+    1e-6, at 50 layers as at 130; in float64 some 1e-14.
 
     Args:
         net: As for :class:`RealPacked`: ``net.following(solution.schedule.frozen())``.
