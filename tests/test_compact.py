@@ -37,8 +37,9 @@ from laws import (
     units,
 )
 from test_operators import CASES as OPERATORS
+from test_operators import product_case
 from test_sensing import CASES as SENSING
-from test_sensing import coil_maps, size, some, synthesis_case
+from test_sensing import coil_maps, size, some, synthesis_case, walsh_case
 
 Shape = tuple[int, ...]
 
@@ -56,6 +57,7 @@ FOLDED = [
     synthesis_case((512,), "db2", 3),
     synthesis_case((32, 16), "sym3", 1),
     synthesis_case((24, 32), "haar", 2),
+    product_case(synthesis_case((32, 16), "haar", 1), walsh_case((32, 16))),
 ]
 CASES = [*SENSING, *OPERATORS, *FOLDED]
 

@@ -32,7 +32,7 @@ from firenet import (
     VerticalStack,
     Wavelet,
 )
-from firenet.restarts import Restart, Schedule
+from firenet.restarts import FixedSchedule, Restart, Schedule
 from oracles import affine_layers, fourier_of_wavelet, objective, optimum, paper_network, soft
 
 Iterate = Literal["average", "last", "best"]
@@ -269,7 +269,7 @@ def test_other_operators_against_the_dense_problem(name: str):
 class Unequal:
     """A test's own schedule: the steps (ratio tau_k, sigma_k / ratio) of another."""
 
-    schedule: Schedule
+    schedule: FixedSchedule
     ratio: float
     product: float = 1.0
 
@@ -657,6 +657,7 @@ def test_a_first_image_is_an_image():
     """The first layer shrinks the coefficients of x0 (its dual is 0)."""
     net, image, y = imaging("last", FixedSteps(1))
     assert net.sparsify is not None
+    assert isinstance(net.schedule, FixedSteps)
     (step,) = net.schedule.restarts(net.operator.norm_bound, torch.linalg.vector_norm(y))
     z = soft(net.sparsify(image).numpy(), np.asarray(step.tau.item() * net.lam))
     assert relative(net.solve(y, x0=image).coefficients, z) <= 1e-13

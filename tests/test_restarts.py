@@ -11,7 +11,7 @@ import torch
 
 from firenet import BadInput, Firenet, FixedSteps, Guarantee, Matrix, NormBound, PaperSchedule, SparsityLevels
 from firenet.levels import defect
-from firenet.restarts import Schedule
+from firenet.restarts import FixedSchedule
 from oracles import null_space_gamma, objective, optimum
 
 
@@ -72,7 +72,7 @@ def test_fixed_steps_are_the_formula(size: torch.Tensor, norm: float, omega: flo
 @sizes
 @norms
 @pytest.mark.parametrize("schedule", [PaperSchedule(3, 4), FixedSteps(5), FixedSteps(5, 2.0)], ids=str)
-def test_steps_are_float64_and_one_a_batch_item(schedule: Schedule, size: torch.Tensor, norm: float):
+def test_steps_are_float64_and_one_a_batch_item(schedule: FixedSchedule, size: torch.Tensor, norm: float):
     for s in schedule.restarts(bound(norm), size):
         for step in (s.tau, s.sigma):
             assert step.dtype == torch.float64

@@ -521,6 +521,35 @@ def test_batch_is_loop(kind: str, schedule: Searching):
             assert a.tau == pytest.approx(b.tau, rel=1e-5)
 
 
+@dataclass
+class InTurn:
+    """A test's own searching schedule: the items of a batch have different rules, looked at after different layers."""
+
+    rules: list[AdaptiveRestarts]
+    given: int = 0
+
+    @property
+    def layers(self) -> int:
+        return max(rules.max_layers for rules in self.rules)
+
+    def pilot(self, norm: NormBound, size: float) -> Pilot:
+        self.given += 1
+        return self.rules[self.given - 1].pilot(norm, size)
+
+
+def test_items_are_looked_at_in_their_own_time():
+    data, y = easy_and_hard("real")
+    rules = [AdaptiveRestarts(10.0**-k, max_layers=999, check=check) for k, check in ((5, 7), (4, 10), (3, 4), (6, 3))]
+    y = torch.stack([y[0], y[1], y[0], y[0]])
+    together = data.net(InTurn(rules)).solve(y)
+    assert together.status == (Status.TOLERANCE_REACHED,) * 4
+    for k, (item, own) in enumerate(zip(y, rules, strict=True)):
+        alone = data.net(own).solve(item)
+        assert together.layers[k].item() == alone.layers.item()
+        assert [run.layers for run in runs(together, k)] == [run.layers for run in runs(alone)]
+        torch.testing.assert_close(together.image[k], alone.image, rtol=0, atol=1e-9)
+
+
 def test_order_in_the_batch_does_not_matter():
     data, y = easy_and_hard("complex")
     net = data.net(replace(ADAPTIVE, tolerance=1e-5))
@@ -995,27 +1024,51 @@ def test_a_gap_of_less_than_nothing_proves_no_more_than_the_floor(schedule: Sear
 # ---------------------------------------------------------------------------------------------------- adaptive restarts
 
 
+def verdicts(rules: AdaptiveRestarts, *looks: tuple[int, float], floor: float = 1e-15) -> list[str]:
+    """What a pilot says at these layers to these gaps."""
+    pilot, said = rules.pilot(NormBound(1.0, "exact", "a test"), 1.0), []
+    for layers, gap in looks:
+        said.append(pilot.look(Look(layers, 1 + gap, 9.0, 1.0, 1.0, -9.0, floor)))
+        if said[-1] == "restart":
+            pilot.restarted(1.0, 1.0)
+    return said
+
+
 def test_restarts_follow_the_rules():
     """Sufficient fall, necessary fall with a rise, and the longest run: by the gaps a pilot is shown."""
-    rules = AdaptiveRestarts(1e-9, max_layers=10_000, sufficient=0.2, necessary=0.8, longest=0.36)
+    rules = AdaptiveRestarts(1e-12, max_layers=10_000, sufficient=0.2, necessary=0.8, longest=0.36)
+    # One run of 1010 layers is too long: a restart, by which the others are measured.
+    start = ((1000, 1.0), (1010, 1.0))
+    assert verdicts(rules, *start) == ["go on", "restart"]
 
-    def verdicts(*gaps: float, first: int = 10) -> list[str]:
-        pilot = rules.pilot(NormBound(1.0, "exact", "a test"), 1.0)
-        said, done = [], first - 10
-        for gap in gaps:
-            done += 10
-            verdict = pilot.look(Look(done, 1.0 + gap, 9.0, 1.0, 1.0, -9.0, 1e-15))
-            said.append(verdict)
-            if verdict == "restart":
-                pilot.restarted(1.0, 1.0)
-        return said
+    def after(*gaps: float, longest: float = 0.36) -> list[str]:
+        looks = [(1020 + 10 * k, gap) for k, gap in enumerate(gaps)]
+        return verdicts(replace(rules, longest=longest), *start, *looks)[2:]
 
-    assert verdicts(1.0, 0.9) == ["go on", "restart"]  # 20 layers of 20: too long
-    assert verdicts(1.0, 0.19)[1] == "restart"
-    # Late enough, a run is not too long at once.
-    late = verdicts(1.0, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.21, first=1000)
-    assert late[0] == "go on"
-    assert verdicts(1.0, first=1000) == ["go on"]
+    assert after(0.21, 0.19) == ["go on", "restart"]
+    assert after(0.19) == ["restart"]
+    assert after(0.7, 0.6, 0.61) == ["go on", "go on", "restart"]
+    assert after(0.9, 0.81, 0.82) == ["go on", "go on", "go on"]  # not the necessary fall
+    assert after(0.5, 0.51, 0.4, 0.103, 0.5) == ["go on", "restart", "go on", "go on", "go on"]  # 0.2 of 0.51 = 0.102
+    assert after(0.5, 0.51, 0.4, 0.102) == ["go on", "restart", "go on", "restart"]
+    # A run of n layers after 1010 is too long when n >= longest (1010 + n).
+    assert after(*[0.9] * 6, longest=0.05).index("restart") == 5
+    assert "restart" not in after(*[0.9] * 5, longest=0.05)
+
+
+def test_a_search_that_goes_round_in_its_rounding_ends():
+    """Near the floor and no better for two hundred layers, or half of those it took to come here."""
+    rules = AdaptiveRestarts(1e-12, max_layers=100_000)
+    floor = 1e-9
+    said = verdicts(rules, *((layers, 50 * floor) for layers in range(10, 400, 10)), floor=floor)
+    assert said.index("precision") == 20
+    said = verdicts(rules, (1000, 50 * floor), *((layers, 49 * floor) for layers in range(1010, 1600, 10)), floor=floor)
+    assert said.index("precision") == 50
+    # Far from the floor it goes on, however slow.
+    assert "precision" not in verdicts(rules, *((layers, 200 * floor) for layers in range(10, 2000, 10)), floor=floor)
+    # At the floor it ends at once, and a tolerance that is met comes first.
+    assert verdicts(rules, (10, 0.9 * floor), floor=floor) == ["precision"]
+    assert verdicts(AdaptiveRestarts(1e-8), (10, 0.9 * floor), floor=floor) == ["tolerance"]
 
 
 def test_restarts_take_the_better_of_the_two():
