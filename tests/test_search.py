@@ -1050,7 +1050,7 @@ def test_restarts_follow_the_rules():
     assert after(0.7, 0.6, 0.61) == ["go on", "go on", "restart"]
     assert after(0.9, 0.81, 0.82) == ["go on", "go on", "go on"]  # not the necessary fall
     assert after(0.5, 0.51, 0.4, 0.103, 0.5) == ["go on", "restart", "go on", "go on", "go on"]  # 0.2 of 0.51 = 0.102
-    assert after(0.5, 0.51, 0.4, 0.102) == ["go on", "restart", "go on", "restart"]
+    assert after(0.5, 0.51, 0.4, 0.101) == ["go on", "restart", "go on", "restart"]
     # A run of n layers after 1010 is too long when n >= longest (1010 + n).
     assert after(*[0.9] * 6, longest=0.05).index("restart") == 5
     assert "restart" not in after(*[0.9] * 5, longest=0.05)
