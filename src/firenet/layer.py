@@ -87,6 +87,8 @@ class Layers:
         self.q = torch.zeros_like(y)
         self.last, self.last_measured = self.x.clone(), self.measured
         self._counted = True  # whether A*q is in its sum
+        # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not as bad steps.
+        self._finite: list[bool] = torch.isfinite(norms(y.detach(), y.ndim - 1)).tolist()
         own = self.operator.operator
         weights = [] if problem.weights is None else [problem.weights]
         self._derivatives = any(map(_derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
@@ -104,7 +106,8 @@ class Layers:
         return self._back
 
     def set_steps(self, tau: Tensor, sigma: Tensor, relaxation: Tensor) -> None:
-        """The steps and the relaxation of the layers to come, float64, one a batch item.
+        """The steps and the relaxation of the layers to come, float64, one a batch item, on the CPU: to check them
+        there waits for no other device.
 
         Raises:
             BadInput: For steps that are too long for the operator's norm.
@@ -123,9 +126,7 @@ class Layers:
         self._threshold = None if self._derivatives else self.problem.threshold(self._tau, self.x)
 
     def _check_steps(self, products: Tensor) -> None:
-        # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not here.
-        finite = torch.isfinite(norms(self.y.detach(), self.y.ndim - 1)).to(products.device)
-        products = products.detach()[finite]
+        products = products.detach()[self._finite]
         bound = self.operator.operator.norm_bound.value
         product = float(products.max()) * bound**2 if products.numel() else 0.0
         if not product <= 1 + 1e-9:
@@ -337,6 +338,7 @@ class Layers:
         """Goes on with these items only: the others cost nothing more. Steps must be set anew."""
         at = torch.tensor(rows, device=self.y.device)
         self._memory = self._next = None
+        self._finite = [self._finite[k] for k in rows]
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
                 setattr(self, name, value[at])

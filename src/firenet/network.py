@@ -299,7 +299,7 @@ class Firenet(nn.Module):
 
     def _runs(self, layers: Layers, schedule: FixedSchedule) -> Iterator[Restart]:
         """The restarts of a fixed schedule, the state and the steps ready for each; the caller runs its layers."""
-        size = norms(layers.y, layers.y.ndim - 1)
+        size = norms(layers.y, layers.y.ndim - 1).cpu()
         before: Restart | None = None
         for restart in schedule.restarts(self.operator.norm_bound, size):
             if before is not None:
