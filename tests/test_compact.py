@@ -287,6 +287,15 @@ def test_every_depth_with_every_corner(shape: Shape, dense: int, monkeypatch: py
             assert_folds(some(shape), Wavelet(shape, wavelet, depth), COMPLEX[k], batch=(3, 1)[k])
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=size)
+def test_large_bands_are_transformed_one_by_one(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("firenet.sensing._LARGE", 0)
+    monkeypatch.setattr("firenet.sensing._DENSE", 0)
+    for depth in range(deepest(shape) + 1):
+        for k, wavelet in enumerate(("haar", "db2")):
+            assert_folds(some(shape), Wavelet(shape, wavelet, depth), COMPLEX[k], batch=(3, 1)[k])
+
+
 @pytest.mark.parametrize("dense", [0, 16, 256])
 def test_corners_have_derivatives(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("firenet.sensing._DENSE", dense)

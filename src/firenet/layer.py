@@ -93,9 +93,9 @@ class Layers:
         weights = [] if problem.weights is None else [problem.weights]
         self._derivatives = any(map(_derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
         self._back: Tensor | None = torch.zeros_like(self.x)  # A*q, where it is known
-        # Large tensors change places instead of being freed and fetched again, which would leave holes in the memory.
+        # Large tensors change places instead of being freed and fetched again, which would leave holes in the memory:
+        # here lies A*q, if the operator writes where it is told to; then the next point; then what was the last point.
         self._memory = None if self._derivatives else self._back
-        self._next: Tensor | None = None
         self.forget()
 
     @property
@@ -187,9 +187,10 @@ class Layers:
     def _step_in_place(self) -> None:
         """The same numbers in fewer passes over memory, and with as few tensors alive as can be."""
         assert self._threshold is not None
+        assert self._memory is not None
         if self._track and not self._counted:
             _add(self._back_sum, self.back)
-        new = torch.empty_like(self.x) if self._next is None else self._next
+        new = self._memory
         torch.addcmul(real_view(self.x), _pairs(self._tau.neg(), new), real_view(self.back), out=real_view(new))
         self._back, self._counted = None, False
         self.problem.shrink_(new, self._threshold, self.operator.spare(new))
@@ -215,9 +216,7 @@ class Layers:
             _add(self._measured_sum, measured)
         if self._track:
             _add(self._q_sum, self.q)
-        # In the plain iteration the last point is also x, and is read once more.
-        self._next = None if self._plain else self.last
-        self.last, self.last_measured = new, measured
+        self._memory, self.last, self.last_measured = self.last, new, measured
 
     # --------------------------------------------------------------------------------------------- between the layers
 
@@ -270,9 +269,8 @@ class Layers:
             x, measured = where.clone(), self.operator(where)
         elif where == "average":
             whole = (rows is None or len(rows) == len(self.y)) and not self._derivatives
-            x, measured = self._mean(self._x_sum, self._next if whole else None), self._mean(self._measured_sum)
-            if whole and self._next is not None:
-                self._next = self.x
+            over = self.x if whole and self.x is not self.last else None
+            x, measured = self._mean(self._x_sum, over), self._mean(self._measured_sum)
             if keep_dual:
                 self._count_back()
                 q, back = self.average_dual(), self._mean(self._back_sum, self._memory if whole else None)
@@ -291,7 +289,8 @@ class Layers:
     def anchor(self) -> None:
         """In single precision, measures the state anew: clears away the rounding that has gathered in Ax."""
         if not self._double:
-            self.last = self.x.clone() if self._next is None else self.last.copy_(self.x)
+            if self.last is not self.x:
+                self.last.copy_(self.x)
             self.measured = self.last_measured = self.operator(self.x)
 
     def place_dual(self, q: Tensor) -> None:
@@ -337,7 +336,7 @@ class Layers:
     def keep(self, rows: list[int]) -> None:
         """Goes on with these items only: the others cost nothing more. Steps must be set anew."""
         at = torch.tensor(rows, device=self.y.device)
-        self._memory = self._next = None
+        self._memory = None
         self._finite = [self._finite[k] for k in rows]
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
@@ -349,13 +348,13 @@ def peak_bytes(operator: LinearOperator, y: Tensor) -> int:
     """How much memory a solve with these measurements takes beside them, an estimate: the sum of the tensors alive at
     once.
 
-    As large as the coefficients: x, its start, the last point and the next, A*q, two sums; ten as large as the
-    measurements that were made; what the operator needs for itself. The allocator's own losses are not in it.
+    As large as the coefficients: x, its start, the last point, A*q (whose place the next takes), two sums; ten as large
+    as the measurements that were made; what the operator needs for itself. The allocator's own losses are not in it.
     """
     compact = operator.compact()
     batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
     size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
-    numbers = 7 * math.prod(compact.in_shape) + 10 * math.prod(compact.out_shape)
+    numbers = 6 * math.prod(compact.in_shape) + 10 * math.prod(compact.out_shape)
     return int(size * (batch * numbers + compact.scratch(batch)))
 
 

@@ -250,7 +250,7 @@ class Firenet(nn.Module):
     def _searched(self, found: list[Found], problem: SquareRootLasso, y: Tensor, batch: torch.Size) -> Solution:
         operator = problem.operator
         if found:
-            z, dual = torch.stack([f.z for f in found]), torch.stack([f.dual for f in found])
+            z, dual = _batch([f.z for f in found]), _batch([f.dual for f in found])
         else:
             z, dual = y.new_zeros((0, *operator.in_shape)), y.new_zeros((0, *operator.out_shape))
         numbers = torch.tensor([[f.objective, f.gap] for f in found], dtype=torch.float64).view(-1, 2).to(z.device)
@@ -340,7 +340,8 @@ class Firenet(nn.Module):
         if y.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
             needed = "Measurements of dtype float32, float64, complex64 or complex128"
             raise BadInput(needed, f"{y.dtype}", "Convert them first")
-        if not torch.isfinite(real_view(y)).all():
+        # The extremes are NaN where one number is; isfinite(y) would take as much memory as two images.
+        if y.numel() and not torch.isfinite(torch.stack(torch.aminmax(real_view(y)))).all():
             do = "Find out where they come from; missing samples are zeros off the mask"
             raise BadInput("Finite measurements", "NaN or infinity", do)
         state = self.operator.state_dtype(y.dtype)
@@ -423,6 +424,10 @@ def _keep_freed_memory() -> None:
     block of that size, never touched, raises it once for all; without it a third of a layer's time is page faults.
     """
     torch.empty(2**25 - 2**13, dtype=torch.uint8)
+
+
+def _batch(items: list[Tensor]) -> Tensor:
+    return items[0][None] if len(items) == 1 else torch.stack(items)  # one volume is not copied
 
 
 def _over(flags: Tensor, x: Tensor) -> Tensor:

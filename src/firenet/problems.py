@@ -211,9 +211,8 @@ def real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
     """:math:`\\mathrm{Re}\\langle x,y\\rangle` over the trailing axes, summed in float64."""
     if x.is_complex() != y.is_complex():  # the imaginary part of one meets nothing
         x, y = (x.real, y) if x.is_complex() else (x, y.real)
-    a = real_view(x).flatten(-trailing - x.is_complex()).to(torch.float64)
-    b = real_view(y).flatten(-trailing - y.is_complex()).to(torch.float64)
-    return (a * b).sum(dim=-1)
+    a, b = (_pieces(real_view(t), trailing + t.is_complex()) for t in (x, y))
+    return _total([(p.to(torch.float64) * q).sum(dim=-1) for p, q in zip(a, b, strict=True)])
 
 
 def _scaled(x: Tensor, factor: Tensor, trailing: int) -> Tensor:

@@ -126,7 +126,9 @@ def search(
                 verdict = "precision" if t.pilot.until else "layers"
             t.arrive()
             leaving.append(k)
-            found[t.item] = Found(z.clone(), dual[k].clone(), objective, gap, done, verdict, tuple(t.runs))
+            # Nobody writes over what belongs to the last of the batch.
+            z = z if len(group) == 1 else z.clone()
+            found[t.item] = Found(z, dual[k].clone(), objective, gap, done, verdict, tuple(t.runs))
         rows = sorted(k for some in restarting.values() for k in some)
         for where, some in restarting.items():
             if some and where == "best":

@@ -241,6 +241,8 @@ class FourierOfWavelet(_Fourier):
 
 # Corners of at most so many coefficients are one dense matrix: below it, small FFTs and products cost their overhead.
 _DENSE = 256
+# Bands that are together larger than so many bytes are transformed one by one.
+_LARGE = 2**23
 
 
 class _Folded(_Sampled):
@@ -305,7 +307,7 @@ class _Folded(_Sampled):
             torch.mm(x[:, : self._corner], self._dense(x).mT, out=plan.corner.view(len(x), -1))
         at = self._corner
         for level in reversed(plan.levels):
-            bands = self._fft(x[:, at : at + level.size].view(level.shape))
+            bands = self._each(self._fft, x[:, at : at + level.size].view(level.shape), level.spectra)
             at += level.size
             lows, highs = bands[:, : level.half - 1].unsqueeze(2), bands[:, level.half - 1 :].unsqueeze(2)
             (low, r0, first), (r0, rest), (r1, goal) = level.join
@@ -329,13 +331,26 @@ class _Folded(_Sampled):
             for a, r0, b, r1, goal in level.split:
                 torch.mul(a, r0, out=goal)
                 goal.addcmul_(b, r1)
-            out[:, end - level.size : end].view(level.shape).copy_(self._ifft(level.bands))
+            goal = out[:, end - level.size : end].view(level.shape)
+            found = self._each(self._ifft, level.bands, goal)
+            if found is not goal:
+                goal.copy_(found)
             end -= level.size
         if self._wavelet.depth == self._top:
             out[:, :end] = self._ifft(plan.low).flatten(1)
         else:
             out[:, :end] = plan.low.flatten(1) @ self._dense(like).conj()
         return out
+
+    @staticmethod
+    def _each(transform: Callable[[Tensor], Tensor], bands: Tensor, work: Tensor) -> Tensor:
+        """The transform of all bands of a level, if they are large one by one, in ``work``: a result as large as all of
+        them, gone at once, would leave a hole in the memory that is soon too small for the next."""
+        if bands.numel() * bands.element_size() <= _LARGE:
+            return transform(bands)
+        for k, band in enumerate(bands.unbind(1)):
+            work[:, k] = transform(band)
+        return work
 
     def _dense(self, like: Tensor) -> Tensor:
         name, levels = self._wavelet.wavelet, self._wavelet.depth - self._top
@@ -399,7 +414,9 @@ class _Plan:
         for k in range(1, top + 1):
             n, full, half = sides(k), sides(k - 1), 2 ** (d - 1)
             level = _Level((b, 2 * half - 1, *n), (2 * half - 1) * math.prod(n), half)
-            # Forth: the last axis must write into the second buffer, where the next level looks for it.
+            # Forth: the last axis must write into the second buffer, where the next level looks for it. The bands'
+            # spectra may lie in what the first axis does not write into.
+            level.spectra = buffers[k - 1][(d + 1) % 2].flatten(1)[:, : level.size].view(level.shape)
             now = from_below[top - k]
             for axis in range(d):
                 types = 2 ** (d - 1 - axis)
@@ -432,6 +449,7 @@ class _Level:
     shape: tuple[int, ...]
     size: int
     half: int
+    spectra: Tensor = field(default_factory=torch.Tensor)
     join: Any = None
     merge: list[_Product] = field(default_factory=list)
     split: list[_Product] = field(default_factory=list)
