@@ -23,12 +23,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint as recompute
 
 from firenet.errors import BadInput
 from firenet.operators import Compact, LinearOperator
-from firenet.problems import SquareRootLasso, norms, real_view
+from firenet.problems import SquareRootLasso, derived, norms, real_view
 from firenet.restarts import HandOn
 
 # What a layer hands to the next, and what it adds to.
@@ -91,7 +90,7 @@ class Layers:
         self._finite: list[bool] = torch.isfinite(norms(y.detach(), y.ndim - 1)).tolist()
         own = self.operator.operator
         weights = [] if problem.weights is None else [problem.weights]
-        self._derivatives = any(map(_derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
+        self._derivatives = any(map(derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
         self._back: Tensor | None = torch.zeros_like(self.x)  # A*q, where it is known
         # Large tensors change places instead of being freed and fetched again, which would leave holes in the memory:
         # here lies A*q, if the operator writes where it is told to; then the next point; then what was the last point.
@@ -356,16 +355,6 @@ def peak_bytes(operator: LinearOperator, y: Tensor) -> int:
     size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
     numbers = 6 * math.prod(compact.in_shape) + 10 * math.prod(compact.out_shape)
     return int(size * (batch * numbers + compact.scratch(batch)))
-
-
-def _derived(x: Tensor) -> bool:
-    """Whether derivatives are asked for with respect to x, backward or forward."""
-    if torch.is_grad_enabled() and x.requires_grad:
-        return True
-    if torch._C._functorch.is_functorch_wrapped_tensor(x):  # pyright: ignore[reportAttributeAccessIssue]
-        return True
-    level = forward_ad._current_level
-    return level >= 0 and forward_ad.unpack_dual(x, level=level).tangent is not None
 
 
 def _give_back_memory() -> None:

@@ -304,7 +304,7 @@ class _Folded(_Sampled):
         if self._wavelet.depth == self._top:
             plan.corner.copy_(self._fft(x[:, : self._corner].view_as(plan.corner)))
         else:
-            torch.mm(x[:, : self._corner], self._dense(x).mT, out=plan.corner.view(len(x), -1))
+            torch.mm(x[:, : self._corner], self._dense(x)[0].mT, out=plan.corner.view(len(x), -1))
         at = self._corner
         for level in reversed(plan.levels):
             bands = self._each(self._fft, x[:, at : at + level.size].view(level.shape), level.spectra)
@@ -339,7 +339,7 @@ class _Folded(_Sampled):
         if self._wavelet.depth == self._top:
             out[:, :end] = self._ifft(plan.low).flatten(1)
         else:
-            out[:, :end] = plan.low.flatten(1) @ self._dense(like).conj()
+            out[:, :end] = plan.low.flatten(1) @ self._dense(like)[1]
         return out
 
     @staticmethod
@@ -352,7 +352,7 @@ class _Folded(_Sampled):
             work[:, k] = transform(band)
         return work
 
-    def _dense(self, like: Tensor) -> Tensor:
+    def _dense(self, like: Tensor) -> tuple[Tensor, Tensor]:
         name, levels = self._wavelet.wavelet, self._wavelet.depth - self._top
         return _dense_corner(name, self._sides(self._top), levels, like.dtype, like.device)
 
@@ -460,12 +460,14 @@ class _Level:
 @torch.inference_mode(False)
 def _dense_corner(
     wavelet: str, sides: tuple[int, ...], levels: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """The matrix of FW* for a few coefficients, from the operators it is made of."""
+) -> tuple[Tensor, Tensor]:
+    """The matrix of FW* for a few coefficients, from the operators it is made of, and its conjugate (a product with a
+    conjugate view would copy the matrix each time)."""
     n = math.prod(sides)
     columns = Wavelet(sides, wavelet, levels).adjoint(torch.eye(n, dtype=torch.float64).view(n, *sides))
     spectra = torch.fft.fftn(columns, dim=tuple(range(1, 1 + len(sides))), norm="ortho")
-    return spectra.view(n, n).mT.contiguous().to(device=device, dtype=dtype)
+    matrix = spectra.view(n, n).mT.contiguous().to(device=device, dtype=dtype)
+    return matrix, matrix.conj_physical()
 
 
 @lru_cache(maxsize=256)
