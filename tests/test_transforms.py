@@ -19,7 +19,7 @@ from scipy.linalg import hadamard
 from torch import Tensor
 
 from firenet.operators import LinearOperator
-from firenet.transforms import TightFrame, WalshHadamard, Wavelet
+from firenet.transforms import TightFrame, UndecimatedWavelet, WalshHadamard, Wavelet
 from laws import (
     DTYPES,
     LAWS,
@@ -110,6 +110,34 @@ def wavelet_case(shape: Shape, wavelet: str, levels: int) -> Case:
     )
 
 
+def a_trous(image: NDArray[Any], wavelet: str, levels: int) -> NDArray[Any]:
+    """The undecimated transform by its definition: sums of shifted images, axis by axis, level by level."""
+    filters = pywt.Wavelet(wavelet)
+    low, details = image, []
+    for level in range(levels):
+        bands = [low]
+        for axis in range(image.ndim):
+            bands = [
+                sum(
+                    tap / math.sqrt(2) * np.roll(band, 2**level * (k - len(taps) // 2), axis)
+                    for k, tap in enumerate(taps)
+                )
+                for band in bands
+                for taps in (filters.dec_lo, filters.dec_hi)
+            ]
+        low, details = bands[0], [*details, *bands[1:]]
+    return np.stack([*details, low])
+
+
+def undecimated_case(shape: Shape, wavelet: str, levels: int) -> Case:
+    units = np.eye(math.prod(shape)).reshape(-1, *shape)
+    return Case(
+        f"undecimated {wavelet} {'x'.join(map(str, shape))} by {levels}",
+        lambda _: UndecimatedWavelet(shape, wavelet, levels),
+        lambda _: torch.from_numpy(np.stack([a_trous(u, wavelet, levels).ravel() for u in units], axis=1)),
+    )
+
+
 def walsh_case(*shape: int) -> Case:
     return Case(
         f"Walsh {'x'.join(map(str, shape))}",
@@ -137,6 +165,15 @@ CASES = [
     wavelet_case((4, 6, 8), "haar", 1),
     wavelet_case((4, 4, 4), "sym4", 2),
     wavelet_case((3, 5, 2), "db2", 1),
+    undecimated_case((1,), "haar", 0),
+    undecimated_case((13,), "haar", 3),
+    undecimated_case((8,), "db10", 3),  # the filter goes many times around
+    undecimated_case((17,), "sym4", 2),
+    undecimated_case((5, 7), "db2", 2),
+    undecimated_case((6, 4), "coif1", 2),
+    undecimated_case((1, 6), "haar", 0),
+    undecimated_case((3, 5, 2), "haar", 1),
+    undecimated_case((4, 3, 4), "db3", 1),
     walsh_case(1),
     walsh_case(2),
     walsh_case(32),
@@ -299,6 +336,48 @@ def test_corners_are_views_of_the_bands() -> None:
     assert [b.shape for b in frame.corners(torch.zeros(5, 8, 4, 2), 1, behind=1)] == [(5, 4, 2, 2)] * 4
 
 
+@pytest.mark.parametrize("wavelet", WAVELETS)
+def test_undecimated_is_tight_in_any_shape(wavelet: str) -> None:
+    for shape in [(257,), (230, 180), (31, 97), (9, 7, 11)]:
+        frame = UndecimatedWavelet(shape, wavelet)
+        assert frame.depth == min(5, int(math.log2(min(shape))))
+        assert frame.out_shape == ((2 ** len(shape) - 1) * frame.depth + 1, *shape)
+        total = frame.responses(torch.complex128, torch.device("cpu")).abs().square().sum(dim=0)
+        assert (total.sqrt() <= frame.norm_bound.value + 1e-14).all()
+        assert_near(total, torch.ones_like(total), 1e-10 * math.sqrt(total.numel()))
+        for dtype in (torch.float64, torch.complex128, torch.complex64):
+            assert_isometry(frame, Probe(dtype, (2,)))
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "db4", "sym5", "coif2"])
+def test_undecimated_is_that_of_pywavelets_up_to_shifts(wavelet: str) -> None:
+    """Each band of PyWavelets' stationary transform (its energy normalised) is one of ours, moved along the axis."""
+    x = Probe(torch.float64).draw((64,))
+    ours = UndecimatedWavelet((64,), wavelet, 3)(x).numpy()
+    bands = pywt.swt(x.numpy(), wavelet, 3, trim_approx=True, norm=True)  # approximation, then coarse to fine
+    for mine, theirs in zip(ours, [*bands[:0:-1], bands[0]], strict=True):
+        assert min(np.abs(np.roll(mine, k) - theirs).max() for k in range(64)) < 1e-10
+
+
+@pytest.mark.parametrize("shape", [(12,), (7, 9), (4, 6, 5)])
+def test_a_shift_of_the_image_shifts_the_undecimated_coefficients(shape: Shape) -> None:
+    frame = UndecimatedWavelet(shape, "db2")
+    x = Probe(torch.complex128).draw(shape)
+    shifts, axes = tuple(range(1, len(shape) + 1)), tuple(range(-len(shape), 0))
+    assert_near(frame(x.roll(shifts, axes)), frame(x).roll(shifts, axes), 1e-13 * norm(x))
+
+
+def test_undecimated_levels_are_those_of_the_bands() -> None:
+    frame = UndecimatedWavelet((8, 16), "haar", 2)
+    assert frame.levels().shape == frame.out_shape
+    assert frame.levels()[:, 0, 0].tolist() == [2, 2, 2, 1, 1, 1, 0]
+    # Details of a constant are zero, and its approximation is itself.
+    ones = torch.ones(8, 16, dtype=torch.float64)
+    coefficients = frame(ones)
+    assert_near(coefficients[:-1], torch.zeros(6, 8, 16, dtype=torch.float64), 1e-14)
+    assert_near(coefficients[-1], ones, 1e-13)
+
+
 def test_integers_of_numpy_make_a_shape() -> None:
     sides: Any = np.array([8, 4])
     frame = Wavelet(sides, "haar", sides[1] // 4)
@@ -310,18 +389,21 @@ def test_integers_of_numpy_make_a_shape() -> None:
     "wavelet", ["bior2.2", "rbio1.3", "dmey", "db11", "db38", "sym11", "sym1", "coif6", "db0", "Haar", "", "morl", "db"]
 )
 def test_refuses_wavelets_that_are_not_orthonormal_or_not_known(wavelet: str) -> None:
-    assert_refuses(lambda: Wavelet((16, 16), wavelet), repr(wavelet), "db4")
+    for frame in (Wavelet, UndecimatedWavelet):
+        assert_refuses(lambda frame=frame: frame((16, 16), wavelet), repr(wavelet), "db4")
 
 
 @pytest.mark.parametrize(("shape", "levels", "most"), [((16,), 5, 4), ((16, 8), 4, 3), ((1,), 1, 0), ((64,), -1, 6)])
 def test_refuses_too_many_levels(shape: Shape, levels: int, most: int) -> None:
-    assert_refuses(lambda: Wavelet(shape, "haar", levels), f"0 and {most} levels", str(levels))
-    Wavelet(shape, "haar", most)
+    for frame in (Wavelet, UndecimatedWavelet):
+        assert_refuses(lambda frame=frame: frame(shape, "haar", levels), f"0 and {most} levels", str(levels))
+        assert frame(shape, "haar", most).depth == most
 
 
 @pytest.mark.parametrize("shape", [(), (2, 2, 2, 2), (0,), (8, 0), (-8,)])
 def test_wavelet_refuses_shapes(shape: Shape) -> None:
-    assert_refuses(lambda: Wavelet(shape, "haar"), str(shape))
+    for frame in (Wavelet, UndecimatedWavelet):
+        assert_refuses(lambda frame=frame: frame(shape, "haar"), str(shape))
 
 
 def test_loading_a_state_dict_changes_nothing() -> None:
@@ -400,6 +482,24 @@ def test_wavelets_of_any_shape(shape: Shape, wavelet: str, depth: int, probe: Pr
     image = Probe(torch.complex128, seed=probe.seed).draw(shape)
     expected = torch.from_numpy(decomposed(image.numpy(), wavelet, levels)[0])
     assert_near(frame(image), expected, 1e-12 * norm(image))
+
+
+@given(shape=any_shape(), wavelet=st.sampled_from(WAVELETS), depth=st.integers(0, 3), probe=any_probe())
+def test_undecimated_of_any_shape(shape: Shape, wavelet: str, depth: int, probe: Probe) -> None:
+    levels = min(depth, int(math.log2(min(shape))))
+    frame = UndecimatedWavelet(shape, wavelet, levels)
+    for law in (
+        assert_adjoint,
+        assert_linear,
+        assert_isometry,
+        assert_batch_is_loop,
+        assert_pure,
+        assert_survives,
+        assert_vjp_is_adjoint,
+    ):
+        law(frame, probe)
+    image = Probe(torch.complex128, seed=probe.seed).draw(shape)
+    assert_near(frame(image), torch.from_numpy(a_trous(image.numpy(), wavelet, levels)), 1e-11 * norm(image))
 
 
 @given(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from firenet.restarts import AdaptiveRestarts, FixedSteps, FrozenSteps, PaperSchedule, RadialSearch
     from firenet.sampling import Mask, lines, local_coherences, multilevel
     from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
-    from firenet.transforms import TightFrame, WalshHadamard, Wavelet
+    from firenet.transforms import TightFrame, UndecimatedWavelet, WalshHadamard, Wavelet
 
 __version__ = "0.1.0"
 
@@ -79,6 +79,7 @@ _HOME = {
     ),
     "transforms": (
         "TightFrame",
+        "UndecimatedWavelet",
         "WalshHadamard",
         "Wavelet",
     ),

@@ -6,6 +6,7 @@ autograd needs no graph through it: the derivative of W is W and its vjp is W*, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -88,34 +89,11 @@ class Wavelet(TightFrame):
     """
 
     def __init__(self, shape: Sequence[int], wavelet: str = "db4", levels: int | None = None) -> None:
-        shape = tuple(int(n) for n in shape)
-        if not 1 <= len(shape) <= 3 or min(shape) < 1:
-            raise BadInput("An image shape of one, two or three sides", repr(shape), "Pass the trailing axes only")
-        if wavelet not in _WAVELETS:
-            raise BadInput(
-                "An orthonormal wavelet: haar, db1..db10, sym2..sym10 or coif1..coif5",
-                repr(wavelet),
-                "Choose one, e.g. db4",
-            )
-        deepest = int(math.log2(min(shape)))
+        shape, deepest = _image_shape(shape, wavelet)
         depth = min(pywt.dwtn_max_level(shape, wavelet), deepest) if levels is None else int(levels)
-        if not 0 <= depth <= deepest:
-            raise BadInput(
-                f"Between 0 and {deepest} levels for an image of shape {shape}",
-                f"{levels}",
-                "Ask for fewer, or leave it to levels=None",
-            )
+        _check_depth(depth, deepest, shape, levels)
         padded = tuple(-(-n // 2**depth) * 2**depth for n in shape)
-        low, high = filter_bank(wavelet)
-        # How far the filter table is from orthonormal (1e-16 for Daubechies, up to 5e-12 for symlets): by Gershgorin,
-        # the largest singular value of one level along one axis is at most sqrt(1 + defect).
-        pairs = [(low, low, 1.0), (high, high, 1.0), (low, high, 0.0)]
-        defect = sum(
-            2 * abs(_overlap(a, b, k) - (k == 0) * unit)
-            for a, b, unit in pairs
-            for k in range(-len(low) // 2, len(low) // 2)
-        )
-        norm = (1 + defect) ** (0.5 * depth * len(shape))
+        norm = (1 + _defect(wavelet)) ** (0.5 * depth * len(shape))
         super().__init__(shape, padded, NormBound(norm, "exact", f"{wavelet} is orthonormal up to its filter table"))
         self.wavelet = wavelet
         self.depth = depth
@@ -187,6 +165,144 @@ class Wavelet(TightFrame):
 
     def _merge(self, low: Tensor, high: Tensor, axis: int) -> Tensor:
         return _haar_merge(low, high, axis) if self._haar else _merge(low, high, axis, self.wavelet)
+
+
+class UndecimatedWavelet(TightFrame):
+    """The undecimated (stationary, a trous) wavelet transform in 1-D, 2-D or 3-D, periodic, for any image size.
+
+    Level j filters what the level before has passed on with the low-pass and the high-pass filter, divided by
+    :math:`\\sqrt2` and with :math:`2^j-1` zeros between their taps, along every axis, and keeps all the samples. Each
+    band is a convolution,
+
+    .. math:: Wx=\\big(\\mathcal F^{-1}(\\hat g_b\\cdot\\mathcal Fx)\\big)_b,\\qquad\\sum_b|\\hat g_b|^2=1,
+
+    so W*W = I. The responses are evaluated at the frequencies :math:`2^j\\omega_k`: filters longer than the side wrap
+    around, and stay tight. A shift of the image shifts its coefficients: no blocks, at the price of :math:`(2^d-1)J+1`
+    coefficients a pixel in d dimensions.
+
+    Coefficients have shape (bands, \\*shape): details from the finest level to the coarsest, the approximation last.
+
+    Args:
+        shape: Sides of the image (1 to 3 of them).
+        wavelet: ``haar``, ``db1``..``db10``, ``sym2``..``sym10``, ``coif1``..``coif5``.
+        levels: Number of levels J, the ``depth``; None is 5, or as many as halve the smallest side to one.
+
+    Raises:
+        BadInput: For a wavelet that is not orthonormal or not known, or more levels than log2 of the smallest side.
+
+    >>> W = UndecimatedWavelet((230, 180))
+    >>> W.wavelet, W.depth, W.out_shape, W.is_orthonormal
+    ('sym4', 5, (16, 230, 180), False)
+    """
+
+    def __init__(self, shape: Sequence[int], wavelet: str = "sym4", levels: int | None = None) -> None:
+        shape, deepest = _image_shape(shape, wavelet)
+        depth = min(5, deepest) if levels is None else int(levels)
+        _check_depth(depth, deepest, shape, levels)
+        bands = (2 ** len(shape) - 1) * depth + 1
+        why = f"undecimated {wavelet} is tight up to its filter table"
+        norm = (1 + _defect(wavelet)) ** (0.5 * depth * len(shape))
+        super().__init__(shape, (bands, *shape), NormBound(norm, "exact", why))
+        self.wavelet = wavelet
+        self.depth = depth
+        self.is_orthonormal = depth == 0
+
+    def levels(self) -> Tensor:
+        """The level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
+        each = 2 ** len(self.in_shape) - 1
+        level = torch.cat([torch.arange(self.depth, 0, -1).repeat_interleave(each), torch.zeros(1, dtype=torch.int64)])
+        return level.view(-1, *(1,) * len(self.in_shape)).expand(self.out_shape).clone()
+
+    def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """:math:`\\hat g_b` at the frequencies of ``torch.fft.fftn``: complex, shape (bands, \\*shape); not to be
+        written to."""
+        return _undecimated(self.wavelet, self.depth, self.in_shape, dtype, device)
+
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(-len(self.in_shape), 0))
+
+    def _analyse(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x.new_zeros((*x.shape[: x.ndim - len(self.in_shape)], *self.out_shape))
+        axes = self._axes()
+        if x.is_complex():
+            spectrum = torch.fft.fftn(x, dim=axes).unsqueeze(-len(axes) - 1)
+            return torch.fft.ifftn(spectrum * self.responses(x.dtype, x.device), dim=axes)
+        half = torch.fft.rfftn(x, dim=axes).unsqueeze(-len(axes) - 1)
+        response = self.responses(half.dtype, x.device)[..., : half.shape[-1]]
+        return torch.fft.irfftn(half * response, s=self.in_shape, dim=axes)
+
+    def _synthesise(self, c: Tensor) -> Tensor:
+        axes = self._axes()
+        if c.numel() == 0:
+            return c.new_zeros((*c.shape[: c.ndim - len(self.out_shape)], *self.in_shape))
+        if c.is_complex():
+            response = self.responses(c.dtype, c.device)
+            spectrum = (torch.fft.fftn(c, dim=axes) * response.conj()).sum(dim=-len(axes) - 1)
+            return torch.fft.ifftn(spectrum, dim=axes)
+        half = torch.fft.rfftn(c, dim=axes)
+        response = self.responses(half.dtype, c.device)[..., : half.shape[-1]]
+        return torch.fft.irfftn((half * response.conj()).sum(dim=-len(axes) - 1), s=self.in_shape, dim=axes)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _undecimated(wavelet: str, depth: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The responses of all bands, shape (bands, *shape)."""
+    low: NDArray[np.complex128] = np.ones(shape, dtype=np.complex128)
+    details: list[NDArray[np.complex128]] = []
+    for j in range(depth):
+        pairs = [_response(wavelet, n, 2**j) for n in shape]
+        products = []
+        for kind in itertools.product((0, 1), repeat=len(shape)):
+            band = low
+            for axis, (pair, k) in enumerate(zip(pairs, kind, strict=True)):
+                band = band * pair[k].reshape(-1, *(1,) * (len(shape) - 1 - axis))
+            products.append(band)
+        low = products[0]
+        details += products[1:]
+    return torch.from_numpy(np.stack([*details, low])).to(device=device, dtype=dtype)
+
+
+def _response(wavelet: str, n: int, stretch: int) -> NDArray[np.complex128]:
+    """The responses of the low-pass and the high-pass filter over sqrt 2, at ``stretch`` times the n frequencies.
+
+    The middle of the filter lies at 0: a band is not shifted against the image by more than half a tap.
+    """
+    filters = filter_bank(wavelet)
+    place = np.arange(len(filters[0])) - len(filters[0]) // 2
+    # Angles from integers modulo n, so that coarse levels lose no digits.
+    phase = np.exp(-2j * np.pi * (np.outer(np.arange(n) * stretch, place) % n) / n)
+    return np.stack([phase @ taps / np.sqrt(2) for taps in filters])
+
+
+def _image_shape(shape: Sequence[int], wavelet: str) -> tuple[tuple[int, ...], int]:
+    """The shape as integers, and the most levels it has; refuses what is no image and no orthonormal wavelet."""
+    sides = tuple(int(n) for n in shape)
+    if not 1 <= len(sides) <= 3 or min(sides) < 1:
+        raise BadInput("An image shape of one, two or three sides", repr(sides), "Pass the trailing axes only")
+    if wavelet not in _WAVELETS:
+        needed = "An orthonormal wavelet: haar, db1..db10, sym2..sym10 or coif1..coif5"
+        raise BadInput(needed, repr(wavelet), "Choose one, e.g. db4")
+    return sides, int(math.log2(min(sides)))
+
+
+def _check_depth(depth: int, deepest: int, shape: tuple[int, ...], asked: int | None) -> None:
+    if not 0 <= depth <= deepest:
+        needed = f"Between 0 and {deepest} levels for an image of shape {shape}"
+        raise BadInput(needed, f"{asked}", "Ask for fewer, or leave it to levels=None")
+
+
+def _defect(wavelet: str) -> float:
+    """How far the filter table is from orthonormal (1e-16 for Daubechies, up to 5e-12 for symlets): by Gershgorin, the
+    largest singular value of one level along one axis is at most sqrt(1 + defect)."""
+    low, high = filter_bank(wavelet)
+    pairs = [(low, low, 1.0), (high, high, 1.0), (low, high, 0.0)]
+    return sum(
+        2 * abs(_overlap(a, b, k) - (k == 0) * unit)
+        for a, b, unit in pairs
+        for k in range(-len(low) // 2, len(low) // 2)
+    )
 
 
 def _overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
