@@ -112,7 +112,7 @@ def wavelet_case(shape: Shape, wavelet: str, levels: int) -> Case:
 
 def a_trous(image: NDArray[Any], wavelet: str, levels: int) -> NDArray[Any]:
     """The undecimated transform by its definition: sums of shifted images, axis by axis, level by level."""
-    filters = pywt.Wavelet(wavelet)
+    filters = pywt.Wavelet(wavelet)  # pyright: ignore[reportAttributeAccessIssue]  (compiled, without stubs)
     low, details = image, []
     for level in range(levels):
         bands = [low]

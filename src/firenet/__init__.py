@@ -112,6 +112,7 @@ __all__ = [
     "SubsampledFourier",
     "SubsampledWalsh",
     "TightFrame",
+    "UndecimatedWavelet",
     "VerticalStack",
     "WalshHadamard",
     "Wavelet",
