@@ -83,7 +83,7 @@ class Layers:
         shape = (len(y), *self.operator.in_shape)
         self.x = torch.zeros(shape, dtype=dtype, device=y.device) if x is None else x.clone()
         self.measured = torch.zeros_like(y) if x is None else self.operator(self.x)  # Ax
-        self.q = torch.zeros_like(y)
+        self.q = self._zero_dual()
         self.last, self.last_measured = self.x.clone(), self.measured
         self._counted = True  # whether A*q is in its sum
         # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not as bad steps.
@@ -103,6 +103,9 @@ class Layers:
         if self._back is None:
             self._back = self.operator.adjoint(self.q, self._memory)
         return self._back
+
+    def _zero_dual(self) -> Tensor:
+        return torch.zeros_like(self.y)
 
     def set_steps(self, tau: Tensor, sigma: Tensor, relaxation: Tensor) -> None:
         """The steps and the relaxation of the layers to come, float64, one a batch item, on the CPU: to check them
@@ -126,7 +129,7 @@ class Layers:
 
     def _check_steps(self, products: Tensor) -> None:
         products = products.detach()[self._finite]
-        bound = self.operator.operator.norm_bound.value
+        bound = self.operator.norm_bound.value
         product = float(products.max()) * bound**2 if products.numel() else 0.0
         if not product <= 1 + 1e-9:
             got = f"{product:.6g} with the norm bound {bound:.6g}"
@@ -170,7 +173,7 @@ class Layers:
         back = self.back
         new = self.problem.shrink(self.x - self._tau * back, self._tau)
         measured = self.operator(new)
-        u = self.problem.clip(self.q + self._sigma * (2 * measured - self.measured - self.y))
+        u = self._ascended(new, measured)
         if self._plain:
             self.x, self.measured, self.q = new, measured, u
         else:
@@ -183,6 +186,10 @@ class Layers:
             self._q_sum = self._q_sum + self.q
         self.last, self.last_measured, self._back, self._counted = new, measured, None, False
 
+    def _ascended(self, new: Tensor, measured: Tensor) -> Tensor:
+        """:math:`\\tilde q`."""
+        return self.problem.clip(self.q + self._sigma * (2 * measured - self.measured - self.y))
+
     def _step_in_place(self) -> None:
         """The same numbers in fewer passes over memory, and with as few tensors alive as can be."""
         assert self._threshold is not None
@@ -191,31 +198,41 @@ class Layers:
             _add(self._back_sum, self.back)
         new = self._memory
         torch.addcmul(real_view(self.x), _pairs(self._tau.neg(), new), real_view(self.back), out=real_view(new))
-        self._back, self._counted = None, False
+        self._back = None
         self.problem.shrink_(new, self._threshold, self.operator.spare(new))
+        self._measure_and_ascend(new)
+        self._counted = False
+        if self._track or self._average:
+            _add(self._x_sum, new)
+            _add(self._measured_sum, self.last_measured)
+        if self._track:
+            _add(self._q_sum, self.q)
+
+    def _measure_and_ascend(self, new: Tensor) -> None:
+        """From the next point to the next dual and the relaxed state; the last point's memory is free afterwards."""
         if self._double:
             measured = self.operator(new)
         else:
             # A of what has changed. In single precision the rounding of A(new), as large as y, would be a new noise in
             # every layer, and keep the dual from settling; that of the change dies with it.
             measured = self.operator(_subtract_from(self.last, new)).add_(self.last_measured)
-        u = real_view(measured).mul(2).sub_(real_view(self.measured)).sub_(real_view(self.y))
-        u = torch.addcmul(real_view(self.q), _pairs(self._sigma, self.y), u)
-        u.div_(_pairs(norms(u, u.ndim - 1).clamp_(min=1).to(u.dtype).view_as(self._sigma), self.y))
+        self.q = self._ascended_in_place(measured)
         if self._plain:
             self.x, self.measured = new, measured
         else:
             real_view(self.x).lerp_(real_view(new), _pairs(self._rho_x, self.x))
             relaxed = torch.lerp(real_view(self.measured), real_view(measured), _pairs(self._rho_y, self.y))
             self.measured = torch.view_as_complex(relaxed) if self.y.is_complex() else relaxed
-            u = torch.lerp(real_view(self.q), u, _pairs(self._rho_y, self.y))
-        self.q = torch.view_as_complex(u) if self.y.is_complex() else u
-        if self._track or self._average:
-            _add(self._x_sum, new)
-            _add(self._measured_sum, measured)
-        if self._track:
-            _add(self._q_sum, self.q)
         self._memory, self.last, self.last_measured = self.last, new, measured
+
+    def _ascended_in_place(self, measured: Tensor) -> Tensor:
+        """q after the step, relaxed; a new tensor."""
+        u = real_view(measured).mul(2).sub_(real_view(self.measured)).sub_(real_view(self.y))
+        u = torch.addcmul(real_view(self.q), _pairs(self._sigma, self.y), u)
+        u.div_(_pairs(norms(u, u.ndim - 1).clamp_(min=1).to(u.dtype).view_as(self._sigma), self.y))
+        if not self._plain:
+            u = torch.lerp(real_view(self.q), u, _pairs(self._rho_y, self.y))
+        return torch.view_as_complex(u) if self.y.is_complex() else u
 
     # --------------------------------------------------------------------------------------------- between the layers
 
@@ -311,7 +328,7 @@ class Layers:
             self.count = torch.zeros(len(self.y), dtype=torch.float64, device=self.y.device)
             self._x_sum, self._measured_sum = torch.zeros_like(self.x), torch.zeros_like(self.y)
             if self._track:
-                self._q_sum, self._back_sum = torch.zeros_like(self.y), torch.zeros_like(self.x)
+                self._q_sum, self._back_sum = torch.zeros_like(self.q), torch.zeros_like(self.x)
                 self._x_start, self._q_start = self.x.clone(), self.q.clone()
             self._counted = True  # the A*q that a run starts from is not part of its average
             return

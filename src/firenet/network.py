@@ -16,12 +16,14 @@ from typing import Literal, Self, cast, final
 import torch
 from torch import Tensor, nn
 
+from firenet.analysis import AnalysisLayers, AnalysisSquareRootLasso, Stacked
 from firenet.errors import BadInput
 from firenet.layer import Layers, Values
 from firenet.levels import SparsityLevels
 from firenet.operators import Compact, LinearOperator, keep_kind
 from firenet.problems import SquareRootLasso, norms, real_view, relative_gap, rounding
 from firenet.restarts import (
+    AdaptiveRestarts,
     FixedSchedule,
     FixedSteps,
     FrozenSteps,
@@ -33,9 +35,10 @@ from firenet.restarts import (
     searches,
 )
 from firenet.search import Found, search
-from firenet.transforms import TightFrame
+from firenet.transforms import TightFrame, UndecimatedWavelet
 
 Iterate = Literal["average", "last", "best"]
+Form = Literal["synthesis", "analysis"]
 
 DEFAULT_LAM = 1e-3
 
@@ -68,13 +71,14 @@ class Solution:
 
     Attributes:
         image: :math:`W^*z`, shape (..., \\*image shape).
-        coefficients: z, the point the numbers below speak of.
+        coefficients: z, the point the numbers below speak of; in the analysis form that is the image.
         dual: A feasible dual point q, shape of y.
         objective: F(z), float64.
         gap: :math:`F(z)+\\mathrm{Re}\\langle y,q\\rangle\\ge F(z)-\\min F`, float64.
         status: One :class:`Status` a batch item, in the order of the flattened batch (one without batch axes).
         layers: How many layers were run, int64.
         schedule: The schedule, or with a searching one what it did (:class:`firenet.restarts.Searched`).
+        dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients).
     """
 
     image: Tensor
@@ -85,6 +89,7 @@ class Solution:
     status: tuple[Status, ...]
     layers: Tensor
     schedule: FixedSchedule | Searched
+    dual_sparse: Tensor | None = None
 
     @property
     def relative_gap(self) -> Tensor:
@@ -95,7 +100,8 @@ class Solution:
 @final
 class Firenet(nn.Module):
     """The network :math:`y\\mapsto W^*z`, z an approximate minimiser of
-    :math:`\\lambda\\|z\\|_{l^1_w}+\\|AW^*z-y\\|_2`.
+    :math:`\\lambda\\|z\\|_{l^1_w}+\\|AW^*z-y\\|_2` (synthesis form), or :math:`y\\mapsto x`, x one of
+    :math:`\\lambda\\|Wx\\|_{l^1_w}+\\|Ax-y\\|_2` (analysis form).
 
     Args:
         sensing: A.
@@ -106,6 +112,8 @@ class Firenet(nn.Module):
             (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths them.
         schedule: The steps, :class:`PaperSchedule` or another; :class:`AdaptiveRestarts` finds its own and stops on a
             proof.
+        form: ``synthesis`` or ``analysis``; None is analysis for :class:`UndecimatedWavelet` and synthesis for the
+            others. For an orthonormal W the two are the same problem.
         iterate: What a fixed schedule returns: the ``average`` of the last restart (what the theory speaks of), the
             ``last`` point, or the ``best`` of all averages and last points, by objective. A searching schedule and a
             frozen one choose themselves.
@@ -126,11 +134,17 @@ class Firenet(nn.Module):
         lam: float | None = None,
         schedule: Schedule | None = None,
         iterate: Iterate = "average",
+        form: Form | None = None,
     ) -> None:
         super().__init__()
         self.sensing = sensing
         self.sparsify = sparsify
-        self.operator = sensing if sparsify is None else sensing @ sparsify.H
+        if form not in ("synthesis", "analysis", None) or (form == "analysis" and sparsify is None):
+            needed = "form: synthesis, or analysis with a transform"
+            raise BadInput(needed, f"{form!r} with sparsify={sparsify}", "Leave it to None")
+        undecimated = isinstance(sparsify, UndecimatedWavelet)
+        self.form: Form = form if form is not None else "analysis" if undecimated else "synthesis"
+        self.operator = sensing if sparsify is None or self.form == "analysis" else sensing @ sparsify.H
         self.lam = DEFAULT_LAM if lam is None else float(lam)
         self.schedule: Schedule = PaperSchedule() if schedule is None else schedule
         if iterate not in ("average", "last", "best"):
@@ -148,8 +162,13 @@ class Firenet(nn.Module):
         _ = self.problem  # refuses a bad lam or bad weights now, not at the first image
 
     @property
-    def problem(self) -> SquareRootLasso:
-        """The problem, in the coefficients."""
+    def problem(self) -> SquareRootLasso | AnalysisSquareRootLasso:
+        """The problem, in the coefficients; in the analysis form in the image."""
+        if self.form == "analysis":
+            assert self.sparsify is not None
+            return AnalysisSquareRootLasso(
+                self.sensing, self.sparsify, cast("Tensor | None", self.weights), self.lam
+            )
         return SquareRootLasso(self.operator, cast("Tensor | None", self.weights), self.lam)
 
     def forward(self, y: Tensor, x0: Tensor | None = None, *, checkpoint: int | None = None) -> Tensor:
@@ -194,6 +213,7 @@ class Firenet(nn.Module):
             lam=self.lam,
             schedule=schedule,
             iterate=self.iterate,
+            form=self.form,
         )
 
     @torch.no_grad()
@@ -229,7 +249,8 @@ class Firenet(nn.Module):
         if searches(self.schedule):
             searching = cast(SearchingSchedule, self.schedule)
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()
-            pilots = [searching.pilot(self.operator.norm_bound, size) for size in sizes]
+            factor = layers.problem.first_weight if isinstance(searching, AdaptiveRestarts) else 1.0
+            pilots = [searching.pilot(layers.operator.norm_bound, factor * size) for size in sizes]
             found, problem = search(layers, pilots, searching.layers, progress), layers.problem
             del layers  # its memory is for the image
             return self._searched(found, problem, y, batch)
@@ -273,10 +294,14 @@ class Firenet(nn.Module):
         schedule: FixedSchedule | Searched,
     ) -> Solution:
         compact = cast(Compact, problem.operator)
-        dual = compact.unpack_measured(problem.feasible(dual)).view(*batch, *self.operator.out_shape)
+        dual, sparse = problem.feasible(dual), None
+        if isinstance(compact, Stacked):
+            dual, sparse = compact.split(dual)
+            sparse = sparse.reshape(*batch, *compact.frame.out_shape)
+        dual = compact.unpack_measured(dual).view(*batch, *self.operator.out_shape)
         z = self._unpacked(compact, z, batch)
         objective, gap, count = (t.view(batch) for t in (objective, gap, count))
-        return Solution(self._image(z), z, dual, objective, gap, status, count, schedule)
+        return Solution(self._image(z), z, dual, objective, gap, status, count, schedule, sparse)
 
     def _returned(self, restart: Restart) -> Iterate:
         """What a fixed schedule returns after this restart."""
@@ -295,13 +320,14 @@ class Firenet(nn.Module):
         if x0 is not None:
             first = compact.pack(self._start(x0, batch, dtype).reshape(count, *self.operator.in_shape))
         measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
-        return Layers(problem, measured, first, dtype, track=track, average=average), batch
+        state = AnalysisLayers if self.form == "analysis" else Layers
+        return state(problem, measured, first, dtype, track=track, average=average), batch
 
     def _runs(self, layers: Layers, schedule: FixedSchedule) -> Iterator[Restart]:
         """The restarts of a fixed schedule, the state and the steps ready for each; the caller runs its layers."""
         size = norms(layers.y, layers.y.ndim - 1).cpu()
         before: Restart | None = None
-        for restart in schedule.restarts(self.operator.norm_bound, size):
+        for restart in schedule.restarts(layers.operator.norm_bound, size):
             if before is not None:
                 layers.place(before.hand_on, keep_dual=before.keep_dual)
                 layers.forget()
@@ -365,14 +391,14 @@ class Firenet(nn.Module):
         if not torch.isfinite(real_view(x0)).all():
             raise BadInput("A finite first image", "NaN or infinity", "Start from zero instead: leave x0 out")
         x0 = x0.to(dtype)
-        first = x0 if self.sparsify is None else self.sparsify(x0)
+        first = x0 if self.sparsify is None or self.form == "analysis" else self.sparsify(x0)
         return first.expand(*batch, *self.operator.in_shape)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         return super()._apply(keep_kind(fn), recurse)
 
     def _image(self, z: Tensor) -> Tensor:
-        return z if self.sparsify is None else self.sparsify.adjoint(z)
+        return z if self.sparsify is None or self.form == "analysis" else self.sparsify.adjoint(z)
 
 
 class _Best:

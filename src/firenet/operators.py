@@ -165,6 +165,11 @@ class Compact:
         self.operator = operator
         self.in_shape, self.out_shape = operator.in_shape, operator.out_shape
 
+    @property
+    def norm_bound(self) -> NormBound:
+        """At least the norm of the map in these coordinates."""
+        return self.operator.norm_bound
+
     def __call__(self, x: Tensor) -> Tensor:
         """Ax for a packed x; a new tensor."""
         return self.forward(x)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,24 @@ def check_lam(lam: float) -> None:
     """Refuses a regularisation parameter that is none."""
     if not (math.isfinite(lam) and lam > 0):
         raise BadInput("A regularisation parameter lam > 0", f"{lam}", "1e-3 is usual for images")
+
+
+def check_weights(w: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Refuses weights that are not positive or do not broadcast to the coefficients."""
+    if w is None:
+        return
+    if not w.is_floating_point() or not torch.isfinite(w).all() or (w <= 0).any():
+        bad = w[~(torch.isfinite(w) & (w > 0))] if w.is_floating_point() else w[:0]
+        got = f"{w.dtype}" if not w.is_floating_point() else f"{bad.numel()} others, e.g. {bad.flatten()[0].item():g}"
+        do = "For a coefficient without penalty use a small positive weight, e.g. 1e-3: the dual needs it"
+        raise BadInput("Real, finite and positive weights", got, do)
+    try:
+        fits = torch.broadcast_shapes(tuple(w.shape), shape) == shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        needed = f"Weights that broadcast to the coefficients' shape {shape}"
+        raise BadInput(needed, f"shape {tuple(w.shape)}", "Check the transform they were made for")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,27 +63,11 @@ class SquareRootLasso:
 
     def __post_init__(self) -> None:
         check_lam(self.lam)
-        if self.weights is None:
-            return
-        w = self.weights
-        if not w.is_floating_point() or not torch.isfinite(w).all() or (w <= 0).any():
-            bad = w[~(torch.isfinite(w) & (w > 0))] if w.is_floating_point() else w[:0]
-            got = (
-                f"{w.dtype}" if not w.is_floating_point() else f"{bad.numel()} others, e.g. {bad.flatten()[0].item():g}"
-            )
-            do = "For a coefficient without penalty use a small positive weight, e.g. 1e-3: the dual needs it"
-            raise BadInput("Real, finite and positive weights", got, do)
-        shape = self.operator.in_shape
-        try:
-            fits = torch.broadcast_shapes(tuple(w.shape), shape) == shape
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise BadInput(
-                f"Weights that broadcast to the coefficients' shape {shape}",
-                f"shape {tuple(w.shape)}",
-                "Check the transform they were made for",
-            )
+        check_weights(self.weights, self.operator.in_shape)
+
+    # What a searching schedule starts from, in units of the plain guess; and whether it may balance the weights anew.
+    first_weight: ClassVar[float] = 1.0
+    rebalances: ClassVar[bool] = True
 
     def shrink(self, v: Tensor, tau: Tensor) -> Tensor:
         """The proximal map of :math:`\\tau\\lambda\\|\\cdot\\|_{l^1_w}`: soft threshold of the modulus, the phase kept.
@@ -134,7 +136,7 @@ class SquareRootLasso:
     def _sizes(self, z: Tensor, *, divide: bool) -> Iterator[Tensor]:
         """|z| w or |z| / w in pieces, shape (..., piece)."""
         d = len(self.operator.in_shape)
-        modulus = torch.abs if derived(z) else _modulus
+        modulus = torch.abs if derived(z) else modulus
         pieces = map(modulus, _pieces(z, d))
         if self.weights is None:
             yield from pieces
@@ -211,7 +213,7 @@ def _pieces(x: Tensor, trailing: int) -> tuple[Tensor, ...]:
     return x.flatten(-trailing).split(_PIECE, dim=-1)
 
 
-def _modulus(z: Tensor) -> Tensor:
+def modulus(z: Tensor) -> Tensor:
     """|z|; of complex numbers in single precision in float64, where no square over- or underflows: on the CPU several
     times faster than ``abs``."""
     if z.dtype != torch.complex64:

@@ -142,7 +142,7 @@ def search(
         if rows:
             distances = torch.stack(layers.moved(rows)).mT.tolist()
             for k in rows:
-                group[k].pilot.restarted(*distances[k])
+                group[k].pilot.restarted(*(distances[k] if layers.problem.rebalances else (0.0, 0.0)))
                 group[k].set_out()
             layers.forget(rows)
         if leaving:
