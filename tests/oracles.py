@@ -72,6 +72,44 @@ def optimum(A: Array, y: Array, w: Array, lam: float) -> Optimum:
     return Optimum(z, value, lower)
 
 
+def analysis_objective(A: Array, W: Array, y: Array, w: Array, lam: float, x: Array) -> float:
+    """The analysis problem: the penalty is that of Wx."""
+    return objective(A, y, np.zeros(A.shape[1]), lam, x) + lam * math.fsum(w * np.abs(W @ x))
+
+
+def analysis_bound(A: Array, W: Array, y: Array, w: Array, lam: float, q: Array, p: Array) -> float:
+    """The dual value of (q, p) once it is feasible: at most the minimum. W has orthonormal columns."""
+    p = p - W @ (W.conj().T @ p + A.conj().T @ q)
+    scale = max(1.0, float(np.linalg.norm(q)), float((np.abs(p) / (lam * w)).max()))
+    return -float((y * q.conj()).real.sum()) / scale
+
+
+def analysis_optimum(A: Array, W: Array, y: Array, w: Array, lam: float) -> Optimum:
+    """The minimiser of ``analysis_objective`` by Clarabel. Asserts that the bracket is narrow."""
+    m, n = A.shape
+    k = len(W)
+    if np.iscomplexobj(A) or np.iscomplexobj(y) or np.iscomplexobj(W):
+        sense, frame = (np.block([[B.real, -B.imag], [B.imag, B.real]]) for B in (A, W))
+        data = np.concatenate([y.real, y.imag])
+    else:
+        sense, frame, data = A, W, y
+    x, residual, c = (cp.Variable(size) for size in (sense.shape[1], len(data), len(frame)))
+    modulus = cp.norm(cp.vstack([c[:k], c[k:]]), 2, axis=0) if len(frame) > k else cp.abs(c)
+    defines, analyses = residual == sense @ x - data, c == frame @ x
+    problem = cp.Problem(cp.Minimize(lam * (w @ modulus) + cp.norm(residual, 2)), [defines, analyses])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+    z, q, p = (np.asarray(v) for v in (x.value, defines.dual_value, analyses.dual_value))
+    if len(frame) > k:
+        z, q, p = (v[: len(v) // 2] + 1j * v[len(v) // 2 :] for v in (z, q, p))
+    value = analysis_objective(A, W, y, w, lam, z)
+    lower = max(analysis_bound(A, W, y, w, lam, s * q, s * p) for s in (1, -1))
+    narrow = 5e-8 * value + 1e-10 * float(np.linalg.norm(y))
+    assert value - lower <= narrow, f"{problem.status}: the minimum lies between {lower} and {value}"
+    return Optimum(z, value, lower)
+
+
 def null_space_gamma(A: Array, rho: float) -> float:
     """A gamma for which a real A has the robust null space property of order s = 1, one level, weights 1.
 

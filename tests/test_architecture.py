@@ -26,7 +26,7 @@ ORDER = [
     {"transforms", "restarts"},
     {"sensing", "problems", "guarantee"},
     {"layer"},
-    {"search"},
+    {"search", "analysis"},
     {"sampling", "network", "certificate"},
     {"recon", "export"},
     {"demo"},

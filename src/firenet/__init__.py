@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firenet.analysis import AnalysisSquareRootLasso
     from firenet.certificate import Certificate, certify
     from firenet.errors import BadInput, MissingExtra
     from firenet.export import RealPacked, export_onnx
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "analysis": ("AnalysisSquareRootLasso",),
     "certificate": (
         "Certificate",
         "certify",
@@ -89,6 +91,7 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "AdaptiveRestarts",
     "Adjoint",
+    "AnalysisSquareRootLasso",
     "BadInput",
     "Certificate",
     "Composition",

@@ -45,7 +45,13 @@ class Stacked(Compact):
     For a mask of Fourier samples and an undecimated wavelet the coordinates are the spectrum, divided by
     :math:`(1+m)^{-1/2}` with m the mask: there :math:`A^*A+W^*W` is diagonal, :math:`m+1`, and (A; W) becomes an
     isometry. A layer then costs one FFT a band each way, and its steps are the best possible. For all other operators
-    the coordinates are the image times :math:`(\\|A\\|^2+\\|W\\|^2)^{1/2}`.
+    the coordinates are the image times :math:`\\|A\\|(1+\\|W\\|^2)^{1/2}`.
+
+    The operator pair is :math:`(A;\\|A\\|W)`, so that no scale of A favours one of the two: with p in units of
+    :math:`\\|A\\|` and :math:`\\lambda/\\|A\\|` it is the same problem.
+
+    Attributes:
+        unit: :math:`\\|A\\|`, 1 for A = 0.
     """
 
     def __init__(self, sensing: LinearOperator, frame: TightFrame) -> None:
@@ -58,14 +64,15 @@ class Stacked(Compact):
         self.bands = frame.out_shape[0] if self._undecimated else 1
         self.band_shape = frame.out_shape[1:] if self._undecimated else frame.out_shape
         self._spectral = self._undecimated is not None and type(sensing) is SubsampledFourier and not sensing.centred
+        self.unit = sensing.norm_bound.value or 1.0
         if self._spectral:
             mask = next(sensing.buffers())
             self._where = mask.flatten().nonzero().squeeze(1)
-            self._damp: Tensor | float = torch.where(mask, 0.5**0.5, 1.0).to(torch.float64)
+            self._damp: Tensor | float = (1 + mask.to(torch.float64)).rsqrt()
             why = f"a mask of samples and a tight frame, weighted to an isometry ({frame.norm_bound.why})"
             self._bound = NormBound(frame.norm_bound.value, "exact", why)
         else:
-            self._damp = 1 / math.hypot(sensing.norm_bound.value, frame.norm_bound.value) / (1 + 1e-15)
+            self._damp = 1 / self.unit / math.hypot(1, frame.norm_bound.value) / (1 + 1e-15)
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
         self._responses: tuple[Tensor, Tensor] | None = None
@@ -101,7 +108,7 @@ class Stacked(Compact):
         return self._sensing.forward(self._damped(x, 1)).flatten(1)
 
     def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """A*q + W*p for the flat dual; a new tensor, or written into ``out`` then without derivatives."""
+        """The adjoint of (A; unit W) for the flat dual; a new tensor, or written into ``out`` then without derivatives."""
         q, p = self.split(y)
         total = self.start(y, out)
         for b in range(self.bands):
@@ -116,9 +123,11 @@ class Stacked(Compact):
 
     def prepare(self, x: Tensor) -> Tensor:
         """What :meth:`band` needs of x, computed once for all bands."""
-        if self._spectral or self._undecimated is None:
-            return x if self._spectral else self._damped(x, 1)
-        x = self._damped(x, 1)
+        if self._spectral:
+            return x
+        x = self._damped(x, 1) * self.unit
+        if self._undecimated is None:
+            return x
         if x.is_complex():
             return torch.fft.fftn(x, dim=self._axes, norm="ortho")
         return torch.fft.rfftn(x, dim=self._axes, norm="ortho")
@@ -165,11 +174,11 @@ class Stacked(Compact):
             total = torch.fft.irfftn(total, s=self.in_shape, dim=self._axes, norm="ortho")
         elif self._undecimated is not None:
             total = torch.fft.ifftn(total, dim=self._axes, norm="ortho")
-        return self._damped(total + self._sensing.adjoint(q.reshape(-1, *self._sensing.out_shape)), 1)
+        return self._damped(total * self.unit + self._sensing.adjoint(q.reshape(-1, *self._sensing.out_shape)), 1)
 
     def lifted(self, back: Tensor) -> Tensor:
-        """The point whose W is that of W*p + A*q, given :meth:`adjoint` of (q, p), in these coordinates."""
-        return self._damped(back, -2)
+        """The point whose bands p must be rid of, given :meth:`adjoint` of (q, p)."""
+        return self._damped(back, -2) * self.unit**-2
 
     def _real_bands(self, prepared: Tensor) -> bool:
         return not self._spectral and prepared.shape[1:] != self.in_shape
@@ -317,7 +326,8 @@ class AnalysisSquareRootLasso:
 
     def compact(self) -> StackedProblem:
         """The same problem in the coordinates of a loop."""
-        return StackedProblem(Stacked(self.operator, self.frame), self.weights, self.lam)
+        stacked = Stacked(self.operator, self.frame)
+        return StackedProblem(stacked, self.weights, self.lam / stacked.unit)
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """F(x) for images (..., \\*in_shape), one float64 number a batch item."""

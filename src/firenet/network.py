@@ -297,7 +297,7 @@ class Firenet(nn.Module):
         dual, sparse = problem.feasible(dual), None
         if isinstance(compact, Stacked):
             dual, sparse = compact.split(dual)
-            sparse = sparse.reshape(*batch, *compact.frame.out_shape)
+            sparse = compact.unit * sparse.reshape(*batch, *compact.frame.out_shape)
         dual = compact.unpack_measured(dual).view(*batch, *self.operator.out_shape)
         z = self._unpacked(compact, z, batch)
         objective, gap, count = (t.view(batch) for t in (objective, gap, count))

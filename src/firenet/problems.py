@@ -136,8 +136,7 @@ class SquareRootLasso:
     def _sizes(self, z: Tensor, *, divide: bool) -> Iterator[Tensor]:
         """|z| w or |z| / w in pieces, shape (..., piece)."""
         d = len(self.operator.in_shape)
-        modulus = torch.abs if derived(z) else modulus
-        pieces = map(modulus, _pieces(z, d))
+        pieces = map(torch.abs if derived(z) else modulus, _pieces(z, d))
         if self.weights is None:
             yield from pieces
             return

@@ -1,0 +1,364 @@
+"""The analysis form: coordinates against dense matrices, minimisers against Clarabel, the gap at every point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from firenet import (
+    AdaptiveRestarts,
+    AnalysisSquareRootLasso,
+    BadInput,
+    Firenet,
+    FixedSteps,
+    LinearOperator,
+    Matrix,
+    MultiCoilFourier,
+    PaperSchedule,
+    RadialSearch,
+    Status,
+    SubsampledFourier,
+    SubsampledWalsh,
+    TightFrame,
+    UndecimatedWavelet,
+    WalshHadamard,
+    Wavelet,
+)
+from firenet.analysis import AnalysisLayers, Stacked
+from firenet.restarts import Schedule
+from laws import Probe, assert_near, assert_refuses, norm
+from oracles import Optimum, analysis_bound, analysis_objective, analysis_optimum
+
+
+def some(*shape: int) -> Tensor:
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape))) < 0.6
+    mask.view(-1)[0] = True
+    return mask
+
+
+def draw(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
+    return Probe(dtype, seed=seed).draw(shape)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Sensing and frame, and the dtype of the measurements."""
+
+    sensing: LinearOperator
+    frame: TightFrame
+    dtype: torch.dtype = torch.complex128
+
+    def dense(self) -> tuple[np.ndarray, np.ndarray]:
+        """A and W; a row of A for each number of the measurements."""
+        kind = self.dtype
+        return self.sensing.as_matrix(kind).numpy(), self.frame.as_matrix(kind).numpy()
+
+    def data(self, *batch: int, seed: int = 0) -> Tensor:
+        """Measurements of something with jumps, with noise."""
+        x = draw((*batch, *self.sensing.in_shape), self.dtype, seed)
+        x = x.sign() if not x.is_complex() else x.real.sign() + 0.3j * x.imag.sign()
+        y = self.sensing(x)
+        return self.sensing.restrict(y + 0.05 * draw(tuple(y.shape), self.dtype, seed + 1))
+
+
+COMPLEX, REAL = torch.complex128, torch.float64
+SETUPS: dict[str, Callable[[], Setup]] = {
+    "Fourier": lambda: Setup(SubsampledFourier(some(4, 5)), UndecimatedWavelet((4, 5), "haar", 2)),
+    "Fourier, 1-D": lambda: Setup(SubsampledFourier(some(13)), UndecimatedWavelet((13,), "sym4", 2)),
+    "Fourier, 3-D": lambda: Setup(SubsampledFourier(some(2, 3, 4)), UndecimatedWavelet((2, 3, 4), "db2", 1)),
+    "centred": lambda: Setup(SubsampledFourier(some(4, 5), centred=True), UndecimatedWavelet((4, 5), "haar", 1)),
+    "coils": lambda: Setup(
+        MultiCoilFourier(some(4, 5), draw((2, 4, 5), COMPLEX, 3)), UndecimatedWavelet((4, 5), "db2", 1)
+    ),
+    "Walsh": lambda: Setup(SubsampledWalsh(some(4, 4)), UndecimatedWavelet((4, 4), "haar", 2), REAL),
+    "Walsh, odd frame axis": lambda: Setup(SubsampledWalsh(some(8)), UndecimatedWavelet((8,), "db3", 3), REAL),
+    "matrix": lambda: Setup(Matrix(draw((6, 9), REAL, 1) / 3), UndecimatedWavelet((9,), "haar", 3), REAL),
+    "complex matrix": lambda: Setup(Matrix(draw((6, 9), COMPLEX, 1) / 3), UndecimatedWavelet((9,), "haar", 3)),
+    "orthonormal": lambda: Setup(SubsampledFourier(some(4, 4)), Wavelet((4, 4), "haar", 2)),
+    "padded": lambda: Setup(SubsampledFourier(some(5, 3)), Wavelet((5, 3), "haar", 1)),
+    "Walsh frame": lambda: Setup(Matrix(draw((5, 8), REAL, 2)), WalshHadamard((8,)), REAL),
+    "no level": lambda: Setup(SubsampledFourier(some(6)), UndecimatedWavelet((6,), "haar", 0)),
+    "scaled": lambda: Setup(Matrix(1e6 * draw((6, 9), REAL, 1)), UndecimatedWavelet((9,), "haar", 2), REAL),
+}
+setups = pytest.mark.parametrize("name", SETUPS)
+
+
+def weights_of(setup: Setup, kind: str) -> Tensor | None:
+    """None, a number a band, or one for each coefficient."""
+    shape = setup.frame.out_shape
+    if kind == "none":
+        return None
+    full = 10 ** (2 * torch.rand(shape, dtype=REAL, generator=torch.Generator().manual_seed(5)) - 1)
+    return full if kind == "each" else full[(slice(None), *(slice(0, 1),) * (len(shape) - 1))]
+
+
+# -------------------------------------------------------------------------------------------------------- coordinates
+
+
+def bands(stacked: Stacked, u: Tensor) -> Tensor:
+    prepared = stacked.prepare(u)
+    parts = [stacked.band(b, prepared) for b in range(stacked.bands)]
+    return torch.stack(parts, dim=1).reshape(len(u), *stacked.frame.out_shape)
+
+
+@setups
+def test_coordinates_are_those_of_the_dense_stack(name: str) -> None:
+    setup = SETUPS[name]()
+    sensing, frame = setup.sensing, setup.frame
+    stacked = Stacked(sensing, frame)
+    x = draw((2, *sensing.in_shape), setup.dtype)
+    u = stacked.pack(x)
+    assert_near(stacked.unpack(u), x, 1e-13 * norm(x))
+    assert_near(stacked.unpack_measured(stacked(u)), sensing(x), 1e-12 * norm(sensing(x)))
+    assert_near(bands(stacked, u), stacked.unit * frame(x), 1e-11 * stacked.unit * norm(x))
+    assert stacked.unit == (sensing.norm_bound.value or 1.0)
+    # The adjoint is that of (A; W) in these coordinates: inner products agree.
+    q, p = stacked.pack_measured(setup.data(2)), draw((2, *frame.out_shape), setup.dtype, 7)
+    dual = torch.cat([q, p.flatten(1)], dim=1)
+    first, second = stacked.split(dual)
+    assert torch.equal(first, q)
+    assert torch.equal(second.reshape(p.shape), p)
+    back = stacked.adjoint(dual)
+    v = draw(tuple(u.shape), setup.dtype, 8)
+    left = (v.conj() * back).flatten(1).sum(dim=1)
+    right = (stacked(v).conj() * q).sum(dim=1) + (bands(stacked, v).conj() * p).flatten(1).sum(dim=1)
+    assert_near(left, right, 1e-11 * norm(dual) * norm(v) * max(1.0, stacked.norm_bound.value))
+    out = torch.empty_like(back)
+    assert_near(stacked.adjoint(dual, out), back, 1e-13 * norm(back))
+    # W of A*q + W*p, as the repair of p needs it.
+    image = sensing.adjoint(stacked.unpack_measured(q)) / stacked.unit + frame.adjoint(p)
+    assert_near(bands(stacked, stacked.lifted(back)), frame(image), 1e-11 * norm(image))
+
+
+@setups
+def test_the_stack_has_norm_one(name: str) -> None:
+    setup = SETUPS[name]()
+    stacked = Stacked(setup.sensing, setup.frame)
+    units = torch.eye(math.prod(stacked.in_shape), dtype=setup.dtype).view(-1, *stacked.in_shape)
+    K = torch.cat([stacked(units), bands(stacked, units).flatten(1)], dim=1).mT
+    largest = torch.linalg.matrix_norm(K, 2).item()
+    assert largest <= stacked.norm_bound.value * (1 + 1e-12)
+    assert stacked.norm_bound.value == pytest.approx(1, abs=1e-10)
+    if name.startswith("Fourier"):
+        assert stacked.norm_bound.kind == "exact"
+        assert_near(K.mH @ K, torch.eye(K.shape[1], dtype=COMPLEX), 1e-10)
+
+
+# ----------------------------------------------------------------------------------------------------- the problem
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A problem in NumPy, its rows those of the measurements that were made, and its optimum."""
+
+    A: np.ndarray
+    W: np.ndarray
+    y: np.ndarray
+    w: np.ndarray
+    lam: float
+    best: Optimum
+
+    def value(self, x: Tensor) -> float:
+        return analysis_objective(self.A, self.W, self.y, self.w, self.lam, x.numpy().ravel())
+
+
+def dense(setup: Setup, weights: Tensor | None, lam: float, y: Tensor) -> Dense:
+    A, W = setup.dense()
+    w = np.ones(len(W)) if weights is None else weights.expand(setup.frame.out_shape).numpy().ravel()
+    best = analysis_optimum(A, W, y.numpy().ravel(), w, lam)
+    return Dense(A, W, y.numpy().ravel(), w, lam, best)
+
+
+CASES = [(name, kind) for name in SETUPS for kind in ("none", "band", "each") if kind == "none" or name in ("Fourier", "Walsh", "coils", "padded")]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_reaches_the_optimum_and_every_gap_is_valid(name: str, kind: str) -> None:
+    setup = SETUPS[name]()
+    weights, y = weights_of(setup, kind), setup.data()
+    lam = 0.1 * (setup.sensing.norm_bound.value if name == "scaled" else 1.0)
+    known = dense(setup, weights, lam, y)
+    for schedule in (AdaptiveRestarts(1e-7, 20000), FixedSteps(300), AdaptiveRestarts(1e-1, 300), PaperSchedule(5, 20)):
+        net = Firenet(setup.sensing, setup.frame, weights=weights, lam=lam, schedule=schedule, form="analysis")
+        solution = net.solve(y)
+        value = known.value(solution.image)
+        assert solution.dual_sparse is not None
+        assert solution.objective.item() == pytest.approx(value, rel=1e-9)
+        assert torch.equal(solution.image, solution.coefficients)
+        bound = analysis_bound(
+            known.A, known.W, known.y, known.w, lam, solution.dual.numpy().ravel(), solution.dual_sparse.numpy().ravel()
+        )
+        assert bound <= known.best.value * (1 + 1e-9)
+        assert value - bound <= solution.gap.item() + 1e-9 * value
+        assert solution.gap.item() >= value - known.best.value - 1e-9 * value
+        problem = net.problem
+        assert isinstance(problem, AnalysisSquareRootLasso)
+        again = problem.gap(solution.image, solution.dual, solution.dual_sparse, y).item()
+        assert again == pytest.approx(solution.gap.item(), rel=1e-6, abs=1e-9 * value)
+        if schedule == AdaptiveRestarts(1e-7, 20000):
+            assert solution.status == (Status.TOLERANCE_REACHED,)
+            assert value <= known.best.value * (1 + 3e-7)
+
+
+@setups
+def test_every_pair_becomes_feasible_and_bounds_the_minimum(name: str) -> None:
+    setup = SETUPS[name]()
+    weights, y, lam = weights_of(setup, "each"), setup.data(), 0.2
+    problem = AnalysisSquareRootLasso(setup.sensing, setup.frame, weights, lam)
+    assert weights is not None
+    known = dense(setup, weights, lam, y)
+    for k in range(4):
+        scale = 10.0 ** (3 * k - 5)
+        q = setup.sensing.restrict(scale * draw(setup.sensing.out_shape, setup.dtype, k))
+        p = scale * draw(setup.frame.out_shape, setup.dtype, k + 9)
+        x = draw(setup.frame.in_shape, setup.dtype, k + 20)
+        a, b = problem.feasible(q, p)
+        assert norm(a) <= 1 + 1e-12
+        assert (b.abs() <= lam * weights * (1 + 1e-12)).all()
+        residual = setup.sensing.adjoint(a) + setup.frame.adjoint(b)
+        assert norm(residual) <= 1e-9 * (norm(setup.sensing.adjoint(a)) + norm(b) + 1e-12)
+        gap = problem.gap(x, q, p, y).item()
+        assert math.isfinite(gap)
+        assert gap >= known.value(x) - known.best.value - 1e-9 * known.value(x)
+
+
+@pytest.mark.parametrize("frame", [Wavelet((8, 8), "db2", 2), Wavelet((6, 10), "haar", 1), WalshHadamard((8, 8))])
+def test_for_an_orthonormal_frame_the_two_forms_are_one_problem(frame: TightFrame) -> None:
+    sensing = SubsampledFourier(some(*frame.in_shape))
+    y = Setup(sensing, frame).data()
+    images = []
+    for form in ("synthesis", "analysis"):
+        net = Firenet(sensing, frame, lam=0.1, schedule=AdaptiveRestarts(1e-9, 20000), form=form)
+        solution = net.solve(y)
+        assert solution.status == (Status.TOLERANCE_REACHED,)
+        images.append(solution.image)
+        assert (solution.dual_sparse is None) == (form == "synthesis")
+    assert_near(images[1], images[0], 1e-4 * norm(images[0]))
+
+
+# ------------------------------------------------------------------------------------------------------- the network
+
+
+def network(setup: Setup, schedule: Schedule, weights: Tensor | None = None) -> Firenet:
+    return Firenet(setup.sensing, setup.frame, weights=weights, lam=0.1, schedule=schedule, form="analysis")
+
+
+@setups
+@pytest.mark.parametrize("schedule", [FixedSteps(7), PaperSchedule(3, 4)], ids=["fixed", "paper"])
+def test_with_gradients_it_gives_the_same_numbers(name: str, schedule: Schedule) -> None:
+    setup = SETUPS[name]()
+    net, y = network(setup, schedule, weights_of(setup, "band")), setup.data(2)
+    plain = net.solve(y).image
+    for checkpoint in (None, 3):
+        asked = y.clone().requires_grad_()
+        image = net(asked, checkpoint=checkpoint)
+        assert_near(image.detach(), net(y), 1e-11 * norm(plain))
+        assert_near(image.detach(), plain, 1e-11 * norm(plain))
+        (gradient,) = torch.autograd.grad(image.abs().square().sum(), asked)
+        assert torch.isfinite(torch.view_as_real(gradient) if gradient.is_complex() else gradient).all()
+
+
+@pytest.mark.parametrize("name", ["Fourier, 1-D", "coils", "Walsh", "orthonormal"])
+def test_the_derivative_is_that_of_finite_differences(name: str) -> None:
+    setup = SETUPS[name]()
+    net = network(setup, FixedSteps(5))
+    y = setup.data().requires_grad_()
+    restrict = setup.sensing.restrict
+    assert torch.autograd.gradcheck(lambda y: net(restrict(y)), (y,), eps=1e-7, atol=1e-5, rtol=1e-4)
+
+
+@setups
+def test_a_batch_is_a_loop_and_frozen_is_the_same(name: str) -> None:
+    setup = SETUPS[name]()
+    net, y = network(setup, AdaptiveRestarts(1e-4, 2000)), torch.stack([setup.data(), 1e-3 * setup.data(seed=4)])
+    together = net.solve(y)
+    for k, item in enumerate(y):
+        alone = net.solve(item)
+        assert together.layers[k] == alone.layers
+        assert_near(together.image[k], alone.image, 1e-8 * norm(alone.image))
+        assert not isinstance(alone.schedule, FixedSteps)
+        frozen = net.following(alone.schedule.frozen())  # pyright: ignore[reportAttributeAccessIssue]
+        assert_near(frozen(item), alone.image, 1e-8 * norm(alone.image))
+        assert_near(frozen.solve(item).image, alone.image, 1e-8 * norm(alone.image))
+
+
+@pytest.mark.parametrize("name", ["Fourier", "coils", "Walsh"])
+def test_the_scale_of_the_data_changes_nothing(name: str) -> None:
+    setup = SETUPS[name]()
+    net, y = network(setup, AdaptiveRestarts(1e-4, 2000)), setup.data()
+    usual = net.solve(y)
+    for scale in (1e-8, 1e8):
+        other = net.solve(scale * y)
+        assert other.layers == usual.layers
+        assert_near(other.image / scale, usual.image, 1e-6 * norm(usual.image))
+
+
+@setups
+def test_nothing_measured_gives_nothing(name: str) -> None:
+    setup = SETUPS[name]()
+    y = torch.zeros_like(setup.data())
+    for schedule in (AdaptiveRestarts(1e-4), FixedSteps(3), RadialSearch()):
+        solution = network(setup, schedule).solve(y)
+        assert not solution.image.any()
+        assert solution.gap.item() == 0
+
+
+@pytest.mark.parametrize("name", ["Fourier", "coils", "Walsh", "matrix"])
+def test_single_precision_says_what_it_reached(name: str) -> None:
+    setup = SETUPS[name]()
+    single = setup.data().to(torch.complex64 if setup.dtype is COMPLEX else torch.float32)
+    sensing = setup.sensing.to(torch.float32)
+    solution = network(Setup(sensing, setup.frame), AdaptiveRestarts(1e-9, 3000)).solve(single)
+    assert solution.status == (Status.PRECISION_LIMIT,)
+    assert solution.relative_gap.item() < 1e-4
+
+
+def test_a_radial_search_gets_there() -> None:
+    setup = SETUPS["Fourier"]()
+    solution = network(setup, RadialSearch(1e-3, 20000)).solve(setup.data())
+    assert solution.status == (Status.TOLERANCE_REACHED,)
+
+
+@pytest.mark.parametrize("dtype", [REAL, COMPLEX])
+def test_jumps_are_recovered_exactly(dtype: torch.dtype) -> None:
+    """Undecimated Haar of depth one counts jumps; a signal with four of them and half of its frequencies."""
+    n = 64
+    heights = draw((4,), dtype, 3)
+    x = torch.cat([heights[k].expand(16) for k in range(4)])
+    mask = torch.rand(n, generator=torch.Generator().manual_seed(1)) < 0.5
+    mask[0] = True
+    sensing, frame = SubsampledFourier(mask), UndecimatedWavelet((n,), "haar", 1)
+    weights = torch.tensor([[1.0], [1e-3]], dtype=REAL)
+    net = Firenet(sensing, frame, weights=weights, lam=1e-2, schedule=AdaptiveRestarts(1e-8, 20000))
+    solution = net.solve(sensing(x.to(COMPLEX)))
+    assert norm(solution.image - x) <= 1e-2 * norm(x)
+    zero_filled = sensing.adjoint(sensing(x.to(COMPLEX)))
+    assert norm(zero_filled - x) >= 0.1 * norm(x)
+
+
+def test_layers_hold_what_they_should() -> None:
+    setup = SETUPS["Fourier"]()
+    layers, _ = network(setup, FixedSteps(3))._layers(setup.data(2), None, track=True)
+    assert isinstance(layers, AnalysisLayers)
+    assert layers.q.shape == (2, int(setup.sensing.restrict(torch.ones(4, 5)).sum()) + 7 * 20)
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+def test_refusals() -> None:
+    sensing, frame = SubsampledFourier(some(4, 4)), UndecimatedWavelet((4, 4), "haar", 1)
+    assert_refuses(lambda: Firenet(sensing, form="analysis"), "analysis with a transform")
+    assert_refuses(lambda: Firenet(sensing, frame, form="both"), "'both'")  # pyright: ignore[reportArgumentType]
+    assert_refuses(lambda: Firenet(sensing, UndecimatedWavelet((8, 8)), form="analysis"), "(4, 4)", "(8, 8)")
+    for bad in (torch.zeros(4, 1, 1), -torch.ones(4, 1, 1), torch.ones(3, 1, 1)):
+        with pytest.raises(BadInput):
+            Firenet(sensing, frame, weights=bad)
+    assert Firenet(sensing, frame).form == "analysis"
+    assert Firenet(sensing, Wavelet((4, 4), "haar")).form == "synthesis"
