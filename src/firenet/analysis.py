@@ -297,6 +297,13 @@ class StackedProblem(SquareRootLasso):
         repaired = [(p[:, b] - stacked.band(b, prepared)).flatten(1) for b in range(stacked.bands)]
         return torch.cat([first, *repaired], dim=1) * scale.view(-1, 1)
 
+    def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
+        """The flat dual of a packed q and of p, shape (batch, \\*coefficients), zero where there is none."""
+        stacked = self._stacked
+        if p is None:
+            return torch.cat([q, q.new_zeros(len(q), stacked.bands * math.prod(stacked.band_shape))], dim=1)
+        return torch.cat([q, p.flatten(1) / stacked.unit], dim=1)
+
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
         return super().dual_value(q[:, : self._stacked.measured], y)
 
@@ -356,6 +363,15 @@ class AnalysisSquareRootLasso:
         return self.objective(x, y) + inner.flatten(batch).sum(dim=-1)
 
 
+def duals(compact: Compact, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor | None]:
+    """From the dual of a loop to q, and p where there is one, in their own shapes."""
+    sparse = None
+    if isinstance(compact, Stacked):
+        dual, sparse = compact.split(dual)
+        sparse = compact.unit * sparse.reshape(*batch, *compact.frame.out_shape)
+    return compact.unpack_measured(dual).view(*batch, *compact.operator.out_shape), sparse
+
+
 class AnalysisLayers(Layers):
     """The loop's state for the analysis problem: only the dual step differs."""
 
@@ -404,3 +420,17 @@ class AnalysisLayers(Layers):
         else:
             rho = self._rho_y.view(-1, *(1,) * (old.ndim - 1 + old.is_complex()))
             real_view(old).lerp_(real_view(new), rho)
+
+
+def layers_for(
+    problem: SquareRootLasso,
+    y: Tensor,
+    x: Tensor | None,
+    dtype: torch.dtype,
+    *,
+    track: bool = True,
+    average: bool = True,
+) -> Layers:
+    """The state before the first layer, for a compact problem of either form."""
+    state = AnalysisLayers if isinstance(problem, StackedProblem) else Layers
+    return state(problem, y, x, dtype, track=track, average=average)

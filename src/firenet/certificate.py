@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from firenet.analysis import AnalysisSquareRootLasso, duals, layers_for
 from firenet.errors import BadInput
 from firenet.guarantee import Guarantee
-from firenet.layer import Layers
-from firenet.operators import Compact, LinearOperator, NormBound
+from firenet.operators import Compact, LinearOperator
 from firenet.problems import SquareRootLasso, norms, real_view, relative_gap, rounding
 from firenet.restarts import AdaptivePilot, AdaptiveRestarts
 from firenet.search import search
@@ -43,6 +43,7 @@ class Certificate:
         rounding: An estimate of the rounding error in the gap, which is computed in floating point.
         dual: The feasible dual point with this value, shape of y.
         layers: Layers that were run to find it, int64.
+        dual_sparse: Of an analysis problem, the part p of the dual point; else None.
     """
 
     objective: Tensor
@@ -56,6 +57,7 @@ class Certificate:
     rounding: Tensor
     dual: Tensor
     layers: Tensor
+    dual_sparse: Tensor | None = None
 
 
 class _Witness(AdaptivePilot):
@@ -71,11 +73,12 @@ class _Witness(AdaptivePilot):
 
 @torch.no_grad()
 def certify(
-    problem: SquareRootLasso,
+    problem: SquareRootLasso | AnalysisSquareRootLasso,
     z: Tensor,
     y: Tensor,
     *,
     dual: Tensor | None = None,
+    dual_sparse: Tensor | None = None,
     budget: int = 500,
     guarantee: Guarantee | None = None,
     sparsity_defect: float | None = None,
@@ -91,9 +94,10 @@ def certify(
 
     Args:
         problem: F.
-        z: Coefficients (..., \\*in_shape), the problem's own variable.
+        z: The problem's own variable (..., \\*in_shape): coefficients, or of an analysis problem the image.
         y: Measurements (..., \\*out_shape), with the batch axes of z.
         dual: A dual point to begin with, shape of y, feasible or not.
+        dual_sparse: Of an analysis problem, its part p.
         budget: The most layers; 0 refines nothing.
         guarantee: The constants of the null space property, for an error bound with both of the following.
         sparsity_defect: Assumed at least :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.
@@ -115,24 +119,45 @@ def certify(
             if v is not None
         ]
         raise BadInput("guarantee, sparsity_defect and noise together", f"only {', '.join(given)}", "Pass all or none")
-    residual = operator(z) - y
-    objective = problem.penalty(z) + norms(residual, y.ndim - len(batch))
-    best, bound = _better(problem, y, None, None, _unit(residual, len(batch)))
+    if guarantee is not None and isinstance(problem, AnalysisSquareRootLasso):
+        do = "Certify without a guarantee: the gap needs none"
+        raise BadInput("A synthesis problem for an error bound", "an analysis problem", do)
+    packed = problem.compact()
+    compact = packed.operator
+    assert isinstance(compact, Compact)
+    y_ = compact.pack_measured(y.reshape(-1, *operator.out_shape))
+    z_ = compact.pack(z.reshape(-1, *operator.in_shape))
+    residual = compact(z_) - y_
+    remains = norms(residual, y_.ndim - 1)
+    objective = packed.penalty(z_) + remains
+    best, bound = _better(packed, y_, None, None, packed.dual_of(_unit(residual, remains)))
+    start = None
     if dual is not None:
         if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
             raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "That of y")
-        best, bound = _better(problem, y, best, bound, operator.restrict(dual.to(y.dtype)))
+        p = None
+        if dual_sparse is not None:
+            shape = (*batch, *problem.frame.out_shape) if isinstance(problem, AnalysisSquareRootLasso) else None
+            if dual_sparse.shape != shape or not torch.isfinite(real_view(dual_sparse)).all():
+                got = f"shape {tuple(dual_sparse.shape)}"
+                raise BadInput(f"A finite dual_sparse of shape {shape}", got, "That of the frame's coefficients")
+            p = dual_sparse.to(z.dtype).reshape(-1, *shape[len(batch) :])
+        q = compact.pack_measured(dual.to(y.dtype).reshape(-1, *operator.out_shape))
+        best, bound = _better(packed, y_, best, bound, packed.dual_of(q, p))
+        start = best
     lowest, layers = objective, torch.zeros_like(objective, dtype=torch.int64)
     if budget and objective.numel():
-        q, lowest, layers = _refined(problem, operator, z, y, objective, dual, best, budget, progress)
-        best, bound = _better(problem, y, best, bound, q)
+        q, lowest, layers = _refined(packed, z_, y_, objective, start, budget, progress)
+        best, bound = _better(packed, y_, best, bound, q)
+    best, sparse = duals(compact, best, batch)
+    size = norms(y_, y_.ndim - 1).view(batch)
+    objective, bound, lowest, layers, remains = (t.view(batch) for t in (objective, bound, lowest, layers, remains))
     gap = (objective - bound).clamp(min=0)
     known = objective - torch.minimum(lowest, objective)
     tightness = torch.where(known > 0, gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
-    size = norms(y, y.ndim - len(batch))
     error, assumptions = None, ()
     if guarantee is not None and sparsity_defect is not None and noise is not None:
-        pairs = zip(gap.flatten().tolist(), norms(residual, y.ndim - len(batch)).flatten().tolist(), strict=True)
+        pairs = zip(gap.flatten().tolist(), remains.flatten().tolist(), strict=True)
         errors = [
             guarantee.error_from_gap(g, r, sparsity_defect=sparsity_defect, noise=noise, lam=problem.lam)
             for g, r in pairs
@@ -156,6 +181,7 @@ def certify(
         rounding=rounding(torch.finfo(y.dtype).eps, objective, size),
         dual=best,
         layers=layers,
+        dual_sparse=sparse,
     )
 
 
@@ -176,9 +202,9 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
     return z.to(dtype), operator.restrict(y.to(torch.promote_types(y.dtype, dtype))), batch
 
 
-def _unit(residual: Tensor, axes: int) -> Tensor:
-    size = norms(residual, residual.ndim - axes).clamp(min=torch.finfo(torch.float64).tiny)
-    return residual / size.to(residual.real.dtype).view(*size.shape, *(1,) * (residual.ndim - axes))
+def _unit(residual: Tensor, size: Tensor) -> Tensor:
+    size = size.clamp(min=torch.finfo(torch.float64).tiny).to(residual.real.dtype)
+    return residual / size.view(-1, *(1,) * (residual.ndim - 1))
 
 
 def _better(
@@ -190,38 +216,31 @@ def _better(
     if best is None or bound is None:
         return q, value
     higher = value > bound
-    return torch.where(higher.view(*higher.shape, *(1,) * (q.ndim - higher.ndim)), q, best), torch.maximum(value, bound)
+    return torch.where(higher.view(-1, *(1,) * (q.ndim - 1)), q, best), torch.maximum(value, bound)
 
 
 def _refined(
     problem: SquareRootLasso,
-    operator: LinearOperator,
     z: Tensor,
     y: Tensor,
     objective: Tensor,
     dual: Tensor | None,
-    best: Tensor,
     budget: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Dual points from the iteration, the lowest objectives it met, and its layers."""
-    batch = objective.shape
-    packed = problem.compact()
-    compact = packed.operator
-    assert isinstance(compact, Compact)
-    flat_y, flat_z = y.reshape(-1, *operator.out_shape), z.reshape(-1, *operator.in_shape)
-    layers = Layers(packed, compact.pack_measured(flat_y), compact.pack(flat_z), z.dtype, track=True)
+    layers = layers_for(problem, y, z, z.dtype)
     if dual is not None:
-        layers.place_dual(compact.pack_measured(best.reshape(flat_y.shape)))
+        layers.place_dual(dual)
     rules = AdaptiveRestarts(tolerance=1e-15, max_layers=budget)
-    norm: NormBound = operator.norm_bound
-    sizes = norms(layers.y, layers.y.ndim - 1).tolist()
+    norm = layers.operator.norm_bound
+    sizes = (problem.first_weight * norms(y, y.ndim - 1)).tolist()
     pilots = [
         _Witness(rules, norm.value or 1.0, size, value)
-        for size, value in zip(sizes, objective.flatten().tolist(), strict=True)
+        for size, value in zip(sizes, objective.tolist(), strict=True)
     ]
     found = search(layers, list(pilots), budget, progress)
-    q = compact.unpack_measured(torch.stack([f.dual for f in found])).view(y.shape)
-    lowest = torch.tensor([f.objective for f in found], dtype=torch.float64, device=y.device).view(batch)
-    count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=y.device).view(batch)
+    q = torch.stack([f.dual for f in found])
+    lowest = torch.tensor([f.objective for f in found], dtype=torch.float64, device=y.device)
+    count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=y.device)
     return q, lowest.nan_to_num(nan=torch.inf), count

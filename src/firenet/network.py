@@ -16,7 +16,7 @@ from typing import Literal, Self, cast, final
 import torch
 from torch import Tensor, nn
 
-from firenet.analysis import AnalysisLayers, AnalysisSquareRootLasso, Stacked
+from firenet.analysis import AnalysisSquareRootLasso, duals, layers_for
 from firenet.errors import BadInput
 from firenet.layer import Layers, Values
 from firenet.levels import SparsityLevels
@@ -294,11 +294,7 @@ class Firenet(nn.Module):
         schedule: FixedSchedule | Searched,
     ) -> Solution:
         compact = cast(Compact, problem.operator)
-        dual, sparse = problem.feasible(dual), None
-        if isinstance(compact, Stacked):
-            dual, sparse = compact.split(dual)
-            sparse = compact.unit * sparse.reshape(*batch, *compact.frame.out_shape)
-        dual = compact.unpack_measured(dual).view(*batch, *self.operator.out_shape)
+        dual, sparse = duals(compact, problem.feasible(dual), batch)
         z = self._unpacked(compact, z, batch)
         objective, gap, count = (t.view(batch) for t in (objective, gap, count))
         return Solution(self._image(z), z, dual, objective, gap, status, count, schedule, sparse)
@@ -320,8 +316,7 @@ class Firenet(nn.Module):
         if x0 is not None:
             first = compact.pack(self._start(x0, batch, dtype).reshape(count, *self.operator.in_shape))
         measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
-        state = AnalysisLayers if self.form == "analysis" else Layers
-        return state(problem, measured, first, dtype, track=track, average=average), batch
+        return layers_for(problem, measured, first, dtype, track=track, average=average), batch
 
     def _runs(self, layers: Layers, schedule: FixedSchedule) -> Iterator[Restart]:
         """The restarts of a fixed schedule, the state and the steps ready for each; the caller runs its layers."""

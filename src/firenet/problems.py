@@ -160,6 +160,10 @@ class SquareRootLasso:
         """
         return self.objective(z, y) - self.dual_value(self.feasible(q), y)
 
+    def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
+        """A dual point as the loop has it, from a packed q."""
+        return q
+
     def compact(self) -> SquareRootLasso:
         """The same problem in the coordinates of :class:`firenet.operators.Compact`, for a loop."""
         assert isinstance(self.operator, LinearOperator)
