@@ -258,7 +258,7 @@ class StackedProblem(SquareRootLasso):
             if isinstance(bound, float):
                 return p.clamp_(-bound, bound)
             return p.clamp_(-bound.to(p.dtype), bound.to(p.dtype))
-        p.div_(bound)
+        p.mul_(1 / bound)
         factor = torch.view_as_real(torch.conj_physical(p, out=work).mul_(p))
         factor.clamp_(min=1).rsqrt_()
         factor[..., 1].fill_(0)

@@ -240,9 +240,9 @@ class Layers:
         """The average of the :math:`\\tilde x` since the last restart."""
         return self._mean(self._x_sum)
 
-    def average_dual(self) -> Tensor:
-        """The average of the q since the last restart."""
-        return self._mean(self._q_sum)
+    def average_dual(self, out: Tensor | None = None) -> Tensor:
+        """The average of the q since the last restart; written into ``out`` where it is given."""
+        return self._mean(self._q_sum, out)
 
     def _mean(self, total: Tensor, out: Tensor | None = None) -> Tensor:
         count = self.count.to(total.real.dtype).view(-1, *(1,) * (total.ndim - 1))
@@ -257,13 +257,12 @@ class Layers:
         self._count_back()
         # Norms are homogeneous: those of an average are those of the sum, divided.
         average = self.problem.penalty(self._x_sum) / self.count + norms(self._mean(self._measured_sum) - self.y, m)
-        q_average = self.average_dual()
         scale_average = (self.problem.infeasibility(self._q_sum, self._back_sum) / self.count).clamp(min=1)
         return Values(
             self.problem.penalty(self.last) + norms(self.last_measured - self.y, m),
             average,
             self.problem.dual_value(self.q, self.y) / self.problem.infeasibility(self.q, self.back),
-            self.problem.dual_value(q_average, self.y) / scale_average,
+            self.problem.dual_value(self._q_sum, self.y) / self.count / scale_average,
         )
 
     def _count_back(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -75,7 +76,7 @@ def search(
     remember = any(not t.pilot.keep_dual for t in group)  # whether pilots may go back to the best point
     best = layers.x.clone() if remember else None
     dual = layers.q.clone()
-    bound = torch.full((len(size),), -torch.inf, dtype=torch.float64, device=layers.y.device)
+    bound = [-math.inf] * len(size)
     done = 0
     for t in group:
         t.set_out()
@@ -90,18 +91,29 @@ def search(
         if progress is not None:
             progress(done, limit)
         values = layers.evaluate()
-        for q, value in ((layers.q, values.dual_last), (layers.average_dual(), values.dual_average)):
-            higher = value > bound
-            bound = torch.where(higher, value, bound)
-            dual = torch.where(higher.view(-1, *(1,) * (q.ndim - 1)), q, dual)
-        table = torch.stack([values.last, values.average, values.dual_last, values.dual_average, bound])
+        table = torch.stack([values.last, values.average, values.dual_last, values.dual_average])
         columns = table.mT.tolist()
+        higher: dict[HandOn, list[int]] = {"last": [], "average": []}
+        for k, (_, _, of_last, of_average) in enumerate(columns):
+            if of_average > bound[k] and not of_last > of_average:
+                higher["average"].append(k)
+                bound[k] = of_average
+            elif of_last > bound[k]:
+                higher["last"].append(k)
+                bound[k] = of_last
+        for which, some in higher.items():
+            if len(some) == len(group):
+                _ = layers.average_dual(dual) if which == "average" else dual.copy_(layers.q)
+            elif some:
+                at = torch.tensor(some, device=dual.device)
+                dual[at] = (layers.average_dual() if which == "average" else layers.q)[at]
         leaving: list[int] = []
         restarting: dict[HandOn | str, list[int]] = {"last": [], "average": [], "best": []}
         for k, t in enumerate(group):
             if t.pilot.until:
                 continue
-            last, average, dual_last, dual_average, lower = columns[k]
+            last, average, dual_last, dual_average = columns[k]
+            lower = bound[k]
             floor = rounding(precision, min(last, average), t.size) / _CAUTION
             verdict = t.pilot.look(Look(done, last, average, lower, dual_last, dual_average, floor))
             if verdict == "go on":
@@ -152,7 +164,8 @@ def search(
                 break
             layers.keep(stay)
             at = torch.tensor(stay, device=dual.device)
-            dual, bound, best = dual[at], bound[at], None if best is None else best[at]
+            dual, best = dual[at], None if best is None else best[at]
+            bound = [bound[k] for k in stay]
         if leaving or rows:
             _set_steps(layers, group)
     return [found[k] for k in range(len(size))]

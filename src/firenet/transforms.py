@@ -261,7 +261,11 @@ def _undecimated(wavelet: str, depth: int, shape: tuple[int, ...], dtype: torch.
             products.append(band)
         low = products[0]
         details += products[1:]
-    return torch.from_numpy(np.stack([*details, low])).to(device=device, dtype=dtype)
+    responses = np.stack([*details, low])
+    # Products of many small numbers become denormal, and arithmetic with them is many times slower. Below the square of
+    # the rounding they count for nothing.
+    responses[np.abs(responses) < torch.finfo(dtype).eps ** 2] = 0
+    return torch.from_numpy(responses).to(device=device, dtype=dtype)
 
 
 def _response(wavelet: str, n: int, stretch: int) -> NDArray[np.complex128]:
