@@ -86,7 +86,6 @@ def analysis_bound(A: Array, W: Array, y: Array, w: Array, lam: float, q: Array,
 
 def analysis_optimum(A: Array, W: Array, y: Array, w: Array, lam: float) -> Optimum:
     """The minimiser of ``analysis_objective`` by Clarabel. Asserts that the bracket is narrow."""
-    m, n = A.shape
     k = len(W)
     if np.iscomplexobj(A) or np.iscomplexobj(y) or np.iscomplexobj(W):
         sense, frame = (np.block([[B.real, -B.imag], [B.imag, B.real]]) for B in (A, W))

@@ -175,7 +175,12 @@ def dense(setup: Setup, weights: Tensor | None, lam: float, y: Tensor) -> Dense:
     return Dense(A, W, y.numpy().ravel(), w, lam, best)
 
 
-CASES = [(name, kind) for name in SETUPS for kind in ("none", "band", "each") if kind == "none" or name in ("Fourier", "Walsh", "coils", "padded")]
+CASES = [
+    (name, kind)
+    for name in SETUPS
+    for kind in ("none", "band", "each")
+    if kind == "none" or name in ("Fourier", "Walsh", "coils", "padded")
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

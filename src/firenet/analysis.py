@@ -30,6 +30,7 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.layer import Layers
+from firenet.layer import peak_bytes as layer_peak
 from firenet.operators import Compact, LinearOperator, NormBound
 from firenet.problems import SquareRootLasso, check_lam, check_weights, derived, modulus, norms, real_view
 from firenet.sensing import SubsampledFourier
@@ -108,7 +109,7 @@ class Stacked(Compact):
         return self._sensing.forward(self._damped(x, 1)).flatten(1)
 
     def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """The adjoint of (A; unit W) for the flat dual; a new tensor, or written into ``out`` then without derivatives."""
+        """The adjoint of (A; unit W) for the flat dual; as in :class:`Compact`."""
         q, p = self.split(y)
         total = self.start(y, out)
         for b in range(self.bands):
@@ -185,7 +186,11 @@ class Stacked(Compact):
 
     def _response(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The responses in these coordinates, and their conjugates."""
-        if self._responses is None or self._responses[0].dtype != like.dtype or self._responses[0].device != like.device:
+        if (
+            self._responses is None
+            or self._responses[0].dtype != like.dtype
+            or self._responses[0].device != like.device
+        ):
             assert self._undecimated is not None
             g = self._undecimated.responses(like.dtype, like.device)[..., : like.shape[-1]]
             g = self._damped(g, 1) if self._spectral else g
@@ -253,12 +258,10 @@ class StackedProblem(SquareRootLasso):
 
     def clip_band_(self, b: int, p: Tensor, work: Tensor) -> Tensor:
         """:meth:`clip_band` for a p that may be overwritten, without gradients; ``work`` is memory as large."""
-        bound = self._bound(b)
+        bound = torch.as_tensor(self._bound(b), dtype=p.real.dtype, device=p.device)
         if not p.is_complex():
-            if isinstance(bound, float):
-                return p.clamp_(-bound, bound)
-            return p.clamp_(-bound.to(p.dtype), bound.to(p.dtype))
-        p.mul_(1 / bound)
+            return p.clamp_(-bound, bound)
+        p.mul_(bound.reciprocal())
         factor = torch.view_as_real(torch.conj_physical(p, out=work).mul_(p))
         factor.clamp_(min=1).rsqrt_()
         factor[..., 1].fill_(0)
@@ -355,8 +358,8 @@ class AnalysisSquareRootLasso:
         return q * scale.view(*scale.shape, *(1,) * d), p * scale.view(*scale.shape, *(1,) * n)
 
     def gap(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Tensor:
-        """An upper bound of :math:`F(x)-\\min F`, finite for every x and every pair (q, p): the duality gap with the pair
-        made feasible."""
+        """An upper bound of :math:`F(x)-\\min F`, finite for every x and every pair (q, p): the duality gap with the
+        pair made feasible."""
         q, _ = self.feasible(q, p)
         inner = (real_view(q) * real_view(y)).to(torch.float64)
         batch = y.ndim - len(self.operator.out_shape)
@@ -420,6 +423,25 @@ class AnalysisLayers(Layers):
         else:
             rho = self._rho_y.view(-1, *(1,) * (old.ndim - 1 + old.is_complex()))
             real_view(old).lerp_(real_view(new), rho)
+
+
+def peak_bytes(problem: SquareRootLasso | AnalysisSquareRootLasso, y: Tensor) -> int:
+    """How much memory a solve with these measurements takes beside them, an estimate: see
+    :func:`firenet.layer.peak_bytes`.
+
+    In the analysis form the dual comes in: itself, its sum, its start, the best so far and two in passing; and the
+    responses of the bands.
+    """
+    operator = problem.operator
+    assert isinstance(operator, LinearOperator)
+    plain = layer_peak(operator, y)
+    if isinstance(problem, SquareRootLasso):
+        return plain
+    stacked = Stacked(operator, problem.frame)
+    batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
+    size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
+    dual = stacked.measured + stacked.bands * math.prod(stacked.band_shape)
+    return plain + int(size * (6 * batch * dual + stacked.scratch(batch)))
 
 
 def layers_for(

@@ -137,11 +137,13 @@ def certify(
             raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "That of y")
         p = None
         if dual_sparse is not None:
-            shape = (*batch, *problem.frame.out_shape) if isinstance(problem, AnalysisSquareRootLasso) else None
-            if dual_sparse.shape != shape or not torch.isfinite(real_view(dual_sparse)).all():
-                got = f"shape {tuple(dual_sparse.shape)}"
-                raise BadInput(f"A finite dual_sparse of shape {shape}", got, "That of the frame's coefficients")
-            p = dual_sparse.to(z.dtype).reshape(-1, *shape[len(batch) :])
+            if not isinstance(problem, AnalysisSquareRootLasso):
+                raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
+            coefficients = problem.frame.out_shape
+            if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
+                needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
+                raise BadInput(needed, got, "That of the frame's coefficients")
+            p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
         q = compact.pack_measured(dual.to(y.dtype).reshape(-1, *operator.out_shape))
         best, bound = _better(packed, y_, best, bound, packed.dual_of(q, p))
         start = best
@@ -236,8 +238,7 @@ def _refined(
     norm = layers.operator.norm_bound
     sizes = (problem.first_weight * norms(y, y.ndim - 1)).tolist()
     pilots = [
-        _Witness(rules, norm.value or 1.0, size, value)
-        for size, value in zip(sizes, objective.tolist(), strict=True)
+        _Witness(rules, norm.value or 1.0, size, value) for size, value in zip(sizes, objective.tolist(), strict=True)
     ]
     found = search(layers, list(pilots), budget, progress)
     q = torch.stack([f.dual for f in found])

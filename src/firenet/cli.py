@@ -239,7 +239,16 @@ def demo(
 Data = Annotated[Path, typer.Argument(help="k-space: npy, npz, HDF5 (fastMRI), ISMRMRD, BART cfl.", show_default=False)]
 MaskFile = Annotated[Path | None, typer.Option("--mask", help="Sampling mask; default: where the data are not zero.")]
 Maps = Annotated[str | None, typer.Option("--maps", help="Coil maps: a file, or 'auto' to estimate them (extra mri).")]
-WaveletName = Annotated[str, typer.Option("--wavelet", help="haar, db1-db10, sym2-sym10, coif1-coif5.")]
+Sparsify = Annotated[
+    str | None,
+    typer.Option(
+        "--sparsify",
+        help="undecimated:WAVELET[:LEVELS] or orthonormal:WAVELET[:LEVELS]. [default: undecimated:sym4:3]",
+    ),
+]
+WaveletName = Annotated[
+    str | None, typer.Option("--wavelet", help="Short for orthonormal: haar, db1-db10, sym2-sym10, coif1-coif5.")
+]
 Lam = Annotated[float | None, typer.Option("--lam", help="Regularisation parameter, no unit. [default: 0.001]")]
 Slice = Annotated[int | None, typer.Option("--slice", help="Take one slice; default: all, as a batch.")]
 Axes = Annotated[str | None, typer.Option("--axes", help="What the stored axes are, e.g. slice,coil,y,x.")]
@@ -267,7 +276,8 @@ def recon(
     ],
     mask: MaskFile = None,
     maps: Maps = None,
-    wavelet: WaveletName = "db4",
+    sparsify: Sparsify = None,
+    wavelet: WaveletName = None,
     lam: Lam = None,
     layers: Annotated[int, typer.Option("--layers", help="The most layers. With --schedule paper: so many.")] = 2000,
     tolerance: Annotated[
@@ -306,21 +316,21 @@ def recon(
     if overwritten:
         raise BadInput("An output that is none of the inputs", f"{overwritten.pop()}", "Choose another name")
     _set_threads(threads)
-    _check_problem(wavelet, lam)
+    transform = _check_problem(sparsify, wavelet, lam)
     if tolerance is not None and not tolerance > 0:
         raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
     plan = _schedule(schedule, layers, tolerance)  # refuses before anything is read
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     if dry_run:
-        _dry_run(job, wavelet, lam, as_json)
+        _dry_run(job, transform, lam, as_json)
         return
     solutions, seconds, schedules = [], [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
         with _progress(name) as progress:
-            net = _network(image, wavelet, lam, plan(image.y))
+            net = _network(image, transform, lam, plan(image.y))
             own = schedule in ("adaptive", "radial")
             solutions.append(net.solve(image.y, tolerance=None if own else tolerance, progress=progress))
             schedules.append(repr(net.schedule))
@@ -331,7 +341,7 @@ def recon(
         images = abs(images) * ~hidden  # what is only looked at shows nothing where nothing is known
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
     write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
-    record = _record(data, scan, job, solutions, device, dtype, wavelet, lam)
+    record = _record(data, scan, job, solutions, device, dtype, transform, lam)
     for result, solution in zip(record["results"], solutions, strict=True):
         if isinstance(solution.schedule, Searched):
             result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
@@ -352,7 +362,8 @@ def certify(
     image: Annotated[Path, typer.Argument(help="Image to certify, complex: .npy, .npz, .cfl.", show_default=False)],
     mask: MaskFile = None,
     maps: Maps = None,
-    wavelet: WaveletName = "db4",
+    sparsify: Sparsify = None,
+    wavelet: WaveletName = None,
     lam: Lam = None,
     budget: Annotated[
         int, typer.Option("--layers", help="The most layers to find the dual point with, started at the image.")
@@ -370,10 +381,10 @@ def certify(
 ) -> None:
     """Bound how far any image, from any source, is from optimal for given data: its duality gap.
 
-    The problem (wavelet, lambda, maps) must be the one the image is meant to solve; use the options of its `recon`.
+    The problem (transform, lambda, maps) must be the one the image is meant to solve; use the options of its `recon`.
     """
     _set_threads(threads)
-    _check_problem(wavelet, lam)
+    transform = _check_problem(sparsify, wavelet, lam)
     import torch
 
     from firenet.files import read_image
@@ -396,10 +407,10 @@ def certify(
     for number, (part, pixels) in enumerate(zip(job.images, stack, strict=True)):
         name = f"slice {number + 1} of {shape[0]}" if shape[0] > 1 else "certificate"
         with _progress(name) as progress:
-            net = _network(part, wavelet, lam, None)
+            net = _network(part, transform, lam, None)
             x = torch.from_numpy(pixels).to(device=part.y.device, dtype=part.y.dtype)
             certificates.append(certify_image(x, net, part.y, budget=budget, progress=progress))
-    record = _record(data, scan, job, certificates, device, dtype, wavelet, lam) | {"image": str(image)}
+    record = _record(data, scan, job, certificates, device, dtype, transform, lam) | {"image": str(image)}
     _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
 
 
@@ -410,7 +421,7 @@ def export(
     out: Annotated[Path, typer.Option("-o", "--out", help="The network, .onnx.", show_default=False)],
     mask: MaskFile = None,
     maps: Maps = None,
-    wavelet: WaveletName = "db4",
+    wavelet: Annotated[str, typer.Option("--wavelet", help="Orthonormal, as in recon.")] = "db4",
     lam: Lam = None,
     layers: Annotated[int, typer.Option("--layers", help="The most layers; each takes about a second to write.")] = 200,
     tolerance: Annotated[float, typer.Option("--tolerance", help="Relative gap that the layers reach here.")] = 1e-2,
@@ -437,7 +448,7 @@ def export(
         raise BadInput("A record that is none of the inputs", str(_beside(out)), "Choose another name")
     check_export(out)  # refuses before anything is read
     _set_threads(threads)
-    _check_problem(wavelet, lam)
+    transform = _check_problem(None, wavelet, lam)
     plan = _schedule("adaptive", layers, tolerance)
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(
@@ -446,14 +457,14 @@ def export(
     if len(job.images) > 1:
         raise BadInput("One image", f"{len(job.images)} slices", "Choose one with --slice")
     image = job.images[0]
-    net = _network(image, wavelet, lam, plan(image.y))
+    net = _network(image, transform, lam, plan(image.y))
     with _progress("finding the steps") as progress:
         solution = net.solve(image.y, progress=progress)
     assert isinstance(solution.schedule, Searched)
     frozen = solution.schedule.frozen()
     with _busy(f"exporting {frozen.layers} layers"):
         made = export_onnx(net.following(frozen), out, measurements=image.y)
-    record = _record(data, scan, job, [solution], "cpu", "complex64", wavelet, lam)
+    record = _record(data, scan, job, [solution], "cpu", "complex64", transform, lam)
     record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
     write_json(_beside(out), record)
     differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
@@ -478,13 +489,13 @@ def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torc
     return made[name]
 
 
-def _dry_run(job: ScanData, wavelet: str, lam: float | None, as_json: bool) -> None:
-    from firenet.layer import peak_bytes
+def _dry_run(job: ScanData, transform: str, lam: float | None, as_json: bool) -> None:
+    from firenet.analysis import peak_bytes
 
     images = []
     for image in job.images:
-        net = _network(image, wavelet, lam, None)
-        images.append({"shape": list(image.y.shape), "peak_bytes": peak_bytes(net.operator, image.y)})
+        net = _network(image, transform, lam, None)
+        images.append({"shape": list(image.y.shape), "peak_bytes": peak_bytes(net.problem, image.y)})
     record = {"images": images, "peak_bytes": max(i["peak_bytes"] for i in images), "estimate": True}
     if as_json:
         _print_json(record)
@@ -506,13 +517,19 @@ def _set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
-def _check_problem(wavelet: str, lam: float | None) -> None:
-    """Refuses a problem that cannot be posed before anything is read."""
+def _check_problem(sparsify: str | None, wavelet: str | None, lam: float | None) -> str:
+    """The transform; refuses a problem that cannot be posed before anything is read."""
     from firenet.problems import check_lam
-    from firenet.transforms import Wavelet
+    from firenet.recon import DEFAULT_SPARSIFY, transform
 
-    Wavelet((1,), wavelet)
+    if sparsify is not None and wavelet is not None:
+        raise BadInput(
+            "One of --sparsify and --wavelet", "both", "--wavelet db4 is short for --sparsify orthonormal:db4"
+        )
+    spec = f"orthonormal:{wavelet}" if wavelet is not None else sparsify or DEFAULT_SPARSIFY
+    transform(spec, (2**20,))
     check_lam(1.0 if lam is None else lam)
+    return spec
 
 
 def _pair(path: Path) -> list[Path]:
@@ -581,10 +598,10 @@ def _read(
     return scan, job
 
 
-def _network(image: Prepared, wavelet: str, lam: float | None, schedule: Any) -> Firenet:
+def _network(image: Prepared, transform: str, lam: float | None, schedule: Any) -> Firenet:
     from firenet.recon import network
 
-    return network(image.mask, image.maps, wavelet=wavelet, lam=lam, schedule=schedule).to(image.y.device)
+    return network(image.mask, image.maps, sparsify=transform, lam=lam, schedule=schedule).to(image.y.device)
 
 
 def _record(
@@ -594,7 +611,7 @@ def _record(
     solutions: list[Solution] | list[Certificate],
     device: str,
     dtype: str,
-    wavelet: str,
+    transform: str,
     lam: float | None,
 ) -> dict[str, Any]:
     """The record of a run, for JSON and for the table."""
@@ -602,7 +619,8 @@ def _record(
 
     from firenet.files import sha256
     from firenet.network import DEFAULT_LAM, Solution
-    from firenet.transforms import Wavelet
+    from firenet.recon import transform as make
+    from firenet.transforms import UndecimatedWavelet, Wavelet
 
     results = []
     for part, solution in zip(job.images, solutions, strict=True):
@@ -622,17 +640,20 @@ def _record(
                 "undetermined_pixels": int(part.undetermined.sum()),
             }
         )
-    frame = Wavelet(tuple(job.images[0].mask.shape), wavelet)
+    frame = make(transform, job.images[0].mask.shape)
+    assert isinstance(frame, Wavelet | UndecimatedWavelet)
     if frame.depth == 0:
-        job.warnings.append(f"The image is too small for one level of {wavelet}: W is the identity.")
-    kind = "orthonormal" if frame.is_orthonormal else "zero-padded, W*W = I"
+        job.warnings.append(f"The image is too small for one level of {frame.wavelet}: W is the identity.")
+    undecimated = isinstance(frame, UndecimatedWavelet)
+    kind = "undecimated" if undecimated else "orthonormal" if frame.is_orthonormal else "zero-padded, W*W = I"
     return {
         "data": str(data),
         "array": scan.source,
         "sha256": sha256(data),
         "axes": list(scan.axes),
-        "problem": f"min lam * |W x|_1 + |A x - y|_2, W = {wavelet} wavelet, {frame.depth} levels, {kind}",
-        "wavelet": wavelet,
+        "problem": f"min lam * |W x|_1 + |A x - y|_2, W = {frame.wavelet} wavelet, {frame.depth} levels, {kind}",
+        "sparsify": transform,
+        "wavelet": frame.wavelet,
         "lam": DEFAULT_LAM if lam is None else lam,
         "device": device,
         "dtype": dtype,

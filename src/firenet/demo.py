@@ -38,8 +38,6 @@ SLICE_RATE = 0.25
 RAW_ACCELERATION = 3.0
 # Bands up to the fifth, frequencies up to 16, are sampled fully: the calibration centre for the coil maps.
 RAW_FULL = 5
-# The scan is noisy (and so is its full-scan reference): a little more weight on sparsity than the default 1e-3.
-RAW_LAM = 3e-3
 
 Progress = Callable[[int, int], None]
 
@@ -118,7 +116,7 @@ def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
     start = time.perf_counter()
     y, samples, _ = prepare(full * mask.centred(), mask.centred())
     maps = estimate_maps(y, samples).maps
-    net = network(samples, maps, lam=RAW_LAM)
+    net = network(samples, maps)
     solution = net.solve(y, progress=progress)
     seconds = time.perf_counter() - start
     weight = maps.abs().square().sum(dim=0).sqrt()

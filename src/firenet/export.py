@@ -230,8 +230,9 @@ def _supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | Subsample
     if not isinstance(sensing, SubsampledWalsh) and cast(SubsampledFourier, sensing).centred:
         do = "Shift mask, maps and k-space with torch.fft.ifftshift and build the operator without centred=True"
         raise BadInput("Fourier sensing with zero frequency in the corner", "centred=True", do)
-    if frame is not None and type(frame) is not Wavelet:
-        raise BadInput("A Wavelet as sparsifying transform, or none", type(frame).__name__, "Use firenet.Wavelet")
+    if net.form == "analysis" or (frame is not None and type(frame) is not Wavelet):
+        got = f"{type(frame).__name__}, {net.form} form"
+        raise BadInput("The synthesis form with a Wavelet, or no transform", got, "Use firenet.Wavelet")
     return cast("SubsampledFourier | MultiCoilFourier | SubsampledWalsh", sensing)
 
 

@@ -166,9 +166,7 @@ class Firenet(nn.Module):
         """The problem, in the coefficients; in the analysis form in the image."""
         if self.form == "analysis":
             assert self.sparsify is not None
-            return AnalysisSquareRootLasso(
-                self.sensing, self.sparsify, cast("Tensor | None", self.weights), self.lam
-            )
+            return AnalysisSquareRootLasso(self.sensing, self.sparsify, cast("Tensor | None", self.weights), self.lam)
         return SquareRootLasso(self.operator, cast("Tensor | None", self.weights), self.lam)
 
     def forward(self, y: Tensor, x0: Tensor | None = None, *, checkpoint: int | None = None) -> Tensor:

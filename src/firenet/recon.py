@@ -24,9 +24,10 @@ from firenet.network import Firenet, Solution
 from firenet.operators import LinearOperator
 from firenet.restarts import AdaptiveRestarts, PaperSchedule, Schedule
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
-from firenet.transforms import Wavelet
+from firenet.transforms import TightFrame, UndecimatedWavelet, Wavelet
 
-DEFAULT_WAVELET = "db4"
+# Three levels are as accurate as five on images (s1045, 25 %: 42.03 and 42.02 dB), with 10 bands instead of 16.
+DEFAULT_SPARSIFY = "undecimated:sym4:3"
 RESTARTS = 10
 
 
@@ -186,31 +187,54 @@ def calibration_width(mask: Tensor) -> int:
     return 0
 
 
+def transform(spec: str, shape: Sequence[int]) -> TightFrame:
+    """The sparsifying transform that a word stands for: ``undecimated:sym4``, ``orthonormal:db4``, with a number of
+    levels ``undecimated:sym4:3``; a wavelet alone is orthonormal.
+
+    Raises:
+        BadInput: For another word, an unknown wavelet or too many levels.
+    """
+    kind, name, levels = _spec(spec)
+    frame = UndecimatedWavelet if kind == "undecimated" else Wavelet
+    if levels is not None and kind == "undecimated":
+        levels = min(levels, int(math.log2(min(shape))))  # a small image has fewer
+    return frame(tuple(shape), name, levels)
+
+
+def _spec(spec: str) -> tuple[str, str, int | None]:
+    parts = spec.split(":")
+    parts = ["orthonormal", *parts] if len(parts) == 1 else parts
+    if parts[0] not in ("orthonormal", "undecimated") or len(parts) > 3 or not (parts + ["1"])[2].isdecimal():
+        needed = (
+            "A transform: undecimated:WAVELET or orthonormal:WAVELET, with a number of levels behind it if you like"
+        )
+        raise BadInput(needed, repr(spec), "For example undecimated:sym4:3 or orthonormal:db4")
+    return parts[0], parts[1], int(parts[2]) if len(parts) == 3 else None
+
+
 def network(
     mask: Tensor,
     maps: Tensor | None = None,
     *,
-    wavelet: str = DEFAULT_WAVELET,
-    levels: int | None = None,
+    sparsify: str = DEFAULT_SPARSIFY,
     weights: Tensor | SparsityLevels | None = None,
     lam: float | None = None,
     schedule: Schedule | None = None,
 ) -> Firenet:
-    """The network of ``firenet recon``: Fourier sensing with or without coils, orthonormal wavelet, adaptive
-    restarts.
+    """The network of ``firenet recon``: Fourier sensing with or without coils, undecimated wavelet in the analysis
+    form, adaptive restarts.
 
     Args:
         mask: Zero frequency in the corner.
         maps: Coil maps, or None for one channel without a map.
-        wavelet: As in :class:`Wavelet`.
-        levels: As in :class:`Wavelet`.
+        sparsify: As in :func:`transform`.
         weights: As in :class:`Firenet`.
         lam: As in :class:`Firenet`.
         schedule: None is :func:`default_schedule`.
     """
     sensing: LinearOperator = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
     schedule = default_schedule() if schedule is None else schedule
-    return Firenet(sensing, Wavelet(tuple(mask.shape), wavelet, levels), weights=weights, lam=lam, schedule=schedule)
+    return Firenet(sensing, transform(sparsify, mask.shape), weights=weights, lam=lam, schedule=schedule)
 
 
 def default_schedule(tolerance: float | None = None, layers: int | None = None) -> AdaptiveRestarts:
@@ -254,8 +278,7 @@ def reconstruct(
     *,
     dims: int = 2,
     centred: bool = True,
-    wavelet: str = DEFAULT_WAVELET,
-    levels: int | None = None,
+    sparsify: str = DEFAULT_SPARSIFY,
     weights: Tensor | SparsityLevels | None = None,
     lam: float | None = None,
     schedule: Schedule | None = None,
@@ -272,8 +295,7 @@ def reconstruct(
         centred: k-space, mask and image have their origin in the middle, as files have them. False: k-space and mask
         have
             zero frequency in the corner and the image is ``ifftn`` of k-space.
-        wavelet: As in :class:`Wavelet`.
-        levels: As in :class:`Wavelet`.
+        sparsify: As in :func:`transform`.
         weights: As in :class:`Firenet`.
         lam: As in :class:`Firenet`; None is 1e-3.
         schedule: None is :func:`default_schedule`, which finds its own steps.
@@ -286,7 +308,7 @@ def reconstruct(
     y, m, s = prepare(kspace, mask, maps, dims=dims, centred=centred)
     if schedule is None:
         schedule, tolerance = default_schedule(tolerance), None
-    net = network(m, s, wavelet=wavelet, levels=levels, weights=weights, lam=lam, schedule=schedule).to(y.device)
+    net = network(m, s, sparsify=sparsify, weights=weights, lam=lam, schedule=schedule).to(y.device)
     return net.solve(y, tolerance=tolerance, progress=progress)
 
 
@@ -351,7 +373,8 @@ def certify_image(
     budget: int = 500,
     progress: Callable[[int, int], None] | None = None,
 ) -> Certificate:
-    """The certificate of any image against given data, that of :math:`z=W\\,\\text{image}`.
+    """The certificate of any image against given data: of the image in the analysis form, of
+    :math:`z=W\\,\\text{image}` in the synthesis form.
 
     Args:
         image: Shape (..., \\*image), on the grid and in the convention of ``net``.
@@ -363,7 +386,7 @@ def certify_image(
     if not torch.isfinite(torch.view_as_real(image) if image.is_complex() else image).all():
         raise BadInput("A finite image", "NaN or infinity", "Check the file")
     with torch.no_grad():
-        z = image if net.sparsify is None else net.sparsify(image)
+        z = image if net.sparsify is None or net.form == "analysis" else net.sparsify(image)
     return certify(net.problem, z, y, budget=budget, progress=progress)
 
 
