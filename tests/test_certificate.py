@@ -19,6 +19,8 @@ from firenet import (
     SparsityLevels,
     SquareRootLasso,
     SubsampledFourier,
+    TightFrame,
+    UndecimatedWavelet,
     Wavelet,
     certify,
     multilevel,
@@ -68,14 +70,16 @@ def test_the_gap_is_at_least_the_suboptimality_and_at_most_twice(name: str, kind
     assert c.assumptions == ()
 
 
+@pytest.mark.parametrize("frame", [Wavelet((64, 64), "db4"), UndecimatedWavelet((64, 64), "sym4", 2)])
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_an_image(defect: float):
+def test_an_image(defect: float, frame: TightFrame):
     truth = load_slice()[::4, ::4].to(torch.complex128)
-    sensing, frame = SubsampledFourier(multilevel((64, 64), 0.4).samples), Wavelet((64, 64), "db4")
+    sensing = SubsampledFourier(multilevel((64, 64), 0.4).samples)
     y = sensing(truth)
     net = Firenet(sensing, frame, schedule=AdaptiveRestarts(1e-8, 5000))
     least = net.solve(y)
-    ray = frame(torch.randn(64, 64, dtype=y.dtype, generator=torch.Generator().manual_seed(0)))
+    ray = torch.randn(64, 64, dtype=y.dtype, generator=torch.Generator().manual_seed(0))
+    ray = ray if net.form == "analysis" else frame(ray)
     low, high = 0.0, 10.0
     for _ in range(80):
         middle = (low + high) / 2
@@ -90,6 +94,31 @@ def test_an_image(defect: float):
     # A better point than the optimum is not to be had: the gap of the optimum itself is what is left.
     own = certify(net.problem, least.coefficients, y)
     assert own.relative_gap.item() <= 1e-6
+
+
+def test_a_dual_pair_is_taken_as_it_is():
+    sensing, frame = SubsampledFourier(multilevel((32, 32), 0.5).samples), UndecimatedWavelet((32, 32), "haar", 2)
+    y = sensing(torch.randn(2, 32, 32, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)))
+    net = Firenet(sensing, frame, lam=1e-2, schedule=AdaptiveRestarts(1e-5))
+    s = net.solve(y)
+    c = certify(net.problem, s.image, y, dual=s.dual, dual_sparse=s.dual_sparse, budget=0)
+    torch.testing.assert_close(c.gap, s.gap, rtol=1e-6, atol=0)
+    assert c.dual_sparse is not None
+    assert s.dual_sparse is not None
+    torch.testing.assert_close(c.dual_sparse, s.dual_sparse, rtol=0, atol=1e-12)
+    # Without p it is worth less, and refined it is worth as much again.
+    worse = certify(net.problem, s.image, y, dual=s.dual, budget=0)
+    assert (worse.gap > 2 * s.gap).all()
+    assert (certify(net.problem, s.image, y, budget=500).relative_gap < 1e-4).all()
+    for wrong in (s.dual_sparse[0], s.dual_sparse * math.nan):
+        with pytest.raises(BadInput, match="dual_sparse"):
+            certify(net.problem, s.image, y, dual=s.dual, dual_sparse=wrong)
+    plain = Firenet(sensing, Wavelet((32, 32), "haar"))
+    with pytest.raises(BadInput, match="analysis problem"):
+        certify(plain.problem, s.image, y, dual=s.dual, dual_sparse=s.dual_sparse)
+    known = Guarantee(SparsityLevels((1024,), (5,)), rho=0.5, gamma=1.0, norm=1.0)
+    with pytest.raises(BadInput, match="synthesis problem"):
+        certify(net.problem, s.image, y, guarantee=known, sparsity_defect=0.1, noise=0.1)
 
 
 @kinds

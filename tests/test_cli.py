@@ -83,7 +83,7 @@ def test_demo_through_the_shell(tmp_path):
 def test_recon_and_certify_through_the_shell(scan, tmp_path):
     run = shell("recon", scan, "-o", tmp_path / "image.npy")
     assert run.returncode == 0, run.stderr
-    assert "db4" in run.stdout
+    assert "sym4 wavelet, 3 levels, undecimated" in run.stdout
     assert files(tmp_path) == ["image.json", "image.npy"]
     record = json.loads((tmp_path / "image.json").read_text())
     result = record["results"][0]
@@ -103,12 +103,13 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     assert certified["relative_gap"] <= 2e-4
 
 
-def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path):
-    run = call("recon", scan, "-o", tmp_path / "x.npy", "--dry-run", "--json")
+@pytest.mark.parametrize(("options", "copies"), [((), (60, 120)), (("--wavelet", "db4"), (8, 20))])
+def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path, options, copies):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "--dry-run", "--json", *options)
     assert run.exit_code == 0, run.stderr
     record = json.loads(run.stdout)
     copy = 64 * 64 * 8
-    assert 8 * copy < record["peak_bytes"] < 20 * copy
+    assert copies[0] * copy < record["peak_bytes"] < copies[1] * copy
     assert record["images"][0]["shape"] == [64, 64]
     assert files(tmp_path) == []
 
@@ -431,6 +432,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         "lam": ["--lam", "0"],
         "layers": ["--layers", "0"],
         "wavelet": ["--wavelet", "bior4.4"],
+        "sparsify": ["--sparsify", "undecimated:dmey"],
+        "both": ["--sparsify", "undecimated:db2", "--wavelet", "db2"],
         "tolerance": ["--tolerance", "-1"],
         "device": ["--device", "abacus"],
         "dtype": ["--dtype", "complex256"],
@@ -464,7 +467,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     "kind",
     [
         "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
-        "layers", "wavelet", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix", "folder", "missing",
+        "layers", "wavelet", "sparsify", "both", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix",
+        "folder", "missing",
         "overwrite",
         "overwrite pair", "zero maps", "lines and boxes", "k-space as mask", "walsh", "rate", "certify shape",
     ],

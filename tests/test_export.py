@@ -31,6 +31,7 @@ from firenet import (
     SubsampledFourier,
     SubsampledWalsh,
     TightFrame,
+    UndecimatedWavelet,
     VerticalStack,
     WalshHadamard,
     Wavelet,
@@ -294,7 +295,11 @@ OTHERS: dict[str, tuple[Callable[[], tuple[LinearOperator, TightFrame | None]], 
     "centred coils": (lambda: (MultiCoilFourier(mask(8), numbers(2, 8), centred=True), None), "centred=True"),
     "subclass": (lambda: (Other(mask(8)), None), "Other"),
     "composition": (lambda: (SubsampledFourier(mask(8)) @ Wavelet((8,), "haar").H, None), "FourierOfWavelet"),
-    "Walsh frame": (lambda: (SubsampledFourier(mask(8)), WalshHadamard((8,))), "WalshHadamard"),
+    "Walsh frame": (lambda: (SubsampledFourier(mask(8)), WalshHadamard((8,))), "WalshHadamard, synthesis form"),
+    "undecimated": (
+        lambda: (SubsampledFourier(mask(8)), UndecimatedWavelet((8,), "haar")),
+        "UndecimatedWavelet, analysis form",
+    ),
 }
 
 
