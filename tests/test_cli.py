@@ -103,6 +103,16 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     assert certified["relative_gap"] <= 2e-4
 
 
+def test_reweighting_is_recorded_round_by_round(scan, tmp_path):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "--reweight", "2", "--layers", "60", "--json")
+    assert run.exit_code == 0, run.stderr
+    record = json.loads(run.stdout)
+    (result,) = record["results"]
+    assert len(result["rounds"]) == 3
+    assert result["rounds"][-1] == {"relative_gap": result["relative_gap"], "layers": result["layers"]}
+    assert "2 rounds of reweighting" in record["problem"]
+
+
 @pytest.mark.parametrize(("options", "copies"), [((), (60, 120)), (("--wavelet", "db4"), (8, 20))])
 def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path, options, copies):
     run = call("recon", scan, "-o", tmp_path / "x.npy", "--dry-run", "--json", *options)
@@ -433,6 +443,7 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         "layers": ["--layers", "0"],
         "wavelet": ["--wavelet", "bior4.4"],
         "sparsify": ["--sparsify", "undecimated:dmey"],
+        "reweight": ["--reweight", "-1"],
         "both": ["--sparsify", "undecimated:db2", "--wavelet", "db2"],
         "tolerance": ["--tolerance", "-1"],
         "device": ["--device", "abacus"],
@@ -467,7 +478,7 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     "kind",
     [
         "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
-        "layers", "wavelet", "sparsify", "both", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix",
+        "layers", "wavelet", "sparsify", "reweight", "both", "tolerance", "device", "dtype", "slice", "axes", "threads", "suffix",
         "folder", "missing",
         "overwrite",
         "overwrite pair", "zero maps", "lines and boxes", "k-space as mask", "walsh", "rate", "certify shape",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from firenet.problems import SquareRootLasso
     from firenet.recon import certify_image, psnr, reconstruct
     from firenet.restarts import AdaptiveRestarts, FixedSteps, FrozenSteps, PaperSchedule, RadialSearch
+    from firenet.reweighting import Round, reweighted
     from firenet.sampling import Mask, lines, local_coherences, multilevel
     from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
     from firenet.transforms import TightFrame, UndecimatedWavelet, WalshHadamard, Wavelet
@@ -68,6 +69,10 @@ _HOME = {
         "PaperSchedule",
         "RadialSearch",
     ),
+    "reweighting": (
+        "Round",
+        "reweighted",
+    ),
     "sampling": (
         "Mask",
         "lines",
@@ -108,6 +113,7 @@ __all__ = [
     "PaperSchedule",
     "RadialSearch",
     "RealPacked",
+    "Round",
     "Solution",
     "SparsityLevels",
     "SquareRootLasso",
@@ -128,6 +134,7 @@ __all__ = [
     "multilevel",
     "psnr",
     "reconstruct",
+    "reweighted",
 ]
 
 

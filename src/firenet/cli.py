@@ -287,6 +287,10 @@ def recon(
     schedule: Annotated[
         str, typer.Option("--schedule", help="adaptive (finds its own steps), radial, paper or fixed.")
     ] = "adaptive",
+    reweight: Annotated[
+        int,
+        typer.Option("--reweight", help="Solve again so many times, weighted by the image before; slower, sharper."),
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be computed and the memory it takes, and stop.")
     ] = False,
@@ -307,6 +311,7 @@ def recon(
     """
     from firenet.files import check_output, write_image, write_json
     from firenet.restarts import Searched
+    from firenet.reweighting import reweighted
 
     check_output(out)
     inputs = [path for path in (data, mask, noise) if path is not None]
@@ -319,20 +324,23 @@ def recon(
     transform = _check_problem(sparsify, wavelet, lam)
     if tolerance is not None and not tolerance > 0:
         raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
+    if reweight < 0:
+        raise BadInput("A number of rounds, zero or more", f"{reweight}", "--reweight 1 or 2 are usual")
     plan = _schedule(schedule, layers, tolerance)  # refuses before anything is read
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     if dry_run:
         _dry_run(job, transform, lam, as_json)
         return
-    solutions, seconds, schedules = [], [], []
+    solutions, seconds, schedules, rounds = [], [], [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
         with _progress(name) as progress:
             net = _network(image, transform, lam, plan(image.y))
-            own = schedule in ("adaptive", "radial")
-            solutions.append(net.solve(image.y, tolerance=None if own else tolerance, progress=progress))
+            asked = None if schedule in ("adaptive", "radial") else tolerance
+            rounds.append(reweighted(net, image.y, reweight, tolerance=asked, progress=progress))
+            solutions.append(rounds[-1][-1].solution)
             schedules.append(repr(net.schedule))
         seconds.append(time.perf_counter() - start)
     images = _stack([s.image for s in solutions])
@@ -342,9 +350,14 @@ def recon(
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
     write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
     record = _record(data, scan, job, solutions, device, dtype, transform, lam)
-    for result, solution in zip(record["results"], solutions, strict=True):
+    for result, solution, each in zip(record["results"], solutions, rounds, strict=True):
+        if reweight:
+            gaps = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in each]
+            result["rounds"] = [{"relative_gap": gap, "layers": layers} for gap, layers in gaps]
         if isinstance(solution.schedule, Searched):
             result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
+    if reweight:
+        record["problem"] += f", w from the image before ({reweight} rounds of reweighting)"
     record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
     write_json(_beside(out), record)
     _show(record, as_json, f"wrote {out}")

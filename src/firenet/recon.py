@@ -23,6 +23,7 @@ from firenet.levels import SparsityLevels
 from firenet.network import Firenet, Solution
 from firenet.operators import LinearOperator
 from firenet.restarts import AdaptiveRestarts, PaperSchedule, Schedule
+from firenet.reweighting import reweighted
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
 from firenet.transforms import TightFrame, UndecimatedWavelet, Wavelet
 
@@ -283,6 +284,7 @@ def reconstruct(
     lam: float | None = None,
     schedule: Schedule | None = None,
     tolerance: float | None = None,
+    reweight: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Solution:
     """Reconstructs images from undersampled k-space, each with a duality gap.
@@ -300,6 +302,7 @@ def reconstruct(
         lam: As in :class:`Firenet`; None is 1e-3.
         schedule: None is :func:`default_schedule`, which finds its own steps.
         tolerance: Stop once the relative gap is at most this; None is 1e-4, and with a fixed schedule its end.
+        reweight: Rounds of reweighting (one image only); objective and gap are those of the last round's problem.
         progress: Called with layers done and the most there can be.
 
     Returns:
@@ -309,6 +312,8 @@ def reconstruct(
     if schedule is None:
         schedule, tolerance = default_schedule(tolerance), None
     net = network(m, s, sparsify=sparsify, weights=weights, lam=lam, schedule=schedule).to(y.device)
+    if reweight:
+        return reweighted(net, y, reweight, tolerance=tolerance, progress=progress)[-1].solution
     return net.solve(y, tolerance=tolerance, progress=progress)
 
 

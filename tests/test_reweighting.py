@@ -1,0 +1,118 @@
+"""Reweighting: the weights by their definition, every round's gap against Clarabel, and what it is for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from firenet import (
+    AdaptiveRestarts,
+    Firenet,
+    FixedSteps,
+    Matrix,
+    Status,
+    SubsampledFourier,
+    TightFrame,
+    UndecimatedWavelet,
+    Wavelet,
+    certify,
+    multilevel,
+    reweighted,
+)
+from firenet.demo import load_slice
+from firenet.recon import psnr, reconstruct
+from firenet.reweighting import weights_from
+from laws import assert_refuses
+from oracles import analysis_objective, analysis_optimum
+
+FRAMES = [Wavelet((8, 8), "haar", 2), UndecimatedWavelet((8, 8), "db2", 2), UndecimatedWavelet((5, 7), "haar", 1)]
+
+
+def image(frame: TightFrame, seed: int = 0) -> torch.Tensor:
+    x = torch.randn(frame.in_shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
+    return x.real.sign() + 0.1 * x
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_weights_are_the_formula(frame: TightFrame) -> None:
+    x = image(frame)
+    for floor in (0.1, 2.0):
+        weights, size, levels = weights_from(x, frame, floor=floor), frame(x).abs().numpy(), frame.levels().numpy()
+        for level in range(levels.max() + 1):
+            here = levels == level
+            expected = 1 / (size[here] + floor * size[here].mean()) if level else np.ones(here.sum())
+            np.testing.assert_allclose(weights.numpy()[here], expected / expected.mean(), rtol=1e-12)
+    # The scale of the image says nothing, and nothing comes from nothing.
+    torch.testing.assert_close(weights_from(1e-6 * x, frame), weights_from(x, frame))
+    assert torch.equal(weights_from(0 * x, frame), torch.ones(frame.out_shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("frame", FRAMES)
+def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: bool) -> None:
+    mask = torch.rand(frame.in_shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    sensing = SubsampledFourier(mask)
+    y = sensing(image(frame))
+    weights = torch.tensor(2.0, dtype=torch.float64).expand(frame.out_shape) if own else None
+    net = Firenet(sensing, frame, weights=weights, lam=0.05, schedule=AdaptiveRestarts(1e-4, 5000))
+    seen: list[tuple[int, int]] = []
+    rounds = reweighted(net, y, 2, progress=lambda done, most: seen.append((done, most)))
+    assert len(rounds) == 3
+    assert rounds[0].weights is net.problem.weights
+    assert [d for d, _ in seen] == sorted(d for d, _ in seen)
+    assert {most for _, most in seen} == {15000}
+    A, W = sensing.as_matrix(torch.complex128).numpy(), frame.as_matrix(torch.complex128).numpy()
+    for k, r in enumerate(rounds):
+        assert r.solution.status == (Status.TOLERANCE_REACHED,)
+        if k:
+            assert r.weights is not None
+            expected = weights_from(rounds[k - 1].solution.image, frame) * (2 if own else 1)
+            torch.testing.assert_close(r.weights, expected)
+        w = np.ones(len(W)) if r.weights is None else r.weights.numpy().ravel()
+        if net.form == "analysis" or frame.out_shape == frame.in_shape:
+            best = analysis_optimum(A, W, y.numpy().ravel(), w, 0.05)
+            value = analysis_objective(A, W, y.numpy().ravel(), w, 0.05, r.solution.image.numpy().ravel())
+            assert value == pytest.approx(r.solution.objective.item(), rel=1e-9)
+            assert 0 <= value - best.value + 1e-9 * value <= r.solution.gap.item() + 2e-9 * value
+
+
+def test_no_round_is_a_plain_solve() -> None:
+    frame = FRAMES[1]
+    sensing = SubsampledFourier(torch.ones(8, 8, dtype=torch.bool))
+    net, y = Firenet(sensing, frame, schedule=FixedSteps(5)), sensing(image(frame))
+    (only,) = reweighted(net, y, 0)
+    assert torch.equal(only.solution.image, net.solve(y).image)
+    assert len(reweighted(net, y, 1, tolerance=1e-9)) == 2
+
+
+def test_a_real_slice_gains_a_decibel() -> None:
+    truth = load_slice()
+    mask = multilevel(truth.shape, 0.25).samples
+    y = SubsampledFourier(mask)(truth)
+    schedule = AdaptiveRestarts(1e-2, 150)
+    plain = reconstruct(y, mask, centred=False, schedule=schedule)
+    better = reconstruct(y, mask, centred=False, schedule=schedule, reweight=1)
+    assert psnr(better.image, truth) >= psnr(plain.image, truth) + 1.0
+    assert better.relative_gap.item() < 5e-2
+
+
+def test_refusals() -> None:
+    frame = FRAMES[0]
+    sensing = SubsampledFourier(torch.ones(8, 8, dtype=torch.bool))
+    net, y = Firenet(sensing, frame), torch.zeros(8, 8, dtype=torch.complex64)
+    assert_refuses(lambda: reweighted(net, y, -1), "-1")
+    assert_refuses(lambda: reweighted(net, torch.stack([y, y])), "(2, 8, 8)", "Loop over the batch")
+    assert_refuses(lambda: reweighted(Firenet(Matrix(torch.eye(3))), torch.zeros(3)), "sparsify=None")
+    assert_refuses(lambda: weights_from(y, frame, floor=0), "floor")
+
+
+def test_certify_speaks_of_the_same_problem() -> None:
+    frame = FRAMES[1]
+    sensing = SubsampledFourier(multilevel((8, 8), 0.6).samples)
+    net = Firenet(sensing, frame, lam=0.05, schedule=AdaptiveRestarts(1e-3))
+    last = reweighted(net, sensing(image(frame)), 1)[-1]
+    again = Firenet(sensing, frame, weights=last.weights, lam=0.05)
+    c = certify(again.problem, last.solution.image, sensing(image(frame)), budget=300)
+    assert c.objective.item() == pytest.approx(last.solution.objective.item(), rel=1e-12)
+    assert c.gap.item() <= last.solution.gap.item() * 1.05
