@@ -67,7 +67,8 @@ class Stacked(Compact):
         self._spectral = self._undecimated is not None and type(sensing) is SubsampledFourier and not sensing.centred
         self.unit = sensing.norm_bound.value or 1.0
         if self._spectral:
-            mask = next(sensing.buffers())
+            assert isinstance(sensing, SubsampledFourier)
+            mask = sensing.mask
             self._where = mask.flatten().nonzero().squeeze(1)
             self._damp: Tensor | float = (1 + mask.to(torch.float64)).rsqrt()
             why = f"a mask of samples and a tight frame, weighted to an isometry ({frame.norm_bound.why})"

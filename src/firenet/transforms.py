@@ -245,7 +245,7 @@ class UndecimatedWavelet(TightFrame):
         return torch.fft.irfftn((half * response.conj()).sum(dim=-len(axes) - 1), s=self.in_shape, dim=axes)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)  # they are large
 @torch.inference_mode(False)
 def _undecimated(wavelet: str, depth: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """The responses of all bands, shape (bands, *shape)."""
