@@ -87,7 +87,7 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     assert files(tmp_path) == ["image.json", "image.npy"]
     record = json.loads((tmp_path / "image.json").read_text())
     result = record["results"][0]
-    assert record["lam"] == 1e-3
+    assert record["lam"] == 6e-4
     assert record["versions"]["torch"] == torch.__version__
     assert len(record["sha256"]) == 64
     assert result["status"] == "tolerance reached"

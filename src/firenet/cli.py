@@ -249,7 +249,9 @@ Sparsify = Annotated[
 WaveletName = Annotated[
     str | None, typer.Option("--wavelet", help="Short for orthonormal: haar, db1-db10, sym2-sym10, coif1-coif5.")
 ]
-Lam = Annotated[float | None, typer.Option("--lam", help="Regularisation parameter, no unit. [default: 0.001]")]
+Lam = Annotated[
+    float | None, typer.Option("--lam", help="Regularisation parameter, no unit. [default: 0.0006; orthonormal 0.001]")
+]
 Slice = Annotated[int | None, typer.Option("--slice", help="Take one slice; default: all, as a batch.")]
 Axes = Annotated[str | None, typer.Option("--axes", help="What the stored axes are, e.g. slice,coil,y,x.")]
 Key = Annotated[str | None, typer.Option("--key", help="Name of the array in an npz or HDF5 file.")]
@@ -667,7 +669,7 @@ def _record(
         "problem": f"min lam * |W x|_1 + |A x - y|_2, W = {frame.wavelet} wavelet, {frame.depth} levels, {kind}",
         "sparsify": transform,
         "wavelet": frame.wavelet,
-        "lam": DEFAULT_LAM if lam is None else lam,
+        "lam": DEFAULT_LAM["analysis" if undecimated else "synthesis"] if lam is None else lam,
         "device": device,
         "dtype": dtype,
         "threads": torch.get_num_threads(),
