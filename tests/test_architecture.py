@@ -30,7 +30,7 @@ ORDER = [
     {"sampling", "network", "certificate"},
     {"reweighting", "export"},
     {"recon"},
-    {"demo"},
+    {"selection", "demo"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -93,7 +93,14 @@ def test_imports_point_down(name: str) -> None:
 
 
 def test_few_know_the_network() -> None:
-    assert {name for name in MODULES if "network" in KNOWS[name]} <= {"reweighting", "recon", "export", "demo", "cli"}
+    assert {name for name in MODULES if "network" in KNOWS[name]} <= {
+        "reweighting",
+        "recon",
+        "selection",
+        "export",
+        "demo",
+        "cli",
+    }
 
 
 def test_files_and_mathematics_do_not_know_each_other() -> None:

@@ -113,6 +113,17 @@ def test_reweighting_is_recorded_round_by_round(scan, tmp_path):
     assert "2 rounds of reweighting" in record["problem"]
 
 
+def test_lambda_from_the_data_is_recorded_and_drawn(scan, tmp_path):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "--lam", "auto", "--layers", "60", "--json")
+    assert run.exit_code == 0, run.stderr
+    record = json.loads(run.stdout)
+    sweep = record["lam_sweep"]
+    assert record["lam"] == sweep["best"]
+    assert sweep["errors"][sweep["lams"].index(sweep["best"])] == min(sweep["errors"])
+    assert files(tmp_path) == ["x.json", "x.lam.png", "x.npy"]
+    assert (tmp_path / "x.lam.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(("options", "copies"), [((), (60, 120)), (("--wavelet", "db4"), (8, 20))])
 def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path, options, copies):
     run = call("recon", scan, "-o", tmp_path / "x.npy", "--dry-run", "--json", *options)
@@ -440,6 +451,7 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         "zero maps": ["--axes", "coil,y,x", "--maps", path.with_name("zeros.npy")],
         "k-space as mask": ["--mask", path.with_name("maps.npy")],
         "lam": ["--lam", "0"],
+        "lam word": ["--lam", "much"],
         "layers": ["--layers", "0"],
         "wavelet": ["--wavelet", "bior4.4"],
         "sparsify": ["--sparsify", "undecimated:dmey"],
@@ -478,8 +490,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     "kind",
     [
         "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
-        "layers", "wavelet", "sparsify", "reweight", "both", "tolerance", "device", "dtype", "slice", "axes", "threads",
-        "suffix", "folder", "missing",
+        "lam word", "layers", "wavelet", "sparsify", "reweight", "both", "tolerance", "device", "dtype", "slice", "axes",
+        "threads", "suffix", "folder", "missing",
         "overwrite",
         "overwrite pair", "zero maps", "lines and boxes", "k-space as mask", "walsh", "rate", "certify shape",
     ],

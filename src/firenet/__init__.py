@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from firenet.restarts import AdaptiveRestarts, FixedSteps, FrozenSteps, PaperSchedule, RadialSearch
     from firenet.reweighting import Round, reweighted
     from firenet.sampling import Mask, lines, local_coherences, multilevel
+    from firenet.selection import Sweep, choose_lam
     from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
     from firenet.transforms import TightFrame, UndecimatedWavelet, WalshHadamard, Wavelet
 
@@ -79,6 +80,10 @@ _HOME = {
         "local_coherences",
         "multilevel",
     ),
+    "selection": (
+        "Sweep",
+        "choose_lam",
+    ),
     "sensing": (
         "MultiCoilFourier",
         "SubsampledFourier",
@@ -120,6 +125,7 @@ __all__ = [
     "Status",
     "SubsampledFourier",
     "SubsampledWalsh",
+    "Sweep",
     "TightFrame",
     "UndecimatedWavelet",
     "VerticalStack",
@@ -128,6 +134,7 @@ __all__ = [
     "__version__",
     "certify",
     "certify_image",
+    "choose_lam",
     "export_onnx",
     "lines",
     "local_coherences",

@@ -249,8 +249,10 @@ Sparsify = Annotated[
 WaveletName = Annotated[
     str | None, typer.Option("--wavelet", help="Short for orthonormal: haar, db1-db10, sym2-sym10, coif1-coif5.")
 ]
-Lam = Annotated[
-    float | None, typer.Option("--lam", help="Regularisation parameter, no unit. [default: 0.0006; orthonormal 0.001]")
+LAM = "Regularisation parameter, no unit. [default: 0.0006; orthonormal 0.001]"
+Lam = Annotated[float | None, typer.Option("--lam", help=LAM)]
+LamOrAuto = Annotated[
+    str | None, typer.Option("--lam", help=LAM + " auto: by samples held out, with a plot beside the image.")
 ]
 Slice = Annotated[int | None, typer.Option("--slice", help="Take one slice; default: all, as a batch.")]
 Axes = Annotated[str | None, typer.Option("--axes", help="What the stored axes are, e.g. slice,coil,y,x.")]
@@ -280,7 +282,7 @@ def recon(
     maps: Maps = None,
     sparsify: Sparsify = None,
     wavelet: WaveletName = None,
-    lam: Lam = None,
+    lam: LamOrAuto = None,
     layers: Annotated[int, typer.Option("--layers", help="The most layers. With --schedule paper: so many.")] = 2000,
     tolerance: Annotated[
         float | None,
@@ -314,6 +316,7 @@ def recon(
     from firenet.files import check_output, write_image, write_json
     from firenet.restarts import Searched
     from firenet.reweighting import reweighted
+    from firenet.selection import choose_lam, draw
 
     check_output(out)
     inputs = [path for path in (data, mask, noise) if path is not None]
@@ -323,7 +326,8 @@ def recon(
     if overwritten:
         raise BadInput("An output that is none of the inputs", f"{overwritten.pop()}", "Choose another name")
     _set_threads(threads)
-    transform = _check_problem(sparsify, wavelet, lam)
+    auto, value = _lam(lam)
+    transform = _check_problem(sparsify, wavelet, value)
     if tolerance is not None and not tolerance > 0:
         raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
     if reweight < 0:
@@ -332,14 +336,20 @@ def recon(
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     if dry_run:
-        _dry_run(job, transform, lam, as_json)
+        _dry_run(job, transform, value, as_json)
         return
+    sweep = None
+    if auto:
+        chosen = job.images[len(job.images) // 2]
+        with _progress("lambda" if len(job.images) == 1 else "lambda, on the middle slice") as progress:
+            sweep = choose_lam(chosen.y, chosen.mask, chosen.maps, sparsify=transform, progress=progress)
+        value = sweep.best
     solutions, seconds, schedules, rounds = [], [], [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
         with _progress(name) as progress:
-            net = _network(image, transform, lam, plan(image.y))
+            net = _network(image, transform, value, plan(image.y))
             asked = None if schedule in ("adaptive", "radial") else tolerance
             rounds.append(reweighted(net, image.y, reweight, tolerance=asked, progress=progress))
             solutions.append(rounds[-1][-1].solution)
@@ -351,7 +361,7 @@ def recon(
         images = abs(images) * ~hidden  # what is only looked at shows nothing where nothing is known
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
     write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
-    record = _record(data, scan, job, solutions, device, dtype, transform, lam)
+    record = _record(data, scan, job, solutions, device, dtype, transform, value)
     for result, solution, each in zip(record["results"], solutions, rounds, strict=True):
         if reweight:
             gaps = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in each]
@@ -361,6 +371,10 @@ def recon(
     if reweight:
         record["problem"] += f", w from the image before ({reweight} rounds of reweighting)"
     record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
+    if sweep is not None:
+        plot = out.with_name(out.name.split(".")[0] + ".lam.png")
+        draw(sweep, plot)
+        record |= {"lam_sweep": vars(sweep), "lam_plot": str(plot)}
     write_json(_beside(out), record)
     _show(record, as_json, f"wrote {out}")
     if tolerance is not None and any(r["status"] != "tolerance reached" for r in record["results"]):
@@ -530,6 +544,16 @@ def _set_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def _lam(given: str | None) -> tuple[bool, float | None]:
+    """Whether lambda is to be chosen, and the number where it is not."""
+    if given is None or given == "auto":
+        return given == "auto", None
+    try:
+        return False, float(given)
+    except ValueError:
+        raise BadInput("--lam: a number, or auto", repr(given), "For example --lam 1e-3") from None
 
 
 def _check_problem(sparsify: str | None, wavelet: str | None, lam: float | None) -> str:

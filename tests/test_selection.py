@@ -1,0 +1,86 @@
+"""The choice of lambda: its errors by their definition, and choices that are known to be right."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from firenet import BadInput, MultiCoilFourier, SubsampledFourier, choose_lam, multilevel
+from firenet.demo import load_slice
+from firenet.recon import default_schedule, network, psnr
+from laws import assert_refuses
+
+
+def slice_data(
+    noise: float = 0.0, coils: int = 0
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    truth = load_slice()[::4, ::4].to(torch.complex64)
+    mask = multilevel((64, 64), 0.4).samples
+    generator = torch.Generator().manual_seed(0)
+    maps = None
+    if coils:
+        maps = torch.randn(coils, 64, 64, dtype=torch.complex64, generator=generator)
+        maps = maps / maps.abs().square().sum(0).sqrt()
+    sensing = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
+    y = sensing(truth)
+    error = sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=generator))
+    return truth, y + noise * y.norm() / error.norm() * error, mask, maps
+
+
+@pytest.mark.parametrize("coils", [0, 2])
+@pytest.mark.parametrize("sparsify", ["undecimated:haar:2", "orthonormal:haar"])
+def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> None:
+    _, y, mask, maps = slice_data(0.02, coils)
+    seen: list[tuple[int, int]] = []
+    sweep = choose_lam(y, mask, maps, sparsify=sparsify, lams=[1e-3, 1e-2], seed=3, progress=lambda *n: seen.append(n))
+    assert seen == [(1, 2), (2, 2)]
+    assert sweep.lams == (1e-3, 1e-2)
+    assert sweep.best == sweep.lams[sweep.errors.index(min(sweep.errors))]
+    # Once more by hand, the largest lambda first.
+    chance = torch.rand(mask.shape, generator=torch.Generator().manual_seed(3))
+    assert 0 < sweep.held_out < 0.1 * int(mask.sum())
+    held = mask & (chance < 0.05)
+    inner = torch.fft.fftshift(mask)
+    width = max(k for k in range(65) if inner[32 - k // 2 : 32 - k // 2 + k, 32 - k // 2 : 32 - k // 2 + k].all())
+    centre = torch.zeros_like(mask)
+    centre[32 - width // 2 : 32 - width // 2 + width, 32 - width // 2 : 32 - width // 2 + width] = True
+    held &= ~torch.fft.ifftshift(centre)
+    assert int(held.sum()) == sweep.held_out
+    net = network(mask & ~held, maps, sparsify=sparsify, lam=1e-2, schedule=default_schedule(1e-2, 150))
+    predicted = (SubsampledFourier(held) if maps is None else MultiCoilFourier(held, maps))(net.solve(y * ~held).image)
+    expected = (predicted - y * held).norm() / (y * held).norm()
+    assert sweep.errors[1] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_an_absurd_lambda_is_not_chosen() -> None:
+    _, y, mask, _ = slice_data()
+    assert choose_lam(y, mask, lams=[1e-3, 1.0]).best == 1e-3
+
+
+def test_the_choice_is_nearly_the_best_there_is() -> None:
+    truth, y, mask, _ = slice_data(0.05)
+    sweep = choose_lam(y, mask)
+    found = [
+        psnr(network(mask, lam=lam, schedule=default_schedule(1e-2, 150)).solve(y).image, truth) for lam in sweep.lams
+    ]
+    assert found[sweep.lams.index(sweep.best)] >= max(found) - 0.5
+    assert max(found) - min(found) > 1
+
+
+def test_the_random_state_is_left_alone() -> None:
+    _, y, mask, _ = slice_data()
+    before = torch.get_rng_state()
+    first = choose_lam(y, mask, lams=[1e-3], seed=1)
+    assert torch.equal(before, torch.get_rng_state())
+    assert first == choose_lam(y, mask, lams=[1e-3], seed=1)
+    assert first.errors != choose_lam(y, mask, lams=[1e-3], seed=2).errors
+
+
+def test_refusals() -> None:
+    _, y, mask, _ = slice_data()
+    assert_refuses(lambda: choose_lam(y, mask, fraction=1.5), "fraction=1.5")
+    assert_refuses(lambda: choose_lam(y, mask, lams=[]), "0 lambdas")
+    full = torch.ones_like(mask)
+    assert_refuses(lambda: choose_lam(y, full), "outside the fully sampled centre")
+    with pytest.raises(BadInput):
+        choose_lam(y, mask, lams=[-1.0])
