@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test check layers bench clean
+.PHONY: demo test check layers bench accuracy clean
 
 demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
 	$(BIN)/firenet demo --out demo-output
@@ -20,13 +20,17 @@ check: $(VENV)/.check  ## style and types
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-layers: $(VENV)/.demo  ## the cost of one layer in units of two FFTs, and layers against accuracy
+layers: $(VENV)/.demo  ## the cost of one layer in units of two FFTs, layers against accuracy, memory
 	$(BIN)/python benchmarks/layer.py
 	$(BIN)/python benchmarks/depth.py
+	$(BIN)/python benchmarks/memory.py
 
 bench: benchmarks/.venv/.made  ## time to accuracy against SigPy, deepinv, PyProximal, BART, cvxpy: hours; BENCH=--quick: minutes
 	benchmarks/.venv/bin/python benchmarks/run.py $(BENCH)
 	benchmarks/.venv/bin/python benchmarks/report.py
+
+accuracy: benchmarks/.venv/.made  ## image quality against SigPy and BART, each tuned for every image: half an hour
+	benchmarks/.venv/bin/python benchmarks/accuracy.py
 
 benchmarks/.venv/.made: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv
