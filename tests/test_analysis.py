@@ -78,6 +78,8 @@ SETUPS: dict[str, Callable[[], Setup]] = {
     ),
     "Walsh": lambda: Setup(SubsampledWalsh(some(4, 4)), UndecimatedWavelet((4, 4), "haar", 2), REAL),
     "Walsh, odd frame axis": lambda: Setup(SubsampledWalsh(some(8)), UndecimatedWavelet((8,), "db3", 3), REAL),
+    "Walsh, short last side": lambda: Setup(SubsampledWalsh(some(4, 2)), UndecimatedWavelet((4, 2), "haar", 1), REAL),
+    "Walsh, no last side": lambda: Setup(SubsampledWalsh(some(8, 1)), UndecimatedWavelet((8, 1), "haar", 0), REAL),
     "matrix": lambda: Setup(Matrix(draw((6, 9), REAL, 1) / 3), UndecimatedWavelet((9,), "haar", 3), REAL),
     "complex matrix": lambda: Setup(Matrix(draw((6, 9), COMPLEX, 1) / 3), UndecimatedWavelet((9,), "haar", 3)),
     "orthonormal": lambda: Setup(SubsampledFourier(some(4, 4)), Wavelet((4, 4), "haar", 2)),

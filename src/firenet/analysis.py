@@ -78,6 +78,7 @@ class Stacked(Compact):
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
         self._responses: tuple[Tensor, Tensor] | None = None
+        self._real = False  # whether what was prepared was real
 
     @property
     def norm_bound(self) -> NormBound:
@@ -130,16 +131,16 @@ class Stacked(Compact):
         x = self._damped(x, 1) * self.unit
         if self._undecimated is None:
             return x
-        if x.is_complex():
-            return torch.fft.fftn(x, dim=self._axes, norm="ortho")
-        return torch.fft.rfftn(x, dim=self._axes, norm="ortho")
+        self._real = not x.is_complex()
+        transform = torch.fft.rfftn if self._real else torch.fft.fftn
+        return transform(x, dim=self._axes, norm="ortho")
 
     def band(self, b: int, prepared: Tensor) -> Tensor:
         """The b-th band of Wx, shape (batch, \\*band_shape): a new tensor."""
         if self._undecimated is None:
             return self.frame(prepared)
         product = prepared * self._response(prepared)[0][b]
-        if self._real_bands(prepared):
+        if self._real:
             return torch.fft.irfftn(product, s=self.in_shape, dim=self._axes, norm="ortho")
         return torch.fft.ifftn(product, dim=self._axes, norm="ortho")
 
@@ -181,9 +182,6 @@ class Stacked(Compact):
     def lifted(self, back: Tensor) -> Tensor:
         """The point whose bands p must be rid of, given :meth:`adjoint` of (q, p)."""
         return self._damped(back, -2) * self.unit**-2
-
-    def _real_bands(self, prepared: Tensor) -> bool:
-        return not self._spectral and prepared.shape[1:] != self.in_shape
 
     def _response(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The responses in these coordinates, and their conjugates."""
