@@ -128,6 +128,9 @@ def test_gain_on_a_real_slice(sparsify, gain):
 
 
 def test_the_default_of_recon_is_the_undecimated_one():
+    volume = network(torch.ones(8, 8, 8, dtype=torch.bool))
+    assert isinstance(volume.sparsify, Wavelet)
+    assert volume.form == "synthesis"
     net = network(torch.ones(16, 12, dtype=torch.bool))
     assert isinstance(net.sparsify, UndecimatedWavelet)
     assert (net.sparsify.wavelet, net.sparsify.depth, net.form) == ("sym4", 3, "analysis")

@@ -243,7 +243,7 @@ Sparsify = Annotated[
     str | None,
     typer.Option(
         "--sparsify",
-        help="undecimated:WAVELET[:LEVELS] or orthonormal:WAVELET[:LEVELS]. [default: undecimated:sym4:3]",
+        help="undecimated:WAVELET[:LEVELS] or orthonormal:WAVELET[:LEVELS]. [default: undecimated:sym4:3; volumes orthonormal:db4]",
     ),
 ]
 WaveletName = Annotated[
@@ -518,7 +518,7 @@ def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torc
     return made[name]
 
 
-def _dry_run(job: ScanData, transform: str, lam: float | None, as_json: bool) -> None:
+def _dry_run(job: ScanData, transform: str | None, lam: float | None, as_json: bool) -> None:
     from firenet.analysis import peak_bytes
 
     images = []
@@ -556,16 +556,16 @@ def _lam(given: str | None) -> tuple[bool, float | None]:
         raise BadInput("--lam: a number, or auto", repr(given), "For example --lam 1e-3") from None
 
 
-def _check_problem(sparsify: str | None, wavelet: str | None, lam: float | None) -> str:
-    """The transform; refuses a problem that cannot be posed before anything is read."""
+def _check_problem(sparsify: str | None, wavelet: str | None, lam: float | None) -> str | None:
+    """The transform, None for the default; refuses a problem that cannot be posed before anything is read."""
     from firenet.problems import check_lam
-    from firenet.recon import DEFAULT_SPARSIFY, transform
+    from firenet.recon import transform
 
     if sparsify is not None and wavelet is not None:
         raise BadInput(
             "One of --sparsify and --wavelet", "both", "--wavelet db4 is short for --sparsify orthonormal:db4"
         )
-    spec = f"orthonormal:{wavelet}" if wavelet is not None else sparsify or DEFAULT_SPARSIFY
+    spec = f"orthonormal:{wavelet}" if wavelet is not None else sparsify
     transform(spec, (2**20,))
     check_lam(1.0 if lam is None else lam)
     return spec
@@ -637,7 +637,7 @@ def _read(
     return scan, job
 
 
-def _network(image: Prepared, transform: str, lam: float | None, schedule: Any) -> Firenet:
+def _network(image: Prepared, transform: str | None, lam: float | None, schedule: Any) -> Firenet:
     from firenet.recon import network
 
     return network(image.mask, image.maps, sparsify=transform, lam=lam, schedule=schedule).to(image.y.device)
@@ -650,7 +650,7 @@ def _record(
     solutions: list[Solution] | list[Certificate],
     device: str,
     dtype: str,
-    transform: str,
+    transform: str | None,
     lam: float | None,
 ) -> dict[str, Any]:
     """The record of a run, for JSON and for the table."""
@@ -691,7 +691,7 @@ def _record(
         "sha256": sha256(data),
         "axes": list(scan.axes),
         "problem": f"min lam * |W x|_1 + |A x - y|_2, W = {frame.wavelet} wavelet, {frame.depth} levels, {kind}",
-        "sparsify": transform,
+        "sparsify": f"{'undecimated' if undecimated else 'orthonormal'}:{frame.wavelet}:{frame.depth}",
         "wavelet": frame.wavelet,
         "lam": DEFAULT_LAM["analysis" if undecimated else "synthesis"] if lam is None else lam,
         "device": device,

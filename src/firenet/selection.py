@@ -12,9 +12,8 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.formats import replacing
-from firenet.network import DEFAULT_LAM
 from firenet.problems import check_lam
-from firenet.recon import DEFAULT_SPARSIFY, calibration_width, default_schedule, network
+from firenet.recon import calibration_width, default_schedule, network
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
 
 _STEPS = 8
@@ -49,7 +48,7 @@ def choose_lam(
     mask: Tensor,
     maps: Tensor | None = None,
     *,
-    sparsify: str = DEFAULT_SPARSIFY,
+    sparsify: str | None = None,
     lams: Sequence[float] | None = None,
     fraction: float = 0.05,
     seed: int = 0,
@@ -73,9 +72,9 @@ def choose_lam(
     Raises:
         BadInput: Where there is nothing to hold out, or a lambda is none.
     """
-    form = "analysis" if sparsify.startswith("undecimated") else "synthesis"
     if lams is None:
-        low, high = (math.log(r * DEFAULT_LAM[form]) for r in _RANGE)
+        usual = network(mask, maps, sparsify=sparsify).lam
+        low, high = (math.log(r * usual) for r in _RANGE)
         lams = [math.exp(low + (high - low) * k / (_STEPS - 1)) for k in range(_STEPS)]
     for lam in lams:
         check_lam(lam)
