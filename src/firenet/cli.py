@@ -243,7 +243,8 @@ Sparsify = Annotated[
     str | None,
     typer.Option(
         "--sparsify",
-        help="undecimated:WAVELET[:LEVELS] or orthonormal:WAVELET[:LEVELS]. [default: undecimated:sym4:3; volumes orthonormal:db4]",
+        help="undecimated:WAVELET[:LEVELS] or orthonormal:WAVELET[:LEVELS]. [default: undecimated:sym4:3; "
+        "volumes orthonormal:db4]",
     ),
 ]
 WaveletName = Annotated[
