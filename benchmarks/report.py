@@ -180,9 +180,9 @@ def plot_accuracy(records: Sequence[Record], name: str, against: int, label: str
             ax.axhline(1e-2, color="0.6", lw=0.8)
             ax.set_ylim(1e-5, 1.5)
         axes[0].set_ylabel("relative distance to the minimiser")
-        axes[-1].legend(fontsize=7)
+        axes[-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
 
-    _figure(name, 4.6 * len(records), len(records), draw)
+    _figure(name, 4.6 * len(records) + 1.5, len(records), draw)
 
 
 def plot_sizes(records: Sequence[Record], name: str) -> None:
