@@ -289,7 +289,6 @@ def test_a_batch_is_a_loop_and_frozen_is_the_same(name: str) -> None:
         alone = net.solve(item)
         assert together.layers[k] == alone.layers
         assert_near(together.image[k], alone.image, 1e-8 * norm(alone.image))
-        assert not isinstance(alone.schedule, FixedSteps)
         frozen = net.following(alone.schedule.frozen())  # pyright: ignore[reportAttributeAccessIssue]
         assert_near(frozen(item), alone.image, 1e-8 * norm(alone.image))
         assert_near(frozen.solve(item).image, alone.image, 1e-8 * norm(alone.image))
@@ -324,6 +323,63 @@ def test_single_precision_says_what_it_reached(name: str) -> None:
     solution = network(Setup(sensing, setup.frame), AdaptiveRestarts(1e-9, 3000)).solve(single)
     assert solution.status == (Status.PRECISION_LIMIT,)
     assert solution.relative_gap.item() < 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-20, 1e20, 1e25])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_operators_of_any_scale(dtype: torch.dtype, scale: float) -> None:
+    frame = UndecimatedWavelet((4,), "haar", 1)
+    y = torch.tensor([3.0, 1.0, 1.0, -2.0], dtype=dtype)
+    usual = Firenet(Matrix(torch.eye(4, dtype=dtype)), frame, lam=0.1, schedule=AdaptiveRestarts(1e-3)).solve(y)
+    sensing = Matrix(scale * torch.eye(4, dtype=dtype))
+    solution = Firenet(sensing, frame, lam=0.1 * scale, schedule=AdaptiveRestarts(1e-3)).solve(y)
+    assert solution.status == usual.status == (Status.TOLERANCE_REACHED,)
+    assert solution.layers == usual.layers
+    assert math.isfinite(solution.gap.item())
+    assert_near(scale * solution.image, usual.image, 1e-5 * norm(usual.image))
+
+
+def test_an_infinite_gap_is_not_a_small_one() -> None:
+    from firenet.restarts import _within
+
+    assert not _within(1e-3, 1.0, -math.inf)
+    assert not _within(1e-3, 1.0, math.nan)
+    assert _within(1e-3, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["band", "each"])
+def test_weights_do_not_change_the_precision(kind: str) -> None:
+    setup = SETUPS["Fourier"]()
+    net, y = network(setup, FixedSteps(4), weights_of(setup, kind)), setup.data().to(torch.complex64)
+    image = net(y.clone().requires_grad_())
+    assert image.dtype == net(y).dtype == net.solve(y).image.dtype == torch.complex64
+    assert_near(image.detach(), net(y), 1e-5 * norm(net(y)))
+
+
+@pytest.mark.parametrize("name", ["Fourier", "coils", "Walsh", "matrix", "orthonormal"])
+@pytest.mark.parametrize("schedule", [FixedSteps(3), AdaptiveRestarts(1e-3), RadialSearch()], ids=type)
+def test_a_batch_of_nothing(name: str, schedule: Schedule) -> None:
+    setup = SETUPS[name]()
+    y = setup.data()[None][:0]
+    for form in ("analysis", "synthesis"):
+        net = Firenet(setup.sensing, setup.frame, lam=0.1, schedule=schedule, form=form)
+        solution = net.solve(y)
+        assert solution.image.shape == net(y).shape == (0, *setup.sensing.in_shape)
+        assert solution.dual.shape == y.shape
+        assert solution.status == ()
+        if form == "analysis":
+            assert solution.dual_sparse is not None
+            assert solution.dual_sparse.shape == (0, *setup.frame.out_shape)
+
+
+def test_sensing_that_is_itself_folded() -> None:
+    sensing = SubsampledFourier(some(8, 8)) @ Wavelet((8, 8), "haar", 2).H
+    frame = UndecimatedWavelet((8, 8), "haar", 1)
+    setup = Setup(sensing, frame)
+    y = setup.data()
+    solution = network(setup, AdaptiveRestarts(1e-6, 20000)).solve(y)
+    known = dense(setup, None, 0.1, y)
+    assert known.value(solution.image) <= known.best.value * (1 + 3e-6)
 
 
 def test_a_radial_search_gets_there() -> None:

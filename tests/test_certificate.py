@@ -113,6 +113,16 @@ def test_a_dual_pair_is_taken_as_it_is():
     for wrong in (s.dual_sparse[0], s.dual_sparse * math.nan):
         with pytest.raises(BadInput, match="dual_sparse"):
             certify(net.problem, s.image, y, dual=s.dual, dual_sparse=wrong)
+    # A bad point, for which the iteration finds nothing better: the dual that comes back is the good one, untouched.
+    for point in (torch.zeros_like(s.image), 3 * s.image):
+        kept = certify(net.problem, point, y, dual=s.dual, dual_sparse=s.dual_sparse, budget=10)
+        assert kept.dual_sparse is not None
+        assert (kept.dual_sparse.abs() <= 1e-2 * (1 + 1e-12)).all()
+        assert (sensing.adjoint(kept.dual) + frame.adjoint(kept.dual_sparse)).abs().max() < 1e-12
+        values = -(kept.dual.conj() * y).real.sum(dim=(1, 2))
+        torch.testing.assert_close(values, kept.dual_value, rtol=1e-9, atol=0)
+    with pytest.raises(BadInput, match="dual_sparse alone"):
+        certify(net.problem, s.image, y, dual_sparse=s.dual_sparse)
     plain = Firenet(sensing, Wavelet((32, 32), "haar"))
     with pytest.raises(BadInput, match="analysis problem"):
         certify(plain.problem, s.image, y, dual=s.dual, dual_sparse=s.dual_sparse)

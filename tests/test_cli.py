@@ -119,9 +119,14 @@ def test_lambda_from_the_data_is_recorded_and_drawn(scan, tmp_path):
     record = json.loads(run.stdout)
     sweep = record["lam_sweep"]
     assert record["lam"] == sweep["best"]
-    assert sweep["errors"][sweep["lams"].index(sweep["best"])] == min(sweep["errors"])
+    assert sweep["errors"][sweep["lams"].index(sweep["best"])] <= 1.01 * min(sweep["errors"])
     assert files(tmp_path) == ["x.json", "x.lam.png", "x.npy"]
     assert (tmp_path / "x.lam.png").read_bytes().startswith(b"\x89PNG")
+    # The plot is an output like the others: it does not write over an input.
+    mask = tmp_path / "x.lam.png"
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "--lam", "auto", "--mask", mask)
+    assert run.exit_code == 2
+    assert "none of the inputs" in run.stderr
 
 
 @pytest.mark.parametrize(("options", "copies"), [((), (60, 120)), (("--wavelet", "db4"), (8, 20))])
@@ -180,7 +185,9 @@ def test_brain_with_eight_coils_through_the_shell(tmp_path):
     part = prepare_scan(stored, ("coil", "y", "x"), maps="auto").images[0]
     blurred = zero_filled(part.y, part.mask, part.maps).abs().numpy()
     blurred *= np.median(head) / np.median(blurred[60:170, 50:130])
-    assert np.abs(np.diff(head, axis=0)).mean() > 1.5 * np.abs(np.diff(blurred[60:170, 50:130], axis=0)).mean()
+    # The largest differences: those on the average are noise.
+    edges, lost = (np.quantile(np.abs(np.diff(x, axis=0)), 0.99) for x in (head, blurred[60:170, 50:130]))
+    assert edges > 1.5 * lost
 
 
 def test_help_of_every_command():

@@ -83,7 +83,18 @@ def test_no_round_is_a_plain_solve() -> None:
     net, y = Firenet(sensing, frame, schedule=FixedSteps(5)), sensing(image(frame))
     (only,) = reweighted(net, y, 0)
     assert torch.equal(only.solution.image, net.solve(y).image)
-    assert len(reweighted(net, y, 1, tolerance=1e-9)) == 2
+    loose, tight = (reweighted(net, y, 1, tolerance=t) for t in (1.0, 1e-12))
+    assert [r.solution.status for r in loose] == [(Status.TOLERANCE_REACHED,)] * 2
+    assert [r.solution.status for r in tight] == [(Status.LAYER_LIMIT,)] * 2
+
+
+def test_a_round_that_fails_is_the_last() -> None:
+    frame = FRAMES[1]
+    sensing = SubsampledFourier(torch.ones(8, 8, dtype=torch.bool))
+    net = Firenet(sensing, frame, schedule=FixedSteps(5))
+    huge = torch.full((8, 8), 1e38, dtype=torch.complex64)
+    rounds = reweighted(net, 3 * huge, 2)
+    assert [r.solution.status for r in rounds] == [(Status.NUMERICAL_ERROR,)]
 
 
 def test_a_real_slice_gains_a_decibel() -> None:
@@ -104,7 +115,9 @@ def test_refusals() -> None:
     assert_refuses(lambda: reweighted(net, y, -1), "-1")
     assert_refuses(lambda: reweighted(net, torch.stack([y, y])), "(2, 8, 8)", "Loop over the batch")
     assert_refuses(lambda: reweighted(Firenet(Matrix(torch.eye(3))), torch.zeros(3)), "sparsify=None")
-    assert_refuses(lambda: weights_from(y, frame, floor=0), "floor")
+    for floor in (0, torch.inf, torch.nan):
+        assert_refuses(lambda floor=floor: weights_from(y, frame, floor=floor), "floor")
+    assert_refuses(lambda: weights_from(torch.stack([y, y]), frame), "(2, 8, 8)")
 
 
 def test_certify_speaks_of_the_same_problem() -> None:

@@ -35,7 +35,8 @@ def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> 
     sweep = choose_lam(y, mask, maps, sparsify=sparsify, lams=[1e-3, 1e-2], seed=3, progress=lambda *n: seen.append(n))
     assert seen == [(1, 2), (2, 2)]
     assert sweep.lams == (1e-3, 1e-2)
-    assert sweep.best == sweep.lams[sweep.errors.index(min(sweep.errors))]
+    assert sweep.errors[sweep.lams.index(sweep.best)] <= 1.01 * min(sweep.errors)
+    assert sweep.at_the_edge
     # Once more by hand, the largest lambda first.
     chance = torch.rand(mask.shape, generator=torch.Generator().manual_seed(3))
     assert 0 < sweep.held_out < 0.1 * int(mask.sum())
@@ -67,6 +68,15 @@ def test_the_choice_is_nearly_the_best_there_is() -> None:
     assert max(found) - min(found) > 1
 
 
+def test_where_all_are_equal_the_default_is_taken() -> None:
+    _, y, mask, _ = slice_data()
+    usual = network(mask).lam
+    sweep = choose_lam(y, mask, lams=[usual / 2, usual, usual * 1.1])
+    assert max(sweep.errors) <= 1.01 * min(sweep.errors)
+    assert sweep.best == usual
+    assert not sweep.at_the_edge
+
+
 def test_the_random_state_is_left_alone() -> None:
     _, y, mask, _ = slice_data()
     before = torch.get_rng_state()
@@ -84,3 +94,6 @@ def test_refusals() -> None:
     assert_refuses(lambda: choose_lam(y, full), "outside the fully sampled centre")
     with pytest.raises(BadInput):
         choose_lam(y, mask, lams=[-1.0])
+    assert_refuses(lambda: choose_lam(torch.stack([y, y]), mask), "(2, 64, 64)")
+    # A mask of numbers is one too.
+    assert choose_lam(y, mask.double(), lams=[1e-3]) == choose_lam(y, mask, lams=[1e-3])

@@ -22,6 +22,7 @@ flat tensor.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,11 +41,12 @@ from firenet.transforms import TightFrame, UndecimatedWavelet
 class Stacked(Compact):
     """A and W in coordinates in which :math:`(A;W)` has norm one.
 
-    ``forward`` is A alone; the dual of ``adjoint`` is flat, q and then p. W is applied band by band, so that what a
-    band needs stays in the cache.
+    Unlike other compact operators it does not keep norms, and is not one map: ``forward`` is A alone, ``adjoint`` that
+    of the pair, its argument flat, q and then p; ``norm_bound`` is the pair's. W is applied band by band, so that what
+    a band needs stays in the cache.
 
-    For a mask of Fourier samples and an undecimated wavelet the coordinates are the spectrum, divided by
-    :math:`(1+m)^{-1/2}` with m the mask: there :math:`A^*A+W^*W` is diagonal, :math:`m+1`, and (A; W) becomes an
+    For a mask of Fourier samples and an undecimated wavelet the coordinates are the spectrum times
+    :math:`(1+m)^{1/2}` with m the mask: there :math:`A^*A+W^*W` is diagonal, :math:`m+1`, and (A; W) becomes an
     isometry. A layer then costs one FFT a band each way, and its steps are the best possible. For all other operators
     the coordinates are the image times :math:`\\|A\\|(1+\\|W\\|^2)^{1/2}`.
 
@@ -66,6 +68,7 @@ class Stacked(Compact):
         self.band_shape = frame.out_shape[1:] if self._undecimated else frame.out_shape
         self._spectral = self._undecimated is not None and type(sensing) is SubsampledFourier and not sensing.centred
         self.unit = sensing.norm_bound.value or 1.0
+        self._relative = 1.0  # the scale of W in these coordinates, where it is a number
         if self._spectral:
             assert isinstance(sensing, SubsampledFourier)
             mask = sensing.mask
@@ -74,7 +77,8 @@ class Stacked(Compact):
             why = f"a mask of samples and a tight frame, weighted to an isometry ({frame.norm_bound.why})"
             self._bound = NormBound(frame.norm_bound.value, "exact", why)
         else:
-            self._damp = 1 / self.unit / math.hypot(1, frame.norm_bound.value) / (1 + 1e-15)
+            self._relative = 1 / math.hypot(1, frame.norm_bound.value) / (1 + 1e-15)
+            self._damp = self._relative / self.unit
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
         self._responses: tuple[Tensor, Tensor] | None = None
@@ -91,24 +95,23 @@ class Stacked(Compact):
         return x * self._damp**power
 
     def pack(self, x: Tensor) -> Tensor:
-        x = torch.fft.fftn(x, dim=self._axes, norm="ortho") if self._spectral else x
-        return self._damped(x, -1)
+        return self._damped(_transformed(torch.fft.fftn, x, self._axes) if self._spectral else x, -1)
 
     def unpack(self, x: Tensor) -> Tensor:
         x = self._damped(x, 1)
-        return torch.fft.ifftn(x, dim=self._axes, norm="ortho") if self._spectral else x
+        return _transformed(torch.fft.ifftn, x, self._axes) if self._spectral else x
 
     def pack_measured(self, y: Tensor) -> Tensor:
         return self._sensing.pack_measured(y).flatten(1)
 
     def unpack_measured(self, y: Tensor) -> Tensor:
-        return self._sensing.unpack_measured(y.reshape(-1, *self._sensing.out_shape))
+        return self._sensing.unpack_measured(y.reshape(len(y), *self._sensing.out_shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """Ax: (batch, \\*in_shape) to (batch, samples)."""
         if self._spectral:
             return x.flatten(1).index_select(1, self._where) * 0.5**0.5
-        return self._sensing.forward(self._damped(x, 1)).flatten(1)
+        return self._sensing.forward(self._sensing.pack(self._damped(x, 1))).flatten(1)
 
     def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         """The adjoint of (A; unit W) for the flat dual; as in :class:`Compact`."""
@@ -128,12 +131,11 @@ class Stacked(Compact):
         """What :meth:`band` needs of x, computed once for all bands."""
         if self._spectral:
             return x
-        x = self._damped(x, 1) * self.unit
+        x = x * self._relative
         if self._undecimated is None:
             return x
         self._real = not x.is_complex()
-        transform = torch.fft.rfftn if self._real else torch.fft.fftn
-        return transform(x, dim=self._axes, norm="ortho")
+        return _transformed(torch.fft.rfftn if self._real else torch.fft.fftn, x, self._axes)
 
     def band(self, b: int, prepared: Tensor) -> Tensor:
         """The b-th band of Wx, shape (batch, \\*band_shape): a new tensor."""
@@ -141,8 +143,8 @@ class Stacked(Compact):
             return self.frame(prepared)
         product = prepared * self._response(prepared)[0][b]
         if self._real:
-            return torch.fft.irfftn(product, s=self.in_shape, dim=self._axes, norm="ortho")
-        return torch.fft.ifftn(product, dim=self._axes, norm="ortho")
+            return _transformed(torch.fft.irfftn, product, self._axes, self.in_shape)
+        return _transformed(torch.fft.ifftn, product, self._axes)
 
     def start(self, like: Tensor, out: Tensor | None) -> Tensor:
         """An empty sum for :meth:`collect`; ``out`` is memory for it where it fits."""
@@ -159,8 +161,8 @@ class Stacked(Compact):
         """Adds W_b* p to the sum; with derivatives a new one."""
         if self._undecimated is None:
             return total + self.frame.adjoint(p)
-        transform = torch.fft.fftn if p.is_complex() else torch.fft.rfftn
-        spectrum, response = transform(p, dim=self._axes, norm="ortho"), self._response(total)[1][b]
+        spectrum = _transformed(torch.fft.fftn if p.is_complex() else torch.fft.rfftn, p, self._axes)
+        response = self._response(total)[1][b]
         if derived(p):
             return total + spectrum * response
         return total.addcmul_(spectrum, response)
@@ -174,14 +176,15 @@ class Stacked(Compact):
             total.flatten(1).index_add_(1, self._where, samples)
             return total
         if self._undecimated is not None and not q.is_complex():
-            total = torch.fft.irfftn(total, s=self.in_shape, dim=self._axes, norm="ortho")
+            total = _transformed(torch.fft.irfftn, total, self._axes, self.in_shape)
         elif self._undecimated is not None:
-            total = torch.fft.ifftn(total, dim=self._axes, norm="ortho")
-        return self._damped(total * self.unit + self._sensing.adjoint(q.reshape(-1, *self._sensing.out_shape)), 1)
+            total = _transformed(torch.fft.ifftn, total, self._axes)
+        back = self._sensing.unpack(self._sensing.adjoint(q.reshape(len(q), *self._sensing.out_shape)))
+        return total * self._relative + self._damped(back, 1)
 
     def lifted(self, back: Tensor) -> Tensor:
         """The point whose bands p must be rid of, given :meth:`adjoint` of (q, p)."""
-        return self._damped(back, -2) * self.unit**-2
+        return self._damped(back, -2) if self._spectral else back * self._relative**-2
 
     def _response(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The responses in these coordinates, and their conjugates."""
@@ -199,6 +202,17 @@ class Stacked(Compact):
     def scratch(self, batch: int) -> int:
         size = math.prod(self.in_shape)
         return self._sensing.scratch(batch) + size * (4 * batch + 2 * self.bands)
+
+
+def _transformed(
+    transform: Callable[..., Tensor], x: Tensor, axes: tuple[int, ...], shape: tuple[int, ...] | None = None
+) -> Tensor:
+    """The unitary transform, of nothing too, which the FFT itself refuses."""
+    if x.numel():
+        return transform(x, dim=axes, norm="ortho", **({} if shape is None else {"s": shape}))
+    if transform is torch.fft.rfftn:
+        return torch.zeros(*x.shape[:-1], x.shape[-1] // 2 + 1, dtype=torch.promote_types(x.dtype, torch.complex64))
+    return x if shape is None else x.real.new_zeros((*x.shape[: x.ndim - len(axes)], *shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,9 +261,8 @@ class StackedProblem(SquareRootLasso):
         return torch.cat([q, *clipped], dim=1)
 
     def clip_band(self, b: int, p: Tensor) -> Tensor:
-        bound = self._bound(b)
+        bound = torch.as_tensor(self._bound(b), dtype=p.real.dtype, device=p.device)
         if not p.is_complex():
-            bound = torch.as_tensor(bound, dtype=p.dtype, device=p.device)
             return p.clamp(-bound, bound)
         u = p / bound
         re, im = torch.view_as_real(u).unbind(-1)

@@ -132,6 +132,8 @@ def certify(
     objective = packed.penalty(z_) + remains
     best, bound = _better(packed, y_, None, None, packed.dual_of(_unit(residual, remains)))
     start = None
+    if dual_sparse is not None and dual is None:
+        raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
     if dual is not None:
         if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
             raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "That of y")
@@ -194,7 +196,7 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
         needed = (
             f"z of shape (..., {operator.in_shape}) and y of shape (..., {operator.out_shape}), the same batch axes"
         )
-        do = "The variable is the coefficients: frame(image) for an image"
+        do = "The variable is the coefficients, frame(image) for an image; of an analysis problem the image"
         raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")

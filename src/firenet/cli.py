@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 
@@ -322,12 +323,14 @@ def recon(
     check_output(out)
     inputs = [path for path in (data, mask, noise) if path is not None]
     inputs += [] if maps in (None, "auto") else [Path(str(maps))]
-    written = {q.resolve() for p in (out, _beside(out)) for q in _pair(p)}
+    auto, value = _lam(lam)
+    plot = _beside(out).with_suffix(".lam.png")
+    outputs = [out, _beside(out), *([plot] if auto else [])]
+    written = {q.resolve() for p in outputs for q in _pair(p)}
     overwritten = written & {q.resolve() for p in inputs for q in _pair(p)}
     if overwritten:
         raise BadInput("An output that is none of the inputs", f"{overwritten.pop()}", "Choose another name")
     _set_threads(threads)
-    auto, value = _lam(lam)
     transform = _check_problem(sparsify, wavelet, value)
     if tolerance is not None and not tolerance > 0:
         raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
@@ -352,8 +355,12 @@ def recon(
         with _progress(name) as progress:
             net = _network(image, transform, value, plan(image.y))
             asked = None if schedule in ("adaptive", "radial") else tolerance
-            rounds.append(reweighted(net, image.y, reweight, tolerance=asked, progress=progress))
-            solutions.append(rounds[-1][-1].solution)
+            found = reweighted(net, image.y, reweight, tolerance=asked, progress=progress)
+            rounds.append([(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found])
+            # Image and numbers: the duals of all slices would be ten times as large.
+            last = found[-1].solution
+            solutions.append(replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None))
+            del found, last
             schedules.append(repr(net.schedule))
         seconds.append(time.perf_counter() - start)
     images = _stack([s.image for s in solutions])
@@ -365,16 +372,17 @@ def recon(
     record = _record(data, scan, job, solutions, device, dtype, transform, value)
     for result, solution, each in zip(record["results"], solutions, rounds, strict=True):
         if reweight:
-            gaps = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in each]
-            result["rounds"] = [{"relative_gap": gap, "layers": layers} for gap, layers in gaps]
+            result["rounds"] = [{"relative_gap": gap, "layers": layers} for gap, layers in each]
         if isinstance(solution.schedule, Searched):
             result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
     if reweight:
+        record["problem"] = record["problem"].replace("|W x|_1", "|w W x|_1")
         record["problem"] += f", w from the image before ({reweight} rounds of reweighting)"
     record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
     if sweep is not None:
-        plot = out.with_name(out.name.split(".")[0] + ".lam.png")
         draw(sweep, plot)
+        if sweep.at_the_edge:
+            record["warnings"].append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie beyond.")
         record |= {"lam_sweep": vars(sweep), "lam_plot": str(plot)}
     write_json(_beside(out), record)
     _show(record, as_json, f"wrote {out}")

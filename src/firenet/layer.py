@@ -310,7 +310,7 @@ class Layers:
 
     def place_dual(self, q: Tensor) -> None:
         """Starts from these dual points."""
-        self.q, self._back = q, None
+        self.q, self._back = q.clone(), None  # the loop may write over it
         self.forget()
 
     def moved(self, rows: list[int]) -> tuple[Tensor, Tensor]:

@@ -269,11 +269,12 @@ class Firenet(nn.Module):
         return self._solution(problem, batch, best.z, best.dual, *at, status, schedule)
 
     def _searched(self, found: list[Found], problem: SquareRootLasso, y: Tensor, batch: torch.Size) -> Solution:
-        operator = problem.operator
         if found:
             z, dual = _batch([f.z for f in found]), _batch([f.dual for f in found])
         else:
-            z, dual = y.new_zeros((0, *operator.in_shape)), y.new_zeros((0, *operator.out_shape))
+            dtype = self.operator.state_dtype(y.dtype)
+            dual = problem.dual_of(y.new_zeros((0, *problem.operator.out_shape), dtype=dtype))
+            z = y.new_zeros((0, *problem.operator.in_shape), dtype=dtype)
         numbers = torch.tensor([[f.objective, f.gap] for f in found], dtype=torch.float64).view(-1, 2).to(z.device)
         count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=z.device)
         status = tuple(_STATUS[f.verdict] for f in found)

@@ -226,8 +226,8 @@ def network(
     lam: float | None = None,
     schedule: Schedule | None = None,
 ) -> Firenet:
-    """The network of ``firenet recon``: Fourier sensing with or without coils, undecimated wavelet in the analysis
-    form, adaptive restarts.
+    """The network of ``firenet recon``: Fourier sensing with or without coils, for images an undecimated wavelet in the
+    analysis form, adaptive restarts.
 
     Args:
         mask: Zero frequency in the corner.
@@ -303,7 +303,7 @@ def reconstruct(
             zero frequency in the corner and the image is ``ifftn`` of k-space.
         sparsify: As in :func:`transform`.
         weights: As in :class:`Firenet`.
-        lam: As in :class:`Firenet`; None is 1e-3.
+        lam: As in :class:`Firenet`.
         schedule: None is :func:`default_schedule`, which finds its own steps.
         tolerance: Stop once the relative gap is at most this; None is 1e-4, and with a fixed schedule its end.
         reweight: Rounds of reweighting (one image only); objective and gap are those of the last round's problem.
@@ -349,7 +349,7 @@ def prepare(
     if not torch.isfinite(torch.view_as_real(y.resolve_conj())).all():
         raise BadInput("Finite k-space", "NaN or infinity", "Set missing samples to zero and give the mask")
     shape = tuple(y.shape[y.ndim - dims :])
-    m = mask_of(y, dims) if mask is None else torch.as_tensor(mask, device=y.device)
+    m = mask_of(y, dims) if mask is None else torch.as_tensor(mask, device=y.device) != 0
     if tuple(m.shape) != shape:
         raise BadInput(
             f"A mask of the image's shape {shape}", f"{tuple(m.shape)}", "Broadcast line masks to the full shape"

@@ -252,7 +252,7 @@ def _check_search(tolerance: float, max_layers: int) -> None:
 
 def _within(tolerance: float, objective: float, bound: float) -> bool:
     """PDLP's relative gap, :math:`|p-d|\\le\\epsilon(|p|+|d|)`."""
-    return objective - bound <= tolerance * (abs(objective) + abs(bound))
+    return bound > -math.inf and objective - bound <= tolerance * (abs(objective) + abs(bound))
 
 
 def _ended(pilot: Pilot, look: Look, max_layers: int) -> Verdict | None:

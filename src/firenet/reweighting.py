@@ -8,6 +8,7 @@ That the images get better from round to round is experience, not a theorem.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.network import Firenet, Solution
+from firenet.network import Firenet, Solution, Status
 from firenet.transforms import TightFrame
 
 
@@ -24,7 +25,7 @@ class Round:
     """One round on one image.
 
     Attributes:
-        weights: Those of its problem, None for those of the network.
+        weights: Those of its problem; None is all ones.
         solution: Image and gap; the gap is that of the problem with these weights.
     """
 
@@ -52,7 +53,8 @@ def reweighted(
         progress: Called now and then with layers done and the most there can be, over all rounds.
 
     Returns:
-        All rounds, the plain one first. Each starts at the image of the one before.
+        All rounds, the plain one first. Each starts at the image of the one before. A round that ends in a numerical
+        error is the last.
 
     Raises:
         BadInput: Without a transform, for a batch, or for a negative number of rounds.
@@ -68,6 +70,8 @@ def reweighted(
     most = (rounds + 1) * net.schedule.layers
     found = [Round(own, net.solve(y, tolerance=tolerance, progress=_shifted(progress, 0, most)))]
     for k in range(rounds):
+        if found[-1].solution.status[0] is Status.NUMERICAL_ERROR:
+            break
         image = found[-1].solution.image
         weights = weights_from(image, net.sparsify, floor=floor)
         weights = weights if own is None else weights * own
@@ -96,8 +100,10 @@ def weights_from(image: Tensor, frame: TightFrame, *, floor: float = 0.5) -> Ten
         frame: W.
         floor: f. Small is closer to counting, and further from convex.
     """
-    if not floor > 0:
-        raise BadInput("A floor above 0", f"{floor}", "0.5 is the default")
+    if not 0 < floor < math.inf:
+        raise BadInput("A finite floor above 0", f"{floor}", "0.5 is the default")
+    if image.shape != frame.in_shape:
+        raise BadInput(f"One image of shape {frame.in_shape}", f"shape {tuple(image.shape)}", "Loop over the batch")
     size = frame(image).abs().to(torch.float64)
     levels = frame.levels().to(size.device)
     weights = torch.ones_like(size)

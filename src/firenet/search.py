@@ -69,6 +69,8 @@ def search(
         limit: The most layers that any of them wants.
         progress: Called at each look with the layers done and the limit.
     """
+    if not pilots:
+        return []
     size = norms(layers.y, layers.y.ndim - 1).tolist()
     group = [_Traveller(k, s, pilot) for k, (s, pilot) in enumerate(zip(size, pilots, strict=True))]
     found: dict[int, Found] = {}

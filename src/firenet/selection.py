@@ -14,12 +14,14 @@ from firenet.errors import BadInput
 from firenet.formats import replacing
 from firenet.problems import check_lam
 from firenet.recon import calibration_width, default_schedule, network
-from firenet.sensing import MultiCoilFourier, SubsampledFourier
+from firenet.sensing import MultiCoilFourier, SubsampledFourier, as_mask
 
 _STEPS = 8
 _RANGE = (1 / 8, 4.0)  # of the default lambda
 # The images need not be better than their prediction errors are told apart.
 _TOLERANCE, _LAYERS = 1e-2, 150
+# Errors that differ by no more are equal: where the curve is flat, chance must not send lambda to the end of the grid.
+_EQUAL = 0.01
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Sweep:
         lams: Rising.
         errors: Of each the relative l2 error on the samples held out: a measurement, with the noise of these samples in
             it.
-        best: The lambda of the smallest error.
+        best: Of the lambdas whose errors are within 1 % of the smallest, the one nearest to the default.
         held_out: How many samples were held out.
         seed: Of their choice.
     """
@@ -40,6 +42,11 @@ class Sweep:
     best: float
     held_out: int
     seed: int
+
+    @property
+    def at_the_edge(self) -> bool:
+        """Whether the choice is an end of the grid: then the best may lie beyond."""
+        return len(self.lams) > 1 and self.best in (self.lams[0], self.lams[-1])
 
 
 @torch.no_grad()
@@ -72,8 +79,9 @@ def choose_lam(
     Raises:
         BadInput: Where there is nothing to hold out, or a lambda is none.
     """
+    mask = as_mask(mask)
+    usual = network(mask, maps, sparsify=sparsify).lam
     if lams is None:
-        usual = network(mask, maps, sparsify=sparsify).lam
         low, high = (math.log(r * usual) for r in _RANGE)
         lams = [math.exp(low + (high - low) * k / (_STEPS - 1)) for k in range(_STEPS)]
     for lam in lams:
@@ -89,6 +97,8 @@ def choose_lam(
         got = f"{int(held.sum())} of {int(outside.sum())}"
         raise BadInput("Some samples to hold out, outside the fully sampled centre", got, "Give --lam a number")
     seen = SubsampledFourier(held) if maps is None else MultiCoilFourier(held, maps)
+    if y.shape != seen.out_shape:
+        raise BadInput(f"One image's measurements, shape {seen.out_shape}", f"shape {tuple(y.shape)}", "One at a time")
     known, target = y * (mask & ~held), seen.restrict(y)
     size = torch.linalg.vector_norm(target).item()
     schedule, image = default_schedule(_TOLERANCE, _LAYERS), None
@@ -100,7 +110,8 @@ def choose_lam(
         if progress is not None:
             progress(k + 1, len(lams))
     errors.reverse()
-    best = lams[min(range(len(lams)), key=lambda k: errors[k])]
+    equal = [lam for lam, e in zip(lams, errors, strict=True) if e <= (1 + _EQUAL) * min(errors)]
+    best = min(equal, key=lambda lam: abs(math.log(lam / usual)))
     return Sweep(tuple(lams), tuple(errors), best, int(held.sum()), seed)
 
 

@@ -32,7 +32,7 @@ def _own(array: Tensor | ArrayLike) -> Tensor:
     return torch.from_numpy(copy.astype(copy.dtype.newbyteorder("="), copy=False))
 
 
-def _as_mask(mask: Tensor | ArrayLike) -> Tensor:
+def as_mask(mask: Tensor | ArrayLike) -> Tensor:
     """A boolean mask of one to three axes with at least one sample."""
     tensor = _own(mask)
     if not 1 <= tensor.ndim <= 3 or 0 in tensor.shape:
@@ -176,7 +176,7 @@ class SubsampledFourier(_Fourier):
     """
 
     def __init__(self, mask: Tensor | ArrayLike, *, centred: bool = False) -> None:
-        mask = _as_mask(mask)
+        mask = as_mask(mask)
         norm = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
         super().__init__(mask, mask.shape, mask.shape, norm, centred)
 
@@ -500,7 +500,7 @@ class MultiCoilFourier(_Fourier):
     maps: Tensor
 
     def __init__(self, mask: Tensor | ArrayLike, maps: Tensor | ArrayLike, *, centred: bool = False) -> None:
-        mask, maps = _as_mask(mask), _own(maps)
+        mask, maps = as_mask(mask), _own(maps)
         if maps.ndim != mask.ndim + 1 or maps.shape[1:] != mask.shape or maps.shape[0] == 0:
             raise BadInput(
                 f"Coil maps of shape (coils, {', '.join(map(str, mask.shape))})",
@@ -583,7 +583,7 @@ class SubsampledWalsh(_Masked):
     """
 
     def __init__(self, mask: Tensor | ArrayLike) -> None:
-        mask = _as_mask(mask)
+        mask = as_mask(mask)
         transform = WalshHadamard(mask.shape)
         super().__init__(
             mask, mask.shape, mask.shape, NormBound(1.0, "exact", "an orthonormal Walsh transform with a mask")
