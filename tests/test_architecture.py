@@ -26,7 +26,7 @@ ORDER = [
     {"transforms", "restarts"},
     {"sensing", "problems", "guarantee"},
     {"layer"},
-    {"search", "analysis"},
+    {"search", "analysis", "real"},
     {"sampling", "network", "certificate"},
     {"reweighting", "export"},
     {"recon"},

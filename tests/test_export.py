@@ -37,8 +37,9 @@ from firenet import (
     Wavelet,
 )
 from firenet import export as exporting
-from firenet.export import Fourier, RealPacked, export_onnx
-from firenet.restarts import HandOn, Run, Schedule
+from firenet.export import export_onnx
+from firenet.real import Fourier, RealPacked
+from firenet.restarts import HandOn, Run, Schedule, Searched
 
 KINDS: tuple[Fourier, ...] = ("fft", "matrix")
 kinds = pytest.mark.parametrize("fourier", KINDS)
@@ -527,6 +528,18 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     with pytest.raises(MissingExtra, match=rf"needs the library {library}\..*firenet\[export\]"):
         export_onnx(network("2-D"), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_frozen_solution_packs_itself():
+    net = network("2-D")
+    sensing = net.sensing
+    y = sensing(torch.randn(sensing.in_shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)))
+    solution = net.following(AdaptiveRestarts(1e-3)).solve(y)
+    assert isinstance(solution.schedule, Searched)
+    packed = net.following(solution.schedule.frozen()).real_packed(dtype=torch.float64)
+    assert isinstance(packed, RealPacked)
+    image = torch.view_as_complex(packed(torch.view_as_real(y)[None])[0].contiguous())
+    torch.testing.assert_close(image, solution.image, rtol=0, atol=1e-9)
 
 
 def test_nothing_of_onnx_is_imported_with_the_module():

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from firenet.analysis import AnalysisSquareRootLasso
     from firenet.certificate import Certificate, certify
     from firenet.errors import BadInput, MissingExtra
-    from firenet.export import RealPacked, export_onnx
+    from firenet.export import export_onnx
     from firenet.guarantee import Guarantee
     from firenet.levels import SparsityLevels
     from firenet.network import Firenet, Solution, Status
     from firenet.operators import Adjoint, Composition, LinearOperator, Matrix, NormBound, VerticalStack
     from firenet.problems import SquareRootLasso
+    from firenet.real import RealPacked
     from firenet.recon import certify_image, psnr, reconstruct
     from firenet.restarts import AdaptiveRestarts, FixedSteps, FrozenSteps, PaperSchedule, RadialSearch
     from firenet.reweighting import Round, reweighted
@@ -38,10 +39,7 @@ _HOME = {
         "BadInput",
         "MissingExtra",
     ),
-    "export": (
-        "RealPacked",
-        "export_onnx",
-    ),
+    "export": ("export_onnx",),
     "guarantee": ("Guarantee",),
     "levels": ("SparsityLevels",),
     "network": (
@@ -58,6 +56,7 @@ _HOME = {
         "VerticalStack",
     ),
     "problems": ("SquareRootLasso",),
+    "real": ("RealPacked",),
     "recon": (
         "certify_image",
         "psnr",

@@ -22,6 +22,7 @@ from firenet.layer import Layers, Values
 from firenet.levels import SparsityLevels
 from firenet.operators import Compact, LinearOperator, keep_kind
 from firenet.problems import SquareRootLasso, norms, real_view, relative_gap, rounding
+from firenet.real import Fourier, RealPacked
 from firenet.restarts import (
     AdaptiveRestarts,
     FixedSchedule,
@@ -215,6 +216,13 @@ class Firenet(nn.Module):
             iterate=self.iterate,
             form=self.form,
         )
+
+    def real_packed(self, *, fourier: Fourier = "fft", dtype: torch.dtype = torch.float32) -> RealPacked:
+        """This network of fixed steps in real numbers, complex ones as pairs on the last axis: what
+        ``torch.onnx.export(dynamo=True)`` takes. See :class:`RealPacked`; usual is
+        ``net.following(solution.schedule.frozen()).real_packed()``.
+        """
+        return RealPacked(self, fourier=fourier, dtype=dtype)
 
     @torch.no_grad()
     def solve(
