@@ -409,6 +409,7 @@ def test_layers_hold_what_they_should() -> None:
     setup = SETUPS["Fourier"]()
     layers, _ = network(setup, FixedSteps(3))._layers(setup.data(2), None, track=True)
     assert isinstance(layers, AnalysisLayers)
+    assert not hasattr(layers, "_q_start")  # as large as ten images, and nobody would look at it
     assert layers.q.shape == (2, int(setup.sensing.restrict(torch.ones(4, 5)).sum()) + 7 * 20)
 
 

@@ -18,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 from firenet import SubsampledFourier, multilevel
-from firenet.cli import BAD_INPUT, INTERRUPTED, NOT_REACHED, app
+from firenet.cli import BAD_INPUT, INTERRUPTED, NOT_REACHED, _table, app
 from firenet.demo import load_raw, load_slice
 from firenet.files import write_image
 from firenet.recon import prepare_scan, psnr, to_centre, zero_filled
@@ -420,6 +420,15 @@ def test_doctor():
     assert record["versions"]["torch"] == torch.__version__
     assert record["extras"]["h5py"]["version"] == h5py.__version__
     assert call("doctor").exit_code == 0
+
+
+def test_brackets_in_a_table_are_text(capsys):
+    """They are markup to rich: the advice was to install firenet where firenet[mri] was meant."""
+    _table("[a]", ["[b]"], [["pip install 'firenet[mri]'"]])
+    shown = capsys.readouterr().out
+    assert "pip install 'firenet[mri]'" in shown
+    assert "[a]" in shown
+    assert "[b]" in shown
 
 
 def bad(tmp_path: Path, kind: str) -> list[str | Path]:

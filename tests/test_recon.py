@@ -190,8 +190,10 @@ def test_words_for_transforms(word, kind, name, depth):
     "word", ["", "tv", "undecimated", "undecimated:", "decimated:db4", "undecimated:db4:x", "a:b:1:2"]
 )
 def test_other_words_are_refused(word):
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput) as caught:
         transform(word, (64, 64))
+    assert "undecimated" in caught.value.needed or "haar" in caught.value.needed
+    assert ("undecimated" in caught.value.needed) == (word != "undecimated:")
 
 
 def test_centred_and_corner_k_space_give_the_same_image():

@@ -460,46 +460,40 @@ def test_walsh_says_to_what_to_pad() -> None:
 # --- any frame
 
 
-@given(
-    shape=any_shape(),
-    wavelet=st.sampled_from(WAVELETS),
-    depth=st.integers(0, 3),
-    probe=any_probe(),
+FRAME_LAWS = (
+    assert_adjoint,
+    assert_linear,
+    assert_isometry,
+    assert_batch_is_loop,
+    assert_pure,
+    assert_survives,
+    assert_vjp_is_adjoint,
 )
-def test_wavelets_of_any_shape(shape: Shape, wavelet: str, depth: int, probe: Probe) -> None:
-    levels = min(depth, int(math.log2(min(shape))))
-    frame = Wavelet(shape, wavelet, levels)
-    for law in (
-        assert_adjoint,
-        assert_linear,
-        assert_isometry,
-        assert_batch_is_loop,
-        assert_pure,
-        assert_survives,
-        assert_vjp_is_adjoint,
-    ):
-        law(frame, probe)
-    image = Probe(torch.complex128, seed=probe.seed).draw(shape)
-    expected = torch.from_numpy(decomposed(image.numpy(), wavelet, levels)[0])
-    assert_near(frame(image), expected, 1e-12 * norm(image))
 
 
+@pytest.mark.parametrize(
+    ("kind", "reference", "accuracy"),
+    [
+        (Wavelet, lambda image, wavelet, levels: decomposed(image, wavelet, levels)[0], 1e-12),
+        (UndecimatedWavelet, a_trous, 1e-11),
+    ],
+)
 @given(shape=any_shape(), wavelet=st.sampled_from(WAVELETS), depth=st.integers(0, 3), probe=any_probe())
-def test_undecimated_of_any_shape(shape: Shape, wavelet: str, depth: int, probe: Probe) -> None:
+def test_wavelets_of_any_shape(
+    kind: Callable[..., TightFrame],
+    reference: Callable[[NDArray[Any], str, int], NDArray[Any]],
+    accuracy: float,
+    shape: Shape,
+    wavelet: str,
+    depth: int,
+    probe: Probe,
+) -> None:
     levels = min(depth, int(math.log2(min(shape))))
-    frame = UndecimatedWavelet(shape, wavelet, levels)
-    for law in (
-        assert_adjoint,
-        assert_linear,
-        assert_isometry,
-        assert_batch_is_loop,
-        assert_pure,
-        assert_survives,
-        assert_vjp_is_adjoint,
-    ):
+    frame = kind(shape, wavelet, levels)
+    for law in FRAME_LAWS:
         law(frame, probe)
     image = Probe(torch.complex128, seed=probe.seed).draw(shape)
-    assert_near(frame(image), torch.from_numpy(a_trous(image.numpy(), wavelet, levels)), 1e-11 * norm(image))
+    assert_near(frame(image), torch.from_numpy(reference(image.numpy(), wavelet, levels)), accuracy * norm(image))
 
 
 @given(

@@ -226,8 +226,7 @@ class StackedProblem(SquareRootLasso):
     rebalances: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_lam(self.lam)
-        check_weights(self.weights, self._stacked.frame.out_shape)
+        """What it is made of has been checked by :class:`AnalysisSquareRootLasso`."""
 
     @property
     def _stacked(self) -> Stacked:
@@ -344,7 +343,8 @@ class AnalysisSquareRootLasso:
         if self.operator.in_shape != self.frame.in_shape:
             needed = f"A frame for images of shape {self.operator.in_shape}"
             raise BadInput(needed, f"one for {self.frame.in_shape}", "Make both for the same image")
-        self.compact()
+        check_lam(self.lam)
+        check_weights(self.weights, self.frame.out_shape)
 
     def compact(self) -> StackedProblem:
         """The same problem in the coordinates of a loop."""
@@ -441,8 +441,8 @@ def peak_bytes(problem: SquareRootLasso | AnalysisSquareRootLasso, y: Tensor) ->
     """How much memory a solve with these measurements takes beside them, an estimate: see
     :func:`firenet.layer.peak_bytes`.
 
-    In the analysis form the dual comes in: itself, its sum, its start, the best so far and two in passing; and the
-    responses of the bands.
+    In the analysis form the dual comes in: itself, its sum, the best so far and two in passing; and the responses of
+    the bands.
     """
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
@@ -453,7 +453,7 @@ def peak_bytes(problem: SquareRootLasso | AnalysisSquareRootLasso, y: Tensor) ->
     batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
     size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
     dual = stacked.measured + stacked.bands * math.prod(stacked.band_shape)
-    return plain + int(size * (6 * batch * dual + stacked.scratch(batch)))
+    return plain + int(size * (5 * batch * dual + stacked.scratch(batch)))
 
 
 def layers_for(

@@ -138,7 +138,7 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(name, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False).print(table)  # what stands in brackets, as in firenet[mri], is text
 
 
 def _print_json(record: Mapping[str, Any]) -> None:

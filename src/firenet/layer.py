@@ -315,7 +315,7 @@ class Layers:
 
     def moved(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         """How far x and q are from where the run started, float64, one number a batch item; then comes
-        :meth:`forget` of these rows."""
+        :meth:`forget` of these rows. Only where the problem ``rebalances``: else nobody asks, and no start is kept."""
         # Where all of them restart, the old start is not needed any more.
         start = self._x_start if len(rows) == len(self.y) else self._x_start.clone()
         move = _subtract_from(start, self.x)
@@ -328,7 +328,8 @@ class Layers:
             self._x_sum, self._measured_sum = torch.zeros_like(self.x), torch.zeros_like(self.y)
             if self._track:
                 self._q_sum, self._back_sum = torch.zeros_like(self.q), torch.zeros_like(self.x)
-                self._x_start, self._q_start = self.x.clone(), self.q.clone()
+                if self.problem.rebalances:
+                    self._x_start, self._q_start = self.x.clone(), self.q.clone()
             self._counted = True  # the A*q that a run starts from is not part of its average
             return
         some = list(range(len(self.y))) if rows is None else rows
@@ -341,6 +342,8 @@ class Layers:
             self._counted = True
             for total in (self._q_sum, self._back_sum):
                 total.index_fill_(0, at, 0)
+            if not self.problem.rebalances:
+                return
             if len(some) == len(self.y):
                 self._x_start.copy_(self.x)
                 self._q_start.copy_(self.q)

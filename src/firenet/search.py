@@ -154,9 +154,11 @@ def search(
                     at = torch.tensor(some, device=best.device)
                     best = best.index_copy(0, at, layers.x[at])
         if rows:
-            distances = torch.stack(layers.moved(rows)).mT.tolist()
+            distances = [[0.0, 0.0]] * len(group)
+            if layers.problem.rebalances:
+                distances = torch.stack(layers.moved(rows)).mT.tolist()
             for k in rows:
-                group[k].pilot.restarted(*(distances[k] if layers.problem.rebalances else (0.0, 0.0)))
+                group[k].pilot.restarted(*distances[k])
                 group[k].set_out()
             layers.forget(rows)
         if leaving:

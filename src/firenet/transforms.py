@@ -21,7 +21,7 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.operators import LinearOperator, NormBound, differentiable
 
-_WAVELETS = (
+WAVELETS = (
     "haar",
     *(f"db{i}" for i in range(1, 11)),
     *(f"sym{i}" for i in range(2, 11)),
@@ -285,7 +285,7 @@ def _image_shape(shape: Sequence[int], wavelet: str) -> tuple[tuple[int, ...], i
     sides = tuple(int(n) for n in shape)
     if not 1 <= len(sides) <= 3 or min(sides) < 1:
         raise BadInput("An image shape of one, two or three sides", repr(sides), "Pass the trailing axes only")
-    if wavelet not in _WAVELETS:
+    if wavelet not in WAVELETS:
         needed = "An orthonormal wavelet: haar, db1..db10, sym2..sym10 or coif1..coif5"
         raise BadInput(needed, repr(wavelet), "Choose one, e.g. db4")
     return sides, int(math.log2(min(sides)))
