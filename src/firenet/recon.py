@@ -192,7 +192,7 @@ def calibration_width(mask: Tensor) -> int:
 def transform(spec: str | None, shape: Sequence[int]) -> TightFrame:
     """The sparsifying transform that a word stands for: ``undecimated:sym4``, ``orthonormal:db4``, with a number of
     levels ``undecimated:sym4:3``; a wavelet alone is orthonormal. None is ``undecimated:sym4:3`` for images and
-    ``orthonormal:db4`` for volumes, where undecimated takes some 200 times the memory of the volume.
+    ``orthonormal:db4`` for volumes, where undecimated takes some 170 times the memory of the volume (``--dry-run``).
 
     Raises:
         BadInput: For another word, an unknown wavelet or too many levels.
