@@ -27,6 +27,7 @@ from firenet.sampling import (
     lines,
     local_coherences,
     multilevel,
+    variable_density,
     theory_density,
 )
 from laws import assert_refuses, random_states
@@ -410,7 +411,14 @@ def test_samples_in_a_box_are_independent_of_each_other() -> None:
     assert all(abs(n - 200) < 4.5 * math.sqrt(1200 * 5 / 36) for n in pairs.values())
 
 
-@pytest.mark.parametrize("make", [lambda s: multilevel((32, 32), 0.3, seed=s), lambda s: lines((64, 8), 4, seed=s)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: multilevel((32, 32), 0.3, seed=s),
+        lambda s: variable_density((32, 32), 0.3, seed=s),
+        lambda s: lines((64, 8), 4, seed=s),
+    ],
+)
 def test_seeds(make: Any) -> None:
     states = random_states()
     masks = [make(seed) for seed in range(20)]
@@ -443,6 +451,8 @@ def remade(recipe: Any) -> Mask:
     kind = recipe.pop("kind")
     if kind == "multilevel":
         return multilevel(**recipe)
+    if kind == "variable density":
+        return variable_density(**recipe)
     assert kind == "lines"
     number, _ = recipe.pop("lines"), recipe.pop("transform")
     mask = lines(**recipe)
@@ -456,6 +466,8 @@ RECIPES: list[Any] = [
     lambda s: multilevel((32, 32), 0.3, sparsities=(4, 12, 48, 50, 100), seed=s),
     lambda s: multilevel((32,), count=11, sparsities=[1.5, 2.5], vanishing_moments=4, seed=s),
     lambda s: multilevel((8, 8, 8), count=100, transform="walsh", sparsities=[1, 2, 3], full=0, seed=s),
+    lambda s: variable_density((33, 20), 0.3, seed=s),
+    lambda s: variable_density((16, 8), count=11, transform="walsh", power=1.0, radius=0, seed=s),
     lambda s: lines((64, 32), 4, seed=s),
     lambda s: lines((8, 64, 32), 3.5, axis=-2, centre=4, power=0.5, seed=s),
 ]
@@ -495,6 +507,51 @@ def test_a_mask_from_elsewhere_counts_too() -> None:
     mask = Mask(torch.tensor([True, False, False, True]))
     assert (mask.count, mask.rate) == (2, 0.5)
     assert mask.centred().tolist() == [False, True, True, False]
+
+
+# --- variable density
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (64, 48), (5, 6, 7)])
+@pytest.mark.parametrize("transform", ["fourier", "walsh"])
+def test_variable_density_has_its_count_and_its_centre(shape: Shape, transform: Any) -> None:
+    if transform == "walsh" and any(n & (n - 1) for n in shape):
+        return
+    size = math.prod(shape)
+    for count in {1, math.ceil(size / 3), size}:
+        mask = variable_density(shape, count=count, transform=transform, seed=3)
+        assert mask.count == count
+        radius = mask.recipe["radius"]
+        grids = [np.arange(n) / 2 if transform == "walsh" else np.fft.fftfreq(n, 1 / n) for n in shape]
+        stretched = [g * (max(shape) / n) for g, n in zip(grids, shape, strict=True)]
+        distance = np.sqrt(sum(g**2 for g in np.meshgrid(*stretched, indexing="ij")))
+        assert mask.samples.numpy()[distance <= radius].all()
+
+
+def test_variable_density_falls_as_asked() -> None:
+    # Of two frequencies one: |k|^-power is 1 at k = 1 and 2^-power at k = 2.
+    n, power, hits = 2000, 1.5, 0
+    for seed in range(n):
+        samples = variable_density((4,), count=2, power=power, radius=0, seed=seed).samples
+        hits += bool(samples[2])
+    # Beside zero, one of 1, -1 (weight 1 each) and -2.
+    expected = 2**-power / (2 + 2**-power)
+    assert abs(hits / n - expected) < 4.5 * math.sqrt(expected * (1 - expected) / n)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"rate": 0.5, "power": math.nan}, "nan"),
+        ({"rate": 0.5, "radius": -1.0}, "radius"),
+        ({"rate": 0.5, "radius": math.nan}, "radius"),
+        ({"rate": 0.1, "radius": 8.0}, "26 samples"),
+        ({"rate": 1.5}, "1.5"),
+        ({}, "rate"),
+    ],
+)
+def test_variable_density_refuses(arguments: dict[str, Any], word: str) -> None:
+    assert_refuses(lambda: variable_density((16, 16), **arguments), word)
 
 
 # --- lines
@@ -651,13 +708,16 @@ def test_multilevel_refuses(arguments: dict[str, Any], word: str) -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (4, -1), (2, 2, 2, 2)])
 def test_masks_refuse_shapes(shape: Shape) -> None:
     assert_refuses(lambda: multilevel(shape, 0.5), "sides", str(shape))
+    assert_refuses(lambda: variable_density(shape, 0.5), "sides", str(shape))
     assert_refuses(lambda: lines(shape, 2), "sides", str(shape))
     assert_refuses(lambda: local_coherences(shape), "sides", str(shape))
 
 
 def test_walsh_masks_need_powers_of_two() -> None:
     assert_refuses(lambda: multilevel((16, 12), 0.5, transform="walsh"), "powers of two", "(16, 12)")
+    assert_refuses(lambda: variable_density((16, 12), 0.5, transform="walsh"), "powers of two", "(16, 12)")
     multilevel((16, 12), 0.5)
+    variable_density((16, 12), 0.5)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from firenet.recon import certify_image, psnr, reconstruct
     from firenet.restarts import AdaptiveRestarts, FixedSteps, FrozenSteps, PaperSchedule, RadialSearch
     from firenet.reweighting import Round, reweighted
-    from firenet.sampling import Mask, lines, local_coherences, multilevel
+    from firenet.sampling import Mask, lines, local_coherences, multilevel, variable_density
     from firenet.selection import Sweep, choose_lam
     from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
     from firenet.transforms import TightFrame, UndecimatedWavelet, WalshHadamard, Wavelet
@@ -78,6 +78,7 @@ _HOME = {
         "lines",
         "local_coherences",
         "multilevel",
+        "variable_density",
     ),
     "selection": (
         "Sweep",
@@ -141,6 +142,7 @@ __all__ = [
     "psnr",
     "reconstruct",
     "reweighted",
+    "variable_density",
 ]
 
 

@@ -768,7 +768,13 @@ def mask(
     ],
     rate: Annotated[float, typer.Option("--rate", help="Share of the grid to sample.")] = 0.25,
     transform: Annotated[str, typer.Option("--transform", help="fourier or walsh.")] = "fourier",
-    power: Annotated[float, typer.Option("--power", help="Density falls like |k|^-power.")] = 2.0,
+    variable: Annotated[
+        bool, typer.Option("--variable-density", help="Single frequencies, each by its own density, instead of bands.")
+    ] = False,
+    power: Annotated[
+        float | None,
+        typer.Option("--power", help="Density falls like |k|^-power; default: 2, with --variable-density 2.5."),
+    ] = None,
     sparsities: Annotated[
         str | None,
         typer.Option("--sparsities", help="Local sparsities s1,s2,...: the theorem's density instead of a power law."),
@@ -798,11 +804,17 @@ def mask(
 
     if transform not in ("fourier", "walsh"):
         raise BadInput("A transform: fourier or walsh", transform, "Choose one")
+    kind: sampling.Transform = "walsh" if transform == "walsh" else "fourier"
+    exponent = {} if power is None else {"power": power}
     if lines is not None:
-        if full != 1 or power != 2.0 or sparsities is not None or transform != "fourier":
-            got = "one of --full, --power, --sparsities, --transform walsh"
+        if full != 1 or power is not None or sparsities is not None or transform != "fourier" or variable:
+            got = "one of --full, --power, --sparsities, --transform walsh, --variable-density"
             raise BadInput("Only --axis, --centre and --seed beside --lines", got, "Leave it out, or leave out --lines")
         made = sampling.lines(shape, lines, axis=axis, centre=centre, seed=seed)
+    elif variable:
+        if full != 1 or sparsities is not None:
+            raise BadInput("No bands beside --variable-density", "--full or --sparsities", "Leave one of them out")
+        made = sampling.variable_density(shape, rate, transform=kind, seed=seed, **exponent)
     else:
         try:
             local = None if sparsities is None else [float(s) for s in sparsities.split(",")]
@@ -813,12 +825,12 @@ def mask(
         made = sampling.multilevel(
             shape,
             rate,
-            transform="walsh" if transform == "walsh" else "fourier",
+            transform=kind,
             sparsities=local,
             vanishing_moments=vanishing_moments,
-            power=power,
             full=full,
             seed=seed,
+            **exponent,
         )
     stored = (made.samples if corner_dc else made.centred()).numpy()
     write_image(out, stored)

@@ -149,8 +149,7 @@ def multilevel(
     (1024, (4, 4))
     """
     shape = _sides(shape)
-    if transform == "walsh" and any(n & (n - 1) for n in shape):
-        raise BadInput("A Walsh mask needs sides that are powers of two", f"{shape}", "Crop or pad the image")
+    _check_walsh(shape, transform)
     if not 1 <= vanishing_moments <= len(_DECAY):
         raise BadInput("Between 1 and 10 vanishing moments", f"{vanishing_moments}", "Use 1 for Haar, N for dbN")
     if not math.isfinite(power):
@@ -199,6 +198,64 @@ def multilevel(
     }
     bands = {k: (int(m), int(n)) for k, m, n in zip(boxes, counts, sizes, strict=True)}
     return Mask(samples, bands, recipe)
+
+
+def variable_density(
+    shape: Sequence[int],
+    rate: float | None = None,
+    *,
+    count: int | None = None,
+    transform: Transform = "fourier",
+    power: float = 2.5,
+    radius: float | None = None,
+    seed: int | torch.Generator = 0,
+) -> Mask:
+    """Draws single frequencies, the low ones rather than the high ones, exactly as many as asked for.
+
+    Args:
+        shape: One to three sides (Walsh: powers of two).
+        rate: Share of the grid to sample; or
+        count: the number of samples.
+        transform: ``fourier`` or ``walsh``.
+        power: Without replacement, with probability proportional to :math:`|k|^{-power}`.
+        radius: Frequencies with :math:`|k|` at most this are all taken; None is the disc (ball) of a sixth of the
+            samples. On shorter axes frequencies count for more, by the ratio of the sides.
+        seed: A number, or a generator on the CPU.
+
+    >>> variable_density((64, 64), 0.25).count
+    1024
+    """
+    shape = _sides(shape)
+    _check_walsh(shape, transform)
+    if not math.isfinite(power):
+        raise BadInput("A finite power", f"{power}", "2.5 is usual")
+    wanted = _wanted(shape, rate, count)
+    # |k| where it is above one; the density is flat below, the radius is not.
+    distance = _distance(shape, transform).ravel()
+    order = np.argsort(distance, kind="stable")
+    if radius is None:
+        radius = float(distance[order[max(wanted // 6, 1) - 1]])
+    central = distance <= radius
+    if not (radius >= 0 and int(central.sum()) <= wanted):
+        got = f"radius={radius} with {int(central.sum())} of {wanted} samples in it"
+        raise BadInput("A radius of zero or more that holds no more than the samples", got, "Ask for a smaller one")
+    generator, recorded = _generator(seed)
+    keys = -torch.rand(len(distance), generator=generator, dtype=torch.float64).numpy()
+    # The k-th smallest of independent exponentials with rates p draws without replacement with probabilities p.
+    waiting = -np.log1p(keys) * np.maximum(distance, 1) ** power
+    waiting[central] = -1
+    taken = np.zeros(len(distance), dtype=bool)
+    taken[np.argsort(waiting, kind="stable")[:wanted]] = True
+    recipe = {
+        "kind": "variable density",
+        "shape": list(shape),
+        "count": wanted,
+        "transform": transform,
+        "power": power,
+        "radius": radius,
+        "seed": recorded,
+    }
+    return Mask(torch.from_numpy(taken.reshape(shape)), {}, recipe)
 
 
 def lines(
@@ -295,6 +352,11 @@ def _sides(shape: Sequence[int]) -> tuple[int, ...]:
     return sides
 
 
+def _check_walsh(shape: tuple[int, ...], transform: Transform) -> None:
+    if transform == "walsh" and any(n & (n - 1) for n in shape):
+        raise BadInput("A Walsh mask needs sides that are powers of two", f"{shape}", "Crop or pad the image")
+
+
 def _wanted(shape: tuple[int, ...], rate: float | None, count: int | None) -> int:
     size = math.prod(shape)
     if (rate is None) == (count is None):
@@ -309,8 +371,8 @@ def _wanted(shape: tuple[int, ...], rate: float | None, count: int | None) -> in
     return wanted
 
 
-def _power_law(shape: tuple[int, ...], transform: Transform, power: float) -> NDArray[np.float64]:
-    """:math:`\\max(1,|k|)^{-power}`; on shorter axes frequencies count for more, by the ratio of the sides."""
+def _distance(shape: tuple[int, ...], transform: Transform) -> NDArray[np.float64]:
+    """:math:`|k|`; on shorter axes frequencies count for more, by the ratio of the sides."""
     longest = max(shape)
     square = np.zeros(shape)
     for axis, n in enumerate(shape):
@@ -318,7 +380,12 @@ def _power_law(shape: tuple[int, ...], transform: Transform, power: float) -> ND
         along = [1] * len(shape)
         along[axis] = n
         square = square + (f * (longest / n)).reshape(along) ** 2
-    return np.maximum(1.0, np.sqrt(square)) ** -power
+    return np.sqrt(square)
+
+
+def _power_law(shape: tuple[int, ...], transform: Transform, power: float) -> NDArray[np.float64]:
+    """:math:`\\max(1,|k|)^{-power}`."""
+    return np.maximum(1.0, _distance(shape, transform)) ** -power
 
 
 def _allot(density: NDArray[np.float64], sizes: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
