@@ -1,4 +1,4 @@
-"""How good the images are: ours against SigPy, BART and deepinv, each peer with its regularisation tuned for every image.
+"""How good the images are: ours against SigPy, BART and deepinv, the peers tuned for every image.
 
     python benchmarks/accuracy.py [--only NAME ...] [--full] [--groups GROUP ...] [--again] [--json] [--list] [--jobs N]
 

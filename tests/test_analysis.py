@@ -13,7 +13,7 @@ from torch import Tensor
 
 from firenet import (
     AdaptiveRestarts,
-    AnalysisSquareRootLasso,
+    AnalysisProblem,
     BadInput,
     Firenet,
     FixedSteps,
@@ -105,8 +105,8 @@ def weights_of(setup: Setup, kind: str) -> Tensor | None:
 
 def bands(stacked: Stacked, u: Tensor) -> Tensor:
     prepared = stacked.prepare(u)
-    parts = [stacked.band(b, prepared) for b in range(stacked.bands)]
-    return torch.stack(parts, dim=1).reshape(len(u), *stacked.frame.out_shape)
+    parts = [stacked.band(g, prepared) for g in stacked.groups]
+    return torch.cat(parts, dim=1).reshape(len(u), *stacked.frame.out_shape)
 
 
 @setups
@@ -205,7 +205,7 @@ def test_reaches_the_optimum_and_every_gap_is_valid(name: str, kind: str) -> Non
         assert value - bound <= solution.gap.item() + 1e-9 * value
         assert solution.gap.item() >= value - known.best.value - 1e-9 * value
         problem = net.problem
-        assert isinstance(problem, AnalysisSquareRootLasso)
+        assert isinstance(problem, AnalysisProblem)
         again = problem.gap(solution.image, solution.dual, solution.dual_sparse, y).item()
         assert again == pytest.approx(solution.gap.item(), rel=1e-6, abs=1e-9 * value)
         if schedule == AdaptiveRestarts(1e-7, 20000):
@@ -217,7 +217,7 @@ def test_reaches_the_optimum_and_every_gap_is_valid(name: str, kind: str) -> Non
 def test_every_pair_becomes_feasible_and_bounds_the_minimum(name: str) -> None:
     setup = SETUPS[name]()
     weights, y, lam = weights_of(setup, "each"), setup.data(), 0.2
-    problem = AnalysisSquareRootLasso(setup.sensing, setup.frame, weights, lam)
+    problem = AnalysisProblem(setup.sensing, setup.frame, weights, lam)
     assert weights is not None
     known = dense(setup, weights, lam, y)
     for k in range(4):

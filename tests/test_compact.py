@@ -14,7 +14,7 @@ from torch import Tensor
 
 from firenet import Firenet, FixedSteps
 from firenet.operators import Compact, Composition, LinearOperator, Matrix, VerticalStack
-from firenet.problems import SquareRootLasso
+from firenet.problems import SparseProblem
 from firenet.sensing import FourierOfWavelet, MultiCoilFourier, SubsampledFourier, SubsampledWalsh
 from firenet.transforms import Wavelet
 from laws import (
@@ -181,7 +181,7 @@ def test_weights_are_packed_as_coefficients_are(case: Case) -> None:
     operator = case.make(torch.float64)
     weights = torch.rand(operator.in_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
     for w in (weights, weights.float(), weights[..., :1], weights.flatten()[0], None):
-        problem = SquareRootLasso(operator, w, 0.1)
+        problem = SparseProblem(operator, w, 0.1)
         compact = problem.compact()
         assert isinstance(compact.operator, Compact)
         assert compact.lam == 0.1

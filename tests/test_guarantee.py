@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from firenet.guarantee import Guarantee
 from firenet.levels import SparsityLevels, defect
 from firenet.operators import Matrix
-from firenet.problems import SquareRootLasso
+from firenet.problems import SparseProblem
 from laws import assert_refuses
 from oracles import paper_network
 
@@ -382,7 +382,7 @@ def test_error_from_gap_bounds_the_true_error(make: Any, seed: int) -> None:
     operator = Matrix(torch.from_numpy(a))
     best = math.inf
     for lam in (1e-2, g.lam, 3 * g.lam, 10.0):  # any lambda, also far beyond what constants(lam) takes
-        problem = SquareRootLasso(operator, torch.from_numpy(known.weights), lam)
+        problem = SparseProblem(operator, torch.from_numpy(known.weights), lam)
         for z in candidates(random, known, x, y):
             residual = a @ z - y
             duals = [10.0 ** random.uniform(-3, 3) * random_complex(random, len(y)), 0 * y]
@@ -401,7 +401,7 @@ def test_a_bound_on_wrong_assumptions_can_be_negative() -> None:
     # y has nothing to do with a sparse signal: r is large, and x = 0, noise = 0 are refuted.
     g = Guarantee(SparsityLevels((4,), (1,)), rho=0.5, gamma=1.0)
     y = torch.full((4,), 10.0, dtype=torch.float64)
-    problem = SquareRootLasso(Matrix(torch.eye(4, dtype=torch.float64)), None, 1e-3)
+    problem = SparseProblem(Matrix(torch.eye(4, dtype=torch.float64)), None, 1e-3)
     z = torch.zeros(4, dtype=torch.float64)
     residual = torch.linalg.vector_norm(y).item()
     gap = problem.gap(z, -y / residual, y).item()

@@ -27,7 +27,7 @@ from firenet import (
 )
 from firenet.layer import Layers
 from firenet.operators import Compact
-from firenet.problems import SquareRootLasso
+from firenet.problems import SparseProblem
 from firenet.restarts import FrozenSteps, HandOn, Run
 from laws import Probe, assert_refuses
 from oracles import dual_bound, objective, soft
@@ -67,7 +67,7 @@ setups = pytest.mark.parametrize(("name", "kind"), SETUPS)
 class Setup:
     """A problem, measurements and a first point in the usual coordinates, with a batch axis; steps for each item."""
 
-    problem: SquareRootLasso
+    problem: SparseProblem
     y: Tensor
     x: Tensor
     tau: Tensor
@@ -105,7 +105,7 @@ def setup(name: str, kind: str, *, weighted: bool = True, rho: float = 1.8, lam:
     omega = torch.tensor([1.0, 0.1, 30.0], dtype=torch.float64)
     one = torch.ones(BATCH, dtype=torch.float64)
     tau, sigma = omega / norm, torch.tensor([1.0, 0.5, 0.9]) / (omega * norm)
-    return Setup(SquareRootLasso(operator, weights, lam), y, x, tau, sigma, rho * one)
+    return Setup(SparseProblem(operator, weights, lam), y, x, tau, sigma, rho * one)
 
 
 def near(a: Tensor, b: Tensor, roundings: float = 100) -> None:
@@ -586,7 +586,7 @@ def test_shrink_in_place_is_shrink(kind: str, scale: float, bits: int):
     v[:, 0] = 0
     tau = torch.tensor([1.0, 0.3, 2.0], dtype=dtype.to_real()).view(-1, 1) * scale
     for w in (None, weights):
-        problem = SquareRootLasso(operator, w, 0.7)
+        problem = SparseProblem(operator, w, 0.7)
         expected, kept = problem.shrink(v, tau), v.clone()
         result = problem.shrink_(kept, problem.threshold(tau, v))
         assert result.data_ptr() == kept.data_ptr()  # it is the argument, written over
@@ -640,7 +640,7 @@ def test_shrink_in_place_for_every_length_and_ratio(kind: str, bits: int, weight
     dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), DTYPES[kind])
     for n, exponent in itertools.product((1, 2, 3, 5, 6, 7, 15, 16, 20, 33), (0, 2, 4, 6, 8, 12, 15, 18, 22, 30)):
         weights = (torch.rand(n, generator=torch.Generator().manual_seed(1)) + 0.5).to(dtype.to_real())
-        problem = SquareRootLasso(Matrix(torch.ones(1, n, dtype=dtype)), weights if weighted else None, 0.7)
+        problem = SparseProblem(Matrix(torch.ones(1, n, dtype=dtype)), weights if weighted else None, 0.7)
         v = random((7, n), dtype, exponent)
         tau = torch.full((7, 1), 10.0**-exponent, dtype=dtype.to_real())
         near(problem.shrink_(v.clone(), problem.threshold(tau, v)), problem.shrink(v, tau), 4)
@@ -649,7 +649,7 @@ def test_shrink_in_place_for_every_length_and_ratio(kind: str, bits: int, weight
 @kinds
 def test_a_threshold_of_zero_is_no_division_by_zero(kind: str):
     dtype = DTYPES[kind].to_real()
-    problem = SquareRootLasso(Matrix(torch.ones(1, 4, dtype=dtype)), None, 1e-300)
+    problem = SparseProblem(Matrix(torch.ones(1, 4, dtype=dtype)), None, 1e-300)
     v = random((1, 4), DTYPES[kind], 0)
     tau = torch.full((1, 1), 1e-300, dtype=dtype)
     near(problem.shrink_(v.clone(), problem.threshold(tau, v)), v)

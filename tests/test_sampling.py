@@ -27,8 +27,8 @@ from firenet.sampling import (
     lines,
     local_coherences,
     multilevel,
-    variable_density,
     theory_density,
+    variable_density,
 )
 from laws import assert_refuses, random_states
 

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from torch import Tensor
 
+from firenet.frames import UndecimatedWavelet
 from firenet.operators import LinearOperator
-from firenet.transforms import TightFrame, UndecimatedWavelet, WalshHadamard, Wavelet
+from firenet.transforms import TightFrame, WalshHadamard, Wavelet
 from laws import (
     DTYPES,
     LAWS,

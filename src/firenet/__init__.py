@@ -9,15 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firenet.analysis import AnalysisSquareRootLasso
+    from firenet.analysis import AnalysisProblem
     from firenet.certificate import Certificate, certify
     from firenet.errors import BadInput, MissingExtra
     from firenet.export import export_onnx
+    from firenet.frames import Gradient, UndecimatedWavelet, Union
     from firenet.guarantee import Guarantee
     from firenet.levels import SparsityLevels
     from firenet.network import Firenet, Solution, Status
     from firenet.operators import Adjoint, Composition, LinearOperator, Matrix, NormBound, VerticalStack
-    from firenet.problems import SquareRootLasso
+    from firenet.problems import Ball, Norm, SparseProblem, Squared
     from firenet.real import RealPacked
     from firenet.recon import certify_image, psnr, reconstruct
     from firenet.restarts import AdaptiveRestarts, FixedSteps, FrozenSteps, PaperSchedule, RadialSearch
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
     from firenet.sampling import Mask, lines, local_coherences, multilevel, variable_density
     from firenet.selection import Sweep, choose_lam
     from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
-    from firenet.transforms import TightFrame, UndecimatedWavelet, WalshHadamard, Wavelet
+    from firenet.transforms import AnalysisOperator, TightFrame, WalshHadamard, Wavelet
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "analysis": ("AnalysisSquareRootLasso",),
+    "analysis": ("AnalysisProblem",),
     "certificate": (
         "Certificate",
         "certify",
@@ -40,6 +41,7 @@ _HOME = {
         "MissingExtra",
     ),
     "export": ("export_onnx",),
+    "frames": ("Gradient", "UndecimatedWavelet", "Union"),
     "guarantee": ("Guarantee",),
     "levels": ("SparsityLevels",),
     "network": (
@@ -55,7 +57,7 @@ _HOME = {
         "NormBound",
         "VerticalStack",
     ),
-    "problems": ("SquareRootLasso",),
+    "problems": ("Ball", "Norm", "SparseProblem", "Squared"),
     "real": ("RealPacked",),
     "recon": (
         "certify_image",
@@ -90,8 +92,8 @@ _HOME = {
         "SubsampledWalsh",
     ),
     "transforms": (
+        "AnalysisOperator",
         "TightFrame",
-        "UndecimatedWavelet",
         "WalshHadamard",
         "Wavelet",
     ),
@@ -101,33 +103,39 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "AdaptiveRestarts",
     "Adjoint",
-    "AnalysisSquareRootLasso",
+    "AnalysisOperator",
+    "AnalysisProblem",
     "BadInput",
+    "Ball",
     "Certificate",
     "Composition",
     "Firenet",
     "FixedSteps",
     "FrozenSteps",
+    "Gradient",
     "Guarantee",
     "LinearOperator",
     "Mask",
     "Matrix",
     "MissingExtra",
     "MultiCoilFourier",
+    "Norm",
     "NormBound",
     "PaperSchedule",
     "RadialSearch",
     "RealPacked",
     "Round",
     "Solution",
+    "SparseProblem",
     "SparsityLevels",
-    "SquareRootLasso",
+    "Squared",
     "Status",
     "SubsampledFourier",
     "SubsampledWalsh",
     "Sweep",
     "TightFrame",
     "UndecimatedWavelet",
+    "Union",
     "VerticalStack",
     "WalshHadamard",
     "Wavelet",

@@ -1,19 +1,23 @@
 """Analysis sparsity: the image has few large coefficients, instead of being made of few.
 
-.. math:: (P_3^a)\\qquad\\min_x\\ \\lambda\\sum_iw_i|(Wx)_i|+\\|Ax-y\\|_2,\\qquad W^*W=I,
+.. math:: \\min_x\\ \\lambda\\sum_iw_i|(Wx)_i|+\\varphi(\\|Ax-y\\|_2)
 
-for frames with more coefficients than pixels (:class:`firenet.transforms.UndecimatedWavelet`). The dual is
+for an analysis operator W with more coefficients than pixels: undecimated wavelets, the gradient, unions of them
+(:mod:`firenet.frames`). With the norm as fidelity it is :math:`(P_3^a)`. The moduli are those of single coefficients,
+of a gradient those of all its components together. The dual is
 
-.. math:: \\max\\{-\\mathrm{Re}\\langle y,q\\rangle:\\ \\|q\\|_2\\le1,\\ |p_i|\\le\\lambda w_i,\\ A^*q+W^*p=0\\}.
+.. math:: \\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\ |p_i|\\le\\lambda w_i,\\ A^*q+W^*p=0\\}.
 
-Since W*W = I, every pair (q, p) can be made feasible: :math:`p-W(W^*p+A^*q)` satisfies the equation, and a division
-the bounds. So the duality gap is finite at every point, as in the synthesis form.
+Every pair (q, p) can be made feasible: :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)` satisfies the equation, and a division
+the bounds. Where W kills constants (total variation), q first loses its component along A1. So the duality gap is
+finite at every point, as in the synthesis form.
 
 A layer has no threshold on the image and a second dual block in its stead:
 
 .. math::
-    \\tilde x=x-\\tau(A^*q+W^*p),\\qquad\\tilde q=\\mathrm{proj}_{B_2}\\big(q+\\sigma(A\\bar x-y)\\big),\\qquad
-    \\tilde p=\\mathrm{clip}_{\\lambda w}(p+\\sigma W\\bar x),\\qquad\\bar x=2\\tilde x-x.
+    \\tilde x=x-\\tau(A^*q+W^*p),\\qquad\\bar x=2\\tilde x-x,\\qquad
+    \\tilde q=\\mathrm{prox}_{\\sigma\\varphi^*}\\big(q+\\sigma(A\\bar x-y)\\big),\\qquad
+    \\tilde p=\\mathrm{clip}_{\\lambda w}(p+\\sigma W\\bar x).
 
 It is the loop of :mod:`firenet.layer`; here are the operator, the problem and the dual step. In the loop (q, p) is one
 flat tensor.
@@ -30,58 +34,88 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.frames import Convolutions
 from firenet.layer import Layers
 from firenet.layer import peak_bytes as layer_peak
 from firenet.operators import Compact, LinearOperator, NormBound
-from firenet.problems import SquareRootLasso, check_lam, check_weights, derived, modulus, norms, real_view
+from firenet.problems import (
+    Fidelity,
+    Norm,
+    SparseProblem,
+    check_lam,
+    check_weights,
+    derived,
+    modulus,
+    norms,
+    per_item,
+    real_inner,
+    real_view,
+    usual_lam,
+)
 from firenet.sensing import SubsampledFourier
-from firenet.transforms import TightFrame, UndecimatedWavelet
+from firenet.transforms import AnalysisOperator
 
 
 class Stacked(Compact):
     """A and W in coordinates in which :math:`(A;W)` has norm one.
 
     Unlike other compact operators it does not keep norms, and is not one map: ``forward`` is A alone, ``adjoint`` that
-    of the pair, its argument flat, q and then p; ``norm_bound`` is the pair's. W is applied band by band, so that what
-    a band needs stays in the cache.
+    of the pair, its argument flat, q and then p; ``norm_bound`` is the pair's. W is applied group by group (bands whose
+    modulus is taken together), so that what a group needs stays in the cache.
 
-    For a mask of Fourier samples and an undecimated wavelet the coordinates are the spectrum times
-    :math:`(1+m)^{1/2}` with m the mask: there :math:`A^*A+W^*W` is diagonal, :math:`m+1`, and (A; W) becomes an
-    isometry. A layer then costs one FFT a band each way, and its steps are the best possible. For all other operators
-    the coordinates are the image times :math:`\\|A\\|(1+\\|W\\|^2)^{1/2}`.
+    For a mask of Fourier samples and bands that are periodic convolutions the coordinates are the spectrum times
+    :math:`(m+c^2g)^{1/2}` with m the mask and :math:`g=\\sum_b|\\hat g_b|^2`: there :math:`A^*A+c^2W^*W` is diagonal,
+    and (A; cW) becomes an isometry. A layer then costs one FFT a band each way, and its steps are the best possible.
+    For all other operators the coordinates are the image times :math:`\\|A\\|(1+c^2\\|W\\|^2)^{1/2}`.
 
-    The operator pair is :math:`(A;\\|A\\|W)`, so that no scale of A favours one of the two: with p in units of
-    :math:`\\|A\\|` and :math:`\\lambda/\\|A\\|` it is the same problem.
+    The operator pair is :math:`(A;\\|A\\|cW)`, so that no scale of A favours one of the two: with p in units of
+    ``unit`` and :math:`\\lambda` over it it is the same problem. c is 1 for tight frames, else
+    :math:`1/\\|W\\|`.
 
     Attributes:
-        unit: :math:`\\|A\\|`, 1 for A = 0.
+        unit: :math:`c\\|A\\|`, c for A = 0.
     """
 
-    def __init__(self, sensing: LinearOperator, frame: TightFrame) -> None:
+    def __init__(self, sensing: LinearOperator, frame: AnalysisOperator) -> None:
         super().__init__(sensing)
         self.frame, self._sensing = frame, sensing.compact()
-        self._undecimated = frame if isinstance(frame, UndecimatedWavelet) else None
+        self._bands = frame if isinstance(frame, Convolutions) and frame.convolves else None
         self._axes = tuple(range(-len(frame.in_shape), 0))
         self.measured = math.prod(self._sensing.out_shape)
         self.out_shape = (self.measured,)
-        self.bands = frame.out_shape[0] if self._undecimated else 1
-        self.band_shape = frame.out_shape[1:] if self._undecimated else frame.out_shape
-        self._spectral = self._undecimated is not None and type(sensing) is SubsampledFourier and not sensing.centred
-        self.unit = sensing.norm_bound.value or 1.0
-        self._relative = 1.0  # the scale of W in these coordinates, where it is a number
+        # The dual's shape: bands of one shape, in groups. What is no stack of images is one band and one group; the
+        # gradient that does not convolve is one group of its components.
+        joint = frame.moduli_shape != frame.out_shape and not frame.convolves
+        split = frame.convolves or joint
+        self.bands = frame.out_shape[0] if split else 1
+        self.band_shape = frame.out_shape[1:] if split else frame.out_shape
+        sizes = frame.groups if frame.convolves else (self.bands,)
+        self.groups = [slice(sum(sizes[:k]), sum(sizes[: k + 1])) for k in range(len(sizes))]
+        self._spectral = self._bands is not None and type(sensing) is SubsampledFourier and not sensing.centred
+        self._norm = sensing.norm_bound.value or 1.0
+        self._balance = 1.0 if frame.is_tight else 1 / (frame.norm_bound.value or 1.0)
+        self.unit = self._norm * self._balance
+        self._relative = self._balance  # the scale of W in these coordinates, where it is a number
         if self._spectral:
             assert isinstance(sensing, SubsampledFourier)
+            assert self._bands is not None
             mask = sensing.mask
             self._where = mask.flatten().nonzero().squeeze(1)
-            self._damp: Tensor | float = (1 + mask.to(torch.float64)).rsqrt()
-            why = f"a mask of samples and a tight frame, weighted to an isometry ({frame.norm_bound.why})"
-            self._bound = NormBound(frame.norm_bound.value, "exact", why)
+            gram: Tensor | float = 1.0
+            if not frame.is_tight:
+                gram = self._balance**2 * self._bands.gram(torch.complex128, mask.device)
+            diagonal = mask.to(torch.float64) + gram
+            self._damp: Tensor | float = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+            why = f"a mask of samples and periodic convolutions, weighted to an isometry ({frame.norm_bound.why})"
+            self._bound = NormBound(max(frame.norm_bound.value if frame.is_tight else 1.0, 1.0), "exact", why)
         else:
-            self._relative = 1 / math.hypot(1, frame.norm_bound.value) / (1 + 1e-15)
-            self._damp = self._relative / self.unit
+            self._relative *= 1 / math.hypot(1, self._balance * frame.norm_bound.value) / (1 + 1e-15)
+            self._damp = self._relative / self._balance / self._norm
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
         self._responses: tuple[Tensor, Tensor] | None = None
+        self._gram: Tensor | None = None
+        self._constant: tuple[Tensor, Tensor] | None = None
         self._real = False  # whether what was prepared was real
 
     @property
@@ -110,45 +144,60 @@ class Stacked(Compact):
     def forward(self, x: Tensor) -> Tensor:
         """Ax: (batch, \\*in_shape) to (batch, samples)."""
         if self._spectral:
-            return x.flatten(1).index_select(1, self._where) * 0.5**0.5
+            return x.flatten(1).index_select(1, self._where) * self._at_samples(x)
         return self._sensing.forward(self._sensing.pack(self._damped(x, 1))).flatten(1)
+
+    def _at_samples(self, like: Tensor) -> Tensor | float:
+        """The scale of the coordinates where there are samples."""
+        if self.frame.is_tight:
+            return 0.5**0.5
+        assert isinstance(self._damp, Tensor)
+        return self._damp.flatten()[self._where].to(like.real.dtype)
+
+    def right_inverse(self, y: Tensor) -> Tensor | None:
+        if self._spectral:
+            grid = torch.zeros(len(y), math.prod(self.in_shape), dtype=y.dtype, device=y.device)
+            return grid.index_copy(1, self._where, y / self._at_samples(y)).view(len(y), *self.in_shape)
+        inner = y.reshape(len(y), *self._sensing.out_shape)
+        x = self._sensing.right_inverse(inner)
+        return None if x is None else self._damped(self._sensing.unpack(x), -1)
 
     def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
         """The adjoint of (A; unit W) for the flat dual; as in :class:`Compact`."""
         q, p = self.split(y)
         total = self.start(y, out)
-        for b in range(self.bands):
-            total = self.collect(b, p[:, b], total)
+        for group in self.groups:
+            total = self.collect(group, p[:, group], total)
         return self.finish(total, q)
 
     def split(self, dual: Tensor) -> tuple[Tensor, Tensor]:
         """q (batch, samples), and p (batch, bands, \\*band_shape): views of the flat dual."""
         return dual[:, : self.measured], dual[:, self.measured :].unflatten(1, (self.bands, *self.band_shape))
 
-    # W band by band: prepare once, then band(0), band(1), ...; W* the same way round: start, collect(0), ..., finish.
+    # W group by group: prepare once, then band(group) for each; W* the same way round: start, collect, ..., finish.
 
     def prepare(self, x: Tensor) -> Tensor:
         """What :meth:`band` needs of x, computed once for all bands."""
         if self._spectral:
             return x
         x = x * self._relative
-        if self._undecimated is None:
+        if self._bands is None:
             return x
         self._real = not x.is_complex()
         return _transformed(torch.fft.rfftn if self._real else torch.fft.fftn, x, self._axes)
 
-    def band(self, b: int, prepared: Tensor) -> Tensor:
-        """The b-th band of Wx, shape (batch, \\*band_shape): a new tensor."""
-        if self._undecimated is None:
-            return self.frame(prepared)
-        product = prepared * self._response(prepared)[0][b]
+    def band(self, group: slice, prepared: Tensor) -> Tensor:
+        """A group of bands of Wx, shape (batch, bands of the group, \\*band_shape): a new tensor."""
+        if self._bands is None:
+            return self.frame(prepared).view(len(prepared), self.bands, *self.band_shape)
+        product = prepared.unsqueeze(1) * self._response(prepared)[0][group]
         if self._real:
             return _transformed(torch.fft.irfftn, product, self._axes, self.in_shape)
         return _transformed(torch.fft.ifftn, product, self._axes)
 
     def start(self, like: Tensor, out: Tensor | None) -> Tensor:
         """An empty sum for :meth:`collect`; ``out`` is memory for it where it fits."""
-        if self._undecimated is None:
+        if self._bands is None:
             return torch.zeros(len(like), *self.in_shape, dtype=like.dtype, device=like.device)
         shape = (len(like), *self.in_shape)
         if not like.is_complex():
@@ -157,34 +206,65 @@ class Stacked(Compact):
             return out.zero_()
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
-    def collect(self, b: int, p: Tensor, total: Tensor) -> Tensor:
-        """Adds W_b* p to the sum; with derivatives a new one."""
-        if self._undecimated is None:
-            return total + self.frame.adjoint(p)
-        spectrum = _transformed(torch.fft.fftn if p.is_complex() else torch.fft.rfftn, p, self._axes)
-        response = self._response(total)[1][b]
-        if derived(p):
-            return total + spectrum * response
-        return total.addcmul_(spectrum, response)
+    def collect(self, group: slice, p: Tensor, total: Tensor) -> Tensor:
+        """Adds W* p of a group to the sum; with derivatives a new one."""
+        if self._bands is None:
+            return total + self.frame.adjoint(p.reshape(len(p), *self.frame.out_shape))
+        spectra = _transformed(torch.fft.fftn if p.is_complex() else torch.fft.rfftn, p, self._axes)
+        for spectrum, response in zip(spectra.unbind(1), self._response(total)[1][group], strict=True):
+            total = total + spectrum * response if derived(p) else total.addcmul_(spectrum, response)
+        return total
 
     def finish(self, total: Tensor, q: Tensor) -> Tensor:
         """A*q plus the sum of the bands, in the shape of x."""
         if self._spectral:
-            samples = q * 0.5**0.5
+            samples = q * self._at_samples(q)
             if derived(q) or derived(total):
                 return total.flatten(1).index_add(1, self._where, samples).view(total.shape)
             total.flatten(1).index_add_(1, self._where, samples)
             return total
-        if self._undecimated is not None and not q.is_complex():
+        if self._bands is not None and not q.is_complex():
             total = _transformed(torch.fft.irfftn, total, self._axes, self.in_shape)
-        elif self._undecimated is not None:
+        elif self._bands is not None:
             total = _transformed(torch.fft.ifftn, total, self._axes)
+        return total * self._relative + self._back(q)
+
+    def _back(self, q: Tensor) -> Tensor:
+        """A*q alone."""
+        if self._spectral:
+            grid = torch.zeros(len(q), math.prod(self.in_shape), dtype=q.dtype, device=q.device)
+            return grid.index_copy(1, self._where, q * self._at_samples(q)).view(len(q), *self.in_shape)
         back = self._sensing.unpack(self._sensing.adjoint(q.reshape(len(q), *self._sensing.out_shape)))
-        return total * self._relative + self._damped(back, 1)
+        return self._damped(back, 1)
 
     def lifted(self, back: Tensor) -> Tensor:
         """The point whose bands p must be rid of, given :meth:`adjoint` of (q, p)."""
-        return self._damped(back, -2) if self._spectral else back * self._relative**-2
+        if self._spectral:
+            return self._damped(back, -2) if self.frame.is_tight else self._damped(back, -2) * self._inverse_gram(back)
+        return self.frame.gram_solve(back) * self._relative**-2
+
+    def _inverse_gram(self, like: Tensor) -> Tensor:
+        """:math:`(c^2g)^\\dagger`."""
+        if self._gram is None or self._gram.dtype != like.real.dtype or self._gram.device != like.device:
+            assert self._bands is not None
+            gram = self._balance**2 * self._bands.gram(torch.complex128, like.device)
+            zero = gram <= 1e-15 * gram.max()
+            self._gram = torch.where(zero, 0, gram.where(~zero, 1.0).reciprocal()).to(like.real.dtype)
+        return self._gram
+
+    def without_constant(self, q: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+        """q without its component along A1 where W kills constants, and :meth:`adjoint` of the pair after that."""
+        if not self.frame.kills_constants:
+            return q, back
+        if self._constant is None or self._constant[0].dtype != q.dtype or self._constant[0].device != q.device:
+            ones = torch.ones(1, *self.frame.in_shape, dtype=q.dtype, device=q.device)
+            a = self.forward(self.pack(ones))
+            size = norms(a, 1).clamp(min=torch.finfo(torch.float64).tiny).to(q.real.dtype)
+            a = a / size.view(1, 1)
+            self._constant = a, self._back(a)
+        a, a_back = self._constant
+        share = (q * a.conj()).sum(dim=1, keepdim=True)
+        return q - share * a, back - share.view(-1, *(1,) * (back.ndim - 1)) * a_back
 
     def _response(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The responses in these coordinates, and their conjugates."""
@@ -193,9 +273,9 @@ class Stacked(Compact):
             or self._responses[0].dtype != like.dtype
             or self._responses[0].device != like.device
         ):
-            assert self._undecimated is not None
-            g = self._undecimated.responses(like.dtype, like.device)[..., : like.shape[-1]]
-            g = self._damped(g, 1) if self._spectral else g
+            assert self._bands is not None
+            g = self._bands.responses(like.dtype, like.device)[..., : like.shape[-1]]
+            g = self._damped(g, 1) * self._balance if self._spectral else g
             self._responses = g.contiguous(), g.conj_physical()
         return self._responses
 
@@ -216,31 +296,44 @@ def _transformed(
 
 
 @dataclass(frozen=True, eq=False)
-class StackedProblem(SquareRootLasso):
+class StackedProblem(SparseProblem):
     """The analysis problem in the coordinates of :class:`Stacked`, with flat duals: what the loop calls."""
 
-    # The image is far nearer to what was measured than to zero, and the two duals live on different scales: balanced by
-    # distances, the weight drifts to ever smaller values. 1/8 of the plain guess, kept, was best or nearly so for head
-    # and photograph, with noise and without.
-    first_weight: ClassVar[float] = 1 / 8
     rebalances: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        """What it is made of has been checked by :class:`AnalysisSquareRootLasso`."""
+        """What it is made of has been checked by :class:`AnalysisProblem`."""
+
+    @property
+    def first_weight(self) -> float:
+        """The image is far nearer to what was measured than to zero, and the two duals live on different scales:
+        balanced by distances, the weight drifts to ever smaller values. 1/8 of the plain guess, kept, was best or
+        nearly so for head and photograph, with noise and without."""
+        return self._dual_unit / 8
+
+    @property
+    def _dual_unit(self) -> float:
+        if isinstance(self.fidelity, Norm):
+            return 1.0
+        stacked = self._stacked
+        usual = usual_lam(stacked.operator, stacked.bands * math.prod(stacked.band_shape)) / stacked._norm
+        return usual / self.lam
 
     @property
     def _stacked(self) -> Stacked:
         assert isinstance(self.operator, Stacked)
         return self.operator
 
-    def _bound(self, b: int) -> Tensor | float:
-        """:math:`\\lambda w` of a band."""
+    def _limit(self, k: int) -> Tensor | float:
+        """:math:`\\lambda w` of a group, to meet its moduli (batch, 1, \\*band_shape)."""
         w, stacked = self.weights, self._stacked
         if w is None:
             return self.lam
-        if stacked.bands > 1 and w.ndim == len(stacked.band_shape) + 1:
-            w = w[b if len(w) > 1 else 0]
-        return self.lam * (w if stacked.bands > 1 or w.ndim <= len(stacked.band_shape) else w[0])
+        if len(stacked.groups) > 1 and w.ndim == len(stacked.band_shape) + 1:
+            w = w[k if len(w) > 1 else 0]
+        elif w.ndim > len(stacked.band_shape):
+            w = w[0]
+        return self.lam * w
 
     def shrink(self, v: Tensor, tau: Tensor) -> Tensor:
         """The image itself has no penalty."""
@@ -252,63 +345,76 @@ class StackedProblem(SquareRootLasso):
     def shrink_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
         return v
 
-    def clip(self, u: Tensor) -> Tensor:
-        """The projection of q on the unit ball and of p on :math:`|p_i|\\le\\lambda w_i`."""
+    def clip(self, u: Tensor, sigma: Tensor | float = 1.0) -> Tensor:
+        """The proximal map of q, and the projection of p on :math:`|p_i|\\le\\lambda w_i`."""
         q, p = self._stacked.split(u)
-        q = q / norms(q, 1).clamp(min=1).to(q.real.dtype).view(-1, 1)
-        clipped = [self.clip_band(b, p[:, b]).flatten(1) for b in range(self._stacked.bands)]
+        size = norms(q, 1)
+        q = q * self.fidelity.factor(size, per_item(sigma, size)).to(q.real.dtype).view(-1, 1)
+        clipped = [self.clip_group(k, p[:, g]).flatten(1) for k, g in enumerate(self._stacked.groups)]
         return torch.cat([q, *clipped], dim=1)
 
-    def clip_band(self, b: int, p: Tensor) -> Tensor:
-        bound = torch.as_tensor(self._bound(b), dtype=p.real.dtype, device=p.device)
-        if not p.is_complex():
-            return p.clamp(-bound, bound)
-        u = p / bound
-        re, im = torch.view_as_real(u).unbind(-1)
-        return p * (re * re).addcmul(im, im).clamp(min=1).rsqrt()
+    def clip_group(self, k: int, p: Tensor) -> Tensor:
+        limit = torch.as_tensor(self._limit(k), dtype=p.real.dtype, device=p.device)
+        if not p.is_complex() and p.shape[1] == 1:
+            return p.clamp(-limit, limit)
+        u = real_view(p / limit)
+        square = u.square().sum(dim=(1, -1) if p.is_complex() else 1, keepdim=True)
+        square = square.squeeze(-1) if p.is_complex() else square
+        return p * square.clamp(min=1).rsqrt()
 
-    def clip_band_(self, b: int, p: Tensor, work: Tensor) -> Tensor:
-        """:meth:`clip_band` for a p that may be overwritten, without gradients; ``work`` is memory as large."""
-        bound = torch.as_tensor(self._bound(b), dtype=p.real.dtype, device=p.device)
+    def clip_group_(self, k: int, p: Tensor, work: Tensor) -> Tensor:
+        """:meth:`clip_group` for a p that may be overwritten, without gradients; ``work`` is memory as large as a
+        band."""
+        if p.shape[1] > 1:
+            return self.clip_group(k, p)
+        limit = torch.as_tensor(self._limit(k), dtype=p.real.dtype, device=p.device)
         if not p.is_complex():
-            return p.clamp_(-bound, bound)
-        p.mul_(bound.reciprocal())
+            return p.clamp_(-limit, limit)
+        p.mul_(limit.reciprocal())
         factor = torch.view_as_real(torch.conj_physical(p, out=work).mul_(p))
         factor.clamp_(min=1).rsqrt_()
         factor[..., 1].fill_(0)
-        return p.mul_(work).mul_(bound)
+        return p.mul_(work).mul_(limit)
 
     def penalty(self, z: Tensor) -> Tensor:
         stacked, total = self._stacked, torch.zeros(len(z), dtype=torch.float64, device=z.device)
         prepared = stacked.prepare(z)
-        for b in range(stacked.bands):
-            bound = self._bound(b)
-            sizes = modulus(stacked.band(b, prepared))
-            if isinstance(bound, Tensor):
-                total = total + (sizes * bound).flatten(1).sum(dim=1, dtype=torch.float64)
+        for k, group in enumerate(stacked.groups):
+            limit = self._limit(k)
+            sizes = _joint_modulus(stacked.band(group, prepared))
+            if isinstance(limit, Tensor):
+                total = total + (sizes * limit).flatten(1).sum(dim=1, dtype=torch.float64)
             else:
-                total = total + bound * sizes.flatten(1).sum(dim=1, dtype=torch.float64)
+                total = total + limit * sizes.flatten(1).sum(dim=1, dtype=torch.float64)
         return total
 
-    def infeasibility(self, q: Tensor, back: Tensor) -> Tensor:
-        """The number that the dual must be divided by once p is repaired, given A*q + W*p."""
+    def _worst(self, p: Tensor, back: Tensor) -> Tensor:
+        """The largest :math:`|p_i|/(\\lambda w_i)` once p is repaired, given A*q + W*p."""
         stacked = self._stacked
-        first, p = stacked.split(q)
-        largest = norms(first, 1).clamp(min=1)
         prepared = stacked.prepare(stacked.lifted(back))
-        for b in range(stacked.bands):
-            sizes = modulus(p[:, b] - stacked.band(b, prepared)) / self._bound(b)
+        largest = torch.zeros(len(p), dtype=torch.float64, device=p.device)
+        for k, group in enumerate(stacked.groups):
+            sizes = _joint_modulus(p[:, group] - stacked.band(group, prepared)) / self._limit(k)
             largest = torch.maximum(largest, sizes.flatten(1).amax(dim=1).to(torch.float64))
         return largest
 
-    def feasible(self, q: Tensor) -> Tensor:
+    def bound(self, q: Tensor, back: Tensor, y: Tensor, count: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        first, p = self._stacked.split(q)
+        first, back = self._stacked.without_constant(first, back)
+        inner = -real_inner(y, first, 1) / count
+        return self._bound(inner, norms(first, 1) / count, self._worst(p, back) / count)
+
+    def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
         """The pair, made feasible: p repaired, both divided."""
         stacked = self._stacked
         back = stacked.adjoint(q)
-        scale = self.infeasibility(q, back).reciprocal().to(q.real.dtype)
         first, p = stacked.split(q)
+        first, back = stacked.without_constant(first, back)
+        most = self._worst(p, back).clamp(min=1).reciprocal()
+        inner = torch.full_like(most, torch.inf) if y is None else -real_inner(y, first, 1)
+        scale = self.fidelity.multiple(inner, norms(first, 1), most).to(q.real.dtype)
         prepared = stacked.prepare(stacked.lifted(back))
-        repaired = [(p[:, b] - stacked.band(b, prepared)).flatten(1) for b in range(stacked.bands)]
+        repaired = [(p[:, g] - stacked.band(g, prepared)).flatten(1) for g in stacked.groups]
         return torch.cat([first, *repaired], dim=1) * scale.view(-1, 1)
 
     def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
@@ -319,63 +425,89 @@ class StackedProblem(SquareRootLasso):
         return torch.cat([q, p.flatten(1) / stacked.unit], dim=1)
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
-        return super().dual_value(q[:, : self._stacked.measured], y)
+        first = q[:, : self._stacked.measured]
+        return -real_inner(y, first, 1) - self.fidelity.conjugate(norms(first, 1))
+
+    def dual_size(self, q: Tensor) -> Tensor:
+        return norms(q[:, : self._stacked.measured], 1)
+
+
+def _joint_modulus(p: Tensor) -> Tensor:
+    """The modulus over the bands of a group (axis 1), which stays."""
+    sizes = modulus(p)
+    return sizes if p.shape[1] == 1 else torch.linalg.vector_norm(sizes, dim=1, keepdim=True)
 
 
 @dataclass(frozen=True, eq=False)
-class AnalysisSquareRootLasso:
-    """The analysis problem :math:`(P_3^a)`, see :mod:`firenet.analysis`.
+class AnalysisProblem:
+    """The analysis problem, see :mod:`firenet.analysis`.
 
     Attributes:
         operator: A.
         frame: W.
-        weights: Positive weights that broadcast to the coefficients; None is all ones. The approximation too needs one:
-            the dual rests on it.
-        lam: :math:`\\lambda>0`.
+        weights: Positive weights that broadcast to ``frame.moduli_shape``; None is all ones. The approximation too
+            needs
+            one: the dual rests on it.
+        lam: :math:`\\lambda>0`. For (P1) it only scales the objective.
+        fidelity: As in :class:`firenet.problems.SparseProblem`.
     """
 
     operator: LinearOperator
-    frame: TightFrame
+    frame: AnalysisOperator
     weights: Tensor | None
     lam: float
+    fidelity: Fidelity = Norm()  # noqa: RUF009  (it has no state)
 
     def __post_init__(self) -> None:
         if self.operator.in_shape != self.frame.in_shape:
             needed = f"A frame for images of shape {self.operator.in_shape}"
             raise BadInput(needed, f"one for {self.frame.in_shape}", "Make both for the same image")
         check_lam(self.lam)
-        check_weights(self.weights, self.frame.out_shape)
+        check_weights(self.weights, self.frame.moduli_shape)
 
     def compact(self) -> StackedProblem:
         """The same problem in the coordinates of a loop."""
         stacked = Stacked(self.operator, self.frame)
-        return StackedProblem(stacked, self.weights, self.lam / stacked.unit)
+        return StackedProblem(stacked, self.weights, self.lam / stacked.unit, self.fidelity)
+
+    def _penalty(self, x: Tensor) -> Tensor:
+        sizes = self.frame.moduli(self.frame(x)).to(torch.float64)
+        sizes = sizes if self.weights is None else sizes * self.weights
+        return self.lam * sizes.flatten(-len(self.frame.moduli_shape)).sum(dim=-1)
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
-        """F(x) for images (..., \\*in_shape), one float64 number a batch item."""
-        batch = x.shape[: x.ndim - len(self.operator.in_shape)]
-        coefficients = self.frame(x).abs().to(torch.float64)
-        coefficients = coefficients if self.weights is None else coefficients * self.weights
-        penalty = coefficients.reshape(*batch, -1).sum(dim=-1)
-        return self.lam * penalty + norms(self.operator(x) - y, len(self.operator.out_shape))
+        """F(x) for images (..., \\*in_shape), one float64 number a batch item. For (P1) the penalty alone."""
+        return self._penalty(x) + self.fidelity.value(norms(self.operator(x) - y, len(self.operator.out_shape)))
 
-    def feasible(self, q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        """The pair with p replaced by :math:`p-W(W^*p+A^*q)`, both divided by the smallest number that makes them
-        feasible."""
-        p = p - self.frame(self.frame.adjoint(p) + self.operator.adjoint(q))
+    def excess(self, x: Tensor, y: Tensor) -> Tensor:
+        """For (P1) :math:`\\max\\{0,\\|Ax-y\\|_2-\\varepsilon\\}`, else 0."""
+        return self.fidelity.excess(norms(self.operator(x) - y, len(self.operator.out_shape)))
+
+    def feasible(self, q: Tensor, p: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The pair with p replaced by :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)`, both divided by the smallest number that
+        makes them feasible (P2: the best multiple, if y is given). Where W kills constants q is first made orthogonal
+        to A1."""
         d, n = len(self.operator.out_shape), len(self.frame.out_shape)
-        sizes = p.abs().to(torch.float64) / self.lam
+        if self.frame.kills_constants:
+            a = self.operator(torch.ones(self.operator.in_shape, dtype=p.dtype, device=p.device)).to(q.dtype)
+            a = a / norms(a, d).clamp(min=torch.finfo(torch.float64).tiny).to(q.real.dtype)
+            q = q - (q * a.conj()).flatten(q.ndim - d).sum(dim=-1).view(*q.shape[: q.ndim - d], *(1,) * d) * a
+        p = p - self.frame(self.frame.gram_solve(self.frame.adjoint(p) + self.operator.adjoint(q)))
+        sizes = self.frame.moduli(p).to(torch.float64) / self.lam
         sizes = sizes if self.weights is None else sizes / self.weights
-        scale = torch.maximum(norms(q, d), sizes.flatten(-n).amax(dim=-1)).clamp(min=1).reciprocal().to(q.real.dtype)
+        most = sizes.flatten(-len(self.frame.moduli_shape)).amax(dim=-1).clamp(min=1).reciprocal()
+        inner = torch.full_like(most, torch.inf) if y is None else -real_inner(y, q, d)
+        scale = self.fidelity.multiple(inner, norms(q, d), most).to(q.real.dtype)
         return q * scale.view(*scale.shape, *(1,) * d), p * scale.view(*scale.shape, *(1,) * n)
 
     def gap(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Tensor:
         """An upper bound of :math:`F(x)-\\min F`, finite for every x and every pair (q, p): the duality gap with the
-        pair made feasible."""
-        q, _ = self.feasible(q, p)
-        inner = (real_view(q) * real_view(y)).to(torch.float64)
-        batch = y.ndim - len(self.operator.out_shape)
-        return self.objective(x, y) + inner.flatten(batch).sum(dim=-1)
+        pair made feasible, for (P1) plus :math:`\\|q\\|_2` times the excess."""
+        d = len(self.operator.out_shape)
+        q, _ = self.feasible(q, p, y)
+        size = norms(q, d)
+        dual = -real_inner(y, q, d) - self.fidelity.conjugate(size)
+        return self.objective(x, y) - dual + size * self.excess(x, y)
 
 
 def duals(compact: Compact, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor | None]:
@@ -403,9 +535,9 @@ class AnalysisLayers(Layers):
     def _ascended(self, new: Tensor, measured: Tensor) -> Tensor:
         stacked = self._stacked
         prepared = stacked.prepare(2 * new - self.x)
-        bands = [stacked.band(b, prepared).flatten(1) for b in range(stacked.bands)]
+        bands = [stacked.band(g, prepared).flatten(1) for g in stacked.groups]
         change = torch.cat([2 * measured - self.measured - self.y, *bands], dim=1)
-        return self.problem.clip(self.q + self._sigma * change)
+        return self.problem.clip(self.q + self._sigma * change, self._sigma)
 
     def _measure_and_ascend(self, new: Tensor) -> None:
         # Before the last point is written over.
@@ -418,14 +550,15 @@ class AnalysisLayers(Layers):
         assert isinstance(problem, StackedProblem)
         q, p = stacked.split(self.q)
         change = (2 * measured).sub_(self.measured).sub_(self.y).mul_(self._sigma).add_(q)
-        self._relax(q, change.div_(norms(change, 1).clamp_(min=1).to(change.real.dtype).view(-1, 1)))
+        factor = problem.fidelity.factor(norms(change, 1), self._sigma.flatten().to(torch.float64))
+        self._relax(q, change.mul_(factor.to(change.real.dtype).view(-1, 1)))
         total = stacked.start(self.q, self.last)
-        sigma = self._sigma.view(-1, *(1,) * len(stacked.band_shape))
-        work = torch.empty(len(p), *stacked.band_shape, dtype=p.dtype, device=p.device)
-        for b in range(stacked.bands):
-            u = stacked.band(b, self._overshoot).mul_(sigma).add_(p[:, b])
-            self._relax(p[:, b], problem.clip_band_(b, u, work))
-            total = stacked.collect(b, p[:, b], total)
+        sigma = self._sigma.view(-1, *(1,) * (1 + len(stacked.band_shape)))
+        work = torch.empty(len(p), 1, *stacked.band_shape, dtype=p.dtype, device=p.device)
+        for k, group in enumerate(stacked.groups):
+            u = stacked.band(group, self._overshoot).mul_(sigma).add_(p[:, group])
+            self._relax(p[:, group], problem.clip_group_(k, u, work))
+            total = stacked.collect(group, p[:, group], total)
         self._back = stacked.finish(total, q)
         return self.q
 
@@ -437,7 +570,7 @@ class AnalysisLayers(Layers):
             real_view(old).lerp_(real_view(new), rho)
 
 
-def peak_bytes(problem: SquareRootLasso | AnalysisSquareRootLasso, y: Tensor) -> int:
+def peak_bytes(problem: SparseProblem | AnalysisProblem, y: Tensor) -> int:
     """How much memory a solve with these measurements takes beside them, an estimate: see
     :func:`firenet.layer.peak_bytes`.
 
@@ -447,7 +580,7 @@ def peak_bytes(problem: SquareRootLasso | AnalysisSquareRootLasso, y: Tensor) ->
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
     plain = layer_peak(operator, y)
-    if isinstance(problem, SquareRootLasso):
+    if isinstance(problem, SparseProblem):
         return plain
     stacked = Stacked(operator, problem.frame)
     batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
@@ -457,7 +590,7 @@ def peak_bytes(problem: SquareRootLasso | AnalysisSquareRootLasso, y: Tensor) ->
 
 
 def layers_for(
-    problem: SquareRootLasso,
+    problem: SparseProblem,
     y: Tensor,
     x: Tensor | None,
     dtype: torch.dtype,

@@ -14,11 +14,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from firenet.analysis import AnalysisSquareRootLasso, duals, layers_for
+from firenet.analysis import AnalysisProblem, duals, layers_for
 from firenet.errors import BadInput
 from firenet.guarantee import Guarantee
 from firenet.operators import Compact, LinearOperator
-from firenet.problems import SquareRootLasso, norms, real_view, relative_gap, rounding
+from firenet.problems import Ball, Fidelity, SparseProblem, Squared, norms, real_view, relative_gap, rounding
 from firenet.restarts import AdaptivePilot, AdaptiveRestarts
 from firenet.search import search
 
@@ -44,6 +44,7 @@ class Certificate:
         dual: The feasible dual point with this value, shape of y.
         layers: Layers that were run to find it, int64.
         dual_sparse: Of an analysis problem, the part p of the dual point; else None.
+        excess: For (P1) how far z is from fitting the data; the gap has :math:`\\|q\\|_2` times that in it. Else zero.
     """
 
     objective: Tensor
@@ -58,6 +59,7 @@ class Certificate:
     dual: Tensor
     layers: Tensor
     dual_sparse: Tensor | None = None
+    excess: Tensor | None = None
 
 
 class _Witness(AdaptivePilot):
@@ -73,7 +75,7 @@ class _Witness(AdaptivePilot):
 
 @torch.no_grad()
 def certify(
-    problem: SquareRootLasso | AnalysisSquareRootLasso,
+    problem: SparseProblem | AnalysisProblem,
     z: Tensor,
     y: Tensor,
     *,
@@ -119,7 +121,7 @@ def certify(
             if v is not None
         ]
         raise BadInput("guarantee, sparsity_defect and noise together", f"only {', '.join(given)}", "Pass all or none")
-    if guarantee is not None and isinstance(problem, AnalysisSquareRootLasso):
+    if guarantee is not None and isinstance(problem, AnalysisProblem):
         do = "Certify without a guarantee: the gap needs none"
         raise BadInput("A synthesis problem for an error bound", "an analysis problem", do)
     packed = problem.compact()
@@ -129,8 +131,9 @@ def certify(
     z_ = compact.pack(z.reshape(-1, *operator.in_shape))
     residual = compact(z_) - y_
     remains = norms(residual, y_.ndim - 1)
-    objective = packed.penalty(z_) + remains
-    best, bound = _better(packed, y_, None, None, packed.dual_of(_unit(residual, remains)))
+    objective = packed.penalty(z_) + packed.fidelity.value(remains)
+    excess = packed.fidelity.excess(remains)
+    best, bound = _better(packed, y_, None, None, packed.dual_of(_guess(packed.fidelity, residual, remains)))
     start = None
     if dual_sparse is not None and dual is None:
         raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
@@ -139,7 +142,7 @@ def certify(
             raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "That of y")
         p = None
         if dual_sparse is not None:
-            if not isinstance(problem, AnalysisSquareRootLasso):
+            if not isinstance(problem, AnalysisProblem):
                 raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
             coefficients = problem.frame.out_shape
             if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
@@ -153,19 +156,19 @@ def certify(
     if budget and objective.numel():
         q, lowest, layers = _refined(packed, z_, y_, objective, start, budget, progress)
         best, bound = _better(packed, y_, best, bound, q)
-    best, sparse = duals(compact, best, batch)
+    flat, (best, sparse) = best, duals(compact, best, batch)
     size = norms(y_, y_.ndim - 1).view(batch)
     objective, bound, lowest, layers, remains = (t.view(batch) for t in (objective, bound, lowest, layers, remains))
-    gap = (objective - bound).clamp(min=0)
+    excess = excess.view(batch)
+    missing = packed.dual_size(flat).view(batch) * excess if bool((excess > 0).any()) else excess
+    gap = (objective - bound + missing).clamp(min=0)
     known = objective - torch.minimum(lowest, objective)
     tightness = torch.where(known > 0, gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
     error, assumptions = None, ()
     if guarantee is not None and sparsity_defect is not None and noise is not None:
-        pairs = zip(gap.flatten().tolist(), remains.flatten().tolist(), strict=True)
-        errors = [
-            guarantee.error_from_gap(g, r, sparsity_defect=sparsity_defect, noise=noise, lam=problem.lam)
-            for g, r in pairs
-        ]
+        slack = _slack(packed, objective, bound, remains, flat, batch, noise) / packed.lam
+        pairs = zip(slack.flatten().tolist(), remains.flatten().tolist(), strict=True)
+        errors = [guarantee.error_from(d, r, sparsity_defect=sparsity_defect, noise=noise) for d, r in pairs]
         error = torch.tensor(errors, dtype=torch.float64, device=gap.device).view(gap.shape)
         assumptions = (
             f"the sensing matrix has the weighted robust null space property in levels, rho = {guarantee.rho:g}, "
@@ -182,10 +185,11 @@ def certify(
         error_bound=error,
         assumptions=assumptions,
         kind="unconditional" if error is None else "conditional",
-        rounding=rounding(torch.finfo(y.dtype).eps, objective, size),
+        rounding=rounding(torch.finfo(y.dtype).eps, objective, packed.fidelity.unit(objective, size)),
         dual=best,
         layers=layers,
         dual_sparse=sparse,
+        excess=excess,
     )
 
 
@@ -206,16 +210,39 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
     return z.to(dtype), operator.restrict(y.to(torch.promote_types(y.dtype, dtype))), batch
 
 
-def _unit(residual: Tensor, size: Tensor) -> Tensor:
+def _guess(fidelity: Fidelity, residual: Tensor, size: Tensor) -> Tensor:
+    """The dual point that belongs to a residual: its direction, or for (P2) twice itself."""
+    if isinstance(fidelity, Squared):
+        return 2 * residual
     size = size.clamp(min=torch.finfo(torch.float64).tiny).to(residual.real.dtype)
     return residual / size.view(-1, *(1,) * (residual.ndim - 1))
 
 
+def _slack(
+    problem: SparseProblem,
+    objective: Tensor,
+    bound: Tensor,
+    remains: Tensor,
+    dual: Tensor,
+    batch: torch.Size,
+    noise: float,
+) -> Tensor:
+    """Lambda times the Delta of the error bound: at least :math:`\\lambda(\\|z\\|-\\|x\\|)` in the weighted l1 norms,
+    for every x that explains the data up to ``noise``. By weak duality
+    :math:`\\lambda\\|x\\|\\ge-\\mathrm{Re}\\langle y,q\\rangle-\\|q\\|\\,\\|Ax-y\\|`."""
+    fidelity = problem.fidelity
+    if isinstance(fidelity, Ball):
+        size = problem.dual_size(dual).view(batch)
+        return objective - (bound + fidelity.noise * size) + noise * size
+    e = torch.full_like(remains, noise)
+    return objective - bound - fidelity.value(remains) + fidelity.value(e)
+
+
 def _better(
-    problem: SquareRootLasso, y: Tensor, best: Tensor | None, bound: Tensor | None, q: Tensor
+    problem: SparseProblem, y: Tensor, best: Tensor | None, bound: Tensor | None, q: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The dual point, made feasible, with the higher value so far, and the value."""
-    q = problem.feasible(q)
+    q = problem.feasible(q, y)
     value = problem.dual_value(q, y)
     if best is None or bound is None:
         return q, value
@@ -224,7 +251,7 @@ def _better(
 
 
 def _refined(
-    problem: SquareRootLasso,
+    problem: SparseProblem,
     z: Tensor,
     y: Tensor,
     objective: Tensor,

@@ -244,17 +244,24 @@ Sparsify = Annotated[
     str | None,
     typer.Option(
         "--sparsify",
-        help="undecimated:WAVELET[:LEVELS] or orthonormal:WAVELET[:LEVELS]. [default: undecimated:sym4:3; "
-        "volumes orthonormal:db4]",
+        help="undecimated:WAVELET[:LEVELS], orthonormal:WAVELET[:LEVELS], tv, or a sum such as "
+        "undecimated:sym4:3+tv. [default: undecimated:haar:1+sym4:2; volumes orthonormal:db4]",
     ),
 ]
 WaveletName = Annotated[
     str | None, typer.Option("--wavelet", help="Short for orthonormal: haar, db1-db10, sym2-sym10, coif1-coif5.")
 ]
-LAM = "Regularisation parameter, no unit. [default: 0.0006; orthonormal 0.001]"
+LAM = "Regularisation parameter, no unit. [default: 4/3 over the root of the number of coefficients; orthonormal 0.001]"
 Lam = Annotated[float | None, typer.Option("--lam", help=LAM)]
 LamOrAuto = Annotated[
     str | None, typer.Option("--lam", help=LAM + " auto: by samples held out, with a plot beside the image.")
+]
+NoiseLevel = Annotated[
+    str | None,
+    typer.Option(
+        "--noise-level",
+        help="Fit the data up to this 2-norm of the noise, a number or a share such as 5%, instead of choosing lambda.",
+    ),
 ]
 Slice = Annotated[int | None, typer.Option("--slice", help="Take one slice; default: all, as a batch.")]
 Axes = Annotated[str | None, typer.Option("--axes", help="What the stored axes are, e.g. slice,coil,y,x.")]
@@ -285,6 +292,7 @@ def recon(
     sparsify: Sparsify = None,
     wavelet: WaveletName = None,
     lam: LamOrAuto = None,
+    noise_level: NoiseLevel = None,
     layers: Annotated[int, typer.Option("--layers", help="The most layers. With --schedule paper: so many.")] = 2000,
     tolerance: Annotated[
         float | None,
@@ -324,6 +332,9 @@ def recon(
     inputs = [path for path in (data, mask, noise) if path is not None]
     inputs += [] if maps in (None, "auto") else [Path(str(maps))]
     auto, value = _lam(lam)
+    level = _noise_level(noise_level)
+    if noise_level is not None and lam is not None:
+        raise BadInput("One of --lam and --noise-level", "both", "With a noise level there is no lambda")
     plot = _beside(out).with_suffix(".lam.png")
     outputs = [out, _beside(out), *([plot] if auto else [])]
     written = {q.resolve() for p in outputs for q in _pair(p)}
@@ -340,7 +351,7 @@ def recon(
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     if dry_run:
-        _dry_run(job, transform, value, as_json)
+        _dry_run(job, transform, as_json)
         return
     sweep = None
     if auto:
@@ -348,12 +359,13 @@ def recon(
         with _progress("lambda" if len(job.images) == 1 else "lambda, on the middle slice") as progress:
             sweep = choose_lam(chosen.y, chosen.mask, chosen.maps, sparsify=transform, progress=progress)
         value = sweep.best
-    solutions, seconds, schedules, rounds = [], [], [], []
+    solutions, seconds, schedules, rounds, nets = [], [], [], [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
         with _progress(name) as progress:
-            net = _network(image, transform, value, plan(image.y))
+            net = _network(image, transform, value, plan(image.y), level(image.y))
+            nets.append(net)
             asked = None if schedule in ("adaptive", "radial") else tolerance
             found = reweighted(net, image.y, reweight, tolerance=asked, progress=progress)
             rounds.append([(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found])
@@ -369,14 +381,14 @@ def recon(
         images = abs(images) * ~hidden  # what is only looked at shows nothing where nothing is known
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
     write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
-    record = _record(data, scan, job, solutions, device, dtype, transform, value)
+    record = _record(data, scan, job, solutions, device, dtype, nets)
     for result, solution, each in zip(record["results"], solutions, rounds, strict=True):
         if reweight:
             result["rounds"] = [{"relative_gap": gap, "layers": layers} for gap, layers in each]
         if isinstance(solution.schedule, Searched):
             result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
     if reweight:
-        record["problem"] = record["problem"].replace("|W x|_1", "|w W x|_1")
+        record["problem"] = record["problem"].replace("|W x|", "|w W x|")
         record["problem"] += f", w from the image before ({reweight} rounds of reweighting)"
     record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
     if sweep is not None:
@@ -403,6 +415,7 @@ def certify(
     sparsify: Sparsify = None,
     wavelet: WaveletName = None,
     lam: Lam = None,
+    noise_level: NoiseLevel = None,
     budget: Annotated[
         int, typer.Option("--layers", help="The most layers to find the dual point with, started at the image.")
     ] = 500,
@@ -422,7 +435,7 @@ def certify(
     The problem (transform, lambda, maps) must be the one the image is meant to solve; use the options of its `recon`.
     """
     _set_threads(threads)
-    transform = _check_problem(sparsify, wavelet, lam)
+    transform, level = _check_problem(sparsify, wavelet, lam), _noise_level(noise_level)
     import torch
 
     from firenet.files import read_image
@@ -441,14 +454,15 @@ def certify(
         )
     if values.dtype.kind != "c":
         job.warnings.append("The image is real: if its phase was lost, the gap is large for that reason alone.")
-    certificates = []
+    certificates, nets = [], []
     for number, (part, pixels) in enumerate(zip(job.images, stack, strict=True)):
         name = f"slice {number + 1} of {shape[0]}" if shape[0] > 1 else "certificate"
         with _progress(name) as progress:
-            net = _network(part, transform, lam, None)
+            net = _network(part, transform, lam, None, level(part.y))
+            nets.append(net)
             x = torch.from_numpy(pixels).to(device=part.y.device, dtype=part.y.dtype)
             certificates.append(certify_image(x, net, part.y, budget=budget, progress=progress))
-    record = _record(data, scan, job, certificates, device, dtype, transform, lam) | {"image": str(image)}
+    record = _record(data, scan, job, certificates, device, dtype, nets) | {"image": str(image)}
     _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
 
 
@@ -502,7 +516,7 @@ def export(
     frozen = solution.schedule.frozen()
     with _busy(f"exporting {frozen.layers} layers"):
         made = export_onnx(net.following(frozen), out, measurements=image.y)
-    record = _record(data, scan, job, [solution], "cpu", "complex64", transform, lam)
+    record = _record(data, scan, job, [solution], "cpu", "complex64", [net])
     record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
     write_json(_beside(out), record)
     differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
@@ -527,12 +541,12 @@ def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torc
     return made[name]
 
 
-def _dry_run(job: ScanData, transform: str | None, lam: float | None, as_json: bool) -> None:
+def _dry_run(job: ScanData, transform: str | None, as_json: bool) -> None:
     from firenet.analysis import peak_bytes
 
     images = []
     for image in job.images:
-        net = _network(image, transform, lam, None)
+        net = _network(image, transform)
         images.append({"shape": list(image.y.shape), "peak_bytes": peak_bytes(net.problem, image.y)})
     record = {"images": images, "peak_bytes": max(i["peak_bytes"] for i in images), "estimate": True}
     if as_json:
@@ -646,10 +660,31 @@ def _read(
     return scan, job
 
 
-def _network(image: Prepared, transform: str | None, lam: float | None, schedule: Any) -> Firenet:
+def _network(
+    image: Prepared,
+    transform: str | None,
+    lam: float | None = None,
+    schedule: Any = None,
+    noise: float | None = None,
+) -> Firenet:
     from firenet.recon import network
 
-    return network(image.mask, image.maps, sparsify=transform, lam=lam, schedule=schedule).to(image.y.device)
+    net = network(image.mask, image.maps, sparsify=transform, lam=lam, noise=noise, schedule=schedule)
+    return net.to(image.y.device)
+
+
+def _noise_level(given: str | None) -> Callable[[torch.Tensor], float | None]:
+    """What makes the noise level for given measurements."""
+    if given is None:
+        return lambda y: None
+    share = given.endswith("%")
+    try:
+        value = float(given.removesuffix("%")) / (100 if share else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise BadInput("--noise-level: a number or a percentage, zero or more", repr(given), "For example 5%")
+    return (lambda y: value * y.abs().double().square().sum().sqrt().item()) if share else (lambda y: value)
 
 
 def _record(
@@ -659,19 +694,18 @@ def _record(
     solutions: list[Solution] | list[Certificate],
     device: str,
     dtype: str,
-    transform: str | None,
-    lam: float | None,
+    nets: list[Firenet],
 ) -> dict[str, Any]:
     """The record of a run, for JSON and for the table."""
     import torch
 
     from firenet.files import sha256
-    from firenet.network import DEFAULT_LAM, Solution
-    from firenet.recon import transform as make
-    from firenet.transforms import UndecimatedWavelet, Wavelet
+    from firenet.network import Solution
+    from firenet.problems import Ball
+    from firenet.recon import describe
 
     results = []
-    for part, solution in zip(job.images, solutions, strict=True):
+    for part, solution, net in zip(job.images, solutions, nets, strict=True):
         results.append(
             {
                 "sampling_rate": part.mask.float().mean().item(),
@@ -679,6 +713,14 @@ def _record(
                 "gap": solution.gap.item(),
                 "relative_gap": solution.relative_gap.item(),
                 "layers": int(solution.layers),
+                **(
+                    {
+                        "noise_level": net.fidelity.noise,
+                        "excess": 0.0 if solution.excess is None else solution.excess.item(),
+                    }
+                    if isinstance(net.fidelity, Ball)
+                    else {}
+                ),
                 **(
                     {"status": solution.status[0].value, "advice": solution.status[0].advice}
                     if isinstance(solution, Solution)
@@ -688,21 +730,21 @@ def _record(
                 "undetermined_pixels": int(part.undetermined.sum()),
             }
         )
-    frame = make(transform, job.images[0].mask.shape)
-    assert isinstance(frame, Wavelet | UndecimatedWavelet)
-    if frame.depth == 0:
-        job.warnings.append(f"The image is too small for one level of {frame.wavelet}: W is the identity.")
-    undecimated = isinstance(frame, UndecimatedWavelet)
-    kind = "undecimated" if undecimated else "orthonormal" if frame.is_orthonormal else "zero-padded, W*W = I"
+    net = nets[0]
+    assert net.sparsify is not None
+    words = describe(net.sparsify)
+    if net.sparsify.out_shape == net.sparsify.in_shape and getattr(net.sparsify, "depth", 1) == 0:
+        job.warnings.append(f"The image is too small for one level of {words.split(':')[1]}: W is the identity.")
+    known = isinstance(net.fidelity, Ball)
+    problem = "min |W x|_1 subject to |A x - y|_2 <= noise level" if known else "min lam * |W x|_1 + |A x - y|_2"
     return {
         "data": str(data),
         "array": scan.source,
         "sha256": sha256(data),
         "axes": list(scan.axes),
-        "problem": f"min lam * |W x|_1 + |A x - y|_2, W = {frame.wavelet} wavelet, {frame.depth} levels, {kind}",
-        "sparsify": f"{'undecimated' if undecimated else 'orthonormal'}:{frame.wavelet}:{frame.depth}",
-        "wavelet": frame.wavelet,
-        "lam": DEFAULT_LAM["analysis" if undecimated else "synthesis"] if lam is None else lam,
+        "problem": f"{problem}, W = {words}",
+        "sparsify": words.partition(",")[0],
+        "lam": net.lam,
         "device": device,
         "dtype": dtype,
         "threads": torch.get_num_threads(),
@@ -740,7 +782,8 @@ def _show(record: dict[str, Any], as_json: bool, last_line: str) -> None:
         ]
         for number, r in enumerate(record["results"])
     ]
-    _table(record["problem"] + f", lam = {record['lam']:g}", columns, rows)
+    lam = "" if record["problem"].startswith("min |") else f", lam = {record['lam']:.4g}"
+    _table(record["problem"] + lam, columns, rows)
     for r in record["results"][:1]:
         if r["maps"] != "none":
             typer.echo(f"coil maps: {r['maps']}")
@@ -805,7 +848,6 @@ def mask(
     if transform not in ("fourier", "walsh"):
         raise BadInput("A transform: fourier or walsh", transform, "Choose one")
     kind: sampling.Transform = "walsh" if transform == "walsh" else "fourier"
-    exponent = {} if power is None else {"power": power}
     if lines is not None:
         if full != 1 or power is not None or sparsities is not None or transform != "fourier" or variable:
             got = "one of --full, --power, --sparsities, --transform walsh, --variable-density"
@@ -814,7 +856,7 @@ def mask(
     elif variable:
         if full != 1 or sparsities is not None:
             raise BadInput("No bands beside --variable-density", "--full or --sparsities", "Leave one of them out")
-        made = sampling.variable_density(shape, rate, transform=kind, seed=seed, **exponent)
+        made = sampling.variable_density(shape, rate, transform=kind, seed=seed, power=2.5 if power is None else power)
     else:
         try:
             local = None if sparsities is None else [float(s) for s in sparsities.split(",")]
@@ -830,7 +872,7 @@ def mask(
             vanishing_moments=vanishing_moments,
             full=full,
             seed=seed,
-            **exponent,
+            power=2.0 if power is None else power,
         )
     stored = (made.samples if corner_dc else made.centred()).numpy()
     write_image(out, stored)

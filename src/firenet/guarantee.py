@@ -220,9 +220,17 @@ class Guarantee:
 
         A negative number refutes the assumptions.
         """
-        _bounds(sparsity_defect, noise, residual)
         _positive(lam)
         delta = (gap - residual + noise) / lam
+        return self.error_from(delta, residual, sparsity_defect=sparsity_defect, noise=noise)
+
+    def error_from(self, delta: float, residual: float, *, sparsity_defect: float, noise: float) -> float:
+        """A posteriori: a bound of :math:`\\|z-x\\|_2` for any z with
+        :math:`\\|z\\|_{l^1_w}-\\|x\\|_{l^1_w}\\le\\Delta` and residual r,
+
+        .. math:: \\frac{C_1}{\\sqrt\\xi}(2\\bar\\sigma+\\Delta)+C_2(r+\\bar e).
+        """
+        _bounds(sparsity_defect, noise, residual)
         return self.C1 / math.sqrt(self.xi) * (2 * sparsity_defect + delta) + self.C2 * (residual + noise)
 
 

@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from firenet.errors import BadInput
 from firenet.operators import Compact, LinearOperator
-from firenet.problems import SquareRootLasso, derived, norms, real_view
+from firenet.problems import Ball, SparseProblem, derived, norms, real_view
 from firenet.restarts import HandOn
 
 # What a layer hands to the next, and what it adds to.
@@ -39,9 +39,9 @@ class Values:
     """Objectives and dual values of a batch, float64, one a batch item.
 
     Attributes:
-        last: F at the last :math:`\\tilde x`.
+        last: F at the last :math:`\\tilde x`, as :meth:`firenet.problems.SparseProblem.value_at` has it.
         average: F at the average of the :math:`\\tilde x` since the last restart.
-        dual_last: The dual value of the last q, scaled to feasibility: at most min F.
+        dual_last: The dual value of the last q, made feasible: at most min F.
         dual_average: The same for the average of the q.
     """
 
@@ -68,7 +68,7 @@ class Layers:
 
     def __init__(
         self,
-        problem: SquareRootLasso,
+        problem: SparseProblem,
         y: Tensor,
         x: Tensor | None,
         dtype: torch.dtype,
@@ -188,7 +188,7 @@ class Layers:
 
     def _ascended(self, new: Tensor, measured: Tensor) -> Tensor:
         """:math:`\\tilde q`."""
-        return self.problem.clip(self.q + self._sigma * (2 * measured - self.measured - self.y))
+        return self.problem.clip(self.q + self._sigma * (2 * measured - self.measured - self.y), self._sigma)
 
     def _step_in_place(self) -> None:
         """The same numbers in fewer passes over memory, and with as few tensors alive as can be."""
@@ -229,7 +229,8 @@ class Layers:
         """q after the step, relaxed; a new tensor."""
         u = real_view(measured).mul(2).sub_(real_view(self.measured)).sub_(real_view(self.y))
         u = torch.addcmul(real_view(self.q), _pairs(self._sigma, self.y), u)
-        u.div_(_pairs(norms(u, u.ndim - 1).clamp_(min=1).to(u.dtype).view_as(self._sigma), self.y))
+        factor = self.problem.fidelity.factor(norms(u, u.ndim - 1), self._sigma.flatten().to(torch.float64))
+        u.mul_(_pairs(factor.to(u.dtype).view_as(self._sigma), self.y))
         if not self._plain:
             u = torch.lerp(real_view(self.q), u, _pairs(self._rho_y, self.y))
         return torch.view_as_complex(u) if self.y.is_complex() else u
@@ -253,17 +254,18 @@ class Layers:
 
     def evaluate(self) -> Values:
         """Objectives and dual values, with no operator but the A*q that the next layer needs anyway."""
-        m = self.y.ndim - 1
         self._count_back()
-        # Norms are homogeneous: those of an average are those of the sum, divided.
-        average = self.problem.penalty(self._x_sum) / self.count + norms(self._mean(self._measured_sum) - self.y, m)
-        scale_average = (self.problem.infeasibility(self._q_sum, self._back_sum) / self.count).clamp(min=1)
-        return Values(
-            self.problem.penalty(self.last) + norms(self.last_measured - self.y, m),
-            average,
-            self.problem.dual_value(self.q, self.y) / self.problem.infeasibility(self.q, self.back),
-            self.problem.dual_value(self._q_sum, self.y) / self.count / scale_average,
-        )
+        dual_last, size_last = self.problem.bound(self.q, self.back, self.y)
+        dual_average, size_average = self.problem.bound(self._q_sum, self._back_sum, self.y, self.count)
+        residual = self._mean(self._measured_sum) - self.y
+        if isinstance(self.problem.fidelity, Ball):
+            average = self.problem.value_at(self._mean(self._x_sum), residual, size_average)
+        else:
+            # Norms are homogeneous: those of an average are those of the sum, divided.
+            fidelity = self.problem.fidelity.value(norms(residual, self.y.ndim - 1))
+            average = self.problem.penalty(self._x_sum) / self.count + fidelity
+        last = self.problem.value_at(self.last, self.last_measured - self.y, size_last)
+        return Values(last, average, dual_last, dual_average)
 
     def _count_back(self) -> None:
         if not self._counted:

@@ -16,12 +16,24 @@ from typing import Literal, Self, cast, final
 import torch
 from torch import Tensor, nn
 
-from firenet.analysis import AnalysisSquareRootLasso, duals, layers_for
+from firenet.analysis import AnalysisProblem, duals, layers_for
 from firenet.errors import BadInput
+from firenet.frames import Convolutions
 from firenet.layer import Layers, Values
 from firenet.levels import SparsityLevels
 from firenet.operators import Compact, LinearOperator, keep_kind
-from firenet.problems import SquareRootLasso, norms, real_view, relative_gap, rounding
+from firenet.problems import (
+    Ball,
+    Fidelity,
+    Norm,
+    SparseProblem,
+    Squared,
+    norms,
+    real_view,
+    relative_gap,
+    rounding,
+    usual_lam,
+)
 from firenet.real import Fourier, RealPacked
 from firenet.restarts import (
     AdaptiveRestarts,
@@ -35,15 +47,14 @@ from firenet.restarts import (
     SearchingSchedule,
     searches,
 )
-from firenet.search import Found, search
-from firenet.transforms import TightFrame, UndecimatedWavelet
+from firenet.search import Found, arrive_at, search
+from firenet.transforms import AnalysisOperator
 
 Iterate = Literal["average", "last", "best"]
 Form = Literal["synthesis", "analysis"]
 
-# In the analysis form between what suits a raw brain (3e-4, by samples held out) and a noisy phantom (1e-3, by PSNR);
-# without noise all of 2e-4 to 1e-3 give the same image.
-DEFAULT_LAM: dict[Form, float] = {"synthesis": 1e-3, "analysis": 6e-4}
+# Without noise all of 2e-4 to 2e-3 give much the same image of 256 x 256.
+DEFAULT_LAM = 1e-3
 
 
 class Status(Enum):
@@ -76,12 +87,15 @@ class Solution:
         image: :math:`W^*z`, shape (..., \\*image shape).
         coefficients: z, the point the numbers below speak of; in the analysis form that is the image.
         dual: A feasible dual point q, shape of y.
-        objective: F(z), float64.
-        gap: :math:`F(z)+\\mathrm{Re}\\langle y,q\\rangle\\ge F(z)-\\min F`, float64.
+        objective: F(z), float64; for (P1) the penalty alone.
+        gap: At least :math:`F(z)-\\min F`, float64: F(z) minus the dual value, for (P1) plus :math:`\\|q\\|_2` times
+            the excess.
         status: One :class:`Status` a batch item, in the order of the flattened batch (one without batch axes).
         layers: How many layers were run, int64.
         schedule: The schedule, or with a searching one what it did (:class:`firenet.restarts.Searched`).
         dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients).
+        excess: For (P1) how far z is from fitting the data, :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64:
+            zero up to rounding where AA* is diagonal, for z is projected there. Else zero.
     """
 
     image: Tensor
@@ -93,6 +107,7 @@ class Solution:
     layers: Tensor
     schedule: FixedSchedule | Searched
     dual_sparse: Tensor | None = None
+    excess: Tensor | None = None
 
     @property
     def relative_gap(self) -> Tensor:
@@ -103,23 +118,27 @@ class Solution:
 @final
 class Firenet(nn.Module):
     """The network :math:`y\\mapsto W^*z`, z an approximate minimiser of
-    :math:`\\lambda\\|z\\|_{l^1_w}+\\|AW^*z-y\\|_2` (synthesis form), or :math:`y\\mapsto x`, x one of
-    :math:`\\lambda\\|Wx\\|_{l^1_w}+\\|Ax-y\\|_2` (analysis form).
+    :math:`\\lambda\\|z\\|_{l^1_w}+\\varphi(\\|AW^*z-y\\|_2)` (synthesis form), or :math:`y\\mapsto x`, x one of
+    :math:`\\lambda\\|Wx\\|_{l^1_w}+\\varphi(\\|Ax-y\\|_2)` (analysis form). The fidelity :math:`\\varphi` is the norm
+    itself (P3), its square (P2), or with ``noise`` the demand that it is at most that (P1).
 
     Args:
         sensing: A.
-        sparsify: W, a frame with W*W = I; None is the identity (plain matrices).
-        weights: Positive weights that broadcast to the coefficients, or :class:`SparsityLevels` whose recommended
-            weights are taken; None is all ones.
-        lam: :math:`\\lambda`. None is 1e-3, in the analysis form 6e-4, which suits images. The theorem's
-            :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths them.
+        sparsify: W; in synthesis form with W*W = I. None is the identity (plain matrices).
+        weights: Positive weights that broadcast to the coefficients (to ``sparsify.moduli_shape``), or
+            :class:`SparsityLevels` whose recommended weights are taken; None is all ones.
+        lam: :math:`\\lambda`. None is 1e-3, in the analysis form :func:`firenet.problems.usual_lam`, which suits images
+            with noise and without. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and
+            oversmooths them. With ``noise`` it only scales the objective, and is 1; for (P2) it must be given.
         schedule: The steps, :class:`PaperSchedule` or another; :class:`AdaptiveRestarts` finds its own and stops on a
-            proof.
-        form: ``synthesis`` or ``analysis``; None is analysis for :class:`UndecimatedWavelet` and synthesis for the
-            others. For an orthonormal W the two are the same problem.
+            proof. What is proven of the paper's schedule is proven for (P3).
+        form: ``synthesis`` or ``analysis``; None is analysis for what :mod:`firenet.frames` has and synthesis for
+            orthonormal and other tight frames. For an orthonormal W the two are the same problem.
         iterate: What a fixed schedule returns: the ``average`` of the last restart (what the theory speaks of), the
             ``last`` point, or the ``best`` of all averages and last points, by objective. A searching schedule and a
             frozen one choose themselves.
+        noise: A bound of :math:`\\|Ax-y\\|_2`, in the unit of y: solves (P1).
+        fidelity: ``norm`` (P3) or ``squared`` (P2).
 
     >>> import torch, firenet
     >>> A = firenet.Matrix(torch.eye(3, dtype=torch.float64)[:2])
@@ -131,13 +150,15 @@ class Firenet(nn.Module):
     def __init__(
         self,
         sensing: LinearOperator,
-        sparsify: TightFrame | None = None,
+        sparsify: AnalysisOperator | None = None,
         *,
         weights: Tensor | SparsityLevels | None = None,
         lam: float | None = None,
         schedule: Schedule | None = None,
         iterate: Iterate = "average",
         form: Form | None = None,
+        noise: float | None = None,
+        fidelity: Literal["norm", "squared"] = "norm",
     ) -> None:
         super().__init__()
         self.sensing = sensing
@@ -145,10 +166,23 @@ class Firenet(nn.Module):
         if form not in ("synthesis", "analysis", None) or (form == "analysis" and sparsify is None):
             needed = "form: synthesis, or analysis with a transform"
             raise BadInput(needed, f"{form!r} with sparsify={sparsify}", "Leave it to None")
-        undecimated = isinstance(sparsify, UndecimatedWavelet)
-        self.form: Form = form if form is not None else "analysis" if undecimated else "synthesis"
+        redundant = isinstance(sparsify, Convolutions)
+        self.form: Form = form if form is not None else "analysis" if redundant else "synthesis"
+        if self.form == "synthesis" and sparsify is not None and not sparsify.is_tight:
+            do = "Leave form to None: the analysis form takes every operator"
+            raise BadInput("A tight frame, W*W = I, for the synthesis form", type(sparsify).__name__, do)
         self.operator = sensing if sparsify is None or self.form == "analysis" else sensing @ sparsify.H
-        self.lam = DEFAULT_LAM[self.form] if lam is None else float(lam)
+        if fidelity not in ("norm", "squared") or (noise is not None and fidelity != "norm"):
+            needed = "fidelity: norm or squared, or a noise level instead"
+            raise BadInput(needed, f"{fidelity!r} with noise={noise}", "Leave one of them out")
+        self.fidelity: Fidelity = (
+            Ball(float(noise)) if noise is not None else Squared() if fidelity == "squared" else Norm()
+        )
+        if lam is None and isinstance(self.fidelity, Squared):
+            raise BadInput(
+                "lam for the squared fidelity, in the unit of y", "none", "Or use the norm, which has a default"
+            )
+        self.lam = self._default_lam() if lam is None else float(lam)
         self.schedule: Schedule = PaperSchedule() if schedule is None else schedule
         if iterate not in ("average", "last", "best"):
             raise BadInput("iterate: average, last or best", repr(iterate), "Choose one")
@@ -164,13 +198,25 @@ class Firenet(nn.Module):
         self.register_buffer("weights", weights)
         _ = self.problem  # refuses a bad lam or bad weights now, not at the first image
 
+    def _default_lam(self) -> float:
+        if isinstance(self.fidelity, Ball):
+            return 1.0
+        if self.form == "synthesis" or self.sparsify is None:
+            return DEFAULT_LAM
+        frame = self.sparsify
+        return usual_lam(self.sensing, math.prod(frame.out_shape)) / frame.norm_bound.value
+
     @property
-    def problem(self) -> SquareRootLasso | AnalysisSquareRootLasso:
+    def problem(self) -> SparseProblem | AnalysisProblem:
         """The problem, in the coefficients; in the analysis form in the image."""
         if self.form == "analysis":
             assert self.sparsify is not None
-            return AnalysisSquareRootLasso(self.sensing, self.sparsify, cast("Tensor | None", self.weights), self.lam)
-        return SquareRootLasso(self.operator, cast("Tensor | None", self.weights), self.lam)
+            return AnalysisProblem(self.sensing, self.sparsify, self._weights, self.lam, self.fidelity)
+        return SparseProblem(self.operator, self._weights, self.lam, self.fidelity)
+
+    @property
+    def _weights(self) -> Tensor | None:
+        return cast("Tensor | None", self.weights)
 
     def forward(self, y: Tensor, x0: Tensor | None = None, *, checkpoint: int | None = None) -> Tensor:
         """The network: measurements (..., \\*sensing.out_shape) to images (..., \\*sensing.in_shape). Differentiable.
@@ -207,14 +253,23 @@ class Firenet(nn.Module):
 
     def following(self, schedule: Schedule) -> Firenet:
         """The same network with another schedule: its operators and weights are shared, not copied."""
+        return self._with(schedule, self._weights)
+
+    def reweighted(self, weights: Tensor | None) -> Firenet:
+        """The same network with other weights."""
+        return self._with(self.schedule, weights)
+
+    def _with(self, schedule: Schedule, weights: Tensor | None) -> Firenet:
         return Firenet(
             self.sensing,
             self.sparsify,
-            weights=self.problem.weights,
+            weights=weights,
             lam=self.lam,
             schedule=schedule,
             iterate=self.iterate,
             form=self.form,
+            noise=self.fidelity.noise if isinstance(self.fidelity, Ball) else None,
+            fidelity="squared" if isinstance(self.fidelity, Squared) else "norm",
         )
 
     def real_packed(self, *, fourier: Fourier = "fft", dtype: torch.dtype = torch.float32) -> RealPacked:
@@ -260,8 +315,9 @@ class Firenet(nn.Module):
             factor = layers.problem.first_weight if isinstance(searching, AdaptiveRestarts) else 1.0
             pilots = [searching.pilot(layers.operator.norm_bound, factor * size) for size in sizes]
             found, problem = search(layers, pilots, searching.layers, progress), layers.problem
+            packed = layers.y
             del layers  # its memory is for the image
-            return self._searched(found, problem, y, batch)
+            return self._searched(found, problem, packed, batch)
         schedule = cast(FixedSchedule, self.schedule)
         best, done = _Best(layers), 0
         for restart in self._runs(layers, schedule):
@@ -271,42 +327,47 @@ class Firenet(nn.Module):
                 progress(done, schedule.layers)
             if best.update(layers, self._returned(restart), done, tolerance):
                 break
-        status = statuses(best.objective, best.gap, norms(layers.y, layers.y.ndim - 1), y.dtype, tolerance)
-        problem, at = layers.problem, (best.objective, best.gap, best.layers)
+        best.arrive(layers)
+        size = self.fidelity.unit(best.objective.abs(), norms(layers.y, layers.y.ndim - 1))
+        status = statuses(best.objective, best.gap, size, y.dtype, tolerance)
+        problem, packed, at = layers.problem, layers.y, (best.objective, best.gap, best.excess, best.layers)
         del layers
-        return self._solution(problem, batch, best.z, best.dual, *at, status, schedule)
+        return self._solution(problem, packed, batch, best.z, best.dual, *at, status, schedule)
 
-    def _searched(self, found: list[Found], problem: SquareRootLasso, y: Tensor, batch: torch.Size) -> Solution:
+    def _searched(self, found: list[Found], problem: SparseProblem, y: Tensor, batch: torch.Size) -> Solution:
         if found:
             z, dual = _batch([f.z for f in found]), _batch([f.dual for f in found])
         else:
             dtype = self.operator.state_dtype(y.dtype)
-            dual = problem.dual_of(y.new_zeros((0, *problem.operator.out_shape), dtype=dtype))
+            dual = problem.dual_of(torch.zeros_like(y, dtype=dtype))
             z = y.new_zeros((0, *problem.operator.in_shape), dtype=dtype)
-        numbers = torch.tensor([[f.objective, f.gap] for f in found], dtype=torch.float64).view(-1, 2).to(z.device)
+        numbers = torch.tensor([[f.objective, f.gap, f.excess] for f in found], dtype=torch.float64).view(-1, 3)
+        objective, gap, excess = numbers.to(z.device).unbind(1)
         count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=z.device)
         status = tuple(_STATUS[f.verdict] for f in found)
         did = Searched(tuple(f.runs for f in found))
         del found
-        return self._solution(problem, batch, z, dual, numbers[:, 0], numbers[:, 1], count, status, did)
+        return self._solution(problem, y, batch, z, dual, objective, gap, excess, count, status, did)
 
     def _solution(
         self,
-        problem: SquareRootLasso,
+        problem: SparseProblem,
+        y: Tensor,
         batch: torch.Size,
         z: Tensor,
         dual: Tensor,
         objective: Tensor,
         gap: Tensor,
+        excess: Tensor,
         count: Tensor,
         status: tuple[Status, ...],
         schedule: FixedSchedule | Searched,
     ) -> Solution:
         compact = cast(Compact, problem.operator)
-        dual, sparse = duals(compact, problem.feasible(dual), batch)
+        dual, sparse = duals(compact, problem.feasible(dual, y), batch)
         z = self._unpacked(compact, z, batch)
-        objective, gap, count = (t.view(batch) for t in (objective, gap, count))
-        return Solution(self._image(z), z, dual, objective, gap, status, count, schedule, sparse)
+        objective, gap, excess, count = (t.view(batch) for t in (objective, gap, excess, count))
+        return Solution(self._image(z), z, dual, objective, gap, status, count, schedule, sparse, excess)
 
     def _returned(self, restart: Restart) -> Iterate:
         """What a fixed schedule returns after this restart."""
@@ -354,6 +415,8 @@ class Firenet(nn.Module):
         assert restart is not None
         which = self._returned(restart)
         z = {"average": layers.average, "last": lambda: layers.last, "best": lambda: best.z}[which]()
+        if isinstance(self.fidelity, Ball):
+            z = layers.problem.admissible(z, layers.operator(z) - layers.y)
         return self._image(self._unpacked(layers.operator, z, batch))
 
     def _unpacked(self, compact: Compact, z: Tensor, batch: torch.Size) -> Tensor:
@@ -412,7 +475,7 @@ class _Best:
         like = torch.zeros(len(layers.y), dtype=torch.float64, device=layers.y.device)
         self.z, self.dual = layers.x, layers.q
         self.lowest, self.objective, self.bound = like + torch.inf, like + torch.inf, like - torch.inf
-        self.gap, self.layers = like + torch.inf, like.to(torch.int64)
+        self.gap, self.layers, self.excess = like + torch.inf, like.to(torch.int64), like
         self.done = like > 0
 
     def improve(self, layers: Layers) -> Values:
@@ -445,6 +508,13 @@ class _Best:
         self.layers = torch.where(goes_on, done, self.layers)
         self.done = self.done | (relative_gap(self.objective, self.gap) <= (-1.0 if tolerance is None else tolerance))
         return bool(self.done.all())
+
+    def arrive(self, layers: Layers) -> None:
+        """For (P1): the admissible points, their objectives and what they lack."""
+        if not isinstance(layers.problem.fidelity, Ball):
+            return
+        self.z, self.objective, (self.excess, missing) = arrive_at(layers.problem, self.z, layers.y, self.dual)
+        self.gap = (self.objective + missing - self.bound).clamp(min=0)
 
 
 def _keep_freed_memory() -> None:

@@ -117,6 +117,31 @@ class LinearOperator(nn.Module, ABC):
         return Compact(self)
 
     @property
+    def gain(self) -> float:
+        """What A* makes of noise: the root of the mean of :math:`\\|A^*e\\|_2^2` over that of :math:`\\|e\\|_2^2`,
+        :math:`\\|A\\|_F/\\sqrt m`; the norm bound where that is not known."""
+        return self.norm_bound.value
+
+    @property
+    def is_coisometry(self) -> bool:
+        """Whether AA* = I on what is measured, up to rounding and filter tables."""
+        return False
+
+    @property
+    def is_isometry(self) -> bool:
+        """Whether A*A = I, up to rounding and filter tables."""
+        return False
+
+    @property
+    def has_right_inverse(self) -> bool:
+        """Whether AA* is diagonal, so that :meth:`right_inverse` costs one adjoint."""
+        return self.is_coisometry
+
+    def right_inverse(self, y: Tensor) -> Tensor | None:
+        """The x of least norm with Ax = y: :math:`A^*(AA^*)^{-1}y`, where AA* is diagonal; else None."""
+        return self.adjoint(y) if self.is_coisometry else None
+
+    @property
     def H(self) -> LinearOperator:
         """The adjoint as an operator; ``A.H.H is A``."""
         return Adjoint(self)
@@ -198,6 +223,14 @@ class Compact:
     def unpack_measured(self, y: Tensor) -> Tensor:
         """Packed measurements to measurements, zero where nothing was measured."""
         return y
+
+    @property
+    def has_right_inverse(self) -> bool:
+        return self.operator.has_right_inverse
+
+    def right_inverse(self, y: Tensor) -> Tensor | None:
+        """As that of the operator, in these coordinates."""
+        return self.adjoint(y) if self.operator.is_coisometry else self.operator.right_inverse(y)
 
     def spare(self, like: Tensor) -> Tensor | None:
         """Memory as large as these packed coefficients that is free between two applications, if there is some."""
@@ -296,6 +329,14 @@ class Adjoint(LinearOperator):
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.operator(y)
 
+    @property
+    def is_coisometry(self) -> bool:
+        return self.operator.is_isometry
+
+    @property
+    def is_isometry(self) -> bool:
+        return self.operator.is_coisometry
+
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return self.operator.state_dtype(y)
 
@@ -320,6 +361,18 @@ class Composition(LinearOperator):
 
     def _composed_bound(self) -> NormBound:
         return self.outer.norm_bound * self.inner.norm_bound
+
+    @property
+    def gain(self) -> float:
+        return self.outer.gain * (1.0 if self.inner.is_coisometry else self.inner.norm_bound.value)
+
+    @property
+    def is_coisometry(self) -> bool:
+        return self.outer.is_coisometry and self.inner.is_coisometry
+
+    @property
+    def is_isometry(self) -> bool:
+        return self.outer.is_isometry and self.inner.is_isometry
 
     def compact(self) -> Compact:
         return _CompactComposition(self)
@@ -420,9 +473,32 @@ class Matrix(LinearOperator):
         super().__init__((n,), (m,), _matrix_norm(matrix.detach()))
         # A copy: what the caller does to the matrix later does not reach the operator and its norm bound.
         self.register_buffer("matrix", matrix.clone())
+        self._diagonal: Tensor | Literal["unknown"] | None = "unknown"
 
     def renew(self) -> None:
         self._norm_bound = _matrix_norm(self.matrix.detach())
+        self._diagonal = "unknown"
+
+    @property
+    def gain(self) -> float:
+        m = self.matrix.detach()
+        return torch.linalg.vector_norm(m.abs().to(torch.float64)).item() / len(m) ** 0.5
+
+    @property
+    def has_right_inverse(self) -> bool:
+        return self._inverse_gram is not None
+
+    def right_inverse(self, y: Tensor) -> Tensor | None:
+        inverse = self._inverse_gram
+        return None if inverse is None else self.adjoint(y * inverse.to(y.real.dtype))
+
+    @property
+    def _inverse_gram(self) -> Tensor | None:
+        """The diagonal of :math:`(AA^*)^{-1}`, where AA* is diagonal."""
+        if self._diagonal == "unknown":
+            self._diagonal = _inverse_diagonal(self.matrix.detach())
+        assert not isinstance(self._diagonal, str)
+        return self._diagonal
 
     def _times(self, matrix: Tensor, x: Tensor) -> Tensor:
         if torch.finfo(x.dtype).bits != torch.finfo(matrix.dtype).bits:
@@ -444,6 +520,19 @@ class Matrix(LinearOperator):
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return torch.promote_types(y, self.matrix.dtype)
+
+
+def _inverse_diagonal(matrix: Tensor) -> Tensor | None:
+    if len(matrix) > matrix.shape[1]:
+        return None
+    gram = matrix @ matrix.mH
+    diagonal = gram.diagonal().real.clone()
+    gram.diagonal().zero_()
+    slack = 4 * matrix.shape[1] * torch.finfo(matrix.dtype).eps
+    scale = diagonal.sqrt()
+    if not bool((diagonal > 0).all()) or bool((gram.abs() > slack * scale[:, None] * scale).any()):
+        return None
+    return diagonal.reciprocal()
 
 
 def _matrix_norm(matrix: Tensor) -> NormBound:

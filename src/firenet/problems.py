@@ -1,4 +1,7 @@
-"""The optimisation problem whose solution the network computes.
+"""The optimisation problems whose solutions the network computes.
+
+Each is a penalty plus a fidelity, how far Az may be from y: its norm (P3), its square (P2), or a ball it must lie in
+(P1). In a layer the three differ in one factor of the dual, in the gap in one term.
 
 Inner products are :math:`\\langle a,b\\rangle=\\sum_ia_i\\bar b_i`; norms and inner products run over the trailing
 axes, one value a batch item, and are summed in float64.
@@ -25,6 +28,18 @@ def check_lam(lam: float) -> None:
         raise BadInput("A regularisation parameter lam > 0", f"{lam}", "1e-3 is usual for images")
 
 
+def usual_lam(operator: LinearOperator, coefficients: int) -> float:
+    """:math:`\\tfrac43\\,g/\\sqrt n` for n coefficients of a tight frame, g the :attr:`LinearOperator.gain`; half of
+    that where AA* is not the identity.
+
+    With AA* = I, so g = 1, and W*W = I, a residual that is not zero needs :math:`\\lambda\\ge n^{-1/2}`: its dual point
+    has :math:`1=\\|q\\|=\\|A^*q\\|=\\|W^*p\\|\\le\\|p\\|\\le\\lambda\\sqrt n`. Below that all noise is fitted. The
+    factor 4/3 is from experience with redundant frames, the half from raw scans: coil maps are never exact.
+    """
+    factor = 4 / 3 if operator.is_coisometry else 2 / 3
+    return factor * (operator.gain or 1.0) / math.sqrt(max(coefficients, 1))
+
+
 def check_weights(w: Tensor | None, shape: tuple[int, ...]) -> None:
     """Refuses weights that are not positive or do not broadcast to the coefficients."""
     if w is None:
@@ -43,31 +58,157 @@ def check_weights(w: Tensor | None, shape: tuple[int, ...]) -> None:
         raise BadInput(needed, f"shape {tuple(w.shape)}", "Check the transform they were made for")
 
 
+# --- fidelities: functions of the norm r of a residual, and of the norm s of a dual point ----------------------------
+
+
+class Fidelity:
+    """A convex function of the residual that depends on its 2-norm r alone."""
+
+    def value(self, r: Tensor) -> Tensor:
+        """The function of r; for a ball 0, what lies beyond it is :meth:`excess`."""
+        raise NotImplementedError
+
+    def conjugate(self, s: Tensor) -> Tensor:
+        """Its conjugate, a function of the norm s of the dual point."""
+        raise NotImplementedError
+
+    def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
+        """The proximal map of sigma times the conjugate multiplies a point of norm s by this."""
+        raise NotImplementedError
+
+    def excess(self, r: Tensor) -> Tensor:
+        """How far r is from what is allowed."""
+        return torch.zeros_like(r)
+
+    def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
+        """What multiple of a dual point of norm s, at most ``most``, with :math:`-\\mathrm{Re}\\langle
+        y,q\\rangle` = inner, to take."""
+        return most
+
+    def unit(self, objective: Any, size: Any) -> Any:
+        """What the rounding errors of an objective are counted in, beside itself, for data of this norm."""
+        return size
+
+
+@dataclass(frozen=True)
+class Norm(Fidelity):
+    """:math:`\\|Az-y\\|_2`: the square-root LASSO (P3). Lambda has no unit and hardly depends on the noise."""
+
+    def value(self, r: Tensor) -> Tensor:
+        return r
+
+    def conjugate(self, s: Tensor) -> Tensor:
+        return torch.zeros_like(s)
+
+    def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
+        return s.clamp(min=1).reciprocal()
+
+    def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
+        return torch.minimum(most, s.clamp(min=1).reciprocal())
+
+
+@dataclass(frozen=True)
+class Squared(Fidelity):
+    """:math:`\\|Az-y\\|_2^2`: the LASSO (P2), without the factor 1/2. Lambda has the unit of y."""
+
+    def value(self, r: Tensor) -> Tensor:
+        return r * r
+
+    def conjugate(self, s: Tensor) -> Tensor:
+        return s * s / 4
+
+    def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
+        return (1 + sigma / 2).reciprocal().expand(s.shape)
+
+    def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
+        # The best of them: -Re<y, tq> - t^2 s^2 / 4 is largest at t = 2 inner / s^2.
+        best = 2 * inner.clamp(min=0) / (s * s).clamp(min=torch.finfo(s.dtype).tiny)
+        return torch.minimum(most, best)
+
+    def unit(self, objective: Any, size: Any) -> Any:
+        return size * objective**0.5
+
+
+@dataclass(frozen=True)
+class Ball(Fidelity):
+    """:math:`\\|Az-y\\|_2\\le\\varepsilon`: basis pursuit with known noise (P1).
+
+    Attributes:
+        noise: :math:`\\varepsilon\\ge0`; zero asks for an exact fit.
+    """
+
+    noise: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise < math.inf:
+            raise BadInput("A noise level, finite and zero or more", f"{self.noise}", "It bounds the norm of Ax - y")
+
+    def value(self, r: Tensor) -> Tensor:
+        return torch.zeros_like(r)
+
+    def conjugate(self, s: Tensor) -> Tensor:
+        return self.noise * s
+
+    def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
+        return (1 - self.noise * sigma / s.clamp(min=torch.finfo(s.dtype).tiny)).clamp(min=0)
+
+    def excess(self, r: Tensor) -> Tensor:
+        return (r - self.noise).clamp(min=0)
+
+    def unit(self, objective: Any, size: Any) -> Any:
+        return objective
+
+
+# --- the problem in synthesis form ------------------------------------------------------------------------------------
+
+_NORM = Norm()
+
+
 @dataclass(frozen=True, eq=False)
-class SquareRootLasso:
-    """The weighted square-root LASSO (P3)
+class SparseProblem:
+    """A weighted l1 norm and a fidelity,
 
-    .. math:: \\min_z F(z),\\qquad F(z)=\\lambda\\sum_iw_i|z_i|+\\|Az-y\\|_2,
+    .. math:: \\min_z F(z),\\qquad F(z)=\\lambda\\sum_iw_i|z_i|+\\varphi(\\|Az-y\\|_2),
 
-    with its dual :math:`\\max\\{-\\mathrm{Re}\\langle y,q\\rangle:\\ \\|q\\|_2\\le1,\\ |(A^*q)_i|\\le\\lambda w_i\\}`.
+    with its dual :math:`\\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\
+    |(A^*q)_i|\\le\\lambda w_i\\}`; for (P3) the conjugate says :math:`\\|q\\|_2\\le1`.
 
     Attributes:
         operator: A.
         weights: Positive weights that broadcast to the shape of z; None is all ones.
-        lam: :math:`\\lambda>0`. It has no unit: scaling y scales the solution and leaves lambda.
+        lam: :math:`\\lambda>0`. In (P3) it has no unit: scaling y scales the solution and leaves lambda. In (P1) it
+            only scales the objective.
+        fidelity: :math:`\\varphi`: :class:`Norm` (P3), :class:`Squared` (P2) or :class:`Ball` (P1).
     """
 
     operator: LinearOperator | Compact
     weights: Tensor | None
     lam: float
+    fidelity: Fidelity = _NORM
 
     def __post_init__(self) -> None:
         check_lam(self.lam)
         check_weights(self.weights, self.operator.in_shape)
 
-    # What a searching schedule starts from, in units of the plain guess; and whether it may balance the weights anew.
-    first_weight: ClassVar[float] = 1.0
+    # Whether a searching schedule may balance the primal weight anew.
     rebalances: ClassVar[bool] = True
+
+    @property
+    def first_weight(self) -> float:
+        """What a searching schedule starts from, in units of :math:`\\|y\\|_2`."""
+        return self._dual_unit
+
+    @property
+    def _dual_unit(self) -> float:
+        """One over the size of the dual, an estimate: 1 for (P3); else what lambda is in units of the one that (P3)
+        would want."""
+        if isinstance(self.fidelity, Norm):
+            return 1.0
+        return usual_lam(self._sensing, math.prod(self.operator.in_shape)) / self.lam
+
+    @property
+    def _sensing(self) -> LinearOperator:
+        return self.operator.operator if isinstance(self.operator, Compact) else self.operator
 
     def shrink(self, v: Tensor, tau: Tensor) -> Tensor:
         """The proximal map of :math:`\\tau\\lambda\\|\\cdot\\|_{l^1_w}`: soft threshold of the modulus, the phase kept.
@@ -111,27 +252,58 @@ class SquareRootLasso:
             torch.addcmul(t, factor, t, value=-1, out=factor)
         return v.mul_(torch.view_as_complex(factor))
 
-    def clip(self, u: Tensor) -> Tensor:
-        """The proximal map of the dual: the projection of each batch item on the unit ball,
-        :math:`u/\\max(1,\\|u\\|_2)`."""
+    def clip(self, u: Tensor, sigma: Tensor | float = 1.0) -> Tensor:
+        """The proximal map of the dual: of each batch item a multiple. For (P3) the projection on the unit ball,
+        :math:`u/\\max(1,\\|u\\|_2)`.
+
+        Args:
+            u: Shape (..., \\*out_shape).
+            sigma: Step, one or one a batch item in any shape. For (P3) it does not matter.
+        """
         d = len(self.operator.out_shape)
-        return _scaled(u, norms(u, d).clamp(min=1).reciprocal().to(u.real.dtype), d)
+        size = norms(u, d)
+        return _scaled(u, self.fidelity.factor(size, per_item(sigma, size)).to(u.real.dtype), d)
 
     def objective(self, z: Tensor, y: Tensor) -> Tensor:
-        """F(z), one float64 number a batch item."""
-        return self.penalty(z) + norms(self.operator(z) - y, len(self.operator.out_shape))
+        """F(z), one float64 number a batch item. For (P1) the penalty alone: see :meth:`excess`."""
+        return self.penalty(z) + self.fidelity.value(norms(self.operator(z) - y, len(self.operator.out_shape)))
+
+    def excess(self, z: Tensor, y: Tensor) -> Tensor:
+        """For (P1) :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, else 0."""
+        return self.fidelity.excess(norms(self.operator(z) - y, len(self.operator.out_shape)))
+
+    def admissible(self, z: Tensor, residual: Tensor) -> Tensor:
+        """For (P1) a point that fits the data, where A has a cheap right inverse
+        :math:`A^+`: :math:`z-A^+r\\max\\{0,1-\\varepsilon/\\|r\\|_2\\}` for the residual r = Az - y, its projection
+        where AA* is a multiple of the identity. Else z itself."""
+        if not isinstance(self.fidelity, Ball):
+            return z
+        d = len(self.operator.out_shape)
+        size = norms(residual, d)
+        share = (1 - self.fidelity.noise / size.clamp(min=torch.finfo(size.dtype).tiny)).clamp(min=0)
+        if not derived(share) and not (share > 0).any():
+            return z
+        correction = self.operator.right_inverse(_scaled(residual, share.to(residual.real.dtype), d))
+        return z if correction is None else z - correction
+
+    def value_at(self, z: Tensor, residual: Tensor, dual_size: Tensor) -> Tensor:
+        """F at :meth:`admissible`; where that does not fit the data, plus ``dual_size`` times the excess: with the norm
+        of a feasible dual point this is at least its dual value."""
+        if not isinstance(self.fidelity, Ball):
+            return self.penalty(z) + self.fidelity.value(norms(residual, residual.ndim - 1))
+        if self.operator.has_right_inverse:
+            return self.penalty(self.admissible(z, residual))
+        return self.penalty(z) + dual_size * self.fidelity.excess(norms(residual, residual.ndim - 1))
 
     def penalty(self, z: Tensor) -> Tensor:
         """:math:`\\lambda\\|z\\|_{l^1_w}`, one float64 number a batch item."""
         parts = [size.sum(dim=-1, dtype=torch.float64) for size in self._sizes(z, divide=False)]
         return self.lam * _total(parts)
 
-    def infeasibility(self, q: Tensor, back: Tensor) -> Tensor:
-        """The smallest number that q must be divided by to be feasible:
-        :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}` (float64), given A*q."""
+    def worst(self, q: Tensor, back: Tensor) -> Tensor:
+        """:math:`\\max_i|(A^*q)_i|/(\\lambda w_i)` (float64), given A*q: at most 1 where q is feasible."""
         parts = [size.amax(dim=-1).to(torch.float64) for size in self._sizes(back, divide=True)]
-        largest = torch.stack(parts).amax(dim=0) / self.lam
-        return torch.maximum(norms(q, len(self.operator.out_shape)), largest).clamp(min=1)
+        return torch.stack(parts).amax(dim=0) / self.lam
 
     def _sizes(self, z: Tensor, *, divide: bool) -> Iterator[Tensor]:
         """|z| w or |z| / w in pieces, shape (..., piece)."""
@@ -143,35 +315,63 @@ class SquareRootLasso:
         for piece, w in zip(pieces, _pieces(self.weights.expand(self.operator.in_shape), d), strict=True):
             yield piece / w if divide else piece * w
 
-    def feasible(self, q: Tensor) -> Tensor:
-        """q divided by its :meth:`infeasibility`."""
-        scale = self.infeasibility(q, self.operator.adjoint(q))
-        return _scaled(q, scale.reciprocal().to(q.real.dtype), len(self.operator.out_shape))
+    def bound(self, q: Tensor, back: Tensor, y: Tensor, count: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        """A lower bound of min F from any q, given A*q: the dual value of q / count made feasible, and the norm of that
+        (float64)."""
+        inner = -real_inner(y, q, len(self.operator.out_shape)) / count
+        size = norms(q, len(self.operator.out_shape)) / count
+        return self._bound(inner, size, self.worst(q, back) / count)
+
+    def _bound(self, inner: Tensor, size: Tensor, worst: Tensor) -> tuple[Tensor, Tensor]:
+        t = self.fidelity.multiple(inner, size, worst.clamp(min=1).reciprocal())
+        return t * inner - self.fidelity.conjugate(t * size), t * size
+
+    def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
+        """q, multiplied so that it is feasible: divided by :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda
+        w_i)\\}`, without the norm for (P1) and (P2); for (P2) the best of the multiples if y is given."""
+        d = len(self.operator.out_shape)
+        most = self.worst(q, self.operator.adjoint(q)).clamp(min=1).reciprocal()
+        return _scaled(q, self._multiple(q, most, y).to(q.real.dtype), d)
+
+    def _multiple(self, q: Tensor, most: Tensor, y: Tensor | None) -> Tensor:
+        d = len(self.operator.out_shape)
+        inner = torch.full_like(most, torch.inf) if y is None else -real_inner(y, q, d)
+        return self.fidelity.multiple(inner, norms(q, d), most)
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
-        """:math:`-\\mathrm{Re}\\langle y,q\\rangle`, one float64 number a batch item: at most min F if q is
-        feasible."""
-        return -real_inner(y, q, len(self.operator.out_shape))
+        """:math:`-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2)`, one float64 number a batch item: at most min
+        F if q is feasible."""
+        d = len(self.operator.out_shape)
+        return -real_inner(y, q, d) - self.fidelity.conjugate(norms(q, d))
+
+    def dual_size(self, q: Tensor) -> Tensor:
+        """:math:`\\|q\\|_2` of a dual point as the loop has it."""
+        return norms(q, len(self.operator.out_shape))
 
     def gap(self, z: Tensor, q: Tensor, y: Tensor) -> Tensor:
-        """An upper bound of :math:`F(z)-\\min F`, finite for every z and every q: the duality gap with q made feasible.
+        """An upper bound of :math:`F(z)-\\min F`, finite for every z and every q: the duality gap with q made feasible,
+        for (P1) plus :math:`\\|q\\|_2` times the excess, which makes it zero or more also where z does not fit the
+        data.
 
         Exact arithmetic; in floating point it carries the rounding of the norms and of A.
         """
-        return self.objective(z, y) - self.dual_value(self.feasible(q), y)
+        q = self.feasible(q, y)
+        missing = norms(q, len(self.operator.out_shape)) * self.excess(z, y)
+        return self.objective(z, y) - self.dual_value(q, y) + missing
 
     def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
         """A dual point as the loop has it, from a packed q."""
         return q
 
-    def compact(self) -> SquareRootLasso:
+    def compact(self) -> SparseProblem:
         """The same problem in the coordinates of :class:`firenet.operators.Compact`, for a loop."""
         assert isinstance(self.operator, LinearOperator)
         compact = self.operator.compact()
         if self.weights is None:
-            return SquareRootLasso(compact, None, self.lam)
+            return SparseProblem(compact, None, self.lam, self.fidelity)
         shape = self.operator.in_shape
-        return SquareRootLasso(compact, compact.pack(self.weights.expand(shape)[None])[0], self.lam)
+        weights = compact.pack(self.weights.expand(shape)[None])[0]
+        return SparseProblem(compact, weights, self.lam, self.fidelity)
 
 
 def relative_gap(objective: Tensor, gap: Tensor) -> Tensor:
@@ -235,6 +435,12 @@ def norms(x: Tensor, trailing: int) -> Tensor:
     pieces = _pieces(real_view(x), trailing + x.is_complex())
     parts = [torch.linalg.vector_norm(piece.to(torch.float64), dim=-1) for piece in pieces]
     return parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0)
+
+
+def per_item(number: Tensor | float, like: Tensor) -> Tensor:
+    """A step as float64 in the shape of one number a batch item."""
+    number = torch.as_tensor(number, dtype=torch.float64, device=like.device)
+    return number.reshape(like.shape) if number.numel() == like.numel() else number.expand(like.shape)
 
 
 def real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from firenet.errors import BadInput
 from firenet.operators import LinearOperator
+from firenet.problems import Norm
 from firenet.restarts import FrozenSteps
 from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
-from firenet.transforms import TightFrame, WalshHadamard, Wavelet
+from firenet.transforms import AnalysisOperator, WalshHadamard, Wavelet
 
 Fourier = Literal["fft", "matrix"]
 
@@ -30,7 +31,7 @@ class Network(Protocol):
     def sensing(self) -> LinearOperator: ...
 
     @property
-    def sparsify(self) -> TightFrame | None: ...
+    def sparsify(self) -> AnalysisOperator | None: ...
 
     @property
     def operator(self) -> LinearOperator: ...
@@ -246,6 +247,8 @@ def supported(net: Network) -> SubsampledFourier | MultiCoilFourier | Subsampled
     if not isinstance(sensing, SubsampledWalsh) and cast(SubsampledFourier, sensing).centred:
         do = "Shift mask, maps and k-space with torch.fft.ifftshift and build the operator without centred=True"
         raise BadInput("Fourier sensing with zero frequency in the corner", "centred=True", do)
+    if not isinstance(net.problem.fidelity, Norm):
+        raise BadInput("The square-root LASSO", type(net.problem.fidelity).__name__, "Export a network without noise=")
     if net.form == "analysis" or (frame is not None and type(frame) is not Wavelet):
         got = f"{type(frame).__name__}, {net.form} form"
         raise BadInput("The synthesis form with a Wavelet, or no transform", got, "Use firenet.Wavelet")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.network import Firenet, Solution, Status
-from firenet.transforms import TightFrame
+from firenet.transforms import AnalysisOperator
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,21 +75,13 @@ def reweighted(
         image = found[-1].solution.image
         weights = weights_from(image, net.sparsify, floor=floor)
         weights = weights if own is None else weights * own
-        again = Firenet(
-            net.sensing,
-            net.sparsify,
-            weights=weights,
-            lam=net.lam,
-            schedule=net.schedule,
-            iterate=net.iterate,
-            form=net.form,
-        )
+        again = net.reweighted(weights)
         shifted = _shifted(progress, (k + 1) * net.schedule.layers, most)
         found.append(Round(weights, again.solve(y, x0=image, tolerance=tolerance, progress=shifted)))
     return found
 
 
-def weights_from(image: Tensor, frame: TightFrame, *, floor: float = 0.5) -> Tensor:
+def weights_from(image: Tensor, frame: AnalysisOperator, *, floor: float = 0.5) -> Tensor:
     """:math:`w_i\\propto1/(|(Wx)_i|+f\\,m_l)`, with m the mean modulus in the coefficient's level and mean 1 there.
 
     The means keep the balance between the levels, so that lambda keeps its meaning. The approximation (level 0) keeps
@@ -104,7 +96,7 @@ def weights_from(image: Tensor, frame: TightFrame, *, floor: float = 0.5) -> Ten
         raise BadInput("A finite floor above 0", f"{floor}", "0.5 is the default")
     if image.shape != frame.in_shape:
         raise BadInput(f"One image of shape {frame.in_shape}", f"shape {tuple(image.shape)}", "Loop over the batch")
-    size = frame(image).abs().to(torch.float64)
+    size = frame.moduli(frame(image)).to(torch.float64)
     levels = frame.levels().to(size.device)
     weights = torch.ones_like(size)
     for level in range(1, int(levels.max()) + 1):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from firenet.layer import Layers
-from firenet.problems import norms, rounding
+from firenet.problems import Ball, SparseProblem, norms, rounding
 from firenet.restarts import HandOn, Look, Pilot, Run, Verdict
 
 # A gap below one unit of rounding says nothing. What `rounding` gives is some units, for a gap that is not looked at
@@ -28,9 +28,25 @@ class Found:
     dual: Tensor
     objective: float
     gap: float
+    excess: float
     layers: int
     verdict: Verdict
     runs: tuple[Run, ...]
+
+
+def arrive_at(
+    problem: SparseProblem, z: Tensor, y: Tensor, dual: Tensor
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Where a run ends: the admissible point, its objective, its excess, and what that adds to the gap: times the norm
+    of the dual point, made feasible."""
+    residual = problem.operator(z) - y
+    if isinstance(problem.fidelity, Ball):
+        z = problem.admissible(z, residual)
+        residual = problem.operator(z) - y
+    r = norms(residual, residual.ndim - 1)
+    excess = problem.fidelity.excess(r)
+    missing = problem.dual_size(problem.feasible(dual, y)) * excess if bool((excess > 0).any()) else excess
+    return z, problem.penalty(z) + problem.fidelity.value(r), (excess, missing)
 
 
 @dataclass(eq=False)
@@ -116,7 +132,9 @@ def search(
                 continue
             last, average, dual_last, dual_average = columns[k]
             lower = bound[k]
-            floor = rounding(precision, min(last, average), t.size) / _CAUTION
+            lowest = min(last, average)
+            unit = layers.problem.fidelity.unit(abs(lowest), t.size)
+            floor = rounding(precision, lowest, unit) / _CAUTION
             verdict = t.pilot.look(Look(done, last, average, lower, dual_last, dual_average, floor))
             if verdict == "go on":
                 continue
@@ -129,7 +147,9 @@ def search(
                 continue
             z = (layers.average() if here == "average" else layers.last if here == "last" else cast(Tensor, best))[k]
             # Measured anew: in single precision what the layers carry along has gathered some rounding.
-            objective = layers.problem.objective(z[None], layers.y[k : k + 1]).item()
+            z, value, beyond = arrive_at(layers.problem, z[None], layers.y[k : k + 1], dual[k : k + 1])
+            z, plain, excess = z[0], value.item(), beyond[0].item()
+            objective = plain + beyond[1].item()
             gap = max(objective - lower, 0.0)
             if verdict == "tolerance" and not t.pilot.content(objective, lower):
                 t.pilot.until = min(_AGAIN, limit - done)
@@ -142,7 +162,7 @@ def search(
             leaving.append(k)
             # Nobody writes over what belongs to the last of the batch.
             z = z if len(group) == 1 else z.clone()
-            found[t.item] = Found(z, dual[k].clone(), objective, gap, done, verdict, tuple(t.runs))
+            found[t.item] = Found(z, dual[k].clone(), plain, gap, excess, done, verdict, tuple(t.runs))
         rows = sorted(k for some in restarting.values() for k in some)
         for where, some in restarting.items():
             if some and where == "best":

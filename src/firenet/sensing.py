@@ -180,6 +180,10 @@ class SubsampledFourier(_Fourier):
         norm = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
         super().__init__(mask, mask.shape, mask.shape, norm, centred)
 
+    @property
+    def is_coisometry(self) -> bool:
+        return True
+
     def _whole(self, x: Tensor) -> Tensor:
         return self._fft(x)
 
@@ -222,6 +226,10 @@ class FourierOfWavelet(_Fourier):
             )
         super().__init__(mask, wavelet.out_shape, mask.shape, unitary * wavelet.norm_bound, False)
         self.wavelet = wavelet
+
+    @property
+    def is_coisometry(self) -> bool:
+        return True
 
     def compact(self) -> Compact:
         return _Folded(self)
@@ -513,6 +521,13 @@ class MultiCoilFourier(_Fourier):
         super().__init__(mask, mask.shape, maps.shape, _coils_norm(maps), centred)
         self.register_buffer("maps", maps)
 
+    @property
+    def gain(self) -> float:
+        """Over the pixels where a map is not zero: :math:`(\\sum|s|^2/(\\text{coils}\\cdot\\text{pixels}))^{1/2}`."""
+        energy = self.maps.detach().abs().square().sum(dim=0, dtype=torch.float64)
+        seen = int((energy > 0).sum())
+        return (energy.sum().item() / (max(seen, 1) * len(self.maps))) ** 0.5
+
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return torch.promote_types(super().state_dtype(y), self.maps.dtype)
 
@@ -589,6 +604,10 @@ class SubsampledWalsh(_Masked):
             mask, mask.shape, mask.shape, NormBound(1.0, "exact", "an orthonormal Walsh transform with a mask")
         )
         self.transform = transform
+
+    @property
+    def is_coisometry(self) -> bool:
+        return True
 
     def _whole(self, x: Tensor) -> Tensor:
         return self.transform(x)

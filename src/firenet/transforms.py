@@ -1,12 +1,11 @@
-"""Sparsifying transforms: tight frames, :math:`W^*W=I`.
+"""Sparsifying transforms, and what all analysis operators have in common.
 
-A frame is called on an image and gives coefficients; its adjoint goes back. Because the adjoint undoes the transform,
-autograd needs no graph through it: the derivative of W is W and its vjp is W*, whatever happens inside.
+A transform is called on an image and gives coefficients; its adjoint goes back. They are linear maps, so autograd needs
+no graph through them: the derivative of W is W and its vjp is W*, whatever happens inside.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -36,16 +35,31 @@ def filter_bank(wavelet: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]
     return np.array(filters.dec_lo), np.array(filters.dec_hi)
 
 
-class TightFrame(LinearOperator, ABC):
-    """A linear map W with :math:`W^*W=I`: the type that says so, because the duality gap rests on it.
+class AnalysisOperator(LinearOperator, ABC):
+    """A linear map W with few large numbers in Wx: what the penalty looks at.
 
     A subclass defines ``_analyse`` (W) and ``_synthesise`` (W*).
 
     Attributes:
-        is_orthonormal: Also :math:`WW^*=I`, which the recovery theorems need.
+        is_tight: :math:`W^*W=I`, up to rounding and filter tables.
+        moduli_shape: Shape of the moduli that are summed, of the weights, and of :meth:`levels`: that of the
+            coefficients, but for a gradient, whose modulus is that of all its components.
+        kills_constants: :math:`W1=0`: a dual point must then have :math:`\\langle A1,q\\rangle=0`.
+        groups: For operators that ``convolves``, how many bands have a modulus together, one after the other.
     """
 
-    is_orthonormal: bool
+    is_tight = False
+    kills_constants = False
+    groups: tuple[int, ...] = ()
+
+    @property
+    def convolves(self) -> bool:
+        """Whether all bands are periodic convolutions, shape (bands, \\*image), with :meth:`responses`."""
+        return bool(self.groups)
+
+    @property
+    def moduli_shape(self) -> tuple[int, ...]:
+        return (len(self.groups), *self.in_shape) if self.convolves else self.out_shape
 
     @abstractmethod
     def _analyse(self, x: Tensor) -> Tensor: ...
@@ -55,13 +69,52 @@ class TightFrame(LinearOperator, ABC):
 
     @abstractmethod
     def levels(self) -> Tensor:
-        """The sparsity level (scale) of each coefficient: int64, shape ``out_shape``, 0 the coarsest."""
+        """The sparsity level (scale) of each modulus: int64, shape ``moduli_shape``, 0 the coarsest."""
+
+    def moduli(self, c: Tensor) -> Tensor:
+        """The moduli of coefficients (..., \\*out_shape): real, shape (..., \\*moduli_shape)."""
+        if len(self.groups) == (self.out_shape[0] if self.convolves else 0):
+            return c.abs()
+        pieces = c.split(list(self.groups), dim=-len(self.out_shape))
+        return torch.stack(
+            [torch.linalg.vector_norm(p, dim=-len(self.out_shape)) for p in pieces], -len(self.out_shape)
+        )
+
+    def gram_solve(self, x: Tensor) -> Tensor:
+        """:math:`(W^*W)^\\dagger x`."""
+        if not self.is_tight:
+            raise NotImplementedError
+        return x
+
+    def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The responses of the bands at the frequencies of ``torch.fft.fftn``: complex, shape (bands, \\*image); not to
+        be written to."""
+        raise NotImplementedError
 
     def _forward(self, x: Tensor) -> Tensor:
         return differentiable(x, self._analyse, self._synthesise)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return differentiable(y, self._synthesise, self._analyse)
+
+
+class TightFrame(AnalysisOperator, ABC):
+    """An analysis operator with :math:`W^*W=I`: what it takes apart, its adjoint puts together.
+
+    Attributes:
+        is_orthonormal: Also :math:`WW^*=I`, which the recovery theorems need.
+    """
+
+    is_tight = True
+    is_orthonormal: bool
+
+    @property
+    def is_isometry(self) -> bool:
+        return True
+
+    @property
+    def is_coisometry(self) -> bool:
+        return self.is_orthonormal
 
 
 class Wavelet(TightFrame):
@@ -89,11 +142,11 @@ class Wavelet(TightFrame):
     """
 
     def __init__(self, shape: Sequence[int], wavelet: str = "db4", levels: int | None = None) -> None:
-        shape, deepest = _image_shape(shape, wavelet)
+        shape, deepest = image_shape(shape, wavelet)
         depth = min(pywt.dwtn_max_level(shape, wavelet), deepest) if levels is None else int(levels)
-        _check_depth(depth, deepest, shape, levels)
+        check_depth(depth, deepest, shape, levels)
         padded = tuple(-(-n // 2**depth) * 2**depth for n in shape)
-        norm = (1 + _defect(wavelet)) ** (0.5 * depth * len(shape))
+        norm = (1 + table_defect(wavelet)) ** (0.5 * depth * len(shape))
         super().__init__(shape, padded, NormBound(norm, "exact", f"{wavelet} is orthonormal up to its filter table"))
         self.wavelet = wavelet
         self.depth = depth
@@ -167,120 +220,7 @@ class Wavelet(TightFrame):
         return _haar_merge(low, high, axis) if self._haar else _merge(low, high, axis, self.wavelet)
 
 
-class UndecimatedWavelet(TightFrame):
-    """The undecimated (stationary, a trous) wavelet transform in 1-D, 2-D or 3-D, periodic, for any image size.
-
-    Level j filters what the level before has passed on with the low-pass and the high-pass filter, divided by
-    :math:`\\sqrt2` and with :math:`2^j-1` zeros between their taps, along every axis, and keeps all the samples. Each
-    band is a convolution,
-
-    .. math:: Wx=\\big(\\mathcal F^{-1}(\\hat g_b\\cdot\\mathcal Fx)\\big)_b,\\qquad\\sum_b|\\hat g_b|^2=1,
-
-    so W*W = I. The responses are evaluated at the frequencies :math:`2^j\\omega_k`: filters longer than the side wrap
-    around, and stay tight. A shift of the image shifts its coefficients: no blocks, at the price of :math:`(2^d-1)J+1`
-    coefficients a pixel in d dimensions.
-
-    Coefficients have shape (bands, \\*shape): details from the finest level to the coarsest, the approximation last.
-
-    Args:
-        shape: Sides of the image (1 to 3 of them).
-        wavelet: ``haar``, ``db1``..``db10``, ``sym2``..``sym10``, ``coif1``..``coif5``.
-        levels: Number of levels J, the ``depth``; None is 5, or as many as halve the smallest side to one.
-
-    Raises:
-        BadInput: For a wavelet that is not orthonormal or not known, or more levels than log2 of the smallest side.
-
-    >>> W = UndecimatedWavelet((230, 180))
-    >>> W.wavelet, W.depth, W.out_shape, W.is_orthonormal
-    ('sym4', 5, (16, 230, 180), False)
-    """
-
-    def __init__(self, shape: Sequence[int], wavelet: str = "sym4", levels: int | None = None) -> None:
-        shape, deepest = _image_shape(shape, wavelet)
-        depth = min(5, deepest) if levels is None else int(levels)
-        _check_depth(depth, deepest, shape, levels)
-        bands = (2 ** len(shape) - 1) * depth + 1
-        why = f"undecimated {wavelet} is tight up to its filter table"
-        norm = (1 + _defect(wavelet)) ** (0.5 * depth * len(shape))
-        super().__init__(shape, (bands, *shape), NormBound(norm, "exact", why))
-        self.wavelet = wavelet
-        self.depth = depth
-        self.is_orthonormal = depth == 0
-
-    def levels(self) -> Tensor:
-        """The level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
-        each = 2 ** len(self.in_shape) - 1
-        level = torch.cat([torch.arange(self.depth, 0, -1).repeat_interleave(each), torch.zeros(1, dtype=torch.int64)])
-        return level.view(-1, *(1,) * len(self.in_shape)).expand(self.out_shape).clone()
-
-    def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """:math:`\\hat g_b` at the frequencies of ``torch.fft.fftn``: complex, shape (bands, \\*shape); not to be
-        written to."""
-        return _undecimated(self.wavelet, self.depth, self.in_shape, dtype, device)
-
-    def _axes(self) -> tuple[int, ...]:
-        return tuple(range(-len(self.in_shape), 0))
-
-    def _analyse(self, x: Tensor) -> Tensor:
-        if x.numel() == 0:
-            return x.new_zeros((*x.shape[: x.ndim - len(self.in_shape)], *self.out_shape))
-        axes = self._axes()
-        if x.is_complex():
-            spectrum = torch.fft.fftn(x, dim=axes).unsqueeze(-len(axes) - 1)
-            return torch.fft.ifftn(spectrum * self.responses(x.dtype, x.device), dim=axes)
-        half = torch.fft.rfftn(x, dim=axes).unsqueeze(-len(axes) - 1)
-        response = self.responses(half.dtype, x.device)[..., : half.shape[-1]]
-        return torch.fft.irfftn(half * response, s=self.in_shape, dim=axes)
-
-    def _synthesise(self, c: Tensor) -> Tensor:
-        axes = self._axes()
-        if c.numel() == 0:
-            return c.new_zeros((*c.shape[: c.ndim - len(self.out_shape)], *self.in_shape))
-        if c.is_complex():
-            response = self.responses(c.dtype, c.device)
-            spectrum = (torch.fft.fftn(c, dim=axes) * response.conj()).sum(dim=-len(axes) - 1)
-            return torch.fft.ifftn(spectrum, dim=axes)
-        half = torch.fft.rfftn(c, dim=axes)
-        response = self.responses(half.dtype, c.device)[..., : half.shape[-1]]
-        return torch.fft.irfftn((half * response.conj()).sum(dim=-len(axes) - 1), s=self.in_shape, dim=axes)
-
-
-@lru_cache(maxsize=2)  # they are large
-@torch.inference_mode(False)
-def _undecimated(wavelet: str, depth: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The responses of all bands, shape (bands, *shape)."""
-    low: NDArray[np.complex128] = np.ones(shape, dtype=np.complex128)
-    details: list[NDArray[np.complex128]] = []
-    for j in range(depth):
-        pairs = [_response(wavelet, n, 2**j) for n in shape]
-        products = []
-        for kind in itertools.product((0, 1), repeat=len(shape)):
-            band = low
-            for axis, (pair, k) in enumerate(zip(pairs, kind, strict=True)):
-                band = band * pair[k].reshape(-1, *(1,) * (len(shape) - 1 - axis))
-            products.append(band)
-        low = products[0]
-        details += products[1:]
-    responses = np.stack([*details, low])
-    # Products of many small numbers become denormal, and arithmetic with them is many times slower. Below the square of
-    # the rounding they count for nothing.
-    responses[np.abs(responses) < torch.finfo(dtype).eps ** 2] = 0
-    return torch.from_numpy(responses).to(device=device, dtype=dtype)
-
-
-def _response(wavelet: str, n: int, stretch: int) -> NDArray[np.complex128]:
-    """The responses of the low-pass and the high-pass filter over sqrt 2, at ``stretch`` times the n frequencies.
-
-    The middle of the filter lies at 0: a band is not shifted against the image by more than half a tap.
-    """
-    filters = filter_bank(wavelet)
-    place = np.arange(len(filters[0])) - len(filters[0]) // 2
-    # Angles from integers modulo n, so that coarse levels lose no digits.
-    phase = np.exp(-2j * np.pi * (np.outer(np.arange(n) * stretch, place) % n) / n)
-    return np.stack([phase @ taps / np.sqrt(2) for taps in filters])
-
-
-def _image_shape(shape: Sequence[int], wavelet: str) -> tuple[tuple[int, ...], int]:
+def image_shape(shape: Sequence[int], wavelet: str) -> tuple[tuple[int, ...], int]:
     """The shape as integers, and the most levels it has; refuses what is no image and no orthonormal wavelet."""
     sides = tuple(int(n) for n in shape)
     if not 1 <= len(sides) <= 3 or min(sides) < 1:
@@ -291,13 +231,13 @@ def _image_shape(shape: Sequence[int], wavelet: str) -> tuple[tuple[int, ...], i
     return sides, int(math.log2(min(sides)))
 
 
-def _check_depth(depth: int, deepest: int, shape: tuple[int, ...], asked: int | None) -> None:
+def check_depth(depth: int, deepest: int, shape: tuple[int, ...], asked: int | None) -> None:
     if not 0 <= depth <= deepest:
         needed = f"Between 0 and {deepest} levels for an image of shape {shape}"
         raise BadInput(needed, f"{asked}", "Ask for fewer, or leave it to levels=None")
 
 
-def _defect(wavelet: str) -> float:
+def table_defect(wavelet: str) -> float:
     """How far the filter table is from orthonormal (1e-16 for Daubechies, up to 5e-12 for symlets): by Gershgorin, the
     largest singular value of one level along one axis is at most sqrt(1 + defect)."""
     low, high = filter_bank(wavelet)
