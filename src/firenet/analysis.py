@@ -122,6 +122,11 @@ class Stacked(Compact):
     def norm_bound(self) -> NormBound:
         return self._bound
 
+    @property
+    def is_isometry(self) -> bool:
+        """Whether the pair keeps norms in these coordinates: Fourier samples and convolutions."""
+        return self._spectral
+
     def _damped(self, x: Tensor, power: int) -> Tensor:
         """x times the scale of the coordinates to a power."""
         if isinstance(self._damp, Tensor):
@@ -307,16 +312,17 @@ class StackedProblem(SparseProblem):
     @property
     def first_weight(self) -> float:
         """The image is far nearer to what was measured than to zero, and the two duals live on different scales:
-        balanced by distances, the weight drifts to ever smaller values. 1/8 of the plain guess, kept, was best or
-        nearly so for head and photograph, with noise and without."""
-        return self._dual_unit / 8
+        balanced by distances, the weight drifts to ever smaller values. 1/8 of the plain guess where the stack is an
+        isometry and 1/2 elsewhere, kept, was best or nearly so for head, photograph and raw scans."""
+        return self._dual_unit / (8 if self._stacked.is_isometry else 2)
 
     @property
     def _dual_unit(self) -> float:
         if isinstance(self.fidelity, Norm):
             return 1.0
         stacked = self._stacked
-        usual = usual_lam(stacked.operator, stacked.bands * math.prod(stacked.band_shape)) / stacked._norm
+        frame = stacked.frame
+        usual = usual_lam(stacked.operator, math.prod(frame.moduli_shape)) / frame.scale / stacked.unit
         return usual / self.lam
 
     @property

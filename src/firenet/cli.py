@@ -302,9 +302,13 @@ def recon(
         str, typer.Option("--schedule", help="adaptive (finds its own steps), radial, paper or fixed.")
     ] = "adaptive",
     reweight: Annotated[
-        int,
-        typer.Option("--reweight", help="Solve again so many times, weighted by the image before; slower, sharper."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--reweight",
+            help="Solve again so many times, weighted by the image before; slower, sharper. [default: 1; orthonormal, "
+            "fixed schedules 0]",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be computed and the memory it takes, and stop.")
     ] = False,
@@ -324,6 +328,7 @@ def recon(
     Beside the image a JSON record of the run is written (OUT with the suffix .json).
     """
     from firenet.files import check_output, write_image, write_json
+    from firenet.recon import default_rounds
     from firenet.restarts import Searched
     from firenet.reweighting import reweighted
     from firenet.selection import choose_lam, draw
@@ -345,7 +350,7 @@ def recon(
     transform = _check_problem(sparsify, wavelet, value)
     if tolerance is not None and not tolerance > 0:
         raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
-    if reweight < 0:
+    if reweight is not None and reweight < 0:
         raise BadInput("A number of rounds, zero or more", f"{reweight}", "--reweight 1 or 2 are usual")
     plan = _schedule(schedule, layers, tolerance)  # refuses before anything is read
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
@@ -367,11 +372,13 @@ def recon(
             net = _network(image, transform, value, plan(image.y), level(image.y))
             nets.append(net)
             asked = None if schedule in ("adaptive", "radial") else tolerance
-            found = reweighted(net, image.y, reweight, tolerance=asked, progress=progress)
+            count = default_rounds(net) if reweight is None else reweight
+            found = reweighted(net, image.y, count, tolerance=asked, progress=progress)
             rounds.append([(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found])
             # Image and numbers: the duals of all slices would be ten times as large.
             last = found[-1].solution
-            solutions.append(replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None))
+            total = sum(r.solution.layers for r in found)
+            solutions.append(replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None, layers=total))
             del found, last
             schedules.append(repr(net.schedule))
         seconds.append(time.perf_counter() - start)
@@ -383,13 +390,13 @@ def recon(
     write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
     record = _record(data, scan, job, solutions, device, dtype, nets)
     for result, solution, each in zip(record["results"], solutions, rounds, strict=True):
-        if reweight:
+        if len(each) > 1:
             result["rounds"] = [{"relative_gap": gap, "layers": layers} for gap, layers in each]
         if isinstance(solution.schedule, Searched):
             result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
-    if reweight:
-        record["problem"] = record["problem"].replace("|W x|", "|w W x|")
-        record["problem"] += f", w from the image before ({reweight} rounds of reweighting)"
+    if len(rounds[0]) > 1:
+        again = "min |w W x|_1 with the residual kept, w from the image before"
+        record["problem"] = f"{record['problem']}; then {len(rounds[0]) - 1} x {again}"
     record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
     if sweep is not None:
         draw(sweep, plot)
@@ -432,7 +439,8 @@ def certify(
 ) -> None:
     """Bound how far any image, from any source, is from optimal for given data: its duality gap.
 
-    The problem (transform, lambda, maps) must be the one the image is meant to solve; use the options of its `recon`.
+    The problem (transform, lambda, maps) must be the one the image is meant to solve; use the options of its `recon`,
+    which must have had --reweight 0: other weights are another problem.
     """
     _set_threads(threads)
     transform, level = _check_problem(sparsify, wavelet, lam), _noise_level(noise_level)

@@ -190,7 +190,8 @@ class Gradient(Convolutions):
             math.sqrt(sum(top)) * (1 + 1e-15), "exact", f"the largest eigenvalue of the {boundary} Laplacian"
         )
         super().__init__(sides, (len(sides), *sides), norm)
-        self.boundary = boundary
+        self.boundary: Boundary = boundary
+        self.scale = math.sqrt(sum(_eigenvalues(n, boundary).mean() for n in sides)) or 1.0
         self.groups = (len(sides),) if boundary == "periodic" else ()
 
     @property
@@ -298,6 +299,7 @@ class Union(Convolutions):
         self.parts, self.factors = torch.nn.ModuleList(parts), tuple(factors)
         self.groups = tuple(g for p in parts for g in p.groups)
         self.is_tight = tight
+        self.scale = 1.0 if tight else math.hypot(*(f * p.scale for f, p in zip(factors, parts, strict=True)))
         self.kills_constants = all(p.kills_constants for p in parts)
         self._cached: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 

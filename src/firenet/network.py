@@ -204,7 +204,7 @@ class Firenet(nn.Module):
         if self.form == "synthesis" or self.sparsify is None:
             return DEFAULT_LAM
         frame = self.sparsify
-        return usual_lam(self.sensing, math.prod(frame.out_shape)) / frame.norm_bound.value
+        return usual_lam(self.sensing, math.prod(frame.moduli_shape)) / frame.scale
 
     @property
     def problem(self) -> SparseProblem | AnalysisProblem:
@@ -255,21 +255,25 @@ class Firenet(nn.Module):
         """The same network with another schedule: its operators and weights are shared, not copied."""
         return self._with(schedule, self._weights)
 
-    def reweighted(self, weights: Tensor | None) -> Firenet:
-        """The same network with other weights."""
-        return self._with(self.schedule, weights)
+    def reweighted(self, weights: Tensor | None, noise: float | None = None) -> Firenet:
+        """The same network with other weights, and where ``noise`` is given with this noise level."""
+        return self._with(self.schedule, weights, noise)
 
-    def _with(self, schedule: Schedule, weights: Tensor | None) -> Firenet:
+    def _with(self, schedule: Schedule, weights: Tensor | None, noise: float | None = None) -> Firenet:
+        if noise is not None:
+            fidelity, lam = Ball(noise), 1.0
+        else:
+            fidelity, lam = self.fidelity, self.lam
         return Firenet(
             self.sensing,
             self.sparsify,
             weights=weights,
-            lam=self.lam,
+            lam=lam,
             schedule=schedule,
             iterate=self.iterate,
             form=self.form,
-            noise=self.fidelity.noise if isinstance(self.fidelity, Ball) else None,
-            fidelity="squared" if isinstance(self.fidelity, Squared) else "norm",
+            noise=fidelity.noise if isinstance(fidelity, Ball) else None,
+            fidelity="squared" if isinstance(fidelity, Squared) else "norm",
         )
 
     def real_packed(self, *, fourier: Fourier = "fft", dtype: torch.dtype = torch.float32) -> RealPacked:
@@ -285,6 +289,7 @@ class Firenet(nn.Module):
         y: Tensor,
         *,
         x0: Tensor | None = None,
+        dual0: tuple[Tensor, Tensor | None] | None = None,
         tolerance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Solution:
@@ -293,6 +298,7 @@ class Firenet(nn.Module):
         Args:
             y: Measurements (..., \\*sensing.out_shape); what lies off the mask is ignored.
             x0: A first image (warm start).
+            dual0: A first dual point, ``dual`` and ``dual_sparse`` of another solution in the unit of this problem.
             tolerance: Of a fixed schedule: stop at the end of a restart when the relative gap is at most this, each
                 batch item on its own; None runs the whole schedule. A searching schedule has its own.
             progress: Called now and then with the layers done and the layers in all (at the most).
@@ -309,6 +315,8 @@ class Firenet(nn.Module):
             do = "Give it to the schedule: AdaptiveRestarts(tolerance=...)"
             raise BadInput("No tolerance beside that of a searching schedule", f"{tolerance}", do)
         layers, batch = self._layers(y, x0, track=True)
+        if dual0 is not None:
+            layers.place_dual(self._dual(layers, dual0))
         if searches(self.schedule):
             searching = cast(SearchingSchedule, self.schedule)
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()
@@ -387,6 +395,19 @@ class Firenet(nn.Module):
             first = compact.pack(self._start(x0, batch, dtype).reshape(count, *self.operator.in_shape))
         measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
         return layers_for(problem, measured, first, dtype, track=track, average=average), batch
+
+    def _dual(self, layers: Layers, dual0: tuple[Tensor, Tensor | None]) -> Tensor:
+        """A first dual point as the loop has it."""
+        q, p = dual0
+        shapes = (tuple(q.shape[q.ndim - len(self.sensing.out_shape) :]), None if p is None else tuple(p.shape))
+        if shapes[0] != self.sensing.out_shape or (p is not None) != (self.form == "analysis"):
+            needed = f"A dual point of shape {self.sensing.out_shape}, with its part p in the analysis form"
+            raise BadInput(needed, f"{shapes}", "Pass dual and dual_sparse of a solution of this form")
+        compact, dtype = cast(Compact, layers.problem.operator), layers.x.dtype
+        q = compact.pack_measured(q.to(layers.y.dtype).reshape(-1, *self.sensing.out_shape))
+        if p is not None and self.sparsify is not None:
+            p = p.to(dtype).reshape(-1, *self.sparsify.out_shape)
+        return layers.problem.dual_of(q, p)
 
     def _runs(self, layers: Layers, schedule: FixedSchedule) -> Iterator[Restart]:
         """The restarts of a fixed schedule, the state and the steps ready for each; the caller runs its layers."""

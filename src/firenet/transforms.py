@@ -44,11 +44,13 @@ class AnalysisOperator(LinearOperator, ABC):
         is_tight: :math:`W^*W=I`, up to rounding and filter tables.
         moduli_shape: Shape of the moduli that are summed, of the weights, and of :meth:`levels`: that of the
             coefficients, but for a gradient, whose modulus is that of all its components.
+        scale: The root of the mean of the diagonal of W*W, :math:`\\|W\\|_F/\\sqrt N`: 1 for tight frames.
         kills_constants: :math:`W1=0`: a dual point must then have :math:`\\langle A1,q\\rangle=0`.
         groups: For operators that ``convolves``, how many bands have a modulus together, one after the other.
     """
 
     is_tight = False
+    scale = 1.0
     kills_constants = False
     groups: tuple[int, ...] = ()
 
