@@ -72,41 +72,84 @@ def optimum(A: Array, y: Array, w: Array, lam: float) -> Optimum:
     return Optimum(z, value, lower)
 
 
-def analysis_objective(A: Array, W: Array, y: Array, w: Array, lam: float, x: Array) -> float:
-    """The analysis problem: the penalty is that of Wx."""
-    return objective(A, y, np.zeros(A.shape[1]), lam, x) + lam * math.fsum(w * np.abs(W @ x))
+@dataclass(frozen=True)
+class Recovery:
+    """Any of the problems: :math:`\\lambda\\sum_gw_g\\|(Wx)_g\\|_2` and the residual's norm, its square, or a ball.
 
+    Attributes:
+        groups: The rows of W whose modulus is taken together; None is each for itself.
+        kind: ``norm`` (P3), ``squared`` (P2) or ``ball`` (P1), at most ``noise``.
+    """
 
-def analysis_bound(A: Array, W: Array, y: Array, w: Array, lam: float, q: Array, p: Array) -> float:
-    """The dual value of (q, p) once it is feasible: at most the minimum. W has orthonormal columns."""
-    p = p - W @ (W.conj().T @ p + A.conj().T @ q)
-    scale = max(1.0, float(np.linalg.norm(q)), float((np.abs(p) / (lam * w)).max()))
-    return -float((y * q.conj()).real.sum()) / scale
+    A: Array
+    W: Array
+    y: Array
+    w: Array
+    lam: float
+    groups: tuple[tuple[int, ...], ...] | None = None
+    kind: str = "norm"
+    noise: float = 0.0
 
+    def _moduli(self, c: Array) -> NDArray[np.float64]:
+        groups = self.groups or tuple((k,) for k in range(len(c)))
+        return np.array([float(np.linalg.norm(c[list(g)])) for g in groups])
 
-def analysis_optimum(A: Array, W: Array, y: Array, w: Array, lam: float) -> Optimum:
-    """The minimiser of ``analysis_objective`` by Clarabel. Asserts that the bracket is narrow."""
-    k = len(W)
-    if np.iscomplexobj(A) or np.iscomplexobj(y) or np.iscomplexobj(W):
-        sense, frame = (np.block([[B.real, -B.imag], [B.imag, B.real]]) for B in (A, W))
-        data = np.concatenate([y.real, y.imag])
-    else:
-        sense, frame, data = A, W, y
-    x, residual, c = (cp.Variable(size) for size in (sense.shape[1], len(data), len(frame)))
-    modulus = cp.norm(cp.vstack([c[:k], c[k:]]), 2, axis=0) if len(frame) > k else cp.abs(c)
-    defines, analyses = residual == sense @ x - data, c == frame @ x
-    problem = cp.Problem(cp.Minimize(lam * (w @ modulus) + cp.norm(residual, 2)), [defines, analyses])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Solution may be inaccurate")
-        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
-    z, q, p = (np.asarray(v) for v in (x.value, defines.dual_value, analyses.dual_value))
-    if len(frame) > k:
-        z, q, p = (v[: len(v) // 2] + 1j * v[len(v) // 2 :] for v in (z, q, p))
-    value = analysis_objective(A, W, y, w, lam, z)
-    lower = max(analysis_bound(A, W, y, w, lam, s * q, s * p) for s in (1, -1))
-    narrow = 5e-8 * value + 1e-10 * float(np.linalg.norm(y))
-    assert value - lower <= narrow, f"{problem.status}: the minimum lies between {lower} and {value}"
-    return Optimum(z, value, lower)
+    def objective(self, x: Array) -> float:
+        r = float(np.linalg.norm(self.A @ x - self.y))
+        fidelity = {"norm": r, "squared": r * r, "ball": 0.0}[self.kind]
+        return self.lam * math.fsum(self.w * self._moduli(self.W @ x)) + fidelity
+
+    def excess(self, x: Array) -> float:
+        return max(0.0, float(np.linalg.norm(self.A @ x - self.y)) - self.noise) if self.kind == "ball" else 0.0
+
+    def bound(self, q: Array, p: Array) -> float:
+        """The dual value of (q, p) once it is feasible: at most the minimum."""
+        A, W = self.A, self.W
+        _, s, vh = np.linalg.svd(W)
+        null = vh[(s > 1e-10 * s[0]).sum() :].conj().T
+        if null.shape[1]:  # q must see nothing of what W does not see
+            seen = A @ null
+            seen = np.where(np.abs(seen) > 1e-12 * np.abs(A).max(), seen, 0)
+            q = q - seen @ np.linalg.pinv(seen, rcond=1e-10) @ q
+        p = p - W @ np.linalg.pinv(W.conj().T @ W, rcond=1e-10, hermitian=True) @ (W.conj().T @ p + A.conj().T @ q)
+        most = 1 / max(1.0, float((self._moduli(p) / (self.lam * self.w)).max()))
+        inner, size = -float((self.y * q.conj()).real.sum()), float(np.linalg.norm(q))
+        if self.kind == "norm":
+            return inner * min(most, 1 / max(1.0, size))
+        if self.kind == "ball":
+            return most * (inner - self.noise * size)
+        t = min(most, 2 * max(inner, 0.0) / max(size**2, 1e-300))
+        return t * inner - (t * size) ** 2 / 4
+
+    def optimum(self) -> Optimum:
+        """The minimiser by Clarabel. Asserts that the bracket is narrow."""
+        A, W, y, k = self.A, self.W, self.y, len(self.W)
+        if any(map(np.iscomplexobj, (A, y, W))):
+            sense, frame = (np.block([[B.real, -B.imag], [B.imag, B.real]]) for B in (A, W))
+            data = np.concatenate([y.real, y.imag])
+        else:
+            sense, frame, data = A, W, y
+        x, residual, c = (cp.Variable(size) for size in (sense.shape[1], len(data), len(frame)))
+        rows = [[*g, *(i + k for i in g if len(frame) > k)] for g in self.groups or tuple((i,) for i in range(k))]
+        if len({len(g) for g in rows}) == 1:
+            modulus = cp.norm(cp.vstack([c[[g[i] for g in rows]] for i in range(len(rows[0]))]), 2, axis=0)
+        else:
+            modulus = cp.hstack([cp.norm(c[g], 2) for g in rows])
+        defines, analyses = residual == sense @ x - data, c == frame @ x
+        cost = {"norm": cp.norm(residual, 2), "squared": cp.sum_squares(residual), "ball": 0}[self.kind]
+        limits = [cp.norm(residual, 2) <= self.noise] if self.kind == "ball" else []
+        problem = cp.Problem(cp.Minimize(self.lam * (self.w @ modulus) + cost), [defines, analyses, *limits])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Solution may be inaccurate")
+            problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+        z, q, p = (np.asarray(v) for v in (x.value, defines.dual_value, analyses.dual_value))
+        if len(frame) > k:
+            z, q, p = (v[: len(v) // 2] + 1j * v[len(v) // 2 :] for v in (z, q, p))
+        value = self.objective(z)
+        lower = max(self.bound(s * q, s * p) for s in (1, -1))
+        narrow = 1e-7 * abs(value) + 1e-10 * float(np.linalg.norm(y)) + float(np.linalg.norm(q)) * self.excess(z)
+        assert value - lower <= narrow, f"{problem.status}: the minimum lies between {lower} and {value}"
+        return Optimum(z, value, lower)
 
 
 def null_space_gamma(A: Array, rho: float) -> float:

@@ -24,7 +24,7 @@ ORDER = [
     {"hdf5"},
     {"operators", "levels", "files"},
     {"transforms", "restarts"},
-    {"sensing", "problems", "guarantee"},
+    {"sensing", "problems", "frames", "guarantee"},
     {"layer"},
     {"search", "analysis", "real"},
     {"sampling", "network", "certificate"},

@@ -10,10 +10,12 @@ import torch
 
 from firenet import BadInput, Status, SubsampledFourier, UndecimatedWavelet, Wavelet, multilevel
 from firenet.demo import load_raw, load_slice
+from firenet.frames import Gradient, Union
 from firenet.recon import (
     calibration_width,
     certify_image,
     default_schedule,
+    describe,
     estimate_maps,
     mask_of,
     network,
@@ -132,8 +134,13 @@ def test_the_default_of_recon_is_the_undecimated_one():
     assert isinstance(volume.sparsify, Wavelet)
     assert volume.form == "synthesis"
     net = network(torch.ones(16, 12, dtype=torch.bool))
-    assert isinstance(net.sparsify, UndecimatedWavelet)
-    assert (net.sparsify.wavelet, net.sparsify.depth, net.form) == ("sym4", 3, "analysis")
+    assert isinstance(net.sparsify, Union)
+    assert net.sparsify.is_tight
+    haar, sym4 = net.sparsify.parts.children()
+    assert isinstance(haar, UndecimatedWavelet)
+    assert isinstance(sym4, UndecimatedWavelet)
+    assert (haar.wavelet, haar.depth, sym4.wavelet, sym4.depth) == ("haar", 1, "sym4", 2)
+    assert net.form == "analysis"
 
 
 @pytest.mark.parametrize("sparsify", ["undecimated:sym4:3", "orthonormal:db4"])
@@ -184,16 +191,58 @@ def test_words_for_transforms(word, kind, name, depth):
     frame = transform(word, (64, 70))
     assert isinstance(frame, kind)
     assert (frame.wavelet, frame.depth, frame.in_shape) == (name, depth, (64, 70))
+    again = transform(describe(frame).partition(",")[0], (64, 70))
+    assert type(again) is type(frame)
+    assert again.out_shape == frame.out_shape
+
+
+def test_words_for_total_variation_and_sums():
+    for word, boundary in (("tv", "periodic"), ("tv:periodic", "periodic"), ("tv:neumann", "neumann")):
+        frame = transform(word, (16, 12))
+        assert isinstance(frame, Gradient)
+        assert frame.boundary == boundary
+        assert describe(frame).startswith(f"tv:{boundary},")
+    for word, bands in (
+        ("undecimated:haar:1+sym4:2", 11),
+        ("undecimated:sym4:1+tv", 6),
+        ("undecimated:haar:1+db2:1+tv", 10),
+    ):
+        frame = transform(word, (16, 12))
+        assert isinstance(frame, Union)
+        assert frame.out_shape == (bands, 16, 12)
+        assert frame.is_tight == ("tv" not in word)
+        assert describe(frame).startswith(f"{word},")
+    # The wavelets of a sum are as one tight frame, beside total variation too.
+    x = torch.randn(16, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    wavelets = transform("undecimated:haar:1+db2:1+tv", (16, 12))(x)[:8]
+    torch.testing.assert_close(torch.linalg.vector_norm(wavelets), torch.linalg.vector_norm(x))
 
 
 @pytest.mark.parametrize(
-    "word", ["", "tv", "undecimated", "undecimated:", "decimated:db4", "undecimated:db4:x", "a:b:1:2"]
+    "word",
+    [
+        "",
+        "tv:odd",
+        "tv+tv",
+        "orthonormal:tv",
+        "undecimated:sym4+",
+        "undecimated",
+        "undecimated:",
+        "decimated:db4",
+        "undecimated:db4:x",
+        "a:b:1:2",
+    ],
 )
 def test_other_words_are_refused(word):
     with pytest.raises(BadInput) as caught:
         transform(word, (64, 64))
-    assert "undecimated" in caught.value.needed or "haar" in caught.value.needed
-    assert ("undecimated" in caught.value.needed) == (word != "undecimated:")
+    assert "undecimated" in caught.value.needed
+
+
+def test_an_unknown_wavelet_is_named():
+    for word in ("undecimated:haar:1+bior2.2", "orthonormal:dmey", "undecimated:x"):
+        with pytest.raises(BadInput, match="An orthonormal wavelet"):
+            transform(word, (64, 64))
 
 
 def test_centred_and_corner_k_space_give_the_same_image():

@@ -264,8 +264,7 @@ class Stacked(Compact):
         if self._constant is None or self._constant[0].dtype != q.dtype or self._constant[0].device != q.device:
             ones = torch.ones(1, *self.frame.in_shape, dtype=q.dtype, device=q.device)
             a = self.forward(self.pack(ones))
-            size = norms(a, 1).clamp(min=torch.finfo(torch.float64).tiny).to(q.real.dtype)
-            a = a / size.view(1, 1)
+            a = _unit(a, 1, self._norm * math.prod(self.frame.in_shape) ** 0.5)
             self._constant = a, self._back(a)
         a, a_back = self._constant
         share = (q * a.conj()).sum(dim=1, keepdim=True)
@@ -438,6 +437,14 @@ class StackedProblem(SparseProblem):
         return norms(q[:, : self._stacked.measured], 1)
 
 
+def _unit(a: Tensor, trailing: int, scale: float) -> Tensor:
+    """a with norm one; zero where it is only rounding of numbers of this scale."""
+    size = norms(a, trailing)
+    noise = 100 * torch.finfo(a.dtype).eps * scale
+    factor = torch.where(size > noise, size.clamp(min=torch.finfo(torch.float64).tiny).reciprocal(), 0)
+    return a * factor.to(a.real.dtype).view(*factor.shape, *(1,) * trailing)
+
+
 def _joint_modulus(p: Tensor) -> Tensor:
     """The modulus over the bands of a group (axis 1), which stays."""
     sizes = modulus(p)
@@ -496,7 +503,7 @@ class AnalysisProblem:
         d, n = len(self.operator.out_shape), len(self.frame.out_shape)
         if self.frame.kills_constants:
             a = self.operator(torch.ones(self.operator.in_shape, dtype=p.dtype, device=p.device)).to(q.dtype)
-            a = a / norms(a, d).clamp(min=torch.finfo(torch.float64).tiny).to(q.real.dtype)
+            a = _unit(a, d, self.operator.norm_bound.value * math.prod(self.operator.in_shape) ** 0.5)
             q = q - (q * a.conj()).flatten(q.ndim - d).sum(dim=-1).view(*q.shape[: q.ndim - d], *(1,) * d) * a
         p = p - self.frame(self.frame.gram_solve(self.frame.adjoint(p) + self.operator.adjoint(q)))
         sizes = self.frame.moduli(p).to(torch.float64) / self.lam

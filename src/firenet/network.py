@@ -322,8 +322,8 @@ class Firenet(nn.Module):
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()
             factor = layers.problem.first_weight if isinstance(searching, AdaptiveRestarts) else 1.0
             pilots = [searching.pilot(layers.operator.norm_bound, factor * size) for size in sizes]
+            packed = layers.y  # of all items: those that are done leave the layers
             found, problem = search(layers, pilots, searching.layers, progress), layers.problem
-            packed = layers.y
             del layers  # its memory is for the image
             return self._searched(found, problem, packed, batch)
         schedule = cast(FixedSchedule, self.schedule)

@@ -234,7 +234,7 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
 
 
 def _is_wavelet(part: list[str]) -> bool:
-    return len(part) == 1 or (len(part) == 2 and part[1].isdecimal())
+    return part[0] not in ("", "tv") and (len(part) == 1 or (len(part) == 2 and part[1].isdecimal()))
 
 
 def _wavelet(part: list[str], most: int | None) -> tuple[str, int | None]:
