@@ -321,7 +321,7 @@ class StackedProblem(SparseProblem):
             return 1.0
         stacked = self._stacked
         frame = stacked.frame
-        usual = usual_lam(stacked.operator, math.prod(frame.moduli_shape)) / frame.scale / stacked.unit
+        usual = usual_lam(stacked.operator, math.prod(frame.moduli_shape)) / (frame.scale or 1.0) / stacked.unit
         return usual / self.lam
 
     @property

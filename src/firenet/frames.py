@@ -191,7 +191,7 @@ class Gradient(Convolutions):
         )
         super().__init__(sides, (len(sides), *sides), norm)
         self.boundary: Boundary = boundary
-        self.scale = math.sqrt(sum(_eigenvalues(n, boundary).mean() for n in sides)) or 1.0
+        self.scale = math.sqrt(sum(_eigenvalues(n, boundary).mean() for n in sides))
         self.groups = (len(sides),) if boundary == "periodic" else ()
 
     @property

@@ -204,7 +204,7 @@ class Firenet(nn.Module):
         if self.form == "synthesis" or self.sparsify is None:
             return DEFAULT_LAM
         frame = self.sparsify
-        return usual_lam(self.sensing, math.prod(frame.moduli_shape)) / frame.scale
+        return usual_lam(self.sensing, math.prod(frame.moduli_shape)) / (frame.scale or 1.0)
 
     @property
     def problem(self) -> SparseProblem | AnalysisProblem:

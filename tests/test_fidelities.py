@@ -1,0 +1,394 @@
+"""(P1) and (P2) beside (P3): conjugates and proximal maps by their definitions, minimisers against Clarabel, the gap at
+every point, and that the three have common minimisers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from firenet import (
+    AdaptiveRestarts,
+    Ball,
+    Firenet,
+    FixedSteps,
+    Guarantee,
+    LinearOperator,
+    Matrix,
+    MultiCoilFourier,
+    Norm,
+    PaperSchedule,
+    RadialSearch,
+    SparsityLevels,
+    Squared,
+    Status,
+    SubsampledFourier,
+    SubsampledWalsh,
+    WalshHadamard,
+    Wavelet,
+    certify,
+)
+from firenet.problems import Fidelity
+from laws import Probe, assert_near, assert_refuses, norm
+from oracles import Recovery, null_space_gamma
+from test_analysis import COMPLEX, REAL, SETUPS, Setup, draw, recovery, some, weights_of
+
+FIDELITIES: list[Fidelity] = [Norm(), Squared(), Ball(0.0), Ball(0.7)]
+fidelities = pytest.mark.parametrize("fidelity", FIDELITIES, ids=str)
+Kind = Literal["squared", "ball"]
+
+
+def t(x: float) -> Tensor:
+    return torch.tensor(x, dtype=REAL)
+
+
+def value(fidelity: Fidelity, r: float) -> float:
+    return math.inf if fidelity.excess(t(r)).item() > 0 else fidelity.value(t(r)).item()
+
+
+@fidelities
+def test_conjugates_are_suprema(fidelity: Fidelity) -> None:
+    grid = [*np.linspace(0, 20, 2001), 0.7]
+    for s in (0.0, 0.3, 0.99, 1.0, 3.0):
+        found = fidelity.conjugate(t(s)).item()
+        best = max(r * s - value(fidelity, float(r)) for r in grid)
+        if isinstance(fidelity, Norm) and s > 1:
+            continue  # infinite: `multiple` keeps to the unit ball
+        assert found == pytest.approx(best, abs=2e-2)
+        assert found >= best - 1e-12
+
+
+@fidelities
+@pytest.mark.parametrize("sigma", [1e-3, 1.0, 40.0])
+@pytest.mark.parametrize("s", [0.0, 1e-9, 0.5, 2.0, 1e6])
+def test_the_factor_is_the_proximal_map_of_the_conjugate(fidelity: Fidelity, sigma: float, s: float) -> None:
+    """v minimises sigma phi*(v) + (v - s)^2 / 2 over v >= 0."""
+    v = fidelity.factor(t(s), t(sigma)).item() * s
+
+    def cost(v: float) -> float:
+        if isinstance(fidelity, Norm) and v > 1 + 1e-12:
+            return math.inf
+        return sigma * fidelity.conjugate(t(v)).item() + (v - s) ** 2 / 2
+
+    for other in (0.0, v * (1 + 1e-3), v * (1 - 1e-3), v + 1e-3, s, 1.0):
+        assert cost(v) <= cost(other) * (1 + 1e-12) + 1e-15
+
+
+@fidelities
+def test_the_multiple_is_feasible_and_the_best_where_it_is_not_linear(fidelity: Fidelity) -> None:
+    for inner, s, most in itertools.product((-1.0, 0.0, 0.4, 30.0), (0.0, 0.5, 2.0), (1.0, 0.1)):
+        k = fidelity.multiple(t(inner), t(s), t(most)).item()
+        assert 0 <= k <= most
+        if isinstance(fidelity, Norm):
+            assert k * s <= 1
+        if isinstance(fidelity, Squared):
+            worth = [j * inner - fidelity.conjugate(t(j * s)).item() for j in (k, 0.0, most, most / 2, 0.9 * k)]
+            assert worth[0] >= max(worth) - 1e-12
+
+
+# -------------------------------------------------------------------------------------------------- right inverses
+
+INVERTIBLE: dict[str, LinearOperator] = {
+    "Fourier": SubsampledFourier(some(4, 5)),
+    "centred": SubsampledFourier(some(4, 5), centred=True),
+    "Walsh": SubsampledWalsh(some(4, 4)),
+    "Fourier of wavelets": SubsampledFourier(some(8, 8)) @ Wavelet((8, 8), "db2", 2).H,
+    "Fourier of padded wavelets": SubsampledFourier(some(5, 3)) @ Wavelet((5, 3), "haar", 1).H,
+    "Walsh of Walsh": SubsampledWalsh(some(8)) @ WalshHadamard((8,)).H,
+    "diagonal": Matrix(torch.diag(torch.tensor([3.0, 0.2, 5.0], dtype=COMPLEX))[:2]),
+    "orthogonal rows": Matrix(torch.linalg.qr(draw((9, 4), REAL, 3))[0].mT * torch.tensor([[2.0], [1], [0.5], [3]])),
+}
+
+
+@pytest.mark.parametrize("name", INVERTIBLE)
+def test_right_inverses(name: str) -> None:
+    A = INVERTIBLE[name]
+    dtype = REAL if name in ("Walsh", "Walsh of Walsh", "orthogonal rows") else COMPLEX
+    y = A.restrict(draw((3, *A.out_shape), dtype))
+    assert A.has_right_inverse
+    x = A.right_inverse(y)
+    assert x is not None
+    assert_near(A(x), y, 1e-11 * norm(y))
+    # of least norm: orthogonal to what A does not see
+    null = draw((3, *A.in_shape), dtype, 5)
+    null = null - _must(A.right_inverse(A(null)))
+    assert abs((null.conj() * x).sum()) <= 1e-11 * norm(x) * norm(null)
+    packed = A.compact()
+    assert packed.has_right_inverse
+    y_ = packed.pack_measured(y)
+    assert_near(packed(_must(packed.right_inverse(y_))), y_, 1e-11 * norm(y))
+
+
+def _must(x: Tensor | None) -> Tensor:
+    assert x is not None
+    return x
+
+
+@pytest.mark.parametrize(
+    "A",
+    [
+        MultiCoilFourier(some(4, 5), draw((2, 4, 5), COMPLEX, 3)),
+        Matrix(draw((4, 9), REAL, 1)),
+        Matrix(torch.ones(5, 3, dtype=REAL)),
+        Matrix(torch.zeros(2, 3, dtype=REAL)),
+        Matrix(torch.eye(4, dtype=REAL)) @ Matrix(draw((4, 9), REAL, 1)),
+    ],
+    ids=["coils", "matrix", "tall", "zero", "product"],
+)
+def test_where_there_is_no_cheap_right_inverse(A: LinearOperator) -> None:
+    assert not A.has_right_inverse
+    assert A.right_inverse(torch.zeros(A.out_shape, dtype=COMPLEX)) is None
+    assert not A.compact().has_right_inverse
+
+
+def test_a_matrix_that_has_moved_is_looked_at_again() -> None:
+    A = Matrix(torch.eye(3, dtype=REAL))
+    assert A.has_right_inverse
+    A.load_state_dict({"matrix": torch.ones(3, 3, dtype=REAL)})
+    assert not A.has_right_inverse
+
+
+# -------------------------------------------------------------------------------------------------------- minimisers
+
+SCHEDULES = (AdaptiveRestarts(1e-7, 40000), FixedSteps(300), AdaptiveRestarts(1e-1, 300), PaperSchedule(5, 20))
+ANALYSED = [
+    "Fourier",
+    "Fourier, 3-D",
+    "coils",
+    "Walsh",
+    "matrix",
+    "complex matrix",
+    "union",
+    "TV",
+    "TV, coils",
+    "Neumann",
+]
+SYNTHESISED = ["orthonormal", "padded", "Walsh frame"]
+
+
+def posed(setup: Setup, form: str, kind: Kind, y: Tensor, weights: Tensor | None) -> tuple[dict[str, Any], Recovery]:
+    """Arguments for the network, and the problem for Clarabel in the network's own variable."""
+    A, W = setup.dense()
+    lam, noise = (1.0, 0.4 * norm(y)) if kind == "ball" else (0.05 * norm(y), 0.0)
+    arguments: dict[str, Any] = {"noise": noise} if kind == "ball" else {"fidelity": kind, "lam": lam}
+    if form == "analysis":
+        return arguments, recovery(setup, weights, lam, y, kind, noise)
+    w = np.ones(len(W)) if weights is None else weights.expand(setup.frame.out_shape).numpy().ravel()
+    eye = np.eye(len(W), dtype=W.dtype)
+    return arguments, Recovery(A @ W.conj().T, eye, y.numpy().ravel(), w, lam, None, kind, noise)
+
+
+@pytest.mark.parametrize("kind", ["squared", "ball"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [*((n, "analysis") for n in ANALYSED), *((n, f) for n in SYNTHESISED for f in ("synthesis", "analysis"))],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_reaches_the_optimum_and_every_gap_is_valid(name: str, form: Any, kind: Kind, weighted: bool) -> None:
+    setup = SETUPS[name]()
+    y, weights = setup.data(), weights_of(setup, "each") if weighted else None
+    arguments, known = posed(setup, form, kind, y, weights)
+    best = known.optimum()
+    for schedule in SCHEDULES:
+        net = Firenet(setup.sensing, setup.frame, weights=weights, schedule=schedule, form=form, **arguments)
+        s = net.solve(y)
+        z = s.coefficients.numpy().ravel()
+        found, excess = known.objective(z), known.excess(z)
+        assert s.excess is not None
+        assert s.objective.item() == pytest.approx(found, rel=1e-9)
+        assert s.excess.item() == pytest.approx(excess, rel=1e-6, abs=1e-12 * norm(y))
+        if setup.sensing.has_right_inverse:
+            assert s.excess.item() <= 1e-12 * norm(y)
+        q = s.dual.numpy().ravel()
+        p = -(known.A.conj().T @ q) if s.dual_sparse is None else s.dual_sparse.numpy().ravel()
+        bound = known.bound(q, p)
+        assert bound <= best.value * (1 + 1e-6)
+        # The gap bounds the suboptimality, and the excess is in it.
+        size = found + norm(y)
+        assert s.gap.item() >= found - best.value - 1e-7 * size
+        assert s.gap.item() >= float(np.linalg.norm(q)) * excess * 0.999 + min(found - best.value, 0) - 1e-7 * size
+        assert found - bound <= s.gap.item() + 1e-8 * size
+        if schedule == SCHEDULES[0]:
+            assert s.status == (Status.TOLERANCE_REACHED,)
+            assert abs(found - best.value) <= 1e-5 * best.value
+            assert excess <= 1e-5 * norm(y)
+        # with derivatives the same numbers
+        if isinstance(schedule, FixedSteps | PaperSchedule):
+            image = net(y.clone().requires_grad_())
+            assert_near(image.detach(), s.image, 1e-11 * norm(s.image))
+
+
+@pytest.mark.parametrize(("name", "lam"), [("Fourier", 0.11), ("coils", 0.15), ("orthonormal", 0.3), ("TV", 0.11)])
+def test_the_three_problems_have_common_minimisers(name: str, lam: float) -> None:
+    """theory: a minimiser of (P3) with residual r > 0 solves (P1) with noise r and (P2) with 2 lambda r."""
+    setup = SETUPS[name]()
+    y, schedule = setup.data(), AdaptiveRestarts(1e-9, 60000)
+    first = Firenet(setup.sensing, setup.frame, lam=lam, schedule=schedule).solve(y)
+    r = norm(setup.sensing(first.image) - y)
+    assert 0.05 * norm(y) < r < 0.95 * norm(y)
+    for arguments in ({"noise": r}, {"fidelity": "squared", "lam": 2 * lam * r}):
+        other = Firenet(setup.sensing, setup.frame, schedule=schedule, **arguments).solve(y)  # pyright: ignore[reportArgumentType]
+        assert_near(other.image, first.image, 2e-3 * norm(first.image))
+
+
+@pytest.mark.parametrize("form", ["analysis", "synthesis"])
+def test_nothing_is_left_where_the_noise_is_larger_than_the_data(form: Any) -> None:
+    setup = SETUPS["orthonormal"]()
+    y = setup.data()
+    s = Firenet(setup.sensing, setup.frame, noise=1.01 * norm(y), form=form, schedule=AdaptiveRestarts(1e-6)).solve(y)
+    assert s.status == (Status.TOLERANCE_REACHED,)
+    assert norm(s.image) <= 1e-5 * norm(y)
+
+
+@pytest.mark.parametrize("dtype", [REAL, COMPLEX], ids=str)
+def test_basis_pursuit_finds_a_sparse_signal(dtype: torch.dtype) -> None:
+    A = Matrix(draw((24, 48), dtype, 2) / 24**0.5)
+    x = torch.zeros(48, dtype=dtype)
+    x[[3, 17, 40]] = torch.tensor([1.0, -2.0, 0.5], dtype=dtype)
+    s = Firenet(A, noise=0.0, schedule=AdaptiveRestarts(1e-8, 20000)).solve(A(x))
+    assert s.excess is not None
+    assert norm(s.image - x) <= 1e-5 * norm(x)
+    assert s.excess.item() <= 1e-5 * norm(A(x))
+    assert s.objective.item() == pytest.approx(3.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["squared", "ball"])
+@pytest.mark.parametrize("name", ["Fourier", "coils", "orthonormal"])
+@pytest.mark.parametrize("schedule", [AdaptiveRestarts(1e-4, 3000), RadialSearch(1e-2, 300)], ids=type)
+def test_a_batch_is_a_loop_and_frozen_is_the_same(name: str, kind: Kind, schedule: Any) -> None:
+    setup = SETUPS[name]()
+    y = torch.stack([setup.data(), setup.data(seed=4)])
+    arguments, _ = posed(setup, "analysis", kind, y[0], None)
+    net = Firenet(setup.sensing, setup.frame, schedule=schedule, **arguments)
+    together = net.solve(y)
+    assert together.excess is not None
+    for k, item in enumerate(y):
+        alone = net.solve(item)
+        assert together.layers[k] == alone.layers
+        assert_near(together.image[k], alone.image, 1e-8 * norm(alone.image))
+        frozen = net.following(alone.schedule.frozen())  # pyright: ignore[reportAttributeAccessIssue]
+        assert frozen.fidelity == net.fidelity
+        assert_near(frozen(item), alone.image, 1e-8 * norm(alone.image))
+        assert_near(frozen.solve(item).image, alone.image, 1e-8 * norm(alone.image))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_scales(scale: float) -> None:
+    """(P1) scales with its noise, (P2) with its lambda; in (P1) lambda only scales the objective."""
+    setup = SETUPS["Fourier"]()
+    y, schedule = setup.data(), AdaptiveRestarts(1e-5, 5000)
+    for arguments, scaled in (
+        ({"noise": 0.5}, {"noise": 0.5 * scale}),
+        ({"fidelity": "squared", "lam": 0.3}, {"fidelity": "squared", "lam": 0.3 * scale}),
+    ):
+        usual = Firenet(setup.sensing, setup.frame, schedule=schedule, **arguments).solve(y)  # pyright: ignore[reportArgumentType]
+        other = Firenet(setup.sensing, setup.frame, schedule=schedule, **scaled).solve(scale * y)  # pyright: ignore[reportArgumentType]
+        assert other.layers == usual.layers
+        assert_near(other.image / scale, usual.image, 1e-6 * norm(usual.image))
+    usual = Firenet(setup.sensing, setup.frame, schedule=schedule, noise=0.5).solve(y)
+    other = Firenet(setup.sensing, setup.frame, schedule=schedule, noise=0.5, lam=7.0).solve(y)
+    assert_near(other.image, usual.image, 1e-8 * norm(usual.image))
+    assert other.objective.item() == pytest.approx(7 * usual.objective.item(), rel=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["squared", "ball"])
+@pytest.mark.parametrize("name", ["Fourier", "coils"])
+def test_single_precision(name: str, kind: Kind) -> None:
+    setup = SETUPS[name]()
+    y = setup.data()
+    arguments, _ = posed(setup, "analysis", kind, y, None)
+    sensing = setup.sensing.to(torch.float32)
+    net = Firenet(sensing, setup.frame, schedule=AdaptiveRestarts(1e-3, 3000), **arguments)
+    s = net.solve(y.to(torch.complex64))
+    assert s.status == (Status.TOLERANCE_REACHED,)
+    assert s.image.dtype == torch.complex64
+    assert s.excess is not None
+    assert s.excess.item() <= (1e-6 if name == "Fourier" else 1e-2) * norm(y)
+
+
+# ------------------------------------------------------------------------------------------------------- certificates
+
+
+@pytest.mark.parametrize("kind", ["squared", "ball"])
+@pytest.mark.parametrize("name", ["Fourier", "coils", "orthonormal", "TV"])
+def test_any_point_is_certified(name: str, kind: Kind) -> None:
+    setup = SETUPS[name]()
+    y = setup.data()
+    arguments, known = posed(setup, "analysis", kind, y, None)
+    best = known.optimum()
+    net = Firenet(setup.sensing, setup.frame, form="analysis", **arguments)
+    for x in (
+        torch.zeros(setup.sensing.in_shape, dtype=COMPLEX),
+        setup.sensing.adjoint(y),
+        draw(setup.sensing.in_shape, COMPLEX),
+    ):
+        for budget in (0, 400):
+            c = certify(net.problem, x, y, budget=budget)
+            z = x.numpy().ravel()
+            assert c.excess is not None
+            assert c.objective.item() == pytest.approx(known.objective(z), rel=1e-9, abs=1e-12)
+            assert c.excess.item() == pytest.approx(known.excess(z), rel=1e-9, abs=1e-12)
+            assert c.gap.item() >= known.objective(z) - best.value - 1e-7 * norm(y)
+            assert c.gap.item() >= 0
+            assert math.isfinite(c.gap.item())
+        # refined it is nearly tight
+        q = c.dual.numpy().ravel()
+        exact = known.objective(z) - best.value + float(np.linalg.norm(q)) * known.excess(z)
+        assert c.gap.item() <= 1.2 * exact + 1e-2 * norm(y)
+
+
+@pytest.mark.parametrize("kind", ["norm", "squared", "ball"])
+def test_error_bounds_hold(kind: str) -> None:
+    """The bound of the distance to the true coefficients, for points from anywhere."""
+    rho, m, n = 0.5, 16, 20
+    A = draw((m, n), REAL, 1) / m**0.5
+    gamma = null_space_gamma(A.numpy(), rho)
+    guarantee = Guarantee(SparsityLevels((n,), (1,)), rho=rho, gamma=gamma)
+    for seed in range(6):
+        x = 0.01 * draw((n,), REAL, seed)
+        x[seed] = 2.0
+        e = 0.05 * Probe(REAL, seed=seed).draw((m,))
+        y = A @ x + e
+        arguments: dict[str, Any] = {
+            "norm": {"lam": 0.1},
+            "squared": {"lam": 0.1, "fidelity": "squared"},
+            "ball": {"noise": 0.2},
+        }[kind]
+        net = Firenet(Matrix(A), schedule=AdaptiveRestarts(1e-4), **arguments)
+        defect = (x.abs().sum() - x.abs().max()).item()
+        for z in (net.solve(y).image, x, torch.zeros(n, dtype=REAL), draw((n,), REAL, 50 + seed)):
+            c = certify(net.problem, z, y, guarantee=guarantee, sparsity_defect=defect, noise=norm(e))
+            assert c.error_bound is not None
+            assert c.error_bound.item() >= norm(z - x) - 1e-9
+
+
+# ----------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_refusals() -> None:
+    A = Matrix(torch.eye(3, dtype=REAL))
+    assert_refuses(lambda: Firenet(A, fidelity="squared"), "lam")
+    assert_refuses(lambda: Firenet(A, fidelity="cubed"), "'cubed'")  # pyright: ignore[reportArgumentType]
+    assert_refuses(lambda: Firenet(A, fidelity="squared", lam=1.0, noise=1.0), "noise=1.0")
+    for noise in (-1.0, math.nan, math.inf):
+        assert_refuses(lambda noise=noise: Firenet(A, noise=noise), "noise")
+    setup = SETUPS["TV"]()
+    assert_refuses(lambda: Firenet(setup.sensing, setup.frame, form="synthesis"), "tight frame")
+    net = Firenet(setup.sensing, setup.frame, schedule=AdaptiveRestarts(1e-1, 20))
+    s = net.solve(setup.data())
+    assert_refuses(lambda: net.solve(setup.data(), dual0=(s.dual, None)), "part p")
+    assert_refuses(lambda: net.solve(setup.data(), dual0=(s.dual[:2], s.dual_sparse)), "(4, 5)")
+
+
+def test_a_warm_dual_is_soon_there() -> None:
+    setup = SETUPS["union"]()
+    y = setup.data()
+    net = Firenet(setup.sensing, setup.frame, noise=0.5, schedule=AdaptiveRestarts(1e-5, 5000))
+    cold = net.solve(y)
+    warm = net.solve(y, x0=cold.image, dual0=(cold.dual, cold.dual_sparse))
+    assert warm.layers.item() < cold.layers.item()
