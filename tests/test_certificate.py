@@ -76,7 +76,7 @@ def test_an_image(defect: float, frame: TightFrame):
     truth = load_slice()[::4, ::4].to(torch.complex128)
     sensing = SubsampledFourier(multilevel((64, 64), 0.4).samples)
     y = sensing(truth)
-    net = Firenet(sensing, frame, schedule=AdaptiveRestarts(1e-8, 5000))
+    net = Firenet(sensing, frame, lam=6e-4, schedule=AdaptiveRestarts(1e-8, 5000))
     least = net.solve(y)
     ray = torch.randn(64, 64, dtype=y.dtype, generator=torch.Generator().manual_seed(0))
     ray = ray if net.form == "analysis" else frame(ray)

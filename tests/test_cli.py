@@ -81,13 +81,13 @@ def test_demo_through_the_shell(tmp_path):
 
 
 def test_recon_and_certify_through_the_shell(scan, tmp_path):
-    run = shell("recon", scan, "-o", tmp_path / "image.npy")
+    run = shell("recon", scan, "-o", tmp_path / "image.npy", "--reweight", "0", "--tolerance", "1e-4")
     assert run.returncode == 0, run.stderr
-    assert "sym4 wavelet, 3 levels, undecimated" in run.stdout
+    assert "undecimated:haar:1+sym4:2" in run.stdout
     assert files(tmp_path) == ["image.json", "image.npy"]
     record = json.loads((tmp_path / "image.json").read_text())
     result = record["results"][0]
-    assert record["lam"] == 6e-4
+    assert record["lam"] == pytest.approx(4 / 3 / (11 * 64 * 64) ** 0.5)
     assert record["versions"]["torch"] == torch.__version__
     assert len(record["sha256"]) == 64
     assert result["status"] == "tolerance reached"
@@ -109,8 +109,38 @@ def test_reweighting_is_recorded_round_by_round(scan, tmp_path):
     record = json.loads(run.stdout)
     (result,) = record["results"]
     assert len(result["rounds"]) == 3
-    assert result["rounds"][-1] == {"relative_gap": result["relative_gap"], "layers": result["layers"]}
-    assert "2 rounds of reweighting" in record["problem"]
+    assert result["rounds"][-1]["relative_gap"] == result["relative_gap"]
+    assert sum(r["layers"] for r in result["rounds"]) == result["layers"]
+    assert "2 x min |w W x|_1 with the residual kept" in record["problem"]
+
+
+def test_a_noise_level_is_kept(scan, tmp_path):
+    y = np.load(scan)["kspace"]
+    size = np.linalg.norm(y)
+    for level, epsilon in (("5%", 0.05 * size), (f"{0.1 * size}", 0.1 * size)):
+        run = call("recon", scan, "-o", tmp_path / "x.npy", "--noise-level", level, "--json")
+        assert run.exit_code == 0, run.stderr
+        record = json.loads(run.stdout)
+        (result,) = record["results"]
+        assert result["noise_level"] == pytest.approx(epsilon, rel=1e-5)
+        assert result["excess"] <= 1e-5 * size
+        assert result["relative_gap"] <= 1e-3
+        assert "subject to |A x - y|_2 <= noise level" in record["problem"]
+        found = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(np.load(tmp_path / "x.npy")), norm="ortho"))
+        assert np.linalg.norm((found - y)[y != 0]) == pytest.approx(epsilon, rel=1e-2)
+    run = call("certify", scan, tmp_path / "x.npy", "--noise-level", level, "--json")
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["results"][0]["noise_level"] == pytest.approx(epsilon, rel=1e-5)
+
+
+@pytest.mark.parametrize("sparsify", ["tv", "tv:neumann", "undecimated:sym4:1+tv"])
+def test_total_variation_through_the_command(scan, tmp_path, sparsify):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "--sparsify", sparsify, "--reweight", "0", "--json")
+    assert run.exit_code == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert record["sparsify"] == {"tv": "tv:periodic"}.get(sparsify, sparsify)
+    assert record["results"][0]["status"] == "tolerance reached"
+    assert psnr(np.load(tmp_path / "x.npy"), load_slice()[::4, ::4]) > 25
 
 
 def test_lambda_from_the_data_is_recorded_and_drawn(scan, tmp_path):
@@ -145,7 +175,7 @@ def test_other_schedules(scan, tmp_path, schedule):
     run = call("recon", scan, "-o", tmp_path / "x.npy", "--schedule", schedule, "--layers", "40", "--json")
     assert run.exit_code == 0, run.stderr
     result = json.loads(run.stdout)["results"][0]
-    assert result["layers"] == 40
+    assert result["layers"] == (80 if schedule == "radial" else 40)  # a searching schedule runs again, reweighted
     assert 0 < result["relative_gap"] < 1
 
 
@@ -293,7 +323,8 @@ def test_double_precision_lam_wavelet_and_threads(scan, tmp_path):
     torch.set_num_threads(before)
     assert run.exit_code == 0, run.stderr
     record = json.loads(run.stdout)
-    assert (record["dtype"], record["lam"], record["wavelet"], record["threads"]) == ("complex128", 0.01, "sym5", 1)
+    assert (record["dtype"], record["lam"], record["threads"]) == ("complex128", 0.01, 1)
+    assert record["sparsify"].startswith("orthonormal:sym5:")
     assert np.load(tmp_path / "x.npy").dtype == np.complex128
 
 
@@ -403,6 +434,8 @@ def test_mask_command(tmp_path):
         ["--transform", "walsh"],
         ["--sparsities", "4,12,48,50,100,100", "--vanishing-moments", "4"],
         ["--lines", "4"],
+        ["--variable-density"],
+        ["--variable-density", "--power", "3", "--transform", "walsh"],
     ):
         assert call("mask", 64, 64, *options, "-o", tmp_path / "other.npy").exit_code == 0
     assert call("mask", 16, 16, 16, "-o", tmp_path / "volume.npy").exit_code == 0
@@ -479,6 +512,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         "slice": ["--slice", "3"],
         "axes": ["--axes", "x,y,z"],
         "threads": ["--threads", "0"],
+        "noise level": ["--noise-level", "-5%"],
+        "noise level and lam": ["--noise-level", "5%", "--lam", "1e-3"],
     }
     if kind == "suffix":
         return ["recon", path, "-o", out.with_suffix(".jpg")]
@@ -495,6 +530,10 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         return ["mask", "100", "100", "--transform", "walsh", "-o", out]
     if kind == "lines and boxes":
         return ["mask", "64", "64", "--lines", "4", "--full", "3", "-o", out]
+    if kind == "variable and lines":
+        return ["mask", "64", "64", "--lines", "4", "--variable-density", "-o", out]
+    if kind == "variable and bands":
+        return ["mask", "64", "64", "--variable-density", "--full", "3", "-o", out]
     if kind == "rate":
         return ["mask", "64", "64", "--rate", "1.5", "-o", out]
     if kind == "certify shape":
@@ -509,7 +548,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         "lam word", "layers", "wavelet", "sparsify", "reweight", "both", "tolerance", "device", "dtype", "slice",
         "axes", "threads", "suffix", "folder", "missing",
         "overwrite",
-        "overwrite pair", "zero maps", "lines and boxes", "k-space as mask", "walsh", "rate", "certify shape",
+        "overwrite pair", "zero maps", "lines and boxes", "variable and lines", "variable and bands",
+        "noise level", "noise level and lam", "k-space as mask", "walsh", "rate", "certify shape",
     ],
 )  # fmt: skip
 def test_bad_input_is_refused_in_three_lines(tmp_path, kind):

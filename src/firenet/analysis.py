@@ -39,6 +39,7 @@ from firenet.layer import Layers
 from firenet.layer import peak_bytes as layer_peak
 from firenet.operators import Compact, LinearOperator, NormBound
 from firenet.problems import (
+    Ball,
     Fidelity,
     Norm,
     SparseProblem,
@@ -312,8 +313,10 @@ class StackedProblem(SparseProblem):
     def first_weight(self) -> float:
         """The image is far nearer to what was measured than to zero, and the two duals live on different scales:
         balanced by distances, the weight drifts to ever smaller values. 1/8 of the plain guess where the stack is an
-        isometry and 1/2 elsewhere, kept, was best or nearly so for head, photograph and raw scans."""
-        return self._dual_unit / (8 if self._stacked.is_isometry else 2)
+        isometry (1/24 for (P1)) and 1/2 elsewhere, kept, was best or nearly so for head, photograph and raw scans."""
+        if not self._stacked.is_isometry:
+            return self._dual_unit / 2
+        return self._dual_unit / (24 if isinstance(self.fidelity, Ball) else 8)
 
     @property
     def _dual_unit(self) -> float:

@@ -296,7 +296,7 @@ def recon(
     layers: Annotated[int, typer.Option("--layers", help="The most layers. With --schedule paper: so many.")] = 2000,
     tolerance: Annotated[
         float | None,
-        typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if not reached. [default: 0.0001]"),
+        typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if not reached. [default: 0.001]"),
     ] = None,
     schedule: Annotated[
         str, typer.Option("--schedule", help="adaptive (finds its own steps), radial, paper or fixed.")

@@ -33,6 +33,7 @@ from firenet.transforms import WAVELETS, AnalysisOperator, Wavelet
 # asked.
 DEFAULT_SPARSIFY, DEFAULT_SPARSIFY_VOLUME = "undecimated:haar:1+sym4:2", "orthonormal:db4"
 RESTARTS = 10
+TOLERANCE = 1e-3
 # How much total variation is added to wavelets.
 TV_SHARE = 0.25
 
@@ -299,13 +300,13 @@ def default_schedule(tolerance: float | None = None, layers: int | None = None) 
     """Adaptive restarts.
 
     Args:
-        tolerance: The relative gap to stop at; None is 1e-4.
+        tolerance: The relative gap to stop at; None is 1e-3, from where on the image changes by some 0.05 dB.
         layers: The most layers; None is 2000.
     """
     plain = AdaptiveRestarts()
     return replace(
         plain,
-        tolerance=plain.tolerance if tolerance is None else tolerance,
+        tolerance=TOLERANCE if tolerance is None else tolerance,
         max_layers=plain.max_layers if layers is None else layers,
     )
 
@@ -360,7 +361,7 @@ def reconstruct(
         lam: As in :class:`Firenet`.
         noise: As in :class:`Firenet`: a bound of the noise's 2-norm over all samples of an image.
         schedule: None is :func:`default_schedule`, which finds its own steps.
-        tolerance: Stop once the relative gap is at most this; None is 1e-4, and with a fixed schedule its end.
+        tolerance: Stop once the relative gap is at most this; None is 1e-3, and with a fixed schedule its end.
         reweight: Rounds of reweighting (:func:`firenet.reweighted`); objective and gap are those of the last round's
             problem. None is :func:`default_rounds` for one image and 0 for a batch.
         progress: Called with layers done and the most there can be.

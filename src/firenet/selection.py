@@ -17,7 +17,7 @@ from firenet.recon import calibration_width, default_schedule, network
 from firenet.sensing import MultiCoilFourier, SubsampledFourier, as_mask
 
 _STEPS = 8
-_RANGE = (1 / 8, 4.0)  # of the default lambda
+_RANGE = (1 / 8, 2.0)  # of the default lambda, beyond which images are over-smoothed
 # The images need not be better than their prediction errors are told apart.
 _TOLERANCE, _LAYERS = 1e-2, 150
 # Errors that differ by no more are equal: where the curve is flat, chance must not send lambda to the end of the grid.
@@ -71,7 +71,7 @@ def choose_lam(
         mask: Zero frequency in the corner.
         maps: Coil maps or None.
         sparsify: As in :func:`firenet.recon.transform`.
-        lams: The grid; None is 8 values from an eighth of the default to four times it.
+        lams: The grid; None is 8 values from an eighth of the default to twice it.
         fraction: Of the samples outside the centre, how many to hold out.
         seed: Of their choice.
         progress: Called with steps done and all.
