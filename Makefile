@@ -29,8 +29,8 @@ bench: benchmarks/.venv/.made  ## time to accuracy against SigPy, deepinv, PyPro
 	benchmarks/.venv/bin/python benchmarks/run.py $(BENCH)
 	benchmarks/.venv/bin/python benchmarks/report.py
 
-accuracy: benchmarks/.venv/.made  ## image quality against SigPy and BART, each tuned for every image: half an hour
-	benchmarks/.venv/bin/python benchmarks/accuracy.py
+accuracy: benchmarks/.venv/.made  ## image quality against SigPy, BART and deepinv, each tuned for every image: two hours
+	benchmarks/.venv/bin/python benchmarks/accuracy.py --jobs 2 $(ACCURACY)
 
 benchmarks/.venv/.made: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv

@@ -19,7 +19,7 @@ from firenet.sensing import MultiCoilFourier, SubsampledFourier, as_mask
 _STEPS = 8
 _RANGE = (1 / 8, 2.0)  # of the default lambda, beyond which images are over-smoothed
 # The images need not be better than their prediction errors are told apart.
-_TOLERANCE, _LAYERS = 1e-2, 150
+_TOLERANCE, _LAYERS = 3e-3, 250
 # Errors that differ by no more are equal: where the curve is flat, chance must not send lambda to the end of the grid.
 _EQUAL = 0.01
 
