@@ -74,6 +74,10 @@ def draw(found: list[dict[str, Any]], path: Path) -> None:
         axes.set_xlabel(labels[name])
         axes.set_ylabel("PSNR, dB")
         axes.set_ylim(28, None)
+        if name == "P3":
+            ticks = [1 / 8, 1 / 4, 1 / 2, 1, 2]
+            axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+            axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")

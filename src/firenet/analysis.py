@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -305,6 +305,7 @@ class StackedProblem(SparseProblem):
     """The analysis problem in the coordinates of :class:`Stacked`, with flat duals: what the loop calls."""
 
     rebalances: ClassVar[bool] = False
+    _made: dict[tuple[int, torch.dtype, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """What it is made of has been checked by :class:`AnalysisProblem`."""
@@ -343,6 +344,17 @@ class StackedProblem(SparseProblem):
             w = w[0]
         return self.lam * w
 
+    def _limits(self, k: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The same and its inverse in the precision of a layer, made once."""
+        key = (k, like.dtype, like.device)
+        found = self._made.get(key)
+        if found is None:
+            limit = torch.as_tensor(self._limit(k), dtype=like.real.dtype, device=like.device)
+            found = limit, limit.reciprocal()
+            if self.weights is None or not derived(self.weights):
+                self._made[key] = found
+        return found
+
     def shrink(self, v: Tensor, tau: Tensor) -> Tensor:
         """The image itself has no penalty."""
         return v
@@ -362,7 +374,7 @@ class StackedProblem(SparseProblem):
         return torch.cat([q, *clipped], dim=1)
 
     def clip_group(self, k: int, p: Tensor) -> Tensor:
-        limit = torch.as_tensor(self._limit(k), dtype=p.real.dtype, device=p.device)
+        limit, _ = self._limits(k, p)
         if not p.is_complex() and p.shape[1] == 1:
             return p.clamp(-limit, limit)
         u = real_view(p / limit)
@@ -375,10 +387,10 @@ class StackedProblem(SparseProblem):
         band."""
         if p.shape[1] > 1:
             return self.clip_group(k, p)
-        limit = torch.as_tensor(self._limit(k), dtype=p.real.dtype, device=p.device)
+        limit, inverse = self._limits(k, p)
         if not p.is_complex():
             return p.clamp_(-limit, limit)
-        p.mul_(limit.reciprocal())
+        p.mul_(inverse)
         factor = torch.view_as_real(torch.conj_physical(p, out=work).mul_(p))
         factor.clamp_(min=1).rsqrt_()
         factor[..., 1].fill_(0)
