@@ -17,6 +17,7 @@ from firenet import (
     Ball,
     Firenet,
     FixedSteps,
+    Gradient,
     Guarantee,
     LinearOperator,
     Matrix,
@@ -392,3 +393,64 @@ def test_a_warm_dual_is_soon_there() -> None:
     cold = net.solve(y)
     warm = net.solve(y, x0=cold.image, dual0=(cold.dual, cold.dual_sparse))
     assert warm.layers.item() < cold.layers.item()
+
+
+# ------------------------------------------------------------------------------------------- at every look of the loop
+
+
+@pytest.mark.parametrize("kind", ["norm", "squared", "ball"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *((n, "analysis") for n in ("Fourier", "coils", "Walsh", "TV", "Neumann", "wavelets and TV")),
+        ("orthonormal", "synthesis"),
+    ],
+)
+def test_values_enclose_the_minimum_at_every_look(name: str, form: Any, kind: Any) -> None:
+    """Whatever the steps do: both objectives are at least the minimum, both dual values at most."""
+    setup = SETUPS[name]()
+    y = setup.data()
+    if kind == "norm":
+        arguments: dict[str, Any] = {"lam": 0.1}
+        A, W = setup.dense()
+        synthesis = Recovery(A @ W.conj().T, np.eye(len(W), dtype=W.dtype), y.numpy().ravel(), np.ones(len(W)), 0.1)
+        known = recovery(setup, None, 0.1, y) if form == "analysis" else synthesis
+    else:
+        arguments, known = posed(setup, form, kind, y, None)
+    least = known.optimum().value
+    net = Firenet(setup.sensing, setup.frame, form=form, **arguments)
+    layers, _ = net._layers(y, None, track=True)
+    unit = layers.problem.first_weight * norm(y)
+    bound = layers.operator.norm_bound.value
+    slack = 1e-7 * (least + norm(y))
+    for k, weight in enumerate((unit, 10 * unit, 0.1 * unit, unit)):
+        tau, sigma = (torch.tensor([w / bound], dtype=REAL) for w in (weight, 1 / weight))
+        layers.set_steps(tau, sigma, torch.tensor([1.0 if k % 2 else 1.7], dtype=REAL))
+        for _ in range(6):
+            layers.run(3)
+            values = layers.evaluate()
+            for lower in (values.dual_last, values.dual_average):
+                assert lower.item() <= least + slack
+            for upper in (values.last, values.average):
+                # where the point does not fit the data, what is missing is made up for by a dual point's norm
+                dual = min(values.dual_last.item(), values.dual_average.item())
+                assert (
+                    upper.item() >= (dual if kind == "ball" and not setup.sensing.has_right_inverse else least) - slack
+                )
+        layers.place("average", keep_dual=True)
+        layers.forget()
+
+
+@pytest.mark.parametrize("dtype", [REAL, COMPLEX], ids=str)
+def test_total_variation_recovers_jumps(dtype: torch.dtype) -> None:
+    heights = draw((4,), dtype, 3)
+    x = torch.cat([heights[k].expand(16) for k in range(4)]).to(COMPLEX)
+    mask = torch.rand(64, generator=torch.Generator().manual_seed(1)) < 0.5
+    mask[0] = True
+    sensing = SubsampledFourier(mask)
+    net = Firenet(sensing, Gradient((64,)), noise=0.0, schedule=AdaptiveRestarts(1e-9, 40000))
+    s = net.solve(sensing(x))
+    assert norm(s.image - x) <= 1e-5 * norm(x)
+    assert s.excess is not None
+    assert s.excess.item() <= 1e-12 * norm(x)
+    assert norm(sensing.adjoint(sensing(x)) - x) >= 0.1 * norm(x)

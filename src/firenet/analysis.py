@@ -474,8 +474,7 @@ class AnalysisProblem:
         operator: A.
         frame: W.
         weights: Positive weights that broadcast to ``frame.moduli_shape``; None is all ones. The approximation too
-            needs
-            one: the dual rests on it.
+            needs one: the dual rests on it.
         lam: :math:`\\lambda>0`. For (P1) it only scales the objective.
         fidelity: As in :class:`firenet.problems.SparseProblem`.
     """

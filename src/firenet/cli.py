@@ -245,13 +245,13 @@ Sparsify = Annotated[
     typer.Option(
         "--sparsify",
         help="undecimated:WAVELET[:LEVELS], orthonormal:WAVELET[:LEVELS], tv, or a sum such as "
-        "undecimated:sym4:3+tv. [default: undecimated:haar:1+sym4:2; volumes orthonormal:db4]",
+        "undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:2; volumes orthonormal:db4.",
     ),
 ]
 WaveletName = Annotated[
     str | None, typer.Option("--wavelet", help="Short for orthonormal: haar, db1-db10, sym2-sym10, coif1-coif5.")
 ]
-LAM = "Regularisation parameter, no unit. [default: 4/3 over the root of the number of coefficients; orthonormal 0.001]"
+LAM = "Regularisation parameter, no unit. Default: 4/3 over the root of the number of coefficients; orthonormal 0.001."
 Lam = Annotated[float | None, typer.Option("--lam", help=LAM)]
 LamOrAuto = Annotated[
     str | None, typer.Option("--lam", help=LAM + " auto: by samples held out, with a plot beside the image.")
@@ -296,7 +296,7 @@ def recon(
     layers: Annotated[int, typer.Option("--layers", help="The most layers. With --schedule paper: so many.")] = 2000,
     tolerance: Annotated[
         float | None,
-        typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if not reached. [default: 0.001]"),
+        typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if not reached. Default: 0.001."),
     ] = None,
     schedule: Annotated[
         str, typer.Option("--schedule", help="adaptive (finds its own steps), radial, paper or fixed.")
@@ -305,8 +305,8 @@ def recon(
         int | None,
         typer.Option(
             "--reweight",
-            help="Solve again so many times, weighted by the image before; slower, sharper. [default: 1; orthonormal, "
-            "fixed schedules 0]",
+            help="Solve again so many times, weighted by the image before; slower, sharper. Default: 1; orthonormal, "
+            "fixed schedules 0.",
         ),
     ] = None,
     dry_run: Annotated[

@@ -354,8 +354,7 @@ def reconstruct(
         maps: Coil maps, shape (coils, \\*image), centred like the image; None is one channel.
         dims: Number of image axes, 1 to 3.
         centred: k-space, mask and image have their origin in the middle, as files have them. False: k-space and mask
-        have
-            zero frequency in the corner and the image is ``ifftn`` of k-space.
+            have zero frequency in the corner and the image is ``ifftn`` of k-space.
         sparsify: As in :func:`transform`.
         weights: As in :class:`Firenet`.
         lam: As in :class:`Firenet`.
