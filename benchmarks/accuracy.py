@@ -175,7 +175,10 @@ class Problem:
         if self.truth is None:
             assert self.held is not None
             mask, target = self.held
-            predicted = self._sensing(mask)(found.to(self.y.dtype))
+            # Conventions differ in a factor; the best one for the samples that all have seen is taken for everybody.
+            seen, found = self.sensing(found.to(self.y.dtype)), found.to(self.y.dtype)
+            factor = (seen.conj() * self.y).sum() / seen.abs().square().sum().clamp(min=1e-30)
+            predicted = factor * self._sensing(mask)(found)
             error = (torch.linalg.vector_norm(predicted - target) / torch.linalg.vector_norm(target)).item()
             return {"psnr": -20 * math.log10(error), "nrmse": error}
         from skimage.metrics import structural_similarity
@@ -225,6 +228,9 @@ def problem(recipe: Recipe) -> Problem:
             mask = firenet.variable_density(full.shape[1:], rate, radius=17.0)
         y, samples, _ = recon.prepare(full * mask.centred(), mask.centred())
         maps = recon.estimate_maps(y, samples).maps
+        # In units in which the zero-filled image has the maximum 1, nearly as all other images have.
+        unit = recon.zero_filled(y, samples, maps).abs().max()
+        y, full = y / unit, full / unit
         weight = maps.abs().square().sum(dim=0).sqrt()
         truth = recon.zero_filled(recon.to_corner(full, 2), torch.ones_like(samples), maps).abs() * weight
         return Problem(samples, y, truth, maps, weight=weight)
@@ -264,7 +270,8 @@ def problem(recipe: Recipe) -> Problem:
 def _solver(p: Problem) -> Callable[..., tuple[Tensor, float, int]]:
     """Our network on the data: image, relative gap and layers; ``share`` is that of the default lambda."""
     import firenet
-    from firenet.recon import default_rounds, default_schedule, transform
+    from firenet.recon import default_schedule, transform
+    from firenet.recon import rounds as usual_rounds
 
     def solve(
         sparsify: str | None = None, share: float = 1.0, rounds: int | None = None, floor: float = 2.0
@@ -272,8 +279,8 @@ def _solver(p: Problem) -> Callable[..., tuple[Tensor, float, int]]:
         frame, schedule = transform(sparsify, p.mask.shape), default_schedule(1e-3)
         usual = firenet.Firenet(p.sensing, frame, schedule=schedule)
         net = firenet.Firenet(p.sensing, frame, lam=share * usual.lam, schedule=schedule)
-        count = default_rounds(net) if rounds is None else rounds
-        found = [r.solution for r in firenet.reweighted(net, p.y, count, floor=floor)]
+        made = usual_rounds(net, p.y) if rounds is None else firenet.reweighted(net, p.y, rounds, floor=floor)
+        found = [r.solution for r in made]
         return found[-1].image, found[-1].relative_gap.item(), sum(int(s.layers) for s in found)
 
     solve(share=2.0, rounds=0)  # warms up

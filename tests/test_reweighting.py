@@ -22,7 +22,7 @@ from firenet import (
     reweighted,
 )
 from firenet.demo import load_slice
-from firenet.recon import psnr, reconstruct
+from firenet.recon import default_schedule, network, psnr, reconstruct, rounds
 from firenet.reweighting import weights_from
 from laws import assert_refuses
 from oracles import Recovery
@@ -94,6 +94,22 @@ def test_no_round_is_a_plain_solve() -> None:
     loose, tight = (reweighted(net, y, 1, tolerance=t) for t in (1.0, 1e-12))
     assert [r.solution.status for r in loose] == [(Status.TOLERANCE_REACHED,)] * 2
     assert [r.solution.status for r in tight] == [(Status.LAYER_LIMIT,)] * 2
+
+
+def test_noise_stops_the_reweighting() -> None:
+    truth = load_slice()[::2, ::2].to(torch.complex64)
+    sensing = SubsampledFourier(multilevel(truth.shape, 0.5).samples)
+    clean = sensing(truth)
+    error = sensing.restrict(torch.randn(clean.shape, dtype=clean.dtype, generator=torch.Generator().manual_seed(0)))
+    noisy = clean + 0.1 * torch.linalg.vector_norm(clean) / torch.linalg.vector_norm(error) * error
+    net = network(sensing.mask, schedule=default_schedule(1e-3))
+    assert len(rounds(net, clean)) == 2
+    (only,) = rounds(net, noisy)
+    plain = net.solve(noisy)
+    assert only.weights is None
+    assert only.solution.status == (Status.TOLERANCE_REACHED,)
+    assert only.solution.objective.item() == pytest.approx(plain.objective.item(), rel=2e-3)
+    assert len(rounds(net, noisy, 1)) == 2  # asked for, it is done
 
 
 def test_a_round_that_fails_is_the_last() -> None:

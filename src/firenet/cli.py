@@ -305,8 +305,8 @@ def recon(
         int | None,
         typer.Option(
             "--reweight",
-            help="Solve again so many times, weighted by the image before; slower, sharper. Default: 1; orthonormal, "
-            "fixed schedules 0.",
+            help="Solve again so many times, weighted by the image before; slower, sharper. Default: 1, unless "
+            "there is noise; orthonormal, fixed schedules 0.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -328,9 +328,8 @@ def recon(
     Beside the image a JSON record of the run is written (OUT with the suffix .json).
     """
     from firenet.files import check_output, write_image, write_json
-    from firenet.recon import default_rounds
+    from firenet.recon import rounds as solve
     from firenet.restarts import Searched
-    from firenet.reweighting import reweighted
     from firenet.selection import choose_lam, draw
 
     check_output(out)
@@ -372,8 +371,7 @@ def recon(
             net = _network(image, transform, value, plan(image.y), level(image.y))
             nets.append(net)
             asked = None if schedule in ("adaptive", "radial") else tolerance
-            count = default_rounds(net) if reweight is None else reweight
-            found = reweighted(net, image.y, count, tolerance=asked, progress=progress)
+            found = solve(net, image.y, reweight, tolerance=asked, progress=progress)
             rounds.append([(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found])
             # Image and numbers: the duals of all slices would be ten times as large.
             last = found[-1].solution
@@ -394,9 +392,10 @@ def recon(
             result["rounds"] = [{"relative_gap": gap, "layers": layers} for gap, layers in each]
         if isinstance(solution.schedule, Searched):
             result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
-    if len(rounds[0]) > 1:
+    most = max(map(len, rounds))
+    if most > 1:
         again = "min |w W x|_1 with the residual kept, w from the image before"
-        record["problem"] = f"{record['problem']}; then {len(rounds[0]) - 1} x {again}"
+        record["problem"] = f"{record['problem']}; then {most - 1} x {again}"
     record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
     if sweep is not None:
         draw(sweep, plot)

@@ -24,16 +24,15 @@ from torch import Tensor
 from firenet.formats import replacing
 from firenet.network import Firenet, Solution
 from firenet.recon import (
-    default_rounds,
     estimate_maps,
     network,
     prepare,
     psnr,
     remove_oversampling,
+    rounds,
     to_corner,
     zero_filled,
 )
-from firenet.reweighting import reweighted
 from firenet.sampling import Mask, multilevel
 
 SLICE_RATE = 0.25
@@ -94,8 +93,8 @@ def load_raw() -> Tensor:
 
 def _solve(net: Firenet, y: Tensor, progress: Progress | None) -> Solution:
     """As ``firenet recon`` does by default; the layers are those of all rounds."""
-    rounds = reweighted(net, y, default_rounds(net), progress=progress)
-    return replace(rounds[-1].solution, layers=sum((r.solution.layers for r in rounds), torch.tensor(0)))
+    found = rounds(net, y, progress=progress)
+    return replace(found[-1].solution, layers=sum((r.solution.layers for r in found), torch.tensor(0)))
 
 
 def slice_case(progress: Progress | None = None, *, seed: int = 0) -> Case:

@@ -24,7 +24,7 @@ from firenet.levels import SparsityLevels
 from firenet.network import Firenet, Solution
 from firenet.operators import LinearOperator
 from firenet.restarts import AdaptiveRestarts, PaperSchedule, Schedule, searches
-from firenet.reweighting import reweighted
+from firenet.reweighting import Round, reweighted
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
 from firenet.transforms import WAVELETS, AnalysisOperator, Wavelet
 
@@ -34,6 +34,8 @@ from firenet.transforms import WAVELETS, AnalysisOperator, Wavelet
 DEFAULT_SPARSIFY, DEFAULT_SPARSIFY_VOLUME = "undecimated:haar:1+sym4:2", "orthonormal:db4"
 RESTARTS = 10
 TOLERANCE = 1e-3
+# A residual above this share of the data says that there is noise.
+NOISY = 0.01
 # How much total variation is added to wavelets.
 TV_SHARE = 0.25
 
@@ -290,10 +292,30 @@ def network(
     return Firenet(sensing, frame, weights=weights, lam=lam, noise=noise, schedule=schedule)
 
 
-def default_rounds(net: Firenet) -> int:
-    """How often ``firenet recon`` reweights: once in the analysis form with a searching schedule, where it gains up to
-    1.5 dB for half the time again; else not."""
-    return int(net.form == "analysis" and searches(net.schedule))
+def rounds(
+    net: Firenet,
+    y: Tensor,
+    reweight: int | None = None,
+    *,
+    tolerance: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Round]:
+    """Solves and reweights one image as ``firenet recon`` does.
+
+    Args:
+        net: The network.
+        y: Measurements of one image.
+        reweight: Rounds of reweighting. None is one in the analysis form with a searching schedule, where it gains up
+            to 1.5 dB for as much time again, unless there is noise: where AA* = I and the first round leaves a residual
+            of more than 1 % of the data. Else none.
+        tolerance: As in :meth:`Firenet.solve`.
+        progress: As in :func:`firenet.reweighted`.
+    """
+    if reweight is not None:
+        return reweighted(net, y, reweight, tolerance=tolerance, progress=progress)
+    usual = int(net.form == "analysis" and searches(net.schedule))
+    noisy = NOISY if net.sensing.is_coisometry else None
+    return reweighted(net, y, usual, unless_noisy=noisy, tolerance=tolerance, progress=progress)
 
 
 def default_schedule(tolerance: float | None = None, layers: int | None = None) -> AdaptiveRestarts:
@@ -362,7 +384,7 @@ def reconstruct(
         schedule: None is :func:`default_schedule`, which finds its own steps.
         tolerance: Stop once the relative gap is at most this; None is 1e-3, and with a fixed schedule its end.
         reweight: Rounds of reweighting (:func:`firenet.reweighted`); objective and gap are those of the last round's
-            problem. None is :func:`default_rounds` for one image and 0 for a batch.
+            problem. None is what :func:`rounds` does for one image, and 0 for a batch.
         progress: Called with layers done and the most there can be.
 
     Returns:
@@ -372,10 +394,10 @@ def reconstruct(
     if schedule is None:
         schedule, tolerance = default_schedule(tolerance), None
     net = network(m, s, sparsify=sparsify, weights=weights, lam=lam, noise=noise, schedule=schedule).to(y.device)
-    one = y.shape == net.sensing.out_shape
-    rounds = (default_rounds(net) if one else 0) if reweight is None else reweight
-    if rounds:
-        return reweighted(net, y, rounds, tolerance=tolerance, progress=progress)[-1].solution
+    if reweight is None and y.shape != net.sensing.out_shape:
+        reweight = 0
+    if reweight != 0:
+        return rounds(net, y, reweight, tolerance=tolerance, progress=progress)[-1].solution
     return net.solve(y, tolerance=tolerance, progress=progress)
 
 

@@ -55,6 +55,7 @@ def reweighted(
     rounds: int = 1,
     *,
     floor: float = FLOOR,
+    unless_noisy: float | None = None,
     tolerance: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Round]:
@@ -65,6 +66,8 @@ def reweighted(
         y: Measurements of one image, shape ``net.sensing.out_shape``.
         rounds: How many times to reweight; 0 is a plain solve.
         floor: As in :func:`weights_from`.
+        unless_noisy: Where the first round leaves a residual of more than this share of the data's norm, there is
+            noise, and reweighting, which makes of it what it makes of edges, is left out: the first round is all.
         tolerance: As in :meth:`Firenet.solve`, for each round.
         progress: Called now and then with layers done and the most there can be, over all rounds.
 
@@ -103,6 +106,10 @@ def reweighted(
             problem = this.problem
             fitted = norms(problem.operator(solution.coefficients) - net.sensing.restrict(y), y.ndim).item()
             held = this.fidelity.noise if isinstance(this.fidelity, Ball) else fitted
+            if unless_noisy is not None and fitted > unless_noisy * norms(net.sensing.restrict(y), y.ndim).item():
+                start, dual = solution.image, (solution.dual, solution.dual_sparse)
+                final = net.solve(y, x0=start, dual0=dual, tolerance=tolerance, progress=shifted)
+                return [Round(net, own, replace(final, layers=final.layers + solution.layers))]
     return found
 
 
