@@ -159,7 +159,9 @@ def test_lambda_from_the_data_is_recorded_and_drawn(scan, tmp_path):
     assert "none of the inputs" in run.stderr
 
 
-@pytest.mark.parametrize(("options", "copies"), [((), (60, 120)), (("--wavelet", "db4"), (8, 20))])
+@pytest.mark.parametrize(
+    ("options", "copies"), [((), (100, 180)), (("--reweight", "0"), (60, 120)), (("--wavelet", "db4"), (8, 20))]
+)
 def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path, options, copies):
     run = call("recon", scan, "-o", tmp_path / "x.npy", "--dry-run", "--json", *options)
     assert run.exit_code == 0, run.stderr

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from firenet import (
     AdaptiveRestarts,
+    AnalysisProblem,
     Ball,
     Firenet,
     FixedSteps,
@@ -376,13 +377,15 @@ def test_refusals() -> None:
     assert_refuses(lambda: Firenet(A, fidelity="squared"), "lam")
     assert_refuses(lambda: Firenet(A, fidelity="cubed"), "'cubed'")  # pyright: ignore[reportArgumentType]
     assert_refuses(lambda: Firenet(A, fidelity="squared", lam=1.0, noise=1.0), "noise=1.0")
+    assert_refuses(lambda: Firenet(A, noise="5%"), "'5%'")  # pyright: ignore[reportArgumentType]
+    assert Firenet(A, fidelity=Squared(), lam=1.0).fidelity == Squared()
     for noise in (-1.0, math.nan, math.inf):
         assert_refuses(lambda noise=noise: Firenet(A, noise=noise), "noise")
     setup = SETUPS["TV"]()
     assert_refuses(lambda: Firenet(setup.sensing, setup.frame, form="synthesis"), "tight frame")
     net = Firenet(setup.sensing, setup.frame, schedule=AdaptiveRestarts(1e-1, 20))
     s = net.solve(setup.data())
-    assert_refuses(lambda: net.solve(setup.data(), dual0=(s.dual, None)), "part p")
+    assert_refuses(lambda: net.solve(setup.data(), dual0=(s.dual, None)), "p in the analysis form")
     assert_refuses(lambda: net.solve(setup.data(), dual0=(s.dual[:2], s.dual_sparse)), "(4, 5)")
 
 
@@ -454,3 +457,65 @@ def test_total_variation_recovers_jumps(dtype: torch.dtype) -> None:
     assert s.excess is not None
     assert s.excess.item() <= 1e-12 * norm(x)
     assert norm(sensing.adjoint(sensing(x)) - x) >= 0.1 * norm(x)
+
+
+# ------------------------------------------------------------------------------- where no point is easily made to fit
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_a_noise_level_that_cannot_be_met_is_never_called_reached(share: float) -> None:
+    A = Matrix(draw((12, 5), REAL, 1))
+    y = draw((12,), REAL, 2)
+    least = norm(y - A.matrix @ torch.linalg.pinv(A.matrix) @ y)
+    for schedule in (AdaptiveRestarts(1e-3, 1000), RadialSearch(1e-3, 1000)):
+        s = Firenet(A, noise=share * least, schedule=schedule).solve(y)
+        assert s.excess is not None
+        assert s.status != (Status.TOLERANCE_REACHED,) or s.excess.item() <= 1e-3 * norm(y)
+        assert s.excess.item() >= (1 - share) * least * (1 - 1e-9)
+    s = Firenet(A, noise=share * least, schedule=PaperSchedule(5, 20)).solve(y, tolerance=1e-1)
+    assert s.excess is not None
+    assert s.status != (Status.TOLERANCE_REACHED,) or s.excess.item() <= 1e-1 * norm(y)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("check", [1, 10])
+def test_what_is_called_reached_fits_the_data(share: float, check: int) -> None:
+    for seed in range(4):
+        A, y = Matrix(draw((8, 20), REAL, seed)), draw((8,), REAL, 50 + seed)
+        s = Firenet(A, noise=share * norm(y), schedule=AdaptiveRestarts(1e-3, 20000, check=check)).solve(y)
+        assert s.status == (Status.TOLERANCE_REACHED,)
+        assert s.excess is not None
+        assert s.excess.item() <= 1e-3 * norm(y)
+        assert s.relative_gap.item() <= 1e-3
+        known = Recovery(A.matrix.numpy(), np.eye(20), y.numpy(), np.ones(20), 1.0, None, "ball", share * norm(y))
+        assert s.objective.item() == pytest.approx(known.optimum().value, rel=1e-2)
+
+
+def test_tightness_of_a_certificate_is_true() -> None:
+    A, y = Matrix(draw((8, 20), REAL, 0)), draw((8,), REAL, 50)
+    known = Recovery(A.matrix.numpy(), np.eye(20), y.numpy(), np.ones(20), 1.0, None, "ball", 0.3 * norm(y))
+    best = known.optimum()
+    net = Firenet(A, noise=0.3 * norm(y))
+    for z in (torch.from_numpy(best.x) * 1.02, torch.from_numpy(best.x) * 0.9, torch.zeros(20, dtype=REAL)):
+        true = known.objective(z.numpy()) - best.value
+        for budget in (3, 10, 20, 300):
+            c = certify(net.problem, z, y, budget=budget)
+            if c.excess is not None and c.excess.item() > 1e-9:
+                assert c.tightness.item() == math.inf
+            elif math.isfinite(c.tightness.item()):
+                assert c.gap.item() <= c.tightness.item() * true * (1 + 1e-6) + 1e-9
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "neumann"])
+def test_long_images_in_single_precision(boundary: Any) -> None:
+    """The lowest eigenvalue of the Laplacian is below the rounding of its highest."""
+    n = 16384
+    A = SubsampledWalsh(torch.ones(n, dtype=torch.bool))
+    x = torch.cos(2 * math.pi * torch.arange(n) / n)
+    y = A(x)
+    problem = AnalysisProblem(A, Gradient((n,), boundary), None, 1e-3)
+    gap = problem.gap(x, -y / torch.linalg.vector_norm(y), torch.zeros(1, n), y).item()
+    assert gap >= 0
+    q, p = problem.feasible(-y / torch.linalg.vector_norm(y), torch.zeros(1, n))
+    off = torch.linalg.vector_norm(A.adjoint(q) + problem.frame.adjoint(p))
+    assert off <= 1e-2 * torch.linalg.vector_norm(q)

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.frames import Convolutions
+from firenet.frames import Convolutions, pseudo_inverse
 from firenet.layer import Layers
 from firenet.layer import peak_bytes as layer_peak
 from firenet.operators import Compact, LinearOperator, NormBound
@@ -114,7 +114,7 @@ class Stacked(Compact):
             self._damp = self._relative / self._balance / self._norm
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
-        self._responses: tuple[Tensor, Tensor] | None = None
+        self._responses: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
         self._gram: Tensor | None = None
         self._constant: tuple[Tensor, Tensor] | None = None
         self._real = False  # whether what was prepared was real
@@ -254,8 +254,7 @@ class Stacked(Compact):
         if self._gram is None or self._gram.dtype != like.real.dtype or self._gram.device != like.device:
             assert self._bands is not None
             gram = self._balance**2 * self._bands.gram(torch.complex128, like.device)
-            zero = gram <= 1e-15 * gram.max()
-            self._gram = torch.where(zero, 0, gram.where(~zero, 1.0).reciprocal()).to(like.real.dtype)
+            self._gram = pseudo_inverse(gram).to(like.real.dtype)
         return self._gram
 
     def without_constant(self, q: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,16 +272,13 @@ class Stacked(Compact):
 
     def _response(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The responses in these coordinates, and their conjugates."""
-        if (
-            self._responses is None
-            or self._responses[0].dtype != like.dtype
-            or self._responses[0].device != like.device
-        ):
+        key = (like.dtype, like.device)
+        if key not in self._responses:
             assert self._bands is not None
             g = self._bands.responses(like.dtype, like.device)[..., : like.shape[-1]]
             g = self._damped(g, 1) * self._balance if self._spectral else g
-            self._responses = g.contiguous(), g.conj_physical()
-        return self._responses
+            self._responses[key] = g.contiguous(), g.conj_physical()
+        return self._responses[key]
 
     def scratch(self, batch: int) -> int:
         size = math.prod(self.in_shape)
@@ -296,7 +292,8 @@ def _transformed(
     if x.numel():
         return transform(x, dim=axes, norm="ortho", **({} if shape is None else {"s": shape}))
     if transform is torch.fft.rfftn:
-        return torch.zeros(*x.shape[:-1], x.shape[-1] // 2 + 1, dtype=torch.promote_types(x.dtype, torch.complex64))
+        dtype = torch.promote_types(x.dtype, torch.complex64)
+        return torch.zeros(*x.shape[:-1], x.shape[-1] // 2 + 1, dtype=dtype, device=x.device)
     return x if shape is None else x.real.new_zeros((*x.shape[: x.ndim - len(axes)], *shape))
 
 
@@ -411,6 +408,7 @@ class StackedProblem(SparseProblem):
     def _worst(self, p: Tensor, back: Tensor) -> Tensor:
         """The largest :math:`|p_i|/(\\lambda w_i)` once p is repaired, given A*q + W*p."""
         stacked = self._stacked
+        p, back = self._precisely(p, back)
         prepared = stacked.prepare(stacked.lifted(back))
         largest = torch.zeros(len(p), dtype=torch.float64, device=p.device)
         for k, group in enumerate(stacked.groups):
@@ -433,9 +431,18 @@ class StackedProblem(SparseProblem):
         most = self._worst(p, back).clamp(min=1).reciprocal()
         inner = torch.full_like(most, torch.inf) if y is None else -real_inner(y, first, 1)
         scale = self.fidelity.multiple(inner, norms(first, 1), most).to(q.real.dtype)
+        p, back = self._precisely(p, back)
         prepared = stacked.prepare(stacked.lifted(back))
-        repaired = [(p[:, g] - stacked.band(g, prepared)).flatten(1) for g in stacked.groups]
+        repaired = [(p[:, g] - stacked.band(g, prepared)).flatten(1).to(q.dtype) for g in stacked.groups]
         return torch.cat([first, *repaired], dim=1) * scale.view(-1, 1)
+
+    def _precisely(self, p: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+        """In double precision where W*W is not the identity: the inverse of a Laplacian has a condition of the size of
+        the image."""
+        if self._stacked.frame.is_tight:
+            return p, back
+        double = torch.complex128 if p.is_complex() else torch.float64
+        return p.to(double), back.to(double)
 
     def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
         """The flat dual of a packed q and of p, shape (batch, \\*coefficients), zero where there is none."""
@@ -455,7 +462,7 @@ class StackedProblem(SparseProblem):
 def _unit(a: Tensor, trailing: int, scale: float) -> Tensor:
     """a with norm one; zero where it is only rounding of numbers of this scale."""
     size = norms(a, trailing)
-    noise = 100 * torch.finfo(a.dtype).eps * scale
+    noise = 8 * torch.finfo(a.dtype).eps * scale
     factor = torch.where(size > noise, size.clamp(min=torch.finfo(torch.float64).tiny).reciprocal(), 0)
     return a * factor.to(a.real.dtype).view(*factor.shape, *(1,) * trailing)
 
@@ -519,7 +526,10 @@ class AnalysisProblem:
             a = self.operator(torch.ones(self.operator.in_shape, dtype=p.dtype, device=p.device)).to(q.dtype)
             a = _unit(a, d, self.operator.norm_bound.value * math.prod(self.operator.in_shape) ** 0.5)
             q = q - (q * a.conj()).flatten(q.ndim - d).sum(dim=-1).view(*q.shape[: q.ndim - d], *(1,) * d) * a
-        p = p - self.frame(self.frame.gram_solve(self.frame.adjoint(p) + self.operator.adjoint(q)))
+        back = self.frame.adjoint(p) + self.operator.adjoint(q)
+        if not self.frame.is_tight:  # the inverse of a Laplacian has a condition of the size of the image
+            back = back.to(torch.complex128 if back.is_complex() else torch.float64)
+        p = (p - self.frame(self.frame.gram_solve(back))).to(torch.promote_types(p.dtype, q.dtype))
         sizes = self.frame.moduli(p).to(torch.float64) / self.lam
         sizes = sizes if self.weights is None else sizes / self.weights
         most = sizes.flatten(-len(self.frame.moduli_shape)).amax(dim=-1).clamp(min=1).reciprocal()
@@ -597,12 +607,13 @@ class AnalysisLayers(Layers):
             real_view(old).lerp_(real_view(new), rho)
 
 
-def peak_bytes(problem: SparseProblem | AnalysisProblem, y: Tensor) -> int:
+def peak_bytes(problem: SparseProblem | AnalysisProblem, y: Tensor, *, again: bool = False) -> int:
     """How much memory a solve with these measurements takes beside them, an estimate: see
     :func:`firenet.layer.peak_bytes`.
 
     In the analysis form the dual comes in: itself, its sum, the best so far and two in passing; and the responses of
-    the bands.
+    the bands. ``again``: with reweighting also the dual of the round before, as it is and as the loop has it, and the
+    weights with the limits made of them.
     """
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
@@ -613,7 +624,7 @@ def peak_bytes(problem: SparseProblem | AnalysisProblem, y: Tensor) -> int:
     batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
     size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
     dual = stacked.measured + stacked.bands * math.prod(stacked.band_shape)
-    return plain + int(size * (5 * batch * dual + stacked.scratch(batch)))
+    return plain + int(size * ((9 if again else 5) * batch * dual + stacked.scratch(batch)))
 
 
 def layers_for(

@@ -7,6 +7,7 @@ stops when no dual point whatever could make the gap much smaller. It has never 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -24,6 +25,8 @@ from firenet.search import search
 
 # The refinement stops when the gap is at most so many times what is known to be suboptimal about the point.
 _TIGHT = 1.05
+# An excess of this share of the data's norm is rounding.
+_FITS = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,7 @@ class _Witness(AdaptivePilot):
     def __init__(self, rules: AdaptiveRestarts, norm: float, size: float, value: float) -> None:
         super().__init__(rules, norm, size)
         self._value = value
+        self.tolerance = math.inf  # only dual points are looked for
 
     def content(self, objective: float, bound: float) -> bool:
         return self._value - bound <= _TIGHT * (self._value - objective)
@@ -89,10 +93,10 @@ def certify(
 ) -> Certificate:
     """Certifies any reconstruction from any source.
 
-    The dual point is the best of: the given one; the scaled residual :math:`(Az-y)/\\|Az-y\\|_2`, optimal at the
-    optimum; and those of a primal-dual iteration with :class:`AdaptiveRestarts`, started at z. The iteration also finds
-    points with a lower objective p; it stops when :math:`F(z)-d\\le1.05\\,(F(z)-p)`, for then the gap is at most 1.05
-    times the suboptimality, or after ``budget`` layers.
+    The dual point is the best of: the given one; the scaled residual :math:`(Az-y)/\\|Az-y\\|_2`, for (P3) optimal at
+    the optimum; and those of a primal-dual iteration with :class:`AdaptiveRestarts`, started at z. The iteration also
+    finds points with a lower objective p; it stops when :math:`F(z)-d\\le1.05\\,(F(z)-p)`, for then the gap is at most
+    1.05 times the suboptimality, or after ``budget`` layers.
 
     Args:
         problem: F.
@@ -163,6 +167,7 @@ def certify(
     missing = packed.dual_size(flat).view(batch) * excess if bool((excess > 0).any()) else excess
     gap = (objective - bound + missing).clamp(min=0)
     known = objective - torch.minimum(lowest, objective)
+    known = torch.where(excess <= _FITS * size, known, 0)  # the objective of what does not fit may be below the minimum
     tightness = torch.where(known > 0, gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
     error, assumptions = None, ()
     if guarantee is not None and sparsity_defect is not None and noise is not None:
@@ -271,6 +276,9 @@ def _refined(
     ]
     found = search(layers, list(pilots), budget, progress)
     q = torch.stack([f.dual for f in found])
-    lowest = torch.tensor([f.objective for f in found], dtype=torch.float64, device=y.device)
+    # Only what fits the data says how low an objective can be.
+    limits = [_FITS * size for size in norms(y, y.ndim - 1).tolist()]
+    lowest = [f.objective if f.excess <= limit else math.inf for f, limit in zip(found, limits, strict=True)]
+    lowest = torch.tensor(lowest, dtype=torch.float64, device=y.device)
     count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=y.device)
     return q, lowest.nan_to_num(nan=torch.inf), count

@@ -328,6 +328,7 @@ def recon(
     Beside the image a JSON record of the run is written (OUT with the suffix .json).
     """
     from firenet.files import check_output, write_image, write_json
+    from firenet.recon import TOLERANCE
     from firenet.recon import rounds as solve
     from firenet.restarts import Searched
     from firenet.selection import choose_lam, draw
@@ -355,7 +356,7 @@ def recon(
     with _busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     if dry_run:
-        _dry_run(job, transform, as_json)
+        _dry_run(job, transform, reweight, as_json)
         return
     sweep = None
     if auto:
@@ -363,18 +364,20 @@ def recon(
         with _progress("lambda" if len(job.images) == 1 else "lambda, on the middle slice") as progress:
             sweep = choose_lam(chosen.y, chosen.mask, chosen.maps, sparsify=transform, progress=progress)
         value = sweep.best
-    solutions, seconds, schedules, rounds, nets = [], [], [], [], []
+    solutions, seconds, schedules, rounds, nets, posed = [], [], [], [], [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
         with _progress(name) as progress:
-            net = _network(image, transform, value, plan(image.y), level(image.y))
+            seen = image.y * image.mask
+            net = _network(image, transform, value, plan(seen), level(seen))
             nets.append(net)
             asked = None if schedule in ("adaptive", "radial") else tolerance
             found = solve(net, image.y, reweight, tolerance=asked, progress=progress)
             rounds.append([(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found])
             # Image and numbers: the duals of all slices would be ten times as large.
             last = found[-1].solution
+            posed.append(found[-1].net)
             total = sum(r.solution.layers for r in found)
             solutions.append(replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None, layers=total))
             del found, last
@@ -386,7 +389,7 @@ def recon(
         images = abs(images) * ~hidden  # what is only looked at shows nothing where nothing is known
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
     write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
-    record = _record(data, scan, job, solutions, device, dtype, nets)
+    record = _record(data, scan, job, solutions, device, dtype, nets, posed)
     for result, solution, each in zip(record["results"], solutions, rounds, strict=True):
         if len(each) > 1:
             result["rounds"] = [{"relative_gap": gap, "layers": layers} for gap, layers in each]
@@ -396,7 +399,8 @@ def recon(
     if most > 1:
         again = "min |w W x|_1 with the residual kept, w from the image before"
         record["problem"] = f"{record['problem']}; then {most - 1} x {again}"
-    record |= {"seconds": seconds, "schedules": schedules, "tolerance": tolerance, "image": str(out)}
+    used = TOLERANCE if tolerance is None and schedule in ("adaptive", "radial") else tolerance
+    record |= {"seconds": seconds, "schedules": schedules, "tolerance": used, "image": str(out)}
     if sweep is not None:
         draw(sweep, plot)
         if sweep.at_the_edge:
@@ -443,6 +447,8 @@ def certify(
     """
     _set_threads(threads)
     transform, level = _check_problem(sparsify, wavelet, lam), _noise_level(noise_level)
+    if noise_level is not None and lam is not None:
+        raise BadInput("One of --lam and --noise-level", "both", "With a noise level there is no lambda")
     import torch
 
     from firenet.files import read_image
@@ -465,11 +471,11 @@ def certify(
     for number, (part, pixels) in enumerate(zip(job.images, stack, strict=True)):
         name = f"slice {number + 1} of {shape[0]}" if shape[0] > 1 else "certificate"
         with _progress(name) as progress:
-            net = _network(part, transform, lam, None, level(part.y))
+            net = _network(part, transform, lam, None, level(part.y * part.mask))
             nets.append(net)
             x = torch.from_numpy(pixels).to(device=part.y.device, dtype=part.y.dtype)
             certificates.append(certify_image(x, net, part.y, budget=budget, progress=progress))
-    record = _record(data, scan, job, certificates, device, dtype, nets) | {"image": str(image)}
+    record = _record(data, scan, job, certificates, device, dtype, nets, nets) | {"image": str(image)}
     _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
 
 
@@ -523,7 +529,7 @@ def export(
     frozen = solution.schedule.frozen()
     with _busy(f"exporting {frozen.layers} layers"):
         made = export_onnx(net.following(frozen), out, measurements=image.y)
-    record = _record(data, scan, job, [solution], "cpu", "complex64", [net])
+    record = _record(data, scan, job, [solution], "cpu", "complex64", [net], [net])
     record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
     write_json(_beside(out), record)
     differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
@@ -548,13 +554,15 @@ def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torc
     return made[name]
 
 
-def _dry_run(job: ScanData, transform: str | None, as_json: bool) -> None:
+def _dry_run(job: ScanData, transform: str | None, reweight: int | None, as_json: bool) -> None:
     from firenet.analysis import peak_bytes
 
     images = []
     for image in job.images:
         net = _network(image, transform)
-        images.append({"shape": list(image.y.shape), "peak_bytes": peak_bytes(net.problem, image.y)})
+        images.append(
+            {"shape": list(image.y.shape), "peak_bytes": peak_bytes(net.problem, image.y, again=reweight != 0)}
+        )
     record = {"images": images, "peak_bytes": max(i["peak_bytes"] for i in images), "estimate": True}
     if as_json:
         _print_json(record)
@@ -702,8 +710,10 @@ def _record(
     device: str,
     dtype: str,
     nets: list[Firenet],
+    posed: list[Firenet],
 ) -> dict[str, Any]:
-    """The record of a run, for JSON and for the table."""
+    """The record of a run, for JSON and for the table. ``nets`` are what was asked for, ``posed`` the networks of the
+    last round, of which the gaps speak."""
     import torch
 
     from firenet.files import sha256
@@ -712,7 +722,7 @@ def _record(
     from firenet.recon import describe
 
     results = []
-    for part, solution, net in zip(job.images, solutions, nets, strict=True):
+    for part, solution, net in zip(job.images, solutions, posed, strict=True):
         results.append(
             {
                 "sampling_rate": part.mask.float().mean().item(),
@@ -740,8 +750,12 @@ def _record(
     net = nets[0]
     assert net.sparsify is not None
     words = describe(net.sparsify)
-    if net.sparsify.out_shape == net.sparsify.in_shape and getattr(net.sparsify, "depth", 1) == 0:
-        job.warnings.append(f"The image is too small for one level of {words.split(':')[1]}: W is the identity.")
+    if int(net.sparsify.levels().max()) == 0:
+        job.warnings.append(f"The image is too small for one level of {words.partition(',')[0]}: W is the identity.")
+    for number, (result, one) in enumerate(zip(results, posed, strict=True)):
+        if isinstance(one.fidelity, Ball) and result["excess"] > 0.01 * one.fidelity.noise:
+            off = f"{result['excess']:.3g} beyond the noise level {one.fidelity.noise:.3g}"
+            job.warnings.append(f"Image {number} fits the data only to {off}; is that too small for these data?")
     known = isinstance(net.fidelity, Ball)
     problem = "min |W x|_1 subject to |A x - y|_2 <= noise level" if known else "min lam * |W x|_1 + |A x - y|_2"
     return {

@@ -61,16 +61,17 @@ class Convolutions(AnalysisOperator):
     def gram_solve(self, x: Tensor) -> Tensor:
         if self.is_tight or x.numel() == 0:
             return x
-        complex_dtype = torch.promote_types(x.dtype, torch.complex64)
-        inverse = _pseudo_inverse(self.gram(complex_dtype, x.device))
+        # In double precision: the lowest eigenvalue of a large image is below the rounding of the highest in single.
+        inverse = pseudo_inverse(self.gram(torch.complex128, x.device)).to(x.real.dtype)
         if x.is_complex():
             return torch.fft.ifftn(torch.fft.fftn(x, dim=self._axes) * inverse, dim=self._axes)
         half = torch.fft.rfftn(x, dim=self._axes)
         return torch.fft.irfftn(half * inverse[..., : half.shape[-1]], s=self.in_shape, dim=self._axes)
 
 
-def _pseudo_inverse(gram: Tensor) -> Tensor:
-    zero = gram <= torch.finfo(gram.dtype).eps * gram.max()
+def pseudo_inverse(gram: Tensor) -> Tensor:
+    """One over a spectrum in double precision, zero where that is zero."""
+    zero = gram <= 1e-15 * gram.max()
     return torch.where(zero, 0, gram.where(~zero, torch.ones_like(gram)).reciprocal())
 
 

@@ -138,7 +138,7 @@ class Firenet(nn.Module):
             ``last`` point, or the ``best`` of all averages and last points, by objective. A searching schedule and a
             frozen one choose themselves.
         noise: A bound of :math:`\\|Ax-y\\|_2`, in the unit of y: solves (P1).
-        fidelity: ``norm`` (P3) or ``squared`` (P2).
+        fidelity: ``norm`` (P3) or ``squared`` (P2), or one of :class:`Norm`, :class:`Squared`, :class:`Ball`.
 
     >>> import torch, firenet
     >>> A = firenet.Matrix(torch.eye(3, dtype=torch.float64)[:2])
@@ -158,7 +158,7 @@ class Firenet(nn.Module):
         iterate: Iterate = "average",
         form: Form | None = None,
         noise: float | None = None,
-        fidelity: Literal["norm", "squared"] = "norm",
+        fidelity: Literal["norm", "squared"] | Fidelity = "norm",
     ) -> None:
         super().__init__()
         self.sensing = sensing
@@ -172,12 +172,18 @@ class Firenet(nn.Module):
             do = "Leave form to None: the analysis form takes every operator"
             raise BadInput("A tight frame, W*W = I, for the synthesis form", type(sparsify).__name__, do)
         self.operator = sensing if sparsify is None or self.form == "analysis" else sensing @ sparsify.H
-        if fidelity not in ("norm", "squared") or (noise is not None and fidelity != "norm"):
-            needed = "fidelity: norm or squared, or a noise level instead"
-            raise BadInput(needed, f"{fidelity!r} with noise={noise}", "Leave one of them out")
-        self.fidelity: Fidelity = (
-            Ball(float(noise)) if noise is not None else Squared() if fidelity == "squared" else Norm()
-        )
+        named: dict[str, Fidelity] = {"norm": Norm(), "squared": Squared()}
+        chosen = fidelity if isinstance(fidelity, Fidelity) else named.get(fidelity)
+        if chosen is None or (noise is not None and not isinstance(chosen, Norm)):
+            needed = "fidelity: norm, squared or a Fidelity, and noise only beside norm"
+            raise BadInput(needed, f"{fidelity!r} with noise={noise}", "For (P1) give noise, for (P2) fidelity")
+        if noise is not None:
+            try:
+                chosen = Ball(float(noise))
+            except (TypeError, ValueError):
+                do = "The 2-norm of the noise over all samples, in the unit of y"
+                raise BadInput("A number for noise", repr(noise), do) from None
+        self.fidelity: Fidelity = chosen
         if lam is None and isinstance(self.fidelity, Squared):
             raise BadInput(
                 "lam for the squared fidelity, in the unit of y", "none", "Or use the norm, which has a default"
@@ -260,10 +266,9 @@ class Firenet(nn.Module):
         return self._with(self.schedule, weights, noise)
 
     def _with(self, schedule: Schedule, weights: Tensor | None, noise: float | None = None) -> Firenet:
+        fidelity, lam = self.fidelity, self.lam
         if noise is not None:
-            fidelity, lam = Ball(noise), 1.0
-        else:
-            fidelity, lam = self.fidelity, self.lam
+            fidelity, lam = Ball(noise), lam if isinstance(fidelity, Ball) else 1.0
         return Firenet(
             self.sensing,
             self.sparsify,
@@ -272,8 +277,7 @@ class Firenet(nn.Module):
             schedule=schedule,
             iterate=self.iterate,
             form=self.form,
-            noise=fidelity.noise if isinstance(fidelity, Ball) else None,
-            fidelity="squared" if isinstance(fidelity, Squared) else "norm",
+            fidelity=fidelity,
         )
 
     def real_packed(self, *, fourier: Fourier = "fft", dtype: torch.dtype = torch.float32) -> RealPacked:
@@ -304,7 +308,8 @@ class Firenet(nn.Module):
             progress: Called now and then with the layers done and the layers in all (at the most).
 
         Returns:
-            The solution. Its gap is computed in the precision of y; see ``Status.PRECISION_LIMIT``.
+            The solution. For (P1) where AA* is not diagonal, the tolerance is reached only where the excess is at most
+            that share of the norm of y. The gap is computed in the precision of y; see ``Status.PRECISION_LIMIT``.
 
         Raises:
             BadInput: For measurements of another shape, with NaN or infinity, or real where complex ones are needed.
@@ -316,7 +321,7 @@ class Firenet(nn.Module):
             raise BadInput("No tolerance beside that of a searching schedule", f"{tolerance}", do)
         layers, batch = self._layers(y, x0, track=True)
         if dual0 is not None:
-            layers.place_dual(self._dual(layers, dual0))
+            layers.place_dual(self._dual(layers, dual0, batch))
         if searches(self.schedule):
             searching = cast(SearchingSchedule, self.schedule)
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()
@@ -338,6 +343,10 @@ class Firenet(nn.Module):
         best.arrive(layers)
         size = self.fidelity.unit(best.objective.abs(), norms(layers.y, layers.y.ndim - 1))
         status = statuses(best.objective, best.gap, size, y.dtype, tolerance)
+        if tolerance is not None:
+            fits = (best.excess <= tolerance * norms(layers.y, layers.y.ndim - 1)).tolist()
+            ended = Status.TOLERANCE_REACHED
+            status = tuple(Status.LAYER_LIMIT if s is ended and not f else s for s, f in zip(status, fits, strict=True))
         problem, packed, at = layers.problem, layers.y, (best.objective, best.gap, best.excess, best.layers)
         del layers
         return self._solution(problem, packed, batch, best.z, best.dual, *at, status, schedule)
@@ -396,13 +405,16 @@ class Firenet(nn.Module):
         measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
         return layers_for(problem, measured, first, dtype, track=track, average=average), batch
 
-    def _dual(self, layers: Layers, dual0: tuple[Tensor, Tensor | None]) -> Tensor:
+    def _dual(self, layers: Layers, dual0: tuple[Tensor, Tensor | None], batch: torch.Size) -> Tensor:
         """A first dual point as the loop has it."""
         q, p = dual0
-        shapes = (tuple(q.shape[q.ndim - len(self.sensing.out_shape) :]), None if p is None else tuple(p.shape))
-        if shapes[0] != self.sensing.out_shape or (p is not None) != (self.form == "analysis"):
-            needed = f"A dual point of shape {self.sensing.out_shape}, with its part p in the analysis form"
-            raise BadInput(needed, f"{shapes}", "Pass dual and dual_sparse of a solution of this form")
+        frame = self.sparsify.out_shape if self.form == "analysis" and self.sparsify is not None else None
+        wanted = ((*batch, *self.sensing.out_shape), None if frame is None else (*batch, *frame))
+        got = (tuple(q.shape), None if p is None else tuple(p.shape))
+        finite = all(bool(torch.isfinite(real_view(t)).all()) for t in (q, p) if t is not None)
+        if got != wanted or not finite:
+            needed = f"A finite dual point (q, p) of shapes {wanted}: p in the analysis form only"
+            raise BadInput(needed, f"{got}", "Pass dual and dual_sparse of a solution for the same batch and form")
         compact, dtype = cast(Compact, layers.problem.operator), layers.x.dtype
         q = compact.pack_measured(q.to(layers.y.dtype).reshape(-1, *self.sensing.out_shape))
         if p is not None and self.sparsify is not None:

@@ -206,7 +206,7 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
     the memory of the volume (``--dry-run``).
 
     Raises:
-        BadInput: For another word, an unknown wavelet or too many levels.
+        BadInput: For another word, an unknown wavelet or, orthonormal, too many levels.
     """
     if spec is None:
         spec = DEFAULT_SPARSIFY_VOLUME if len(shape) == 3 else DEFAULT_SPARSIFY
@@ -217,16 +217,16 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
         return Gradient(shape, "neumann" if rest == "neumann" else "periodic")
     if kind == "orthonormal" and len(parts) == 1 and _is_wavelet(parts[0]):
         return Wavelet(shape, *_wavelet(parts[0], None))
-    if kind == "undecimated" and all(part == ["tv"] or _is_wavelet(part) for part in parts):
+    wavelets = sum(part != ["tv"] for part in parts)
+    if kind == "undecimated" and wavelets and all(part == ["tv"] or _is_wavelet(part) for part in parts):
         made: list[AnalysisOperator] = []
         for part in parts:
             if part == ["tv"]:
                 made.append(Gradient(shape))
             else:  # a small image has fewer levels
                 made.append(UndecimatedWavelet(shape, *_wavelet(part, int(math.log2(max(min(shape), 1))))))
-        if len(made) == 1 and parts[0] != ["tv"]:
+        if len(made) == 1:
             return made[0]
-        wavelets = sum(part != ["tv"] for part in parts)
         # The wavelets share one unit, so that lambda keeps its meaning; total variation comes on top.
         return Union(made, [TV_SHARE if part == ["tv"] else wavelets**-0.5 for part in parts])
     needed = (
@@ -259,7 +259,7 @@ def describe(frame: AnalysisOperator) -> str:
     if isinstance(frame, Union):
         parts = [p for p in frame.parts if isinstance(p, AnalysisOperator)]
         words = ["tv" if isinstance(p, Gradient) else describe(p).partition(",")[0].partition(":")[2] for p in parts]
-        kind = "a tight frame" if frame.is_tight else "and total variation"
+        kind = "a tight frame" if frame.is_tight else "and total variation" if "tv" in words else "scaled"
         return f"undecimated:{'+'.join(words)}, undecimated wavelets, {kind}"
     return type(frame).__name__
 

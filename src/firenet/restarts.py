@@ -112,6 +112,7 @@ class Pilot(Protocol):
         until: Layers until it wants to look.
         hand_on: After the verdict ``restart``: what to start from; ``best`` is the best point that was ever handed on.
         keep_dual: And whether the dual is kept.
+        tolerance: For (P1): what share of the data's norm a point may be off the data ball where it ends.
     """
 
     tau: float
@@ -120,6 +121,7 @@ class Pilot(Protocol):
     until: int
     hand_on: Literal["average", "last", "best"]
     keep_dual: bool
+    tolerance: float
 
     def content(self, objective: float, bound: float) -> bool:
         """Whether a point with this objective, and this lower bound of the minimum, is good enough."""
@@ -212,7 +214,7 @@ class PaperSchedule:
 class FixedSteps:
     """No restart: ``count`` layers with the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|`.
 
-    Proven: the objective at the average exceeds the optimum by at most
+    Proven for (P3) in synthesis form: the objective at the average exceeds the optimum by at most
     :math:`\\frac{\\|A\\|}{k}\\big(\\frac{\\|x^*-x^0\\|^2}{\\omega}+\\omega\\big)` after k layers (Chambolle and Pock).
 
     Attributes:
@@ -278,7 +280,8 @@ class AdaptiveRestarts:
     all layers so far (the rules of PDLP: Applegate et al., *Practical large-scale linear programming using primal-dual
     hybrid gradient*, 2021, here with the gap). At each restart the primal weight :math:`\\omega` of the steps
     :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance moved by
-    x) / (distance moved by q); it begins at :math:`\\|y\\|_2/\\|A\\|`.
+    x) / (distance moved by q); it begins at :math:`\\|y\\|_2/\\|A\\|`. The analysis form keeps the weight it begins
+    with, a share of that; (P1) and (P2) divide it by an estimate of the size of their dual.
 
     Proven: the gap at which it stops, whatever the steps were. For steps that stay as they are, the relaxed iteration
     converges for every relaxation below 2 (Condat 2013), its averages with O(1/layers) (Chambolle and Pock 2016, whose
@@ -327,6 +330,7 @@ class AdaptivePilot:
 
     def __init__(self, rules: AdaptiveRestarts, norm: float, size: float) -> None:
         self._rules, self._norm = rules, norm
+        self.tolerance = rules.tolerance
         self.relaxation = rules.relaxation
         self.until = min(rules.check, rules.max_layers)
         self._omega = size / norm if 0 < size / norm < math.inf else 1.0
@@ -424,6 +428,7 @@ class _RadialPilot:
 
     def __init__(self, rules: RadialSearch, norm: float, size: float) -> None:
         self._rules, self._norm = rules, norm
+        self.tolerance = rules.tolerance
         self._size = size if 0 < size < math.inf else 1.0
         self._done: dict[tuple[int, int], tuple[int, int]] = {}  # (i, j): halvings U, layers V
         self._queue: list[tuple[float, int, int]] = []

@@ -24,11 +24,6 @@ from firenet.restarts import AdaptiveRestarts, RadialSearch
 from firenet.transforms import AnalysisOperator
 
 # Large: close to the plain norm. Smaller floors gain 0.1 dB more without noise, take twice the layers, and lose with
-# it. OOR = 2.0
-_DRAFT = 3e-3
-
-
-# Large: close to the plain norm. Smaller floors gain 0.1 dB more without noise, take twice the layers, and lose with
 # noise.
 FLOOR = 2.0
 _DRAFT = 3e-3
@@ -102,7 +97,7 @@ def reweighted(
         found.append(Round(this, weights, solution))
         if solution.status[0] is Status.NUMERICAL_ERROR:
             break
-        if held is None:
+        if held is None and rounds:
             problem = this.problem
             fitted = norms(problem.operator(solution.coefficients) - net.sensing.restrict(y), y.ndim).item()
             held = this.fidelity.noise if isinstance(this.fidelity, Ball) else fitted
@@ -153,7 +148,7 @@ def weights_from(image: Tensor, frame: AnalysisOperator, *, floor: float = FLOOR
         if mean > 0:
             inverse = 1 / (size[here] + floor * mean)
             weights[here] = inverse / inverse.mean()
-    return weights
+    return weights.to(image.real.dtype)
 
 
 def _shifted(progress: Callable[[int, int], None] | None, before: int, most: int) -> Callable[[int, int], None] | None:

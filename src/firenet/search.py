@@ -149,9 +149,11 @@ def search(
             # Measured anew: in single precision what the layers carry along has gathered some rounding.
             z, value, beyond = arrive_at(layers.problem, z[None], layers.y[k : k + 1], dual[k : k + 1])
             z, plain, excess = z[0], value.item(), beyond[0].item()
-            objective = plain + beyond[1].item()
-            gap = max(objective - lower, 0.0)
-            if verdict == "tolerance" and not t.pilot.content(objective, lower):
+            gap = max(plain + beyond[1].item() - lower, 0.0)
+            # A point that does not fit the data may have a small gap all the same: that counts the excess in units of
+            # the dual, and no dual is large enough at first.
+            fits = excess <= t.pilot.tolerance * t.size
+            if verdict == "tolerance" and not (fits and t.pilot.content(plain, plain - gap)):
                 t.pilot.until = min(_AGAIN, limit - done)
                 if t.pilot.until and here != "best":  # it held only up to rounding: a restart clears that away
                     t.arrive()

@@ -85,7 +85,8 @@ class AnalysisOperator(LinearOperator, ABC):
     def gram_solve(self, x: Tensor) -> Tensor:
         """:math:`(W^*W)^\\dagger x`."""
         if not self.is_tight:
-            raise NotImplementedError
+            do = "Define gram_solve: the dual point is made feasible with it"
+            raise BadInput("An analysis operator with W*W = I or with gram_solve", type(self).__name__, do)
         return x
 
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
