@@ -534,6 +534,15 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     temporary.replace(path)
 
 
+def fill(begin: str, end: str, text: str) -> None:
+    """Puts a text between two marks of docs/accuracy.md."""
+    page = DOCS / "accuracy.md"
+    before, rest = page.read_text().split(begin)
+    temporary = page.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+    temporary.replace(page)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=crossed())
@@ -571,11 +580,7 @@ def main() -> None:
     records = [r for r in records if r["methods"]]
     if not arguments.full:
         draw(records, DOCS / "accuracy.png")
-        page = DOCS / "accuracy.md"
-        before, rest = page.read_text().split(BEGIN)
-        temporary = page.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(f"{before}{BEGIN}\n\n{table(records)}\n\n{END}{rest.split(END)[1]}")
-        temporary.replace(page)
+        fill(BEGIN, END, table(records))
     print(json.dumps(records, indent=1) if arguments.json else table(records))
 
 

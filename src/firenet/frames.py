@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
@@ -26,6 +27,11 @@ from firenet.transforms import AnalysisOperator, TightFrame, check_depth, filter
 
 class Convolutions(AnalysisOperator):
     """An analysis operator by its :meth:`responses`, through the FFT."""
+
+    @abstractmethod
+    def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The responses of the bands at the frequencies of ``torch.fft.fftn``: complex, shape (bands, \\*image); not to
+        be written to."""
 
     @property
     def _axes(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ axes, one value a batch item, and are summed in float64.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -61,20 +62,20 @@ def check_weights(w: Tensor | None, shape: tuple[int, ...]) -> None:
 # --- fidelities: functions of the norm r of a residual, and of the norm s of a dual point ----------------------------
 
 
-class Fidelity:
+class Fidelity(ABC):
     """A convex function of the residual that depends on its 2-norm r alone."""
 
+    @abstractmethod
     def value(self, r: Tensor) -> Tensor:
         """The function of r; for a ball 0, what lies beyond it is :meth:`excess`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def conjugate(self, s: Tensor) -> Tensor:
         """Its conjugate, a function of the norm s of the dual point."""
-        raise NotImplementedError
 
+    @abstractmethod
     def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
         """The proximal map of sigma times the conjugate multiplies a point of norm s by this."""
-        raise NotImplementedError
 
     def excess(self, r: Tensor) -> Tensor:
         """How far r is from what is allowed."""

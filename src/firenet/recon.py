@@ -28,8 +28,8 @@ from firenet.reweighting import Round, reweighted
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
 from firenet.transforms import WAVELETS, AnalysisOperator, Wavelet
 
-# Undecimated Haar of one level beside two of sym4: eleven bands, as fast as three levels of sym4 alone, and 0.2 to 2 dB
-# more accurate on all images tried. A volume has 23 bands, and 5 duals of 23 volumes are too much to take without being
+# Undecimated Haar of one level beside two of sym4: eleven bands, as fast as three levels of sym4 alone, and more
+# accurate on all images tried. A volume has 23 bands, and 5 duals of 23 volumes are too much to take without being
 # asked.
 DEFAULT_SPARSIFY, DEFAULT_SPARSIFY_VOLUME = "undecimated:haar:1+sym4:2", "orthonormal:db4"
 RESTARTS = 10
@@ -305,9 +305,9 @@ def rounds(
     Args:
         net: The network.
         y: Measurements of one image.
-        reweight: Rounds of reweighting. None is one in the analysis form with a searching schedule, where it gains up
-            to 1.5 dB for as much time again, unless there is noise: where AA* = I and the first round leaves a residual
-            of more than 1 % of the data. Else none.
+        reweight: Rounds of reweighting. None is one in the analysis form with a searching schedule, where it sharpens
+            for as much time again or twice that, unless there is noise: where AA* = I and the first round leaves a
+            residual of more than 1 % of the data. Else none.
         tolerance: As in :meth:`Firenet.solve`.
         progress: As in :func:`firenet.reweighted`.
     """

@@ -23,8 +23,7 @@ from firenet.problems import Ball, norms
 from firenet.restarts import AdaptiveRestarts, RadialSearch
 from firenet.transforms import AnalysisOperator
 
-# Large: close to the plain norm. Smaller floors gain 0.1 dB more without noise, take twice the layers, and lose with
-# noise.
+# Large: close to the plain norm. Smaller floors take more layers for little, and lose with noise.
 FLOOR = 2.0
 _DRAFT = 3e-3
 

@@ -240,12 +240,7 @@ def variable_density(
         got = f"radius={radius} with {int(central.sum())} of {wanted} samples in it"
         raise BadInput("A radius of zero or more that holds no more than the samples", got, "Ask for a smaller one")
     generator, recorded = _generator(seed)
-    keys = -torch.rand(len(distance), generator=generator, dtype=torch.float64).numpy()
-    # The k-th smallest of independent exponentials with rates p draws without replacement with probabilities p.
-    waiting = -np.log1p(keys) * np.maximum(distance, 1) ** power
-    waiting[central] = -1
-    taken = np.zeros(len(distance), dtype=bool)
-    taken[np.argsort(waiting, kind="stable")[:wanted]] = True
+    taken = _weighted(distance, power, central, wanted, generator)
     recipe = {
         "kind": "variable density",
         "shape": list(shape),
@@ -291,14 +286,8 @@ def lines(
         raise BadInput(f"At most {wanted} central lines", f"{low}", "Ask for a smaller centre or acceleration")
     frequency = np.abs(np.fft.fftfreq(n, 1 / n))
     generator, recorded = _generator(seed)
-    # The k-th smallest of independent exponentials with rates p draws without replacement with probabilities p.
-    waiting = (
-        -np.log1p(-torch.rand(n, generator=generator, dtype=torch.float64).numpy()) * np.maximum(frequency, 1) ** power
-    )
     central = np.argsort(frequency, kind="stable")[:low]
-    waiting[central] = -1
-    taken = np.zeros(n, dtype=bool)
-    taken[np.argsort(waiting, kind="stable")[:wanted]] = True
+    taken = _weighted(frequency, power, central, wanted, generator)
     along = [1] * len(shape)
     along[axis] = n
     samples = torch.from_numpy(np.broadcast_to(taken.reshape(along), shape).copy())
@@ -423,6 +412,24 @@ def _generator(seed: int | torch.Generator) -> tuple[torch.Generator, int]:
     if isinstance(seed, torch.Generator):
         seed = int(torch.randint(2**62, (), generator=seed))
     return torch.Generator().manual_seed(int(seed)), int(seed)
+
+
+def _weighted(
+    distance: NDArray[np.float64],
+    power: float,
+    central: NDArray[Any],
+    wanted: int,
+    generator: torch.Generator,
+) -> NDArray[np.bool_]:
+    """So many frequencies: the central ones, then others without replacement, with probabilities proportional to
+    :math:`\\max(1,|k|)^{-power}`."""
+    keys = -torch.rand(len(distance), generator=generator, dtype=torch.float64).numpy()
+    # The k-th smallest of independent exponentials with rates p draws without replacement with probabilities p.
+    waiting = -np.log1p(keys) * np.maximum(distance, 1) ** power
+    waiting[central] = -1
+    taken = np.zeros(len(distance), dtype=bool)
+    taken[np.argsort(waiting, kind="stable")[:wanted]] = True
+    return taken
 
 
 def _draw(box_of: NDArray[np.int64], counts: NDArray[np.int64], generator: torch.Generator) -> Tensor:

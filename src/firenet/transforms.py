@@ -56,7 +56,7 @@ class AnalysisOperator(LinearOperator, ABC):
 
     @property
     def convolves(self) -> bool:
-        """Whether all bands are periodic convolutions, shape (bands, \\*image), with :meth:`responses`."""
+        """Whether all bands are periodic convolutions, shape (bands, \\*image), as :mod:`firenet.frames` has them."""
         return bool(self.groups)
 
     @property
@@ -88,11 +88,6 @@ class AnalysisOperator(LinearOperator, ABC):
             do = "Define gram_solve: the dual point is made feasible with it"
             raise BadInput("An analysis operator with W*W = I or with gram_solve", type(self).__name__, do)
         return x
-
-    def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The responses of the bands at the frequencies of ``torch.fft.fftn``: complex, shape (bands, \\*image); not to
-        be written to."""
-        raise NotImplementedError
 
     def _forward(self, x: Tensor) -> Tensor:
         return differentiable(x, self._analyse, self._synthesise)
