@@ -274,12 +274,19 @@ def _solver(p: Problem) -> Callable[..., tuple[Tensor, float, int]]:
     from firenet.recon import rounds as usual_rounds
 
     def solve(
-        sparsify: str | None = None, share: float = 1.0, rounds: int | None = None, floor: float = 2.0
+        sparsify: str | None = None,
+        share: float = 1.0,
+        rounds: int | None = None,
+        floor: float = 2.0,
+        keep: float = 1.0,
     ) -> tuple[Tensor, float, int]:
         frame, schedule = transform(sparsify, p.mask.shape), default_schedule(1e-3)
         usual = firenet.Firenet(p.sensing, frame, schedule=schedule)
         net = firenet.Firenet(p.sensing, frame, lam=share * usual.lam, schedule=schedule)
-        made = usual_rounds(net, p.y) if rounds is None else firenet.reweighted(net, p.y, rounds, floor=floor)
+        if rounds is None:
+            made = usual_rounds(net, p.y)
+        else:
+            made = firenet.reweighted(net, p.y, rounds, floor=floor, keep=keep)
         found = [r.solution for r in made]
         return found[-1].image, found[-1].relative_gap.item(), sum(int(s.layers) for s in found)
 
@@ -307,14 +314,16 @@ def ours(p: Problem) -> dict[str, Any]:
 
 
 def tuned(p: Problem) -> dict[str, Any]:
-    """The best of eight: four lambdas, each without reweighting and with three strong rounds."""
+    """The best of eight for wavelets, four lambdas without reweighting and four residuals with two strong rounds, and
+    of eight lambdas for total variation."""
     solve = _solver(p)
-    tries: list[tuple[float, dict[str, Any]]] = []
-    for share in (0.3, 0.7, 1.0, 1.1):
-        tries += [(share, {"rounds": 0}), (share, {"rounds": 3, "floor": 0.5})]
+    tries: list[tuple[float, dict[str, Any]]] = [(share, {"rounds": 0}) for share in (0.4, 0.8, 1.0, 1.1)]
+    tries += [(1.0, {"rounds": 2, "floor": 0.7, "keep": keep}) for keep in (0.05, 0.2, 0.5, 1.0)]
     best = p.best((s, lambda s=s, more=more: solve(share=s, **more)[0]) for s, more in tries)
-    best["tried"] = [[*t, more["rounds"]] for t, (_, more) in zip(best["tried"], tries, strict=True)]
-    return {"firenet, tuned": best}
+    best["tried"] = [[*t, more] for t, (_, more) in zip(best["tried"], tries, strict=True)]
+    shares = [float(s) for s in np.geomspace(0.2, 1.6, 8)]
+    variation = p.best((s, lambda s=s: solve(sparsify="tv", share=s, rounds=0)[0]) for s in shares)
+    return {"firenet, tuned": best, "firenet total variation, tuned": variation}
 
 
 def sigpy(p: Problem) -> dict[str, Any]:

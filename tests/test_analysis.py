@@ -149,10 +149,10 @@ def recovery(
 
 
 def weights_of(setup: Setup, kind: str) -> Tensor | None:
-    """None, a number a band, or one for each coefficient."""
+    """The usual ones, a number a band, or one for each coefficient."""
     shape = setup.frame.moduli_shape
     if kind == "none":
-        return None
+        return Firenet(setup.sensing, setup.frame, form="analysis").problem.weights
     full = 10 ** (2 * torch.rand(shape, dtype=REAL, generator=torch.Generator().manual_seed(5)) - 1)
     return full if kind == "each" else full[(slice(None), *(slice(0, 1),) * (len(shape) - 1))]
 

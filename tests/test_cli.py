@@ -83,7 +83,7 @@ def test_demo_through_the_shell(tmp_path):
 def test_recon_and_certify_through_the_shell(scan, tmp_path):
     run = shell("recon", scan, "-o", tmp_path / "image.npy", "--reweight", "0", "--tolerance", "1e-4")
     assert run.returncode == 0, run.stderr
-    assert "undecimated:haar:1+sym4:2" in run.stdout
+    assert "undecimated:haar:1+sym4:3" in run.stdout
     assert files(tmp_path) == ["image.json", "image.npy"]
     record = json.loads((tmp_path / "image.json").read_text())
     result = record["results"][0]

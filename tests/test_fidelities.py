@@ -193,7 +193,7 @@ def posed(setup: Setup, form: str, kind: Kind, y: Tensor, weights: Tensor | None
 @pytest.mark.parametrize("weighted", [False, True])
 def test_reaches_the_optimum_and_every_gap_is_valid(name: str, form: Any, kind: Kind, weighted: bool) -> None:
     setup = SETUPS[name]()
-    y, weights = setup.data(), weights_of(setup, "each") if weighted else None
+    y, weights = setup.data(), weights_of(setup, "each" if weighted else "none")
     arguments, known = posed(setup, form, kind, y, weights)
     best = known.optimum()
     for schedule in SCHEDULES:
@@ -303,7 +303,7 @@ def test_scales(scale: float) -> None:
 def test_single_precision(name: str, kind: Kind) -> None:
     setup = SETUPS[name]()
     y = setup.data()
-    arguments, _ = posed(setup, "analysis", kind, y, None)
+    arguments, _ = posed(setup, "analysis", kind, y, weights_of(setup, "none"))
     sensing = setup.sensing.to(torch.float32)
     net = Firenet(sensing, setup.frame, schedule=AdaptiveRestarts(1e-3, 3000), **arguments)
     s = net.solve(y.to(torch.complex64))
@@ -321,7 +321,7 @@ def test_single_precision(name: str, kind: Kind) -> None:
 def test_any_point_is_certified(name: str, kind: Kind) -> None:
     setup = SETUPS[name]()
     y = setup.data()
-    arguments, known = posed(setup, "analysis", kind, y, None)
+    arguments, known = posed(setup, "analysis", kind, y, weights_of(setup, "none"))
     best = known.optimum()
     net = Firenet(setup.sensing, setup.frame, form="analysis", **arguments)
     for x in (
@@ -417,9 +417,9 @@ def test_values_enclose_the_minimum_at_every_look(name: str, form: Any, kind: An
         arguments: dict[str, Any] = {"lam": 0.1}
         A, W = setup.dense()
         synthesis = Recovery(A @ W.conj().T, np.eye(len(W), dtype=W.dtype), y.numpy().ravel(), np.ones(len(W)), 0.1)
-        known = recovery(setup, None, 0.1, y) if form == "analysis" else synthesis
+        known = recovery(setup, weights_of(setup, "none"), 0.1, y) if form == "analysis" else synthesis
     else:
-        arguments, known = posed(setup, form, kind, y, None)
+        arguments, known = posed(setup, form, kind, y, weights_of(setup, "none") if form == "analysis" else None)
     least = known.optimum().value
     net = Firenet(setup.sensing, setup.frame, form=form, **arguments)
     layers, _ = net._layers(y, None, track=True)

@@ -69,11 +69,16 @@ def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: boo
     held = float(np.linalg.norm(A @ first - y_))
     for k, r in enumerate(rounds):
         assert r.solution.status == (Status.TOLERANCE_REACHED,)
-        w = np.ones(len(W)) if r.weights is None else r.weights.expand(frame.out_shape).numpy().ravel()
+        w = (
+            np.ones(len(W))
+            if r.net.problem.weights is None
+            else r.net.problem.weights.expand(frame.out_shape).numpy().ravel()
+        )
         known = Recovery(A, W, y_, w, 0.05)
         if k:  # the later rounds keep the residual of the first
             assert r.weights is not None
-            expected = weights_from(rounds[k - 1].solution.image, frame) * (0.5 if own else 1)
+            base = torch.ones((), dtype=torch.float64) if net.problem.weights is None else net.problem.weights
+            expected = weights_from(rounds[k - 1].solution.image, frame) * base
             torch.testing.assert_close(r.weights, expected)
             assert isinstance(r.net.fidelity, Ball)
             assert r.net.fidelity.noise == pytest.approx(held, rel=1e-9)
@@ -106,7 +111,7 @@ def test_noise_stops_the_reweighting() -> None:
     assert len(rounds(net, clean)) == 2
     (only,) = rounds(net, noisy)
     plain = net.solve(noisy)
-    assert only.weights is None
+    assert only.weights is net.problem.weights
     assert only.solution.status == (Status.TOLERANCE_REACHED,)
     assert only.solution.objective.item() == pytest.approx(plain.objective.item(), rel=2e-3)
     assert len(rounds(net, noisy, 1)) == 2  # asked for, it is done

@@ -245,7 +245,7 @@ Sparsify = Annotated[
     typer.Option(
         "--sparsify",
         help="undecimated:WAVELET[:LEVELS], orthonormal:WAVELET[:LEVELS], tv, or a sum such as "
-        "undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:2; volumes orthonormal:db4.",
+        "undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:3; volumes orthonormal:db4.",
     ),
 ]
 WaveletName = Annotated[

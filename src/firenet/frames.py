@@ -60,6 +60,15 @@ class Convolutions(AnalysisOperator):
         response = self.responses(half.dtype, c.device)[..., : half.shape[-1]]
         return torch.fft.irfftn((half * response.conj()).sum(dim=-len(axes) - 1), s=self.in_shape, dim=axes)
 
+    @abstractmethod
+    def deviations(self) -> Tensor:
+        """The root of the mean square of each modulus when the image is white noise of variance one: shape (groups,
+        1, ..., 1), float64.
+
+        As weights, they put the threshold of every band at the same multiple of its noise, and make of the undecimated
+        l1 norm the mean of the orthonormal ones over all shifts of the image.
+        """
+
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         """:math:`\\sum_b|\\hat g_b|^2`, real, shape of the image."""
         return torch.view_as_real(self.responses(dtype, device)).square().sum(dim=(0, -1))
@@ -127,6 +136,12 @@ class UndecimatedWavelet(Convolutions, TightFrame):
         each = 2 ** len(self.in_shape) - 1
         level = torch.cat([torch.arange(self.depth, 0, -1).repeat_interleave(each), torch.zeros(1, dtype=torch.int64)])
         return level.view(-1, *(1,) * len(self.in_shape)).expand(self.out_shape).clone()
+
+    def deviations(self) -> Tensor:
+        # The atoms of level j are those of the orthonormal transform, divided by the root of their number of shifts.
+        d = len(self.in_shape)
+        sizes = [2.0 ** (-0.5 * d * j) for j in range(1, self.depth + 1) for _ in range(2**d - 1)]
+        return torch.tensor([*sizes, 2.0 ** (-0.5 * d * self.depth)], dtype=torch.float64).view(-1, *(1,) * d)
 
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         return _undecimated(self.wavelet, self.depth, self.in_shape, dtype, device)
@@ -231,6 +246,9 @@ class Gradient(Convolutions):
             total = total + torch.roll(d, 1, dims=axis) - d
         return total
 
+    def deviations(self) -> Tensor:
+        return torch.full((1,) * (len(self.in_shape) + 1), self.scale, dtype=torch.float64)
+
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         return _differences(self.in_shape, dtype, device)
 
@@ -322,6 +340,9 @@ class Union(Convolutions):
             found.append(torch.where(level > 0, level + above, 0))
             above += int(level.max())
         return torch.cat(found)
+
+    def deviations(self) -> Tensor:
+        return torch.cat([f * p.deviations() for f, p in zip(self.factors, self._operators(), strict=True)])
 
     @torch.inference_mode(False)
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -126,7 +126,9 @@ class Firenet(nn.Module):
         sensing: A.
         sparsify: W; in synthesis form with W*W = I. None is the identity (plain matrices).
         weights: Positive weights that broadcast to the coefficients (to ``sparsify.moduli_shape``), or
-            :class:`SparsityLevels` whose recommended weights are taken; None is all ones.
+            :class:`SparsityLevels` whose recommended weights are taken. None is all ones, in the analysis form of
+            several bands their :meth:`firenet.frames.Convolutions.deviations`, in units in which their mean square is
+            1.
         lam: :math:`\\lambda`. None is 1e-3, in the analysis form :func:`firenet.problems.usual_lam`, which suits images
             with noise and without. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and
             oversmooths them. With ``noise`` it only scales the objective, and is 1; for (P2) it must be given.
@@ -201,6 +203,9 @@ class Firenet(nn.Module):
                     "Pass one weight a coefficient as a tensor",
                 )
             weights = torch.from_numpy(weights.spread(weights.weights(), sparsify.levels().numpy()))
+        elif weights is None and self.form == "analysis" and isinstance(sparsify, Convolutions):
+            sizes = sparsify.deviations()
+            weights = sizes / sizes.square().mean().sqrt() if len(sizes) > 1 else None
         self.register_buffer("weights", weights)
         _ = self.problem  # refuses a bad lam or bad weights now, not at the first image
 

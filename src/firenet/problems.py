@@ -30,14 +30,14 @@ def check_lam(lam: float) -> None:
 
 
 def usual_lam(operator: LinearOperator, coefficients: int) -> float:
-    """:math:`\\tfrac43\\,g/\\sqrt n` for n coefficients of a tight frame, g the :attr:`LinearOperator.gain`; half of
-    that where AA* is not the identity.
+    """:math:`1.45\\,g/\\sqrt n` for n coefficients of a tight frame with weights of mean square 1, g the
+    :attr:`LinearOperator.gain`; half of that where AA* is not the identity.
 
     With AA* = I, so g = 1, and W*W = I, a residual that is not zero needs :math:`\\lambda\\ge n^{-1/2}`: its dual point
-    has :math:`1=\\|q\\|=\\|A^*q\\|=\\|W^*p\\|\\le\\|p\\|\\le\\lambda\\sqrt n`. Below that all noise is fitted. The
-    factor 4/3 is from experience with redundant frames, the half from raw scans: coil maps are never exact.
+    has :math:`1=\\|q\\|=\\|A^*q\\|=\\|W^*p\\|\\le\\|p\\|\\le\\lambda\\|w\\|=\\lambda\\sqrt n`. Below that all noise is
+    fitted. The factor 1.45 is from experience with redundant frames, the half from raw scans: maps are never exact.
     """
-    factor = 4 / 3 if operator.is_coisometry else 2 / 3
+    factor = 1.45 if operator.is_coisometry else 0.725
     return factor * (operator.gain or 1.0) / math.sqrt(max(coefficients, 1))
 
 

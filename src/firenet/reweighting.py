@@ -3,9 +3,13 @@
 A weighted l1 norm with :math:`w_i\\approx1/|(Wx)_i|` at the true image counts its coefficients, which a plain one only
 approximates: small ones are pressed to zero and large ones no longer shrunk. The true image is not known; the one of
 the round before stands in for it. How well the data are fitted is decided once: with other weights the same lambda
-would mean another residual, so the later rounds are problems (P1) that keep the residual of the first. Every round is a
-convex problem of its own, with a duality gap for its own weights. That the images get better from round to round is
-experience, not a theorem.
+would mean another residual, so the later rounds are problems (P1) that keep the residual of the first, or a share of
+it: weights that spare large coefficients need less slack. Every round is a convex problem of its own, with a duality
+gap for its own weights.
+
+That the images get better from round to round is experience, not a theorem, and holds where samples are missing. Where
+there are more samples than coefficients that stand out of the noise, noise is all that is wrong, and reweighting makes
+of it what it makes of edges (:func:`standing_out`).
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.frames import Convolutions
 from firenet.network import Firenet, Solution, Status
 from firenet.problems import Ball, norms
 from firenet.restarts import AdaptiveRestarts, RadialSearch
@@ -49,7 +54,8 @@ def reweighted(
     rounds: int = 1,
     *,
     floor: float = FLOOR,
-    unless_noisy: float | None = None,
+    keep: float = 1.0,
+    enough: float | None = None,
     tolerance: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Round]:
@@ -60,8 +66,9 @@ def reweighted(
         y: Measurements of one image, shape ``net.sensing.out_shape``.
         rounds: How many times to reweight; 0 is a plain solve.
         floor: As in :func:`weights_from`.
-        unless_noisy: Where the first round leaves a residual of more than this share of the data's norm, there is
-            noise, and reweighting, which makes of it what it makes of edges, is left out: the first round is all.
+        keep: The share of the first round's residual that the later ones keep. A noise level that was given is kept.
+        enough: Where fewer coefficients than this share of the number of samples stand out of the noise, the first
+            round is all.
         tolerance: As in :meth:`Firenet.solve`, for each round.
         progress: Called now and then with layers done and the most there can be, over all rounds.
 
@@ -77,6 +84,8 @@ def reweighted(
     if y.shape != net.sensing.out_shape:
         got = f"shape {tuple(y.shape)}"
         raise BadInput(f"Measurements of one image, shape {net.sensing.out_shape}", got, "Loop over the batch")
+    if not 0 < keep <= 1:
+        raise BadInput("A share of the residual to keep, above 0 and at most 1", f"{keep}", "1 keeps it")
     if rounds < 0:
         raise BadInput("A number of rounds, zero or more", f"{rounds}", "1 or 2 are usual")
     own = net.problem.weights
@@ -99,12 +108,42 @@ def reweighted(
         if held is None and rounds:
             problem = this.problem
             fitted = norms(problem.operator(solution.coefficients) - net.sensing.restrict(y), y.ndim).item()
-            held = this.fidelity.noise if isinstance(this.fidelity, Ball) else fitted
-            if unless_noisy is not None and fitted > unless_noisy * norms(net.sensing.restrict(y), y.ndim).item():
+            held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * fitted
+            if enough is not None and standing_out(net, solution.image, y) < enough:
                 start, dual = solution.image, (solution.dual, solution.dual_sparse)
                 final = net.solve(y, x0=start, dual0=dual, tolerance=tolerance, progress=shifted)
                 return [Round(net, own, replace(final, layers=final.layers + solution.layers))]
     return found
+
+
+@torch.no_grad()
+def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
+    """How many coefficients of an image stand out of the noise by three deviations, in parts of the number of samples.
+
+    Of a redundant transform each counts as a part of one, so that all together are the number of pixels. The noise
+    of a sample is estimated from the median of the residual, which leaves out the few large samples whose residual is
+    the penalty's; with a noise level it is that. An estimate, and for operators with AA* = I.
+
+    Args:
+        net: Operator, transform and noise level.
+        image: One image that fits the data as far as they go.
+        y: Its data.
+    """
+    assert net.sparsify is not None
+    taken = net.sensing.restrict(torch.ones_like(y)) != 0
+    samples = int(taken.sum())
+    if samples == 0:
+        return math.inf
+    residual = (net.sensing(image) - y)[taken].abs()
+    # median over root of mean square, of the modulus of a complex or a real normal number
+    noise = residual.median().item() / (math.sqrt(math.log(2)) if y.is_complex() else 0.6745)
+    if isinstance(net.fidelity, Ball):
+        noise = net.fidelity.noise / math.sqrt(samples)
+    frame = net.sparsify
+    sizes = frame.deviations() if isinstance(frame, Convolutions) else torch.ones((), dtype=torch.float64)
+    sizes = sizes.to(device=y.device, dtype=y.real.dtype)
+    out = frame.moduli(frame(image)) > 3 * noise * sizes
+    return ((out * sizes.square()).sum() / frame.scale**2).item() / samples
 
 
 def _dual(found: list[Round], net: Firenet) -> tuple[Tensor, Tensor | None] | None:
