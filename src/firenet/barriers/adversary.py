@@ -1,0 +1,556 @@
+"""The adversary: for any algorithm an input on which it fails, and a witness that anybody can check.
+
+It plays the proof. Every read is answered as if all columns were tied. An algorithm that halts has read to within some
+:math:`2^{-n}`; a bump of half that on any column agrees with all it has seen, and with the bump on another column the
+minimiser is :math:`2.8\\cdot10^{-K}` away: one output is not within :math:`10^{-K}` of both. An algorithm that does not
+halt fails on the tie itself. Nothing is assumed of the algorithm, not even that it is computable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+from firenet.barriers.algorithms import Algorithm, Coins, Tossed
+from firenet.barriers.check import FORMAT, VERSION
+from firenet.barriers.instances import Instance, Problem, Vector, root_decimal
+from firenet.barriers.oracle import BadRead, Oracle, OutOfReads, Read, TrainingSet, consistent
+
+Halt = Literal["halted", "out of reads", "out of time", "raised", "bad output", "bad read", "out of coins"]
+Claim = Literal["wrong", "did not halt", "invalid", "randomised", "reads", "survived"]
+READS, SECONDS, LEAVES, PLAYS = 1000, 60, 4096, 400
+
+
+class BadOutput(ValueError):
+    """What an algorithm returned is no answer."""
+
+
+# --- one run -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """What an algorithm did with one training set.
+
+    Attributes:
+        how: How it ended.
+        outputs: A vector a measurement.
+        reads: All answers it got.
+        note: Why it ended badly, or what was done to its output.
+        coins: What it drew.
+    """
+
+    how: Halt
+    reads: list[Read]
+    outputs: tuple[Vector, ...] = ()
+    note: str = ""
+    coins: Coins = field(default_factory=Coins)
+
+    @property
+    def accuracy(self) -> int:
+        """The largest n it read."""
+        return max((r.n for r in self.reads), default=0)
+
+
+class _Stop(BaseException):
+    """Raised in a thread whose time is up."""
+
+
+def run(algorithm: Algorithm, training_set: TrainingSet, coins: Coins, seconds: int = SECONDS) -> Run:
+    """Runs an algorithm, and comes back whatever it does.
+
+    It runs in a thread of its own. When its time is up, it gets no more answers and an exception; one that ignores both
+    is left behind.
+    """
+    done = Run("out of time", training_set.reads, coins=coins, note=f"it was still running after {seconds} s")
+
+    def work() -> None:
+        try:
+            result = algorithm(training_set, coins) if takes_coins(algorithm) else algorithm(training_set)
+            outputs, note = _outputs(result, training_set)
+            done.how, done.outputs, done.note = "halted", outputs, note
+        except _Stop:
+            pass
+        except OutOfReads:
+            done.how, done.note = "out of reads", f"it asked for more than {len(training_set.reads)} reads"
+        except Tossed:
+            done.how, done.note = "out of coins", "it drew more than 64 times"
+        except BadRead as error:
+            done.how, done.note = "bad read", str(error)
+        except BadOutput as error:
+            done.how, done.note = "bad output", str(error)
+        except BaseException as error:
+            done.how, done.note = "raised", f"{type(error).__name__}: {error}"[:500]
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        training_set.close()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop))
+        thread.join(1)
+        # a copy: what is left behind may still write into the other
+        return Run("out of time", list(training_set.reads), coins=coins, note=f"it was still running after {seconds} s")
+    return done
+
+
+def takes_coins(algorithm: Algorithm) -> bool:
+    """Whether an algorithm has a second positional argument without default."""
+    try:
+        parameters = list(inspect.signature(algorithm).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) >= 2 and positional[1].default is inspect.Parameter.empty
+
+
+def _outputs(result: object, training_set: TrainingSet) -> tuple[tuple[Vector, ...], str]:
+    """One vector of rational numbers a measurement, and what was converted."""
+    size, notes = training_set.shape[1], set[str]()
+    if callable(result):
+        zero = (Fraction(0),) * (training_set.shape[0] - 1)
+        found = [result((s, *zero)) for s in training_set.problem.scales()]
+    else:
+        found = _listed(result)
+        if len(training_set) == 1 and not (len(found) == 1 and _is_list(found[0])):
+            found = [found]
+    if len(found) != len(training_set):
+        raise BadOutput(f"{len(training_set)} vectors are needed, one a measurement; got {len(found)}")
+    vectors = []
+    for vector in found:
+        entries = _listed(vector)
+        if len(entries) != size or any(_is_list(e) for e in entries):
+            shape = f"{len(entries)}" + (" rows" if any(_is_list(e) for e in entries) else "")
+            raise BadOutput(f"a vector of {size} numbers is needed; got {shape}")
+        vectors.append(tuple(_fraction(e, notes) for e in entries))
+    return tuple(vectors), "; ".join(sorted(notes))
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple) or (hasattr(value, "tolist") and isinstance(_plain(value), list))
+
+
+def _plain(value: Any) -> object:
+    """A tensor or array as lists of numbers, without importing what made it."""
+    value = value.detach() if hasattr(value, "detach") else value
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _listed(value: object) -> list[Any]:
+    value = _plain(value)
+    if not isinstance(value, list | tuple):
+        raise BadOutput(f"a list, tuple or array is needed, or a network; got {type(value).__name__}")
+    return list(value)
+
+
+def _fraction(entry: object, notes: set[str]) -> Fraction:
+    entry = _plain(entry)
+    if isinstance(entry, complex):
+        # the minimisers are real: without its imaginary part an output is nearer to all of them
+        notes.add("imaginary parts were left out, to the algorithm's advantage")
+        entry = entry.real
+    if isinstance(entry, Fraction):
+        return entry
+    try:
+        if isinstance(entry, int):
+            return Fraction(entry)
+        converted = Fraction(entry)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise BadOutput(f"finite numbers are needed; got {entry!r}") from None
+    notes.add("floating-point numbers were converted exactly")
+    return converted
+
+
+# --- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out of a game.
+
+    Attributes:
+        algorithm: Its name.
+        digits: The number of digits that were asked for.
+        claim: ``wrong`` (a witness shows an error above :math:`10^{-digits}`), ``did not halt`` (within the reads and
+            seconds that were granted, on an input of the class), ``reads`` (it needed more than so many reads),
+            ``randomised`` (:attr:`failure` says how often it fails), ``invalid`` (no answer at all) or ``survived``.
+        statement: In words.
+        distances_squared: Of each output to the minimisers of the witness, exact.
+        witness: The JSON record, for :func:`firenet.barriers.check.check`.
+        failure: For a randomised algorithm a lower bound of its failure probability on one input.
+        exact: Whether :attr:`failure` was counted over all that the coins can do; else it is a confidence bound.
+        plays: How often it was run.
+        note: Conversions, and why a run ended badly.
+    """
+
+    algorithm: str
+    digits: int
+    claim: Claim
+    statement: str
+    distances_squared: tuple[Fraction, ...] = ()
+    witness: dict[str, Any] | None = None
+    failure: Fraction | None = None
+    exact: bool = True
+    plays: int = 1
+    note: str = ""
+
+    @property
+    def defeated(self) -> bool:
+        """Whether the algorithm does not do what was asked, on an input that was shown."""
+        return self.claim in ("wrong", "did not halt", "reads", "randomised")
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines: integers and fractions as strings, distances also as decimals."""
+        return {
+            "algorithm": self.algorithm,
+            "digits": str(self.digits),
+            "claim": self.claim,
+            "defeated": self.defeated,
+            "statement": self.statement,
+            "distances": [root_decimal(d) for d in self.distances_squared],
+            "distances_squared": [str(d) for d in self.distances_squared],
+            "failure": None if self.failure is None else str(self.failure),
+            "exact": self.exact,
+            "plays": str(self.plays),
+            "note": self.note,
+            "witness": self.witness,
+        }
+
+
+def _name(algorithm: Algorithm) -> str:
+    return getattr(algorithm, "__name__", type(algorithm).__name__)
+
+
+def record(name: str, claim: str, digits: int, done: Run, instance: Instance, rivals: list[Instance]) -> dict[str, Any]:
+    """The witness as JSON: integers and fractions as strings."""
+    known = instance.problem
+
+    def of(i: Instance) -> dict[str, str | None]:
+        column = None if i.column is None else str(i.column)
+        return {"scale": str(i.scale), "column": column, "bump": str(i.bump)}
+
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "claim": claim,
+        "algorithm": name,
+        "digits": str(digits),
+        "problem": {
+            "kind": known.kind,
+            "digits": str(known.digits),
+            "parameter": str(known.parameter),
+            "columns": str(known.columns),
+            "tail": str(known.tail),
+            "samples": str(known.samples),
+        },
+        "instance": of(instance),
+        "rivals": [of(r) for r in rivals],
+        "reads": [
+            {
+                "n": str(r.n),
+                "k": str(r.k),
+                "row": [str(a) for a in r.row],
+                "tail": str(r.tail),
+                "y": str(r.y),
+                "label": [str(x) for x in r.label],
+            }
+            for r in done.reads
+        ],
+        "outputs": [[str(e) for e in x] for x in done.outputs],
+        "note": done.note,
+    }
+
+
+# --- the game of K digits ----------------------------------------------------------------------------------------------
+
+
+class _Tied(Oracle):
+    """Answers every read as if nothing stood out."""
+
+    def __init__(self, problem: Problem, scale: int) -> None:
+        # a stand-in whose bump is below everything that can be read
+        super().__init__(problem.tied() if scale == problem.digits else problem.weak(0, Fraction(1, 1 << 5000)))
+        self.tied_until = 4096
+
+
+def _rivals(problem: Problem, scale: int, accuracy: int) -> list[Instance]:
+    """The instances, a bump on each column, that agree with tied answers up to an accuracy."""
+    bump = Fraction(1, 1 << (max(accuracy, 4 * scale + 8) + 1))
+    make = problem.strong if scale == problem.digits else problem.weak
+    return [make(j, bump) for j in range(problem.columns)]
+
+
+def _distances(instance: Instance, done: Run) -> tuple[Fraction, ...]:
+    return tuple(instance.minimisers(k).distance_squared(x) for k, x in enumerate(done.outputs))
+
+
+def defeat(
+    algorithm: Algorithm,
+    problem: Problem,
+    *,
+    name: str | None = None,
+    reads: int = READS,
+    seconds: int = SECONDS,
+    plays: int = PLAYS,
+    seed: int = 0,
+) -> Verdict:
+    """Finds an input of the strong family on which an algorithm does not reach K digits.
+
+    Args:
+        algorithm: Takes a :class:`TrainingSet`, and if it is randomised :class:`Coins` as second argument.
+        problem: The class; its ``digits`` are K.
+        name: What to call it.
+        reads: How many reads it is granted.
+        seconds: How long it may run, in seconds.
+        plays: For coins that cannot be enumerated: how often it is run.
+        seed: Of those coins.
+
+    Returns:
+        ``wrong`` with a witness; ``did not halt`` within the reads or the time, on the tie; ``invalid``; for a randomised
+        algorithm ``randomised`` with a lower bound of its failure probability. No algorithm survives: where R, the number
+        of measurements, is less than the number of columns, all outputs are wrong, and else at least one
+        is (an algorithm may hedge, a column for each measurement).
+    """
+    name = _name(algorithm) if name is None else name
+    if takes_coins(algorithm):
+        return _defeat_randomised(algorithm, problem, name, problem.digits, reads, seconds, plays, seed)
+    done = run(algorithm, TrainingSet(_Tied(problem, problem.digits), reads), Coins([]), seconds)
+    if done.how in ("out of reads", "out of time"):
+        return _did_not_halt(name, problem.digits, done, problem.tied())
+    if done.how != "halted":
+        return Verdict(name, problem.digits, "invalid", f"No answer ({done.how}): {done.note}", note=done.note)
+    return _wrong(name, problem, problem.digits, done)
+
+
+def _did_not_halt(name: str, digits: int, done: Run, instance: Instance) -> Verdict:
+    if done.how == "out of reads":
+        within = f"{len(done.reads)} reads"
+    else:
+        within = done.note.removeprefix("it was still running after ")
+    statement = f"Did not halt within {within}, on an input whose columns are tied as far as they were shown."
+    rivals = _rivals(instance.problem, instance.scale, done.accuracy)
+    witness = record(name, "did not halt", digits, done, instance, rivals)
+    return Verdict(name, digits, "did not halt", statement, witness=witness, note=done.note)
+
+
+def _wrong(name: str, problem: Problem, digits: int, done: Run) -> Verdict:
+    """The rival that most outputs are furthest from."""
+    rivals = _rivals(problem, digits, done.accuracy)
+    limit = Fraction(1, 100**digits)
+    found = max(rivals, key=lambda i: (sum(d > limit for d in _distances(i, done)), max(_distances(i, done))))
+    distances = _distances(found, done)
+    if max(distances) <= limit or not all(consistent(r, i) for r in done.reads for i in rivals):
+        raise AssertionError("the proof has a hole")  # two rivals are more than 2 * 10**-digits apart
+    missed = sum(d > limit for d in distances)
+    far = root_decimal(max(distances))
+    where = f"on {missed} of {len(distances)} measurements" if len(distances) > 1 else ""
+    statement = (
+        f"Wrong {where}".rstrip()
+        + f": distance {far} > 1e-{digits:02d} from the minimiser, on an input that agrees with "
+        + f"all {len(done.reads)} reads."
+    )
+    witness = record(name, "wrong", digits, done, found, rivals)
+    return Verdict(name, digits, "wrong", statement, distances, witness, note=done.note)
+
+
+# --- coins -------------------------------------------------------------------------------------------------------------
+
+
+def _all_runs(play: Callable[[Coins], Run], leaves: int = LEAVES) -> Iterator[tuple[Fraction, Run]]:
+    """Every run that the coins can lead to, with its probability; stops early where they cannot be enumerated."""
+    tape: list[int] = []
+    for _ in range(leaves):
+        done = play(Coins(tape))
+        if done.coins.sampled or done.how == "out of coins":
+            return
+        chance = Fraction(1, math.prod(n for _, n in done.coins.drawn))
+        yield chance, done
+        drawn = list(done.coins.drawn)
+        while drawn and drawn[-1][0] == drawn[-1][1] - 1:
+            drawn.pop()
+        if not drawn:
+            return
+        tape = [value for value, _ in drawn[:-1]] + [drawn[-1][0] + 1]
+
+
+def _defeat_randomised(
+    algorithm: Algorithm, problem: Problem, name: str, scale: int, reads: int, seconds: int, plays: int, seed: int
+) -> Verdict:
+    """The two-point game: on tied answers the outputs do not depend on where the bump is, so that with probability
+    :math:`(N_1-1)/N_1` times that of halting they are wrong for the bump that is placed worst."""
+
+    def play(coins: Coins) -> Run:
+        return run(algorithm, TrainingSet(_Tied(problem, scale), reads), coins, seconds)
+
+    every = list(_all_runs(play))
+    counted = sum((p for p, _ in every), Fraction(0)) == 1
+    if not counted:
+        runs = [play(Coins(None, seed=seed * 1_000_003 + i)) for i in range(plays)]
+        every = [(Fraction(1, plays), done) for done in runs]
+    invalid = [done for _, done in every if done.how not in ("halted", "out of reads", "out of time")]
+    if len(invalid) == len(every):
+        return Verdict(name, scale, "invalid", f"No answer ({invalid[0].how}): {invalid[0].note}", note=invalid[0].note)
+    accuracy = max(done.accuracy for _, done in every)
+    limit = Fraction(1, 100**scale)
+    rivals = _rivals(problem, scale, accuracy)
+    # without an answer it is wrong for all; still reading, it may yet be right where there is a bump
+    wrong = [
+        sum((p for p, d in every if d.how == "halted" and max(_distances(i, d)) > limit), Fraction(0)) for i in rivals
+    ]
+    broken = sum((p for p, d in every if d in invalid), Fraction(0))
+    open_ = sum((p for p, d in every if d.how in ("out of reads", "out of time")), Fraction(0))
+    best = max(range(len(rivals)), key=lambda j: wrong[j])
+    on_bump, on_tie = wrong[best] + broken, open_ + broken
+    if on_tie > on_bump and scale == problem.digits:
+        failure, instance, where = on_tie, problem.tied(), "does not halt on the tie"
+        claim, culprit = "did not halt", next(d for _, d in every if d.how in ("out of reads", "out of time"))
+    else:
+        failure, instance, where = on_bump, rivals[best], f"is wrong with the bump on column {best + 1}"
+        claim = "wrong"
+        culprit = next(d for _, d in every if d.how == "halted" and max(_distances(rivals[best], d)) > limit)
+    if not counted:
+        # the worst of several inputs was chosen by the same plays
+        failure = lower_bound(int(failure * plays), plays, Fraction(1, 1000 * (len(rivals) + 1)))
+    said = "exactly, over all that its coins can do" if counted else f"with confidence 99.9 %, from {plays} plays"
+    statement = f"Fails with probability at least {failure} ({said}): it {where}."
+    if open_ and counted:
+        statement += f" With probability {open_} it had not halted after {reads} reads."
+    distances = _distances(instance, culprit) if culprit.outputs else ()
+    witness = record(name, claim, scale, culprit, instance, rivals)
+    shown = (failure, counted, len(every), culprit.note)
+    return Verdict(name, scale, "randomised", statement, distances, witness, *shown)
+
+
+def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) -> Fraction:
+    """The exact (Clopper-Pearson) lower confidence bound of a probability, to a thousandth: the largest p on that grid
+    for which as many failures or more have at most the probability ``doubt``."""
+
+    def tail(p: int) -> Fraction:
+        rest = 1000 - p
+        total = sum(math.comb(plays, k) * p**k * rest ** (plays - k) for k in range(failures, plays + 1))
+        return Fraction(total, 1000**plays)
+
+    low, high = 0, 1000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if tail(middle) <= doubt else (low, middle)
+    return Fraction(low, 1000)
+
+
+# --- the game of K-1 digits --------------------------------------------------------------------------------------------
+
+
+def outread(
+    algorithm: Algorithm,
+    problem: Problem,
+    most: int,
+    *,
+    name: str | None = None,
+    seconds: int = SECONDS,
+    plays: int = PLAYS,
+    seed: int = 0,
+) -> Verdict:
+    """Finds an input of the weak family on which an algorithm misses K-1 digits or needs more than so many reads.
+
+    Args:
+        algorithm: As for :func:`defeat`.
+        problem: The class, K of at least 2.
+        most: The number of reads, M.
+        name: What to call it.
+        seconds: As for :func:`defeat`.
+        plays: As for :func:`defeat`.
+        seed: As for :func:`defeat`.
+
+    Returns:
+        ``wrong``, ``reads`` (its witness is a real member of the family, on which a patient algorithm comes to an end)
+        or ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of the probability of missing or of
+        reading more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
+    """
+    name, scale = _name(algorithm) if name is None else name, problem.digits - 1
+    if scale < 1:
+        problem.weak(0, Fraction(1))
+    if takes_coins(algorithm):
+        return _defeat_randomised(algorithm, problem, name, scale, most, seconds, plays, seed)
+    done = run(algorithm, TrainingSet(_Tied(problem, scale), most), Coins([]), seconds)
+    if done.how in ("out of reads", "out of time"):
+        instance = _rivals(problem, scale, done.accuracy)[0]
+        verdict = _did_not_halt(name, scale, done, instance)
+        if done.how == "out of time":
+            return verdict
+        statement = f"Needs more than {most} reads on an input of the family, whose bump is {_power(instance.bump)}."
+        assert verdict.witness is not None
+        witness = verdict.witness | {"claim": "reads"}
+        return Verdict(name, scale, "reads", statement, witness=witness, note=done.note)
+    if done.how != "halted":
+        return Verdict(name, scale, "invalid", f"No answer ({done.how}): {done.note}", note=done.note)
+    return _wrong(name, problem, scale, done)
+
+
+def _power(bump: Fraction) -> str:
+    return f"2**-{bump.denominator.bit_length() - 1}"
+
+
+# --- the positive side -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What an algorithm did on inputs of both families, with oracles that err at random.
+
+    Attributes:
+        digits: The digits that were asked for.
+        plays: How many inputs.
+        passed: Whether every output was within :math:`10^{-digits}`.
+        worst_squared: The largest squared distance.
+        most_reads: The most reads that one input took.
+        failure: The verdict on the first input it failed on.
+    """
+
+    digits: int
+    plays: int
+    passed: bool
+    worst_squared: Fraction
+    most_reads: int
+    failure: Verdict | None = None
+
+
+def trial(
+    algorithm: Algorithm, problem: Problem, digits: int, *, plays: int = 100, seed: int = 0, seconds: int = SECONDS
+) -> Trial:
+    """Runs an algorithm on inputs of both families, ties and bumps of many sizes, each with an oracle of its own."""
+    from random import Random
+
+    random, worst, most = Random(seed), Fraction(0), 0
+    limit = Fraction(1, 100**digits)
+    for play in range(plays):
+        bump = Fraction(1, 1 << random.randrange(2, 200))
+        column = random.randrange(problem.columns)
+        family = random.randrange(5)
+        if family == 0:
+            instance = problem.tied()
+        elif family < 3 or problem.digits < 2:
+            instance = problem.strong(column, bump)
+        else:
+            instance = problem.weak(column, bump)
+        hidden = bump.denominator.bit_length() - 1 if random.randrange(2) else -1
+        oracle = Oracle(instance, seed=None if play % 7 == 0 else random.randrange(1 << 30), tied_until=hidden)
+        done = run(algorithm, TrainingSet(oracle, 100_000), Coins(None, seed=play), seconds)
+        most = max(most, len(done.reads))
+        name = _name(algorithm)
+        if done.how != "halted":
+            verdict = Verdict(name, digits, "invalid", f"No answer ({done.how}): {done.note}", note=done.note)
+            return Trial(digits, play + 1, False, worst, most, verdict)
+        distances = _distances(instance, done)
+        worst = max(worst, *distances)
+        if max(distances) > limit:
+            witness = record(name, "wrong", digits, done, instance, [instance])
+            statement = f"Wrong: distance {root_decimal(max(distances))} > 1e-{digits:02d} from the minimisers."
+            verdict = Verdict(name, digits, "wrong", statement, distances, witness, note=done.note)
+            return Trial(digits, play + 1, False, worst, most, verdict)
+    return Trial(digits, plays, True, worst, most)

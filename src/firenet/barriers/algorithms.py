@@ -1,0 +1,170 @@
+"""Algorithms in exact arithmetic: those that must fail at K digits, and those that reach K-1 and K-2.
+
+An algorithm is a callable that takes a :class:`TrainingSet` and returns a vector, one vector for each measurement, or a
+network, a callable from measurements to a vector. A randomised one takes :class:`Coins` as second argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import count
+from random import Random
+
+from firenet.barriers.instances import Minimisers, Problem, Vector, minimisers
+from firenet.barriers.oracle import Sample, TrainingSet
+
+
+class Tossed(BaseException):
+    """The coins that were granted are spent."""
+
+
+class Coins:
+    """Randomness for an algorithm.
+
+    ``choose`` draws one of n equally likely numbers: as long as an algorithm draws from nothing else, all that it can do
+    is tried and its failure probability is exact. ``generator`` is any randomness; then there is only a confidence bound.
+    """
+
+    def __init__(self, tape: list[int] | None = None, seed: int = 0) -> None:
+        self.tape = tape or []
+        self.drawn: list[tuple[int, int]] = []  # what was drawn, and among how many
+        self._random, self.sampled = Random(seed), False
+        self._free = tape is None
+
+    def choose(self, n: int) -> int:
+        """A whole number from 0 to n - 1, all equally likely."""
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"a choice among a whole number, at least 1; got {n!r}")
+        if len(self.drawn) >= 64 and not self._free:
+            raise Tossed
+        if self._free:
+            value = self._random.randrange(n)
+        else:
+            value = self.tape[len(self.drawn)] if len(self.drawn) < len(self.tape) else 0
+        self.drawn.append((value, n))
+        return value
+
+    @property
+    def generator(self) -> Random:
+        """A generator of its own."""
+        self.sampled = True
+        return self._random
+
+
+def _solved(sample: Sample, problem: Problem) -> Minimisers:
+    """The exact minimisers of the problem that a sample shows."""
+    row = sample.A[0][: problem.columns]
+    return minimisers(problem.kind, problem.parameter, row, sample.y[0], problem.shape[1])
+
+
+def exact(training_set: TrainingSet) -> list[Vector]:
+    """Solves the problem that it sees to within 2**-64, exactly, by comparing all columns."""
+    return [
+        found.vertex(found.support[0])
+        for k in range(len(training_set))
+        for found in [_solved(training_set.sample(64, k), training_set.problem)]
+    ]
+
+
+def labels(training_set: TrainingSet) -> list[Vector]:
+    """Believes the labels, to within 2**-64."""
+    return [training_set.sample(64, k).x for k in range(len(training_set))]
+
+
+def first(training_set: TrainingSet) -> list[Vector]:
+    """Guesses the first column, and looks only for the scale."""
+    return guess(training_set, 0)
+
+
+def centre(training_set: TrainingSet) -> list[Vector]:
+    """The point as far from all candidates: the best answer that needs no decision."""
+    found = []
+    for k in range(len(training_set)):
+        one = _value(training_set, k)
+        everything = Minimisers(one, tuple(range(training_set.problem.columns)), training_set.shape[1])
+        found.append(everything.centre())
+    return found
+
+
+def guess(training_set: TrainingSet, column: int) -> list[Vector]:
+    """The minimiser as if the bump were on a given column."""
+    size = training_set.shape[1]
+    values = [_value(training_set, k) for k in range(len(training_set))]
+    return [Minimisers(v, (column,), size).vertex(column) for v in values]
+
+
+def _value(training_set: TrainingSet, k: int, n: int | None = None) -> Fraction:
+    """The value of the minimiser to within 10**-K / 16: condition numbers are at most 1, so 2**-n in is 2**(1-n) out."""
+    n = (16 * 10**training_set.problem.digits).bit_length() + 1 if n is None else n
+    return _solved(training_set.sample(n, k), training_set.problem).value
+
+
+def separated(training_set: TrainingSet) -> list[Vector]:
+    """Reads more and more accurately until one column is the largest for certain: never, where they are tied.
+
+    Two numbers that differ by more than :math:`2\\cdot2^{-n}` where both are known to within :math:`2^{-n}` are in this
+    order for certain.
+    """
+    for n in count(1):
+        row = training_set.sample(n).A[0][: training_set.problem.columns]
+        order = sorted(range(len(row)), key=lambda i: row[i], reverse=True)
+        if row[order[0]] - row[order[1]] > Fraction(2, 1 << n):
+            return guess(training_set, order[0])
+    raise AssertionError
+
+
+def one_digit_less(training_set: TrainingSet) -> list[Vector]:
+    """K-1 digits on both families. At scale K any column will do; at scale K-1, where there is no tie, it reads until
+    the columns separate: it always halts, after a number of reads that nothing bounds.
+
+    Proof: at scale K a wrong column is :math:`\\sqrt2f/a<4.3\\cdot10^{-K}` off, and the value is known to within
+    :math:`10^{-K}/8`; together less than :math:`10^{-(K-1)}`. At scale K-1 the column is right.
+    """
+    return first(training_set) if _scale(training_set) else separated(training_set)
+
+
+def two_digits_less(training_set: TrainingSet) -> list[Vector]:
+    """K-2 digits on both families from one read a measurement: any column will do.
+
+    Proof: one read to within :math:`2^{-n}`, :math:`2^{-n}<10^{-K}/16`, gives the value of the minimiser; a wrong column
+    is less than :math:`4.3\\cdot10^{-(K-1)}` off at scale K-1, less still at scale K.
+    """
+    return first(training_set)
+
+
+def _scale(training_set: TrainingSet) -> bool:
+    """Whether the scale is K: the two differ by a factor of ten, which one read to within 1/2 tells apart."""
+    problem = training_set.problem
+    middle = (problem.base(problem.digits) + problem.base(problem.digits - 1)) / 2
+    return training_set.sample(1).A[0][0] > middle
+
+
+def random_column(training_set: TrainingSet, coins: Coins) -> list[Vector]:
+    """Guesses a column."""
+    return guess(training_set, coins.choose(training_set.problem.columns))
+
+
+def three_way(training_set: TrainingSet, coins: Coins) -> list[Vector]:
+    """Each of the :math:`N_1` columns with probability :math:`1/(2N_1-1)`, else reading until they separate.
+
+    Right with probability :math:`N_1/(2N_1-1)` on every input: where there is a bump, by that column or the reading;
+    where there is none, by every column and not the reading. For two columns that is 2/3, which no algorithm exceeds.
+    """
+    columns = training_set.problem.columns
+    choice = coins.choose(2 * columns - 1)
+    return guess(training_set, choice) if choice < columns else separated(training_set)
+
+
+Algorithm = Callable[..., object]
+SHIPPED: dict[str, Algorithm] = {
+    "exact": exact,
+    "labels": labels,
+    "first": first,
+    "centre": centre,
+    "separated": separated,
+    "one-digit-less": one_digit_less,
+    "two-digits-less": two_digits_less,
+    "random-column": random_column,
+    "three-way": three_way,
+}

@@ -1,0 +1,260 @@
+"""The hard problems, in exact arithmetic: what their minimisers are, how far apart, how well conditioned.
+
+One row in which several columns compete, and a block of no interest below it,
+
+.. math:: A=\\begin{pmatrix}a_1\\dots a_{N_1}&0\\\\0&\\|a\\|_2I\\end{pmatrix},\\qquad y_k=s_ke_1,
+
+so that :math:`AA^*=\\|a\\|_2^2I`. The largest of the :math:`a_j` takes everything: the minimiser is
+:math:`v\\,e_j` with :math:`v=f/a_j` and :math:`f=s` for (P3), :math:`s-\\lambda/(2a_j)` for (P2), :math:`s-\\varepsilon`
+for (P1); where several are largest it is the simplex between them. All :math:`a_j` are one number :math:`\\approx
+10^K/2`, but for a bump on one of them. Where the bump is decides between points that are
+:math:`\\sqrt2f/a\\approx2.8\\cdot10^{-K}` apart, and it can be smaller than any accuracy to which A is known.
+
+Everything is a :class:`fractions.Fraction`. Only :math:`\\|a\\|_2` is irrational; it enters by its square, and through
+rational numbers near it. The problems and what they prove: Colbrook, Antun, Hansen (PNAS 2022), Theorem 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isqrt
+from typing import Literal
+
+Kind = Literal["P1", "P2", "P3"]
+Vector = tuple[Fraction, ...]
+KINDS: tuple[Kind, ...] = ("P1", "P2", "P3")
+MOST_DIGITS = 300
+
+
+class BadProblem(ValueError):
+    """A problem outside the classes for which the theorem speaks."""
+
+
+def root(square: Fraction, bits: int) -> tuple[Fraction, Fraction]:
+    """Rational numbers :math:`2^{-bits}` apart with the square root of a number that is not negative between them."""
+    below = isqrt((square.numerator << 2 * bits) // square.denominator)
+    exact = Fraction(below, 1 << bits)
+    return exact, exact if exact * exact == square else Fraction(below + 1, 1 << bits)
+
+
+def decimal(value: Fraction, digits: int = 7) -> str:
+    """A number in scientific notation, correctly rounded: for people, never for a comparison."""
+    if value == 0:
+        return "0"
+    sign, size = "-" if value < 0 else "", abs(value)
+    exponent = len(str(size.numerator)) - len(str(size.denominator))
+    if size < Fraction(10) ** exponent:
+        exponent -= 1
+    shown = size / Fraction(10) ** (exponent - digits + 1)
+    whole = (2 * shown.numerator + shown.denominator) // (2 * shown.denominator)
+    if whole == 10**digits:
+        whole, exponent = whole // 10, exponent + 1
+    text = str(whole)
+    return f"{sign}{text[0]}.{text[1:]}e{exponent:+03d}" if digits > 1 else f"{sign}{text}e{exponent:+03d}"
+
+
+def root_decimal(square: Fraction, digits: int = 7) -> str:
+    """The square root of a number, to as many digits."""
+    return decimal(root(square, 8 * digits + max(square.denominator.bit_length(), 8))[0], digits)
+
+
+@dataclass(frozen=True)
+class Minimisers:
+    """The set :math:`\\{v\\,p:p\\text{ in the simplex of the support}\\}`: a point where one index competes.
+
+    Attributes:
+        value: v, not negative.
+        support: The indices.
+        size: N.
+    """
+
+    value: Fraction
+    support: tuple[int, ...]
+    size: int
+
+    def vertex(self, j: int) -> Vector:
+        """:math:`v\\,e_j`."""
+        return tuple(self.value if i == j else Fraction(0) for i in range(self.size))
+
+    def centre(self) -> Vector:
+        """The point with equal parts."""
+        part = self.value / len(self.support)
+        return tuple(part if i in self.support else Fraction(0) for i in range(self.size))
+
+    def distance_squared(self, x: Vector) -> Fraction:
+        """The squared distance of a point to the set: x minus its projection onto the simplex, which is exact, since
+        sorting finds it (Held, Wolfe, Crowder 1974)."""
+        inside = sorted((x[i] for i in self.support), reverse=True)
+        total, shift = Fraction(0), Fraction(0)
+        for count, entry in enumerate(inside, 1):
+            total += entry
+            candidate = (total - self.value) / count
+            if entry > candidate:
+                shift = candidate
+        squared = sum(((e - max(e - shift, Fraction(0))) ** 2 for e in inside), Fraction(0))
+        return squared + sum((x[i] ** 2 for i in range(self.size) if i not in self.support), Fraction(0))
+
+
+def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: int) -> Minimisers:
+    """The exact minimisers for a first row of positive numbers and :math:`y=se_1`, :math:`s\\ge0`.
+
+    With :math:`a=\\max_ia_i` a dual point is :math:`q=-(\\lambda/a)e_1` for (P3), where :math:`\\lambda<a` makes its norm
+    less than 1; :math:`|A^Tq|_i=\\lambda a_i/a\\le\\lambda`, strictly off the support and on the lower block. Likewise
+    :math:`q\\propto e_1` for (P2), (P1).
+
+    Args:
+        kind: ``P1``, ``P2`` or ``P3``.
+        parameter: :math:`\\lambda`, for (P1) :math:`\\varepsilon`.
+        row: The :math:`a_i`.
+        s: The first entry of y.
+        size: N.
+    """
+    a = max(row)
+    if a <= 0 or s < 0 or (kind == "P3" and parameter >= a):
+        raise BadProblem(f"the closed form needs a positive row, s >= 0 and lambda < {a}; got s = {s}, {parameter}")
+    f = {"P1": s - parameter, "P2": s - parameter / (2 * a), "P3": s}[kind]
+    return Minimisers(max(f, Fraction(0)) / a, tuple(i for i, entry in enumerate(row) if entry == a), size)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A class of problems for K digits: one of (P1), (P2), (P3), sizes, and how many measurements there are.
+
+    Attributes:
+        kind: ``P1``, ``P2`` or ``P3``.
+        digits: K, 1 or more. The regimes of K-1 and K-2 digits need K > 2.
+        parameter: :math:`\\lambda\\in(0,1]`, for (P1) :math:`\\varepsilon\\in(0,1/2]`.
+        columns: :math:`N_1=N-m+1\\ge2`, the columns that compete.
+        tail: :math:`N_2=m-1\\ge0`.
+        samples: R, the number of measurement vectors, :math:`y_k=(1+k/4R)e_1`.
+
+    >>> p = Problem("P3", 3)
+    >>> p.shape, decimal(p.base(3)), p.tied().minimisers().support
+    ((3, 4), '5.000000e+02', (0, 1))
+    """
+
+    kind: Kind = "P3"
+    digits: int = 3
+    parameter: Fraction = Fraction(1, 2)
+    columns: int = 2
+    tail: int = 2
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise BadProblem(f"a problem P1, P2 or P3 is needed; got {self.kind!r}")
+        for name, least in (("digits", 1), ("columns", 2), ("tail", 0), ("samples", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                hint = " (N > m: with one column nothing competes)" if name == "columns" else ""
+                raise BadProblem(f"{name} must be a whole number of at least {least}{hint}; got {value!r}")
+        if self.digits > MOST_DIGITS:
+            raise BadProblem(f"at most {MOST_DIGITS} digits; got {self.digits}")
+        most = Fraction(1, 2) if self.kind == "P1" else Fraction(1)
+        if isinstance(self.parameter, float) or not 0 < Fraction(self.parameter) <= most:
+            name = "epsilon" if self.kind == "P1" else "lambda"
+            raise BadProblem(f"{name} must be a rational number above 0 and at most {most}; got {self.parameter!r}")
+        object.__setattr__(self, "parameter", Fraction(self.parameter))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, N)."""
+        return self.tail + 1, self.tail + self.columns
+
+    def base(self, scale: int) -> Fraction:
+        """The number a that all competing columns have: :math:`10^{scale}/2`, for (P1) times :math:`1-\\varepsilon`."""
+        return (1 - self.parameter if self.kind == "P1" else Fraction(1)) * Fraction(10**scale, 2)
+
+    def scales(self) -> Vector:
+        """The :math:`s_k`."""
+        return tuple(1 + Fraction(k, 4 * self.samples) for k in range(self.samples))
+
+    def tied(self) -> Instance:
+        """The instance of the strong family that has no bump: what its twins with one look like from afar."""
+        return Instance(self, self.digits, None, Fraction(0))
+
+    def strong(self, column: int, bump: Fraction) -> Instance:
+        """A member of the strong family: scale K, a bump on a column, or none (:meth:`tied`)."""
+        return Instance(self, self.digits, column, bump)
+
+    def weak(self, column: int, bump: Fraction) -> Instance:
+        """A member of the weak family: scale K-1, the bump as small as you like but never zero."""
+        if self.digits < 2:
+            raise BadProblem(f"the weak family is of scale K - 1 and needs K of at least 2; got {self.digits}")
+        return Instance(self, self.digits - 1, column, bump)
+
+    def three_regimes(self) -> None:
+        """Refuses K for which K-2 digits are none."""
+        if self.digits <= 2:
+            raise BadProblem(f"the three regimes (K, K-1, K-2 digits) need K > 2; got K = {self.digits}")
+
+    def breakdown_squared(self, scale: int) -> Fraction:
+        """The squared radius of the smallest ball around the rivals' minimisers in the limit of no bump,
+        :math:`v^2(N_1-1)/N_1`: no single answer is closer to all of them, and their centre is that close."""
+        v = minimisers(self.kind, self.parameter, (self.base(scale),), Fraction(1), 1).value
+        return v * v * Fraction(self.columns - 1, self.columns)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One problem of a class.
+
+    Attributes:
+        problem: The class.
+        scale: K for the strong family, K-1 for the weak one.
+        column: Which column has the bump; None is the tie.
+        bump: What that entry is larger by.
+    """
+
+    problem: Problem
+    scale: int
+    column: int | None
+    bump: Fraction
+
+    def __post_init__(self) -> None:
+        known = self.problem
+        if self.scale not in (known.digits, known.digits - 1) or self.scale < 1:
+            raise BadProblem(f"a scale of K or K - 1 = {known.digits - 1}, at least 1; got {self.scale}")
+        if self.column is None:
+            if self.bump != 0 or self.scale != known.digits:
+                raise BadProblem("the tie has no bump, and is of scale K: the weak family has none")
+        elif not 0 <= self.column < known.columns or not 0 < self.bump <= 1:
+            raise BadProblem(f"a bump above 0 and at most 1 on a column below {known.columns}; got {self}")
+
+    @property
+    def row(self) -> Vector:
+        """The first row's competing entries."""
+        a = self.problem.base(self.scale)
+        return tuple(a + (self.bump if i == self.column else 0) for i in range(self.problem.columns))
+
+    @property
+    def tail_squared(self) -> Fraction:
+        """:math:`\\|a\\|_2^2`: the diagonal of AA*, and the square of the lower block's."""
+        return sum((a * a for a in self.row), Fraction(0))
+
+    def minimisers(self, k: int = 0) -> Minimisers:
+        """The exact minimisers for :math:`y_k`."""
+        known = self.problem
+        return minimisers(known.kind, known.parameter, self.row, known.scales()[k], known.shape[1])
+
+    def conditions(self) -> dict[str, Fraction]:
+        """The condition numbers, exact; squares where they are irrational. All are at most 1.
+
+        * ``AA*``: :math:`\\|AA^*\\|\\|(AA^*)^{-1}\\|`, and AA* is a multiple of the identity.
+        * ``minimiser to y``, ``minimiser to A``: the local condition numbers of the map to the minimisers. Near such a
+          problem the support stays one competing column, for (P3) with the lower block, which is solved for, so that
+          :math:`dz=B^{-1}(dy-dA\\,z)` with B the square matrix of these columns: :math:`1/a_j` and
+          :math:`v/a_j` (for (P2) :math:`|v/a_j-\\lambda/(2a_j^3)|`). At the tie by the nearest of the minimisers.
+        * ``feasibility``, (P1) alone, squared: :math:`\\|A\\|` over the distance to a problem that is infeasible for
+          some y, the smallest singular value of A.
+        """
+        a, v, known = max(self.row), self.minimisers(self.problem.samples - 1).value, self.problem
+        to_matrix = v / a - known.parameter / (2 * a**3) if known.kind == "P2" else v / a
+        found = {"AA*": Fraction(1), "minimiser to y": 1 / a, "minimiser to A": abs(to_matrix)}
+        return found | ({"feasibility": Fraction(1)} if known.kind == "P1" else {})
+
+    def separation_squared(self) -> Fraction:
+        """The squared distance between the minimisers of this problem and of the one with its bump elsewhere,
+        :math:`2f^2/a^2`."""
+        return 2 * self.minimisers().value ** 2

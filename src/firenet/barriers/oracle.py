@@ -1,0 +1,159 @@
+"""Inexact input: a matrix is never seen, only rational numbers within :math:`2^{-n}` of it, read one by one.
+
+An :class:`Oracle` answers for one instance; many oracles are consistent with it, and one of them with many instances.
+A :class:`TrainingSet` is what an algorithm gets. It counts and keeps every read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from random import Random
+from typing import NamedTuple
+
+from firenet.barriers.instances import Instance, Problem, Vector, minimisers, root
+
+MOST_ACCURATE = 4096
+
+
+class BadRead(ValueError):
+    """A read that no oracle can answer."""
+
+
+class OutOfReads(BaseException):
+    """The reads that were granted are spent. Not an Exception: an algorithm cannot catch it by accident."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """One answer.
+
+    Attributes:
+        n: The accuracy asked for, :math:`2^{-n}`.
+        k: The measurement asked for.
+        row: The competing entries of :math:`A_n`.
+        tail: The number on the diagonal of its lower block.
+        y: The first entry of :math:`y_{k,n}`.
+        label: A minimiser of the problem with :math:`A_n` and :math:`y_{k,n}`.
+    """
+
+    n: int
+    k: int
+    row: Vector
+    tail: Fraction
+    y: Fraction
+    label: Vector
+
+
+class Oracle:
+    """Dyadic rationals within :math:`2^{-n}` of an instance.
+
+    Args:
+        instance: What it speaks of.
+        seed: Of the errors, which are all that is allowed, at random. None rounds down.
+        tied_until: Up to this n the bump is not shown. It must be at most :math:`2^{-n}`.
+
+    >>> oracle = Oracle(Problem("P3", 3).strong(1, Fraction(1, 2**20)), tied_until=9)
+    >>> [a for a in oracle.read(9).row] == [500, 500]
+    True
+    """
+
+    def __init__(self, instance: Instance, seed: int | None = None, *, tied_until: int = -1) -> None:
+        if instance.bump > Fraction(1, 2 ** max(tied_until, 0)) and tied_until >= 0:
+            raise ValueError(f"a bump of {instance.bump} cannot be hidden within 2**-{tied_until}")
+        self.instance, self.seed, self.tied_until = instance, seed, tied_until
+
+    def read(self, n: int, k: int = 0) -> Read:
+        """The answer to one read; the same one each time."""
+        known = self.instance.problem
+        bits = n + 4 + known.columns.bit_length()
+        step = Fraction(1, 1 << bits)
+        # 16 * columns steps are 2**-n or less; a row with columns errors of 15 steps each is within 2**-n.
+        random = None if self.seed is None else Random(f"{self.seed}/{n}")
+
+        def shown(value: Fraction) -> Fraction:
+            down = Fraction((value * (1 << bits)).__floor__(), 1 << bits)
+            return down if random is None else down + random.randrange(-14, 15) * step
+
+        if n <= self.tied_until:
+            row: Vector = (known.base(self.instance.scale),) * known.columns
+            row = tuple(Fraction((a * (1 << bits)).__floor__(), 1 << bits) for a in row)
+        else:
+            row = tuple(shown(a) for a in self.instance.row)
+        tail = shown(root(self.instance.tail_squared, bits)[0])
+        y = max(shown(known.scales()[k]), Fraction(0))
+        found = minimisers(known.kind, known.parameter, row, y, known.shape[1])
+        return Read(n, k, row, tail, y, found.centre())
+
+
+def consistent(read: Read, instance: Instance) -> bool:
+    """Whether an answer may have come from an oracle for the instance: everything within :math:`2^{-n}`, the label
+    within that of a minimiser of the problem that the answer shows."""
+    known, within = instance.problem, Fraction(1, 1 << read.n)
+    dyadic = all(x.denominator & (x.denominator - 1) == 0 for x in (*read.row, read.tail, read.y))
+    error = sum(((a - b) ** 2 for a, b in zip(read.row, instance.row, strict=True)), Fraction(0))
+    tail = max(read.tail - within, Fraction(0)) ** 2 <= instance.tail_squared <= (read.tail + within) ** 2
+    y = abs(read.y - known.scales()[read.k]) <= within
+    found = minimisers(known.kind, known.parameter, read.row, read.y, known.shape[1])
+    return dyadic and error <= within**2 and tail and y and found.distance_squared(read.label) <= within**2
+
+
+class Sample(NamedTuple):
+    """Measurements :math:`y_{k,n}`, matrix :math:`A_n` and label :math:`x_{k,n}`, a minimiser of that problem."""
+
+    y: Vector
+    A: tuple[Vector, ...]
+    x: Vector
+
+
+class TrainingSet:
+    """What an algorithm is given: :math:`(y_{k,n},A_n,x_{k,n})` for every n it asks for, and the problem it is to solve.
+
+    Attributes:
+        problem: The class: which problem, K, :math:`\\lambda` or :math:`\\varepsilon`, sizes.
+        reads: All answers so far, in their order.
+    """
+
+    def __init__(self, oracle: Oracle, reads: int | None = None) -> None:
+        self.problem: Problem = oracle.instance.problem
+        self.reads: list[Read] = []
+        self._oracle, self._most = oracle, reads
+        self._closed = False
+
+    def __len__(self) -> int:
+        """R, the number of measurements."""
+        return self.problem.samples
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, N)."""
+        return self.problem.shape
+
+    def close(self) -> None:
+        """No more reads."""
+        self._closed = True
+
+    def sample(self, n: int, k: int = 0) -> Sample:
+        """Reads one triple to within :math:`2^{-n}`. Every call counts as a read.
+
+        Raises:
+            BadRead: For an n that is no whole number from 0 to 4096, or a k that is no measurement.
+        """
+        if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MOST_ACCURATE:
+            raise BadRead(f"an accuracy is a whole number n, 0 <= n <= {MOST_ACCURATE}, for 2**-n; got {n!r}")
+        if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k < len(self):
+            raise BadRead(f"a measurement is a whole number k, 0 <= k < {len(self)}; got {k!r}")
+        if self._closed or (self._most is not None and len(self.reads) >= self._most):
+            raise OutOfReads
+        read = self._oracle.read(n, k)
+        self.reads.append(read)
+        return as_sample(read, self.problem)
+
+
+def as_sample(read: Read, problem: Problem) -> Sample:
+    """The vectors and the matrix of an answer."""
+    m, size = problem.shape
+    zero = Fraction(0)
+    top = (*read.row, *(zero,) * problem.tail)
+    lower = (tuple(read.tail if j == problem.columns + i else zero for j in range(size)) for i in range(problem.tail))
+    return Sample((read.y, *(zero,) * (m - 1)), (top, *lower), read.label)
