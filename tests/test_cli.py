@@ -18,10 +18,11 @@ import torch
 from typer.testing import CliRunner
 
 from firenet import SubsampledFourier, multilevel
-from firenet.cli import BAD_INPUT, INTERRUPTED, NOT_REACHED, _table, app
+from firenet.cli import app
 from firenet.demo import load_raw, load_slice
 from firenet.files import write_image
 from firenet.recon import prepare_scan, psnr, to_centre, zero_filled
+from firenet.terminal import BAD_INPUT, INTERRUPTED, NOT_REACHED, table
 
 SHARED = Path(os.environ.get("FIRENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -459,7 +460,7 @@ def test_doctor():
 
 def test_brackets_in_a_table_are_text(capsys):
     """They are markup to rich: the advice was to install firenet where firenet[mri] was meant."""
-    _table("[a]", ["[b]"], [["pip install 'firenet[mri]'"]])
+    table("[a]", ["[b]"], [["pip install 'firenet[mri]'"]])
     shown = capsys.readouterr().out
     assert "pip install 'firenet[mri]'" in shown
     assert "[a]" in shown

@@ -6,19 +6,18 @@ command that needs it, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firenet.errors import BadInput, FirenetError, MissingExtra
+from firenet import terminal
+from firenet.errors import BadInput, MissingExtra
 
 if TYPE_CHECKING:
     import torch
@@ -35,11 +34,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, INTERRUPTED = 1, 2, 3, 130
-
-P = ParamSpec("P")
-_debug = False
 
 
 def main() -> None:
@@ -62,107 +56,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    global _debug
-    _debug = debug
-
-
-def _reports(command: Callable[P, None]) -> Callable[P, None]:
-    """Turns errors into three lines on stderr and an exit code."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt:
-            typer.echo("interrupted; no file was left half written", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:  # the reader of our output, `head` for example, has gone: nothing to complain about
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except FirenetError as error:
-            _fail(error, BAD_INPUT, error.needed, error.got, error.do)
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            said = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-            do = "Check memory, disk and device; `firenet --debug ...` shows the traceback"
-            _fail(error, INTERNAL_ERROR, "To finish the computation", said, do)
-
-    return run
-
-
-def _fail(error: BaseException, code: int, needed: str, got: str, do: str) -> NoReturn:
-    if _debug:
-        raise error
-    typer.echo(f"needed: {needed}\ngot:    {got}\ndo:     {do}", err=True)
-    raise typer.Exit(code) from None
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("layers"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _busy(what: str) -> Iterator[None]:
-    """A spinner on stderr where that is a terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status(what):
-            yield
-    else:
-        yield
-
-
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for k, name in enumerate(columns):
-        table.add_column(name, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
-    for row in rows:
-        table.add_row(*row)
-    Console(markup=False).print(table)  # what stands in brackets, as in firenet[mri], is text
-
-
-def _print_json(record: Mapping[str, Any]) -> None:
-    from firenet.files import to_json
-
-    typer.echo(to_json(record))
-
-
-def _versions() -> dict[str, str]:
-    import platform
-
-    import numpy
-    import pywt
-    import torch
-
-    from firenet import __version__
-
-    return {
-        "firenet": __version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "pywavelets": pywt.__version__,
-        "python": platform.python_version(),
-    }
+    terminal.set_debug(debug)
 
 
 # --- demo -------------------------------------------------------------------------------------------------------------
@@ -181,7 +75,7 @@ _DEMO_KEYS = (
 
 
 @app.command()
-@_reports
+@terminal.reports
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the picture, the images and the record.")] = Path(
         "firenet-demo"
@@ -198,11 +92,11 @@ def demo(
         raise BadInput("A folder for --out", f"{out}, a file", "Name a folder")
     out.mkdir(parents=True, exist_ok=True)
     cases = {}
-    with _progress("MRI slice") as progress:
+    with terminal.progress("MRI slice") as progress:
         cases["slice"] = job.slice_case(progress)
     missing: MissingExtra | None = None
     try:
-        with _progress("raw scan") as progress:
+        with terminal.progress("raw scan") as progress:
             cases["raw"] = job.raw_case(progress)
     except MissingExtra as error:
         missing = error
@@ -210,10 +104,10 @@ def demo(
     job.draw(cases, out / "demo.png")
     for name, case in cases.items():
         write_image(out / f"{name}.npy", case.solution.image.numpy())
-    write_json(out / "demo.json", {**records, "versions": _versions()})
+    write_json(out / "demo.json", {**records, "versions": terminal.versions()})
     shown: dict[str, Any] = {name: {key: r[key] for key in _DEMO_KEYS} for name, r in records.items()}
     if as_json:
-        _print_json({**shown, **({"raw": None} if missing else {})})
+        terminal.print_json({**shown, **({"raw": None} if missing else {})})
     else:
         rows = [
             [
@@ -229,7 +123,7 @@ def demo(
             for name, r in shown.items()
         ]
         columns = ["input", "rate", "zero-filled", "FIRENET", "objective", "rel. gap", "layers", "s"]
-        _table("PSNR in dB, and how far from optimal: relative duality gap", columns, rows)
+        terminal.table("PSNR in dB, and how far from optimal: relative duality gap", columns, rows)
         typer.echo(f"picture: {out / 'demo.png'}")
     if missing:
         typer.echo(f"raw scan left out. needed: {missing.needed}\ndo:     {missing.do}", err=True)
@@ -280,7 +174,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
 
 
 @app.command()
-@_reports
+@terminal.reports
 def recon(
     data: Data,
     out: Annotated[
@@ -353,7 +247,7 @@ def recon(
     if reweight is not None and reweight < 0:
         raise BadInput("A number of rounds, zero or more", f"{reweight}", "--reweight 1 or 2 are usual")
     plan = _schedule(schedule, layers, tolerance)  # refuses before anything is read
-    with _busy("reading, coil maps" if maps == "auto" else "reading"):
+    with terminal.busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     if dry_run:
         _dry_run(job, transform, reweight, as_json)
@@ -361,14 +255,14 @@ def recon(
     sweep = None
     if auto:
         chosen = job.images[len(job.images) // 2]
-        with _progress("lambda" if len(job.images) == 1 else "lambda, on the middle slice") as progress:
+        with terminal.progress("lambda" if len(job.images) == 1 else "lambda, on the middle slice") as progress:
             sweep = choose_lam(chosen.y, chosen.mask, chosen.maps, sparsify=transform, progress=progress)
         value = sweep.best
     solutions, seconds, schedules, rounds, nets, posed = [], [], [], [], [], []
     for number, image in enumerate(job.images):
         start = time.perf_counter()
         name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
-        with _progress(name) as progress:
+        with terminal.progress(name) as progress:
             seen = image.y * image.mask
             net = _network(image, transform, value, plan(seen), level(seen))
             nets.append(net)
@@ -412,11 +306,11 @@ def recon(
         missed = next(r for r in record["results"] if r["status"] != "tolerance reached")
         precision = " (--dtype complex128)" if missed["status"] == "precision limit" else ""
         typer.echo(f"the tolerance {tolerance:g} was not reached. {missed['advice']}{precision}", err=True)
-        raise typer.Exit(NOT_REACHED)
+        raise typer.Exit(terminal.NOT_REACHED)
 
 
 @app.command()
-@_reports
+@terminal.reports
 def certify(
     data: Data,
     image: Annotated[Path, typer.Argument(help="Image to certify, complex: .npy, .npz, .cfl.", show_default=False)],
@@ -454,7 +348,7 @@ def certify(
     from firenet.files import read_image
     from firenet.recon import certify_image
 
-    with _busy("reading, coil maps" if maps == "auto" else "reading"):
+    with terminal.busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
     values, _ = read_image(image)
     stack = values if len(job.images) > 1 else values[None]
@@ -470,7 +364,7 @@ def certify(
     certificates, nets = [], []
     for number, (part, pixels) in enumerate(zip(job.images, stack, strict=True)):
         name = f"slice {number + 1} of {shape[0]}" if shape[0] > 1 else "certificate"
-        with _progress(name) as progress:
+        with terminal.progress(name) as progress:
             net = _network(part, transform, lam, None, level(part.y * part.mask))
             nets.append(net)
             x = torch.from_numpy(pixels).to(device=part.y.device, dtype=part.y.dtype)
@@ -480,7 +374,7 @@ def certify(
 
 
 @app.command()
-@_reports
+@terminal.reports
 def export(
     data: Data,
     out: Annotated[Path, typer.Option("-o", "--out", help="The network, .onnx.", show_default=False)],
@@ -515,7 +409,7 @@ def export(
     _set_threads(threads)
     transform = _check_problem(None, wavelet, lam)
     plan = _schedule("adaptive", layers, tolerance)
-    with _busy("reading, coil maps" if maps == "auto" else "reading"):
+    with terminal.busy("reading, coil maps" if maps == "auto" else "reading"):
         scan, job = _read(
             data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, "cpu", "complex64"
         )
@@ -523,11 +417,11 @@ def export(
         raise BadInput("One image", f"{len(job.images)} slices", "Choose one with --slice")
     image = job.images[0]
     net = _network(image, transform, lam, plan(image.y))
-    with _progress("finding the steps") as progress:
+    with terminal.progress("finding the steps") as progress:
         solution = net.solve(image.y, progress=progress)
     assert isinstance(solution.schedule, Searched)
     frozen = solution.schedule.frozen()
-    with _busy(f"exporting {frozen.layers} layers"):
+    with terminal.busy(f"exporting {frozen.layers} layers"):
         made = export_onnx(net.following(frozen), out, measurements=image.y)
     record = _record(data, scan, job, [solution], "cpu", "complex64", [net], [net])
     record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
@@ -565,12 +459,12 @@ def _dry_run(job: ScanData, transform: str | None, reweight: int | None, as_json
         )
     record = {"images": images, "peak_bytes": max(i["peak_bytes"] for i in images), "estimate": True}
     if as_json:
-        _print_json(record)
+        terminal.print_json(record)
         return
     rows = [
         [str(k), " x ".join(map(str, i["shape"])), f"{i['peak_bytes'] / 2**20:.0f} MiB"] for k, i in enumerate(images)
     ]
-    _table("one image after the other; memory beside the data, an estimate", ["slice", "data", "peak"], rows)
+    terminal.table("one image after the other; memory beside the data, an estimate", ["slice", "data", "peak"], rows)
     typer.echo("nothing was computed")
 
 
@@ -771,7 +665,7 @@ def _record(
         "threads": torch.get_num_threads(),
         "results": results,
         "warnings": job.warnings,
-        "versions": _versions(),
+        "versions": terminal.versions(),
     }
 
 
@@ -788,7 +682,7 @@ def _show(record: dict[str, Any], as_json: bool, last_line: str) -> None:
     for warning in record["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     if as_json:
-        _print_json(record)
+        terminal.print_json(record)
         return
     columns = ["slice", "rate", "objective", "gap", "rel. gap", "layers", "status"]
     rows = [
@@ -804,7 +698,7 @@ def _show(record: dict[str, Any], as_json: bool, last_line: str) -> None:
         for number, r in enumerate(record["results"])
     ]
     lam = "" if record["problem"].startswith("min |") else f", lam = {record['lam']:.4g}"
-    _table(record["problem"] + lam, columns, rows)
+    terminal.table(record["problem"] + lam, columns, rows)
     for r in record["results"][:1]:
         if r["maps"] != "none":
             typer.echo(f"coil maps: {r['maps']}")
@@ -824,7 +718,7 @@ def _beside(out: Path) -> Path:
 
 
 @app.command()
-@_reports
+@terminal.reports
 def mask(
     shape: Annotated[list[int], typer.Argument(help="Sides of the image, e.g. 256 256.", show_default=False)],
     out: Annotated[
@@ -906,22 +800,24 @@ def mask(
         "recipe": dict(made.recipe),
         "centred": not corner_dc,
         "bands": bands,
-        "versions": _versions(),
+        "versions": terminal.versions(),
     }
     write_json(_beside(out), record)
     if as_json:
-        _print_json(record)
+        terminal.print_json(record)
         return
     if made.bands and len(shape) == 2:
         down, across = (max(k[i] for k in made.bands) for i in (0, 1))
         rows = [[str(i), *(str(made.bands[i, j][0]) for j in range(1, across + 1))] for i in range(1, down + 1)]
         title = "samples in each box; bands of axis 0 down, of axis 1 across (sizes in the .json)"
-        _table(title, ["band", *map(str, range(1, across + 1))], rows)
+        terminal.table(title, ["band", *map(str, range(1, across + 1))], rows)
     elif made.bands:
         largest = sorted({max(k) for k in made.bands})
         totals = [[sum(n[i] for k, n in made.bands.items() if max(k) == top) for i in (0, 1)] for top in largest]
         rows = [[str(top), *map(str, total)] for top, total in zip(largest, totals, strict=True)]
-        _table("samples by the largest band of a box (each box is in the .json)", ["band", "samples", "size"], rows)
+        terminal.table(
+            "samples by the largest band of a box (each box is in the .json)", ["band", "samples", "size"], rows
+        )
     typer.echo(f"{made.count} samples of {stored.size} ({made.rate:.2%}), seed {seed}; wrote {out}")
 
 
@@ -929,7 +825,7 @@ def mask(
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-@_reports
+@terminal.reports
 def bench(
     context: typer.Context,
     quick: Annotated[bool, typer.Option("--quick", help="Small problems and few methods: minutes.")] = False,
@@ -967,7 +863,7 @@ _EXTRAS = {
 
 
 @app.command()
-@_reports
+@terminal.reports
 def doctor(as_json: Json = False) -> None:
     """Show what is installed and what this machine can do."""
     from importlib import metadata
@@ -985,7 +881,7 @@ def doctor(as_json: Json = False) -> None:
         [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
     record = {
-        "versions": _versions(),
+        "versions": terminal.versions(),
         "extras": extras,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
@@ -993,7 +889,7 @@ def doctor(as_json: Json = False) -> None:
         "executable": sys.executable,
     }
     if as_json:
-        _print_json(record)
+        terminal.print_json(record)
         return
     rows = [[name, version, "", ""] for name, version in record["versions"].items()]
     for library, e in extras.items():
@@ -1005,7 +901,7 @@ def doctor(as_json: Json = False) -> None:
                 "" if e["version"] else f"pip install 'firenet[{e['extra']}]'",
             ]
         )
-    _table("firenet doctor", ["library", "version", "for", "to install"], rows)
+    terminal.table("firenet doctor", ["library", "version", "for", "to install"], rows)
     typer.echo(f"threads: {record['threads']} of {record['cores']} cores; GPU: {', '.join(gpus) or 'none'}")
 
 

@@ -1,0 +1,202 @@
+"""What can be computed, digit by digit, with evidence that was executed.
+
+``classify`` takes numbers: those of a class of problems, for which it plays the games of the three regimes, or an error
+bound that was proven of a network (:meth:`firenet.Guarantee.error_bound`), for which it says how many digits that is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+from firenet.barriers import algorithms
+from firenet.barriers.adversary import Trial, Verdict, defeat, outread, trial
+from firenet.barriers.instances import BadProblem, Kind, Problem, root_decimal
+
+Regime = Literal["impossible", "computable, unbounded data", "computable, few data", "computable, stated bound", "open"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One experiment.
+
+    Attributes:
+        algorithm: Who played.
+        digits: What was asked for.
+        reads: How many data it read, or was granted.
+        passed: Whether it reached the digits.
+        what: In words.
+    """
+
+    algorithm: str
+    digits: int
+    reads: int
+    passed: bool
+    what: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {**self.__dict__, "digits": str(self.digits), "reads": str(self.reads)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What holds for a number of digits.
+
+    Attributes:
+        digits: The number.
+        regime: What can be done.
+        why: The reason, with its theorem.
+        evidence: What was executed.
+    """
+
+    digits: int
+    regime: Regime
+    why: str
+    evidence: tuple[Point, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        evidence = [p.as_json() for p in self.evidence]
+        return {"digits": str(self.digits), "regime": self.regime, "why": self.why, "evidence": evidence}
+
+
+_IMPOSSIBLE = (
+    "No algorithm: the tie is a member of the class, and problems with their minimisers more than 2e-K apart come "
+    "arbitrarily near to it (Theorem 2.1)."
+)
+_UNBOUNDED = (
+    "Reading until the columns separate: it always halts, and no number of reads is enough for all inputs (Theorem 2.2)."
+)
+_FEW = "Any column will do, and one read a measurement gives the scale (Theorem 2.3)."
+
+
+def classify(
+    kind: Kind = "P3",
+    digits: int = 4,
+    *,
+    parameter: Fraction = Fraction(1, 2),
+    columns: int = 2,
+    tail: int = 2,
+    samples: int = 1,
+    plays: int = 50,
+    seed: int = 0,
+) -> list[Cell]:
+    """The cells for K+1, K, K-1, ..., 1 digits of a class of problems, the games played now.
+
+    Args:
+        kind: ``P1``, ``P2`` or ``P3``.
+        digits: K, above 2.
+        parameter: As in :class:`Problem`, as the next three.
+        columns: See there.
+        tail: See there.
+        samples: See there.
+        plays: Random inputs for the algorithms that succeed.
+        seed: Of those.
+
+    Raises:
+        BadProblem: For K of at most 2, where the three regimes are not three, and numbers outside the class.
+    """
+    problem = Problem(kind, digits, parameter, columns, tail, samples)
+    problem.three_regimes()
+    deterministic = ("exact", "labels", "first", "centre", "separated", "one-digit-less")
+    beaten = [(n, defeat(algorithms.SHIPPED[n], problem, name=n, reads=200)) for n in deterministic]
+    at_k = tuple(_point(n, digits, v) for n, v in beaten)
+    cells = [
+        Cell(digits + 1, "impossible", _IMPOSSIBLE + " More digits are no easier."),
+        Cell(digits, "impossible", _IMPOSSIBLE, at_k),
+    ]
+    patient, quick = algorithms.one_digit_less, algorithms.two_digits_less
+    longer = [_point("one-digit-less", digits - 1, outread(patient, problem, m)) for m in (1, 10, 100, 1000)]
+    hasty = [(n, outread(algorithms.SHIPPED[n], problem, 100, name=n)) for n in ("exact", "first", "centre")]
+    does = _passed("one-digit-less", trial(patient, problem, digits - 1, plays=plays, seed=seed))
+    misses = (_point(n, digits - 1, v) for n, v in hasty)
+    cells.append(Cell(digits - 1, "computable, unbounded data", _UNBOUNDED, (does, *longer, *misses)))
+    for fewer in range(digits - 2, 0, -1):
+        done = _passed("two-digits-less", trial(quick, problem, fewer, plays=plays, seed=seed))
+        cells.append(Cell(fewer, "computable, few data", _FEW, (done,)))
+    return cells
+
+
+def digits_of(error_bound: Fraction) -> int:
+    """The most digits d with :math:`10^{-d}` at least a bound; negative where not even one place before the point is."""
+    if isinstance(error_bound, float) or error_bound <= 0:
+        raise BadProblem(f"a positive rational number is needed; got {error_bound!r}: use Fraction(...)")
+    d = 0
+    while Fraction(1, 10 ** (d + 1)) >= error_bound:
+        d += 1
+    while d <= 0 and Fraction(10) ** -d < error_bound:
+        d -= 1
+    return d
+
+
+def classify_bound(error_bound: Fraction, *, layers: int, upto: int | None = None) -> list[Cell]:
+    """The cells for a network with a proven error bound: the side where the theorems say yes.
+
+    Args:
+        error_bound: Of the network's outputs, for all signals that the guarantee speaks of, as a fraction: no float
+            decides.
+        layers: Of the network: what the accuracy costs.
+        upto: The most digits to speak of; None is one more than the bound gives.
+    """
+    reached = max(digits_of(error_bound), 0)
+    most = reached + 1 if upto is None else upto
+    why = f"A network of {layers} layers has the error bound {root_decimal(error_bound**2, 4)} (Theorem 3)."
+    return [
+        Cell(d, "computable, stated bound", why)
+        if d <= reached
+        else Cell(d, "open", "Nothing is claimed: the bound that was given does not reach so far.")
+        for d in range(most, 0, -1)
+    ]
+
+
+def _point(name: str, digits: int, verdict: Verdict) -> Point:
+    reads = len(verdict.witness["reads"]) if verdict.witness else 0
+    return Point(name, digits, reads, False, verdict.statement)
+
+
+def _passed(name: str, done: Trial) -> Point:
+    what = f"{done.plays} random inputs: worst distance {root_decimal(done.worst_squared, 4)}, {done.most_reads} reads"
+    return Point(name, done.digits, done.most_reads, done.passed, what)
+
+
+def breakdown(problem: Problem, *, plays: int = 100, seed: int = 0) -> dict[str, Any]:
+    """The breakdown epsilons, from both sides, by what was executed.
+
+    Below: the least distance at which the adversary caught a deterministic algorithm. Above: the largest
+    at which the best of them, ``centre``, was on random inputs; the proof says that both are the radius
+    :math:`v\\sqrt{(N_1-1)/N_1}` in the limit of no bump. Probabilistic: the failure probabilities
+    of the two randomised algorithms that attain the proven bounds.
+    """
+    found: dict[str, Any] = {}
+    families = {"strong": (problem.digits, defeat), "weak": (problem.digits - 1, lambda a, p: outread(a, p, 100))}
+    for name, (scale, game) in families.items():
+        if scale < 1:
+            continue
+        verdicts = [game(a, problem) for n, a in algorithms.SHIPPED.items() if n not in ("random-column", "three-way")]
+        below = min(max(v.distances_squared) for v in verdicts if v.claim == "wrong")
+        above = _worst_of_centre(problem, scale, plays, seed)
+        limit = problem.breakdown_squared(scale)
+        found[name] = {"below": root_decimal(below), "above": root_decimal(above), "limit": root_decimal(limit)}
+    coin, three = (defeat(a, problem, reads=200) for a in (algorithms.random_column, algorithms.three_way))
+    n = problem.columns
+    found["probabilistic"] = {
+        "halting": {"proven": str(Fraction(n - 1, n)), "attained": str(coin.failure), "by": "random-column"},
+        "may not halt": {"proven": str(Fraction(n - 1, 2 * n - 1)), "attained": str(three.failure), "by": "three-way"},
+    }
+    return found
+
+
+def _worst_of_centre(problem: Problem, scale: int, plays: int, seed: int) -> Fraction:
+    from random import Random
+
+    from firenet.barriers.oracle import Oracle, TrainingSet
+
+    random, worst = Random(seed), Fraction(0)
+    for play in range(plays):
+        column, bump = random.randrange(problem.columns), Fraction(1, 1 << random.randrange(4 * scale + 8, 200))
+        instance = problem.strong(column, bump) if scale == problem.digits else problem.weak(column, bump)
+        outputs = algorithms.centre(TrainingSet(Oracle(instance, seed=play)))
+        worst = max(worst, *(instance.minimisers(k).distance_squared(x) for k, x in enumerate(outputs)))
+    return worst

@@ -1,0 +1,131 @@
+"""What all commands do alike: errors in three lines, progress, tables, JSON.
+
+Everything slow is imported inside the function that needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn, ParamSpec
+
+import typer
+
+from firenet.errors import FirenetError
+
+INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, INTERRUPTED = 1, 2, 3, 130
+
+P = ParamSpec("P")
+_debug = False
+
+
+def set_debug(wanted: bool) -> None:
+    """Whether errors are shown with their traceback."""
+    global _debug
+    _debug = wanted
+
+
+def reports(command: Callable[P, None]) -> Callable[P, None]:
+    """Turns errors into three lines on stderr and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; no file was left half written", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader of our output, `head` for example, has gone: nothing to complain about
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except FirenetError as error:
+            fail(error, BAD_INPUT, error.needed, error.got, error.do)
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            said = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+            do = "Check memory, disk and device; `firenet --debug ...` shows the traceback"
+            fail(error, INTERNAL_ERROR, "To finish the computation", said, do)
+
+    return run
+
+
+def fail(error: BaseException, code: int, needed: str, got: str, do: str) -> NoReturn:
+    """Three lines on stderr, and out."""
+    if _debug:
+        raise error
+    typer.echo(f"needed: {needed}\ngot:    {got}\ndo:     {do}", err=True)
+    raise typer.Exit(code) from None
+
+
+@contextmanager
+def progress(what: str, unit: str = "layers") -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """A spinner on stderr where that is a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        yield
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Prints a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left")
+    for k, name in enumerate(columns):
+        drawn.add_column(name, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
+    for row in rows:
+        drawn.add_row(*row)
+    Console(markup=False).print(drawn)  # what stands in brackets, as in firenet[mri], is text
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """Prints a record for machines."""
+    from firenet.files import to_json
+
+    typer.echo(to_json(record))
+
+
+def versions() -> dict[str, str]:
+    """Those that a result depends on."""
+    import platform
+
+    import numpy
+    import pywt
+    import torch
+
+    from firenet import __version__
+
+    return {
+        "firenet": __version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pywavelets": pywt.__version__,
+        "python": platform.python_version(),
+    }
