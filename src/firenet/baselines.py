@@ -131,9 +131,7 @@ def _save(
     temporary.replace(path)
 
 
-def _load(
-    path: Path, identity: np.ndarray, net: Lista, adam: torch.optim.Adam
-) -> tuple[list[Tensor], float, int]:
+def _load(path: Path, identity: np.ndarray, net: Lista, adam: torch.optim.Adam) -> tuple[list[Tensor], float, int]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}

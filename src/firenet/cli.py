@@ -1,4 +1,4 @@
-"""The command line: ``firenet demo | recon | mask | certify | export | bench | doctor``.
+"""The command line: ``firenet demo | recon | mask | certify | export | barriers | bench | doctor``.
 
 Commands read, call the library and write; what they compute stands elsewhere. Everything slow is imported inside the
 command that needs it, so that ``--help`` answers at once.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from firenet import terminal
+from firenet.cli_barriers import barriers
 from firenet.errors import BadInput, MissingExtra
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.add_typer(barriers)
 
 
 def main() -> None:
@@ -859,6 +863,8 @@ _EXTRAS = {
     "onnxruntime": ("export", "checking ONNX files"),
     "nibabel": ("images", "NIfTI files"),
     "pydicom": ("images", "DICOM files"),
+    "cvxpy": ("barriers", "solvers for the adversary"),
+    "scikit-learn": ("barriers", "solvers for the adversary"),
 }
 
 

@@ -102,9 +102,7 @@ def pseudo_inverse(training_set: TrainingSet) -> object:
 
 def ridge(training_set: TrainingSet) -> object:
     """Tikhonov regularisation with 1e-6."""
-    return _each(
-        training_set, lambda p: p.A.T @ np.linalg.solve(p.A @ p.A.T + 1e-6 * np.eye(len(p.A)), p.y)
-    )
+    return _each(training_set, lambda p: p.A.T @ np.linalg.solve(p.A @ p.A.T + 1e-6 * np.eye(len(p.A)), p.y))
 
 
 def firenet_theorem(training_set: TrainingSet) -> object:

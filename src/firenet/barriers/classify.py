@@ -66,9 +66,7 @@ _IMPOSSIBLE = (
     "No algorithm: the tie is a member of the class, and problems with their minimisers more than 2e-K apart come "
     "arbitrarily near to it (Theorem 2.1)."
 )
-_UNBOUNDED = (
-    "Reading until the columns separate: it always halts, and no number of reads is enough for all inputs (Theorem 2.2)."
-)
+_UNBOUNDED = "Reading until the columns separate: it always halts, and no number of reads is enough for all inputs (Theorem 2.2)."
 _FEW = "Any column will do, and one read a measurement gives the scale (Theorem 2.3)."
 
 

@@ -1,0 +1,307 @@
+"""``firenet barriers play | all | check | map | table1``: what no algorithm can compute.
+
+A module that is named on the command line, ``module:function``, is imported; nothing else is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from firenet import terminal
+from firenet.errors import BadInput
+
+if TYPE_CHECKING:
+    from firenet.barriers import Problem
+    from firenet.barriers.algorithms import Algorithm
+
+barriers = typer.Typer(
+    name="barriers",
+    help="What no algorithm can compute, shown by an adversary that beats any algorithm you bring.",
+    no_args_is_help=True,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Digits = Annotated[int, typer.Option("--digits", "-k", help="K: the number of correct digits.")]
+Kind = Annotated[str, typer.Option("--problem", help="P1 (noise level), P2 (LASSO) or P3 (square-root LASSO).")]
+Parameter = Annotated[
+    str, typer.Option("--parameter", help="lambda in (0, 1], for P1 epsilon in (0, 1/2], as a fraction: 1/2.")
+]
+Columns = Annotated[int, typer.Option("--columns", help="Columns that compete, N - m + 1.")]
+Tail = Annotated[int, typer.Option("--tail", help="Rows below, m - 1.")]
+Reads = Annotated[int, typer.Option("--reads", min=1, help="Reads that are granted.")]
+Seconds = Annotated[int, typer.Option("--seconds", min=1, help="Time that is granted, in seconds.")]
+
+
+def _problem(kind: str, digits: int, parameter: str, columns: int, tail: int, samples: int = 1) -> Problem:
+    from fractions import Fraction
+    from typing import cast
+
+    from firenet.barriers import BadProblem, Problem
+
+    try:
+        value = Fraction(parameter)
+    except (ValueError, ZeroDivisionError):
+        raise BadInput("A fraction for --parameter, such as 1/2", repr(parameter), "Write it with integers") from None
+    try:
+        return Problem(cast("Any", kind.upper()), digits, value, columns, tail, samples)
+    except BadProblem as error:
+        raise BadInput("A problem of the class", str(error), "See firenet barriers play --help") from None
+
+
+def _algorithm(name: str) -> tuple[Algorithm, str]:
+    """One of the gallery, or module:function."""
+    from firenet.gallery import GALLERY
+
+    if ":" not in name:
+        if name not in GALLERY:
+            raise BadInput(f"One of {', '.join(GALLERY)}, or module:function", repr(name), "Choose one")
+        if GALLERY[name].missing:
+            missing = " ".join(GALLERY[name].missing)
+            raise BadInput(f"What {name} stands on", f"{missing} not installed", "pip install 'firenet[barriers]'")
+        return GALLERY[name].algorithm, name
+    module, _, function = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        do = "It is imported from the current folder or from what is installed"
+        raise BadInput("module:function", f"{name!r}: {error}", do) from None
+    finally:
+        sys.path.remove(os.getcwd())
+    if not callable(found):
+        do = "It takes a training set (and coins) and returns a vector or a network"
+        raise BadInput("A function", f"{name!r} is a {type(found).__name__}", do)
+    return found, name
+
+
+def _save(record: Any, path: Path) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+@barriers.command()
+@terminal.reports
+def play(
+    algorithm: Annotated[str, typer.Option("--algorithm", "-a", help="A name of the gallery, or module:function.")],
+    digits: Digits = 3,
+    kind: Kind = "P3",
+    parameter: Parameter = "1/2",
+    columns: Columns = 2,
+    tail: Tail = 2,
+    samples: Annotated[int, typer.Option("--samples", help="R: the number of measurements.")] = 1,
+    reads: Reads = 1000,
+    seconds: Seconds = 60,
+    plays: Annotated[int, typer.Option("--plays", min=1, help="Plays where the coins cannot be enumerated.")] = 400,
+    fewer: Annotated[bool, typer.Option("--fewer", help="Play for K-1 digits and at most --reads data.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the witness (.json).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let the adversary play an algorithm for K digits.
+
+    An algorithm is a function of a training set, whose sample(n, k=0) gives measurement, matrix and label to within
+    2**-n as fractions, and returns a vector, or a network: a function of a measurement. With a second argument it gets
+    coins, whose choose(n) draws one of n numbers. Example: firenet barriers play -k 8 -a clarabel
+    """
+    from firenet.barriers import check, defeat, outread
+
+    function, name = _algorithm(algorithm)
+    problem = _problem(kind, digits, parameter, columns, tail, samples)
+    if fewer and digits < 2:
+        raise BadInput("K of at least 2 for K - 1 digits", f"K = {digits}", "Use a larger --digits")
+    with terminal.busy(f"playing {name}"):
+        if fewer:
+            verdict = outread(function, problem, reads, name=name, seconds=seconds, plays=plays)
+        else:
+            verdict = defeat(function, problem, name=name, reads=reads, seconds=seconds, plays=plays)
+    checked = check(verdict.witness) if verdict.witness else None
+    if out is not None and verdict.witness:
+        _save(verdict.witness, out)
+    if as_json:
+        terminal.print_json({**verdict.as_json(), "checked": checked, "versions": terminal.versions()})
+    else:
+        typer.echo(f"{name}, {verdict.digits} digits: {verdict.claim}\n{verdict.statement}")
+        typer.echo("".join(f"{line}\n" for line in (verdict.note, checked and f"Checked: {checked}") if line), nl=False)
+        if out is not None:
+            typer.echo(f"witness: {out}" if verdict.witness else "no witness was made")
+
+
+@barriers.command(name="check")
+@terminal.reports
+def check_command(
+    witness: Annotated[Path, typer.Argument(help="A witness (.json) of firenet barriers play.")], as_json: Json = False
+) -> None:
+    """Check a witness with nothing but exact arithmetic.
+
+    The same without this package: python check.py witness.json, with firenet/barriers/check.py, 200 lines.
+    """
+    from firenet.barriers import check as _  # noqa: F401  (the package first, then its module of the same name)
+    from firenet.barriers.check import Refuted, main
+
+    try:
+        said = main(witness)
+    except Refuted as error:
+        raise BadInput("A witness that holds", f"{witness}: {error}", "Play again") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput("A witness file", f"{witness}: {error}", "firenet barriers play -o FILE writes one") from None
+    if as_json:
+        terminal.print_json({"witness": str(witness), "holds": True, "statement": said})
+    else:
+        typer.echo(f"holds: {said}")
+
+
+@barriers.command(name="all")
+@terminal.reports
+def everything(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for witnesses, map and record.")] = Path("barriers"),
+    digits: Digits = 4,
+    reads: Reads = 300,
+    as_json: Json = False,
+) -> None:
+    """Play the whole gallery on P1, P2 and P3, check every witness, and draw the map."""
+    from firenet.barriers import Problem, algorithms, check, defeat, outread, trial
+    from firenet.barriers.classify import breakdown, classify
+    from firenet.gallery import GALLERY
+    from firenet.paper.barrier_map import draw
+
+    if digits <= 2:
+        raise BadInput("K above 2: the regimes of K-1 and K-2 digits need it", f"K = {digits}", "Use a larger --digits")
+    out.mkdir(parents=True, exist_ok=True)
+    kinds = ("P1", "P2", "P3")
+    played: list[dict[str, Any]] = []
+    with terminal.progress("games", "games") as tell:
+        for kind in kinds:
+            problem = Problem(kind, digits)
+            for name, entry in GALLERY.items():
+                tell(len(played), len(kinds) * len(GALLERY))
+                if entry.missing:
+                    played.append({"algorithm": name, "problem": kind, "left_out": f"needs {', '.join(entry.missing)}"})
+                    continue
+                verdict = defeat(entry.algorithm, problem, name=name, reads=reads)
+                checked = check(verdict.witness) if verdict.witness else None
+                file = None
+                if verdict.witness:
+                    file = f"{kind}-{name}.json"
+                    _save(verdict.witness, out / file)
+                shown = {k: v for k, v in verdict.as_json().items() if k != "witness"}
+                played.append({**shown, "problem": kind, "witness": file, "checked": checked})
+    positive = []
+    with terminal.busy("the algorithms for K-1 and K-2 digits"):
+        for kind in kinds:
+            problem = Problem(kind, digits)
+            for name, fewer in (("one-digit-less", 1), ("two-digits-less", 2)):
+                done = trial(algorithms.SHIPPED[name], problem, digits - fewer, plays=200)
+                positive.append(
+                    {
+                        "algorithm": name,
+                        "problem": kind,
+                        "digits": digits - fewer,
+                        "plays": done.plays,
+                        "passed": done.passed,
+                        "most_reads": done.most_reads,
+                    }
+                )
+            longer = outread(algorithms.one_digit_less, problem, reads)
+            positive.append({"algorithm": "one-digit-less", "problem": kind, "more_reads": longer.statement})
+    problem, cells = Problem("P3", digits), classify("P3", digits)
+    draw(cells, problem, out / "map.png")
+    found = {
+        "digits": digits,
+        "defeats": played,
+        "positive": positive,
+        "breakdown": {kind: breakdown(Problem(kind, digits)) for kind in kinds},
+        "cells": [c.as_json() for c in cells],
+        "versions": terminal.versions(),
+    }
+    _save(found, out / "barriers.json")
+    if as_json:
+        terminal.print_json(found)
+        return
+    rows = []
+    for name in GALLERY:
+        each = [p for p in played if p["algorithm"] == name]
+        rows.append([name, *(p.get("left_out") or _short(p) for p in each)])
+    terminal.table(f"K = {digits}: distance to the minimiser, 1e-{digits:02d} was asked for", ["", *kinds], rows)
+    for p in positive:
+        if "passed" in p:
+            outcome = "passed" if p["passed"] else "FAILED"
+            said = f"{p['plays']} inputs {outcome}, at most {p['most_reads']} reads"
+            typer.echo(f"{p['problem']} {p['algorithm']}: {p['digits']} digits, {said}")
+    typer.echo(f"witnesses, barriers.json and map.png: {out}")
+    if not all(p.get("defeated", True) for p in played) or not all(p.get("passed", True) for p in positive):
+        raise typer.Exit(terminal.INTERNAL_ERROR)
+
+
+def _short(p: dict[str, Any]) -> str:
+    if p["claim"] == "wrong":
+        return p["distances"][0]
+    return f"fails with probability {p['failure']}" if p["claim"] == "randomised" else p["claim"]
+
+
+@barriers.command(name="map")
+@terminal.reports
+def map_command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture (.png).")] = Path("map.png"),
+    digits: Digits = 4,
+    kind: Kind = "P3",
+    parameter: Parameter = "1/2",
+    columns: Columns = 2,
+    tail: Tail = 2,
+    as_json: Json = False,
+) -> None:
+    """Draw digits against data: what is impossible, and what costs how much."""
+    from firenet.barriers import BadProblem
+    from firenet.barriers.classify import classify
+    from firenet.paper.barrier_map import draw
+
+    problem = _problem(kind, digits, parameter, columns, tail)
+    try:
+        cells = classify(problem.kind, digits, parameter=problem.parameter, columns=columns, tail=tail)
+    except BadProblem as error:
+        raise BadInput("Three regimes", str(error), "Use a larger --digits") from None
+    draw(cells, problem, out)
+    if as_json:
+        terminal.print_json({"cells": [c.as_json() for c in cells], "picture": str(out)})
+        return
+    for c in cells:
+        typer.echo(f"{c.digits} digits: {c.regime}. {c.why}")
+        for p in c.evidence:
+            typer.echo(f"    {p.algorithm}: {p.what}")
+    typer.echo(f"picture: {out}")
+
+
+@barriers.command()
+@terminal.reports
+def table1(
+    quick: Annotated[bool, typer.Option("--quick", help="Short trainings: a look in seconds.")] = False,
+    train: Annotated[bool, typer.Option("--train/--no-train", help="Train LISTA.")] = True,
+    folder: Annotated[Path, typer.Option("--checkpoints", help="Trainings go on from here.")] = Path("table1"),
+    as_json: Json = False,
+) -> None:
+    """Table 1 of the paper: published, corrected, with admissible steps, and an exact solver. Some 3 minutes a row."""
+    from contextlib import ExitStack
+
+    from firenet.paper import table1 as paper
+
+    if train:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+
+        def told(name: str) -> Any:
+            stack.close()
+            return stack.enter_context(terminal.progress(name, "epochs"))
+
+        rows = paper.make(train=train, quick=quick, folder=folder if train else None, progress=told if train else None)
+    if as_json:
+        terminal.print_json({"rows": rows, "quick": quick, "versions": terminal.versions()})
+        return
+    columns = list(rows[0])
+    text = [["" if r[c] is None else str(r[c]) if c in ("K", "n") else f"{r[c]:.7f}" for c in columns] for r in rows]
+    terminal.table("distance to the true minimiser", columns, text)

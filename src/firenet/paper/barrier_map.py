@@ -1,0 +1,62 @@
+"""Theorem 2 as a map: how many digits can be computed from how many data, and what was played where."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firenet.barriers import Problem
+    from firenet.barriers.classify import Cell
+
+_COLOURS = {
+    "impossible": "#f4c7c3",
+    "computable, unbounded data": "#fdf0c4",
+    "computable, few data": "#cfe8cf",
+    "computable, stated bound": "#cfe8cf",
+    "open": "#eeeeee",
+}
+
+
+def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
+    """A band for every number of digits, a point for every game; written to a temporary name and renamed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.8 + 0.75 * len(cells)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    most = max([p.reads for c in cells for p in c.evidence] + [1000])
+    labelled: set[bool] = set()
+    for cell in cells:
+        axes.axhspan(cell.digits - 0.5, cell.digits + 0.5, color=_COLOURS[cell.regime], lw=0)
+        at: dict[tuple[int, bool], list[str]] = {}
+        for p in cell.evidence:
+            at.setdefault((p.reads, p.passed), []).append(p.algorithm)
+        height = 0
+        for (reads, passed), names in sorted(at.items()):
+            label = None if passed in labelled else ("reached the digits" if passed else "was defeated")
+            labelled.add(passed)
+            y = cell.digits - 0.05
+            axes.plot(max(reads, 0.8), y, "o" if passed else "x", color="#2e7d32" if passed else "#b71c1c", label=label)
+            text = ", ".join(dict.fromkeys(names))
+            text = text if len(text) < 34 else f"{names[0]} and {len(set(names)) - 1} others"
+            shift = (4, 6) if height % 2 == 0 else (4, -11)
+            axes.annotate(text, (max(reads, 0.8), y), xytext=shift, textcoords="offset points", fontsize=7)
+            height += 1
+        axes.text(most * 8, cell.digits + 0.36, cell.regime, ha="right", va="top", fontsize=9, weight="bold")
+    axes.set_xscale("log")
+    axes.set_xlim(0.6, most * 9)
+    axes.set_ylim(cells[-1].digits - 0.5, cells[0].digits + 0.5)
+    axes.set_yticks([c.digits for c in cells])
+    axes.set_xlabel("training data read")
+    axes.set_ylabel("correct digits")
+    m, n = problem.shape
+    axes.set_title(
+        f"({problem.kind}) for K = {problem.digits}, A of {m} x {n}: condition numbers at most 1", fontsize=10
+    )
+    axes.legend(loc="lower right", fontsize=8)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    figure.savefig(temporary, dpi=110, format="png")
+    temporary.replace(path)
