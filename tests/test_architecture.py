@@ -22,21 +22,25 @@ ORDER = [
     {"errors"},
     {"formats"},
     {"hdf5"},
-    {"operators", "levels", "files"},
+    {"operators", "levels", "files", "barriers"},
     {"transforms", "restarts"},
     {"sensing", "problems", "frames", "guarantee"},
     {"layer"},
     {"search", "analysis", "real"},
     {"sampling", "network", "certificate"},
-    {"reweighting", "export"},
+    {"reweighting", "export", "baselines"},
     {"recon"},
     {"selection", "demo"},
+    {"gallery", "terminal"},
+    {"paper"},
+    {"cli_barriers"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-MODULES = sorted(p.stem for p in SOURCE.glob("*.py") if p.stem != "__init__")
+PACKAGES = ["barriers", "paper"]
+MODULES = sorted([*PACKAGES, *(p.stem for p in SOURCE.glob("*.py") if p.stem != "__init__")])
 FILES = {"formats", "hdf5", "files"}
-WITHOUT_TORCH = ["errors", "levels", *sorted(FILES), "guarantee", "cli"]
+WITHOUT_TORCH = ["errors", "levels", *sorted(FILES), "guarantee", "barriers", "terminal", "cli"]
 
 
 def imports(source: str) -> set[str]:
@@ -61,12 +65,20 @@ def imports(source: str) -> set[str]:
     return found
 
 
-KNOWS = {name: imports((SOURCE / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES}
+def sources(name: str) -> list[Path]:
+    """The files of a module or package."""
+    return sorted((SOURCE / name).glob("*.py")) if name in PACKAGES else [SOURCE / f"{name}.py"]
+
+
+KNOWS = {
+    name: set[str]().union(*(imports(p.read_text(encoding="utf-8")) for p in sources(name))) - {name}
+    for name in MODULES
+}
 
 
 def test_every_module_has_its_place() -> None:
     assert set(MODULES) == set(RANK)
-    assert not [p for p in SOURCE.iterdir() if p.is_dir() and p.name not in ("data", "__pycache__")]
+    assert not [p for p in SOURCE.iterdir() if p.is_dir() and p.name not in ("data", "__pycache__", *PACKAGES)]
 
 
 def test_the_document_draws_the_same_house() -> None:
@@ -92,6 +104,30 @@ def test_imports_point_down(name: str) -> None:
     assert not up, f"{name} imports {sorted(up)}, which are not below it"
 
 
+def test_the_barriers_know_nobody_and_the_checker_not_even_them() -> None:
+    assert KNOWS["barriers"] == set()
+    allowed = {"__future__", *sys.stdlib_module_names}
+    for path in sources("barriers"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        found |= {(n.module or "").split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        assert found <= allowed | ({"firenet"} if path.stem != "witness" else set())
+    assert len((SOURCE / "barriers" / "witness.py").read_text(encoding="utf-8").splitlines()) < 200
+
+
+def test_no_float_decides_about_a_barrier() -> None:
+    """No decimal literal, no call of float, nothing of math but whole numbers."""
+    for path in sources("barriers"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            assert not (isinstance(node, ast.Constant) and isinstance(node.value, float | complex)), path
+            assert not (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("float", "complex")), path
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "math":
+                assert node.attr in ("comb", "prod", "isqrt"), path
+            if isinstance(node, ast.ImportFrom) and node.module == "math":
+                assert {a.name for a in node.names} == {"isqrt"}, path
+
+
 def test_few_know_the_network() -> None:
     assert {name for name in MODULES if "network" in KNOWS[name]} <= {
         "reweighting",
@@ -99,6 +135,7 @@ def test_few_know_the_network() -> None:
         "selection",
         "export",
         "demo",
+        "gallery",
         "cli",
     }
 

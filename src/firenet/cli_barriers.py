@@ -140,10 +140,9 @@ def check_command(
 ) -> None:
     """Check a witness with nothing but exact arithmetic.
 
-    The same without this package: python check.py witness.json, with firenet/barriers/check.py, 200 lines.
+    The same without this package: python witness.py FILE.json, with firenet/barriers/witness.py, 200 lines.
     """
-    from firenet.barriers import check as _  # noqa: F401  (the package first, then its module of the same name)
-    from firenet.barriers.check import Refuted, main
+    from firenet.barriers.witness import Refuted, main
 
     try:
         said = main(witness)
@@ -228,7 +227,8 @@ def everything(
     for name in GALLERY:
         each = [p for p in played if p["algorithm"] == name]
         rows.append([name, *(p.get("left_out") or _short(p) for p in each)])
-    terminal.table(f"K = {digits}: distance to the minimiser, 1e-{digits:02d} was asked for", ["", *kinds], rows)
+    title = f"distance to the minimiser, asked for 1e-{digits:02d}; or how probable it is to fail"
+    terminal.table(title, ["", *kinds], rows)
     for p in positive:
         if "passed" in p:
             outcome = "passed" if p["passed"] else "FAILED"
@@ -242,7 +242,7 @@ def everything(
 def _short(p: dict[str, Any]) -> str:
     if p["claim"] == "wrong":
         return p["distances"][0]
-    return f"fails with probability {p['failure']}" if p["claim"] == "randomised" else p["claim"]
+    return f"p >= {p['failure']}" if p["claim"] == "randomised" else p["claim"]
 
 
 @barriers.command(name="map")

@@ -1,7 +1,7 @@
 """Real solvers and networks, brought before the adversary of :mod:`firenet.barriers`.
 
-Each reads the data to within 2**-60, more than double precision holds, and does what its owner would: solve or train. Its
-matrix is divided by its largest entry first, so that none fails for units. What they return is judged exactly.
+Each reads the data to within 2**-60, more than double precision holds, and does what its owner would: solve or train.
+Its matrix is divided by its largest entry first, so that none fails for units. What they return is judged exactly.
 """
 
 from __future__ import annotations

@@ -8,166 +8,23 @@ halt fails on the tie itself. Nothing is assumed of the algorithm, not even that
 
 from __future__ import annotations
 
-import ctypes
-import inspect
 import math
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from firenet.barriers.algorithms import Algorithm, Coins, Tossed
-from firenet.barriers.check import FORMAT, VERSION
-from firenet.barriers.instances import Instance, Problem, Vector, root_decimal
-from firenet.barriers.oracle import BadRead, Oracle, OutOfReads, Read, TrainingSet, consistent
+from firenet.barriers.algorithms import Algorithm, Coins
+from firenet.barriers.instances import Instance, Problem, root_decimal
+from firenet.barriers.oracle import Oracle, TrainingSet, consistent
+from firenet.barriers.runs import SECONDS, Run, run, takes_coins
+from firenet.barriers.witness import FORMAT, VERSION
 
-Halt = Literal["halted", "out of reads", "out of time", "raised", "bad output", "bad read", "out of coins"]
 Claim = Literal["wrong", "did not halt", "invalid", "randomised", "reads", "survived"]
-READS, SECONDS, LEAVES, PLAYS = 1000, 60, 4096, 400
+READS, LEAVES, PLAYS = 1000, 4096, 400
 
 
-class BadOutput(ValueError):
-    """What an algorithm returned is no answer."""
-
-
-# --- one run -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Run:
-    """What an algorithm did with one training set.
-
-    Attributes:
-        how: How it ended.
-        outputs: A vector a measurement.
-        reads: All answers it got.
-        note: Why it ended badly, or what was done to its output.
-        coins: What it drew.
-    """
-
-    how: Halt
-    reads: list[Read]
-    outputs: tuple[Vector, ...] = ()
-    note: str = ""
-    coins: Coins = field(default_factory=Coins)
-
-    @property
-    def accuracy(self) -> int:
-        """The largest n it read."""
-        return max((r.n for r in self.reads), default=0)
-
-
-class _Stop(BaseException):
-    """Raised in a thread whose time is up."""
-
-
-def run(algorithm: Algorithm, training_set: TrainingSet, coins: Coins, seconds: int = SECONDS) -> Run:
-    """Runs an algorithm, and comes back whatever it does.
-
-    It runs in a thread of its own. When its time is up, it gets no more answers and an exception; one that ignores both
-    is left behind.
-    """
-    done = Run("out of time", training_set.reads, coins=coins, note=f"it was still running after {seconds} s")
-
-    def work() -> None:
-        try:
-            result = algorithm(training_set, coins) if takes_coins(algorithm) else algorithm(training_set)
-            outputs, note = _outputs(result, training_set)
-            done.how, done.outputs, done.note = "halted", outputs, note
-        except _Stop:
-            pass
-        except OutOfReads:
-            done.how, done.note = "out of reads", f"it asked for more than {len(training_set.reads)} reads"
-        except Tossed:
-            done.how, done.note = "out of coins", "it drew more than 64 times"
-        except BadRead as error:
-            done.how, done.note = "bad read", str(error)
-        except BadOutput as error:
-            done.how, done.note = "bad output", str(error)
-        except BaseException as error:
-            done.how, done.note = "raised", f"{type(error).__name__}: {error}"[:500]
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        training_set.close()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop))
-        thread.join(1)
-        # a copy: what is left behind may still write into the other
-        return Run("out of time", list(training_set.reads), coins=coins, note=f"it was still running after {seconds} s")
-    return done
-
-
-def takes_coins(algorithm: Algorithm) -> bool:
-    """Whether an algorithm has a second positional argument without default."""
-    try:
-        parameters = list(inspect.signature(algorithm).parameters.values())
-    except (TypeError, ValueError):
-        return False
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) >= 2 and positional[1].default is inspect.Parameter.empty
-
-
-def _outputs(result: object, training_set: TrainingSet) -> tuple[tuple[Vector, ...], str]:
-    """One vector of rational numbers a measurement, and what was converted."""
-    size, notes = training_set.shape[1], set[str]()
-    if callable(result):
-        zero = (Fraction(0),) * (training_set.shape[0] - 1)
-        found = [result((s, *zero)) for s in training_set.problem.scales()]
-    else:
-        found = _listed(result)
-        if len(training_set) == 1 and not (len(found) == 1 and _is_list(found[0])):
-            found = [found]
-    if len(found) != len(training_set):
-        raise BadOutput(f"{len(training_set)} vectors are needed, one a measurement; got {len(found)}")
-    vectors = []
-    for vector in found:
-        entries = _listed(vector)
-        if len(entries) != size or any(_is_list(e) for e in entries):
-            shape = f"{len(entries)}" + (" rows" if any(_is_list(e) for e in entries) else "")
-            raise BadOutput(f"a vector of {size} numbers is needed; got {shape}")
-        vectors.append(tuple(_fraction(e, notes) for e in entries))
-    return tuple(vectors), "; ".join(sorted(notes))
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple) or (hasattr(value, "tolist") and isinstance(_plain(value), list))
-
-
-def _plain(value: Any) -> object:
-    """A tensor or array as lists of numbers, without importing what made it."""
-    value = value.detach() if hasattr(value, "detach") else value
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _listed(value: object) -> list[Any]:
-    value = _plain(value)
-    if not isinstance(value, list | tuple):
-        raise BadOutput(f"a list, tuple or array is needed, or a network; got {type(value).__name__}")
-    return list(value)
-
-
-def _fraction(entry: object, notes: set[str]) -> Fraction:
-    entry = _plain(entry)
-    if isinstance(entry, complex):
-        # the minimisers are real: without its imaginary part an output is nearer to all of them
-        notes.add("imaginary parts were left out, to the algorithm's advantage")
-        entry = entry.real
-    if isinstance(entry, Fraction):
-        return entry
-    try:
-        if isinstance(entry, int):
-            return Fraction(entry)
-        converted = Fraction(entry)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        raise BadOutput(f"finite numbers are needed; got {entry!r}") from None
-    notes.add("floating-point numbers were converted exactly")
-    return converted
-
-
-# --- verdicts ----------------------------------------------------------------------------------------------------------
+# --- verdicts ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -182,7 +39,7 @@ class Verdict:
             ``randomised`` (:attr:`failure` says how often it fails), ``invalid`` (no answer at all) or ``survived``.
         statement: In words.
         distances_squared: Of each output to the minimisers of the witness, exact.
-        witness: The JSON record, for :func:`firenet.barriers.check.check`.
+        witness: The JSON record, for :func:`firenet.barriers.witness.check`.
         failure: For a randomised algorithm a lower bound of its failure probability on one input.
         exact: Whether :attr:`failure` was counted over all that the coins can do; else it is a confidence bound.
         plays: How often it was run.
@@ -267,7 +124,7 @@ def record(name: str, claim: str, digits: int, done: Run, instance: Instance, ri
     }
 
 
-# --- the game of K digits ----------------------------------------------------------------------------------------------
+# --- the game of K digits ---------------------------------------------------------------------------------------------
 
 
 class _Tied(Oracle):
@@ -312,9 +169,9 @@ def defeat(
         seed: Of those coins.
 
     Returns:
-        ``wrong`` with a witness; ``did not halt`` within the reads or the time, on the tie; ``invalid``; for a randomised
-        algorithm ``randomised`` with a lower bound of its failure probability. No algorithm survives: where R, the number
-        of measurements, is less than the number of columns, all outputs are wrong, and else at least one
+        ``wrong`` with a witness; ``did not halt`` within the reads or the time, on the tie; ``invalid``; for a
+        randomised algorithm ``randomised`` with a lower bound of its failure probability. No algorithm survives: where
+        R, the number of measurements, is less than the number of columns, all outputs are wrong, and else at least one
         is (an algorithm may hedge, a column for each measurement).
     """
     name = _name(algorithm) if name is None else name
@@ -359,7 +216,7 @@ def _wrong(name: str, problem: Problem, digits: int, done: Run) -> Verdict:
     return Verdict(name, digits, "wrong", statement, distances, witness, note=done.note)
 
 
-# --- coins -------------------------------------------------------------------------------------------------------------
+# --- coins ------------------------------------------------------------------------------------------------------------
 
 
 def _all_runs(play: Callable[[Coins], Run], leaves: int = LEAVES) -> Iterator[tuple[Fraction, Run]]:
@@ -443,7 +300,7 @@ def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) 
     return Fraction(low, 1000)
 
 
-# --- the game of K-1 digits --------------------------------------------------------------------------------------------
+# --- the game of K-1 digits -------------------------------------------------------------------------------------------
 
 
 def outread(
@@ -496,7 +353,7 @@ def _power(bump: Fraction) -> str:
     return f"2**-{bump.denominator.bit_length() - 1}"
 
 
-# --- the positive side -------------------------------------------------------------------------------------------------
+# --- the positive side ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -538,7 +395,7 @@ def trial(
             instance = problem.strong(column, bump)
         else:
             instance = problem.weak(column, bump)
-        hidden = bump.denominator.bit_length() - 1 if random.randrange(2) else -1
+        hidden = bump.denominator.bit_length() - 2 if random.randrange(2) else -1
         oracle = Oracle(instance, seed=None if play % 7 == 0 else random.randrange(1 << 30), tied_until=hidden)
         done = run(algorithm, TrainingSet(oracle, 100_000), Coins(None, seed=play), seconds)
         most = max(most, len(done.reads))

@@ -22,8 +22,9 @@ class Tossed(BaseException):
 class Coins:
     """Randomness for an algorithm.
 
-    ``choose`` draws one of n equally likely numbers: as long as an algorithm draws from nothing else, all that it can do
-    is tried and its failure probability is exact. ``generator`` is any randomness; then there is only a confidence bound.
+    ``choose`` draws one of n equally likely numbers: as long as an algorithm draws from nothing else, all that it can
+    do is tried and its failure probability is exact. ``generator`` is any randomness; then there is only a confidence
+    bound.
     """
 
     def __init__(self, tape: list[int] | None = None, seed: int = 0) -> None:
@@ -94,9 +95,10 @@ def guess(training_set: TrainingSet, column: int) -> list[Vector]:
     return [Minimisers(v, (column,), size).vertex(column) for v in values]
 
 
-def _value(training_set: TrainingSet, k: int, n: int | None = None) -> Fraction:
-    """The value of the minimiser to within 10**-K / 16: condition numbers are at most 1, so 2**-n in is 2**(1-n) out."""
-    n = (16 * 10**training_set.problem.digits).bit_length() + 1 if n is None else n
+def _value(training_set: TrainingSet, k: int) -> Fraction:
+    """The value of the minimiser to within 10**-K / 16: with condition numbers of at most 1, errors of 2**-n in matrix
+    and measurement are 2**(1-n) in the minimiser."""
+    n = (16 * 10**training_set.problem.digits).bit_length() + 1
     return _solved(training_set.sample(n, k), training_set.problem).value
 
 
@@ -127,8 +129,8 @@ def one_digit_less(training_set: TrainingSet) -> list[Vector]:
 def two_digits_less(training_set: TrainingSet) -> list[Vector]:
     """K-2 digits on both families from one read a measurement: any column will do.
 
-    Proof: one read to within :math:`2^{-n}`, :math:`2^{-n}<10^{-K}/16`, gives the value of the minimiser; a wrong column
-    is less than :math:`4.3\\cdot10^{-(K-1)}` off at scale K-1, less still at scale K.
+    Proof: one read to within :math:`2^{-n}<10^{-K}/16` gives the value of the minimiser; a wrong column is less than
+    :math:`4.3\\cdot10^{-(K-1)}` off at scale K-1, less still at scale K.
     """
     return first(training_set)
 

@@ -66,7 +66,10 @@ _IMPOSSIBLE = (
     "No algorithm: the tie is a member of the class, and problems with their minimisers more than 2e-K apart come "
     "arbitrarily near to it (Theorem 2.1)."
 )
-_UNBOUNDED = "Reading until the columns separate: it always halts, and no number of reads is enough for all inputs (Theorem 2.2)."
+_UNBOUNDED = (
+    "Reading until the columns separate: it always halts, and no number of reads is enough for all inputs "
+    "(Theorem 2.2)."
+)
 _FEW = "Any column will do, and one read a measurement gives the scale (Theorem 2.3)."
 
 
@@ -118,7 +121,7 @@ def classify(
 
 
 def digits_of(error_bound: Fraction) -> int:
-    """The most digits d with :math:`10^{-d}` at least a bound; negative where not even one place before the point is."""
+    """The most digits d with :math:`10^{-d}` at least a bound; negative where it exceeds 1."""
     if isinstance(error_bound, float) or error_bound <= 0:
         raise BadProblem(f"a positive rational number is needed; got {error_bound!r}: use Fraction(...)")
     d = 0

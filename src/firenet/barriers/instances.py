@@ -5,9 +5,9 @@ One row in which several columns compete, and a block of no interest below it,
 .. math:: A=\\begin{pmatrix}a_1\\dots a_{N_1}&0\\\\0&\\|a\\|_2I\\end{pmatrix},\\qquad y_k=s_ke_1,
 
 so that :math:`AA^*=\\|a\\|_2^2I`. The largest of the :math:`a_j` takes everything: the minimiser is
-:math:`v\\,e_j` with :math:`v=f/a_j` and :math:`f=s` for (P3), :math:`s-\\lambda/(2a_j)` for (P2), :math:`s-\\varepsilon`
-for (P1); where several are largest it is the simplex between them. All :math:`a_j` are one number :math:`\\approx
-10^K/2`, but for a bump on one of them. Where the bump is decides between points that are
+:math:`v\\,e_j` with :math:`v=f/a_j` and :math:`f=s` for (P3), :math:`s-\\lambda/(2a_j)` for (P2),
+:math:`s-\\varepsilon` for (P1); where several are largest it is the simplex between them. All :math:`a_j` are one
+number :math:`\\approx10^K/2`, but for a bump on one of them. Where the bump is decides between points that are
 :math:`\\sqrt2f/a\\approx2.8\\cdot10^{-K}` apart, and it can be smaller than any accuracy to which A is known.
 
 Everything is a :class:`fractions.Fraction`. Only :math:`\\|a\\|_2` is irrational; it enters by its square, and through
@@ -90,7 +90,7 @@ class Minimisers:
         for count, entry in enumerate(inside, 1):
             total += entry
             candidate = (total - self.value) / count
-            if entry > candidate:
+            if entry >= candidate:
                 shift = candidate
         squared = sum(((e - max(e - shift, Fraction(0))) ** 2 for e in inside), Fraction(0))
         return squared + sum((x[i] ** 2 for i in range(self.size) if i not in self.support), Fraction(0))
@@ -99,9 +99,9 @@ class Minimisers:
 def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: int) -> Minimisers:
     """The exact minimisers for a first row of positive numbers and :math:`y=se_1`, :math:`s\\ge0`.
 
-    With :math:`a=\\max_ia_i` a dual point is :math:`q=-(\\lambda/a)e_1` for (P3), where :math:`\\lambda<a` makes its norm
-    less than 1; :math:`|A^Tq|_i=\\lambda a_i/a\\le\\lambda`, strictly off the support and on the lower block. Likewise
-    :math:`q\\propto e_1` for (P2), (P1).
+    With :math:`a=\\max_ia_i` a dual point is :math:`q=-(\\lambda/a)e_1` for (P3), where :math:`\\lambda<a` makes its
+    norm less than 1; :math:`|A^Tq|_i=\\lambda a_i/a\\le\\lambda`, strictly off the support and on the lower block.
+    Likewise :math:`q\\propto e_1` for (P2), (P1).
 
     Args:
         kind: ``P1``, ``P2`` or ``P3``.

@@ -51,7 +51,8 @@ class Oracle:
     Args:
         instance: What it speaks of.
         seed: Of the errors, which are all that is allowed, at random. None rounds down.
-        tied_until: Up to this n the bump is not shown. It must be at most :math:`2^{-n}`.
+        tied_until: Up to this n the bump is not shown. It must be at most :math:`2^{-n-1}`: the other half of the error
+            is that of rounding.
 
     >>> oracle = Oracle(Problem("P3", 3).strong(1, Fraction(1, 2**20)), tied_until=9)
     >>> [a for a in oracle.read(9).row] == [500, 500]
@@ -59,7 +60,7 @@ class Oracle:
     """
 
     def __init__(self, instance: Instance, seed: int | None = None, *, tied_until: int = -1) -> None:
-        if instance.bump > Fraction(1, 2 ** max(tied_until, 0)) and tied_until >= 0:
+        if tied_until >= 0 and instance.bump > Fraction(1, 2 << tied_until):
             raise ValueError(f"a bump of {instance.bump} cannot be hidden within 2**-{tied_until}")
         self.instance, self.seed, self.tied_until = instance, seed, tied_until
 
@@ -107,7 +108,7 @@ class Sample(NamedTuple):
 
 
 class TrainingSet:
-    """What an algorithm is given: :math:`(y_{k,n},A_n,x_{k,n})` for every n it asks for, and the problem it is to solve.
+    """What an algorithm is given: :math:`(y_{k,n},A_n,x_{k,n})` for every n it asks for, and the class of problems.
 
     Attributes:
         problem: The class: which problem, K, :math:`\\lambda` or :math:`\\varepsilon`, sizes.
@@ -139,6 +140,7 @@ class TrainingSet:
         Raises:
             BadRead: For an n that is no whole number from 0 to 4096, or a k that is no measurement.
         """
+        n, k = (i.__index__() if hasattr(i, "__index__") and not isinstance(i, bool) else i for i in (n, k))
         if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MOST_ACCURATE:
             raise BadRead(f"an accuracy is a whole number n, 0 <= n <= {MOST_ACCURATE}, for 2**-n; got {n!r}")
         if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k < len(self):

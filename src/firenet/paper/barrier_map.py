@@ -34,8 +34,7 @@ def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
         at: dict[tuple[int, bool], list[str]] = {}
         for p in cell.evidence:
             at.setdefault((p.reads, p.passed), []).append(p.algorithm)
-        height = 0
-        for (reads, passed), names in sorted(at.items()):
+        for height, ((reads, passed), names) in enumerate(sorted(at.items())):
             label = None if passed in labelled else ("reached the digits" if passed else "was defeated")
             labelled.add(passed)
             y = cell.digits - 0.05
@@ -44,7 +43,6 @@ def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
             text = text if len(text) < 34 else f"{names[0]} and {len(set(names)) - 1} others"
             shift = (4, 6) if height % 2 == 0 else (4, -11)
             axes.annotate(text, (max(reads, 0.8), y), xytext=shift, textcoords="offset points", fontsize=7)
-            height += 1
         axes.text(most * 8, cell.digits + 0.36, cell.regime, ha="right", va="top", fontsize=9, weight="bold")
     axes.set_xscale("log")
     axes.set_xlim(0.6, most * 9)

@@ -138,8 +138,8 @@ def exact(row: Instance) -> float:
 def training_pairs(row: Instance, number: int, seed: int = 5) -> tuple[Array, Array]:
     """Measurements and their exact minimisers: the entry of column 2, and five normal entries below.
 
-    :math:`q=-C(\\lambda/a,\\lambda\\,\\mathrm{sign}/\\|a\\|)` is a dual point of the same value, shorter than 1: the data
-    are fitted exactly.
+    :math:`q=-C(\\lambda/a,\\lambda\\,\\mathrm{sign}/\\|a\\|)` is a dual point of the same value, shorter than 1: the
+    data are fitted exactly.
     """
     random = np.random.default_rng(seed)
     x = np.tile(row.seen, (number, 1))

@@ -1,13 +1,13 @@
 """Checks a witness against the definitions, and imports nothing of this project: read it before you believe it.
 
-    python check.py witness.json
+    python witness.py FILE.json
 
-A witness says: this algorithm, after these reads, returned these vectors, and here is a problem of the class that agrees
-with all the reads and whose minimisers are further than 10**-digits from them. Whether the algorithm did return them is
-for its owner to run again. Checked here, in exact rational arithmetic: that the instance and its rivals are members of
-the class; that every answer is dyadic and within 2**-n of *all* of them, and its label optimal for what it shows; that
-the instance's minimiser is one, by a dual point of equal value; the distances; and that two rivals are more than
-2 * 10**-digits apart, so that no answer to these reads would have been right for all.
+A witness says: this algorithm, after these reads, returned these vectors, and here is a problem of the class that
+agrees with all the reads and whose minimisers are further than 10**-digits from them. Whether the algorithm did return
+them is for its owner to run again. Checked here, in exact rational arithmetic: that the instance and its rivals are
+members of the class; that every answer is dyadic and within 2**-n of *all* of them, and its label optimal for what it
+shows; that the instance's minimiser is one, by a dual point of equal value; the distances; and that two rivals are more
+than 2 * 10**-digits apart, so that no answer to these reads would have been right for all.
 """
 
 import json
@@ -123,15 +123,15 @@ class Member:
         for x in (*row, tail, y):
             need(x.denominator & (x.denominator - 1) == 0, "an answer that is not dyadic")
         within = Fraction(1, 2**n)
-        need(sum((a - b) ** 2 for a, b in zip(row, self.row)) <= within**2, f"a row further than 2**-{n}")
+        need(sum((a - b) ** 2 for a, b in zip(row, self.row, strict=True)) <= within**2, f"a row further than 2**-{n}")
         need(abs(y - self.of.s(k)) <= within, f"a measurement further than 2**-{n}")
         low, high = max(tail - within, 0), tail + within
         need(high >= 0 and low**2 <= self.tail_squared <= high**2, f"a lower block further than 2**-{n}")
         need(y >= 0 and tail > 0, "an answer outside the closed form")
         label = numbers(read["label"], self.of.size)
         v, a = self.of.prove(row, y, tail * tail), max(row)
-        on = [e for e, b in zip(label, row) if b == a]
-        off = [e for e, b in zip(label, [*row, *[0] * self.of.tail]) if b != a]
+        on = [e for e, b in zip(label, row, strict=False) if b == a]
+        off = [e for e, b in zip(label, [*row, *[0] * self.of.tail], strict=True) if b != a]
         need(all(e >= 0 for e in on) and sum(on) == v and not any(off), "a label that is no minimiser of what is shown")
 
 

@@ -1,0 +1,92 @@
+"""Table 1 of the paper, and the training of LISTA."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from firenet.baselines import Lista, train_lista
+from firenet.cli import app
+from firenet.errors import BadInput
+from firenet.paper import table1
+from test_barriers import _solve
+
+PUBLISHED = [0.2597825, 0.2598050, 0.2598051, *[0.0025980] * 3, *[0.0000015] * 3]
+CORRECTED = [0.1500233, 0.1500000, 0.1500000, *[0.0015] * 3, *[0.0000015] * 3]
+EXACT = [0.2999689, 0.3, 0.3, *[0.003] * 3, *[0.000003] * 3]
+ADMISSIBLE = [0.1505730, 0.1500006, 0.1500000, *[0.0015] * 3, *[0.0000015] * 3]
+
+
+def test_the_columns_to_the_sixth_digit() -> None:
+    run = CliRunner().invoke(app, ["barriers", "table1", "--no-train", "--json"])
+    assert run.exit_code == 0, run.output
+    rows = json.loads(run.stdout)["rows"]
+    assert [(r["K"], r["n"]) for r in rows] == [(K, n) for K in (1, 3, 6) for n in (10, 20, 30)]
+    for name, expected in (
+        ("FIRENET, published", PUBLISHED),
+        ("FIRENET, index corrected", CORRECTED),
+        ("FIRENET, admissible steps", ADMISSIBLE),
+        ("exact minimiser", EXACT),
+    ):
+        np.testing.assert_allclose([r[name] for r in rows], expected, rtol=0, atol=1e-6)
+        if name != "FIRENET, published":  # small numbers to as many digits
+            np.testing.assert_allclose([r[name] for r in rows], expected, rtol=2e-4)
+    assert all(r["LISTA"] is None for r in rows)
+    assert all(r[name] > r["10**-K"] for r in rows for name in table1.COLUMNS)
+
+
+def test_the_rows_are_what_they_say() -> None:
+    for K, n in ((1, 10), (3, 20)):
+        row = table1.instance(K, n)
+        other = table1.instance(K, n).matrix @ np.eye(22)[:, [1, 0, *range(2, 22)]]
+        assert np.linalg.norm(other - row.matrix, 2) == pytest.approx(np.sqrt(2) * 2.0 ** (-n - 1), rel=1e-6)
+        gram = row.matrix @ row.matrix.T
+        np.testing.assert_allclose(gram, gram[0, 0] * np.eye(21), rtol=1e-12, atol=1e-10 * gram[0, 0])
+        np.testing.assert_allclose(table1.cosine(21) @ table1.cosine(21).T, np.eye(21), atol=1e-14)
+    row = table1.instance(1, 10)
+    y, x = table1.training_pairs(row, 3)
+    for k, (data, label) in enumerate([(row.y, row.seen), (y[1], x[1])]):
+        value, _ = _solve("P3", 1.0, row.matrix, data)
+        assert value == pytest.approx(np.abs(label).sum() + np.linalg.norm(row.matrix @ label - data), rel=1e-7), k
+    assert [(p != 0).sum() for p in x] == [6, 6, 6]
+
+
+def test_a_short_training_believes_its_labels() -> None:
+    """It moves from the midpoint towards 3e-K."""
+    error = table1.lista(table1.instance(1, 10), quick=True)
+    assert error == pytest.approx(0.3, rel=1e-2)
+
+
+def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    row = table1.instance(1, 10)
+    y, x = (torch.from_numpy(a) for a in table1.training_pairs(row, 60))
+    common = {"rate": 1e-4, "batch": 10, "validation": 10}
+    matrix, file = torch.from_numpy(row.matrix), tmp_path / "c.npz"
+    whole = train_lista(matrix, y, x, epochs=220, **common)
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, _: int) -> None:
+        if done == 130:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_lista(matrix, y, x, epochs=220, checkpoint=file, progress=kill, **common)
+    told: list[int] = []
+    resumed = train_lista(matrix, y, x, epochs=220, checkpoint=file, progress=lambda d, _: told.append(d), **common)
+    assert told[0] == 101
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+    start = Lista(matrix, torch.Generator().manual_seed(5))
+    assert (resumed(y) - x).norm() < (start(y) - x).norm()
+    with pytest.raises(BadInput, match="other settings"):
+        train_lista(matrix, y, x, epochs=221, checkpoint=file, **common)
+    file.write_bytes(b"nonsense")
+    with pytest.raises(BadInput, match="checkpoint"):
+        train_lista(matrix, y, x, epochs=220, checkpoint=file, **common)
