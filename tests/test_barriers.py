@@ -74,7 +74,7 @@ def test_the_family_is_what_the_theorem_needs(problem: Problem) -> None:
         for k in range(problem.samples):
             squared = 2 * instance.minimisers(k).value ** 2
             assert 4 * Fraction(1, 100**K) < squared < Fraction(1, 100 ** (K - 1))
-        low, high = root(instance.separation_squared(), 200)
+        low, high = instance.separation(200)
         assert low**2 <= instance.separation_squared() <= high**2
         assert high - low <= Fraction(1, 1 << 200)
     A = np.array([[float(e) for e in row] for row in as_sample(Oracle(problem.tied()).read(60), problem).A])
@@ -373,7 +373,10 @@ def _stubborn(training_set: TrainingSet) -> object:
         (_endless, "did not halt", "1 s"),
         (_stubborn, "did not halt", "1 s"),
         (lambda t, coins: [coins.choose(0)], "invalid", "choice"),
-        (lambda t, coins: [coins.choose(2) for _ in range(10**6)], "invalid", "4 numbers"),
+        (lambda t, coins: algorithms.separated(t), "randomised", "1000 reads"),
+        (lambda t, coins: _endless(t) if coins.choose(9) else [0] * 4, "did not halt", "1 s"),
+        (lambda t, coins: 1 / coins.choose(2) and [0] * 4, "randomised", "probability at least 1 "),
+        (lambda t, coins: [coins.choose(2) for _ in range(10**4)], "invalid", "4 numbers"),
     ],
 )
 def test_bad_algorithms_get_a_verdict(algorithm: Any, claim: str, said: str) -> None:
@@ -475,10 +478,16 @@ def test_with_few_reads_a_guess_is_as_good_as_anything(columns: int) -> None:
         verdict = outread(algorithm, problem, 30)
         assert verdict.exact
         assert verdict.failure is not None
+        assert verdict.failure >= Fraction(columns - 1, columns)
         if algorithm is algorithms.random_column:
             assert verdict.failure == Fraction(columns - 1, columns)
+        assert verdict.witness is not None
+        check(verdict.witness)
+    always = outread(lambda t, coins: algorithms.separated(t), problem, 30)  # reads more, whatever the coins
+    assert (always.failure, always.claim) == (1, "randomised")
     for name in ("exact", "first", "centre"):
         assert outread(algorithms.SHIPPED[name], problem, 30).claim == "wrong"
+    assert defeat(algorithms.first, 5).witness == defeat(algorithms.first, Problem("P3", 5)).witness
 
 
 def test_breakdown_epsilons_from_both_sides() -> None:

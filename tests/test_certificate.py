@@ -117,6 +117,7 @@ def test_a_dual_pair_is_taken_as_it_is():
     for point in (torch.zeros_like(s.image), 3 * s.image):
         kept = certify(net.problem, point, y, dual=s.dual, dual_sparse=s.dual_sparse, budget=10)
         assert kept.dual_sparse is not None
+        assert net.problem.weights is not None
         assert (kept.dual_sparse.abs() <= 1e-2 * net.problem.weights * (1 + 1e-12)).all()
         assert (sensing.adjoint(kept.dual) + frame.adjoint(kept.dual_sparse)).abs().max() < 1e-12
         values = -(kept.dual.conj() * y).real.sum(dim=(1, 2))

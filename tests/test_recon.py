@@ -161,6 +161,7 @@ def test_printed_gap_is_true_on_a_real_slice(sparsify):
     if p is None:
         assert net.operator.adjoint(q).abs().max() <= net.lam * (1 + 1e-9)
     else:
+        assert net.problem.weights is not None
         assert (p.abs() <= net.lam * net.problem.weights * (1 + 1e-9)).all()
         assert isinstance(net.sparsify, UndecimatedWavelet)
         assert (net.sensing.adjoint(q) + net.sparsify.adjoint(p)).abs().max() <= 1e-12

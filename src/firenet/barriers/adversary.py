@@ -21,7 +21,7 @@ from firenet.barriers.runs import SECONDS, Run, run, takes_coins
 from firenet.barriers.witness import FORMAT, VERSION
 
 Claim = Literal["wrong", "did not halt", "invalid", "randomised", "reads", "survived"]
-READS, LEAVES, PLAYS = 1000, 4096, 400
+READS, LEAVES, PLAYS, MOST_SLOW = 1000, 4096, 400, 3
 
 
 # --- verdicts ---------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def _distances(instance: Instance, done: Run) -> tuple[Fraction, ...]:
 
 def defeat(
     algorithm: Algorithm,
-    problem: Problem,
+    problem: Problem | int,
     *,
     name: str | None = None,
     reads: int = READS,
@@ -161,7 +161,7 @@ def defeat(
 
     Args:
         algorithm: Takes a :class:`TrainingSet`, and if it is randomised :class:`Coins` as second argument.
-        problem: The class; its ``digits`` are K.
+        problem: The class; its ``digits`` are K. A number K stands for (P3) with the smallest matrix.
         name: What to call it.
         reads: How many reads it is granted.
         seconds: How long it may run, in seconds.
@@ -175,6 +175,7 @@ def defeat(
         is (an algorithm may hedge, a column for each measurement).
     """
     name = _name(algorithm) if name is None else name
+    problem = Problem("P3", problem) if isinstance(problem, int) else problem
     if takes_coins(algorithm):
         return _defeat_randomised(algorithm, problem, name, problem.digits, reads, seconds, plays, seed)
     done = run(algorithm, TrainingSet(_Tied(problem, problem.digits), reads), Coins([]), seconds)
@@ -219,15 +220,15 @@ def _wrong(name: str, problem: Problem, digits: int, done: Run) -> Verdict:
 # --- coins ------------------------------------------------------------------------------------------------------------
 
 
-def _all_runs(play: Callable[[Coins], Run], leaves: int = LEAVES) -> Iterator[tuple[Fraction, Run]]:
-    """Every run that the coins can lead to, with its probability; stops early where they cannot be enumerated."""
+def _all_runs(play: Callable[[Coins], Run]) -> Iterator[tuple[Fraction, Run]]:
+    """Every run that the coins can lead to, with its probability; stops early where they cannot be enumerated, or where
+    running out of time is all that happens."""
     tape: list[int] = []
-    for _ in range(leaves):
+    for _ in range(LEAVES):
         done = play(Coins(tape))
         if done.coins.sampled or done.how == "out of coins":
             return
-        chance = Fraction(1, math.prod(n for _, n in done.coins.drawn))
-        yield chance, done
+        yield Fraction(1, math.prod(n for _, n in done.coins.drawn)), done
         drawn = list(done.coins.drawn)
         while drawn and drawn[-1][0] == drawn[-1][1] - 1:
             drawn.pop()
@@ -236,52 +237,69 @@ def _all_runs(play: Callable[[Coins], Run], leaves: int = LEAVES) -> Iterator[tu
         tape = [value for value, _ in drawn[:-1]] + [drawn[-1][0] + 1]
 
 
+class _TooSlow(Exception):
+    """Too many plays ran out of time to go on."""
+
+
 def _defeat_randomised(
     algorithm: Algorithm, problem: Problem, name: str, scale: int, reads: int, seconds: int, plays: int, seed: int
 ) -> Verdict:
     """The two-point game: on tied answers the outputs do not depend on where the bump is, so that with probability
     :math:`(N_1-1)/N_1` times that of halting they are wrong for the bump that is placed worst."""
+    strong, slow = scale == problem.digits, 0
 
     def play(coins: Coins) -> Run:
-        return run(algorithm, TrainingSet(_Tied(problem, scale), reads), coins, seconds)
+        nonlocal slow
+        done = run(algorithm, TrainingSet(_Tied(problem, scale), reads), coins, seconds)
+        slow += done.how == "out of time"
+        if slow > MOST_SLOW:
+            raise _TooSlow(done)
+        return done
 
-    every = list(_all_runs(play))
-    counted = sum((p for p, _ in every), Fraction(0)) == 1
-    if not counted:
-        runs = [play(Coins(None, seed=seed * 1_000_003 + i)) for i in range(plays)]
-        every = [(Fraction(1, plays), done) for done in runs]
-    invalid = [done for _, done in every if done.how not in ("halted", "out of reads", "out of time")]
+    try:
+        every = list(_all_runs(play))
+        counted = sum((p for p, _ in every), Fraction(0)) == 1
+        if not counted:
+            every = [(Fraction(1, plays), play(Coins(None, seed=seed * 1_000_003 + i))) for i in range(plays)]
+    except _TooSlow as stopped:
+        instance = problem.tied() if strong else _rivals(problem, scale, 0)[0]
+        return _did_not_halt(name, scale, stopped.args[0], instance)
+    invalid = [d for _, d in every if d.how not in ("halted", "out of reads", "out of time")]
     if len(invalid) == len(every):
         return Verdict(name, scale, "invalid", f"No answer ({invalid[0].how}): {invalid[0].note}", note=invalid[0].note)
-    accuracy = max(done.accuracy for _, done in every)
     limit = Fraction(1, 100**scale)
-    rivals = _rivals(problem, scale, accuracy)
-    # without an answer it is wrong for all; still reading, it may yet be right where there is a bump
-    wrong = [
-        sum((p for p, d in every if d.how == "halted" and max(_distances(i, d)) > limit), Fraction(0)) for i in rivals
-    ]
-    broken = sum((p for p, d in every if d in invalid), Fraction(0))
-    open_ = sum((p for p, d in every if d.how in ("out of reads", "out of time")), Fraction(0))
-    best = max(range(len(rivals)), key=lambda j: wrong[j])
-    on_bump, on_tie = wrong[best] + broken, open_ + broken
-    if on_tie > on_bump and scale == problem.digits:
-        failure, instance, where = on_tie, problem.tied(), "does not halt on the tie"
-        claim, culprit = "did not halt", next(d for _, d in every if d.how in ("out of reads", "out of time"))
-    else:
-        failure, instance, where = on_bump, rivals[best], f"is wrong with the bump on column {best + 1}"
-        claim = "wrong"
-        culprit = next(d for _, d in every if d.how == "halted" and max(_distances(rivals[best], d)) > limit)
+    rivals = _rivals(problem, scale, max(d.accuracy for _, d in every))
+
+    def fails(d: Run, instance: Instance) -> bool:
+        if d.how == "halted":
+            return max(_distances(instance, d)) > limit
+        if d.how == "out of time":
+            return instance.column is None
+        # still reading, it may yet be right where there is a bump; but it has read more than so many
+        return d.how != "out of reads" or instance.column is None or not strong
+
+    inputs = [*rivals, *([problem.tied()] if strong else [])]
+    chances = [sum((p for p, d in every if fails(d, i)), Fraction(0)) for i in inputs]
+    failure = max(chances)
+    instance = inputs[chances.index(failure)]
+    failed = [d for _, d in every if fails(d, instance)]
+    culprit = next((d for d in failed if d.how == "halted"), failed[0])
     if not counted:
         # the worst of several inputs was chosen by the same plays
-        failure = lower_bound(int(failure * plays), plays, Fraction(1, 1000 * (len(rivals) + 1)))
+        failure = lower_bound(int(failure * plays), plays, Fraction(1, 1000 * len(inputs)))
     said = "exactly, over all that its coins can do" if counted else f"with confidence 99.9 %, from {plays} plays"
-    statement = f"Fails with probability at least {failure} ({said}): it {where}."
+    where = "there is no bump" if instance.column is None else f"the bump is on column {instance.column + 1}"
+    what = "Fails" if strong else f"Is wrong or reads more than {reads} times"
+    statement = f"{what} with probability at least {failure} ({said}) where {where}."
+    open_ = sum((p for p, d in every if d.how in ("out of reads", "out of time")), Fraction(0))
     if open_ and counted:
         statement += f" With probability {open_} it had not halted after {reads} reads."
-    distances = _distances(instance, culprit) if culprit.outputs else ()
-    witness = record(name, claim, scale, culprit, instance, rivals)
-    shown = (failure, counted, len(every), culprit.note)
-    return Verdict(name, scale, "randomised", statement, distances, witness, *shown)
+    claim = {"halted": "wrong", "out of reads": "did not halt" if strong else "reads", "out of time": "did not halt"}
+    witness = None
+    if culprit.how in claim:
+        witness = record(name, claim[culprit.how], scale, culprit, instance, rivals)
+    distances = _distances(instance, culprit)
+    return Verdict(name, scale, "randomised", statement, distances, witness, failure, counted, len(every), culprit.note)
 
 
 def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) -> Fraction:
@@ -305,7 +323,7 @@ def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) 
 
 def outread(
     algorithm: Algorithm,
-    problem: Problem,
+    problem: Problem | int,
     most: int,
     *,
     name: str | None = None,
@@ -317,7 +335,7 @@ def outread(
 
     Args:
         algorithm: As for :func:`defeat`.
-        problem: The class, K of at least 2.
+        problem: As for :func:`defeat`, K of at least 2.
         most: The number of reads, M.
         name: What to call it.
         seconds: As for :func:`defeat`.
@@ -329,6 +347,7 @@ def outread(
         or ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of the probability of missing or of
         reading more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
     """
+    problem = Problem("P3", problem) if isinstance(problem, int) else problem
     name, scale = _name(algorithm) if name is None else name, problem.digits - 1
     if scale < 1:
         problem.weak(0, Fraction(1))

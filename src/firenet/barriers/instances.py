@@ -258,3 +258,7 @@ class Instance:
         """The squared distance between the minimisers of this problem and of the one with its bump elsewhere,
         :math:`2f^2/a^2`."""
         return 2 * self.minimisers().value ** 2
+
+    def separation(self, bits: int = 64) -> tuple[Fraction, Fraction]:
+        """Rational numbers :math:`2^{-bits}` apart with the distance itself, :math:`\\sqrt2f/a`, between them."""
+        return root(self.separation_squared(), bits)
