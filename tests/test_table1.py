@@ -87,6 +87,9 @@ def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert (resumed(y) - x).norm() < (start(y) - x).norm()
     with pytest.raises(BadInput, match="other settings"):
         train_lista(matrix, y, x, epochs=221, checkpoint=file, **common)
-    file.write_bytes(b"nonsense")
-    with pytest.raises(BadInput, match="checkpoint"):
-        train_lista(matrix, y, x, epochs=220, checkpoint=file, **common)
+    with pytest.raises(BadInput, match="other settings"):
+        train_lista(3 * matrix, y, x, epochs=220, checkpoint=file, **common)
+    for broken in (b"nonsense", b"", file.read_bytes()[:-100]):
+        file.write_bytes(broken)
+        with pytest.raises(BadInput, match="checkpoint"):
+            train_lista(matrix, y, x, epochs=220, checkpoint=file, **common)

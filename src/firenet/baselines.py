@@ -9,7 +9,9 @@ with the matrices :math:`W_k` and the thresholds :math:`\\theta_k\\ge0` trained.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,7 +95,9 @@ def train_lista(
             break
         net = Lista(matrix, generator)
     adam = torch.optim.Adam(net.parameters(), lr=rate)
-    identity = np.array([seed, epochs, batch, validation, rate, float(y.double().sum()), float(x.double().sum())])
+    settings = repr((seed, epochs, batch, validation, rate)).encode()
+    parts = [settings, *(a.double().contiguous().numpy().tobytes() for a in (matrix, y, x))]
+    identity = np.frombuffer(hashlib.sha256(b"".join(parts)).digest(), dtype=np.uint8)
     best, best_error, done = [p.detach().clone() for p in net.parameters()], float("inf"), 0
     if checkpoint is not None and checkpoint.exists():
         best, best_error, done = _load(checkpoint, identity, net, adam)
@@ -133,10 +137,10 @@ def _save(
 
 def _load(path: Path, identity: np.ndarray, net: Lista, adam: torch.optim.Adam) -> tuple[list[Tensor], float, int]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         same = np.array_equal(arrays["identity"], identity)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput("A checkpoint of this training", f"{path}: {error}", "Remove the file") from None
     if not same:
         raise BadInput("A checkpoint of this training", f"{path}, made with other settings", "Remove the file")

@@ -99,7 +99,9 @@ def play(
     samples: Annotated[int, typer.Option("--samples", help="R: the number of measurements.")] = 1,
     reads: Reads = 1000,
     seconds: Seconds = 60,
-    plays: Annotated[int, typer.Option("--plays", min=1, help="Plays where the coins cannot be enumerated.")] = 400,
+    plays: Annotated[
+        int, typer.Option("--plays", min=1, max=10_000, help="Plays where the coins cannot be enumerated.")
+    ] = 400,
     fewer: Annotated[bool, typer.Option("--fewer", help="Play for K-1 digits and at most --reads data.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the witness (.json).")] = None,
     as_json: Json = False,

@@ -3,7 +3,8 @@
 It plays the proof. Every read is answered as if all columns were tied. An algorithm that halts has read to within some
 :math:`2^{-n}`; a bump of half that on any column agrees with all it has seen, and with the bump on another column the
 minimiser is :math:`2.8\\cdot10^{-K}` away: one output is not within :math:`10^{-K}` of both. An algorithm that does not
-halt fails on the tie itself. Nothing is assumed of the algorithm, not even that it is computable.
+halt fails on the tie itself. Nothing is assumed of the algorithm, not even that it is computable, but that it depends
+on nothing beside its reads and its coins; it is played twice to see that.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from random import Random
 from typing import Any, Literal
 
 from firenet.barriers.algorithms import Algorithm, Coins
-from firenet.barriers.instances import Instance, Problem, root_decimal
-from firenet.barriers.oracle import Oracle, TrainingSet, consistent
+from firenet.barriers.instances import BadProblem, Instance, Problem, root_decimal
+from firenet.barriers.oracle import MOST_ACCURATE, Oracle, TrainingSet, consistent
 from firenet.barriers.runs import SECONDS, Run, run, takes_coins
 from firenet.barriers.witness import FORMAT, VERSION
 
-Claim = Literal["wrong", "did not halt", "invalid", "randomised", "reads", "survived"]
+Claim = Literal["wrong", "did not halt", "out of time", "invalid", "randomised", "reads"]
 READS, LEAVES, PLAYS, MOST_SLOW = 1000, 4096, 400, 3
 
 
@@ -34,13 +36,15 @@ class Verdict:
     Attributes:
         algorithm: Its name.
         digits: The number of digits that were asked for.
-        claim: ``wrong`` (a witness shows an error above :math:`10^{-digits}`), ``did not halt`` (within the reads and
-            seconds that were granted, on an input of the class), ``reads`` (it needed more than so many reads),
-            ``randomised`` (:attr:`failure` says how often it fails), ``invalid`` (no answer at all) or ``survived``.
+        claim: ``wrong`` (a witness shows an error above :math:`10^{-digits}`), ``did not halt`` (within the reads that
+            were granted, on an input of the class), ``out of time`` (nothing is shown), ``reads`` (it needed more than
+            so many reads), ``randomised`` (:attr:`failure` says how often it fails) or ``invalid`` (no answer at all,
+            or not a function of its reads and coins).
         statement: In words.
         distances_squared: Of each output to the minimisers of the witness, exact.
         witness: The JSON record, for :func:`firenet.barriers.witness.check`.
-        failure: For a randomised algorithm a lower bound of its failure probability on one input.
+        failure: For a randomised algorithm a lower bound of the probability that on one input it is wrong, or still
+            reading after the reads that were granted.
         exact: Whether :attr:`failure` was counted over all that the coins can do; else it is a confidence bound.
         plays: How often it was run.
         note: Conversions, and why a run ended badly.
@@ -70,8 +74,7 @@ class Verdict:
             "claim": self.claim,
             "defeated": self.defeated,
             "statement": self.statement,
-            "distances": [root_decimal(d) for d in self.distances_squared],
-            "distances_squared": [str(d) for d in self.distances_squared],
+            "distances": [root_decimal(d, 20) for d in self.distances_squared],
             "failure": None if self.failure is None else str(self.failure),
             "exact": self.exact,
             "plays": str(self.plays),
@@ -85,7 +88,7 @@ def _name(algorithm: Algorithm) -> str:
 
 
 def record(name: str, claim: str, digits: int, done: Run, instance: Instance, rivals: list[Instance]) -> dict[str, Any]:
-    """The witness as JSON: integers and fractions as strings."""
+    """The witness as JSON: integers and fractions as strings. ``missed`` is an error without rivals."""
     known = instance.problem
 
     def of(i: Instance) -> dict[str, str | None]:
@@ -132,8 +135,10 @@ class _Tied(Oracle):
 
     def __init__(self, problem: Problem, scale: int) -> None:
         # a stand-in whose bump is below everything that can be read
-        super().__init__(problem.tied() if scale == problem.digits else problem.weak(0, Fraction(1, 1 << 5000)))
-        self.tied_until = 4096
+        super().__init__(
+            problem.tied() if scale == problem.digits else problem.weak(0, Fraction(1, 2 << MOST_ACCURATE))
+        )
+        self.tied_until = MOST_ACCURATE
 
 
 def _rivals(problem: Problem, scale: int, accuracy: int) -> list[Instance]:
@@ -169,32 +174,62 @@ def defeat(
         seed: Of those coins.
 
     Returns:
-        ``wrong`` with a witness; ``did not halt`` within the reads or the time, on the tie; ``invalid``; for a
-        randomised algorithm ``randomised`` with a lower bound of its failure probability. No algorithm survives: where
-        R, the number of measurements, is less than the number of columns, all outputs are wrong, and else at least one
-        is (an algorithm may hedge, a column for each measurement).
+        ``wrong`` with a witness; ``did not halt`` after the reads that were granted, on the tie; ``out of time``;
+        ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of its failure probability. An
+        algorithm that halts is wrong: where R, the number of measurements, is less than the number of columns, with all
+        outputs, and else with at least one (it may hedge, a column for each measurement).
     """
     name = _name(algorithm) if name is None else name
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     if takes_coins(algorithm):
         return _defeat_randomised(algorithm, problem, name, problem.digits, reads, seconds, plays, seed)
-    done = run(algorithm, TrainingSet(_Tied(problem, problem.digits), reads), Coins([]), seconds)
-    if done.how in ("out of reads", "out of time"):
+
+    def play() -> Run:
+        return run(algorithm, TrainingSet(_Tied(problem, problem.digits), reads), Coins([]), seconds)
+
+    done, unfit = _repeats(algorithm, play, problem.digits, name)
+    if unfit:
+        return unfit
+    if done.how == "out of reads":
         return _did_not_halt(name, problem.digits, done, problem.tied())
+    return _unfit(name, problem.digits, done) or _wrong(name, problem, problem.digits, done)
+
+
+def _unfit(name: str, digits: int, done: Run) -> Verdict | None:
+    """The verdict about a run that shows nothing."""
+    if done.how == "out of time":
+        statement = f"No verdict: {done.note}, after {len(done.reads)} reads."
+        return Verdict(name, digits, "out of time", statement, note=done.note)
     if done.how != "halted":
-        return Verdict(name, problem.digits, "invalid", f"No answer ({done.how}): {done.note}", note=done.note)
-    return _wrong(name, problem, problem.digits, done)
+        return Verdict(name, digits, "invalid", f"No answer ({done.how}): {done.note}", note=done.note)
+    return None
 
 
 def _did_not_halt(name: str, digits: int, done: Run, instance: Instance) -> Verdict:
-    if done.how == "out of reads":
-        within = f"{len(done.reads)} reads"
-    else:
-        within = done.note.removeprefix("it was still running after ")
-    statement = f"Did not halt within {within}, on an input whose columns are tied as far as they were shown."
+    within = f"{len(done.reads)} reads to within 2**-{done.accuracy}"
+    statement = f"Did not halt after {within}, on an input whose columns are tied as far as they were shown."
     rivals = _rivals(instance.problem, instance.scale, done.accuracy)
     witness = record(name, "did not halt", digits, done, instance, rivals)
     return Verdict(name, digits, "did not halt", statement, witness=witness, note=done.note)
+
+
+def _repeats(algorithm: Algorithm, play: Callable[[], Run], digits: int, name: str) -> tuple[Run, Verdict | None]:
+    """Plays twice. What reads or says something else the second time is no function of its reads and coins."""
+    first, again = play(), play()
+    if first.how in ("halted", "raised") or again.how != first.how:
+        apart = [
+            sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
+            for x, y in zip(first.outputs, again.outputs, strict=False)
+        ]
+        same = first.reads == again.reads and first.coins.drawn == again.coins.drawn and first.how == again.how
+        # rounding may differ from run to run
+        if not same or max(apart, default=0) > Fraction(1, 10**6 * 100**digits):
+            statement = (
+                "No verdict: not a function of its reads and coins, for it did something else the second time. "
+                "Draw what is random from the coins (a second argument)."
+            )
+            return first, Verdict(name, digits, "invalid", statement)
+    return first, None
 
 
 def _wrong(name: str, problem: Problem, digits: int, done: Run) -> Verdict:
@@ -223,10 +258,10 @@ def _wrong(name: str, problem: Problem, digits: int, done: Run) -> Verdict:
 def _all_runs(play: Callable[[Coins], Run]) -> Iterator[tuple[Fraction, Run]]:
     """Every run that the coins can lead to, with its probability; stops early where they cannot be enumerated, or where
     running out of time is all that happens."""
-    tape: list[int] = []
+    tape: list[tuple[int, int]] = []
     for _ in range(LEAVES):
         done = play(Coins(tape))
-        if done.coins.sampled or done.how == "out of coins":
+        if done.coins.sampled:
             return
         yield Fraction(1, math.prod(n for _, n in done.coins.drawn)), done
         drawn = list(done.coins.drawn)
@@ -234,7 +269,8 @@ def _all_runs(play: Callable[[Coins], Run]) -> Iterator[tuple[Fraction, Run]]:
             drawn.pop()
         if not drawn:
             return
-        tape = [value for value, _ in drawn[:-1]] + [drawn[-1][0] + 1]
+        value, among = drawn.pop()
+        tape = [*drawn, (value + 1, among)]
 
 
 class _TooSlow(Exception):
@@ -253,22 +289,26 @@ def _defeat_randomised(
         done = run(algorithm, TrainingSet(_Tied(problem, scale), reads), coins, seconds)
         slow += done.how == "out of time"
         if slow > MOST_SLOW:
-            raise _TooSlow(done)
+            raise _TooSlow
         return done
 
     try:
+        _, unfit = _repeats(algorithm, lambda: play(Coins([])), scale, name)
+        if unfit:
+            return unfit
         every = list(_all_runs(play))
         counted = sum((p for p, _ in every), Fraction(0)) == 1
         if not counted:
             every = [(Fraction(1, plays), play(Coins(None, seed=seed * 1_000_003 + i))) for i in range(plays)]
-    except _TooSlow as stopped:
-        instance = problem.tied() if strong else _rivals(problem, scale, 0)[0]
-        return _did_not_halt(name, scale, stopped.args[0], instance)
+    except _TooSlow:
+        statement = f"No verdict: {slow} plays were still running after {seconds} s."
+        return Verdict(name, scale, "out of time", statement)
     invalid = [d for _, d in every if d.how not in ("halted", "out of reads", "out of time")]
     if len(invalid) == len(every):
         return Verdict(name, scale, "invalid", f"No answer ({invalid[0].how}): {invalid[0].note}", note=invalid[0].note)
     limit = Fraction(1, 100**scale)
-    rivals = _rivals(problem, scale, max(d.accuracy for _, d in every))
+    # other coins may read more accurately than those that were played
+    rivals = _rivals(problem, scale, max(d.accuracy for _, d in every) if counted else MOST_ACCURATE)
 
     def fails(d: Run, instance: Instance) -> bool:
         if d.how == "halted":
@@ -289,12 +329,13 @@ def _defeat_randomised(
         failure = lower_bound(int(failure * plays), plays, Fraction(1, 1000 * len(inputs)))
     said = "exactly, over all that its coins can do" if counted else f"with confidence 99.9 %, from {plays} plays"
     where = "there is no bump" if instance.column is None else f"the bump is on column {instance.column + 1}"
-    what = "Fails" if strong else f"Is wrong or reads more than {reads} times"
+    still = "is still reading after" if strong else "reads more than"
+    what = f"Is wrong or {still} {reads} reads"
     statement = f"{what} with probability at least {failure} ({said}) where {where}."
-    open_ = sum((p for p, d in every if d.how in ("out of reads", "out of time")), Fraction(0))
+    open_ = sum((p for p, d in every if d.how == "out of reads"), Fraction(0))
     if open_ and counted:
         statement += f" With probability {open_} it had not halted after {reads} reads."
-    claim = {"halted": "wrong", "out of reads": "did not halt" if strong else "reads", "out of time": "did not halt"}
+    claim = {"halted": "wrong", "out of reads": "did not halt" if strong else "reads"}
     witness = None
     if culprit.how in claim:
         witness = record(name, claim[culprit.how], scale, culprit, instance, rivals)
@@ -307,8 +348,11 @@ def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) 
     for which as many failures or more have at most the probability ``doubt``."""
 
     def tail(p: int) -> Fraction:
-        rest = 1000 - p
-        total = sum(math.comb(plays, k) * p**k * rest ** (plays - k) for k in range(failures, plays + 1))
+        term, rest = math.comb(plays, failures) * p**failures * (1000 - p) ** (plays - failures), 1000 - p
+        total = term
+        for k in range(failures, plays):
+            term = term * (plays - k) * p // ((k + 1) * rest)  # without a remainder
+            total += term
         return Fraction(total, 1000**plays)
 
     low, high = 0, 1000
@@ -343,9 +387,9 @@ def outread(
         seed: As for :func:`defeat`.
 
     Returns:
-        ``wrong``, ``reads`` (its witness is a real member of the family, on which a patient algorithm comes to an end)
-        or ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of the probability of missing or of
-        reading more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
+        ``wrong``, ``reads`` (its witness is a member of the family, on which a patient algorithm comes to an end),
+        ``out of time`` or ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of the probability
+        of missing or of reading more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
     """
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     name, scale = _name(algorithm) if name is None else name, problem.digits - 1
@@ -353,23 +397,20 @@ def outread(
         problem.weak(0, Fraction(1))
     if takes_coins(algorithm):
         return _defeat_randomised(algorithm, problem, name, scale, most, seconds, plays, seed)
-    done = run(algorithm, TrainingSet(_Tied(problem, scale), most), Coins([]), seconds)
-    if done.how in ("out of reads", "out of time"):
-        instance = _rivals(problem, scale, done.accuracy)[0]
-        verdict = _did_not_halt(name, scale, done, instance)
-        if done.how == "out of time":
-            return verdict
-        statement = f"Needs more than {most} reads on an input of the family, whose bump is {_power(instance.bump)}."
-        assert verdict.witness is not None
-        witness = verdict.witness | {"claim": "reads"}
+
+    def play() -> Run:
+        return run(algorithm, TrainingSet(_Tied(problem, scale), most), Coins([]), seconds)
+
+    done, unfit = _repeats(algorithm, play, scale, name)
+    if unfit:
+        return unfit
+    if done.how == "out of reads":
+        rivals = _rivals(problem, scale, done.accuracy)
+        power = f"2**-{rivals[0].bump.denominator.bit_length() - 1}"
+        statement = f"Needs more than {len(done.reads)} reads on an input of the family, whose bump is {power}."
+        witness = record(name, "reads", scale, done, rivals[0], rivals)
         return Verdict(name, scale, "reads", statement, witness=witness, note=done.note)
-    if done.how != "halted":
-        return Verdict(name, scale, "invalid", f"No answer ({done.how}): {done.note}", note=done.note)
-    return _wrong(name, problem, scale, done)
-
-
-def _power(bump: Fraction) -> str:
-    return f"2**-{bump.denominator.bit_length() - 1}"
+    return _unfit(name, scale, done) or _wrong(name, problem, scale, done)
 
 
 # --- the positive side ------------------------------------------------------------------------------------------------
@@ -399,9 +440,18 @@ class Trial:
 def trial(
     algorithm: Algorithm, problem: Problem, digits: int, *, plays: int = 100, seed: int = 0, seconds: int = SECONDS
 ) -> Trial:
-    """Runs an algorithm on inputs of both families, ties and bumps of many sizes, each with an oracle of its own."""
-    from random import Random
+    """Runs an algorithm on inputs of both families, ties and bumps of many sizes, each with an oracle of its own.
 
+    Args:
+        algorithm: As for :func:`defeat`.
+        problem: The class.
+        digits: What is asked for, 1 to K.
+        plays: How many inputs; it ends at the first on which the algorithm fails.
+        seed: Of inputs, oracles and coins.
+        seconds: As for :func:`defeat`, for each input.
+    """
+    if not 1 <= digits <= problem.digits:
+        raise BadProblem(f"from 1 to K = {problem.digits} digits can be asked for; got {digits}")
     random, worst, most = Random(seed), Fraction(0), 0
     limit = Fraction(1, 100**digits)
     for play in range(plays):
@@ -425,7 +475,7 @@ def trial(
         distances = _distances(instance, done)
         worst = max(worst, *distances)
         if max(distances) > limit:
-            witness = record(name, "wrong", digits, done, instance, [instance])
+            witness = record(name, "missed", digits, done, instance, [])
             statement = f"Wrong: distance {root_decimal(max(distances))} > 1e-{digits:02d} from the minimisers."
             verdict = Verdict(name, digits, "wrong", statement, distances, witness, note=done.note)
             return Trial(digits, play + 1, False, worst, most, verdict)

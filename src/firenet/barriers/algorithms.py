@@ -14,6 +14,8 @@ from random import Random
 from firenet.barriers.instances import Minimisers, Problem, Vector, minimisers
 from firenet.barriers.oracle import Sample, TrainingSet
 
+MOST_TOSSES = 64
+
 
 class Tossed(BaseException):
     """The coins that were granted are spent."""
@@ -27,7 +29,7 @@ class Coins:
     bound.
     """
 
-    def __init__(self, tape: list[int] | None = None, seed: int = 0) -> None:
+    def __init__(self, tape: list[tuple[int, int]] | None = None, seed: int = 0) -> None:
         self.tape = tape or []
         self.drawn: list[tuple[int, int]] = []  # what was drawn, and among how many
         self._random, self.sampled = Random(seed), False
@@ -37,12 +39,16 @@ class Coins:
         """A whole number from 0 to n - 1, all equally likely."""
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"a choice among a whole number, at least 1; got {n!r}")
-        if len(self.drawn) >= 64 and not self._free:
+        at = len(self.drawn)
+        if at >= MOST_TOSSES and not self._free:
+            self.sampled = True
             raise Tossed
         if self._free:
             value = self._random.randrange(n)
         else:
-            value = self.tape[len(self.drawn)] if len(self.drawn) < len(self.tape) else 0
+            value, among = self.tape[at] if at < len(self.tape) else (0, n)
+            if among != n:
+                raise ValueError(f"not a function of its reads and coins: it chose among {among} before, now among {n}")
         self.drawn.append((value, n))
         return value
 
@@ -118,7 +124,8 @@ def separated(training_set: TrainingSet) -> list[Vector]:
 
 def one_digit_less(training_set: TrainingSet) -> list[Vector]:
     """K-1 digits on both families. At scale K any column will do; at scale K-1, where there is no tie, it reads until
-    the columns separate: it always halts, after a number of reads that nothing bounds.
+    the columns separate: it always halts, after a number of reads that nothing bounds (here a training set answers to
+    within 2**-4096, and the bump must be larger than that).
 
     Proof: at scale K a wrong column is :math:`\\sqrt2f/a<4.3\\cdot10^{-K}` off, and the value is known to within
     :math:`10^{-K}/8`; together less than :math:`10^{-(K-1)}`. At scale K-1 the column is right.

@@ -24,7 +24,7 @@ from typing import Literal
 Kind = Literal["P1", "P2", "P3"]
 Vector = tuple[Fraction, ...]
 KINDS: tuple[Kind, ...] = ("P1", "P2", "P3")
-MOST_DIGITS = 300
+MOST_DIGITS, MOST_COLUMNS, MOST_SAMPLES, MOST_BITS = 300, 2000, 100, 256
 
 
 class BadProblem(ValueError):
@@ -43,8 +43,9 @@ def decimal(value: Fraction, digits: int = 7) -> str:
     if value == 0:
         return "0"
     sign, size = "-" if value < 0 else "", abs(value)
-    exponent = len(str(size.numerator)) - len(str(size.denominator))
-    if size < Fraction(10) ** exponent:
+    # from the number of bits, for str() of a long integer is refused
+    exponent = (size.numerator.bit_length() - size.denominator.bit_length()) * 30103 // 100000 + 1
+    while size < Fraction(10) ** exponent:
         exponent -= 1
     shown = size / Fraction(10) ** (exponent - digits + 1)
     whole = (2 * shown.numerator + shown.denominator) // (2 * shown.denominator)
@@ -151,11 +152,15 @@ class Problem:
                 raise BadProblem(f"{name} must be a whole number of at least {least}{hint}; got {value!r}")
         if self.digits > MOST_DIGITS:
             raise BadProblem(f"at most {MOST_DIGITS} digits; got {self.digits}")
+        if self.columns + self.tail > MOST_COLUMNS or self.samples > MOST_SAMPLES:
+            raise BadProblem(f"at most {MOST_COLUMNS} columns in all and {MOST_SAMPLES} samples; got {self}")
         most = Fraction(1, 2) if self.kind == "P1" else Fraction(1)
         if isinstance(self.parameter, float) or not 0 < Fraction(self.parameter) <= most:
             name = "epsilon" if self.kind == "P1" else "lambda"
             raise BadProblem(f"{name} must be a rational number above 0 and at most {most}; got {self.parameter!r}")
         object.__setattr__(self, "parameter", Fraction(self.parameter))
+        if self.parameter.denominator.bit_length() > MOST_BITS:
+            raise BadProblem(f"lambda or epsilon with a denominator of at most {MOST_BITS} bits is needed")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -192,7 +197,7 @@ class Problem:
     def breakdown_squared(self, scale: int) -> Fraction:
         """The squared radius of the smallest ball around the rivals' minimisers in the limit of no bump,
         :math:`v^2(N_1-1)/N_1`: no single answer is closer to all of them, and their centre is that close."""
-        v = minimisers(self.kind, self.parameter, (self.base(scale),), Fraction(1), 1).value
+        v = minimisers(self.kind, self.parameter, (self.base(scale),), self.scales()[-1], 1).value
         return v * v * Fraction(self.columns - 1, self.columns)
 
 

@@ -110,16 +110,26 @@ class Sample(NamedTuple):
 class TrainingSet:
     """What an algorithm is given: :math:`(y_{k,n},A_n,x_{k,n})` for every n it asks for, and the class of problems.
 
+    Args:
+        oracle: What answers.
+        reads: How many reads are granted; None is any number. No read is granted beyond 2**-4096.
+
     Attributes:
         problem: The class: which problem, K, :math:`\\lambda` or :math:`\\varepsilon`, sizes.
-        reads: All answers so far, in their order.
+        spent: What was asked for that was not granted; empty as long as all was.
     """
 
     def __init__(self, oracle: Oracle, reads: int | None = None) -> None:
         self.problem: Problem = oracle.instance.problem
-        self.reads: list[Read] = []
+        self.spent = ""
+        self._reads: list[Read] = []
         self._oracle, self._most = oracle, reads
         self._closed = False
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """All answers so far, in their order."""
+        return tuple(self._reads)
 
     def __len__(self) -> int:
         """R, the number of measurements."""
@@ -138,17 +148,22 @@ class TrainingSet:
         """Reads one triple to within :math:`2^{-n}`. Every call counts as a read.
 
         Raises:
-            BadRead: For an n that is no whole number from 0 to 4096, or a k that is no measurement.
+            BadRead: For an n that is no whole number of at least 0, or a k that is no measurement.
+            OutOfReads: Where more is asked for than is granted.
         """
         n, k = (i.__index__() if hasattr(i, "__index__") and not isinstance(i, bool) else i for i in (n, k))
-        if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MOST_ACCURATE:
-            raise BadRead(f"an accuracy is a whole number n, 0 <= n <= {MOST_ACCURATE}, for 2**-n; got {n!r}")
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise BadRead(f"an accuracy is a whole number n of at least 0, for 2**-n; got {n!r:.80}")
         if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k < len(self):
-            raise BadRead(f"a measurement is a whole number k, 0 <= k < {len(self)}; got {k!r}")
-        if self._closed or (self._most is not None and len(self.reads) >= self._most):
+            raise BadRead(f"a measurement is a whole number k, 0 <= k < {len(self)}; got {k!r:.80}")
+        if n > MOST_ACCURATE:
+            self.spent = f"more than 2**-{MOST_ACCURATE}"
+        elif self._closed or (self._most is not None and len(self._reads) >= self._most):
+            self.spent = f"more than {len(self._reads)} reads"
+        if self.spent:
             raise OutOfReads
         read = self._oracle.read(n, k)
-        self.reads.append(read)
+        self._reads.append(read)
         return as_sample(read, self.problem)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 import inspect
 import threading
+import time
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
+from numbers import Rational
 from typing import Any, Literal
 
 from firenet.barriers.algorithms import Algorithm, Coins, Tossed
@@ -14,7 +17,7 @@ from firenet.barriers.instances import Vector
 from firenet.barriers.oracle import BadRead, OutOfReads, Read, TrainingSet
 
 Halt = Literal["halted", "out of reads", "out of time", "raised", "bad output", "bad read", "out of coins"]
-SECONDS = 60
+SECONDS, MOST_BITS = 60, 12_000
 
 
 class BadOutput(ValueError):
@@ -50,41 +53,44 @@ class _Stop(BaseException):
 
 
 def run(algorithm: Algorithm, training_set: TrainingSet, coins: Coins, seconds: int = SECONDS) -> Run:
-    """Runs an algorithm, and comes back whatever it does.
+    """Runs an algorithm in a thread of its own.
 
-    It runs in a thread of its own. When its time is up, it gets no more answers and an exception; one that ignores both
-    is left behind.
+    When its time is up, it gets no more answers and an exception; one that ignores both is left behind. Code that never
+    yields the interpreter, a single long call into C, is waited for, and judged by the clock.
     """
-    done = Run("out of time", training_set.reads, coins=coins, note=f"it was still running after {seconds} s")
+    ended: list[tuple[Halt, tuple[Vector, ...], str]] = []
 
     def work() -> None:
         try:
             result = algorithm(training_set, coins) if takes_coins(algorithm) else algorithm(training_set)
-            outputs, note = _outputs(result, training_set)
-            done.how, done.outputs, done.note = "halted", outputs, note
-        except _Stop:
+            ended.append(("halted", *_outputs(result, training_set)))
+        except (_Stop, OutOfReads):
             pass
-        except OutOfReads:
-            done.how, done.note = "out of reads", f"it asked for more than {len(training_set.reads)} reads"
         except Tossed:
-            done.how, done.note = "out of coins", "it drew more than 64 times"
+            ended.append(("out of coins", (), "it drew too often"))
         except BadRead as error:
-            done.how, done.note = "bad read", str(error)
+            ended.append(("bad read", (), str(error)))
         except BadOutput as error:
-            done.how, done.note = "bad output", str(error)
+            ended.append(("bad output", (), str(error)))
         except BaseException as error:
-            done.how, done.note = "raised", f"{type(error).__name__}: {error}"[:500]
+            ended.append(("raised", (), f"{type(error).__name__}: {error}"[:500]))
 
+    start = time.monotonic_ns()
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(seconds)
+    late = thread.is_alive() or time.monotonic_ns() - start > (seconds + 1) * 1_000_000_000
+    training_set.close()
     if thread.is_alive():
-        training_set.close()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_Stop))
         thread.join(1)
-        # a copy: what is left behind may still write into the other
-        return Run("out of time", list(training_set.reads), coins=coins, note=f"it was still running after {seconds} s")
-    return done
+    reads = list(training_set.reads)
+    if late:
+        return Run("out of time", reads, note=f"it was still running after {seconds} s", coins=coins)
+    if training_set.spent:  # also where it caught that: after it, its reads are not what it asked for
+        return Run("out of reads", reads, note=f"it asked for {training_set.spent}", coins=coins)
+    how, outputs, note = ended[0]
+    return Run(how, reads, outputs, note, coins)
 
 
 def takes_coins(algorithm: Algorithm) -> bool:
@@ -142,13 +148,18 @@ def _fraction(entry: object, notes: set[str]) -> Fraction:
         # the minimisers are real: without its imaginary part an output is nearer to all of them
         notes.add("imaginary parts were left out, to the algorithm's advantage")
         entry = entry.real
-    if isinstance(entry, Fraction):
-        return entry
-    try:
-        if isinstance(entry, int):
-            return Fraction(entry)
-        converted = Fraction(entry)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        raise BadOutput(f"finite numbers are needed; got {entry!r}") from None
-    notes.add("floating-point numbers were converted exactly")
-    return converted
+    if isinstance(entry, Rational):
+        exact = Fraction(int(entry.numerator), int(entry.denominator))
+    elif isinstance(entry, Decimal) and entry.is_finite() and not -4000 < entry.adjusted() < 4000:
+        raise BadOutput(f"numbers of at most {MOST_BITS} bits are needed; got {entry:.10E}")
+    elif isinstance(entry, str | bytes) or not hasattr(entry, "as_integer_ratio"):
+        raise BadOutput(f"finite numbers are needed; got {type(entry).__name__}")
+    else:
+        try:
+            exact = Fraction(*entry.as_integer_ratio())  # type: ignore[attr-defined]
+        except (TypeError, ValueError, OverflowError):
+            raise BadOutput(f"finite numbers are needed; got {entry!r:.80}") from None
+        notes.add("floating-point numbers were converted exactly")
+    if max(exact.numerator.bit_length(), exact.denominator.bit_length()) > MOST_BITS:
+        raise BadOutput(f"numbers of at most {MOST_BITS} bits are needed")
+    return exact

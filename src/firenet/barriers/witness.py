@@ -6,8 +6,8 @@ A witness says: this algorithm, after these reads, returned these vectors, and h
 agrees with all the reads and whose minimisers are further than 10**-digits from them. Whether the algorithm did return
 them is for its owner to run again. Checked here, in exact rational arithmetic: that the instance and its rivals are
 members of the class; that every answer is dyadic and within 2**-n of *all* of them, and its label optimal for what it
-shows; that the instance's minimiser is one, by a dual point of equal value; the distances; and that two rivals are more
-than 2 * 10**-digits apart, so that no answer to these reads would have been right for all.
+shows; that the minimisers are, by a dual point of equal value; the distances; and, but for the claim "missed", that all
+rivals are more than 2 * 10**-digits apart, so that no answer to these reads would have been right for two of them.
 """
 
 import json
@@ -17,7 +17,7 @@ from fractions import Fraction
 from math import isqrt
 
 FORMAT, VERSION = "firenet-barrier-witness", 1
-NUMBER = re.compile(r"-?[0-9]{1,4000}(/[0-9]{1,4000})?")
+NUMBER = re.compile(r"-?[0-9]{1,4200}(/[0-9]{1,4200})?")
 
 
 class Refuted(ValueError):
@@ -30,22 +30,20 @@ def need(condition, message):
 
 
 def number(text):
-    need(
-        isinstance(text, str) and NUMBER.fullmatch(text),
-        f"an integer or fraction in a string is needed; got {text!r:.80}",
-    )
+    need(isinstance(text, str) and NUMBER.fullmatch(text), "an integer or a fraction in a string is needed")
     need("/" not in text or int(text.split("/")[1]) > 0, "a denominator of zero")
     return Fraction(text)
 
 
-def whole(text, least=0):
+def whole(text, least, most):
     value = number(text)
-    need(value.denominator == 1 and value >= least, f"a whole number of at least {least} is needed; got {text:.80}")
+    need(value.denominator == 1 and least <= value <= most, f"a whole number from {least} to {most} is needed")
     return int(value)
 
 
 def numbers(values, length):
     need(isinstance(values, list) and len(values) == length, f"{length} numbers are needed")
+    need(sum(len(v) for v in values if isinstance(v, str)) < 200_000, "numbers that are too long")
     return [number(v) for v in values]
 
 
@@ -55,12 +53,8 @@ class Class:
     def __init__(self, data):
         self.kind = data["kind"]
         need(self.kind in ("P1", "P2", "P3"), "the problem is P1, P2 or P3")
-        self.digits, self.columns = whole(data["digits"], 1), whole(data["columns"], 2)
-        self.tail, self.samples = whole(data["tail"]), whole(data["samples"], 1)
-        need(
-            self.digits <= 300 and self.columns + self.tail <= 10000 and self.samples <= 10000,
-            "sizes that are too large",
-        )
+        self.digits, self.samples = whole(data["digits"], 1, 300), whole(data["samples"], 1, 100)
+        self.columns, self.tail = whole(data["columns"], 2, 2000), whole(data["tail"], 0, 2000)
         self.parameter = number(data["parameter"])
         need(0 < self.parameter <= (Fraction(1, 2) if self.kind == "P1" else 1), "a parameter outside its interval")
         self.size = self.columns + self.tail
@@ -68,22 +62,15 @@ class Class:
     def s(self, k):
         return 1 + Fraction(k, 4 * self.samples)
 
-    def value(self, a, s):
-        """The minimiser's entry where a is the largest of the row and y = s e_1."""
+    def prove(self, a, s):
+        """The v for which v e_j minimises where row[j] = a is the largest. A dual point q = (t, 0, ..., 0) proves it:
+        (A* q)_i = t a_i is at most the penalty, less off the largest and on the lower block; the values are equal."""
+        penalty = Fraction(1) if self.kind == "P1" else self.parameter
+        need(a > 0, "a row that is not positive")
         f = {"P1": s - self.parameter, "P2": s - self.parameter / (2 * a), "P3": s}[self.kind]
-        return max(f, Fraction(0)) / a
-
-    def prove(self, row, s, tail_squared):
-        """That value(a, s) e_j is optimal where row[j] = a is the largest: a dual point of the same value.
-
-        With A* q for q = (t, 0, ..., 0) being (t a_1, ..., t a_N1, 0, ...): feasible where |t| a_i <= penalty.
-        """
-        a, penalty = max(row), Fraction(1) if self.kind == "P1" else self.parameter
-        need(min(row) > 0 and tail_squared > 0, "the row and the lower block are not positive")
-        v = self.value(a, s)
-        t = penalty / a  # |A* q|_i = penalty a_i / a <= penalty, with equality on the support alone
-        if self.kind == "P3":  # max <y, q> over ||q|| <= 1
-            need(t <= 1, "the dual point is too long")
+        v, t = max(f, Fraction(0)) / a, penalty / a
+        if self.kind == "P3":  # max <y, q> over ||q|| <= 1; below 1 the residual is zero for every minimiser
+            need(t < 1, "the dual point is too long")
             need(penalty * v + abs(a * v - s) == s * t, "the minimiser is not optimal")
         elif self.kind == "P1":  # max <y, q> - eps ||q||
             need(abs(a * v - s) <= self.parameter or s <= self.parameter, "the minimiser does not fit the data")
@@ -97,82 +84,96 @@ class Member:
     """A problem of the class."""
 
     def __init__(self, of, data):
-        self.of, self.scale, self.bump = of, whole(data["scale"], 1), number(data["bump"])
-        self.column = None if data["column"] is None else whole(data["column"])
-        need(self.scale in (of.digits, of.digits - 1), "the scale is neither K nor K - 1")
-        base = Fraction(10**self.scale, 2) * (1 - of.parameter if of.kind == "P1" else 1)
-        self.row = [base] * of.columns
+        self.of, self.scale, self.bump = of, whole(data["scale"], 1, of.digits), number(data["bump"])
+        self.column = None if data["column"] is None else whole(data["column"], 0, of.columns - 1)
+        need(self.scale >= of.digits - 1, "the scale is neither K nor K - 1")
+        self.base = Fraction(10**self.scale, 2) * (1 - of.parameter if of.kind == "P1" else 1)
         if self.column is None:
             need(self.bump == 0 and self.scale == of.digits, "the tie is of scale K and has no bump")
         else:
-            need(self.column < of.columns and 0 < self.bump <= 1, "a bump that is none")
-            self.row[self.column] += self.bump
-        self.tail_squared = sum(a * a for a in self.row)
+            need(0 < self.bump <= 1, "a bump that is none")
+        self.largest = self.base + self.bump
+        self.tail_squared = (of.columns - 1) * self.base**2 + self.largest**2
 
     def distance_squared(self, x, k):
-        """To the minimisers for measurement k; below the distance to the simplex where all are tied."""
-        v = self.of.prove(self.row, self.of.s(k), self.tail_squared)
-        need(self.column is not None, "distances are to a problem with a bump")
-        return sum((e - (v if i == self.column else 0)) ** 2 for i, e in enumerate(x))
+        """To v e_j; for the tie to the simplex between all of these, by sorting."""
+        v = self.of.prove(self.largest, self.of.s(k))
+        if self.column is not None:
+            return sum((e - (v if i == self.column else 0)) ** 2 for i, e in enumerate(x))
+        total, shift = Fraction(0), Fraction(0)
+        for count, entry in enumerate(sorted(x[: self.of.columns], reverse=True), 1):
+            total += entry
+            shift = (total - v) / count if entry >= (total - v) / count else shift
+        nearest = [max(e - shift, 0) for e in x[: self.of.columns]]
+        need(sum(nearest) == v, "a projection that is none")
+        return sum((e - (nearest[i] if i < self.of.columns else 0)) ** 2 for i, e in enumerate(x))
 
-    def agrees(self, read):
+    def agrees(self, n, k, row, tail, y):
         """Whether an oracle for this problem may give this answer."""
-        n, k = whole(read["n"]), whole(read["k"])
-        need(n <= 4096 and k < self.of.samples, "a read of something that there is not")
-        row, tail, y = numbers(read["row"], self.of.columns), number(read["tail"]), number(read["y"])
-        for x in (*row, tail, y):
-            need(x.denominator & (x.denominator - 1) == 0, "an answer that is not dyadic")
-        within = Fraction(1, 2**n)
-        need(sum((a - b) ** 2 for a, b in zip(row, self.row, strict=True)) <= within**2, f"a row further than 2**-{n}")
+        within, high = Fraction(1, 2**n), tail + Fraction(1, 2**n)
+        error = sum((a - self.base - (self.bump if i == self.column else 0)) ** 2 for i, a in enumerate(row))
+        need(error <= within**2, f"a row further than 2**-{n}")
         need(abs(y - self.of.s(k)) <= within, f"a measurement further than 2**-{n}")
-        low, high = max(tail - within, 0), tail + within
-        need(high >= 0 and low**2 <= self.tail_squared <= high**2, f"a lower block further than 2**-{n}")
-        need(y >= 0 and tail > 0, "an answer outside the closed form")
-        label = numbers(read["label"], self.of.size)
-        v, a = self.of.prove(row, y, tail * tail), max(row)
-        on = [e for e, b in zip(label, row, strict=False) if b == a]
-        off = [e for e, b in zip(label, [*row, *[0] * self.of.tail], strict=True) if b != a]
-        need(all(e >= 0 for e in on) and sum(on) == v and not any(off), "a label that is no minimiser of what is shown")
+        need(high >= 0 and max(tail - within, 0) ** 2 <= self.tail_squared <= high**2, f"a block further than 2**-{n}")
+
+
+def answer(of, read, members):
+    """Checks one read against all members."""
+    n, k = whole(read["n"], 0, 4096), whole(read["k"], 0, of.samples - 1)
+    row, tail, y = numbers(read["row"], of.columns), number(read["tail"]), number(read["y"])
+    need(all(x.denominator & (x.denominator - 1) == 0 for x in (*row, tail, y)), "an answer that is not dyadic")
+    for member in members:
+        member.agrees(n, k, row, tail, y)
+    need(y >= 0 and tail > 0 and min(row) > 0, "an answer outside the closed form")
+    label, a = numbers(read["label"], of.size), max(row)
+    on = [e for e, b in zip(label, row, strict=False) if b == a]
+    off = [e for e, b in zip(label, [*row, *[0] * of.tail], strict=True) if b != a]
+    optimal = all(e >= 0 for e in on) and sum(on) == of.prove(a, y) and not any(off)
+    need(optimal, "a label that is no minimiser of what is shown")
 
 
 def check(witness):
     """What the witness shows, in words; :class:`Refuted` with the reason where it shows nothing."""
     try:
         return _check(witness)
-    except (KeyError, TypeError, AttributeError, IndexError, ZeroDivisionError) as error:
-        raise Refuted(f"not a witness: {type(error).__name__} {error}") from None
+    except Refuted:
+        raise
+    except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError, RecursionError) as error:
+        raise Refuted(f"not a witness: {type(error).__name__}") from None
 
 
 def _check(witness):
     need(isinstance(witness, dict) and witness.get("format") == FORMAT, f"the format is not {FORMAT}")
-    need(witness["version"] == VERSION, f"version {VERSION} is needed")
-    claim, digits = witness["claim"], whole(witness["digits"], 1)
-    need(claim in ("wrong", "did not halt", "reads"), f"an unknown claim {claim!r:.40}")
-    of = Class(witness["problem"])
-    instance, rivals = Member(of, witness["instance"]), [Member(of, r) for r in witness["rivals"]]
-    need(len(witness["reads"]) <= 100_000, "too many reads")
-    for read in witness["reads"]:
-        for member in (instance, *rivals):
-            member.agrees(read)
+    need(witness["version"] == VERSION and witness["version"] is not True, f"version {VERSION} is needed")
+    of, claim = Class(witness["problem"]), witness["claim"]
+    need(claim in ("wrong", "missed", "did not halt", "reads"), "an unknown claim")
+    digits, reads, rivals = whole(witness["digits"], 1, of.digits), witness["reads"], witness["rivals"]
+    need(isinstance(reads, list) and isinstance(rivals, list), "lists of reads and rivals are needed")
+    need(len(rivals) <= of.columns and len(reads) <= 20_000, "too many reads or rivals")
+    need(len(reads) * of.columns * (len(rivals) + 1) <= 10**7, "too many reads of too many columns")
+    instance, rivals = Member(of, witness["instance"]), [Member(of, r) for r in rivals]
+    for read in reads:
+        answer(of, read, [instance, *rivals])
     limit = Fraction(1, 100**digits)
-    told = f"{len(witness['reads'])} reads agree with {max(len(rivals), 1)} problems of the class"
-    if len(rivals) > 1:
-        need(len({r.column for r in rivals} - {None}) == len(rivals), "rivals with their bump on the same column")
-        for k in range(of.samples):  # any two minimisers are v_i e_i and v_j e_j
-            sizes = sorted(of.prove(r.row, of.s(k), r.tail_squared) ** 2 for r in rivals)
-            need(sizes[0] + sizes[1] > 4 * limit, "rivals that one answer may satisfy")
-        told += f", whose minimisers are more than 2e-{digits} apart: no answer would have been right for all"
-    if claim != "wrong":
+    told = f"{len(reads)} reads agree with the instance"
+    if claim != "missed":
+        shape = {(r.scale, r.bump) for r in rivals}
+        need(len(rivals) >= 2 and len({r.column for r in rivals} - {None}) == len(rivals), "two rivals are needed")
+        need(len(shape) == 1 and digits == instance.scale == rivals[0].scale, "rivals of one bump and scale are needed")
+        need(instance.column in {None, *(r.column for r in rivals)}, "an instance that is no rival and not the tie")
+        need(instance.column is None or instance.bump == rivals[0].bump, "an instance that is no rival and not the tie")
+        for k in range(of.samples):  # the distance is the root of 2 v^2
+            need(2 * of.prove(rivals[0].largest, of.s(k)) ** 2 > 4 * limit, "rivals that one answer may satisfy")
+        told = f"{len(reads)} reads agree with {len(rivals)} problems of the class, whose minimisers are more than "
+        told += f"2e-{digits} apart: no answer would have been right for two of them"
+    if claim in ("did not halt", "reads"):
         return f"{told}. After them the algorithm had not halted: run it again to see that."
-    outputs = [numbers(x, of.size) for x in witness["outputs"]]
-    need(len(outputs) == of.samples, "an output for every measurement is needed")
-    distances = [instance.distance_squared(x, k) for k, x in enumerate(outputs)]
+    need(isinstance(witness["outputs"], list) and len(witness["outputs"]) == of.samples, "an output a measurement")
+    distances = [instance.distance_squared(numbers(x, of.size), k) for k, x in enumerate(witness["outputs"])]
     need(max(distances) > limit, f"the outputs are within 1e-{digits} of the minimisers")
-    q = max(distances) * 10 ** (2 * digits + 8)
+    q = min(max(distances) * 10 ** (2 * digits + 8), Fraction(10**40))
     shown = isqrt(q.numerator // q.denominator)
-    return (
-        f"{told}. The output is {shown // 10**4}.{shown % 10**4:04d}e-{digits} away from the minimiser of the instance."
-    )
+    return f"{told}. The output is {shown // 10**4}.{shown % 10**4:04d}e-{digits} away from the instance's minimisers."
 
 
 def main(path):
@@ -189,5 +190,5 @@ def main(path):
 if __name__ == "__main__":
     try:
         print(main(sys.argv[1]))
-    except Refuted as error:
+    except (Refuted, OSError, IndexError, UnicodeDecodeError) as error:
         sys.exit(f"refuted: {error}")
