@@ -185,7 +185,7 @@ def test_a_phase_changes_nothing_that_is_seen():
         ("orthonormal:db2:2", Wavelet, "db2", 2),
         ("undecimated:haar", UndecimatedWavelet, "haar", 5),
         ("undecimated:sym4:3", UndecimatedWavelet, "sym4", 3),
-        ("undecimated:sym4:9", UndecimatedWavelet, "sym4", 6),
+        ("undecimated:sym4:6", UndecimatedWavelet, "sym4", 6),
     ],
 )
 def test_words_for_transforms(word, kind, name, depth):
@@ -238,6 +238,14 @@ def test_other_words_are_refused(word):
     with pytest.raises(BadInput) as caught:
         transform(word, (64, 64))
     assert "undecimated" in caught.value.needed
+
+
+def test_too_many_levels_are_refused_and_the_default_has_fewer():
+    for word in ("undecimated:sym4:7", "undecimated:haar:1+sym4:99", "orthonormal:db4:9"):
+        with pytest.raises(BadInput, match="level"):
+            transform(word, (64, 70))
+    haar, sym4 = transform(None, (5, 4)).parts
+    assert (haar.depth, sym4.depth) == (1, 2)
 
 
 def test_an_unknown_wavelet_is_named():

@@ -1,8 +1,7 @@
 """The main job on two real inputs, end to end: what ``firenet demo`` runs.
 
 * A real MRI slice (matplotlib's s1045, a magnitude image): its k-space is computed, so undersampling is retrospective
-and
-  there is neither coil phase nor true noise.
+  and there is neither coil phase nor true noise.
 * A raw scan: 2-channel Siemens gradient-echo k-space of a phantom, true noise and true coils, undersampled 3-fold and
   scored against the full scan.
 """

@@ -207,8 +207,9 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
     the memory of the volume (``--dry-run``).
 
     Raises:
-        BadInput: For another word, an unknown wavelet or, orthonormal, too many levels.
+        BadInput: For another word, an unknown wavelet or too many levels; the default takes fewer for a small image.
     """
+    most = int(math.log2(max(min(shape), 1))) if spec is None else None
     if spec is None:
         spec = DEFAULT_SPARSIFY_VOLUME if len(shape) == 3 else DEFAULT_SPARSIFY
     shape = tuple(shape)
@@ -224,8 +225,8 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
         for part in parts:
             if part == ["tv"]:
                 made.append(Gradient(shape))
-            else:  # a small image has fewer levels
-                made.append(UndecimatedWavelet(shape, *_wavelet(part, int(math.log2(max(min(shape), 1))))))
+            else:
+                made.append(UndecimatedWavelet(shape, *_wavelet(part, most)))
         if len(made) == 1:
             return made[0]
         # The wavelets share one unit, so that lambda keeps its meaning; total variation comes on top.
