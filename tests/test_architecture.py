@@ -27,7 +27,7 @@ ORDER = [
     {"sensing", "problems", "frames", "guarantee"},
     {"layer"},
     {"search", "analysis", "real"},
-    {"sampling", "network", "certificate"},
+    {"sampling", "network", "certificate", "attack"},
     {"reweighting", "export", "baselines"},
     {"recon"},
     {"selection", "demo"},

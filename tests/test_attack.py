@@ -1,0 +1,107 @@
+"""Attacks are calibrated on maps whose worst case is known, and never weaker than noise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from firenet import Firenet, FixedSteps, Matrix, SubsampledFourier, UndecimatedWavelet, multilevel
+from firenet.attack import attack
+from firenet.errors import BadInput
+
+ASCENTS = ("gradient", "momentum", "adam", "spsa")
+ascents = pytest.mark.parametrize("ascent", ASCENTS)
+
+
+def draw(*shape: int, complex_: bool = False, seed: int = 0) -> torch.Tensor:
+    dtype = torch.complex128 if complex_ else torch.float64
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+@ascents
+@pytest.mark.parametrize("complex_", [False, True])
+def test_a_linear_map_is_amplified_by_its_largest_singular_value(ascent: Any, complex_: bool) -> None:
+    sensing = Matrix(draw(8, 10, complex_=complex_))
+    R = draw(10, 8, complex_=complex_, seed=1)
+    R = R + 3 * R[:, :1] @ R[:1].conj()  # a leading direction, as networks have
+    y = sensing(draw(10, complex_=complex_, seed=2))
+    worst = torch.linalg.matrix_norm(R, 2).item()
+    steps = 300 if ascent == "spsa" else 60
+    for found in attack(lambda m: R @ m, sensing, y, [0.1, 0.01, 1.0], ascent=ascent, steps=steps):
+        assert found.amplification <= worst * (1 + 1e-9)
+        assert found.amplification >= (0.9 if ascent == "spsa" else 0.99) * worst
+        assert found.size == pytest.approx(found.budget, rel=1e-5)
+        assert found.size <= found.budget
+        assert found.error >= found.noise > 0
+        assert found.by == ascent
+        assert found.error == pytest.approx(torch.linalg.vector_norm(R @ found.e).item(), rel=1e-9)
+
+
+@ascents
+def test_what_a_change_of_the_object_can_do_is_the_singular_value_of_R_on_the_range_of_A(ascent: Any) -> None:
+    tall = Matrix(draw(12, 5))
+    R = draw(5, 12, seed=1)
+    left = torch.linalg.svd(tall.matrix, full_matrices=False)[0]
+    worst = torch.linalg.matrix_norm(R @ left, 2).item()
+    y = tall(draw(5, seed=2))
+    (found,) = attack(lambda m: R @ m, tall, y, 0.05, ascent=ascent, domain="image", steps=400)
+    assert 0.9 * worst <= found.amplification <= worst * (1 + 1e-9)
+    assert torch.linalg.vector_norm(found.e - left @ (left.T @ found.e)) < 1e-10
+
+
+@ascents
+def test_a_constant_map_is_not_amplified(ascent: Any) -> None:
+    sensing = Matrix(draw(4, 6))
+    constant = torch.ones(6, dtype=torch.float64)
+    (found,) = attack(lambda m: constant + 0 * m.sum(), sensing, draw(4), 0.1, ascent=ascent)
+    assert (found.error, found.amplification, found.noise) == (0, 0, 0)
+
+
+def test_a_window_is_attacked_by_its_largest_entry() -> None:
+    sensing, R = Matrix(draw(8, 10)), draw(10, 8, seed=1)
+    window = (slice(2, 5),)
+    (found,) = attack(lambda m: R @ m, sensing, draw(8), 0.1, window=window, steps=100)
+    worst = torch.linalg.vector_norm(R[window], dim=1).max().item()
+    assert 0.99 * worst <= found.amplification <= worst * (1 + 1e-9)
+
+
+def test_a_network_is_attacked_through_its_gradient_and_nothing_unmeasured_is_touched() -> None:
+    mask = multilevel((16, 16), 0.5).samples
+    sensing = SubsampledFourier(mask)
+    net = Firenet(sensing, UndecimatedWavelet((16, 16), "haar", 2), lam=0.02, schedule=FixedSteps(15))
+    y = sensing(draw(16, 16, complex_=True))
+    told: list[tuple[int, int]] = []
+    small, large = attack(net, sensing, y, [0.01, 0.1], progress=lambda d, m: told.append((d, m)))
+    for found in (small, large):
+        assert found.error > found.noise
+        assert (found.e[~mask] == 0).all()
+        assert math.isfinite(found.amplification)
+        assert torch.equal(found.image, net(y + found.e).detach())
+    assert large.error > small.error
+    assert told[-1][0] <= told[-1][1]
+    again = attack(net, sensing, y, [0.01, 0.1])
+    assert [a.error for a in again] == [small.error, large.error]
+    (blind,) = attack(lambda m: net(m).detach(), sensing, y, 0.1, ascent="spsa")
+    assert blind.error >= blind.noise
+
+
+def test_bad_input() -> None:
+    sensing, y = Matrix(draw(4, 6)), draw(4)
+    R = draw(6, 4)
+    for budgets in (0.0, [-1.0], [], math.nan):
+        with pytest.raises(BadInput, match="Budgets"):
+            attack(lambda m: R @ m, sensing, y, budgets)
+    with pytest.raises(BadInput, match="shape"):
+        attack(lambda m: R @ m, sensing, draw(5), 0.1)
+    with pytest.raises(BadInput, match="At least one"):
+        attack(lambda m: R @ m, sensing, y, 0.1, steps=0)
+    with pytest.raises(BadInput, match="spsa"):
+        attack(lambda m: (R @ m).detach(), sensing, y, 0.1)
+    with pytest.raises(BadInput, match="finite"):
+        attack(lambda m: R @ m * math.nan, sensing, y, 0.1)
+    # one that breaks under perturbation is as bad as can be, and said to be
+    (found,) = attack(lambda m: R @ m if torch.equal(m, y) else R @ m * math.nan, sensing, y, 0.1, steps=2)
+    assert math.isnan(found.error)
