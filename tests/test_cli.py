@@ -88,7 +88,7 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     assert files(tmp_path) == ["image.json", "image.npy"]
     record = json.loads((tmp_path / "image.json").read_text())
     result = record["results"][0]
-    assert record["lam"] == pytest.approx(4 / 3 / (11 * 64 * 64) ** 0.5)
+    assert record["lam"] == pytest.approx(1.45 / (14 * 64 * 64) ** 0.5)
     assert record["versions"]["torch"] == torch.__version__
     assert len(record["sha256"]) == 64
     assert result["status"] == "tolerance reached"
@@ -112,7 +112,8 @@ def test_reweighting_is_recorded_round_by_round(scan, tmp_path):
     assert len(result["rounds"]) == 3
     assert result["rounds"][-1]["relative_gap"] == result["relative_gap"]
     assert sum(r["layers"] for r in result["rounds"]) == result["layers"]
-    assert "2 x min |w W x|_1 with the residual kept" in record["problem"]
+    assert "2 x min |w W x|_1 subject to |A x - y|_2 <= the result's noise level" in record["problem"]
+    assert result["noise_level"] > 0
 
 
 def test_a_noise_level_is_kept(scan, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,19 +13,22 @@ from firenet import (
     Ball,
     Firenet,
     FixedSteps,
+    Gradient,
     Matrix,
     Status,
     SubsampledFourier,
     TightFrame,
     UndecimatedWavelet,
+    Union,
     Wavelet,
     certify,
     multilevel,
     reweighted,
 )
 from firenet.demo import load_slice
+from firenet.errors import BadInput
 from firenet.recon import default_schedule, network, psnr, reconstruct, rounds
-from firenet.reweighting import weights_from
+from firenet.reweighting import standing_out, weights_from
 from laws import assert_refuses
 from oracles import Recovery
 
@@ -115,6 +120,57 @@ def test_noise_stops_the_reweighting() -> None:
     assert only.solution.status == (Status.TOLERANCE_REACHED,)
     assert only.solution.objective.item() == pytest.approx(plain.objective.item(), rel=2e-3)
     assert len(rounds(net, noisy, 1)) == 2  # asked for, it is done
+
+
+def test_what_stands_out_of_the_noise_is_counted() -> None:
+    """Of an orthonormal transform exactly; of a redundant one each counts as a part of one."""
+    mask = torch.rand(32, 32, generator=torch.Generator().manual_seed(3)) < 0.5
+    sensing = SubsampledFourier(mask)
+    error = sensing.restrict(torch.randn(32, 32, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)))
+    basis = Wavelet((32, 32), "haar")
+    coefficients = torch.zeros(32, 32, dtype=torch.complex128)
+    coefficients.view(-1)[torch.randperm(1024, generator=torch.Generator().manual_seed(1))[:50]] = 1j
+    x = basis.adjoint(coefficients)
+    for sigma in (1e-3, 0.1):
+        net, y = Firenet(sensing, basis), sensing(x) + sigma * error
+        assert standing_out(net, x, y) == pytest.approx(50 / int(mask.sum()))
+        exact = Firenet(sensing, basis, noise=sigma * torch.linalg.vector_norm(error).item())
+        assert standing_out(exact, x, y) == pytest.approx(50 / int(mask.sum()))
+    assert standing_out(Firenet(sensing, basis), x, sensing(x) + error) == 0  # three deviations are 3
+    frame = UndecimatedWavelet((32, 32), "haar", 2)
+    net, y = Firenet(sensing, frame), sensing(x) + 1e-9 * error
+    dense = torch.randn(32, 32, dtype=torch.complex128, generator=torch.Generator().manual_seed(2))
+    assert standing_out(net, dense, sensing(dense) + 1e-9 * error) == pytest.approx(1024 / int(mask.sum()), rel=1e-3)
+
+
+def test_a_share_of_the_residual_is_kept() -> None:
+    frame = FRAMES[1]
+    mask = torch.rand(frame.in_shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    sensing = SubsampledFourier(mask)
+    net, y = Firenet(sensing, frame, lam=0.3, schedule=AdaptiveRestarts(1e-4, 5000)), sensing(image(frame))
+    first, second = reweighted(net, y, 1, keep=0.25)
+    residual = torch.linalg.vector_norm(sensing(first.solution.image) - y).item()
+    assert isinstance(second.net.fidelity, Ball)
+    assert second.net.fidelity.noise == pytest.approx(residual / 4, rel=1e-9)
+    for keep in (0.0, 1.5, math.nan):
+        with pytest.raises(BadInput, match="share"):
+            reweighted(net, y, 1, keep=keep)
+
+
+def test_weights_put_every_band_at_the_same_multiple_of_its_noise() -> None:
+    shape = (64, 48)
+    noise = torch.randn(40, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sym4, gradient = UndecimatedWavelet(shape, "sym4", 3), Gradient(shape)
+    for frame in (sym4, UndecimatedWavelet(shape, "haar", 2), gradient, Union([sym4, gradient], [1.0, 0.25])):
+        measured = frame.moduli(frame(noise)).square().mean(dim=(0, 2, 3)).sqrt()
+        torch.testing.assert_close(frame.deviations().flatten(), measured, rtol=0.03, atol=0)
+    sensing = SubsampledFourier(torch.ones(shape, dtype=torch.bool))
+    weights = Firenet(sensing, sym4).problem.weights
+    assert weights is not None
+    assert weights.square().mean().item() == pytest.approx(1)
+    torch.testing.assert_close(weights / weights[0], sym4.deviations() / sym4.deviations()[0])
+    assert Firenet(sensing, gradient).problem.weights is None
+    assert Firenet(sensing, Wavelet(shape)).problem.weights is None
 
 
 def test_a_round_that_fails_is_the_last() -> None:

@@ -295,7 +295,7 @@ def recon(
             result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
     most = max(map(len, rounds))
     if most > 1:
-        again = "min |w W x|_1 with the residual kept, w from the image before"
+        again = "min |w W x|_1 subject to |A x - y|_2 <= the result's noise level, w from the image before"
         record["problem"] = f"{record['problem']}; then {most - 1} x {again}"
     used = TOLERANCE if tolerance is None and schedule in ("adaptive", "radial") else tolerance
     record |= {"seconds": seconds, "schedules": schedules, "tolerance": used, "image": str(out)}

@@ -313,10 +313,10 @@ def rounds(
         tolerance: As in :meth:`Firenet.solve`.
         progress: As in :func:`firenet.reweighted`.
     """
-    if reweight is not None:
-        return reweighted(net, y, reweight, tolerance=tolerance, progress=progress)
-    usual = int(net.form == "analysis" and searches(net.schedule))
     keep, enough = (KEEP, ENOUGH) if net.sensing.is_coisometry else (1.0, None)
+    if reweight is not None:
+        return reweighted(net, y, reweight, keep=keep, tolerance=tolerance, progress=progress)
+    usual = int(net.form == "analysis" and searches(net.schedule))
     return reweighted(net, y, usual, keep=keep, enough=enough, tolerance=tolerance, progress=progress)
 
 

@@ -132,8 +132,6 @@ def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
     assert net.sparsify is not None
     taken = net.sensing.restrict(torch.ones_like(y)) != 0
     samples = int(taken.sum())
-    if samples == 0:
-        return math.inf
     residual = (net.sensing(image) - y)[taken].abs()
     # median over root of mean square, of the modulus of a complex or a real normal number
     noise = residual.median().item() / (math.sqrt(math.log(2)) if y.is_complex() else 0.6745)
