@@ -129,7 +129,7 @@ def test_what_stands_out_of_the_noise_is_counted() -> None:
     error = sensing.restrict(torch.randn(32, 32, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)))
     basis = Wavelet((32, 32), "haar")
     coefficients = torch.zeros(32, 32, dtype=torch.complex128)
-    coefficients.view(-1)[torch.randperm(1024, generator=torch.Generator().manual_seed(1))[:50]] = 1j
+    coefficients.view(-1)[torch.randperm(1024, generator=torch.Generator().manual_seed(1))[:50]] = 1
     x = basis.adjoint(coefficients)
     for sigma in (1e-3, 0.1):
         net, y = Firenet(sensing, basis), sensing(x) + sigma * error
