@@ -404,6 +404,7 @@ def _stubborn(training_set: TrainingSet) -> object:
         (lambda t, coins: [coins.choose(0)], "invalid", "choice"),
         (lambda t, coins: algorithms.separated(t), "randomised", "1000 reads"),
         (lambda t, coins: _endless(t) if coins.choose(9) else [0] * 4, "out of time", "1 s"),
+        (lambda t, coins: _endless(t), "out of time", "1 s"),
         (lambda t, coins: 1 / coins.choose(2) and [0] * 4, "randomised", "probability at least 1 "),
         (lambda t, coins: [coins.choose(2) for _ in range(10**4)], "invalid", "4 numbers"),
     ],

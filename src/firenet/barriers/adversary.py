@@ -313,8 +313,8 @@ def _defeat_randomised(
     def fails(d: Run, instance: Instance) -> bool:
         if d.how == "halted":
             return max(_distances(instance, d)) > limit
-        if d.how == "out of time":
-            return instance.column is None
+        if d.how == "out of time":  # shows nothing
+            return False
         # still reading, it may yet be right where there is a bump; but it has read more than so many
         return d.how != "out of reads" or instance.column is None or not strong
 
@@ -323,6 +323,8 @@ def _defeat_randomised(
     failure = max(chances)
     instance = inputs[chances.index(failure)]
     failed = [d for _, d in every if fails(d, instance)]
+    if not failed:
+        return Verdict(name, scale, "out of time", f"No verdict: nothing halted within {seconds} s, or read too much.")
     culprit = next((d for d in failed if d.how == "halted"), failed[0])
     if not counted:
         # the worst of several inputs was chosen by the same plays
