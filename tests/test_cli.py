@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -255,10 +256,15 @@ def test_interrupt_in_the_shell_leaves_nothing(scan, tmp_path):
         "--layers",
         "10000000",
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(6)  # interrupted while it imports or while it computes: both must end the same way
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    # a suite that runs in the background ignores the signal, and its children would inherit that
+    listens = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listens) as process:
+        time.sleep(6)  # interrupted while it imports or while it computes: both must end the same way
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == INTERRUPTED
     assert "interrupted" in said
     assert files(tmp_path) == []
