@@ -727,9 +727,12 @@ def test_play_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_whole_gallery(tmp_path: Path) -> None:
-    run = _firenet("all", "-k", "3", "-o", str(tmp_path), "--json", "--reads", "60")
+    run = _firenet("all", "-k", "3", "-o", str(tmp_path), "--reads", "60")
     assert run.exit_code == 0, run.output
-    found = json.loads(run.stdout)
+    rows = [line.split("│") for line in run.stdout.splitlines() if "│" in line]  # 80 characters wide
+    assert [row[1].strip() for row in rows] == list(GALLERY)
+    assert {cell.strip() for cell in rows[0][2:5]} == {"2.828427e-03", "2.827013e-03"}  # times 1 - 1/2000 for (P2)
+    found = json.loads((tmp_path / "barriers.json").read_text())
     assert len(found["defeats"]) == 3 * len(GALLERY)
     assert all(p["defeated"] for p in found["defeats"])
     for p in found["defeats"]:

@@ -228,9 +228,12 @@ def everything(
     rows = []
     for name in GALLERY:
         each = [p for p in played if p["algorithm"] == name]
-        rows.append([name, *(p.get("left_out") or _short(p) for p in each)])
+        rows.append([name, *map(_short, each)])
     title = f"distance to the minimiser, asked for 1e-{digits:02d}; or how probable it is to fail"
     terminal.table(title, ["", *kinds], rows)
+    for p in played[: len(GALLERY)]:
+        if "left_out" in p:
+            typer.echo(f"{p['algorithm']} {p['left_out']}: pip install 'firenet[barriers]'")
     for p in positive:
         if "passed" in p:
             outcome = "passed" if p["passed"] else "FAILED"
@@ -242,8 +245,14 @@ def everything(
 
 
 def _short(p: dict[str, Any]) -> str:
+    from fractions import Fraction
+
+    from firenet.barriers.instances import decimal
+
+    if "left_out" in p:
+        return "not here"
     if p["claim"] == "wrong":
-        return p["distances"][0]
+        return decimal(Fraction(p["distances"][0]))
     return f"p >= {p['failure']}" if p["claim"] == "randomised" else p["claim"]
 
 

@@ -148,15 +148,17 @@ def _fraction(entry: object, notes: set[str]) -> Fraction:
         # the minimisers are real: without its imaginary part an output is nearer to all of them
         notes.add("imaginary parts were left out, to the algorithm's advantage")
         entry = entry.real
+    ratio: Any = getattr(entry, "as_integer_ratio", None)
     if isinstance(entry, Rational):
         exact = Fraction(int(entry.numerator), int(entry.denominator))
     elif isinstance(entry, Decimal) and entry.is_finite() and not -4000 < entry.adjusted() < 4000:
         raise BadOutput(f"numbers of at most {MOST_BITS} bits are needed; got {entry:.10E}")
-    elif isinstance(entry, str | bytes) or not hasattr(entry, "as_integer_ratio"):
+    elif ratio is None:
         raise BadOutput(f"finite numbers are needed; got {type(entry).__name__}")
     else:
         try:
-            exact = Fraction(*entry.as_integer_ratio())  # type: ignore[attr-defined]
+            numerator, denominator = ratio()
+            exact = Fraction(numerator, denominator)
         except (TypeError, ValueError, OverflowError):
             raise BadOutput(f"finite numbers are needed; got {entry!r:.80}") from None
         notes.add("floating-point numbers were converted exactly")
