@@ -40,6 +40,14 @@ def test_the_columns_to_the_sixth_digit() -> None:
     assert all(r[name] > r["10**-K"] for r in rows for name in table1.COLUMNS)
 
 
+def test_the_table_fits_the_terminal() -> None:
+    run = CliRunner().invoke(app, ["barriers", "table1", "--no-train"])
+    assert run.exit_code == 0, run.output
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in run.stdout.splitlines() if "│" in line]
+    assert [row[:2] for row in rows] == [[str(K), str(n)] for K in (1, 3, 6) for n in (10, 20, 30)]
+    assert rows[0][3:] == ["0.2597825", "0.1500233", "0.1505730", "0.2999689", "1e-01"]
+
+
 def test_the_rows_are_what_they_say() -> None:
     for K, n in ((1, 10), (3, 20)):
         row = table1.instance(K, n)

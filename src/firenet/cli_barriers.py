@@ -244,6 +244,12 @@ def everything(
         raise typer.Exit(terminal.INTERNAL_ERROR)
 
 
+def _cell(column: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if column in ("K", "n") else f"{value:.0e}" if column == "10**-K" else f"{value:.7f}"
+
+
 def _short(p: dict[str, Any]) -> str:
     from fractions import Fraction
 
@@ -314,5 +320,5 @@ def table1(
         terminal.print_json({"rows": rows, "quick": quick, "versions": terminal.versions()})
         return
     columns = list(rows[0])
-    text = [["" if r[c] is None else str(r[c]) if c in ("K", "n") else f"{r[c]:.7f}" for c in columns] for r in rows]
+    text = [[_cell(c, r[c]) for c in columns] for r in rows]
     terminal.table("distance to the true minimiser", columns, text)

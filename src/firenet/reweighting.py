@@ -132,11 +132,12 @@ def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
     assert net.sparsify is not None
     taken = net.sensing.restrict(torch.ones_like(y)) != 0
     samples = int(taken.sum())
-    residual = (net.sensing(image) - y)[taken].abs()
-    # median over root of mean square, of the modulus of a complex or a real normal number
-    noise = residual.median().item() / (math.sqrt(math.log(2)) if y.is_complex() else 0.6745)
     if isinstance(net.fidelity, Ball):
         noise = net.fidelity.noise / math.sqrt(samples)
+    else:
+        # median over root of mean square, of the modulus of a complex or a real normal number
+        ratio = math.sqrt(math.log(2)) if y.is_complex() else 0.6745
+        noise = (net.sensing(image) - y)[taken].abs().median().item() / ratio
     frame = net.sparsify
     sizes = frame.deviations() if isinstance(frame, Convolutions) else torch.ones((), dtype=torch.float64)
     sizes = sizes.to(device=y.device, dtype=y.real.dtype)

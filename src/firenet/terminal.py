@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec
@@ -98,8 +99,11 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
 
     drawn = Table(title=title, title_justify="left")
-    for k, name in enumerate(columns):
-        drawn.add_column(name, justify="left" if k == 0 else "right", overflow="fold", no_wrap=k > 0)
+    # Where space is short the first column folds, but never below its words: without names numbers say nothing.
+    words = [word for row in rows for word in row[0].split()]
+    drawn.add_column(columns[0], overflow="fold", min_width=min(max(map(len, words), default=0), 20))
+    for name in columns[1:]:
+        drawn.add_column("\n".join(textwrap.wrap(name, 12)), justify="right", overflow="fold", no_wrap=True)
     for row in rows:
         drawn.add_row(*row)
     Console(markup=False).print(drawn)  # what stands in brackets, as in firenet[mri], is text
