@@ -15,7 +15,7 @@ Nothing here knows a network. Where R has no gradient, the ascent estimates it f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.operators import LinearOperator
+from firenet.problems import real_view
 
 Reconstruct = Callable[[Tensor], Tensor]
 Ascent = Literal["gradient", "momentum", "adam", "spsa"]
@@ -79,9 +80,10 @@ def attack(
         sensing: A. What it does not measure is not perturbed.
         y: Measurements.
         budgets: :math:`\\epsilon`, in parts of :math:`\\|y\\|_2`.
-        ascent: ``gradient``: steps of a fixed length along the gradient, projected onto the ball. ``momentum``: the
-            ascent of Antun et al. (PNAS 2020), velocity 0.9. ``adam``: projected Adam (Genzel, Macdonald, Maerz 2020).
-            ``spsa``: without gradients, two evaluations a step.
+        ascent: ``gradient``: steps along the gradient, projected onto the sphere. ``momentum``: the same with a
+            velocity of 0.9. ``adam``: Adam, entry by entry, projected, as Genzel, Macdonald and Maerz (2020), except
+            that steps have the unit of the ball and slopes are those along the sphere. ``spsa``: no gradients, three
+            evaluations a step. Steps shrink linearly, from 20 / ``steps`` of the radius.
         domain: ``measurement``: e is free. ``image``: :math:`e=Av`, what a change of the object can do.
         window: Slices of the image's axes: the largest modulus there is sought instead of the norm.
         steps: Of the ascent, for each start.
@@ -104,13 +106,100 @@ def attack(
     if steps < 1 or starts < 1:
         raise BadInput("At least one step and one start", f"steps={steps}, starts={starts}", "20 and 3 are usual")
     search = _Search(reconstruct, sensing, y, ascent, domain, window, progress)
-    search.most = len(wanted) * (starts * (1 + steps * (2 if ascent == "spsa" else 1)) + starts + 1)
+    search.most = len(set(wanted)) * (starts * (1 + steps * (3 if ascent == "spsa" else 1) + 1) + starts + 1)
     found: dict[float, Perturbation] = {}
     warm: Tensor | None = None
     for budget in sorted(set(wanted)):
         generator = torch.Generator().manual_seed(seed)
         found[budget], warm = search.worst(budget, steps, starts, generator, warm)
     return [found[b] for b in wanted]
+
+
+def transferred(
+    reconstruct: Reconstruct, sensing: LinearOperator, y: Tensor, found: Sequence[Perturbation], *, seed: int = 0
+) -> list[Perturbation]:
+    """What perturbations that were found for another reconstruction do to this one, each judged anew.
+
+    Args:
+        reconstruct: R, which may be a black box: nothing is searched.
+        sensing: A.
+        y: The measurements that were perturbed.
+        found: What :func:`attack` returned for the other reconstruction.
+        seed: Of the noise that is the control.
+    """
+    search = _Search(reconstruct, sensing, y, "spsa", "measurement", None, None)
+    judged = []
+    for other in found:
+        before, generator = search.done, torch.Generator().manual_seed(seed)
+        radius = other.budget * search.norm
+        with torch.no_grad():
+            noise = search.value(search.within(search.draw(generator), radius, full=True)).item()
+        judged.append(search.judged(search.within(other.e, radius), other.budget, noise, "transfer", before))
+    return judged
+
+
+def antun(
+    reconstruct: Reconstruct,
+    sensing: LinearOperator,
+    x: Tensor,
+    *,
+    snapshots: Sequence[int] = (12, 16, 20, 24),
+    penalty: float = 0.1,
+    rate: float = 0.001,
+    momentum: float = 0.9,
+    seed: int = 0,
+) -> list[Perturbation]:
+    """The ascent of Antun, Renna, Poon, Adcock and Hansen (PNAS 2020), with their constants, in the image domain:
+
+    .. math:: Q(r)=\\tfrac12\\|R(A(x+r))-x\\|^2-\\tfrac\\lambda2\\|r\\|^2,\\quad
+        v\\leftarrow0.9\\,v+0.001\\,\\nabla Q,\\quad r\\leftarrow r+v,
+
+    from :math:`r_0=10^{-5}u`, u uniform on [0, 1]. There is no budget: how large r has become is in ``size``.
+
+    Args:
+        reconstruct: R, differentiable.
+        sensing: A.
+        x: The image; its scale matters, since rate and penalty have units. AUTOMAP's had norms of some thousands.
+        snapshots: After so many steps in all.
+        penalty: :math:`\\lambda`.
+        rate: Of learning.
+        momentum: The share of the velocity that is kept.
+        seed: Of the start.
+
+    Returns:
+        One perturbation a snapshot, :math:`e=Ar`; ``budget`` is its size.
+    """
+    if not snapshots or min(snapshots) < 1:
+        raise BadInput("Snapshots after one step or more", f"{snapshots}", "(12, 16, 20, 24) are those of the paper")
+    y = sensing(x).detach()
+    search = _Search(reconstruct, sensing, y, "momentum", "image", None, None)
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.rand(sensing.in_shape, dtype=torch.float64, generator=generator)
+    r = 1e-5 * start.to(device=x.device, dtype=x.dtype)
+    velocity, found = torch.zeros_like(r), []
+    for step in range(1, max(snapshots) + 1):
+        with torch.enable_grad():
+            at = r.detach().clone().requires_grad_()
+            image = reconstruct(y + sensing(at))
+            _need_gradient(image)
+            search.done += 1
+            gain = 0.5 * (image - x).abs().square().sum() - 0.5 * penalty * at.abs().square().sum()
+            (slope,) = torch.autograd.grad(gain, at)
+        velocity = momentum * velocity + rate * slope
+        r = r + velocity
+        if step in snapshots:
+            size = torch.linalg.vector_norm(sensing(r)).item() / search.norm
+            noise = search.within(search.draw(generator), size * search.norm, full=True)
+            with torch.no_grad():
+                control = search.value(noise).item()
+            found.append(search.judged(r, size, control, "antun", search.done))
+    return found
+
+
+def _need_gradient(value: Tensor) -> None:
+    if not value.requires_grad:
+        do = "Attack it with ascent='spsa', which needs no gradient"
+        raise BadInput("A reconstruction with a gradient", "one that cuts it", do)
 
 
 class _Search:
@@ -126,18 +215,13 @@ class _Search:
         window: Window | None,
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        self.reconstruct, self.sensing, self.ascent, self.domain, self.window = (
-            reconstruct,
-            sensing,
-            ascent,
-            domain,
-            window,
-        )
-        self.y, self.norm = y, torch.linalg.vector_norm(y).item()
+        self.reconstruct, self.sensing, self.y = reconstruct, sensing, y
+        self.ascent, self.domain, self.window = ascent, domain, window
+        self.norm = torch.linalg.vector_norm(y).item()
         self.progress, self.most, self.done = progress, 1, 0
         with torch.no_grad():
             self.clean = reconstruct(y).detach()
-        if not torch.isfinite(torch.view_as_real(self.clean) if self.clean.is_complex() else self.clean).all():
+        if not torch.isfinite(real_view(self.clean)).all():
             raise BadInput("A finite reconstruction of the measurements", "NaN or infinity", "Try it without attack")
 
     def added(self, v: Tensor) -> Tensor:
@@ -162,22 +246,20 @@ class _Search:
             self.progress(min(self.done, self.most), self.most)
         return self.objective(self.reconstruct(self.y + self.added(v)))
 
-    def slope(self, v: Tensor, radius: float, generator: torch.Generator) -> Tensor:
-        """The gradient at v, or an estimate of it."""
+    def slope(self, v: Tensor, radius: float, generator: torch.Generator) -> tuple[float, Tensor]:
+        """The value at v and its gradient there, or an estimate of it."""
         if self.ascent == "spsa":
             shift = self.draw(generator)
             shift = shift * (0.1 * radius / torch.linalg.vector_norm(self.added(shift)).item())
             with torch.no_grad():
                 change = self.value(v + shift) - self.value(v - shift)
-            return change.nan_to_num() * shift
+                return self.value(v).item(), change.nan_to_num() * shift
         with torch.enable_grad():
             at = v.detach().clone().requires_grad_()
             value = self.value(at)
-            if not value.requires_grad:
-                do = "Attack it with ascent='spsa', which needs no gradient"
-                raise BadInput("A reconstruction with a gradient", "one that cuts it", do)
+            _need_gradient(value)
             (gradient,) = torch.autograd.grad(value, at)
-        return torch.nan_to_num(gradient) if not gradient.is_complex() else gradient
+        return value.item(), gradient
 
     def draw(self, generator: torch.Generator) -> Tensor:
         shape = self.sensing.in_shape if self.domain == "image" else self.sensing.out_shape
@@ -202,43 +284,50 @@ class _Search:
                 if not value <= best_value:  # also where it is not a number
                     best, best_value, by = point, value, self.ascent
         best = self.within(best, radius)
-        with torch.no_grad():
-            e = self.added(best).detach()
-            size = torch.linalg.vector_norm(e).item()
-            if size > radius:  # by rounding
-                e = e * (radius / size * (1 - 1e-6))
-            image = self.reconstruct(self.y + e).detach()
-            self.done += 1
-            error = self.objective(image).item()
-            size = torch.linalg.vector_norm(e).item()
+        return self.judged(best, budget, noise, by, before), best
+
+    @torch.no_grad()
+    def judged(self, v: Tensor, budget: float, noise: float, by: str, before: int) -> Perturbation:
+        """What a perturbation does, measured again within its budget."""
+        e = self.added(v).detach()
+        size, radius = torch.linalg.vector_norm(e).item(), budget * self.norm
+        if size > radius:  # by rounding
+            e = e * (radius / size * (1 - 1e-6))
+        image = self.reconstruct(self.y + e).detach()
+        self.done += 1
+        error, size = self.objective(image).item(), torch.linalg.vector_norm(e).item()
         amplification = error / size if size else 0.0
         relative = size / self.norm if self.norm else 0.0
-        found = Perturbation(e, budget, relative, image, error, noise, amplification, by, self.done - before)
-        return found, best
+        return Perturbation(e, budget, relative, image, error, noise, amplification, by, self.done - before)
 
-    def _climb(self, v: Tensor, radius: float, steps: int, generator: torch.Generator) -> list[tuple[Tensor, float]]:
+    def _climb(
+        self, v: Tensor, radius: float, steps: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, float]]:
         """The points of one ascent with their values."""
-        velocity, first, second, points = torch.zeros_like(v), torch.zeros_like(v), 0.0, []
-        # An ascent crosses the ball in a few steps, whatever the unit of y is.
-        length = 2.5 * radius / steps
+        velocity, first, second = torch.zeros_like(v), torch.zeros_like(v), torch.zeros_like(real_view(v))
         for k in range(steps):
-            slope = self.slope(v, radius, generator)
+            value, slope = self.slope(v, radius, generator)
+            if k > 0:  # the start was judged before
+                yield v, value
             size = torch.linalg.vector_norm(slope).item()
-            if not size > 0:
-                break
+            if not 0 < size < math.inf:
+                return
             if self.ascent == "momentum":
-                velocity = 0.9 * velocity + 0.1 * slope / size
-                step = velocity
+                step = velocity = 0.9 * velocity + 0.1 * slope / size
             elif self.ascent == "adam":
-                # of the whole vector: the budget is one of its norm
+                # Along the sphere: where the slope points straight out, its sign would still move v away.
+                out = self.sensing.adjoint(self.added(v)) if self.domain == "image" else self.added(v)
+                slope = slope - out * (real_view(out) * real_view(slope)).sum() / real_view(out).square().sum()
                 first = 0.9 * first + 0.1 * slope
-                second = 0.999 * second + 0.001 * size**2
-                step = first / (1 - 0.9 ** (k + 1)) / math.sqrt(second / (1 - 0.999 ** (k + 1)))
+                second = 0.999 * second + 0.001 * real_view(slope).square()
+                scale = (second / (1 - 0.999 ** (k + 1))).sqrt().add(1e-8 * size)
+                step = real_view(first).div(1 - 0.9 ** (k + 1)) / scale / math.sqrt(second.numel())
+                step = torch.view_as_complex(step) if v.is_complex() else step
             else:
                 step = slope / size
-            moved = v + step * (4 * length * v.norm().item() / radius if self.domain == "image" else 4 * length)
-            v = self.within(moved, radius, full=True).detach()
-            with torch.no_grad():
-                value = self.objective(self.reconstruct(self.y + self.added(v))).item()
-            points.append((v, value))
-        return points
+            unit = torch.linalg.vector_norm(v).item() / radius if self.domain == "image" else 1.0
+            # Whatever the unit of y is: the ball is crossed several times.
+            length = 20 * radius / steps * (1 - k / steps)
+            v = self.within(v + step * (length * unit), radius, full=True).detach()
+        with torch.no_grad():
+            yield v, self.value(v).item()

@@ -1,6 +1,6 @@
-"""Trained networks to compare with.
+"""Trained networks to compare with: U-Net, AUTOMAP-like, LISTA. Images and steps they are trained on: ``training``.
 
-LISTA, the learned iterative shrinkage of Gregor and LeCun (2010), as the paper's Table 1 has it: ten layers
+LISTA is the learned iterative shrinkage of Gregor and LeCun (2010), as the paper's Table 1 has it, of ten layers
 
 .. math:: x^{k+1}=S_{\\theta_k}\\big(x^k+W_k^T(y-Ax^k/c)\\big),\\qquad c=10\\|A\\|,
 
@@ -9,10 +9,14 @@ with the matrices :math:`W_k` and the thresholds :math:`\\theta_k\\ge0` trained.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import math
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from firenet.errors import BadInput
+from firenet.operators import LinearOperator
+from firenet.transforms import Wavelet
 
 LAYERS = 10
 
@@ -49,6 +55,136 @@ class Lista(nn.Module):
             x = x + (y - x @ matrix) @ mixing
             x = x.sign() * (x.abs() - threshold.clamp(min=0)).clamp(min=0)
         return x
+
+
+class UNet(nn.Module):
+    """A U-Net behind the adjoint: :math:`y\\mapsto\\mathrm{Re}A^*y+U(\\mathrm{Re}A^*y,\\mathrm{Im}A^*y)`.
+
+    Three-by-three convolutions, batch normalisation and ReLU twice a scale, maximum pooling, transposed convolutions
+    (Ronneberger, Fischer, Brox 2015), residual as FBPConvNet (Jin et al. 2017). The images it makes are real.
+
+    Args:
+        sensing: A, with images of two axes; sides that 2**depth does not divide are padded with zeros inside.
+        width: Features at the finest scale, doubled at each coarser one.
+        depth: How often it is pooled.
+        seed: Of the first weights.
+    """
+
+    def __init__(self, sensing: LinearOperator, width: int = 16, depth: int = 3, seed: int = 0) -> None:
+        super().__init__()
+        if len(sensing.in_shape) != 2 or width < 1 or depth < 1:
+            got = f"{sensing.in_shape}, width {width}, depth {depth}"
+            raise BadInput("Images of two axes, a width and a depth of one or more", got, "Take one slice")
+        self.sensing = sensing
+        self.depth = depth
+        widths = [width * 2**k for k in range(depth + 1)]
+        steps = [*pairwise(widths)][::-1]
+        with _seeded(seed):
+            self.down = nn.ModuleList(_block(a, b) for a, b in zip([2, *widths[:-1]], widths, strict=True))
+            self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in steps)
+            self.join = nn.ModuleList(_block(2 * a, a) for a, _ in steps)
+            self.last = nn.Conv2d(width, 1, 1)
+
+    def measuring(self, sensing: LinearOperator) -> UNet:
+        """The same weights, shared, behind another adjoint: convolutions fit every image."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "sensing": sensing}
+        return other
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
+        first = torch.view_as_real(self.sensing.adjoint(y)).to(self.last.weight.dtype)
+        batch, (rows, columns) = first.shape[:-3], self.sensing.in_shape
+        x = first.reshape(-1, rows, columns, 2).movedim(-1, 1)
+        unit = 2**self.depth
+        x = nn.functional.pad(x, (0, -columns % unit, 0, -rows % unit))
+        residual, skipped = x[:, :1], []
+        for k, block in enumerate(self.down):
+            x = block(x if k == 0 else nn.functional.max_pool2d(x, 2))
+            skipped.append(x)
+        for up, join, skip in zip(self.up, self.join, reversed(skipped[:-1]), strict=True):
+            x = join(torch.cat([skip, up(x)], dim=1))
+        return (residual + self.last(x))[:, 0, :rows, :columns].reshape(*batch, rows, columns)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Modules draw their first weights from the global generator: seeded inside, put back behind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def _block(inside: int, outside: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in (inside, outside):
+        convolution = nn.Conv2d(width, outside, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(outside), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class Automap(nn.Module):
+    """Two dense layers and three convolutions, after AUTOMAP (Zhu et al., Nature 2018): it learns the transform too.
+
+    Real and imaginary parts of the samples; dense, tanh, twice; convolution 5 x 5, ReLU, twice; convolution 7 x 7.
+
+    Args:
+        sensing: A, of which only which samples there are is used; images of two axes.
+        hidden: Width of the first dense layer.
+        features: Of the convolutions.
+        seed: Of the first weights.
+    """
+
+    def __init__(self, sensing: LinearOperator, hidden: int = 1024, features: int = 16, seed: int = 0) -> None:
+        super().__init__()
+        if len(sensing.in_shape) != 2:
+            raise BadInput("Images of two axes", f"{sensing.in_shape}", "Take one slice")
+        self.sensing = sensing
+        self._compact = sensing.compact()
+        rows, columns = sensing.in_shape
+        with _seeded(seed):
+            self.first = nn.Linear(2 * math.prod(self._compact.out_shape), hidden)
+            self.second = nn.Linear(hidden, rows * columns)
+            self.image = nn.Sequential(
+                nn.Conv2d(1, features, 5, padding=2),
+                nn.ReLU(),
+                nn.Conv2d(features, features, 5, padding=2),
+                nn.ReLU(),
+                nn.Conv2d(features, 1, 7, padding=3),
+            )
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
+        batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
+        samples = self._compact.pack_measured(y.reshape(-1, *self.sensing.out_shape))
+        x = torch.view_as_real(samples).flatten(1).to(self.first.weight.dtype)
+        x = torch.tanh(self.second(torch.tanh(self.first(x))))
+        x = self.image(x.view(-1, 1, *self.sensing.in_shape))
+        return x.reshape(*batch, *self.sensing.in_shape)
+
+
+class ListaImage(nn.Module):
+    """LISTA for images: :class:`Lista` for the matrix of :math:`AW^*` in real numbers, and :math:`W^*` behind it."""
+
+    def __init__(self, sensing: LinearOperator, layers: int = 5, wavelet: str = "haar", seed: int = 0) -> None:
+        super().__init__()
+        self.sensing = sensing
+        self.frame = Wavelet(sensing.in_shape, wavelet)
+        self._compact = sensing.compact()
+        size = math.prod(sensing.in_shape)
+        eye = torch.eye(size, dtype=torch.float64).view(size, *sensing.in_shape)
+        columns = self._real(sensing(self.frame.adjoint(eye).to(torch.complex128)))
+        self.network = Lista(columns.mT.contiguous(), torch.Generator().manual_seed(seed), layers)
+
+    def _real(self, y: Tensor) -> Tensor:
+        return torch.view_as_real(self._compact.pack_measured(y)).flatten(1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
+        batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
+        samples = self._real(y.reshape(-1, *self.sensing.out_shape)).to(self.network.mixing.dtype)
+        image = self.frame.adjoint(self.network(samples).view(-1, *self.sensing.in_shape))
+        return image.reshape(*batch, *self.sensing.in_shape)
 
 
 def train_lista(

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from firenet.recon import (
     zero_filled,
 )
 from firenet.sampling import Mask, multilevel
+from firenet.specimens import load_slice
 
 SLICE_RATE = 0.25
 RAW_ACCELERATION = 3.0
@@ -71,16 +71,6 @@ class Case:
             "lam": self.lam,
             "mask": dict(self.mask.recipe),
         }
-
-
-def load_slice() -> Tensor:
-    """The MRI head slice that ships with matplotlib, (256, 256), scaled to [0, 1]."""
-    import matplotlib
-
-    path = Path(matplotlib.get_data_path()) / "sample_data" / "s1045.ima.gz"
-    with gzip.open(path) as file:
-        image = np.frombuffer(file.read(), dtype=">u2").reshape(256, 256).astype(np.float32)
-    return torch.from_numpy(image / image.max())
 
 
 def load_raw() -> Tensor:

@@ -1,0 +1,421 @@
+"""Reconstructions from elsewhere: a function, an ONNX file, weights, deepinv, a compiled file.
+
+What becomes of all of them is a :class:`Model`: a name, and how to build R for given sensing. Files are data: none is
+unpickled. TorchScript and ``.pt2`` files can run code while they are loaded; they are opened only with ``trust=True``,
+in a process of their own (:mod:`firenet.outside`), which keeps a crash from this one but is no sandbox.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from firenet.errors import BadInput
+from firenet.files import sha256
+from firenet.formats import existing, optional
+from firenet.network import Firenet
+from firenet.operators import LinearOperator
+from firenet.outside import Outside
+from firenet.recon import default_schedule, network, to_centre
+from firenet.restarts import PaperSchedule
+from firenet.sensing import SubsampledFourier
+from firenet.stabilised import Stabilised
+from firenet.training import SHIPPED, load, read_safetensors, shipped
+
+Reconstruct = Callable[[Tensor], Tensor]
+BUILT_IN = (*SHIPPED, "zero-filled", "firenet", "stabilised:unet", "stabilised:unet-jitter")
+LAYERS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A reconstruction that can be audited.
+
+    Attributes:
+        name: What it is called in tables.
+        build: Sensing to R, measurements to an image.
+        origin: Where it comes from, for the record: a file and its SHA-256, a module, a library.
+        fits: Whether R can be built for other samples than the first ones.
+    """
+
+    name: str
+    build: Callable[[LinearOperator], Reconstruct]
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    fits: bool = True
+
+
+def of(name: str, reconstruct: Reconstruct) -> Model:
+    """A function as it is, whatever is measured; its weights are its identity where it has some."""
+    origin: dict[str, Any] = {"kind": type(reconstruct).__name__}
+    if isinstance(reconstruct, nn.Module):
+        origin["sha256"] = fingerprint(reconstruct)
+    return Model(name, lambda sensing: reconstruct, origin, fits=not isinstance(reconstruct, Firenet | Stabilised))
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of a module's weights."""
+    digest = hashlib.sha256()
+    for name, t in module.state_dict().items():
+        digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        digest.update(t.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if t.numel() else b"")
+    return digest.hexdigest()
+
+
+def firenet_model(sparsify: str | None = None, layers: int = LAYERS, name: str = "FIRENET") -> Model:
+    """The FIRENET of ``firenet recon``, of one round and so many layers."""
+
+    def build(sensing: LinearOperator) -> Firenet:
+        mask, maps = _fourier(sensing)
+        return network(mask, maps, sparsify=sparsify, schedule=default_schedule(None, layers))
+
+    return Model(name, build, {"kind": "FIRENET", "sparsify": sparsify, "layers": layers})
+
+
+def stabilised_model(
+    inner: Model, restarts: int = 3, layers: int = 10, sparsify: str | None = None, name: str | None = None
+) -> Model:
+    """:class:`Stabilised`: so many restarts of so many layers behind another model."""
+
+    def build(sensing: LinearOperator) -> Stabilised:
+        mask, maps = _fourier(sensing)
+        net = network(mask, maps, sparsify=sparsify, schedule=PaperSchedule(outer=restarts, inner=layers))
+        return Stabilised(inner.build(sensing), net)
+
+    origin = {"kind": "Stabilised", "restarts": restarts, "layers": layers, "sparsify": sparsify, "inner": inner.origin}
+    return Model(name or f"Stabilised {inner.name}", build, origin, inner.fits)
+
+
+def _fourier(sensing: LinearOperator) -> tuple[Tensor, Tensor | None]:
+    mask, maps = getattr(sensing, "mask", None), getattr(sensing, "maps", None)
+    if not isinstance(mask, Tensor):
+        do = "Give a factory that builds a Firenet for your operator"
+        raise BadInput("Fourier sensing with a mask", type(sensing).__name__, do)
+    return mask, maps
+
+
+def load_model(text: str, *, weights: Path | None = None, trust: bool = False, name: str | None = None) -> Model:
+    """A model that a word, a file or a function stands for.
+
+    Args:
+        text: One of ``BUILT_IN``; ``module:factory``, a function of the sensing operator that returns R; a file
+            ``.onnx``, ``.safetensors`` (of ``firenet train``), ``.pt``, ``.pth``, ``.pt2``.
+        weights: For a factory: a file of safetensors, or of tensors that ``torch.save`` wrote, for the nn.Module that
+            it returns.
+        trust: Open TorchScript and ``.pt2``, which can run code when they are loaded.
+        name: What it is called; None is made of text.
+
+    Raises:
+        BadInput: For what is refused, and why.
+        MissingExtra: Where a library is missing.
+    """
+    if weights is not None and (text in BUILT_IN or ":" not in text):
+        raise BadInput("A factory, module:factory, for --weights", repr(text), "A file has its own weights")
+    if text in SHIPPED:
+        net, recipe = shipped(text)
+        origin = {"kind": "trained by firenet", "recipe": vars(recipe), "sha256": fingerprint(net)}
+        return Model(name or text, lambda sensing: shipped(text, sensing)[0], origin, fits=recipe.network == "unet")
+    if text == "zero-filled":
+        return Model(name or text, lambda sensing: sensing.adjoint, {"kind": "adjoint"})
+    if text == "firenet":
+        return firenet_model(name=name or "FIRENET")
+    if text.startswith("stabilised:") and text in BUILT_IN:
+        return stabilised_model(load_model(text.partition(":")[2]), name=name)
+    path = Path(text)
+    if path.suffix.lower() in _READERS and (path.exists() or ":" not in text):
+        existing(path)
+        return _READERS[path.suffix.lower()](path, name or path.name, trust)
+    if ":" in text:
+        return _from_factory(text, weights, name or text)
+    needed = f"A model: {', '.join(BUILT_IN)}, module:factory, or a file {', '.join(_READERS)}"
+    raise BadInput(needed, repr(text), "See firenet audit run --help")
+
+
+# --- module:factory ---------------------------------------------------------------------------------------------------
+
+
+def _from_factory(text: str, weights: Path | None, name: str) -> Model:
+    module, _, function = text.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        factory = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        do = "It is imported from the current folder or from what is installed"
+        raise BadInput("module:factory", f"{text!r}: {error}", do) from None
+    finally:
+        sys.path.remove(here)
+    if not callable(factory):
+        do = "A function of the sensing operator that returns a function of measurements"
+        raise BadInput("A factory", f"{text!r} is a {type(factory).__name__}", do)
+    stored = None if weights is None else read_weights(weights)
+
+    def build(sensing: LinearOperator) -> Reconstruct:
+        made = factory(sensing)
+        if not callable(made):
+            do = "Return a function of measurements"
+            raise BadInput("A factory that returns a function", type(made).__name__, do)
+        if stored is not None:
+            if not isinstance(made, nn.Module):
+                raise BadInput("A factory of an nn.Module for weights", type(made).__name__, "Leave --weights out")
+            try:
+                made.load_state_dict(stored)
+            except RuntimeError as error:
+                said = str(error).splitlines()[-1].strip()
+                do = "Check that factory and weights belong together"
+                raise BadInput("Weights that fit the module", said, do) from None
+        if isinstance(made, nn.Module):
+            made.eval().requires_grad_(False)
+        return deepinv_reconstruct(made, sensing) if _is_deepinv(made) else cast("Reconstruct", made)
+
+    origin = {"kind": "factory", "factory": text}
+    source = getattr(sys.modules.get(module), "__file__", None)
+    if source and Path(source).is_file():
+        origin |= {"source sha256": sha256(source)}
+    if weights is not None:
+        origin |= {"weights": str(weights), "sha256": sha256(weights)}
+    return Model(name, build, origin)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors from safetensors, or from what ``torch.save`` wrote, if there is nothing else in it.
+
+    Raises:
+        BadInput: For a file that would have to be unpickled.
+    """
+    existing(path)
+    if path.suffix.lower() == ".safetensors":
+        return read_safetensors(path)[0]
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadInput("A file of tensors and nothing else", f"{path}: {said}", _NO_PICKLES) from None
+    if isinstance(stored, Mapping) and isinstance(stored.get("state_dict"), Mapping):
+        stored = stored["state_dict"]
+    if not isinstance(stored, Mapping) or not stored or not all(isinstance(t, Tensor) for t in stored.values()):
+        do = "Save it with torch.save(module.state_dict(), file) or as safetensors"
+        raise BadInput("A state_dict of tensors", f"{path}: {type(stored).__name__}", do)
+    return dict(stored)
+
+
+_NO_PICKLES = (
+    "A pickle runs whatever its author wrote while it is read, so none is opened. Save the weights with "
+    "safetensors.torch.save_file(module.state_dict(), file) where the file comes from and you trust it"
+)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _from_safetensors(path: Path, name: str, trust: bool) -> Model:
+    _, recipe = load(path)
+    origin = {"kind": "trained by firenet", "recipe": vars(recipe), "sha256": sha256(path)}
+    return Model(name, lambda sensing: load(path, sensing)[0], origin, fits=recipe.network == "unet")
+
+
+def _from_torch(path: Path, name: str, trust: bool) -> Model:
+    """TorchScript and exported programs; what is only weights needs a factory."""
+    compiled = path.suffix.lower() == ".pt2" or _is_torchscript(path)
+    if not compiled:
+        read_weights(path)  # refuses a pickle with its reason
+        do = f"Give its factory: --model module:factory --weights {path.name}"
+        raise BadInput("A model", f"{path}, which holds weights and no network", do)
+    if not trust:
+        kind = "An exported program (.pt2)" if path.suffix.lower() == ".pt2" else "A TorchScript file"
+        do = (
+            "--trust-model opens it in a process of its own, which is no sandbox: only if you trust who made it. "
+            "Or take its weights as safetensors and a factory, or ONNX"
+        )
+        raise BadInput("A file that cannot run code while it is loaded", f"{path}. {kind} can", do)
+    outside = Outside(path)
+    origin = {"kind": "trusted file, in a process of its own", "file": str(path), "sha256": sha256(path)}
+    return Model(name, lambda sensing: _tried(outside, sensing, path), origin)
+
+
+def _is_torchscript(path: Path) -> bool:
+    """An archive with code in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return False
+    return any(n.endswith("constants.pkl") or "/code/" in n or n.endswith("archive_format") for n in names)
+
+
+def _tried(outside: Outside, sensing: LinearOperator, path: Path) -> Reconstruct:
+    """A compiled file does not say what it takes: the first layout that gives an image is the one."""
+    image = tuple(sensing.in_shape)
+    layouts: list[Callable[[Tensor], Tensor]] = [
+        lambda y: y,
+        lambda y: y[None],
+        lambda y: torch.view_as_real(y.resolve_conj()),
+        lambda y: torch.view_as_real(y.resolve_conj())[None],
+        lambda y: torch.view_as_real(y.resolve_conj()).movedim(-1, 0).contiguous(),
+        lambda y: torch.view_as_real(y.resolve_conj()).movedim(-1, 0)[None].contiguous(),
+    ]
+    said, y = [], torch.zeros(sensing.out_shape, dtype=torch.complex64)
+    for layout in layouts:
+        try:
+            taken(outside(layout(y)), image)
+        except FirenetError as error:
+            said.append(str(error))
+            continue
+        return lambda y, layout=layout: taken(outside(layout(y)), image)
+    do = "It must take measurements, complex or as pairs of reals, on the grid of the mask"
+    raise BadInput(f"A model of measurements of shape {tuple(sensing.out_shape)}", f"{path}: {said[0]}", do)
+
+
+def _from_onnx(path: Path, name: str, trust: bool) -> Model:
+    onnx = optional("onnx", "export", "Reading ONNX files")
+    runtime = optional("onnxruntime", "export", "Running ONNX files")
+    try:
+        graph = onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        said = str(error).strip().splitlines()[0]
+        raise BadInput("An ONNX file", f"{path}: {said}", "Export it again") from None
+    _check_external(graph, path)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        said = str(error).strip().splitlines()[0]
+        raise BadInput("An ONNX file that onnxruntime can run", f"{path}: {said}", "Export it again") from None
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        do = "Export R as a function of the measurements alone"
+        raise BadInput("An ONNX model of one input", f"{[i.name for i in inputs]}", do)
+    kind = {"tensor(float)": np.float32, "tensor(double)": np.float64}.get(inputs[0].type)
+    if kind is None:
+        do = "Export it for real numbers, real and imaginary part on an axis of length 2"
+        raise BadInput("An input of float32 or float64", inputs[0].type, do)
+
+    def build(sensing: LinearOperator) -> Reconstruct:
+        place, take = _layout([*inputs[0].shape], sensing, path)
+
+        def reconstruct(y: Tensor) -> Tensor:
+            array = place(y.detach().cpu()).numpy().astype(kind, copy=False)
+            (image, *_) = session.run(None, {inputs[0].name: np.ascontiguousarray(array)})
+            return take(torch.from_numpy(np.asarray(image))).to(y.device)
+
+        return reconstruct
+
+    return Model(name, build, {"kind": "ONNX", "file": str(path), "sha256": sha256(path)})
+
+
+def _check_external(graph: Any, path: Path) -> None:
+    """Weights beside the file must lie in its folder: a path could name any file of this machine."""
+    folder = path.resolve().parent
+    tensors = [*graph.graph.initializer, *(a.t for node in graph.graph.node for a in node.attribute if a.HasField("t"))]
+    for tensor in tensors:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                target = (folder / entry.value).resolve()
+                if Path(entry.value).is_absolute() or not target.is_relative_to(folder):
+                    do = "Put the data into the model's folder, or save the model in one file"
+                    raise BadInput("External data in the model's folder", f"{entry.value!r} in {path}", do)
+    if any(a.g.node for node in graph.graph.node for a in node.attribute):
+        for node in graph.graph.node:
+            for attribute in node.attribute:
+                if attribute.g.node:
+                    _check_external(_Graph(attribute.g), path)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A branch of a graph, as if it were a model."""
+
+    graph: Any
+
+
+def _layout(
+    shape: Sequence[Any], sensing: LinearOperator, path: Path
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """How measurements are laid for an input of this shape, and how an image is taken out."""
+    grid, image = tuple(sensing.out_shape), tuple(sensing.in_shape)
+    wanted = [(*grid, 2), (1, *grid, 2), (2, *grid), (1, 2, *grid)]
+    fits = [w for w in wanted if len(w) == len(shape) and all(_same(s, n) for s, n in zip(shape, w, strict=True))]
+    if not fits:
+        needed = f"An input of shape {' or '.join(map(str, wanted))}"
+        raise BadInput(needed, f"{list(shape)} in {path}", "Audit it with measurements of its own shape")
+    chosen = fits[0]
+    last = chosen[-1] == 2 and chosen[-1 - len(grid) : -1] == grid
+
+    def place(y: Tensor) -> Tensor:
+        pairs = torch.view_as_real(y.resolve_conj())
+        return (pairs if last else pairs.movedim(-1, 0)).reshape(chosen)
+
+    return place, lambda out: taken(out, image)
+
+
+def taken(out: Tensor, image: tuple[int, ...]) -> Tensor:
+    """An image out of what a network in real numbers returns: itself, or pairs on the last or the first axis."""
+    if out.is_complex() and out.numel() == math.prod(image):
+        return out.reshape(image)
+    if out.numel() == math.prod(image):
+        return out.reshape(image)
+    if out.numel() == 2 * math.prod(image):
+        if tuple(out.shape[-1 - len(image) :]) == (*image, 2):
+            return torch.view_as_complex(out.reshape(*image, 2).contiguous())
+        if tuple(out.shape[-1 - len(image) :]) == (2, *image):
+            return torch.view_as_complex(out.reshape(2, *image).movedim(0, -1).contiguous())
+    do = "One image, real, or real and imaginary part on the last or the first axis"
+    raise BadInput(f"An image of shape {image}", f"{tuple(out.shape)}", do)
+
+
+def _same(stored: Any, wanted: int) -> bool:
+    return not isinstance(stored, int) or stored == wanted
+
+
+_READERS: dict[str, Callable[[Path, str, bool], Model]] = {
+    ".onnx": _from_onnx,
+    ".safetensors": _from_safetensors,
+    ".pt": _from_torch,
+    ".pth": _from_torch,
+    ".pt2": _from_torch,
+}
+
+
+# --- deepinv ----------------------------------------------------------------------------------------------------------
+
+
+def _is_deepinv(made: Any) -> bool:
+    module = sys.modules.get("deepinv.models")
+    return module is not None and isinstance(made, getattr(module, "Reconstructor", ()))
+
+
+def deepinv_reconstruct(reconstructor: Any, sensing: LinearOperator, physics: Any = None) -> Reconstruct:
+    """A deepinv ``Reconstructor`` as a function of our measurements.
+
+    deepinv has centred k-space of a centred image, (1, 2, rows, columns), real and imaginary part on the second axis.
+
+    Args:
+        reconstructor: Called as ``reconstructor(y, physics)``.
+        sensing: One channel.
+        physics: deepinv's; None is ``deepinv.physics.MRI`` with the same mask.
+    """
+    if not isinstance(sensing, SubsampledFourier) or len(sensing.in_shape) != 2:
+        raise BadInput(
+            "Single-channel Fourier sensing of two axes for deepinv", type(sensing).__name__, "Take one coil"
+        )
+    if physics is None:
+        deepinv = optional("deepinv", "deepinv", "A deepinv Reconstructor")
+        mask = torch.fft.fftshift(sensing.mask).float()[None, None]
+        physics = deepinv.physics.MRI(mask=mask, img_size=(1, 2, *sensing.in_shape))
+
+    def reconstruct(y: Tensor) -> Tensor:
+        k = torch.view_as_real(to_centre(sensing.restrict(y), 2)).movedim(-1, 0)[None]
+        return taken(reconstructor(k, physics), tuple(sensing.in_shape))
+
+    return reconstruct

@@ -1,0 +1,138 @@
+"""Images to train on and to test with: real slices, random ellipses, and details to look for in them.
+
+Every image here is a magnitude: k-space made from it is retrospective, without coil phase and without true noise.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput, MissingExtra
+
+COLIN27 = Path("/usr/share/mricron/templates/ch2.nii.gz")
+DETAILS = ("text", "disc", "lines")
+TEXT = "CAN U SEE IT?"
+
+
+def load_slice() -> Tensor:
+    """The MRI head slice that ships with matplotlib, s1045, (256, 256), scaled to [0, 1]."""
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path()) / "sample_data" / "s1045.ima.gz"
+    with gzip.open(path) as file:
+        image = np.frombuffer(file.read(), dtype=">u2").reshape(256, 256).astype(np.float32)
+    return torch.from_numpy(image / image.max())
+
+
+def load_colin27(slices: Sequence[int], path: Path = COLIN27) -> Tensor:
+    """Axial slices of the Colin27 brain (one person, the mean of 27 scans), (number, 256, 256), each scaled to [0, 1].
+
+    Args:
+        slices: z, from 0 to 180, in mm from the lowest.
+        path: The volume as Debian's mricron-data has it.
+
+    Raises:
+        BadInput: Where it is not installed, or has no such slice.
+        MissingExtra: Without nibabel.
+    """
+    if not path.exists():
+        do = "apt-get install mricron-data, or train on ellipses alone"
+        raise BadInput("The Colin27 volume", f"no {path}", do)
+    try:
+        import nibabel
+    except ImportError:
+        raise MissingExtra("nibabel", "images", "Reading the Colin27 volume") from None
+    volume = np.asarray(nibabel.load(path).dataobj)  # pyright: ignore[reportAttributeAccessIssue]
+    if volume.shape != (181, 217, 181) or not all(0 <= z < 181 for z in slices):
+        got = f"shape {volume.shape}, slices {list(slices)}"
+        raise BadInput("A volume of shape (181, 217, 181) and slices of it", got, "Slices are counted from 0")
+    planes = np.zeros((len(slices), 256, 256), dtype=np.float32)
+    for k, z in enumerate(slices):
+        planes[k, 37:218, 19:236] = volume[:, :, z] / max(volume[:, :, z].max(), 1)
+    return torch.from_numpy(planes)
+
+
+def resampled(images: Tensor, side: int) -> Tensor:
+    """The images (..., n, n) at a lower resolution: the middle of their k-space, magnitude, scaled to [0, 1]."""
+    n = images.shape[-1]
+    if images.shape[-2] != n or not 1 <= side <= n:
+        raise BadInput(f"Square images of at least {side} pixels", f"{tuple(images.shape)}", "Crop or pad them")
+    k = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(images, dim=(-2, -1))), dim=(-2, -1))
+    low = n // 2 - side // 2
+    k = k[..., low : low + side, low : low + side]
+    small = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(k, dim=(-2, -1))), dim=(-2, -1)).abs()
+    return (small / small.amax(dim=(-2, -1), keepdim=True).clamp(min=1e-12)).to(images.dtype)
+
+
+def ellipses(side: int, generator: torch.Generator) -> Tensor:
+    """A random image of 20 to 44 shaded ellipses, (side, side), as the paper trains on, scaled to [0, 1].
+
+    Half axes from 0.03 to 0.25 of the side, a bias from 0.3 to 1, linear shading of up to 0.9 times the bias.
+    """
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    number = int(torch.randint(20, 45, (1,), generator=generator))
+    grid = (torch.arange(side) + 0.5) / side
+    image = torch.zeros(side, side)
+    for _ in range(number):
+        row, column = (draw(2) * 0.7 + 0.15).tolist()
+        a, b = (0.03 + 0.22 * draw(2)).tolist()
+        turn, direction, bias, shade = (draw(4) * torch.tensor([math.pi, 2 * math.pi, 0.7, 0.9])).tolist()
+        r, c = grid[:, None] - row, grid[None, :] - column
+        u = (r * math.cos(turn) + c * math.sin(turn)) / a
+        v = (c * math.cos(turn) - r * math.sin(turn)) / b
+        slope = (u * math.cos(direction) + v * math.sin(direction)) * shade
+        image = torch.where(u * u + v * v <= 1, (0.3 + bias) * (1 + slope), image)
+    return image.clamp(min=0) / image.max().clamp(min=1e-6)
+
+
+def detail(kind: str, side: int, contrast: float) -> Tensor:
+    """Something to look for, (side, side), of the given height on zero.
+
+    Args:
+        kind: ``text``: "CAN U SEE IT?" in bold; ``disc``: like a lesion, of a diameter of a fourteenth of the side;
+            ``lines``: three lines of one pixel.
+        side: Of the image.
+        contrast: Its height, in the unit of the image.
+    """
+    if kind not in DETAILS or side < 16:
+        raise BadInput(f"A detail: {', '.join(DETAILS)}, and a side of at least 16", f"{kind!r}, {side}", "Choose one")
+    if kind == "text":
+        shape = _text(side)
+    elif kind == "disc":
+        grid = torch.arange(side, dtype=torch.float64)
+        distance = torch.hypot(grid[:, None] - 0.5 * side, grid[None, :] - 0.5 * side)
+        shape = (side / 28 + 0.5 - distance).clamp(0, 1)
+    else:
+        shape = torch.zeros(side, side, dtype=torch.float64)
+        middle, half, step = side // 2, max(side // 10, 3), max(side // 32, 2)
+        for k in (-1, 0, 1):
+            shape[middle - half : middle + half, middle + k * step] = 1
+    return contrast * shape
+
+
+def _text(side: int) -> Tensor:
+    """Rendered by Pillow in the font that ships with matplotlib, over two fifths of the side."""
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    font_file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
+    words = TEXT.split(" ", 2)
+    lines = [" ".join(words[:2]), words[2]] if side >= 64 else words[:1]
+    size = max(round(side / 16), 7)
+    font = ImageFont.truetype(str(font_file), size)
+    picture = Image.new("L", (side, side))
+    pen = ImageDraw.Draw(picture)
+    for k, line in enumerate(lines):
+        height = side / 2 + (k - (len(lines) - 1) / 2) * 1.25 * size
+        pen.text((side / 2, height), line, fill=255, font=font, anchor="mm")
+    return torch.from_numpy(np.asarray(picture, dtype=np.float64) / 255)
