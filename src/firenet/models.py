@@ -21,12 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from firenet.errors import BadInput
+from firenet.errors import BadInput, FirenetError
 from firenet.files import sha256
 from firenet.formats import existing, optional
 from firenet.network import Firenet
 from firenet.operators import LinearOperator
 from firenet.outside import Outside
+from firenet.problems import real_view
 from firenet.recon import default_schedule, network, to_centre
 from firenet.restarts import PaperSchedule
 from firenet.sensing import SubsampledFourier
@@ -68,7 +69,7 @@ def fingerprint(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, t in module.state_dict().items():
         digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-        digest.update(t.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if t.numel() else b"")
+        digest.update(real_view(t.detach().cpu()).contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -91,7 +91,7 @@ class Recipe:
 
 
 USUAL = {
-    "unet": Recipe("unet"),
+    "unet": Recipe("unet", steps=8000, batch=4),
     "automap": Recipe("automap", (32,), steps=6000, batch=64),
     "lista": Recipe("lista", (32,), steps=3000, batch=64),
 }

@@ -1,0 +1,566 @@
+"""Audits as one self-contained HTML file: verdict first, then every test in plain words, with numbers and pictures.
+
+Nothing is loaded from anywhere; a policy in the file forbids it. Every name and every text that comes from outside is
+escaped. Curves are SVG, with a table behind each.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firenet.audit import Audit, Row, Verdict
+from firenet.errors import BadInput
+from firenet.files import check_output, to_json
+from firenet.formats import optional, replacing
+
+MOST_BYTES = 10_000_000
+# Okabe and Ito's colours, darkened to a contrast of 4.5 on white; dashes tell the lines apart without colour.
+COLOURS = ("#0068a3", "#b34700", "#00734f", "#8c4a78", "#6b5900", "#1b1b1b", "#5f5f5f", "#7a2d8f")
+MARKS = ("circle", "square", "triangle", "diamond")
+
+EXPLAINED: dict[str, tuple[str, str, str]] = {
+    "accuracy": (
+        "Accuracy without perturbation",
+        "How near the reconstruction is to the image that was measured. Stability is worth nothing without it: a black "
+        "image is perfectly stable.",
+        "PSNR of magnitudes; SSIM of Wang et al. (2004), by scikit-image.",
+    ),
+    "worst": (
+        "Worst perturbations",
+        "A perturbation of the measurements too small to notice is searched for, by following the gradient of the "
+        "reconstruction, that changes the image most. Random noise of the same size is the control. Amplification is "
+        "the size of the change over the size of the perturbation: 1 is what a measured frequency always has.",
+        "Antun et al., PNAS 2020; Genzel, Macdonald, März 2020. Lower bounds: there may be worse ones.",
+    ),
+    "localised": (
+        "Worst perturbation of one place",
+        "The same search, but for the largest change of one pixel in a window: an artefact in one place. This is the "
+        "known weak spot of compressed sensing, whose theory bounds only the norm of the whole image.",
+        "Alaifari, Alberti, Gauksson 2022. The change is given in parts of the image's maximum.",
+    ),
+    "details": (
+        "Details: lost or invented",
+        "A text, a disc like a lesion and thin lines are put into the object with falling contrast. Recovered is the "
+        "share of the contrast that comes out; the index says by how many deviations of the error elsewhere an ideal "
+        "observer sees it. Below 3 it is lost. Where the object is empty the index must be below 3, or it is invented.",
+        "After Antun et al. 2020 and Colbrook, Antun, Hansen, PNAS 2022, figure 4; the limit of 3 is Rose's (1948).",
+    ),
+    "kernel": (
+        "A detail that is almost invisible to the measurement",
+        "The text is changed until its measurements are as small as the reference budget. Who shows it nevertheless "
+        "must be unstable: the local Lipschitz constant is at least (distance - 2 error) / difference. A bound of 0 "
+        "means that the reconstruction does not show it, and says nothing.",
+        "Gottschling, Antun, Hansen, Adcock, The troublesome kernel, SIAM Review 2025.",
+    ),
+    "noise": (
+        "More noise",
+        "Gaussian noise on the measurements, more than in training: the image should get worse slowly.",
+        "Adcock, Hansen, Compressive Imaging, 2021, chapter 17.",
+    ),
+    "scaling": (
+        "Another unit",
+        "The measurements are multiplied by a number, and the image divided by it. Scanners have no common unit, so "
+        "nothing should change.",
+        "The minimisers of FIRENET's problem scale with the data exactly.",
+    ),
+    "samples": (
+        "More and fewer samples",
+        "Samples are added, each mask within the next. More data should never make worse images.",
+        "Antun et al. 2020 found networks that get worse.",
+    ),
+    "anatomy": (
+        "Other anatomy",
+        "Images of another kind than those that were audited.",
+        "PSNR of magnitudes, and of the adjoint for comparison.",
+    ),
+    "transfer": (
+        "Perturbations found for another model",
+        "What was found for one model is shown to the others: who falls for it can be attacked without being known.",
+        "Amplification at the reference budget.",
+    ),
+    "certificate": (
+        "Certificate",
+        "For every perturbation e the objective of FIRENET's image is within gap + 2 |e| of the best possible one for "
+        "the data without e. This is proven; here it is checked against every perturbation that was found for any "
+        "model. It speaks of the objective, not of the distance to the truth.",
+        "The objective (P3) of a point changes by at most |e| with the data; the gap is weak duality.",
+    ),
+}
+
+
+@dataclass
+class _Part:
+    """One test in the report."""
+
+    test: str
+    title: str
+    words: str
+    source: str
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: str = "Stability audit") -> int:
+    """Writes the report, whole or not at all, and returns its size in bytes.
+
+    Args:
+        path: Ends in ``.html``.
+        audits: One section each.
+        command: That makes it again.
+        title: Of the page.
+
+    Raises:
+        MissingExtra: Without Jinja2.
+        BadInput: Where it cannot be written.
+    """
+    check_output(path, suffixes=(".html",))
+    for most in (1, 0):  # images in it, then none, should there be too many
+        text = render(audits, command=command, title=title, pictured=most)
+        if len(text.encode()) <= MOST_BYTES:
+            break
+    else:
+        do = "Audit fewer models or images in one report"
+        raise BadInput(f"A report of at most {MOST_BYTES} bytes", f"{len(text.encode())}", do)
+    with replacing(path) as (temporary,):
+        temporary.write_text(text, encoding="utf-8")
+    return len(text.encode())
+
+
+def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int = 1) -> str:
+    """The report as text; pictures of the first so many images of every audit."""
+    jinja = optional("jinja2", "audit", "The HTML report")
+    markup = optional("markupsafe", "audit", "The HTML report").Markup
+    style, script, template = (
+        (resources.files("firenet") / "data" / f"report.{end}").read_text(encoding="utf-8")
+        for end in ("css", "js", "html.j2")
+    )
+    environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=False)
+    benches = [_bench(a, k, pictured, markup) for k, a in enumerate(audits)]
+    bad = sum(m["bad"] for b in benches for m in b["models"])
+    models = sum(len(b["models"]) for b in benches)
+    lead = (
+        f"{models} models on {len(benches)} benches. {bad} of their tests fail. "
+        "First the verdict, then each test with its numbers, pictures and source."
+    )
+    return environment.from_string(template).render(
+        title=title,
+        lead=lead,
+        benches=benches,
+        command=command,
+        version=audits[0].versions["firenet"] if audits else "",
+        style=markup(style),
+        script=markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any]) -> dict[str, Any]:
+    settings = audit.settings
+    judged = [t for t in settings.tests if any(v.test == t for v in audit.verdicts)]
+    models = []
+    for name in audit.models:
+        own: dict[str, Verdict] = {v.test: v for v in audit.verdicts if v.model == name}
+        models.append({"name": name, "verdicts": own, "bad": sum(v.passed is False for v in own.values())})
+    images = [n for n, i in audit.images.items() if i["role"] == "audited"]
+    parts = [_part(audit, test, images[:pictured], markup) for test in settings.tests]
+    rate = audit.sensing.get("rate")
+    sampled = f", {rate:.0%} of the measurements" if rate is not None else ""
+    about = (
+        f"{audit.sensing['operator']}, images of {' x '.join(map(str, audit.sensing['image shape']))}{sampled}; "
+        f"audited on {', '.join(images)}. Reference budget: {settings.reference:.1%} of the measurements' norm."
+    )
+    provenance = [
+        ["seed", str(settings.seed)],
+        *([[f"version of {n}", v] for n, v in audit.versions.items()]),
+        *([[f"SHA-256 of {n}", i["sha256"]] for n, i in audit.images.items()]),
+        *([["SHA-256 of the mask", audit.sensing["mask sha256"]]] if "mask sha256" in audit.sensing else []),
+    ]
+    plain = audit.record()
+    return {
+        "id": f"bench{number}",
+        "title": audit.title,
+        "about": about,
+        "judged": judged,
+        "models": models,
+        "failures": [r for r in audit.rows if r.failed is not None],
+        "notes": _notes(audit),
+        "sentences": compared(audit),
+        "parts": [p for p in parts if p is not None],
+        "provenance": provenance,
+        "settings": to_json({k: plain[k] for k in ("settings", "models", "images", "sensing")}),
+    }
+
+
+def compared(audit: Audit, baseline: str = "FIRENET") -> list[str]:
+    """The ratios of the worst amplifications to those of the FIRENET, in words, all measured."""
+    k = audit.settings.budgets.index(audit.settings.reference)
+
+    def worst(name: str) -> float | None:
+        values = [r.numbers["amplification"][k] for r in audit.of(name, "worst")]
+        return max(values) if values and all(v is not None for v in values) else None
+
+    own = worst(baseline)
+    if not own:
+        return []
+    others = {n: worst(n) for n in audit.models if n != baseline}
+    said = [f"{n} {v:.2f} ({v / own:.2f} times FIRENET's)" for n, v in others.items() if v is not None]
+    if not said:
+        return []
+    return [f"Worst amplification at {audit.settings.reference:.1%}: {baseline} {own:.2f}; {'; '.join(said)}."]
+
+
+def _notes(audit: Audit) -> list[str]:
+    notes = []
+    for name, about in audit.models.items():
+        if about.get("deterministic") is False:
+            spread = about["spread"]
+            notes.append(f"{name} is not deterministic (its answers differ by {spread:.1e}): attacked through a mean.")
+        if about.get("gradient") is False and "failed" not in about:
+            notes.append(f"{name} has no gradient: attacked without one (SPSA), which finds less.")
+    return notes
+
+
+# --- the tests --------------------------------------------------------------------------------------------------------
+
+
+def _part(audit: Audit, test: str, pictured: Sequence[str], markup: Callable[[str], Any]) -> _Part | None:
+    rows = [r for r in audit.rows if r.test == test and r.failed is None]
+    if not rows:
+        return None
+    part = _Part(test, *EXPLAINED[test])
+    _FILL[test](part, audit, rows, markup)
+    part.pictures = _pictures(audit, test, [r for r in rows if r.image in pictured])
+    return part
+
+
+def _number(value: float | None, digits: str = ".2f") -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "not a number"
+    return "infinite" if math.isinf(value) else format(value, digits)
+
+
+def _fill_accuracy(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    part.columns = ["model", "image", "PSNR in dB", "SSIM", "relative error", "PSNR of the adjoint"]
+    for r in rows:
+        n = r.numbers
+        values = [_number(n["psnr"]), _number(n["ssim"], ".3f"), _number(n["relative error"], ".4f")]
+        part.rows.append([r.model, r.image, *values, _number(n["psnr adjoint"])])
+
+
+def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for r in rows:
+        found.setdefault(r.model, []).append(r)
+    return found
+
+
+def _finite(values: Iterable[float | None]) -> list[float]:
+    return [v for v in values if v is not None and math.isfinite(v)]
+
+
+def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    budgets = audit.settings.budgets
+    series, table = [], []
+    for name, own in _by_model(rows).items():
+        for kind in ("worst", "random"):
+            each = [_finite(r.numbers[kind][k] for r in own) for k in range(len(budgets))]
+            middle = [statistics.median(v) if v else None for v in each]
+            top = [max(v) if v else None for v in each]
+            series.append((f"{name}, {kind}", middle, top if len(own) > 1 else None, kind == "random"))
+            shares = zip(budgets, middle, top, strict=True)
+            table += [[name, kind, f"{b:.2%}", _share(m), _share(t)] for b, m, t in shares]
+    labels = "perturbation, share of the measurements", "change, share of the image"
+    svg = curve(series, list(budgets), *labels, log=True)
+    columns = ["model", "perturbation", "budget", "change, median of images", "change, worst image"]
+    caption = "Stability curve: solid worst, dashed random; lines the median of the images, bars up to the worst."
+    part.curves.append({"caption": caption, "svg": markup(svg), "columns": columns, "rows": table})
+    part.columns = ["model", "image", "found by", *(f"{b:.2%}" for b in budgets)]
+    for r in rows:
+        n, by = r.numbers, ", ".join(sorted(set(r.numbers["by"])))
+        part.rows.append([f"{r.model}, amplification", r.image, by, *(_number(v) for v in n["amplification"])])
+        part.rows.append([f"{r.model}, of noise", r.image, "", *(_number(v) for v in n["amplification random"])])
+        part.rows.append([f"{r.model}, PSNR in dB", r.image, by, *(_number(v, ".1f") for v in n["psnr"])])
+        part.rows.append([f"{r.model}, PSNR, noise", r.image, "", *(_number(v, ".1f") for v in n["psnr random"])])
+
+
+def _share(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.2%}"
+
+
+def _fill_localised(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    part.columns = ["model", "image", "found by", "largest change", "by noise", "PSNR in dB"]
+    for r in rows:
+        n = r.numbers
+        values = [_share(n["worst"]), _share(n["random"]), _number(n["psnr"], ".1f")]
+        part.rows.append([r.model, r.image, n["by"], *values])
+
+
+def _fill_details(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    contrasts = audit.settings.contrasts
+    part.columns = ["model", "image", "detail", *(f"contrast {c:.0%}" for c in contrasts), "index where empty"]
+    for r in rows:
+        for kind, found in r.numbers.items():
+            cells = [
+                f"{_number(d['recovered'], '.0%')}, index {_number(d['index'], '.1f')}{', lost' if d['lost'] else ''}"
+                for d in found
+            ]
+            empty = f"{_number(found[0]['empty'], '.1f')}{', invented' if found[0]['invented'] else ''}"
+            part.rows.append([r.model, r.image, kind, *cells, empty])
+
+
+def _fill_kernel(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    part.columns = ["model", "image", "distance", "difference", "error", "Lipschitz constant at least", "measured"]
+    for r in rows:
+        n = r.numbers
+        keys = ("distance", "difference", "accuracy", "lipschitz", "measured")
+        part.rows.append([r.model, r.image, *(_number(n[k]) for k in keys)])
+
+
+def _lines(part: _Part, rows: Sequence[Row], key: str, x_label: str, markup: Callable[[str], Any]) -> None:
+    """One curve of PSNR, the median of the images, and its table."""
+    caption = "PSNR in dB, median of the images"
+    series, table, at = [], [], list(rows[0].numbers[key])
+    for name, own in _by_model(rows).items():
+        each = [_finite(r.numbers["psnr"][k] for r in own) for k in range(len(at))]
+        series.append((name, [statistics.median(v) if v else None for v in each], None, False))
+        table += [[name, r.image, *(_number(v, ".1f") for v in r.numbers["psnr"])] for r in own]
+    columns = ["model", "image", *(f"{v:.0%}" for v in at)]
+    svg = markup(curve(series, at, x_label, "PSNR in dB"))
+    part.curves.append({"caption": caption, "svg": svg, "columns": columns, "rows": table})
+
+
+def _fill_noise(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    _lines(part, rows, "levels", "noise, share of the measurements", markup)
+    part.columns = ["model", "image", *(f"amplification of {v:.0%}" for v in rows[0].numbers["levels"][1:])]
+    part.rows = [[r.model, r.image, *(_number(v) for v in r.numbers["amplification"])] for r in rows]
+
+
+def _fill_samples(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    _lines(part, rows, "rates", "share of the samples", markup)
+
+
+def _fill_scaling(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    part.columns = ["model", "image", *(f"times {f:g}" for f in audit.settings.factors)]
+    part.rows = [[r.model, r.image, *(_share(v) for v in r.numbers["change"])] for r in rows]
+
+
+def _fill_transfer(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    part.columns = ["model", "image", "found for", "amplification", "of noise"]
+    for r in rows:
+        for other, n in r.numbers.items():
+            part.rows.append([r.model, r.image, other, _number(n["amplification"]), _number(n["random"])])
+
+
+def _fill_certificate(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+    part.columns = ["model", "image", "perturbation found for", "objective rises by", "proven bound", "beaten"]
+    for r in rows:
+        for other, n in r.numbers["perturbations"].items():
+            numbers = [_number(n["rise"], ".4g"), _number(n["bound"], ".4g")]
+            part.rows.append([r.model, r.image, other, *numbers, "YES" if n["beaten"] else "no"])
+
+
+_FILL: dict[str, Callable[[_Part, Audit, Sequence[Row], Callable[[str], Any]], None]] = {
+    "accuracy": _fill_accuracy,
+    "worst": _fill_worst,
+    "localised": _fill_localised,
+    "details": _fill_details,
+    "kernel": _fill_kernel,
+    "noise": _fill_noise,
+    "scaling": _fill_scaling,
+    "samples": _fill_samples,
+    "anatomy": _fill_accuracy,
+    "transfer": _fill_transfer,
+    "certificate": _fill_certificate,
+}
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _pictures(audit: Audit, test: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The figures of a test: pairs to compare where something is before and after."""
+    figures: list[dict[str, Any]] = []
+    if test in ("scaling", "noise", "anatomy", "accuracy"):
+        return figures
+    shown: set[str] = set()
+    for row in rows:
+        keys = [audit.images[row.image]["picture"], *row.pictures.values()]
+        if any(k not in audit.pictures for k in keys):
+            continue
+        truth = audit.pictures[keys[0]]
+        top = float(truth.max()) or 1.0
+        named = {title: audit.pictures[key] for title, key in row.pictures.items()}
+        if row.image not in shown and test in ("worst", "details"):
+            shown.add(row.image)
+            figures.append(_figure(f"{row.image}, the truth", _png(truth, top), truth, row.image))
+        name = row.model
+        if test == "worst":
+            after, change, e = named["attacked"], named["change"], named["perturbation"]
+            caption = f"{name}: without and with the worst perturbation of {audit.settings.reference:.1%}"
+            figures.append(_compare(caption, named["clean"], after, top, "without", "with perturbation"))
+            for array, what in ((e, "the perturbation, as an image"), (change, "what it changes")):
+                factor = _factor(array, top)
+                words = f"{name}: {what}, times {factor:g}"
+                figures.append(_figure(words, _png(factor * np.abs(array), top), array, words))
+        elif test == "localised":
+            clean = f"{name} {row.image} worst clean"
+            before = audit.pictures.get(clean, truth)
+            said = "without" if clean in audit.pictures else "the truth"
+            figures.append(_compare(f"{name}: one place attacked", before, named["attacked"], top, said, "with"))
+        elif test == "details":
+            text = [t for t in named if t.startswith("text")] or list(named)[:1]
+            figures += [_figure(f"{name}: {t}", _png(named[t], top), named[t], f"{name}: {t}") for t in text]
+        elif test == "kernel":
+            first, second = list(named)[:2]
+            figures.append(_compare(f"{name}: {first}", named[first], named[second], top, "object", "reconstruction"))
+    return figures
+
+
+def _factor(array: np.ndarray, top: float) -> float:
+    """A round number that makes an array visible."""
+    peak = float(np.abs(array).max())
+    if not peak > 0:
+        return 1.0
+    return float(f"{max(top / peak, 1.0):.1g}")
+
+
+def _png(array: np.ndarray, top: float) -> str:
+    """An image as a data address, black at 0 and white at top."""
+    image = optional("PIL.Image", "images", "Pictures")
+    grey = np.clip(np.abs(np.nan_to_num(array)) * (255 / top), 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    image.fromarray(grey).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _figure(caption: str, source: str, array: np.ndarray, alt: str) -> dict[str, Any]:
+    size = {"width": array.shape[1], "height": array.shape[0]}
+    return {"caption": caption, "before": source, "before_alt": alt, "after": None, **size}
+
+
+def _compare(
+    caption: str, before: np.ndarray, after: np.ndarray, top: float, before_alt: str, after_alt: str
+) -> dict[str, Any]:
+    plain = _figure(caption, _png(before, top), before, before_alt)
+    return {**plain, "after": _png(after, top), "after_alt": after_alt}
+
+
+# --- curves -----------------------------------------------------------------------------------------------------------
+
+Series = tuple[str, Sequence[float | None], Sequence[float | None] | None, bool]
+
+
+def curve(series: Sequence[Series], at: Sequence[float], x_label: str, y_label: str, *, log: bool = False) -> str:
+    """Lines as SVG: names, values, for bars upper values, and whether dashed; names are escaped."""
+    width, height, left, bottom, top = 640, 380, 64, 48, 12
+    legend = 17 * len(series) + 8
+    right = 14
+    values = _finite(v for _, line, upper, _ in series for v in (*line, *(upper or ())))
+    values = [v for v in values if v > 0] if log else values
+    if not values:
+        return f'<svg viewBox="0 0 {width} 40" role="img"><text x="10" y="25">No finite values</text></svg>'
+    change: Callable[[float], float] = math.log10 if log else lambda v: v
+    low, high = change(min(values)), change(max(values))
+    margin = 0.05 * (high - low) or 0.5
+    low, high = low - margin, high + margin
+    first, last = change(min(at)) if not log or min(at) > 0 else 0.0, change(max(at))
+    span = (last - first) or 1.0
+
+    def x(v: float) -> float:
+        return left + (change(v) - first) / span * (width - left - right)
+
+    def y(v: float) -> float:
+        return top + (high - change(v)) / (high - low) * (height - top - bottom)
+
+    label = f"{_escaped(y_label)} by {_escaped(x_label)}"
+    parts = [f'<svg viewBox="0 0 {width} {height + legend}" role="img" aria-label="{label}">']
+    parts.append(f'<path d="M{left} {top}V{height - bottom}H{width - right}" fill="none" stroke="#1b1b1b"/>')
+    for v in _ticks(low, high, log):
+        parts.append(f'<path d="M{left - 4} {y(v):.1f}H{width - right}" stroke="#dddddd"/>')
+        parts.append(f'<text x="{left - 8}" y="{y(v) + 4:.1f}" text-anchor="end">{_tick(v, log)}</text>')
+    for v in at:
+        parts.append(f'<path d="M{x(v):.1f} {height - bottom}v5" stroke="#1b1b1b"/>')
+        parts.append(f'<text x="{x(v):.1f}" y="{height - bottom + 18}" text-anchor="middle">{100 * v:.3g} %</text>')
+    parts.append(f'<text x="{(left + width) / 2}" y="{height - 8}" text-anchor="middle">{_escaped(x_label)}</text>')
+    middle = (top + height - bottom) / 2
+    turned = f'transform="rotate(-90 14 {middle})"'
+    parts.append(f'<text x="14" y="{middle}" text-anchor="middle" {turned}>{_escaped(y_label)}</text>')
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(dict.fromkeys(_root(s[0]) for s in series))}
+    for number, (name, line, upper, dashed) in enumerate(series):
+        colour = colours[_root(name)]
+        mark = MARKS[list(colours).index(_root(name)) % len(MARKS)]
+        bars = upper or [None] * len(at)
+        points = [(x(a), y(v), u) for a, v, u in zip(at, line, bars, strict=True) if v is not None and _drawn(v, log)]
+        dash = ' stroke-dasharray="5 4"' if dashed else ""
+        path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b, _ in points)
+        if points:
+            parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
+        for a, b, u in points:
+            parts.append(_mark(mark, a, b, colour, hollow=dashed))
+            if u is not None and _drawn(u, log):
+                parts.append(f'<path d="M{a:.1f} {b:.1f}V{y(u):.1f}M{a - 4:.1f} {y(u):.1f}h8" stroke="{colour}"/>')
+        row = height + 12 + 17 * number
+        parts.append(f'<path d="M{left} {row - 4}h34" stroke="{colour}" stroke-width="2"{dash}/>')
+        parts.append(_mark(mark, left + 17, row - 4, colour, hollow=dashed))
+        parts.append(f'<text x="{left + 42}" y="{row}">{_escaped(name)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _root(name: str) -> str:
+    """The model of a line: its worst and its random one have one colour."""
+    return re.sub(", (worst|random)$", "", name)
+
+
+def _drawn(value: float | None, log: bool) -> bool:
+    return value is not None and math.isfinite(value) and (not log or value > 0)
+
+
+def _mark(kind: str, x: float, y: float, colour: str, *, hollow: bool) -> str:
+    fill = "#ffffff" if hollow else colour
+    drawn = f'fill="{fill}" stroke="{colour}"'
+    if kind == "circle":
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {drawn}/>'
+    shape = {
+        "square": "M-3.5 -3.5h7v7h-7z",
+        "triangle": "M0 -4.5L4.5 3.5H-4.5z",
+        "diamond": "M0 -5L5 0L0 5L-5 0z",
+    }[kind]
+    return f'<path d="{shape}" transform="translate({x:.1f} {y:.1f})" {drawn}/>'
+
+
+def _ticks(low: float, high: float, log: bool) -> list[float]:
+    if log:
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        return [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= math.log10(m * 10.0**p) <= high]
+    step = 10 ** math.floor(math.log10((high - low) / 4))
+    step *= next((m for m in (1, 2, 5) if (high - low) / (m * step) <= 6), 10)
+    return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _tick(value: float, log: bool) -> str:
+    return f"{100 * value:.3g} %" if log else f"{value:.4g}"
+
+
+def _escaped(text: str) -> str:
+    from html import escape
+
+    return escape(text)
