@@ -28,10 +28,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from firenet.errors import BadInput
 from firenet.frames import Convolutions, pseudo_inverse
@@ -51,6 +52,7 @@ from firenet.problems import (
     per_item,
     real_inner,
     real_view,
+    reverse_only,
     usual_lam,
 )
 from firenet.sensing import SubsampledFourier
@@ -122,6 +124,11 @@ class Stacked(Compact):
     @property
     def norm_bound(self) -> NormBound:
         return self._bound
+
+    @property
+    def convolves(self) -> bool:
+        """Whether W is done in the spectrum."""
+        return self._bands is not None
 
     @property
     def is_isometry(self) -> bool:
@@ -379,6 +386,18 @@ class StackedProblem(SparseProblem):
         square = square.squeeze(-1) if p.is_complex() else square
         return p * square.clamp(min=1).rsqrt()
 
+    def clip_slope(self, k: int, u: Tensor, v: Tensor) -> Tensor:
+        """The derivative of :meth:`clip_group` at u applied to v, itself its adjoint: v where u is within the limit,
+        else :math:`(v-u\\,\\mathrm{Re}\\langle u,v\\rangle/|u|^2)\\lambda w/|u|`."""
+        limit, _ = self._limits(k, u)
+        axes = (1, -1)
+        square = real_view(u).square().sum(dim=axes, keepdim=True).squeeze(-1)
+        inner = (real_view(u) * real_view(v)).sum(dim=axes, keepdim=True).squeeze(-1)
+        beyond = square > limit * limit
+        factor = torch.where(beyond, limit * square.rsqrt(), 1.0)
+        along = torch.where(beyond, -factor * inner / square, 0.0)
+        return torch.addcmul(v * factor, u, along.to(u.dtype))
+
     def clip_group_(self, k: int, p: Tensor, work: Tensor) -> Tensor:
         """:meth:`clip_group` for a p that may be overwritten, without gradients; ``work`` is memory as large as a
         band."""
@@ -556,8 +575,53 @@ def duals(compact: Compact, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Te
     return compact.unpack_measured(dual).view(*batch, *compact.operator.out_shape), sparse
 
 
+class _Sweep(torch.autograd.Function):
+    """The dual step of all bands and W* of its result:
+
+    .. math:: p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(p+\\sigma Ws),\\qquad t=W^*p^+.
+
+    Its derivative takes as many transforms again: W of the gradient of t, the clip's own derivative, W* of that. What
+    autograd would make of the same takes several times as long and as much memory. Kept is what was to be clipped.
+    """
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, p: Tensor, prepared: Tensor, sigma: Tensor, rho: Tensor, problem: StackedProblem
+    ) -> tuple[Tensor, Tensor]:
+        stacked = problem._stacked
+        total = stacked.start(prepared, None)
+        unclipped, after = torch.empty_like(p), torch.empty_like(p)
+        for k, group in enumerate(stacked.groups):
+            old, u, new = p[:, group], unclipped[:, group], after[:, group]
+            torch.add(stacked.band(group, prepared).mul_(sigma), old, out=u)
+            torch.add(problem.clip_group(k, u).sub_(old).mul_(rho), old, out=new)
+            total = stacked.collect(group, new, total)
+        ctx.problem = problem
+        ctx.save_for_backward(unclipped, sigma, rho)
+        return after, total
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        unclipped, sigma, rho = ctx.saved_tensors
+        problem: StackedProblem = ctx.problem
+        stacked = problem._stacked
+        of_p, of_total = (g.resolve_conj() for g in grad_outputs)
+        into_p, into_prepared = torch.empty_like(unclipped), stacked.start(of_total, None)
+        for k, group in enumerate(stacked.groups):
+            v = stacked.band(group, of_total).add_(of_p[:, group])
+            w = problem.clip_slope(k, unclipped[:, group], v * rho)
+            torch.add(v.mul_(1 - rho), w, out=into_p[:, group])
+            into_prepared = stacked.collect(group, w.mul_(sigma), into_prepared)
+        return into_p, into_prepared, None, None, None
+
+
 class AnalysisLayers(Layers):
     """The loop's state for the analysis problem: only the dual step differs."""
+
+    _pair: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
 
     def _zero_dual(self) -> Tensor:
         stacked = self._stacked
@@ -568,6 +632,39 @@ class AnalysisLayers(Layers):
     def _stacked(self) -> Stacked:
         assert isinstance(self.operator, Stacked)
         return self.operator
+
+    def _step(self) -> None:
+        stacked, problem = self._stacked, self.problem
+        if not self._swept():
+            super()._step()
+            return
+        assert isinstance(problem, StackedProblem)
+        back, before = self.back, self.x
+        new = before - self._tau * back
+        measured = self.operator(new)
+        prepared = stacked.prepare(2 * new - before)
+        q, p = self._pair[1] if self._pair is not None and self._pair[0] is self.q else stacked.split(self.q)
+        u = q + self._sigma * (2 * measured - self.measured - self.y)
+        factor = problem.fidelity.factor(norms(u, 1), self._sigma.flatten().to(torch.float64))
+        q = q + self._rho_y * (u * factor.to(u.real.dtype).view(-1, 1) - q)
+        wide = (-1, *(1,) * (1 + len(stacked.band_shape)))
+        p, total = _Sweep.apply(p, prepared, self._sigma.view(wide), self._rho_y.view(wide), problem)
+        self.x = new if self._plain else before + self._rho_x * (new - before)
+        self.measured = measured if self._plain else self.measured + self._rho_y * (measured - self.measured)
+        self._x_sum, self._measured_sum = self._x_sum + new, self._measured_sum + measured
+        self.q = torch.cat([q, p.flatten(1)], dim=1)
+        if self._track:
+            self._back_sum = self._back_sum if self._counted else self._back_sum + back
+            self._q_sum = self._q_sum + self.q
+        # Slices of the flat dual would make as large a gradient each: the next layer takes the parts.
+        self._pair = (self.q, (q, p))
+        self.last, self.last_measured, self._back, self._counted = new, measured, stacked.finish(total, q), False
+
+    def _swept(self) -> bool:
+        """Whether the derivative that is written out will do: a first one, backward, not of the weights."""
+        known = self.x.is_complex() and self._stacked.convolves and not derived(self._sigma) and not derived(self._tau)
+        weights = self.problem.weights
+        return known and reverse_only(self.x, self.y, self.q) and (weights is None or not derived(weights))
 
     def _ascended(self, new: Tensor, measured: Tensor) -> Tensor:
         stacked = self._stacked

@@ -552,7 +552,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, FirenetError):
         return str(error)
     said = " ".join(str(error).split())[:300]
-    if isinstance(error, MemoryError) or "not enough memory" in said or "out of memory" in said:
+    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
         return f"It needs more memory than there is: {said}"
     return f"{type(error).__name__}: {said}"
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from firenet.baselines import Cascade
 from firenet.errors import BadInput, FirenetError
 from firenet.files import sha256
 from firenet.formats import existing, optional
@@ -35,8 +36,8 @@ from firenet.stabilised import Stabilised
 from firenet.training import SHIPPED, load, read_safetensors, shipped
 
 Reconstruct = Callable[[Tensor], Tensor]
-BUILT_IN = (*SHIPPED, "zero-filled", "firenet", "stabilised:unet", "stabilised:unet-jitter")
-LAYERS = 60
+RESTARTS, LAYERS = 6, 10
+BUILT_IN = (*SHIPPED, "zero-filled", "firenet", "firenet:adaptive", *(f"stabilised:{name}" for name in SHIPPED))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,28 +74,62 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def firenet_model(sparsify: str | None = None, layers: int = LAYERS, name: str = "FIRENET") -> Model:
-    """The FIRENET of ``firenet recon``, of one round and so many layers."""
+def firenet_model(
+    sparsify: str | None = None, restarts: int = RESTARTS, layers: int = LAYERS, name: str = "FIRENET"
+) -> Model:
+    """The FIRENET with the transform of ``firenet recon`` and the paper's schedule: so many restarts of so many layers.
+
+    The schedule is fixed, so what is attacked is one feed-forward network; its steps are in the unit of the data.
+    """
+
+    def build(sensing: LinearOperator) -> Firenet:
+        mask, maps = _fourier(sensing)
+        return network(mask, maps, sparsify=sparsify, schedule=PaperSchedule(outer=restarts, inner=layers))
+
+    return Model(name, build, {"kind": "FIRENET", "sparsify": sparsify, "restarts": restarts, "layers": layers})
+
+
+def adaptive_model(
+    sparsify: str | None = None, layers: int = RESTARTS * LAYERS, name: str = "FIRENET adaptive"
+) -> Model:
+    """The same with the schedule of ``firenet recon``, which finds its steps for every image, of so many layers."""
 
     def build(sensing: LinearOperator) -> Firenet:
         mask, maps = _fourier(sensing)
         return network(mask, maps, sparsify=sparsify, schedule=default_schedule(None, layers))
 
-    return Model(name, build, {"kind": "FIRENET", "sparsify": sparsify, "layers": layers})
+    return Model(name, build, {"kind": "FIRENET, adaptive", "sparsify": sparsify, "layers": layers})
 
 
 def stabilised_model(
-    inner: Model, restarts: int = 3, layers: int = 10, sparsify: str | None = None, name: str | None = None
+    inner: Model,
+    sparsify: str | None = None,
+    restarts: int = RESTARTS,
+    layers: int = LAYERS,
+    name: str | None = None,
 ) -> Model:
-    """:class:`Stabilised`: so many restarts of so many layers behind another model."""
+    """:class:`Stabilised`: :func:`firenet_model` behind another model."""
+    outer = firenet_model(sparsify, restarts, layers)
 
     def build(sensing: LinearOperator) -> Stabilised:
-        mask, maps = _fourier(sensing)
-        net = network(mask, maps, sparsify=sparsify, schedule=PaperSchedule(outer=restarts, inner=layers))
-        return Stabilised(inner.build(sensing), net)
+        return Stabilised(inner.build(sensing), cast("Firenet", outer.build(sensing)))
 
-    origin = {"kind": "Stabilised", "restarts": restarts, "layers": layers, "sparsify": sparsify, "inner": inner.origin}
+    origin = {"kind": "Stabilised", "FIRENET": outer.origin, "inner": inner.origin}
     return Model(name or f"Stabilised {inner.name}", build, origin, inner.fits)
+
+
+def cascade_model(path: Path, name: str = "D5-C5") -> Model:
+    """D5-C5 with weights from an npz of fifty arrays, ``arr_0`` to ``arr_49``."""
+    existing(path)
+    with np.load(path, allow_pickle=False) as stored:
+        weights = [torch.from_numpy(stored[f"arr_{k}"]) for k in range(50)]
+
+    def build(sensing: LinearOperator) -> Cascade:
+        if not isinstance(sensing, SubsampledFourier):
+            raise BadInput("Fourier sensing of one channel", type(sensing).__name__, "Take one coil")
+        return Cascade(sensing, weights)
+
+    return Model(name, build, {"kind": "D5-C5", "file": str(path), "sha256": sha256(path)})
 
 
 def _fourier(sensing: LinearOperator) -> tuple[Tensor, Tensor | None]:
@@ -105,7 +140,14 @@ def _fourier(sensing: LinearOperator) -> tuple[Tensor, Tensor | None]:
     return mask, maps
 
 
-def load_model(text: str, *, weights: Path | None = None, trust: bool = False, name: str | None = None) -> Model:
+def load_model(
+    text: str,
+    *,
+    weights: Path | None = None,
+    trust: bool = False,
+    sparsify: str | None = None,
+    name: str | None = None,
+) -> Model:
     """A model that a word, a file or a function stands for.
 
     Args:
@@ -113,6 +155,7 @@ def load_model(text: str, *, weights: Path | None = None, trust: bool = False, n
             ``.onnx``, ``.safetensors`` (of ``firenet train``), ``.pt``, ``.pth``, ``.pt2``.
         weights: For a factory: a file of safetensors, or of tensors that ``torch.save`` wrote, for the nn.Module that
             it returns.
+        sparsify: The transform of FIRENETs, as :func:`firenet.recon.transform` has it.
         trust: Open TorchScript and ``.pt2``, which can run code when they are loaded.
         name: What it is called; None is made of text.
 
@@ -129,9 +172,11 @@ def load_model(text: str, *, weights: Path | None = None, trust: bool = False, n
     if text == "zero-filled":
         return Model(name or text, lambda sensing: sensing.adjoint, {"kind": "adjoint"})
     if text == "firenet":
-        return firenet_model(name=name or "FIRENET")
+        return firenet_model(sparsify, name=name or "FIRENET")
+    if text == "firenet:adaptive":
+        return adaptive_model(sparsify, name=name or "FIRENET adaptive")
     if text.startswith("stabilised:") and text in BUILT_IN:
-        return stabilised_model(load_model(text.partition(":")[2]), name=name)
+        return stabilised_model(load_model(text.partition(":")[2]), sparsify, name=name)
     path = Path(text)
     if path.suffix.lower() in _READERS and (path.exists() or ":" not in text):
         existing(path)

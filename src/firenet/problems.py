@@ -403,6 +403,17 @@ def derived(x: Tensor) -> bool:
     return level >= 0 and forward_ad.unpack_dual(x, level=level).tangent is not None
 
 
+def reverse_only(*tensors: Tensor) -> bool:
+    """Whether derivatives with respect to these are asked for backward alone: no forward mode, no functorch."""
+    for x in tensors:
+        if torch._C._functorch.is_functorch_wrapped_tensor(x):  # pyright: ignore[reportAttributeAccessIssue]
+            return False
+        level = forward_ad._current_level
+        if level >= 0 and forward_ad.unpack_dual(x, level=level).tangent is not None:
+            return False
+    return True
+
+
 def real_view(x: Tensor) -> Tensor:
     """Complex numbers as pairs of reals: on the CPU their norms and sums are many times faster than complex ones."""
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x

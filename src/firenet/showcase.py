@@ -1,0 +1,122 @@
+"""The benches of ``firenet audit demo``: trained networks beside a FIRENET, on real slices.
+
+* U-Nets, trained without noise and with, at 128 x 128 and 256 x 256, and a FIRENET behind the first;
+* an AUTOMAP-like network and LISTA at 32 x 32;
+* how many restarts behind a U-Net buy how much stability;
+* D5-C5, a pretrained network from elsewhere, where its weights are at hand.
+
+Networks were trained on ellipses and Colin27 with z below 80, and are audited on another head (s1045) and on slices with
+z of 90 and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet.audit import Audit, Progress, Settings, audit, nested
+from firenet.models import Model, cascade_model, firenet_model, load_model, stabilised_model
+from firenet.sampling import variable_density
+from firenet.sensing import SubsampledFourier
+from firenet.specimens import COLIN27, load_colin27, load_slice, resampled
+
+# Undecimated Haar of one level: four bands, so that an attack through sixty layers takes a minute and not five.
+FRAME = "undecimated:haar:1"
+WEIGHTS = "d5c5_weights.npz"
+RATES = (0.1, 0.2, 0.25, 0.3, 0.4, 0.6)
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What :func:`firenet.audit.audit` takes."""
+
+    title: str
+    models: Sequence[Model]
+    mask: Tensor
+    images: Mapping[str, Tensor]
+    settings: Settings
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    rates: Sequence[float] = ()
+
+    def run(self, folder: Path | None = None, *, retry: bool = False, progress: Progress | None = None) -> Audit:
+        """Makes the audit."""
+        sweep = {rate: SubsampledFourier(mask) for rate, mask in nested(self.mask, self.rates).items()}
+        return audit(
+            self.models,
+            SubsampledFourier(self.mask),
+            self.images,
+            title=self.title,
+            settings=self.settings,
+            others=self.others,
+            sweep=sweep,
+            folder=folder,
+            retry=retry,
+            progress=progress,
+        )
+
+
+def cascade_mask() -> Tensor:
+    """Full lines, R = 4, the eight lowest of them and 56 drawn around; zero frequency in the corner."""
+    rows = np.arange(256)
+    density = np.exp(-0.5 * ((rows - 128) / 51.2) ** 2)
+    density[124:132] = 0
+    drawn = np.random.default_rng(0).choice(256, 256 // 4 - 8, replace=False, p=density / density.sum())
+    mask = np.zeros((256, 256), dtype=bool)
+    mask[drawn] = mask[124:132] = True
+    return torch.from_numpy(np.fft.ifftshift(mask))
+
+
+def benches(data: Path, *, seed: int = 0) -> tuple[list[Bench], list[str]]:
+    """All benches that can be made here, and why others cannot.
+
+    Args:
+        data: Folder with the weights of D5-C5, if they are at hand.
+        seed: Of all attacks and noise.
+    """
+    left_out = []
+    head = load_slice()
+    brain: Tensor | None = None
+    if COLIN27.exists():
+        brain = load_colin27([110, 90])
+    else:
+        left_out.append(f"Colin27 is not installed ({COLIN27}: apt-get install mricron-data): slices left out.")
+    unet, jitter = load_model("unet"), load_model("unet-jitter")
+    own = firenet_model(FRAME)
+    settings = Settings(budgets=(0.003, 0.01, 0.03), contrasts=(0.2, 0.05, 0.02, 0.01), starts=1, seed=seed)
+    made = []
+    for side in (128, 256):
+        images = {"s1045": resampled(head[None], side)[0] if side < 256 else head}
+        others = {} if brain is None else {"Colin27 z = 110": resampled(brain[:1], side)[0]}
+        own_settings = settings if side == 128 else replace(settings, budgets=(0.01,), steps=10)
+        models = [unet, jitter, own, stabilised_model(unet, FRAME)]
+        mask = variable_density((side, side), 0.25).samples
+        title = f"U-Nets and FIRENET, {side} x {side}"
+        made.append(Bench(title, models, mask, images, own_settings, others, RATES))
+    mask = variable_density((32, 32), 0.25).samples
+    automap = load_model("automap")
+    models = [automap, load_model("lista"), firenet_model(FRAME), stabilised_model(automap, FRAME)]
+    title = "An AUTOMAP-like network, LISTA and FIRENET, 32 x 32"
+    small = replace(settings, contrasts=(0.5, 0.2, 0.1, 0.05), steps=40)
+    made.append(Bench(title, models, mask, {"s1045": resampled(head[None], 32)[0]}, small, {}, RATES))
+    models = [unet]
+    for restarts in (1, 2, 3, 4, 6):
+        word = "restart" if restarts == 1 else "restarts"
+        models.append(stabilised_model(unet, FRAME, restarts, name=f"unet, {restarts} {word} behind"))
+    models.append(firenet_model(FRAME))
+    few = replace(settings, budgets=(0.01,), tests=("accuracy", "worst"))
+    mask, images = variable_density((128, 128), 0.25).samples, {"s1045": resampled(head[None], 128)[0]}
+    made.append(Bench("How many restarts behind a U-Net", models, mask, images, few))
+    weights = data / WEIGHTS
+    if not weights.exists():
+        left_out.append(f"D5-C5 left out: no {weights} (--data FOLDER).")
+    elif brain is not None:
+        few = replace(settings, budgets=(0.01,), tests=("accuracy", "worst", "localised", "noise", "transfer"))
+        models = [cascade_model(weights), firenet_model(FRAME)]
+        images = {"Colin27 z = 90": brain[1]}
+        made.append(Bench("D5-C5 and FIRENET, 256 x 256, R = 4", models, cascade_mask(), images, few))
+    return made, left_out
