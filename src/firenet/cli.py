@@ -1,4 +1,4 @@
-"""The command line: ``firenet demo | recon | mask | certify | export | barriers | bench | doctor``.
+"""The command line: ``firenet demo | recon | mask | certify | export | audit | train | barriers | bench | doctor``.
 
 Commands read, call the library and write; what they compute stands elsewhere. Everything slow is imported inside the
 command that needs it, so that ``--help`` answers at once.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from firenet import terminal
+from firenet.cli_audit import audits, train
 from firenet.cli_barriers import barriers
 from firenet.errors import BadInput, MissingExtra
 
@@ -37,6 +38,8 @@ app = typer.Typer(
 )
 
 
+app.add_typer(audits)
+app.command()(train)
 app.add_typer(barriers)
 
 

@@ -64,7 +64,8 @@ def detect(
     """Inserts a detail at falling contrast and looks for it in the reconstruction.
 
     The filter is the detail minus its mean over its neighbourhood, so that a change of brightness is none of it. It is
-    applied to the reconstruction minus x: what is looked for is the detail, not the anatomy.
+    applied to the reconstruction minus x: what is looked for is the detail, not the anatomy. Its answers to what is
+    left without the detail say how large chance answers are.
 
     Args:
         reconstruct: R.
@@ -93,10 +94,12 @@ def detect(
     away[: reach[0] + 1, -reach[1] :] = away[-reach[0] :, -reach[1] :] = False
 
     def answers(image: Tensor) -> tuple[float, float]:
-        """The share of the filter where the detail is, and the deviation elsewhere."""
+        """The share of the filter where the detail is, and the deviation elsewhere once that share is taken out: a text
+        answers to itself at other places too."""
         error = (image.real if image.is_complex() else image).double() - x
-        every = torch.fft.ifft2(torch.fft.fft2(error) * spectrum).real / energy
-        return every[0, 0].item(), every[away].square().mean().sqrt().item()
+        here = ((template * error).sum() / energy).item()
+        every = torch.fft.ifft2(torch.fft.fft2(error - here * shape) * spectrum).real / energy
+        return here, every[away].square().mean().sqrt().item()
 
     empty, elsewhere = answers(reconstruct(_measured(sensing, x)))
     found, images = [], []

@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,8 +56,8 @@ class Outside:
                 _send(process.stdin, {"ask": what, "arrays": len(arrays)}, arrays)
                 head, answers = _receive(process.stdout)
             except (OSError, EOFError, ValueError):
-                code = process.wait()
-                self._process = None
+                self.close()
+                code = process.returncode
                 do = "Look at the file's own needs: libraries, memory, device"
                 raise BadInput("A model that answers", f"its process ended with {code}", do) from None
         if "error" in head:
@@ -71,13 +72,14 @@ class Outside:
 
     def close(self) -> None:
         """Ends the process."""
-        if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stdout):
+        process, self._process = self._process, None
+        if process is not None:
+            for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    pipe.close()
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
+                    with suppress(OSError):  # what was not sent to a dead process
+                        pipe.close()
+            process.terminate()
+            process.wait()
 
     def __del__(self) -> None:
         self.close()
@@ -121,10 +123,17 @@ def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[np.ndarray]]:
 
 
 def _serve(path: Path, asked: IO[bytes], answered: IO[bytes]) -> None:
-    if path.suffix.lower() == ".pt2":
-        module: Any = torch.export.load(str(path)).module()
-    else:
-        module = torch.jit.load(str(path), map_location="cpu")
+    def broken(y: Tensor) -> Tensor:
+        raise ValueError(said)
+
+    module: Any = broken
+    try:
+        if path.suffix.lower() == ".pt2":
+            module = torch.export.load(str(path)).module()
+        else:
+            module = torch.jit.load(str(path), map_location="cpu")
+    except Exception as error:
+        said = f"it cannot be loaded: {str(error).strip().splitlines()[0]}"
     while True:
         try:
             head, arrays = _receive(asked)

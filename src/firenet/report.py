@@ -111,7 +111,7 @@ class _Part:
     columns: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[dict[str, Any]] = field(default_factory=list)
+    strips: list[list[dict[str, Any]]] = field(default_factory=list)
 
 
 def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: str = "Stability audit") -> int:
@@ -152,9 +152,11 @@ def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int =
     benches = [_bench(a, k, pictured, markup) for k, a in enumerate(audits)]
     bad = sum(m["bad"] for b in benches for m in b["models"])
     models = sum(len(b["models"]) for b in benches)
+    made = sum(len(m["verdicts"]) for b in benches for m in b["models"])
+    where = f" on {len(benches)} benches" if len(benches) > 1 else ""
     lead = (
-        f"{models} models on {len(benches)} benches. {bad} of their tests fail. "
-        "First the verdict, then each test with its numbers, pictures and source."
+        f"{models} models{where}, {made} tests, of which {bad} fail. First the verdict, then each test in plain words "
+        "with its numbers, pictures and source."
     )
     return environment.from_string(template).render(
         title=title,
@@ -175,7 +177,8 @@ def _hash(text: str) -> str:
 
 def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any]) -> dict[str, Any]:
     settings = audit.settings
-    judged = [t for t in settings.tests if any(v.test == t for v in audit.verdicts)]
+    tests = [t for t in settings.tests if any(v.test == t for v in audit.verdicts)]
+    judged = [{"test": t, "title": EXPLAINED[t][0]} for t in tests]
     models = []
     for name in audit.models:
         own: dict[str, Verdict] = {v.test: v for v in audit.verdicts if v.model == name}
@@ -201,7 +204,7 @@ def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any
         "about": about,
         "judged": judged,
         "models": models,
-        "failures": [r for r in audit.rows if r.failed is not None],
+        "failures": _failures(audit),
         "notes": _notes(audit),
         "sentences": compared(audit),
         "parts": [p for p in parts if p is not None],
@@ -228,6 +231,15 @@ def compared(audit: Audit, baseline: str = "FIRENET") -> list[str]:
     return [f"Worst amplification at {audit.settings.reference:.1%}: {baseline} {own:.2f}; {'; '.join(said)}."]
 
 
+def _failures(audit: Audit) -> list[dict[str, str]]:
+    """Who could not be measured, in which tests, and why: a line a reason."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for r in audit.rows:
+        if r.failed is not None:
+            grouped.setdefault((r.model, r.failed), []).append(f"{r.test} on {r.image}")
+    return [{"model": m, "reason": reason, "tests": ", ".join(tests)} for (m, reason), tests in grouped.items()]
+
+
 def _notes(audit: Audit) -> list[str]:
     notes = []
     for name, about in audit.models.items():
@@ -248,7 +260,7 @@ def _part(audit: Audit, test: str, pictured: Sequence[str], markup: Callable[[st
         return None
     part = _Part(test, *EXPLAINED[test])
     _FILL[test](part, audit, rows, markup)
-    part.pictures = _pictures(audit, test, [r for r in rows if r.image in pictured])
+    part.strips = _strips(audit, test, [r for r in rows if r.image in pictured])
     return part
 
 
@@ -396,43 +408,39 @@ _FILL: dict[str, Callable[[_Part, Audit, Sequence[Row], Callable[[str], Any]], N
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _pictures(audit: Audit, test: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The figures of a test: pairs to compare where something is before and after."""
-    figures: list[dict[str, Any]] = []
-    if test in ("scaling", "noise", "anatomy", "accuracy"):
-        return figures
-    shown: set[str] = set()
+def _strips(audit: Audit, test: str, rows: Sequence[Row]) -> list[list[dict[str, Any]]]:
+    """The figures of a test, a strip for each model; what is before and after lies one above the other."""
+    strips: list[list[dict[str, Any]]] = []
+    if test not in ("worst", "localised", "details", "kernel"):
+        return strips
     for row in rows:
         keys = [audit.images[row.image]["picture"], *row.pictures.values()]
         if any(k not in audit.pictures for k in keys):
             continue
-        truth = audit.pictures[keys[0]]
+        truth, name = audit.pictures[keys[0]], row.model
         top = float(truth.max()) or 1.0
         named = {title: audit.pictures[key] for title, key in row.pictures.items()}
-        if row.image not in shown and test in ("worst", "details"):
-            shown.add(row.image)
-            figures.append(_figure(f"{row.image}, the truth", _png(truth, top), truth, row.image))
-        name = row.model
         if test == "worst":
-            after, change, e = named["attacked"], named["change"], named["perturbation"]
             caption = f"{name}: without and with the worst perturbation of {audit.settings.reference:.1%}"
-            figures.append(_compare(caption, named["clean"], after, top, "without", "with perturbation"))
-            for array, what in ((e, "the perturbation, as an image"), (change, "what it changes")):
-                factor = _factor(array, top)
+            strip = [] if strips else [_figure(f"{row.image}, the truth", _png(truth, top), truth, row.image)]
+            strip += [_compare(caption, named["clean"], named["attacked"], top, "without", "with perturbation")]
+            for title, what in (("perturbation", "the perturbation, as an image"), ("change", "what it changes")):
+                factor = _factor(named[title], top)
                 words = f"{name}: {what}, times {factor:g}"
-                figures.append(_figure(words, _png(factor * np.abs(array), top), array, words))
+                strip.append(_figure(words, _png(factor * np.abs(named[title]), top), named[title], words))
         elif test == "localised":
-            clean = f"{name} {row.image} worst clean"
-            before = audit.pictures.get(clean, truth)
-            said = "without" if clean in audit.pictures else "the truth"
-            figures.append(_compare(f"{name}: one place attacked", before, named["attacked"], top, said, "with"))
+            clean = audit.pictures.get(f"{name} {row.image} worst clean", truth)
+            strip = [_compare(f"{name}: one place attacked", clean, named["attacked"], top, "without", "with")]
         elif test == "details":
-            text = [t for t in named if t.startswith("text")] or list(named)[:1]
-            figures += [_figure(f"{name}: {t}", _png(named[t], top), named[t], f"{name}: {t}") for t in text]
-        elif test == "kernel":
+            strip = [_figure(f"{name}: {t}", _png(a, top), a, f"{name}: {t}") for t, a in named.items()]
+        else:
             first, second = list(named)[:2]
-            figures.append(_compare(f"{name}: {first}", named[first], named[second], top, "object", "reconstruction"))
-    return figures
+            strip = [_compare(f"{name}: {first}", named[first], named[second], top, "object", "reconstruction")]
+        if test in ("localised", "kernel") and strips:
+            strips[0] += strip  # one picture a model: side by side
+        else:
+            strips.append(strip)
+    return strips
 
 
 def _factor(array: np.ndarray, top: float) -> float:

@@ -5,8 +5,8 @@
 * how many restarts behind a U-Net buy how much stability;
 * D5-C5, a pretrained network from elsewhere, where its weights are at hand.
 
-Networks were trained on ellipses and Colin27 with z below 80, and are audited on another head (s1045) and on slices with
-z of 90 and more.
+Networks were trained on ellipses and Colin27 with z below 80, and are audited on another head (s1045) and on slices
+with z of 90 and more.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def fail(error: BaseException, code: int, needed: str, got: str, do: str) -> NoR
 
 
 @contextmanager
-def progress(what: str, unit: str = "layers") -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr where that is a terminal."""
+def progress(what: str, unit: str = "layers") -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr where that is a terminal; told done, all and, if it changes, what is done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -77,7 +77,28 @@ def progress(what: str, unit: str = "layers") -> Iterator[Callable[[int, int], N
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=now)
+
+
+@contextmanager
+def training(what: str) -> Iterator[Callable[[int, int, float, float], None]]:
+    """A progress bar with loss, steps a second and time left; where stderr is no terminal, a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    numbers = TextColumn("loss {task.fields[loss]:.3g}, {task.fields[speed]:.1f} steps/s")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), numbers, TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, loss=float("nan"), speed=0.0)
+
+        def tell(done: int, total: int, loss: float, speed: float) -> None:
+            bar.update(task, completed=done, total=total, loss=loss, speed=speed)
+            if not console.is_terminal and (done == total or done % max(total // 20, 1) == 0):
+                left = f", {(total - done) / speed:.0f} s left" if speed else ""
+                typer.echo(f"step {done} of {total}, loss {loss:.3g}, {speed:.1f} steps/s{left}", err=True)
+
+        yield tell
 
 
 @contextmanager

@@ -1,0 +1,402 @@
+"""``firenet audit run | demo`` and ``firenet train``: how stable a reconstruction is, and networks to compare with.
+
+A module that is named on the command line, ``module:factory``, is imported; nothing else is, and no file is unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from firenet import terminal
+from firenet.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from firenet.audit import Audit, Settings
+    from firenet.models import Model
+
+audits = typer.Typer(
+    name="audit",
+    help="The stability audit: how wrong a reconstruction can get, what it loses, what it invents.",
+    no_args_is_help=True,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the record as one JSON object.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the CPU to use.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the parts that are done, in OUT.parts.")]
+Retry = Annotated[bool, typer.Option("--retry", help="With --resume: try again what failed.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 if a model fails a test or cannot be measured.")]
+
+
+def _threads(number: int | None) -> None:
+    if number is not None:
+        import torch
+
+        torch.set_num_threads(number)
+
+
+def _parts(out: Path, resume: bool) -> Path:
+    """The folder of finished parts; without --resume an empty one."""
+    folder = out.with_suffix(".parts")
+    if folder.exists() and not resume:
+        if not folder.is_dir() or any(p.suffix not in (".json", ".npz", ".started") for p in folder.iterdir()):
+            raise BadInput("A folder of an audit's parts", f"{folder}, with other files in it", "Rename it")
+        shutil.rmtree(folder)
+    return folder
+
+
+def _finish(made: Sequence[Audit], out: Path, title: str, as_json: bool, strict: bool, notes: Sequence[str]) -> None:
+    """Report, record, table."""
+    from firenet.files import write_json
+    from firenet.report import compared, write_report
+
+    command = shlex.join(["firenet", *sys.argv[1:]])
+    size = write_report(out, made, command=command, title=title)
+    record = {
+        "title": title,
+        "command": command,
+        "audits": [a.record() for a in made],
+        "notes": list(notes),
+        "report": str(out),
+    }
+    write_json(out.with_suffix(".json"), record)
+    if as_json:
+        terminal.print_json(record)
+    else:
+        for a in made:
+            tests = [t for t in a.settings.tests if any(v.test == t for v in a.verdicts)]
+            rows = [[name, *(_word(a, name, t) for t in tests)] for name in a.models]
+            terminal.table(a.title, ["model", *tests], rows)
+            for sentence in compared(a):
+                typer.echo(sentence)
+            for row in a.rows:
+                if row.failed is not None and row.test in ("accuracy", "samples"):
+                    typer.echo(f"not measured: {row.model}, {row.test}: {row.failed}", err=True)
+        typer.echo(f"report: {out} ({size / 1e6:.1f} MB), record: {out.with_suffix('.json')}")
+    for note in notes:
+        typer.echo(note, err=True)
+    if strict and any(v.passed is not True for a in made for v in a.verdicts):
+        raise typer.Exit(terminal.NOT_REACHED)
+
+
+def _word(audit: Audit, model: str, test: str) -> str:
+    """The verdict and its number, in a cell."""
+    for v in audit.verdicts:
+        if (v.model, v.test) == (model, test):
+            if v.passed is None:
+                return "not measured"
+            number = "" if v.value is None or test == "details" else f" {v.value:.2f}"
+            return ("passes" if v.passed else "FAILS") + number
+    return ""
+
+
+@audits.command()
+@terminal.reports
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The report (.html).")] = Path("firenet-audit.html"),
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder with the weights of D5-C5. Default: $FIRENET_DATA, else ../shared/data."),
+    ] = None,
+    resume: Resume = False,
+    retry: Retry = False,
+    strict: Strict = False,
+    as_json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Audit the trained networks that come with firenet, and a FIRENET beside them, on real slices."""
+    from firenet.files import check_output
+    from firenet.showcase import benches
+
+    check_output(out, suffixes=(".html",))
+    _threads(threads)
+    folder = _parts(out, resume)
+    made, notes = benches(data or Path(os.environ.get("FIRENET_DATA", "../shared/data")))
+    found = []
+    for bench in made:
+        with terminal.progress(bench.title, "parts") as tell:
+            found.append(bench.run(folder, retry=retry, progress=tell))
+    _finish(found, out, "Stability audit: trained networks and FIRENET", as_json, strict, notes)
+
+
+@audits.command()
+@terminal.reports
+def run(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            "-m",
+            help="NAME=WHAT or WHAT: module:factory, a file .onnx, .safetensors, .pt, .pt2, or a word: unet, "
+            "unet-jitter, automap, lista, zero-filled, firenet, firenet:adaptive, stabilised:unet. Repeat for more.",
+            show_default=False,
+        ),
+    ],
+    image: Annotated[
+        list[str],
+        typer.Option(
+            "--image", "-i", help="A file (npy, png, nii, dcm), or s1045, colin27:Z. Repeat.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The report (.html); the record lies beside it.")] = Path(
+        "audit.html"
+    ),
+    mask: Annotated[
+        Path | None, typer.Option("--mask", help="Sampling mask, zero frequency in the middle; else --rate.")
+    ] = None,
+    rate: Annotated[float, typer.Option("--rate", help="Share of k-space, variable density.")] = 0.25,
+    corner_dc: Annotated[bool, typer.Option("--corner-dc", help="The mask has zero frequency in the corner.")] = False,
+    side: Annotated[
+        int | None, typer.Option("--side", help="Lower resolution: crop k-space of square images to this side.")
+    ] = None,
+    other: Annotated[
+        list[str] | None, typer.Option("--other", help="Images of another kind, as --image. Repeat.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Weights for the one module:factory: .safetensors or a state_dict.")
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust-model", help="Open TorchScript and .pt2, whose code runs with your rights, in another process."
+        ),
+    ] = False,
+    baseline: Annotated[bool, typer.Option("--baseline/--no-baseline", help="Audit a FIRENET beside.")] = True,
+    sparsify: Annotated[
+        str | None, typer.Option("--sparsify", help="Transform of FIRENETs, as in firenet recon.")
+    ] = None,
+    budgets: Annotated[
+        str | None, typer.Option("--budgets", help="Sizes of perturbations, shares of |y|: 0.002,0.01,0.05.")
+    ] = None,
+    reference: Annotated[float | None, typer.Option("--reference", help="The budget that verdicts speak of.")] = None,
+    ascent: Annotated[
+        str | None, typer.Option("--ascent", help="gradient, momentum, adam, or spsa: without gradients.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of an ascent.")] = None,
+    starts: Annotated[int | None, typer.Option("--starts", min=1, help="Random starts of an ascent.")] = None,
+    tests: Annotated[str | None, typer.Option("--tests", help="Only these, comma between. Default: all.")] = None,
+    rates: Annotated[
+        str, typer.Option("--rates", help="For the test of more and fewer samples; empty leaves it out.")
+    ] = "0.1,0.2,0.25,0.3,0.4,0.6",
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option("--threshold", help="NAME=NUMBER: amplification, local, contrast, fall, scaling, noise, gain."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of all that is random.")] = 0,
+    resume: Resume = False,
+    retry: Retry = False,
+    strict: Strict = False,
+    as_json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Put any reconstruction on the bench: worst perturbations, details lost or invented, more samples, other noise.
+
+    A factory is a function of the sensing operator that returns a function of measurements, a complex tensor on the
+    grid of the mask with zero frequency in the corner: def factory(sensing): return lambda y: sensing.adjoint(y).real
+    """
+    from firenet.audit import audit, nested
+    from firenet.files import check_output
+    from firenet.sensing import SubsampledFourier
+
+    check_output(out, suffixes=(".html",))
+    _threads(threads)
+    settings = _settings(budgets, reference, ascent, steps, starts, tests, threshold, seed)
+    images = {name: _image(name, side) for name in image}
+    shape = tuple(next(iter(images.values())).shape)
+    samples = _mask(mask, rate, corner_dc, shape)
+    sensing = SubsampledFourier(samples)
+    models = _models(model, weights, trust, sparsify, baseline)
+    sweep = {r: SubsampledFourier(m) for r, m in nested(samples, _numbers(rates, "--rates"), seed=seed).items()}
+    folder = _parts(out, resume)
+    with terminal.progress("audit", "parts") as tell:
+        found = audit(
+            models,
+            sensing,
+            images,
+            settings=settings,
+            others={name: _image(name, side) for name in other or []},
+            sweep=sweep,
+            folder=folder,
+            retry=retry,
+            progress=tell,
+        )
+    _finish([found], out, "Stability audit", as_json, strict, [])
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise BadInput(f"Numbers with commas between for {option}", repr(text), "For example 0.002,0.01,0.05") from None
+
+
+def _settings(
+    budgets: str | None,
+    reference: float | None,
+    ascent: str | None,
+    steps: int | None,
+    starts: int | None,
+    tests: str | None,
+    thresholds: Sequence[str] | None,
+    seed: int,
+) -> Settings:
+    from firenet.audit import Settings, Thresholds
+
+    limits: dict[str, float] = {}
+    for text in thresholds or []:
+        name, _, number = text.partition("=")
+        if name not in {f.name for f in fields(Thresholds)}:
+            known = ", ".join(f.name for f in fields(Thresholds))
+            raise BadInput(f"--threshold NAME=NUMBER, NAME one of {known}", repr(text), "--threshold amplification=3")
+        limits[name] = _numbers(number, "--threshold")[0] if number else float("nan")
+        if not limits[name] == limits[name]:
+            raise BadInput("A number", repr(text), "--threshold amplification=3")
+    if ascent not in (None, "gradient", "momentum", "adam", "spsa"):
+        raise BadInput("--ascent: gradient, momentum, adam or spsa", repr(ascent), "Choose one")
+    chosen: dict[str, Any] = {"thresholds": Thresholds(**limits), "seed": seed}
+    plain = {"reference": reference, "ascent": ascent, "steps": steps, "starts": starts}
+    chosen |= {name: value for name, value in plain.items() if value is not None}
+    if budgets is not None:
+        chosen["budgets"] = tuple(sorted(_numbers(budgets, "--budgets")))
+    if reference is not None and budgets is None:
+        chosen["budgets"] = tuple(sorted({*Settings().budgets, reference}))
+    if tests is not None:
+        chosen["tests"] = tuple(t.strip() for t in tests.split(",") if t.strip())
+    return Settings(**chosen)
+
+
+def _image(name: str, side: int | None) -> Tensor:
+    """An image from a file or a package, real, from 0 to 1."""
+    import numpy as np
+    import torch
+
+    from firenet.files import read_image
+    from firenet.specimens import load_colin27, load_slice, resampled
+
+    if name == "s1045":
+        image = load_slice()
+    elif name.startswith("colin27:"):
+        z = name.partition(":")[2]
+        if not z.isdecimal():
+            raise BadInput("colin27:Z, Z a slice", repr(name), "For example colin27:110")
+        image = load_colin27([int(z)])[0]
+    else:
+        array = np.squeeze(np.abs(read_image(name)[0])).astype(np.float32)
+        if array.ndim != 2:
+            raise BadInput("An image of two axes", f"{name} of shape {array.shape}", "Cut out one slice")
+        image = torch.from_numpy(array / max(float(array.max()), 1e-30))
+    return image if side is None else resampled(image[None], side)[0]
+
+
+def _mask(path: Path | None, rate: float, corner_dc: bool, shape: tuple[int, ...]) -> Tensor:
+    """A sampling mask with zero frequency in the corner."""
+    import torch
+
+    from firenet.files import read_array
+    from firenet.sampling import variable_density
+    from firenet.sensing import as_mask
+
+    if path is None:
+        return variable_density(shape, rate).samples
+    samples = as_mask(read_array(path, purpose="mask"))
+    if tuple(samples.shape) != shape:
+        do = "Give a mask on the grid of the images, or --side"
+        raise BadInput(f"A mask of shape {shape}", f"{tuple(samples.shape)}", do)
+    return samples if corner_dc else torch.fft.ifftshift(samples)
+
+
+def _models(
+    texts: Sequence[str], weights: Path | None, trust: bool, sparsify: str | None, baseline: bool
+) -> list[Model]:
+    from firenet.models import BUILT_IN, firenet_model, load_model
+
+    models = []
+    factories = 0
+    for text in texts:
+        name, equals, what = text.partition("=")
+        what, name = (what, name) if equals else (text, None)
+        factory = what not in BUILT_IN and ":" in what and not Path(what).exists()
+        factories += factory
+        models.append(load_model(what, weights=weights if factory else None, trust=trust, sparsify=sparsify, name=name))
+    if weights is not None and factories != 1:
+        do = "Audit them one after the other, or load the weights in the factory"
+        raise BadInput("One module:factory for --weights", f"{factories}", do)
+    if baseline and not any(m.name == "FIRENET" for m in models):
+        models.append(firenet_model(sparsify))
+    return models
+
+
+@terminal.reports
+def train(
+    network: Annotated[str, typer.Argument(help="unet, automap or lista.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
+    noise: Annotated[
+        float, typer.Option("--noise", help="Jitter: noise of up to this share of |y| on every image.")
+    ] = 0.0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of Adam. Default: by network.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images a step. Default: by network.")] = None,
+    images: Annotated[str, typer.Option("--images", help="both, ellipses or colin27.")] = "both",
+    sides: Annotated[str | None, typer.Option("--sides", help="Of the images: 128,256 for a U-Net.")] = None,
+    rate: Annotated[float, typer.Option("--rate", help="Share of k-space, variable density, seed 0.")] = 0.25,
+    seed: Annotated[int, typer.Option("--seed", help="Of weights, images and noise.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from OUT.checkpoint.")] = False,
+    as_json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Train a network to compare with, reproducibly; killed, it goes on from its checkpoint to the same weights."""
+    from firenet.files import check_output
+    from firenet.training import USUAL, save
+    from firenet.training import train as fit
+
+    check_output(out, suffixes=(".safetensors",))
+    _threads(threads)
+    if network not in USUAL:
+        raise BadInput(f"A network: {', '.join(USUAL)}", repr(network), "Choose one")
+    chosen: dict[str, Any] = {"noise": noise, "images": images, "rate": rate, "seed": seed}
+    chosen |= {n: v for n, v in {"steps": steps, "batch": batch}.items() if v is not None}
+    if sides is not None:
+        chosen["sides"] = tuple(int(n) for n in _numbers(sides, "--sides"))
+    recipe = replace(USUAL[network], **chosen)
+    checkpoint = out.with_suffix(".checkpoint.safetensors")
+    if fresh:
+        checkpoint.unlink(missing_ok=True)
+    start, first = time.perf_counter(), [0, 0.0]
+    losses: list[float] = []
+    with terminal.training(f"{network}, {recipe.steps} steps") as tell:
+
+        def progress(done: int, most: int, loss: float) -> None:
+            if not losses:
+                first[0], first[1] = done, time.perf_counter()
+            losses.append(loss)
+            elapsed = time.perf_counter() - first[1]
+            speed = (done - first[0]) / elapsed if elapsed > 0 and done > first[0] else 0.0
+            tell(done, most, loss, speed)
+
+        net = fit(recipe, checkpoint=checkpoint, progress=progress)
+    save(out, net, recipe, half=network != "unet")
+    checkpoint.unlink(missing_ok=True)
+    record = {
+        "weights": str(out),
+        "recipe": {f.name: getattr(recipe, f.name) for f in fields(recipe)},
+        "loss": losses[-1] if losses else None,
+        "seconds": time.perf_counter() - start,
+        "bytes": out.stat().st_size,
+        "versions": terminal.versions(),
+    }
+    if as_json:
+        terminal.print_json(record)
+    else:
+        last = f", loss {losses[-1]:.3g}" if losses else ""
+        typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) in {record['seconds']:.0f} s{last}")

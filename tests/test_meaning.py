@@ -1,0 +1,133 @@
+"""Tests of meaning, on reconstructions of which it is known what they lose and invent."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from firenet import Matrix, SubsampledFourier, variable_density
+from firenet.errors import BadInput
+from firenet.meaning import ROSE, detect, kernel, scaled
+from firenet.specimens import DETAILS, detail, ellipses
+
+SIDE = 64
+MASK = variable_density((SIDE, SIDE), 0.3).samples
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def x() -> torch.Tensor:
+    return ellipses(SIDE, torch.Generator().manual_seed(1))
+
+
+everything = SubsampledFourier(torch.ones(SIDE, SIDE, dtype=torch.bool))
+kinds = pytest.mark.parametrize("kind", DETAILS)
+
+
+@kinds
+def test_who_shows_everything_loses_and_invents_nothing(kind: str, x: torch.Tensor) -> None:
+    found, images = detect(lambda y: everything.adjoint(y).real, everything, x, detail(kind, SIDE, 1.0), [0.5, 0.01])
+    for d, image in zip(found, images, strict=True):
+        assert d.recovered == pytest.approx(1, abs=1e-3)
+        assert d.index > 100
+        assert not d.lost
+        assert not d.invented
+        assert image.shape == x.shape
+
+
+@kinds
+def test_who_shows_always_the_same_loses_everything(kind: str, x: torch.Tensor) -> None:
+    found, _ = detect(lambda y: x, everything, x, detail(kind, SIDE, 1.0), [0.5])
+    assert found[0].recovered == pytest.approx(0, abs=1e-12)
+    assert found[0].lost
+    assert not found[0].invented
+
+
+@kinds
+def test_who_puts_the_detail_everywhere_invents_it(kind: str, x: torch.Tensor) -> None:
+    shape = detail(kind, SIDE, 1.0)
+    noise = 0.02 * draw(SIDE, SIDE)
+    found, _ = detect(lambda y: everything.adjoint(y).real + 0.3 * shape + noise, everything, x, shape, [0.5])
+    assert found[0].invented
+    assert found[0].empty > ROSE
+
+
+@kinds
+def test_the_index_falls_with_the_contrast_and_with_noise(kind: str, x: torch.Tensor) -> None:
+    shape, quiet, loud = detail(kind, SIDE, 1.0), 0.01 * draw(SIDE, SIDE), 0.1 * draw(SIDE, SIDE)
+    contrasts = [0.5, 0.1, 0.001]
+    found, _ = detect(lambda y: everything.adjoint(y).real + quiet, everything, x, shape, contrasts)
+    assert found[0].index > found[1].index > found[2].index
+    assert found[2].lost
+    assert not found[0].lost
+    (noisier,), _ = detect(lambda y: everything.adjoint(y).real + loud, everything, x, shape, [0.5])
+    assert noisier.index == pytest.approx(found[0].index / 10, rel=0.6)
+    # a change of brightness is no detail
+    (brighter,), _ = detect(lambda y: everything.adjoint(y).real + 0.3, everything, x, shape, [0.5])
+    assert brighter.recovered == pytest.approx(1, abs=1e-3)
+
+
+def test_noise_alone_is_hardly_ever_seen_as_a_detail(x: torch.Tensor) -> None:
+    shape = detail("disc", SIDE, 1.0)
+    invented = 0
+    for seed in range(40):
+        noise = 0.05 * draw(SIDE, SIDE, seed=seed)
+        (found,), _ = detect(lambda y, e=noise: everything.adjoint(y).real + e, everything, x, shape, [0.5])
+        invented += found.invented
+    assert invented <= 2  # 0.13 % of a Gaussian lies above 3
+
+
+def test_the_bound_of_the_kernel_holds_and_is_sharp_for_who_shows_both(x: torch.Tensor) -> None:
+    sensing = SubsampledFourier(MASK)
+    shape = detail("text", SIDE, 0.5)
+    pair: list[torch.Tensor] = []
+
+    def knows(y: torch.Tensor) -> torch.Tensor:
+        """Right on both: whichever of the two has these measurements."""
+        if not pair:
+            return x
+        return min(pair, key=lambda point: torch.linalg.vector_norm(sensing(point) - y).item())
+
+    _, other, _ = kernel(lambda y: x, sensing, x, shape, 0.01)
+    pair += [x, other]
+    found, _, _ = kernel(knows, sensing, x, shape, 0.01)
+    size = torch.linalg.vector_norm(sensing(x)).item()
+    assert found.difference == pytest.approx(0.01 * size, rel=1e-3)
+    assert found.accuracy < 1e-5
+    assert found.lipschitz == pytest.approx(found.distance / found.difference, rel=1e-3)
+    assert found.measured == pytest.approx(found.lipschitz, rel=1e-3)
+    assert found.lipschitz > 5
+    # who is blind to it says nothing
+    blind, _, _ = kernel(lambda y: x, sensing, x, shape, 0.01)
+    assert blind.lipschitz == 0
+    assert blind.measured == 0
+
+
+@pytest.mark.parametrize("budget", [1e-4, 0.01, 10.0])
+def test_a_linear_reconstruction_never_beats_its_norm(budget: float) -> None:
+    sensing = Matrix(draw(12, 20).double())
+    R = torch.linalg.pinv(sensing.matrix)
+    x, shape = draw(20, seed=1).double(), draw(20, seed=2).double()
+    found, other, _ = kernel(lambda y: R @ y, sensing, x, shape, budget)
+    norm = torch.linalg.matrix_norm(R, 2).item()
+    assert found.lipschitz <= found.measured * (1 + 1e-9) <= norm * (1 + 1e-6)
+    size = torch.linalg.vector_norm(sensing(x)).item()
+    assert torch.linalg.vector_norm(sensing(other - x)).item() <= budget * size * (1 + 1e-6)
+
+
+def test_scaling_is_zero_for_homogeneous_maps_and_not_for_others() -> None:
+    y = draw(10)
+    assert scaled(lambda v: v.abs(), y, [0.1, 10]) == pytest.approx([0, 0], abs=1e-6)
+    assert scaled(lambda v: v + 1, y, [0.5])[0] > 0.1
+    assert scaled(torch.zeros_like, y, [2.0]) == [0]
+    assert scaled(lambda v: torch.zeros_like(v) if v.abs().max() < 100 else v, y, [1e3]) == [math.inf]
+
+
+def test_a_detail_of_another_shape_is_refused(x: torch.Tensor) -> None:
+    with pytest.raises(BadInput, match="detail"):
+        detect(lambda y: x, everything, x, torch.ones(3, 3), [0.5])

@@ -1,0 +1,357 @@
+"""Models from elsewhere: what is opened gives the images it should, and nothing that can run code is opened unasked."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from firenet import Matrix, SubsampledFourier, variable_density
+from firenet.errors import BadInput, MissingExtra
+from firenet.models import BUILT_IN, deepinv_reconstruct, fingerprint, load_model, of, read_weights, taken
+from firenet.outside import Outside
+
+SIDE = 16
+SENSING = SubsampledFourier(variable_density((SIDE, SIDE), 0.5).samples)
+quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
+
+@pytest.fixture
+def y() -> Tensor:
+    return SENSING(torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(0)))
+
+
+class Ramp(nn.Module):
+    """Zero-filling and a learned factor, in real numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor([2.0]))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.factor * torch.fft.ifft2(torch.view_as_complex(y), norm="ortho").real
+
+
+class Plain(nn.Module):
+    """Real pairs in, a real image out, without an FFT."""
+
+    def forward(self, y: Tensor) -> Tensor:
+        return (y * y).sum(-1)
+
+
+class Bomb:
+    """What a hostile pickle is: code that runs while it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def factory_module(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(folder)
+
+
+FACTORY = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, sensing):
+        super().__init__()
+        self.sensing = [sensing]
+        self.factor = nn.Parameter(torch.ones(1))
+    def forward(self, y):
+        return self.factor * self.sensing[0].adjoint(y).real
+def factory(sensing):
+    return Net(sensing)
+def number(sensing):
+    return 3
+constant = 5
+"""
+
+
+# --- what is opened ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [b for b in BUILT_IN if "automap" not in b and "lista" not in b])
+def test_built_in_models_give_images(name: str, y: Tensor) -> None:
+    model = load_model(name)
+    image = model.build(SENSING)(y)
+    assert image.shape == (SIDE, SIDE)
+    assert torch.isfinite(image.abs()).all()
+    assert model.fits
+
+
+@pytest.mark.parametrize("name", ["automap", "lista"])
+def test_networks_of_one_size_say_so(name: str) -> None:
+    model = load_model(name)
+    sensing = SubsampledFourier(variable_density((32, 32), 0.25).samples)
+    assert model.build(sensing)(torch.zeros(32, 32, dtype=torch.complex64)).shape == (32, 32)
+    assert not model.fits
+    with pytest.raises(BadInput, match="others in"):
+        model.build(SENSING)
+
+
+def test_a_factory_with_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, y: Tensor) -> None:
+    factory_module(tmp_path, monkeypatch, "made_here_1", FACTORY)
+    image = load_model("made_here_1:factory").build(SENSING)(y)
+    assert torch.equal(image, SENSING.adjoint(y).real)
+    from safetensors.torch import save_file
+
+    save_file({"factor": torch.tensor([3.0])}, tmp_path / "w.safetensors")
+    torch.save({"factor": torch.tensor([3.0])}, tmp_path / "w.pt")
+    torch.save({"state_dict": {"factor": torch.tensor([3.0])}, "epoch": 3}, tmp_path / "lightning.pt")
+    for file in ("w.safetensors", "w.pt", "lightning.pt"):
+        model = load_model("made_here_1:factory", weights=tmp_path / file)
+        assert torch.equal(model.build(SENSING)(y), 3 * image)
+        assert len(model.origin["sha256"]) == 64
+    torch.save({"other": torch.tensor([3.0])}, tmp_path / "w.pt")
+    with pytest.raises(BadInput, match="fit the module"):
+        load_model("made_here_1:factory", weights=tmp_path / "w.pt").build(SENSING)
+    with pytest.raises(BadInput, match="returns a function"):
+        load_model("made_here_1:number").build(SENSING)
+    for wrong in ("made_here_1:constant", "made_here_1:absent", "no_such_module:factory"):
+        with pytest.raises(BadInput, match="factory"):
+            load_model(wrong)
+    with pytest.raises(BadInput, match="own weights"):
+        load_model("unet", weights=tmp_path / "w.pt")
+
+
+def test_an_identity_is_that_of_the_weights() -> None:
+    a, b = Ramp(), Ramp()
+    assert fingerprint(a) == fingerprint(b)
+    with torch.no_grad():
+        b.factor += 1e-6
+    assert fingerprint(a) != fingerprint(b)
+    assert of("a", a).origin["sha256"] == fingerprint(a)
+    assert "sha256" not in of("f", lambda y: y).origin
+
+
+@pytest.mark.parametrize("shape", [(SIDE, SIDE, 2), (1, SIDE, SIDE, 2), (2, SIDE, SIDE), (1, 2, SIDE, SIDE)])
+@quiet
+def test_onnx_in_all_layouts(shape: tuple[int, ...], tmp_path: Path, y: Tensor) -> None:
+    axis = shape.index(2)
+
+    class Squares(nn.Module):
+        def forward(self, y: Tensor) -> Tensor:
+            return (y * y).sum(axis)
+
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(Squares(), (torch.zeros(shape),), str(path), dynamo=True, verbose=False)
+    model = load_model(str(path))
+    assert torch.allclose(model.build(SENSING)(y), y.abs().square(), atol=1e-5)
+    assert model.origin["kind"] == "ONNX"
+    other = SubsampledFourier(torch.ones(8, 8, dtype=torch.bool))
+    with pytest.raises(BadInput, match="input of shape"):
+        model.build(other)
+
+
+def onnx_model(path: Path, location: str) -> None:
+    """A sum with a constant whose numbers lie elsewhere."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[SIDE, SIDE, 2])
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, "offset": "0", "length": str(SIDE * SIDE * 8)}.items():
+        tensor.external_data.add(key=key, value=value)
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [SIDE, SIDE, 2]) for n in ("y", "x")]
+    graph = helper.make_graph([helper.make_node("Add", ["y", "w"], ["x"])], "g", value[:1], value[1:], [tensor])
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    )
+    assert onnx.load(str(path), load_external_data=False)
+
+
+def test_external_data_of_an_onnx_file_must_lie_beside_it(tmp_path: Path, y: Tensor) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    secret = tmp_path / "secret.bin"
+    np.ones(SIDE * SIDE * 2, dtype=np.float32).tofile(secret)
+    (folder / "link.bin").symlink_to(secret)
+    for location in ("../secret.bin", str(secret), "link.bin"):
+        onnx_model(folder / "net.onnx", location)
+        with pytest.raises(BadInput, match="External data"):
+            load_model(str(folder / "net.onnx"))
+    np.ones(SIDE * SIDE * 2, dtype=np.float32).tofile(folder / "own.bin")
+    onnx_model(folder / "net.onnx", "own.bin")
+    image = load_model(str(folder / "net.onnx")).build(SENSING)(y)
+    assert torch.allclose(image, y + (1 + 1j))
+
+
+@quiet
+def test_compiled_files_only_if_trusted_and_then_with_a_gradient(tmp_path: Path, y: Tensor) -> None:
+    pairs = torch.view_as_real(y)
+    torch.jit.trace(Ramp(), (pairs,)).save(str(tmp_path / "net.pt"))
+    torch.export.save(torch.export.export(Ramp(), (pairs,)), tmp_path / "net.pt2")
+    for name in ("net.pt", "net.pt2"):
+        with pytest.raises(BadInput, match="trust-model"):
+            load_model(str(tmp_path / name))
+        reconstruct = load_model(str(tmp_path / name), trust=True).build(SENSING)
+        at = y.clone().requires_grad_()
+        image = reconstruct(at)
+        assert torch.allclose(image, 2 * SENSING.adjoint(y).real, atol=1e-6)
+        (slope,) = torch.autograd.grad(image.square().sum(), at)
+        (wanted,) = torch.autograd.grad((2 * torch.fft.ifft2(at, norm="ortho").real).square().sum(), at)
+        assert torch.allclose(slope, wanted, atol=1e-5)
+
+
+def test_a_process_that_dies_is_a_reason_and_not_a_crash(tmp_path: Path, y: Tensor) -> None:
+    (tmp_path / "net.pt").write_bytes(b"no model at all")
+    outside = Outside(tmp_path / "net.pt")
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        outside(y)
+    assert outside._process is not None
+    outside._process.kill()
+    outside._process.wait()
+    process, outside._running = outside._process, lambda: process  # between the look and the question
+    with pytest.raises(BadInput, match="its process ended with -9"):
+        outside(y)
+    outside.close()
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def hostile_files(folder: Path) -> dict[str, Path]:
+    """Files that make a folder when they are unpickled; where it would lie."""
+    bomb = Bomb(folder / "exploded")
+    (folder / "raw.pt").write_bytes(pickle.dumps(bomb))
+    torch.save({"weight": torch.ones(2), "x": bomb}, folder / "zip.pt")
+    torch.save(bomb, folder / "bare.pth")
+    torch.save({"weight": torch.ones(2), "x": bomb}, folder / "old.pth", _use_new_zipfile_serialization=False)
+    return {p.name: p for p in folder.iterdir() if p.suffix in (".pt", ".pth")}
+
+
+def test_a_malicious_pickle_is_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    factory_module(tmp_path, monkeypatch, "made_here_2", FACTORY)
+    files = hostile_files(tmp_path)
+    assert len(files) == 4
+    for path in files.values():
+        for trust in (False, True):
+            with pytest.raises(BadInput, match="pickle"):
+                load_model(str(path), trust=trust)
+        with pytest.raises(BadInput, match="safetensors"):
+            load_model("made_here_2:factory", weights=path)
+        with pytest.raises(BadInput, match="pickle"):
+            read_weights(path)
+    assert not (tmp_path / "exploded").exists()
+    # the bomb is a real one
+    pickle.loads((tmp_path / "raw.pt").read_bytes())
+    assert (tmp_path / "exploded").exists()
+
+
+@quiet
+def test_a_malicious_pt2_is_refused_and_not_run(tmp_path: Path) -> None:
+    """A crafted .pt2: its sample inputs are a pickle that runs code."""
+    good = tmp_path / "good.pt2"
+    torch.export.save(torch.export.export(Plain(), (torch.zeros(SIDE, SIDE, 2),)), good)
+    buffer = io.BytesIO()
+    torch.save(((torch.zeros(1), Bomb(tmp_path / "exploded")), {}), buffer)
+    hostile = tmp_path / "net.pt2"
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(hostile, "w") as new:
+        for entry in old.infolist():
+            data = buffer.getvalue() if "sample_inputs" in entry.filename else old.read(entry)
+            new.writestr(entry.filename, data)
+    other = tmp_path / "net.pt"  # whatever it is called
+    other.write_bytes(hostile.read_bytes())
+    for path in (hostile, other):
+        with pytest.raises(BadInput, match="trust-model"):
+            load_model(str(path))
+    assert not (tmp_path / "exploded").exists()
+    # who trusts it runs it, in another process: that is what the option says
+    model = load_model(str(hostile), trust=True)
+    assert not (tmp_path / "exploded").exists()
+    with suppress(BadInput):
+        model.build(SENSING)
+    assert (tmp_path / "exploded").exists()
+
+
+@quiet
+def test_other_files_are_refused_with_their_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.onnx", "a.safetensors", "a.pt2"):
+        (tmp_path / name).write_bytes(b"garbage")
+        with pytest.raises(BadInput):
+            load_model(str(tmp_path / name))
+        with pytest.raises(BadInput, match=r"absent"):
+            load_model(str(tmp_path / f"absent-{name}"))
+    torch.save({"weight": torch.ones(2)}, tmp_path / "weights.pt")
+    with pytest.raises(BadInput, match="no network"):
+        load_model(str(tmp_path / "weights.pt"))
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.ones(2)}, tmp_path / "weights.safetensors")
+    with pytest.raises(BadInput, match="firenet train"):
+        load_model(str(tmp_path / "weights.safetensors"))
+    save_file({"weight": torch.tensor([torch.nan])}, tmp_path / "nan.safetensors")
+    with pytest.raises(BadInput, match="NaN"):
+        read_weights(tmp_path / "nan.safetensors")
+    with pytest.raises(BadInput, match="A model"):
+        load_model("nothing")
+    torch.save([torch.ones(2)], tmp_path / "list.pt")
+    with pytest.raises(BadInput, match="state_dict"):
+        read_weights(tmp_path / "list.pt")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtra, match="export"):
+        load_model(str(tmp_path / "a.onnx"))
+
+
+@pytest.mark.parametrize("shape", [(SIDE, SIDE), (1, SIDE, SIDE), (1, 1, SIDE, SIDE)])
+def test_images_are_taken_out_of_batches(shape: tuple[int, ...]) -> None:
+    image = torch.arange(SIDE * SIDE, dtype=torch.float32).view(SIDE, SIDE)
+    assert torch.equal(taken(image.view(shape), (SIDE, SIDE)), image)
+    complex_ = torch.complex(image, image)
+    assert torch.equal(taken(complex_.view(shape), (SIDE, SIDE)), complex_)
+    last = torch.view_as_real(complex_)
+    assert torch.equal(taken(last.view(*shape, 2), (SIDE, SIDE)), complex_)
+    first = last.movedim(-1, 0)
+    assert torch.equal(taken(first.reshape(*shape[:-2], 2, SIDE, SIDE), (SIDE, SIDE)), complex_)
+    with pytest.raises(BadInput, match="image of shape"):
+        taken(torch.zeros(3, SIDE, SIDE), (SIDE, SIDE))
+
+
+# --- deepinv ----------------------------------------------------------------------------------------------------------
+
+
+def test_deepinv_layout(y: Tensor) -> None:
+    """Centred k-space of the same image, two channels: its zero-filling is ours."""
+
+    def reconstructor(k: Tensor, physics: Any) -> Tensor:
+        assert physics == "physics"
+        k = torch.view_as_complex(k[0].movedim(0, -1).contiguous())
+        image = torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(k), norm="ortho"))
+        return torch.view_as_real(image).movedim(-1, 0)[None]
+
+    image = deepinv_reconstruct(reconstructor, SENSING, "physics")(y)
+    assert torch.allclose(image, SENSING.adjoint(y), atol=1e-6)
+    with pytest.raises(BadInput, match="deepinv"):
+        deepinv_reconstruct(reconstructor, Matrix(torch.eye(3)))
+
+
+def test_a_deepinv_reconstructor_from_a_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, y: Tensor) -> None:
+    pytest.importorskip("deepinv", reason="deepinv is not installed", exc_type=Exception)
+    text = """
+import deepinv
+class Adjoint(deepinv.models.Reconstructor):
+    def forward(self, y, physics, **kwargs):
+        return physics.A_adjoint(y)
+def factory(sensing):
+    return Adjoint()
+"""
+    factory_module(tmp_path, monkeypatch, "made_here_3", text)
+    image = load_model("made_here_3:factory").build(SENSING)(y)
+    assert torch.allclose(image, SENSING.adjoint(y), atol=1e-5)
