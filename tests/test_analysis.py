@@ -467,3 +467,42 @@ def test_refusals() -> None:
             Firenet(sensing, frame, weights=bad)
     assert Firenet(sensing, frame).form == "analysis"
     assert Firenet(sensing, Wavelet((4, 4), "haar")).form == "synthesis"
+
+
+@pytest.mark.parametrize("spec", ["undecimated:haar:1+sym4:2", "tv", "undecimated:sym4:2+tv"])
+@pytest.mark.parametrize("relaxation", [1.0, 1.8])
+@pytest.mark.parametrize("coils", [0, 2])
+def test_the_derivative_written_out_is_that_of_autograd(
+    spec: str, relaxation: float, coils: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from firenet.analysis import AnalysisLayers
+    from firenet.recon import network
+    from firenet.restarts import FrozenSteps, Run
+
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=torch.complex128, generator=generator)
+
+    mask = torch.rand(12, 14, generator=generator) < 0.5
+    maps = draw(coils, 12, 14) if coils else None
+    first, second = (Run(0.7, 1.2, 7, relaxation, "average"), Run(0.5, 1.5, 5, relaxation, "last"))
+    frozen = FrozenSteps((first, second))
+    net = network(mask, maps, sparsify=spec, lam=0.2, schedule=frozen)
+    y, x0 = net.sensing(draw(2, 12, 14)), draw(12, 14)
+    weight = torch.rand(12, 14, dtype=torch.float64, generator=generator)
+
+    def derivatives(checkpoint: int | None) -> list[torch.Tensor]:
+        at = [y.clone().requires_grad_(), x0.clone().requires_grad_()]
+        image = net(*at, checkpoint=checkpoint)
+        return [image.detach(), *torch.autograd.grad((image.abs().square() * weight).sum(), at)]
+
+    found, again = derivatives(None), derivatives(3)
+    swept = []
+    monkeypatch.setattr(AnalysisLayers, "_swept", lambda self: swept.append(self) or False)
+    wanted = derivatives(None)
+    assert swept
+    for a, b, c in zip(found, again, wanted, strict=True):
+        assert torch.allclose(a, c, rtol=1e-9, atol=1e-12)
+        assert torch.allclose(b, c, rtol=1e-9, atol=1e-12)
+    assert all(t.abs().max() > 1e-6 for t in wanted)

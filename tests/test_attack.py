@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from firenet import Firenet, FixedSteps, Matrix, SubsampledFourier, UndecimatedWavelet, multilevel
-from firenet.attack import attack
+from firenet.attack import antun, attack, transferred
 from firenet.errors import BadInput
 
 ASCENTS = ("gradient", "momentum", "adam", "spsa")
@@ -105,3 +106,43 @@ def test_bad_input() -> None:
     # one that breaks under perturbation is as bad as can be, and said to be
     (found,) = attack(lambda m: R @ m if torch.equal(m, y) else R @ m * math.nan, sensing, y, 0.1, steps=2)
     assert math.isnan(found.error)
+
+
+def test_the_ascent_of_antun_follows_its_formula() -> None:
+    """Of a linear R the gradient is known: the steps of the paper, written out."""
+    sensing = Matrix(draw(8, 10))
+    R, x = draw(10, 8, seed=1), draw(10, seed=2)
+    found = antun(lambda m: R @ m, sensing, x, snapshots=(1, 3), seed=4)
+    M = R @ sensing.matrix
+    r = 1e-5 * torch.rand(10, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    v, seen = torch.zeros(10, dtype=torch.float64), []
+    for _ in range(3):
+        v = 0.9 * v + 0.001 * (M.T @ (M @ (x + r) - x) - 0.1 * r)
+        r = r + v
+        seen.append(r)
+    for p, wanted in zip(found, (seen[0], seen[2]), strict=True):
+        assert torch.allclose(p.e, sensing(wanted), rtol=1e-9)
+        size = torch.linalg.vector_norm(sensing(wanted)) / torch.linalg.vector_norm(sensing(x))
+        assert p.size == pytest.approx(size.item())
+        assert p.by == "antun"
+    assert [p.size for p in antun(lambda m: R @ m, sensing, x)] == sorted(
+        p.size for p in antun(lambda m: R @ m, sensing, x)
+    )
+    with pytest.raises(BadInput, match="Snapshots"):
+        antun(lambda m: R @ m, sensing, x, snapshots=())
+    with pytest.raises(BadInput, match="gradient"):
+        antun(lambda m: (R @ m).detach(), sensing, x)
+
+
+def test_transfer_is_judged_anew_within_its_budget() -> None:
+    sensing, R, y = Matrix(draw(8, 10)), draw(10, 8, seed=1), draw(8, seed=2)
+    (found,) = attack(lambda m: R @ m, sensing, y, 0.1)
+    (same,) = transferred(lambda m: R @ m, sensing, y, [found])
+    assert same.error == pytest.approx(found.error, rel=1e-5)
+    (scaled,) = transferred(lambda m: (3 * R @ m).detach(), sensing, y, [found])  # a black box will do
+    assert scaled.amplification == pytest.approx(3 * found.amplification, rel=1e-5)
+    assert scaled.by == "transfer"
+    too_large = replace(found, e=100 * found.e)
+    (cut,) = transferred(lambda m: R @ m, sensing, y, [too_large])
+    assert cut.size <= 0.1
+    assert cut.error == pytest.approx(found.error, rel=1e-5)

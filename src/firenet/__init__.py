@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from firenet.frames import Gradient, UndecimatedWavelet, Union
     from firenet.guarantee import Guarantee
     from firenet.levels import SparsityLevels
+    from firenet.models import Model, load_model
     from firenet.network import Firenet, Solution, Status
     from firenet.operators import Adjoint, Composition, LinearOperator, Matrix, NormBound, VerticalStack
     from firenet.problems import Ball, Norm, SparseProblem, Squared
     from firenet.real import RealPacked
     from firenet.recon import certify_image, psnr, reconstruct
+    from firenet.report import write_report
     from firenet.restarts import AdaptiveRestarts, FixedSteps, FrozenSteps, PaperSchedule, RadialSearch
     from firenet.reweighting import Round, reweighted
     from firenet.sampling import Mask, lines, local_coherences, multilevel, variable_density
     from firenet.selection import Sweep, choose_lam
     from firenet.sensing import MultiCoilFourier, SubsampledFourier, SubsampledWalsh
+    from firenet.stabilised import Stabilised
     from firenet.transforms import AnalysisOperator, TightFrame, WalshHadamard, Wavelet
 
 __version__ = "0.1.0"
@@ -44,6 +47,7 @@ _HOME = {
     "frames": ("Gradient", "UndecimatedWavelet", "Union"),
     "guarantee": ("Guarantee",),
     "levels": ("SparsityLevels",),
+    "models": ("Model", "load_model"),
     "network": (
         "Firenet",
         "Solution",
@@ -64,6 +68,7 @@ _HOME = {
         "psnr",
         "reconstruct",
     ),
+    "report": ("write_report",),
     "restarts": (
         "AdaptiveRestarts",
         "FixedSteps",
@@ -91,6 +96,7 @@ _HOME = {
         "SubsampledFourier",
         "SubsampledWalsh",
     ),
+    "stabilised": ("Stabilised",),
     "transforms": (
         "AnalysisOperator",
         "TightFrame",
@@ -118,6 +124,7 @@ __all__ = [
     "Mask",
     "Matrix",
     "MissingExtra",
+    "Model",
     "MultiCoilFourier",
     "Norm",
     "NormBound",
@@ -129,6 +136,7 @@ __all__ = [
     "SparseProblem",
     "SparsityLevels",
     "Squared",
+    "Stabilised",
     "Status",
     "SubsampledFourier",
     "SubsampledWalsh",
@@ -145,12 +153,14 @@ __all__ = [
     "choose_lam",
     "export_onnx",
     "lines",
+    "load_model",
     "local_coherences",
     "multilevel",
     "psnr",
     "reconstruct",
     "reweighted",
     "variable_density",
+    "write_report",
 ]
 
 

@@ -65,7 +65,7 @@ class Recipe:
         object.__setattr__(self, "sides", tuple(self.sides))
         numbers = (self.rate, self.noise, self.steps, self.batch, self.learning_rate, *self.sides)
         sensible = all(math.isfinite(n) and n >= 0 for n in numbers) and min(self.steps, self.batch, *self.sides) >= 1
-        if not sensible or not 0 < self.rate <= 1 or self.learning_rate <= 0:
+        if not (sensible and self.sides) or not 0 < self.rate <= 1 or self.learning_rate <= 0:
             raise BadInput("Positive numbers, a rate of at most 1", f"{self}", "The defaults are a start")
         if self.network not in ("unet", "automap", "lista") or self.images not in ("both", "ellipses", "colin27"):
             needed = "network: unet, automap or lista; images: both, ellipses or colin27"

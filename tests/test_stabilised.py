@@ -1,0 +1,93 @@
+"""A network with a FIRENET behind it: its own image is forgotten as the theory says, gradients go through both."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from firenet import Firenet, FixedSteps, PaperSchedule, Stabilised, SubsampledFourier, Wavelet, variable_density
+from firenet.attack import attack
+from firenet.errors import BadInput
+from firenet.specimens import load_slice, resampled
+
+SIDE = 32
+SENSING = SubsampledFourier(variable_density((SIDE, SIDE), 0.4).samples)
+X = resampled(load_slice()[None], SIDE)[0].to(torch.complex128)
+Y = SENSING(X)
+
+
+class Wild(nn.Module):
+    """Amplifies what it gets fifty times, around the right image."""
+
+    def forward(self, y: Tensor) -> Tensor:
+        return X + 50 * SENSING.adjoint(y - Y)
+
+
+def net(restarts: int, layers: int = 10) -> Firenet:
+    return Firenet(SENSING, Wavelet((SIDE, SIDE), "haar"), lam=0.02, schedule=PaperSchedule(restarts, layers))
+
+
+def test_it_is_the_firenet_from_the_networks_image() -> None:
+    both = Stabilised(Wild(), net(2))
+    assert torch.equal(both(Y), net(2)(Y, Wild()(Y)))
+    assert both.sensing is SENSING
+    with pytest.raises(BadInput, match="A network and a Firenet"):
+        Stabilised(net(2), Wild())  # type: ignore[arg-type]
+
+
+def test_gradients_go_through_both() -> None:
+    both = Stabilised(Wild(), net(1, 3))
+    generator = torch.Generator().manual_seed(0)
+    y = (Y + 0.1 * torch.randn(Y.shape, dtype=Y.dtype, generator=generator)).requires_grad_()
+    e = SENSING.restrict(torch.randn(Y.shape, dtype=Y.dtype, generator=generator))
+    weight = torch.randn(SIDE, SIDE, dtype=Y.dtype, generator=generator)
+
+    def value(at: Tensor) -> Tensor:
+        return (both(at) * weight.conj()).real.sum()
+
+    (slope,) = torch.autograd.grad(value(y), y)
+    step = 1e-6
+    with torch.no_grad():
+        difference = (value(y + step * e) - value(y - step * e)) / (2 * step)
+    assert (slope.conj() * e).real.sum().item() == pytest.approx(difference.item(), rel=1e-5)
+    frozen = net(1, 3)(y, Wild()(y).detach())
+    (cut,) = torch.autograd.grad((frozen * weight.conj()).real.sum(), y)
+    assert torch.linalg.vector_norm(slope - cut) > torch.linalg.vector_norm(cut)
+
+
+def test_each_restart_damps_what_the_network_does() -> None:
+    """The attack on the whole: from fifty-fold amplification to that of the FIRENET alone."""
+
+    def worst(reconstruct: object) -> float:
+        (found,) = attack(reconstruct, SENSING, Y, 0.01, steps=10, starts=1)  # type: ignore[arg-type]
+        return found.amplification
+
+    alone = worst(net(6))
+    chain = [worst(Wild()), *(worst(Stabilised(Wild(), net(n))) for n in (1, 3, 6))]
+    assert chain[0] == pytest.approx(50, rel=0.01)
+    assert chain[0] > chain[1] > chain[3]
+    assert chain[3] == pytest.approx(alone, rel=0.2)
+
+
+def test_the_first_image_is_forgotten_at_least_at_the_rate_of_the_proof() -> None:
+    """The gap after n restarts: nu^n of what the first image costs, up to what was not assumed to hold."""
+    far = X + 10 * torch.linalg.vector_norm(X) * torch.ones_like(X) / SIDE
+    gaps = [net(n, 60).solve(Y, x0=far).gap.item() for n in (1, 2, 3, 4)]
+    first = net(1).problem.objective(net(1).sparsify(far), Y).item()  # type: ignore[misc]
+    for n, gap in enumerate(gaps, start=1):
+        assert gap <= math.exp(-n) * first
+
+
+def test_a_searching_schedule_behind_a_network() -> None:
+    from firenet import AdaptiveRestarts
+
+    frame = Wavelet((SIDE, SIDE), "haar")
+    adaptive = Firenet(SENSING, frame, lam=0.02, schedule=AdaptiveRestarts(tolerance=1e-4))
+    fixed = Firenet(SENSING, frame, lam=0.02, schedule=FixedSteps(10))
+    y = Y.clone().requires_grad_()
+    image = Stabilised(fixed, adaptive)(y)
+    (slope,) = torch.autograd.grad(image.abs().square().sum(), y)
+    assert torch.isfinite(slope.abs()).all()
