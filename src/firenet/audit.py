@@ -247,9 +247,12 @@ def audit(
             got = f"{name}: {image.dtype} of shape {tuple(image.shape)}"
             raise BadInput(f"Real, finite images of shape {tuple(sensing.in_shape)}", got, "Take the magnitude, crop")
     bench = _Bench(sensing, images, others or {}, sweep or {}, settings, _Parts(folder, retry))
-    todo = [(m, n, t) for m in listed for n in images for t in settings.tests if t not in ("anatomy", "transfer")]
+    # What needs the perturbations that were found for all models comes last.
+    last = [t for t in ("transfer", "certificate") if t in settings.tests]
+    first = [t for t in settings.tests if t not in ("anatomy", *last)]
+    todo = [(m, n, t) for m in listed for n in images for t in first]
     todo += [(m, n, "anatomy") for m in listed for n in (others or {}) if "anatomy" in settings.tests]
-    todo += [(m, n, "transfer") for m in listed for n in images if "transfer" in settings.tests]
+    todo += [(m, n, t) for t in last for m in listed for n in images]
     rows: list[Row] = []
     for k, (model, name, test) in enumerate(todo):
         if progress is not None:
@@ -460,7 +463,9 @@ class _Bench:
         settings = asdict(replace(self.settings, thresholds=Thresholds(), tests=TESTS))
         what = [SCHEMA, model.name, dict(model.origin), image, test, settings]
         swept = [(rate, getattr(s, "mask", None)) for rate, s in self.sweep.items()] if test == "samples" else []
-        masks = [t for _, t in swept if isinstance(t, Tensor)]
+        masks: list[Tensor] = [t for _, t in swept if isinstance(t, Tensor)]
+        if test in ("transfer", "certificate"):
+            masks += [e for (_, at), e in self.found.items() if at == image]
         return _digest(what, self.described, self.images[image], *masks)[:32]
 
     def _remember(self, model: Model, image: str, test: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -1,0 +1,320 @@
+"""The audit: a record of every test, also of those that fail; parts on disk; verdicts on maps that are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from firenet import Stabilised, SubsampledFourier, variable_density
+from firenet.audit import TESTS, Audit, Row, Settings, Thresholds, audit, judge, nested
+from firenet.errors import BadInput
+from firenet.models import Model, firenet_model, of, stabilised_model
+from firenet.specimens import ellipses, load_slice, resampled
+
+SIDE = 32
+MASK = variable_density((SIDE, SIDE), 0.4).samples
+SENSING = SubsampledFourier(MASK)
+X = resampled(load_slice()[None], SIDE)[0]
+QUICK = Settings(budgets=(0.003, 0.01), steps=3, starts=1, contrasts=(0.5, 0.1), noise=(0.05,), factors=(0.5, 2.0))
+SWEEP = {r: SubsampledFourier(m) for r, m in nested(MASK, (0.2, 0.4, 0.6)).items()}
+
+
+def made(*models: Model, settings: Settings = QUICK, **options: Any) -> Audit:
+    return audit(list(models), SENSING, {"s1045": X}, settings=settings, **options)
+
+
+def adjoint(name: str = "adjoint", factor: float = 1.0) -> Model:
+    return Model(name, lambda sensing: lambda y: factor * sensing.adjoint(y).real, {"kind": f"adjoint {factor}"})
+
+
+def verdict(found: Audit, model: str, test: str) -> bool | None:
+    (v,) = [v for v in found.verdicts if (v.model, v.test) == (model, test)]
+    return v.passed
+
+
+@pytest.fixture(scope="module")
+def whole() -> Audit:
+    models = [
+        adjoint(),
+        adjoint("loud", 9.0),
+        firenet_model("tv", 3, 5),
+        stabilised_model(adjoint("loud inside", 9.0), "tv", 2, 5),
+    ]
+    others = {"ellipses": ellipses(SIDE, torch.Generator().manual_seed(0))}
+    return made(*models, others=others, sweep=SWEEP)
+
+
+def test_every_test_is_made_and_recorded(whole: Audit, tmp_path: Path) -> None:
+    assert not [r for r in whole.rows if r.failed]
+    for name in whole.models:
+        wanted = set(TESTS) - ({"certificate"} if name in ("adjoint", "loud") else set())
+        assert {r.test for r in whole.rows if r.model == name} == wanted
+    from firenet.files import to_json
+
+    record = json.loads(to_json(whole.record()))
+    assert record["schema"] == 1
+    assert record["settings"]["seed"] == 0
+    assert len(record["images"]["s1045"]["sha256"]) == 64
+    assert len(record["sensing"]["mask sha256"]) == 64
+    assert record["sensing"]["rate"] == pytest.approx(0.4, abs=1e-3)
+    assert set(record["versions"]) >= {"firenet", "torch", "python", "threads"}
+    assert {v["test"] for v in record["verdicts"]} == set(TESTS) - {"kernel", "transfer"}
+    for row in whole.rows:
+        assert set(row.pictures.values()) <= set(whole.pictures)
+
+
+def test_the_numbers_of_a_linear_map_are_its_norm(whole: Audit) -> None:
+    """The adjoint of a mask, real part: a perturbation is amplified at most by 1, and by 9 behind a factor of 9."""
+    for name, norm in (("adjoint", 1.0), ("loud", 9.0)):
+        (row,) = whole.of(name, "worst")
+        assert max(row.numbers["amplification"]) <= norm * (1 + 1e-4)
+        assert min(row.numbers["amplification"]) > 0.7 * norm
+        assert row.numbers["random"] < row.numbers["worst"]
+        (noise,) = whole.of(name, "noise")
+        assert max(noise.numbers["amplification"]) < norm
+    assert verdict(whole, "adjoint", "worst")
+    assert verdict(whole, "loud", "worst") is False
+    assert verdict(whole, "adjoint", "scaling")
+    assert verdict(whole, "adjoint", "samples")
+    assert verdict(whole, "loud", "accuracy") is False
+
+
+def test_no_attack_beats_the_certificate(whole: Audit) -> None:
+    rows = [r for r in whole.rows if r.test == "certificate"]
+    assert {r.model for r in rows} == {"FIRENET", "Stabilised loud inside"}
+    for row in rows:
+        assert set(row.numbers["perturbations"]) == {"noise", *whole.models}
+        assert not row.numbers["beaten"]
+        for entry in row.numbers["perturbations"].values():
+            assert entry["rise"] <= entry["bound"]
+            assert entry["bound"] > 0
+    assert verdict(whole, "FIRENET", "certificate")
+    # and if it were, it would be said
+    broken = replace(rows[0], numbers={**rows[0].numbers, "beaten": True})
+    (said,) = [v for v in judge("FIRENET", [broken], QUICK) if v.test == "certificate"]
+    assert said.passed is False
+    assert "never" in said.text
+
+
+def test_thresholds_are_the_users(whole: Audit) -> None:
+    loose = replace(QUICK, thresholds=Thresholds(amplification=10.0))
+    (said,) = [v for v in judge("loud", whole.rows, loose) if v.test == "worst"]
+    assert said.passed
+    assert said.threshold == 10
+
+
+def test_more_samples_that_make_it_worse_are_found() -> None:
+    def build(sensing: Any) -> Any:
+        rate = sensing.mask.float().mean().item()
+        return lambda y: sensing.adjoint(y).real + (0.5 if rate > 0.5 else 0.0)
+
+    settings = replace(QUICK, tests=("samples",))
+    found = made(Model("worse", build), settings=settings, sweep=SWEEP)
+    assert verdict(found, "worse", "samples") is False
+    assert made(adjoint(), settings=settings).rows == ()  # no other samples, no row
+    stuck = made(Model("stuck", build, fits=False), settings=settings, sweep=SWEEP)
+    assert "other samples" in str(stuck.rows[0].failed)
+    assert verdict(stuck, "stuck", "samples") is None
+
+
+# --- models that misbehave --------------------------------------------------------------------------------------------
+
+
+class Trouble(Exception):
+    pass
+
+
+def raising(y: Tensor) -> Tensor:
+    raise Trouble("no\n  luck")
+
+
+BAD = {
+    "nan": (lambda y: SENSING.adjoint(y).real * math.nan, "NaN or infinity"),
+    "shape": (lambda y: y.abs()[None], r"image of shape \(32, 32\)"),
+    "integers": (lambda y: y.abs().to(torch.int32), "floating point"),
+    "a list": (lambda y: [y], "A tensor"),
+    "raises": (raising, "Trouble: no luck"),
+    "memory": (lambda y: torch.empty(10**15).sum() * y.real, "more memory than there is"),
+}
+
+
+@pytest.mark.parametrize("name", list(BAD))
+def test_a_model_that_fails_is_a_row_with_its_reason(name: str) -> None:
+    function, reason = BAD[name]
+    found = made(of(name, function), adjoint(), settings=replace(QUICK, tests=("accuracy", "worst")))  # type: ignore[arg-type]
+    failed = [r for r in found.rows if r.model == name]
+    assert len(failed) == 2
+    import re
+
+    assert all(re.search(reason, str(r.failed)) for r in failed), failed[0].failed
+    assert all(verdict(found, name, t) is None for t in ("accuracy", "worst"))
+    assert verdict(found, "adjoint", "worst")
+
+
+def test_one_that_breaks_under_perturbation_is_infinitely_bad() -> None:
+    def fragile(y: Tensor) -> Tensor:
+        image = SENSING.adjoint(y).real
+        return image if torch.equal(y, SENSING(X)) else image * math.nan
+
+    found = made(of("fragile", fragile), settings=replace(QUICK, tests=("worst",)))
+    assert verdict(found, "fragile", "worst") is False
+    from firenet.files import to_json
+
+    record = json.loads(to_json(found.record()))
+    assert record["rows"][0]["numbers"]["amplification"] == [None, None]
+
+
+def test_chance_is_noticed_and_attacked_through_a_mean() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def lucky(y: Tensor) -> Tensor:
+        return SENSING.adjoint(y).real + 1e-4 * torch.randn(SIDE, SIDE, generator=generator)
+
+    found = made(of("lucky", lucky), settings=replace(QUICK, tests=("worst",)))
+    assert found.models["lucky"]["deterministic"] is False
+    assert found.models["lucky"]["spread"] > 0
+    assert found.rows[0].failed is None
+
+
+def test_without_a_gradient_it_is_attacked_without() -> None:
+    for function in (
+        lambda y: SENSING.adjoint(y).real.detach(),
+        lambda y: torch.from_numpy(SENSING.adjoint(y).real.detach().numpy().round(1)),
+    ):
+        found = made(of("black box", function), settings=replace(QUICK, tests=("worst", "localised")))
+        assert found.models["black box"]["gradient"] is False
+        assert {r.numbers["ascent"] for r in found.rows} == {"spsa"}
+        assert all(r.failed is None for r in found.rows)
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_audit_goes_on_where_it_ended(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def build(sensing: Any) -> Any:
+        def reconstruct(y: Tensor) -> Tensor:
+            calls.append(1)
+            return sensing.adjoint(y).real
+
+        return reconstruct
+
+    counted = Model("counted", build)
+    stopped: list[str] = []
+
+    def stop(done: int, most: int, what: str) -> None:
+        stopped.append(what)
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(counted, folder=tmp_path, progress=stop)
+    assert len(list(tmp_path.glob("*.json"))) == 4
+    before = len(calls)
+    found = made(counted, folder=tmp_path, sweep=SWEEP)
+    assert len(calls) > before
+    after = len(calls)
+    again = made(counted, folder=tmp_path, sweep=SWEEP)
+    assert len(calls) == after + 3  # tried once more, twice and for its gradient; nothing measured
+    assert [replace(r, seconds=0) for r in again.rows] == [replace(r, seconds=0) for r in found.rows]
+    assert set(again.pictures) == set(found.pictures)
+    plain = made(counted, sweep=SWEEP)
+    assert [(r.numbers, r.pictures) for r in plain.rows] == [(r.numbers, r.pictures) for r in found.rows]
+    other = made(counted, folder=tmp_path, settings=replace(QUICK, steps=4))
+    assert other.rows != found.rows  # other settings are other parts
+    assert not list(tmp_path.glob("*.started"))
+
+
+def test_a_crash_is_not_run_into_twice(tmp_path: Path) -> None:
+    settings = replace(QUICK, tests=("accuracy", "worst"))
+    made(adjoint(), folder=tmp_path, settings=settings)
+    (part,) = [p for p in tmp_path.glob("*.json") if json.loads(p.read_text())["test"] == "worst"]
+    part.rename(part.with_suffix(".started"))  # as if the process had died in it
+    found = made(adjoint(), folder=tmp_path, settings=settings)
+    assert "the process ended in this part" in str(found.rows[1].failed)
+    assert found.rows[0].failed is None
+    again = made(adjoint(), folder=tmp_path, settings=settings, retry=True)
+    assert again.rows[1].failed is None
+    assert [r.failed for r in made(adjoint(), folder=tmp_path, settings=settings).rows] == [None, None]
+
+
+def test_what_failed_is_tried_again_only_if_asked(tmp_path: Path) -> None:
+    fail = [True]
+
+    def sometimes(y: Tensor) -> Tensor:
+        if fail[0] and torch.is_grad_enabled():
+            raise Trouble("a bad day")
+        return SENSING.adjoint(y).real
+
+    settings = replace(QUICK, tests=("accuracy", "scaling"))
+    model = Model("moody", lambda sensing: sometimes, {"kind": "moody"})
+
+    def details(y: Tensor) -> Tensor:
+        raise Trouble("a bad day")
+
+    broken = Model("moody", lambda sensing: lambda y: sometimes(y) if y.abs().max() < 1e9 else details(y), {})
+    found = made(model, folder=tmp_path, settings=settings)
+    assert [r.failed for r in found.rows] == [None, None]
+    assert found.models["moody"]["gradient"] is False
+    many = replace(settings, factors=(1e12,))
+    failed = made(broken, folder=tmp_path, settings=many)
+    assert "a bad day" in str(failed.rows[1].failed)
+    assert "a bad day" in str(made(broken, folder=tmp_path, settings=many).rows[1].failed)
+    mended = Model("moody", lambda sensing: sometimes, {})
+    assert "a bad day" in str(made(mended, folder=tmp_path, settings=many).rows[1].failed)
+    assert made(mended, folder=tmp_path, settings=many, retry=True).rows[1].failed is None
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_bad_input() -> None:
+    with pytest.raises(BadInput, match="different names"):
+        made(adjoint(), adjoint())
+    with pytest.raises(BadInput, match="images of shape"):
+        audit([adjoint()], SENSING, {"small": X[:8, :8]})
+    with pytest.raises(BadInput, match="images of shape"):
+        audit([adjoint()], SENSING, {"nan": X * math.nan})
+    for wrong in ({"reference": 0.02}, {"tests": ("nothing",)}, {"budgets": (0.01, -1.0)}, {"window": 2.0}):
+        with pytest.raises(BadInput):
+            replace(QUICK, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="Rates"):
+        nested(MASK, (1.5,))
+
+
+def test_names_and_functions_will_do() -> None:
+    found = audit(
+        {"f": lambda y: SENSING.adjoint(y).real}, SENSING, {"x": X}, settings=replace(QUICK, tests=("noise",))
+    )
+    assert [(r.model, r.image, r.test) for r in found.rows] == [("f", "x", "noise")]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_masks_are_nested_and_keep_the_one_they_are_made_from(seed: int) -> None:
+    masks = list(nested(MASK, (0.05, 0.4, 0.2, 1.0, 0.7), seed=seed).values())
+    assert [m.float().mean().item() for m in masks] == pytest.approx([0.05, 0.2, 0.4, 0.7, 1.0], abs=1e-3)
+    for small, large in pairwise(masks):
+        assert (small & ~large).sum() == 0
+    assert torch.equal(masks[2], MASK)
+
+
+def test_an_empty_row_says_its_reason() -> None:
+    rows = [Row("m", "i", "worst", failed="because")]
+    (said,) = judge("m", rows, replace(QUICK, tests=("worst",)))
+    assert said.passed is None
+    assert "because" in said.text
+
+
+def test_stabilised_is_audited_as_one_network(whole: Audit) -> None:
+    (row,) = whole.of("Stabilised loud inside", "worst")
+    assert max(row.numbers["amplification"]) < 9
+    assert Stabilised.__doc__
