@@ -27,13 +27,15 @@ ORDER = [
     {"sensing", "problems", "frames", "guarantee"},
     {"layer"},
     {"search", "analysis", "real"},
-    {"sampling", "network", "certificate", "attack"},
-    {"reweighting", "export", "baselines"},
-    {"recon"},
-    {"selection", "demo"},
-    {"gallery", "terminal"},
+    {"sampling", "network", "certificate", "attack", "meaning"},
+    {"reweighting", "export", "baselines", "stabilised", "outside"},
+    {"recon", "specimens"},
+    {"selection", "demo", "training"},
+    {"gallery", "terminal", "models"},
+    {"audit"},
+    {"report", "showcase"},
     {"paper"},
-    {"cli_barriers"},
+    {"cli_barriers", "cli_audit"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -136,8 +138,15 @@ def test_few_know_the_network() -> None:
         "export",
         "demo",
         "gallery",
+        "stabilised",
+        "models",
         "cli",
     }
+
+
+def test_attacks_and_audits_know_no_network() -> None:
+    for name in ("attack", "meaning", "audit", "report"):
+        assert not KNOWS[name] & {"network", "stabilised", "baselines"}
 
 
 def test_files_and_mathematics_do_not_know_each_other() -> None:

@@ -25,10 +25,10 @@ from firenet.baselines import Cascade
 from firenet.errors import BadInput, FirenetError
 from firenet.files import sha256
 from firenet.formats import existing, optional
-from firenet.network import Firenet
+from firenet.network import Firenet, Solution
 from firenet.operators import LinearOperator
 from firenet.outside import Outside
-from firenet.problems import real_view
+from firenet.problems import Norm, SparseProblem, real_view
 from firenet.recon import default_schedule, network, to_centre
 from firenet.restarts import PaperSchedule
 from firenet.sensing import SubsampledFourier
@@ -130,6 +130,45 @@ def cascade_model(path: Path, name: str = "D5-C5") -> Model:
         return Cascade(sensing, weights)
 
     return Model(name, build, {"kind": "D5-C5", "file": str(path), "sha256": sha256(path)})
+
+
+def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """What is proven about a FIRENET under perturbation, checked: for every e
+
+    .. math:: F_y(R(y+e))-\\min F_y\\le\\mathrm{gap}(y+e)+2\\|e\\|_2,
+
+    since data that differ by e change the objective (P3) of any point by at most :math:`\\|e\\|_2`. Of the left side
+    the lower bound :math:`F_y(R(y+e))-F_y(R(y))` is known; ``beaten`` says whether it is above the right one, by more
+    than rounding.
+
+    Args:
+        reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one; for others None is returned.
+        y: Measurements.
+        perturbations: By name.
+    """
+    net = reconstruct.firenet if isinstance(reconstruct, Stabilised) else reconstruct
+    if not isinstance(net, Firenet) or not isinstance(net.fidelity, Norm):
+        return None
+
+    def solved(data: Tensor) -> Solution:
+        return net.solve(data, x0=reconstruct.network(data) if isinstance(reconstruct, Stabilised) else None)
+
+    before, problem, entries = solved(y), cast("SparseProblem", net.problem), {}
+    size = torch.linalg.vector_norm(y).item()
+    for name, e in perturbations.items():
+        after = solved(y + e)
+        objective = problem.objective(after.coefficients, y).item()
+        rise = objective - before.objective.item()
+        bound = after.gap.item() + 2 * torch.linalg.vector_norm(e).item()
+        slack = 1e-5 * max(objective, size)  # of single precision
+        entries[name] = {"rise": rise, "bound": bound, "beaten": not rise <= bound + slack}
+    return {
+        "objective": before.objective.item(),
+        "relative gap": before.relative_gap.item(),
+        "layers": int(before.layers),
+        "perturbations": entries,
+        "beaten": any(entry["beaten"] for entry in entries.values()),
+    }
 
 
 def _fourier(sensing: LinearOperator) -> tuple[Tensor, Tensor | None]:
