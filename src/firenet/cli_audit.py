@@ -40,11 +40,13 @@ Retry = Annotated[bool, typer.Option("--retry", help="With --resume: try again w
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 if a model fails a test or cannot be measured.")]
 
 
-def _threads(number: int | None) -> None:
-    if number is not None:
-        import torch
+def _prepare(threads: int | None) -> None:
+    import torch
 
-        torch.set_num_threads(number)
+    # A gradient that fades over many layers ends in numbers so small that a CPU takes ten times as long for them.
+    torch.set_flush_denormal(True)
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def _parts(out: Path, resume: bool) -> Path:
@@ -76,14 +78,18 @@ def _finish(made: Sequence[Audit], out: Path, title: str, as_json: bool, strict:
         terminal.print_json(record)
     else:
         for a in made:
-            tests = [t for t in a.settings.tests if any(v.test == t for v in a.verdicts)]
-            rows = [[name, *(_word(a, name, t) for t in tests)] for name in a.models]
-            terminal.table(a.title, ["model", *tests], rows)
+            tests, names = [t for t in a.settings.tests if any(v.test == t for v in a.verdicts)], list(a.models)
+            if len(tests) < len(names):
+                rows = [[name, *(_word(a, name, t) for t in tests)] for name in names]
+                terminal.table(a.title, ["model", *tests], rows)
+            else:
+                rows = [[t, *(_word(a, name, t) for name in names)] for t in tests]
+                terminal.table(a.title, ["test", *names], rows)
             for sentence in compared(a):
                 typer.echo(sentence)
             for row in a.rows:
                 if row.failed is not None and row.test in ("accuracy", "samples"):
-                    typer.echo(f"not measured: {row.model}, {row.test}: {row.failed}", err=True)
+                    typer.echo(f"none: {row.model}, {row.test}: {row.failed}", err=True)
         typer.echo(f"report: {out} ({size / 1e6:.1f} MB), record: {out.with_suffix('.json')}")
     for note in notes:
         typer.echo(note, err=True)
@@ -96,9 +102,9 @@ def _word(audit: Audit, model: str, test: str) -> str:
     for v in audit.verdicts:
         if (v.model, v.test) == (model, test):
             if v.passed is None:
-                return "not measured"
+                return "none"
             number = "" if v.value is None or test == "details" else f" {v.value:.2f}"
-            return ("passes" if v.passed else "FAILS") + number
+            return ("ok" if v.passed else "FAILS") + number
     return ""
 
 
@@ -121,7 +127,7 @@ def demo(
     from firenet.showcase import benches
 
     check_output(out, suffixes=(".html",))
-    _threads(threads)
+    _prepare(threads)
     folder = _parts(out, resume)
     made, notes = benches(data or Path(os.environ.get("FIRENET_DATA", "../shared/data")))
     found = []
@@ -211,7 +217,7 @@ def run(
     from firenet.sensing import SubsampledFourier
 
     check_output(out, suffixes=(".html",))
-    _threads(threads)
+    _prepare(threads)
     settings = _settings(budgets, reference, ascent, steps, starts, tests, threshold, seed)
     images = {name: _image(name, side) for name in image}
     shape = tuple(next(iter(images.values())).shape)
@@ -361,7 +367,7 @@ def train(
     from firenet.training import train as fit
 
     check_output(out, suffixes=(".safetensors",))
-    _threads(threads)
+    _prepare(threads)
     if network not in USUAL:
         raise BadInput(f"A network: {', '.join(USUAL)}", repr(network), "Choose one")
     chosen: dict[str, Any] = {"noise": noise, "images": images, "rate": rate, "seed": seed}

@@ -37,7 +37,7 @@ class Detection:
         contrast: Its height in the object.
         recovered: The share of it in the reconstruction: 1 is all of it.
         index: By how many deviations a matched filter sees it; the deviations are those of the filter's answers to the
-            errors elsewhere in the image. Below ``ROSE`` it is lost: a false negative.
+            errors elsewhere in the object. Below ``ROSE`` it is lost: a false negative.
         empty: The same index where the object does not have the detail; above ``ROSE`` it is invented, a false
             positive.
     """
@@ -92,6 +92,10 @@ def detect(
     reach = [int(rows[-1] - rows[0]) // 2 + 3, int(columns[-1] - columns[0]) // 2 + 3]
     away[: reach[0] + 1, : reach[1] + 1] = away[-reach[0] :, : reach[1] + 1] = False
     away[: reach[0] + 1, -reach[1] :] = away[-reach[0] :, -reach[1] :] = False
+    # Errors are larger in the object than in the air around it; so only answers from within are compared.
+    middle = [int(rows[0] + rows[-1]) // 2, int(columns[0] + columns[-1]) // 2]
+    within = away & torch.roll(x.abs() > 0.05 * x.abs().max(), [-m for m in middle], (0, 1))
+    away = within if within.sum() >= 50 else away
 
     def answers(image: Tensor) -> tuple[float, float]:
         """The share of the filter where the detail is, and the deviation elsewhere once that share is taken out: a text
