@@ -668,15 +668,22 @@ def _localised(bench: _Bench, subject: _Subject, model: Model, image: str) -> Me
     return numbers, {"attacked": found.image}
 
 
+def _inserted(kind: str, x: Tensor, contrast: float) -> Tensor:
+    """A detail in the middle of an image that need not be square."""
+    side = min(x.shape)
+    top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
+    shape = torch.zeros_like(x)
+    shape[top : top + side, left : left + side] = detail(kind, side, contrast).float()
+    return shape
+
+
 def _details(bench: _Bench, subject: _Subject, model: Model, image: str) -> Measured:
     x, _ = bench.truth(image)
-    peak, side = x.max().item(), min(x.shape)
+    peak, middle = x.max().item(), window_of(x.shape, 0.5)
     numbers: dict[str, Any] = {}
     pictures: dict[str, Tensor] = {}
     for kind in bench.settings.details:
-        shape = torch.zeros_like(x)
-        top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
-        shape[top : top + side, left : left + side] = detail(kind, side, 1.0).float()
+        shape = _inserted(kind, x, 1.0)
         with torch.no_grad():
             contrasts = [c * peak for c in bench.settings.contrasts]
             found, images = detect(subject.reconstruct, bench.sensing, x, shape, contrasts)
@@ -684,18 +691,17 @@ def _details(bench: _Bench, subject: _Subject, model: Model, image: str) -> Meas
             {**asdict(d), "contrast": c, "lost": d.lost, "invented": d.invented}
             for c, d in zip(bench.settings.contrasts, found, strict=True)
         ]
-        shown = min(1, len(images) - 1)
-        pictures[f"{kind}, contrast {bench.settings.contrasts[shown]:g}"] = images[shown]
-        pictures[f"{kind}, contrast {bench.settings.contrasts[-1]:g}"] = images[-1]
+        # The middle of the image, for the eye: the first two contrasts of the text, the first of the others.
+        for k in range(min(2 if kind == "text" else 1, len(images))):
+            title = f"{kind}, contrast {bench.settings.contrasts[k]:g}"
+            pictures[f"object, {title}"] = (x + contrasts[k] * shape)[middle]
+            pictures[title] = images[k][middle]
     return numbers, pictures
 
 
 def _kernel(bench: _Bench, subject: _Subject, model: Model, image: str) -> Measured:
     x, _ = bench.truth(image)
-    side = min(x.shape)
-    shape = torch.zeros_like(x)
-    top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
-    shape[top : top + side, left : left + side] = detail("text", side, 0.5 * x.max().item()).float()
+    shape = _inserted("text", x, 0.5 * x.max().item())
     with torch.no_grad():
         found, other, seen = kernel(subject.reconstruct, bench.sensing, x, shape, bench.settings.reference)
     return asdict(found), {"object with a hidden detail": other, "reconstruction of it": seen}

@@ -432,7 +432,11 @@ def _strips(audit: Audit, test: str, rows: Sequence[Row]) -> list[list[dict[str,
             clean = audit.pictures.get(f"{name} {row.image} worst clean", truth)
             strip = [_compare(f"{name}: one place attacked", clean, named["attacked"], top, "without", "with")]
         elif test == "details":
-            strip = [_figure(f"{name}: {t}", _png(a, top), a, f"{name}: {t}") for t, a in named.items()]
+            objects = {t: a for t, a in named.items() if t.startswith("object")}
+            if not strips:
+                strips.append([_figure(t, _png(a, top), a, t) for t, a in objects.items()])
+            own = {f"{name}: {t}": a for t, a in named.items() if t not in objects}
+            strip = [_figure(t, _png(a, top), a, t) for t, a in own.items()]
         else:
             first, second = list(named)[:2]
             strip = [_compare(f"{name}: {first}", named[first], named[second], top, "object", "reconstruction")]
