@@ -116,6 +116,7 @@ def demo(
         Path | None,
         typer.Option("--data", help="Folder with the weights of D5-C5. Default: $FIRENET_DATA, else ../shared/data."),
     ] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="Also a picture of what was found (.png).")] = None,
     resume: Resume = False,
     retry: Retry = False,
     strict: Strict = False,
@@ -124,9 +125,11 @@ def demo(
 ) -> None:
     """Audit the trained networks that come with firenet, and a FIRENET beside them, on real slices."""
     from firenet.files import check_output
-    from firenet.showcase import benches
+    from firenet.showcase import benches, draw
 
     check_output(out, suffixes=(".html",))
+    if picture is not None:
+        check_output(picture, suffixes=(".png",))
     _prepare(threads)
     folder = _parts(out, resume)
     made, notes = benches(data or Path(os.environ.get("FIRENET_DATA", "../shared/data")))
@@ -134,6 +137,8 @@ def demo(
     for bench in made:
         with terminal.progress(bench.title, "parts") as tell:
             found.append(bench.run(folder, retry=retry, progress=tell))
+    if picture is not None:
+        draw(found, picture)
     _finish(found, out, "Stability audit: trained networks and FIRENET", as_json, strict, notes)
 
 

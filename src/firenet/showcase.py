@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from firenet.audit import Audit, Progress, Settings, Thresholds, audit, nested
+from firenet.formats import replacing
 from firenet.models import Model, cascade_model, firenet_model, load_model, stabilised_model
 from firenet.sampling import variable_density
 from firenet.sensing import SubsampledFourier
@@ -131,3 +132,68 @@ def benches(data: Path, *, seed: int = 0) -> tuple[list[Bench], list[str]]:
         images = {"Colin27 z = 90": brain[1]}
         made.append(Bench("D5-C5 and FIRENET, 256 x 256, R = 4", models, cascade_mask(), images, few))
     return made, left_out
+
+
+def draw(audits: Sequence[Audit], path: Path) -> None:
+    """One picture of what was found: the worst perturbation of two networks, details, restarts, samples."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 15), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(5, 4, height_ratios=(1, 1, 1, 1, 1.15))
+
+    def show(row: int, column: int, array: np.ndarray, title: str, top: float) -> None:
+        axes = figure.add_subplot(grid[row, column])
+        axes.imshow(np.abs(array), cmap="gray", vmin=0, vmax=top, interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+
+    attacked = audits[-1]  # D5-C5 where it is at hand
+    k = attacked.settings.budgets.index(attacked.settings.reference)
+    name = next(iter(attacked.models))
+    for row, model in enumerate((name, "FIRENET")):
+        (found,) = attacked.of(model, "worst")
+        image = attacked.pictures[attacked.images[found.image]["picture"]]
+        top, ratio = float(image.max()), found.numbers["amplification"][k]
+        show(row, 0, image, found.image, top)
+        show(row, 1, attacked.pictures[found.pictures["clean"]], f"{model}", top)
+        words = f"with the worst {attacked.settings.reference:.0%}: {ratio:.1f} times as large"
+        show(row, 2, attacked.pictures[found.pictures["attacked"]], words, top)
+        show(row, 3, 5 * attacked.pictures[found.pictures["change"]], "what it changes, times 5", top)
+    detailed = audits[1]
+    title = f"text, contrast {detailed.settings.contrasts[0]:g}"
+    lines = f"lines, contrast {detailed.settings.contrasts[0]:g}"
+    for row, what in ((2, title), (3, lines)):
+        rows = {m: detailed.of(m, "details")[0] for m in list(detailed.models)[:3]}
+        first = next(iter(rows.values()))
+        top = float(detailed.pictures[detailed.images[first.image]["picture"]].max())
+        show(row, 0, detailed.pictures[first.pictures[f"object, {what}"]], f"object, {what}", top)
+        kind = what.partition(",")[0]
+        for column, (model, found) in enumerate(rows.items(), start=1):
+            share = found.numbers[kind][0]["recovered"]
+            show(row, column, detailed.pictures[found.pictures[what]], f"{model}: {share:.0%} of it", top)
+    restarted = audits[3]
+    axes = figure.add_subplot(grid[4, :2])
+    points = []
+    for model in restarted.models:
+        (worst,), (accurate,) = restarted.of(model, "worst"), restarted.of(model, "accuracy")
+        points.append((worst.numbers["amplification"][0], accurate.numbers["psnr"]))
+        below = (5, -12) if model == "FIRENET" else (5, 5)  # it lies where many restarts do
+        axes.annotate(model, points[-1], xytext=below, textcoords="offset points", fontsize=9)
+    axes.plot(*zip(*points, strict=True), "o")
+    axes.set_xlabel("worst amplification at 1 %")
+    axes.set_ylabel("PSNR in dB")
+    axes.set_title("Restarts behind a U-Net: stability and accuracy", fontsize=10)
+    axes.margins(0.15)
+    axes = figure.add_subplot(grid[4, 2:])
+    for model in list(detailed.models)[:3]:
+        (found,) = detailed.of(model, "samples")
+        axes.plot(found.numbers["rates"], found.numbers["psnr"], "o-", label=model)
+    axes.set_xlabel("share of the samples (trained at 0.25)")
+    axes.set_ylabel("PSNR in dB")
+    axes.set_title("More samples should never make it worse, 256 x 256", fontsize=10)
+    axes.legend(fontsize=9)
+    with replacing(path) as (temporary,):
+        figure.savefig(temporary, dpi=70, format="png")

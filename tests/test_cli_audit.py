@@ -1,0 +1,187 @@
+"""``firenet audit`` and ``firenet train`` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from firenet import showcase
+from firenet.audit import Settings
+from firenet.cli import app
+from firenet.models import firenet_model, of
+from firenet.sampling import variable_density
+from firenet.specimens import COLIN27, load_slice, resampled
+from firenet.training import SHIPPED
+
+SIDE = "32"
+QUICK = ["--side", SIDE, "--steps", "2", "--starts", "1", "--sparsify", "tv", "--rates", "0.2,0.5"]
+FACTORY = """
+import torch
+def factory(sensing):
+    return lambda y: sensing.adjoint(y).real
+def broken(sensing):
+    return lambda y: y.real * float("nan")
+def hostile(sensing):
+    raise RuntimeError("<script>alert(1)</script>")
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made_for_cli.py").write_text(FACTORY, encoding="utf-8")
+    monkeypatch.setenv("COLUMNS", "80")
+    yield
+    torch.set_flush_denormal(False)  # the command sets it for its process
+
+
+def firenet(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, (result.output, result.stderr, result.exception)
+    return result.stdout + result.stderr
+
+
+def test_a_factory_is_audited_beside_a_firenet() -> None:
+    said = firenet("audit", "run", "-m", "mine=made_for_cli:factory", "-i", "s1045", *QUICK, "-o", "a.html")
+    for test in ("accuracy", "worst", "localised", "details", "noise", "scaling", "samples", "certificate"):
+        assert test in said
+    assert "FIRENET" in said
+    assert "times FIRENET's" in said
+    record = json.loads(Path("a.json").read_text())
+    (audit,) = record["audits"]
+    assert set(audit["models"]) == {"mine", "FIRENET"}
+    assert len(audit["models"]["mine"]["source sha256"]) == 64
+    assert record["command"].startswith("firenet ")
+    assert "made_for_cli:factory" in Path("a.html").read_text()
+    assert any(p.suffix == ".npz" for p in Path("a.parts").iterdir())
+
+
+def test_json_is_one_object_and_resume_goes_on() -> None:
+    command = ["audit", "run", "-m", "made_for_cli:factory", "-i", "s1045", *QUICK, "--no-baseline", "-o", "a.html"]
+    first = json.loads(firenet(*command, "--json"))
+    before = {p.name: p.stat().st_mtime_ns for p in Path("a.parts").iterdir()}
+    again = json.loads(firenet(*command, "--json", "--resume"))
+    assert {p.name: p.stat().st_mtime_ns for p in Path("a.parts").iterdir()} == before
+    assert again["audits"][0]["rows"] == first["audits"][0]["rows"]
+    assert again["audits"][0]["verdicts"] == first["audits"][0]["verdicts"]
+    fresh = json.loads(firenet(*command, "--json"))
+    assert {p.name for p in Path("a.parts").iterdir()} == set(before)
+    for a, b in zip(first["audits"][0]["rows"], fresh["audits"][0]["rows"], strict=True):
+        assert a["numbers"] == b["numbers"]
+    Path("a.parts/precious.txt").write_text("do not delete")
+    assert "Rename it" in firenet(*command, code=2)
+    assert Path("a.parts/precious.txt").exists()
+
+
+def test_what_fails_is_said_and_strict_is_strict() -> None:
+    models = ["-m", "nan=made_for_cli:broken", "-m", "<b>=made_for_cli:hostile", "-m", "zero-filled"]
+    command = ["audit", "run", *models, "-i", "s1045", *QUICK, "--tests", "accuracy,worst", "-o", "a.html"]
+    said = firenet(*command)
+    assert "NaN or infinity" in said
+    assert "none" in said
+    text = Path("a.html").read_text()
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
+    firenet(*command, "--strict", code=3)
+    firenet(*command[:2], *command[6:], "--no-baseline", "--strict")
+
+
+def test_images_masks_and_weights_from_files(tmp_path: Path) -> None:
+    x = resampled(load_slice()[None], 32)[0].numpy()
+    np.save("x.npy", 7 * x[:, :24])
+    np.save("mask.npy", np.fft.fftshift(variable_density((32, 24), 0.4).samples.numpy()))
+    command = ["audit", "run", "-m", "zero-filled", "-i", "x.npy", "--mask", "mask.npy", "--tests", "accuracy,details"]
+    record = json.loads(firenet(*command, "--sparsify", "tv", "--json"))["audits"][0]
+    assert record["images"]["x.npy"]["shape"] == [32, 24]
+    rows = {r["model"]: r["numbers"] for r in record["rows"] if r["test"] == "accuracy"}
+    assert rows["FIRENET"]["psnr"] > rows["zero-filled"]["psnr"] + 1
+    corner = json.loads(firenet(*command, "--corner-dc", "--sparsify", "tv", "--json"))["audits"][0]
+    assert corner["sensing"]["mask sha256"] != record["sensing"]["mask sha256"]
+
+
+WRONG = {
+    "nothing": (["-m", "nothing", "-i", "s1045"], "A model"),
+    "no such file": (["-m", "absent.onnx", "-i", "s1045"], "absent.onnx"),
+    "image": (["-m", "zero-filled", "-i", "absent.npy"], "absent.npy"),
+    "colin": (["-m", "zero-filled", "-i", "colin27:x"], "colin27:Z"),
+    "threshold": (["-m", "zero-filled", "-i", "s1045", "--threshold", "beauty=3"], "amplification"),
+    "number": (["-m", "zero-filled", "-i", "s1045", "--threshold", "noise=much"], "Numbers"),
+    "ascent": (["-m", "zero-filled", "-i", "s1045", "--ascent", "luck"], "spsa"),
+    "tests": (["-m", "zero-filled", "-i", "s1045", "--tests", "vibes"], "Tests"),
+    "budgets": (["-m", "zero-filled", "-i", "s1045", "--budgets", "0.1,x"], "Numbers"),
+    "reference": (["-m", "zero-filled", "-i", "s1045", "--budgets", "0.1", "--reference", "0.2"], "budgets"),
+    "weights": (["-m", "zero-filled", "-i", "s1045", "--weights", "w.pt"], "factory"),
+    "out": (["-m", "zero-filled", "-i", "s1045", "-o", "a.pdf"], "html"),
+    "names": (["-m", "a=zero-filled", "-m", "a=unet", "-i", "s1045"], "different names"),
+}
+
+
+@pytest.mark.parametrize("what", list(WRONG))
+def test_mistakes_are_answered_in_three_lines(what: str) -> None:
+    arguments, word = WRONG[what]
+    said = firenet("audit", "run", *arguments, "--side", "32", code=2)
+    assert [line[:7] for line in said.strip().splitlines()] == ["needed:", "got:   ", "do:    "]
+    assert word in said
+    assert not Path("audit.html").exists()
+
+
+def test_the_demo_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = variable_density((32, 32), 0.4).samples
+    settings = Settings(budgets=(0.01,), steps=2, starts=1, tests=("accuracy", "worst"))
+    images = {"s1045": resampled(load_slice()[None], 32)[0]}
+    models = [of("adjoint", lambda y: torch.fft.ifft2(y, norm="ortho").real), firenet_model("tv", 2, 3)]
+    bench = showcase.Bench("Small", models, mask, images, settings)
+    seen: list[Path] = []
+
+    def few(data: Path) -> tuple[list[showcase.Bench], list[str]]:
+        seen.append(data)
+        return [bench, replace(bench, title="Smaller")], ["D5-C5 left out"]
+
+    monkeypatch.setattr(showcase, "benches", few)
+    said = firenet("audit", "demo", "-o", "d.html", "--data", "nowhere")
+    assert seen == [Path("nowhere")]
+    assert "Small" in said
+    assert "D5-C5 left out" in said
+    assert "Smaller" in Path("d.html").read_text()
+
+
+def test_the_benches_are_what_the_documents_say(tmp_path: Path) -> None:
+    made, left_out = showcase.benches(tmp_path)
+    assert any("D5-C5" in note for note in left_out)
+    assert any("mricron" in note for note in left_out) != COLIN27.exists()
+    names = {m.name for b in made for m in b.models}
+    assert {*SHIPPED, "FIRENET", "Stabilised unet", "Stabilised automap"} <= names
+    assert [tuple(b.mask.shape) for b in made] == [(128, 128), (256, 256), (32, 32), (128, 128)]
+    for b in made:
+        assert b.settings.reference == 0.01
+        assert b.mask.float().mean().item() == pytest.approx(0.25, abs=1e-3)
+    mask = showcase.cascade_mask()
+    assert mask.all(1).sum() == 64 == mask.any(1).sum()
+    assert mask[[0, 1, 2, 3, -1, -2, -3, -4]].all()
+
+
+def test_train_from_the_shell_says_how_far_it_is() -> None:
+    options = ["--images", "ellipses", "--sides", "16", "--steps", "20", "--batch", "2"]
+    command = [sys.executable, "-m", "firenet.cli", "train", "unet", *options, "--noise", "0.1", "-o", "w.safetensors"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert record["recipe"]["noise"] == 0.1
+    assert record["recipe"]["sides"] == [16]
+    assert record["bytes"] == Path("w.safetensors").stat().st_size
+    assert "steps/s" in run.stderr
+    said = firenet("audit", "run", "-m", "w.safetensors", "-i", "s1045", *QUICK, "--tests", "accuracy")
+    assert "w.safetensors" in said
+    assert "automap" in firenet("train", "resnet", "-o", "x.safetensors", code=2)
+    assert "safetensors" in firenet("train", "unet", "-o", "x.pt", code=2)
