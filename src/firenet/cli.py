@@ -866,6 +866,10 @@ _EXTRAS = {
     "onnxruntime": ("export", "checking ONNX files"),
     "nibabel": ("images", "NIfTI files"),
     "pydicom": ("images", "DICOM files"),
+    "safetensors": ("audit", "trained networks"),
+    "jinja2": ("audit", "the audit's report"),
+    "scikit-image": ("audit", "structural similarity"),
+    "deepinv": ("deepinv", "models of deepinv"),
     "cvxpy": ("barriers", "solvers for the adversary"),
     "scikit-learn": ("barriers", "solvers for the adversary"),
 }
