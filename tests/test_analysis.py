@@ -470,12 +470,13 @@ def test_refusals() -> None:
 
 
 @pytest.mark.parametrize("spec", ["undecimated:haar:1+sym4:2", "tv", "undecimated:sym4:2+tv"])
-@pytest.mark.parametrize("relaxation", [1.0, 1.8])
+@pytest.mark.parametrize("schedule", ["frozen", "relaxed", "paper", "fixed"])
 @pytest.mark.parametrize("coils", [0, 2])
 def test_the_derivative_written_out_is_that_of_autograd(
-    spec: str, relaxation: float, coils: int, monkeypatch: pytest.MonkeyPatch
+    spec: str, schedule: str, coils: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from firenet.analysis import AnalysisLayers
+    from firenet import FixedSteps, PaperSchedule
+    from firenet.analysis import AnalysisLayers, _Sweep
     from firenet.recon import network
     from firenet.restarts import FrozenSteps, Run
 
@@ -486,9 +487,10 @@ def test_the_derivative_written_out_is_that_of_autograd(
 
     mask = torch.rand(12, 14, generator=generator) < 0.5
     maps = draw(coils, 12, 14) if coils else None
-    first, second = (Run(0.7, 1.2, 7, relaxation, "average"), Run(0.5, 1.5, 5, relaxation, "last"))
-    frozen = FrozenSteps((first, second))
-    net = network(mask, maps, sparsify=spec, lam=0.2, schedule=frozen)
+    rho = 1.8 if schedule == "relaxed" else 1.0
+    frozen = FrozenSteps((Run(0.7, 1.2, 7, rho, "average"), Run(0.5, 1.5, 5, rho, "last")))
+    plans = {"paper": PaperSchedule(3, 4), "fixed": FixedSteps(9)}  # their steps depend on y
+    net = network(mask, maps, sparsify=spec, lam=0.2, schedule=plans.get(schedule, frozen))
     y, x0 = net.sensing(draw(2, 12, 14)), draw(12, 14)
     weight = torch.rand(12, 14, dtype=torch.float64, generator=generator)
 
@@ -497,12 +499,38 @@ def test_the_derivative_written_out_is_that_of_autograd(
         image = net(*at, checkpoint=checkpoint)
         return [image.detach(), *torch.autograd.grad((image.abs().square() * weight).sum(), at)]
 
+    swept, apply = [], _Sweep.apply
+    monkeypatch.setattr(_Sweep, "apply", lambda *inputs: swept.append(1) or apply(*inputs))
     found, again = derivatives(None), derivatives(3)
-    swept = []
-    monkeypatch.setattr(AnalysisLayers, "_swept", lambda self: swept.append(self) or False)
+    assert len(swept) >= 2 * net.schedule.layers
+    monkeypatch.setattr(AnalysisLayers, "_swept", lambda self: False)
     wanted = derivatives(None)
-    assert swept
     for a, b, c in zip(found, again, wanted, strict=True):
         assert torch.allclose(a, c, rtol=1e-9, atol=1e-12)
         assert torch.allclose(b, c, rtol=1e-9, atol=1e-12)
     assert all(t.abs().max() > 1e-6 for t in wanted)
+
+
+def test_a_second_derivative_is_refused_or_right() -> None:
+    from firenet import FixedSteps
+    from firenet.analysis import twice_differentiable
+    from firenet.recon import network
+
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(6, 8, generator=generator) < 0.7
+    net = network(mask, sparsify="tv", lam=0.2, schedule=FixedSteps(5, omega=1.0))
+    y = net.sensing(torch.randn(6, 8, dtype=torch.complex128, generator=generator))
+    e = net.sensing(torch.randn(6, 8, dtype=torch.complex128, generator=generator))
+
+    def slope(at: torch.Tensor, create_graph: bool) -> torch.Tensor:
+        value = net(at).abs().square().square().sum()
+        return torch.autograd.grad(value, at, create_graph=create_graph)[0]
+
+    with pytest.raises(BadInput, match="twice_differentiable"):
+        slope(y.clone().requires_grad_(), True)
+    with twice_differentiable():
+        at = y.clone().requires_grad_()
+        (product,) = torch.autograd.grad((slope(at, True).conj() * e).real.sum(), at)
+    step = 1e-6
+    ends = [slope((y + sign * step * e).requires_grad_(), False) for sign in (1, -1)]
+    assert torch.allclose(product, (ends[0] - ends[1]) / (2 * step), rtol=1e-4, atol=1e-5)

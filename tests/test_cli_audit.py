@@ -117,6 +117,7 @@ WRONG = {
     "threshold": (["-m", "zero-filled", "-i", "s1045", "--threshold", "beauty=3"], "amplification"),
     "number": (["-m", "zero-filled", "-i", "s1045", "--threshold", "noise=much"], "Numbers"),
     "ascent": (["-m", "zero-filled", "-i", "s1045", "--ascent", "luck"], "spsa"),
+    "domain": (["-m", "zero-filled", "-i", "s1045", "--domain", "dreams"], "image"),
     "tests": (["-m", "zero-filled", "-i", "s1045", "--tests", "vibes"], "Tests"),
     "budgets": (["-m", "zero-filled", "-i", "s1045", "--budgets", "0.1,x"], "Numbers"),
     "reference": (["-m", "zero-filled", "-i", "s1045", "--budgets", "0.1", "--reference", "0.2"], "budgets"),

@@ -26,13 +26,14 @@ flat tensor.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from firenet.errors import BadInput
 from firenet.frames import Convolutions, pseudo_inverse
@@ -575,13 +576,28 @@ def duals(compact: Compact, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Te
     return compact.unpack_measured(dual).view(*batch, *compact.operator.out_shape), sparse
 
 
+_once: ContextVar[bool] = ContextVar("_once", default=True)
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Inside, layers of the analysis form leave their derivative to autograd, which can take it again: for second
+    derivatives (``create_graph=True``), at the price of time and memory."""
+    token = _once.set(False)
+    try:
+        yield
+    finally:
+        _once.reset(token)
+
+
 class _Sweep(torch.autograd.Function):
     """The dual step of all bands and W* of its result:
 
     .. math:: p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(p+\\sigma Ws),\\qquad t=W^*p^+.
 
     Its derivative takes as many transforms again: W of the gradient of t, the clip's own derivative, W* of that. What
-    autograd would make of the same takes several times as long and as much memory. Kept is what was to be clipped.
+    autograd would make of the same takes more passes and memory. Kept is what was to be clipped, and p where sigma has
+    a derivative, as with steps that depend on y.
     """
 
     @staticmethod
@@ -597,15 +613,18 @@ class _Sweep(torch.autograd.Function):
             torch.add(problem.clip_group(k, u).sub_(old).mul_(rho), old, out=new)
             total = stacked.collect(group, new, total)
         ctx.problem = problem
-        ctx.save_for_backward(unclipped, sigma, rho)
+        ctx.save_for_backward(unclipped, sigma, rho, p if ctx.needs_input_grad[2] else None)
         return after, total
 
     @staticmethod
-    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        unclipped, sigma, rho = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            do = "Take it inside `with firenet.analysis.twice_differentiable():`, slower"
+            raise BadInput("A first derivative of a FIRENET in analysis form", "a second one", do)
+        unclipped, sigma, rho, p = ctx.saved_tensors
+        of_sigma = None if p is None else torch.zeros_like(sigma)
         problem: StackedProblem = ctx.problem
         stacked = problem._stacked
         of_p, of_total = (g.resolve_conj() for g in grad_outputs)
@@ -614,8 +633,11 @@ class _Sweep(torch.autograd.Function):
             v = stacked.band(group, of_total).add_(of_p[:, group])
             w = problem.clip_slope(k, unclipped[:, group], v * rho)
             torch.add(v.mul_(1 - rho), w, out=into_p[:, group])
+            if of_sigma is not None:  # Re<w, Ws>, and sigma Ws is what was added to p
+                added = real_view(unclipped[:, group] - p[:, group])
+                of_sigma += (added * real_view(w)).flatten(1).sum(1).view_as(sigma) / sigma
             into_prepared = stacked.collect(group, w.mul_(sigma), into_prepared)
-        return into_p, into_prepared, None, None, None
+        return into_p, into_prepared, of_sigma, None, None
 
 
 class AnalysisLayers(Layers):
@@ -662,9 +684,10 @@ class AnalysisLayers(Layers):
 
     def _swept(self) -> bool:
         """Whether the derivative that is written out will do: a first one, backward, not of the weights."""
-        known = self.x.is_complex() and self._stacked.convolves and not derived(self._sigma) and not derived(self._tau)
+        if not (self.x.is_complex() and self._stacked.convolves and _once.get()):
+            return False
         weights = self.problem.weights
-        return known and reverse_only(self.x, self.y, self.q) and (weights is None or not derived(weights))
+        return reverse_only(self.x, self.y, self.q, self._sigma) and (weights is None or not derived(weights))
 
     def _ascended(self, new: Tensor, measured: Tensor) -> Tensor:
         stacked = self._stacked

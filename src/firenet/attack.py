@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -80,10 +80,12 @@ def attack(
         sensing: A. What it does not measure is not perturbed.
         y: Measurements.
         budgets: :math:`\\epsilon`, in parts of :math:`\\|y\\|_2`.
-        ascent: ``gradient``: steps along the gradient, projected onto the sphere. ``momentum``: the same with a
-            velocity of 0.9. ``adam``: Adam, entry by entry, projected, as Genzel, Macdonald and Maerz (2020), except
-            that steps have the unit of the ball and slopes are those along the sphere. ``spsa``: no gradients, three
-            evaluations a step. Steps shrink linearly, from 20 / ``steps`` of the radius.
+        ascent: ``gradient``: steps along the gradient, projected onto the sphere; the second half of them, in the
+            measurement domain, straight to the point of the sphere where the gradient points, which for a linear R is
+            power iteration. ``momentum``: the same with a velocity of 0.9. ``adam``: Adam, entry by entry, projected,
+            as Genzel, Macdonald and Maerz (2020), except that steps have the unit of the ball and slopes are those
+            along the sphere. ``spsa``: no gradients, three evaluations a step. Steps shrink linearly, from
+            20 / ``steps`` of the radius.
         domain: ``measurement``: e is free. ``image``: :math:`e=Av`, what a change of the object can do.
         window: Slices of the image's axes: the largest modulus there is sought instead of the norm.
         steps: Of the ascent, for each start.
@@ -103,10 +105,13 @@ def attack(
         raise BadInput("Budgets above 0, in parts of the measurements' norm", f"{budgets}", "For example 0.01")
     if y.shape != sensing.out_shape:
         raise BadInput(f"Measurements of shape {sensing.out_shape}", f"{tuple(y.shape)}", "One image at a time")
+    if ascent not in get_args(Ascent) or domain not in get_args(Domain):
+        needed = f"An ascent of {', '.join(get_args(Ascent))}, a domain of {', '.join(get_args(Domain))}"
+        raise BadInput(needed, f"{ascent!r}, {domain!r}", "Choose one of each")
     if steps < 1 or starts < 1:
         raise BadInput("At least one step and one start", f"steps={steps}, starts={starts}", "20 and 3 are usual")
     search = _Search(reconstruct, sensing, y, ascent, domain, window, progress)
-    search.most = len(set(wanted)) * (starts * (1 + steps * (3 if ascent == "spsa" else 1) + 1) + starts + 1)
+    search.most = len(set(wanted)) * (2 + starts * (1 + steps * (3 if ascent == "spsa" else 1) + 1) + starts + 1)
     found: dict[float, Perturbation] = {}
     warm: Tensor | None = None
     for budget in sorted(set(wanted)):
@@ -202,6 +207,11 @@ def _need_gradient(value: Tensor) -> None:
         raise BadInput("A reconstruction with a gradient", "one that cuts it", do)
 
 
+def _worse(tried: Sequence[tuple[Tensor, float, str]]) -> tuple[Tensor, float, str]:
+    """The entry with the largest value; what is no number is worse than all that are."""
+    return max(tried, key=lambda entry: math.inf if math.isnan(entry[1]) else entry[1])
+
+
 class _Search:
     """The state of an attack on one image: v is what is varied, e what is added to y."""
 
@@ -220,7 +230,7 @@ class _Search:
         self.norm = torch.linalg.vector_norm(y).item()
         self.progress, self.most, self.done = progress, 1, 0
         with torch.no_grad():
-            self.clean = reconstruct(y).detach()
+            self.clean = reconstruct(y).detach().clone()
         if not torch.isfinite(real_view(self.clean)).all():
             raise BadInput("A finite reconstruction of the measurements", "NaN or infinity", "Try it without attack")
 
@@ -270,19 +280,24 @@ class _Search:
     ) -> tuple[Perturbation, Tensor]:
         """The best of all starts within one budget."""
         radius, before = budget * self.norm, self.done
-        best, best_value, by, noise = self.draw(generator), -math.inf, "noise", 0.0
+        tried: list[tuple[Tensor, float, str]] = []
+        if warm is not None:  # what a smaller budget allowed is allowed: a larger one is never weaker
+            for v in (warm, self.within(warm, radius, full=True)):
+                with torch.no_grad():
+                    tried.append((v, self.value(v).item(), self.ascent))
+        noise = 0.0
         for start in range(starts):
             v = self.within(self.draw(generator), radius, full=True)
             with torch.no_grad():
                 value = self.value(v).item()
             noise = max(noise, value if math.isfinite(value) else 0.0)
-            if not value <= best_value:
-                best, best_value, by = v, value, "noise"
+            tried.append((v, value, "noise"))
             if start == 0 and warm is not None:
                 v = self.within(warm, radius, full=True)
+            tried = [_worse(tried)]  # of all points one is kept
             for point, value in self._climb(v, radius, steps, generator):
-                if not value <= best_value:  # also where it is not a number
-                    best, best_value, by = point, value, self.ascent
+                tried = [_worse([*tried, (point, value, self.ascent)])]
+        best, _, by = _worse(tried)
         best = self.within(best, radius)
         return self.judged(best, budget, noise, by, before), best
 
@@ -299,6 +314,10 @@ class _Search:
         amplification = error / size if size else 0.0
         relative = size / self.norm if self.norm else 0.0
         return Perturbation(e, budget, relative, image, error, noise, amplification, by, self.done - before)
+
+    def _aligned(self, steps: int) -> int:
+        """How many of the last steps go straight to where the slope points."""
+        return steps // 2 if self.ascent in ("gradient", "momentum") and self.domain == "measurement" else 0
 
     def _climb(
         self, v: Tensor, radius: float, steps: int, generator: torch.Generator
@@ -326,6 +345,10 @@ class _Search:
             else:
                 step = slope / size
             unit = torch.linalg.vector_norm(v).item() / radius if self.domain == "image" else 1.0
+            if k >= steps - self._aligned(steps):
+                # The point of the ball where the slope's linear model is largest: for linear R a power iteration.
+                v = (slope * (radius / size)).detach()
+                continue
             # Whatever the unit of y is: the ball is crossed several times.
             length = 20 * radius / steps * (1 - k / steps)
             v = self.within(v + step * (length * unit), radius, full=True).detach()

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet.attack import Ascent, Perturbation, attack, transferred
+from firenet.attack import Ascent, Domain, Perturbation, attack, transferred
 from firenet.errors import BadInput, FirenetError
 from firenet.files import to_json
 from firenet.formats import optional, replacing
@@ -81,6 +81,7 @@ class Settings:
         budgets: Of perturbations, in parts of the measurements' norm.
         reference: The budget that verdicts speak of; one of ``budgets``.
         ascent: As in :func:`firenet.attack.attack`; ``spsa`` is taken where there is no gradient.
+        domain: ``measurement``: whatever is added to the measurements; ``image``: what a change of the object can do.
         steps: Of an ascent.
         starts: Of an ascent.
         details: Which are looked for.
@@ -96,6 +97,7 @@ class Settings:
     budgets: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05)
     reference: float = 0.01
     ascent: Ascent = "gradient"
+    domain: Domain = "measurement"
     steps: int = 20
     starts: int = 2
     details: tuple[str, ...] = ("text", "disc", "lines")
@@ -599,7 +601,15 @@ def _worst(bench: _Bench, subject: _Subject, model: Model, image: str) -> Measur
     s = bench.settings
     steps = s.steps * (5 if subject.ascent == "spsa" else 1)
     found = attack(
-        subject.attacked, bench.sensing, y, s.budgets, ascent=subject.ascent, steps=steps, starts=s.starts, seed=s.seed
+        subject.attacked,
+        bench.sensing,
+        y,
+        s.budgets,
+        ascent=subject.ascent,
+        domain=s.domain,
+        steps=steps,
+        starts=s.starts,
+        seed=s.seed,
     )
     with torch.no_grad():
         clean = subject.attacked(y)
@@ -651,6 +661,7 @@ def _localised(bench: _Bench, subject: _Subject, model: Model, image: str) -> Me
         y,
         s.reference,
         ascent=subject.ascent,
+        domain=s.domain,
         window=window,
         steps=steps,
         starts=s.starts,
@@ -700,11 +711,15 @@ def _details(bench: _Bench, subject: _Subject, model: Model, image: str) -> Meas
 
 
 def _kernel(bench: _Bench, subject: _Subject, model: Model, image: str) -> Measured:
-    x, _ = bench.truth(image)
+    x, y = bench.truth(image)
     shape = _inserted("text", x, 0.5 * x.max().item())
     with torch.no_grad():
         found, other, seen = kernel(subject.reconstruct, bench.sensing, x, shape, bench.settings.reference)
-    return asdict(found), {"object with a hidden detail": other, "reconstruction of it": seen}
+        generator = torch.Generator().manual_seed(bench.settings.seed)
+        e = bench.sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=generator))
+        change = subject.reconstruct(y + e * (found.difference / _norm(e))) - subject.reconstruct(y)
+    numbers = {**asdict(found), "noise": _norm(change) / found.difference if found.difference else 0.0}
+    return numbers, {"object with a hidden detail": other, "reconstruction of it": seen}
 
 
 def _noise(bench: _Bench, subject: _Subject, model: Model, image: str) -> Measured:

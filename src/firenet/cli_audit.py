@@ -195,6 +195,9 @@ def run(
     ascent: Annotated[
         str | None, typer.Option("--ascent", help="gradient, momentum, adam, or spsa: without gradients.")
     ] = None,
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="measurement, or image: what a change of the object can do.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of an ascent.")] = None,
     starts: Annotated[int | None, typer.Option("--starts", min=1, help="Random starts of an ascent.")] = None,
     tests: Annotated[str | None, typer.Option("--tests", help="Only these, comma between. Default: all.")] = None,
@@ -223,7 +226,7 @@ def run(
 
     check_output(out, suffixes=(".html",))
     _prepare(threads)
-    settings = _settings(budgets, reference, ascent, steps, starts, tests, threshold, seed)
+    settings = _settings(budgets, reference, ascent, domain, steps, starts, tests, threshold, seed)
     images = {name: _image(name, side) for name in image}
     shape = tuple(next(iter(images.values())).shape)
     samples = _mask(mask, rate, corner_dc, shape)
@@ -257,6 +260,7 @@ def _settings(
     budgets: str | None,
     reference: float | None,
     ascent: str | None,
+    domain: str | None,
     steps: int | None,
     starts: int | None,
     tests: str | None,
@@ -276,8 +280,10 @@ def _settings(
             raise BadInput("A number", repr(text), "--threshold amplification=3")
     if ascent not in (None, "gradient", "momentum", "adam", "spsa"):
         raise BadInput("--ascent: gradient, momentum, adam or spsa", repr(ascent), "Choose one")
+    if domain not in (None, "measurement", "image"):
+        raise BadInput("--domain: measurement or image", repr(domain), "Choose one")
     chosen: dict[str, Any] = {"thresholds": Thresholds(**limits), "seed": seed}
-    plain = {"reference": reference, "ascent": ascent, "steps": steps, "starts": starts}
+    plain = {"reference": reference, "ascent": ascent, "domain": domain, "steps": steps, "starts": starts}
     chosen |= {name: value for name, value in plain.items() if value is not None}
     if budgets is not None:
         chosen["budgets"] = tuple(sorted(_numbers(budgets, "--budgets")))

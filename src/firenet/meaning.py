@@ -35,11 +35,11 @@ class Detection:
 
     Attributes:
         contrast: Its height in the object.
-        recovered: The share of it in the reconstruction: 1 is all of it.
-        index: By how many deviations a matched filter sees it; the deviations are those of the filter's answers to the
-            errors elsewhere in the object. Below ``ROSE`` it is lost: a false negative.
-        empty: The same index where the object does not have the detail; above ``ROSE`` it is invented, a false
-            positive.
+        recovered: The share of it that is new in the reconstruction against that of the object without it: 1 is all.
+        index: By how many deviations a matched filter sees what is new; the deviations are those of the filter's
+            answers to the errors elsewhere in the object. Below ``ROSE`` it is lost: a false negative.
+        empty: The index of what the filter sees where the object does not have the detail; above ``ROSE`` it is
+            invented, a false positive.
     """
 
     contrast: float
@@ -110,7 +110,8 @@ def detect(
     for contrast in contrasts:
         image = reconstruct(_measured(sensing, x + contrast * shape))
         here, deviation = answers(image)
-        found.append(Detection(contrast, here / contrast, _over(here, deviation), _over(empty, elsewhere)))
+        new = here - empty
+        found.append(Detection(contrast, new / contrast, _over(new, deviation), _over(empty, elsewhere)))
         images.append(image)
     return found, images
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import math
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -57,12 +57,19 @@ class Model:
     fits: bool = True
 
 
-def of(name: str, reconstruct: Reconstruct) -> Model:
-    """A function as it is, whatever is measured; its weights are its identity where it has some."""
-    origin: dict[str, Any] = {"kind": type(reconstruct).__name__}
+def of(name: str, reconstruct: Reconstruct, identity: str | None = None) -> Model:
+    """A function as it is, for the samples it was made for.
+
+    Args:
+        name: What it is called.
+        reconstruct: R.
+        identity: What tells it from another one of this name, so that a later audit may take its finished parts; None
+            is a new one for every call: a function does not show what it computes.
+    """
+    origin: dict[str, Any] = {"kind": type(reconstruct).__name__, "identity": identity or uuid4().hex}
     if isinstance(reconstruct, nn.Module):
         origin["sha256"] = fingerprint(reconstruct)
-    return Model(name, lambda sensing: reconstruct, origin, fits=not isinstance(reconstruct, Firenet | Stabilised))
+    return Model(name, lambda sensing: reconstruct, origin, fits=False)
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -70,7 +77,7 @@ def fingerprint(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, t in module.state_dict().items():
         digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-        digest.update(real_view(t.detach().cpu()).contiguous().numpy().tobytes())
+        digest.update(real_view(t.detach().cpu()).reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -369,7 +376,7 @@ def _from_onnx(path: Path, name: str, trust: bool) -> Model:
     except Exception as error:
         said = str(error).strip().splitlines()[0]
         raise BadInput("An ONNX file", f"{path}: {said}", "Export it again") from None
-    _check_external(graph, path)
+    external = _external(graph, path)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     try:
@@ -396,32 +403,36 @@ def _from_onnx(path: Path, name: str, trust: bool) -> Model:
 
         return reconstruct
 
-    return Model(name, build, {"kind": "ONNX", "file": str(path), "sha256": sha256(path)})
+    beside = {entry: sha256(path.parent / entry) for entry in external}
+    origin = {"kind": "ONNX", "file": str(path), "sha256": sha256(path), "external data": beside}
+    return Model(name, build, origin)
 
 
-def _check_external(graph: Any, path: Path) -> None:
-    """Weights beside the file must lie in its folder: a path could name any file of this machine."""
-    folder = path.resolve().parent
-    tensors = [*graph.graph.initializer, *(a.t for node in graph.graph.node for a in node.attribute if a.HasField("t"))]
-    for tensor in tensors:
+def _external(graph: Any, path: Path) -> list[str]:
+    """The files beside the model that its numbers lie in, wherever in the model they are named: in initializers, sparse
+    ones, attributes, branches and functions. They must lie in its folder: a path could name any file of this machine.
+    """
+    folder, found = path.resolve().parent, []
+    for tensor in _tensors(graph):
         for entry in tensor.external_data:
-            if entry.key == "location":
-                target = (folder / entry.value).resolve()
-                if Path(entry.value).is_absolute() or not target.is_relative_to(folder):
-                    do = "Put the data into the model's folder, or save the model in one file"
-                    raise BadInput("External data in the model's folder", f"{entry.value!r} in {path}", do)
-    if any(a.g.node for node in graph.graph.node for a in node.attribute):
-        for node in graph.graph.node:
-            for attribute in node.attribute:
-                if attribute.g.node:
-                    _check_external(_Graph(attribute.g), path)
+            if entry.key != "location":
+                continue
+            target = (folder / entry.value).resolve()
+            if Path(entry.value).is_absolute() or not target.is_relative_to(folder) or not target.is_file():
+                do = "Put the data into the model's folder, or save the model in one file"
+                raise BadInput("External data in the model's folder", f"{entry.value!r} in {path}", do)
+            found.append(entry.value)
+    return sorted(set(found))
 
 
-@dataclass(frozen=True)
-class _Graph:
-    """A branch of a graph, as if it were a model."""
-
-    graph: Any
+def _tensors(message: Any) -> Iterator[Any]:
+    """All tensors of a protobuf message, at any depth."""
+    if message.DESCRIPTOR.full_name == "onnx.TensorProto":
+        yield message
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for inner in value if descriptor.is_repeated else [value]:
+                yield from _tensors(inner)
 
 
 def _layout(
@@ -434,6 +445,9 @@ def _layout(
     if not fits:
         needed = f"An input of shape {' or '.join(map(str, wanted))}"
         raise BadInput(needed, f"{list(shape)} in {path}", "Audit it with measurements of its own shape")
+    if len(fits) > 1:
+        needed = "An input whose shape says where real and imaginary part lie"
+        raise BadInput(needed, f"{list(shape)} in {path}", "Export it with fixed sizes")
     chosen = fits[0]
     last = chosen[-1] == 2 and chosen[-1 - len(grid) : -1] == grid
 
@@ -446,15 +460,18 @@ def _layout(
 
 def taken(out: Tensor, image: tuple[int, ...]) -> Tensor:
     """An image out of what a network in real numbers returns: itself, or pairs on the last or the first axis."""
-    if out.is_complex() and out.numel() == math.prod(image):
+
+    def is_one(shape: tuple[int, ...]) -> bool:
+        """These axes, and before them only such of length one."""
+        before = out.ndim - len(shape)
+        return before >= 0 and tuple(out.shape) == (*(1,) * before, *shape)
+
+    if is_one(image):
         return out.reshape(image)
-    if out.numel() == math.prod(image):
-        return out.reshape(image)
-    if out.numel() == 2 * math.prod(image):
-        if tuple(out.shape[-1 - len(image) :]) == (*image, 2):
-            return torch.view_as_complex(out.reshape(*image, 2).contiguous())
-        if tuple(out.shape[-1 - len(image) :]) == (2, *image):
-            return torch.view_as_complex(out.reshape(2, *image).movedim(0, -1).contiguous())
+    if is_one((*image, 2)) and not out.is_complex():
+        return torch.view_as_complex(out.reshape(*image, 2).contiguous())
+    if is_one((2, *image)) and not out.is_complex():
+        return torch.view_as_complex(out.reshape(2, *image).movedim(0, -1).contiguous())
     do = "One image, real, or real and imaginary part on the last or the first axis"
     raise BadInput(f"An image of shape {image}", f"{tuple(out.shape)}", do)
 

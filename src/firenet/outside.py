@@ -66,7 +66,7 @@ class Outside:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-m", "firenet.outside", str(self.path.resolve())]
+            command = [sys.executable, "-P", "-m", "firenet.outside", str(self.path.resolve())]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._process
 
@@ -122,23 +122,28 @@ def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[np.ndarray]]:
     return head, [np.load(io.BytesIO(packet), allow_pickle=False) for packet in packets]
 
 
-def _serve(path: Path, asked: IO[bytes], answered: IO[bytes]) -> None:
-    def broken(y: Tensor) -> Tensor:
-        raise ValueError(said)
+def _first_line(error: BaseException) -> str:
+    return " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])[:500]
 
-    module: Any = broken
+
+def _serve(path: Path, asked: IO[bytes], answered: IO[bytes]) -> None:
+    module: Any = None
+    cannot = ""
     try:
         if path.suffix.lower() == ".pt2":
             module = torch.export.load(str(path)).module()
         else:
             module = torch.jit.load(str(path), map_location="cpu")
     except Exception as error:
-        said = f"it cannot be loaded: {str(error).strip().splitlines()[0]}"
+        cannot = f"it cannot be loaded: {_first_line(error)}"
     while True:
         try:
             head, arrays = _receive(asked)
         except EOFError:
             return
+        if cannot:
+            _send(answered, {"error": cannot}, ())
+            continue
         try:
             y = torch.from_numpy(arrays[0]).requires_grad_(head["ask"] == "pull")
             out = module(y)
@@ -146,8 +151,7 @@ def _serve(path: Path, asked: IO[bytes], answered: IO[bytes]) -> None:
                 (out,) = torch.autograd.grad(out, y, torch.from_numpy(arrays[1]))
             _send(answered, {}, (out.detach().resolve_conj().numpy(),))
         except Exception as error:
-            said = str(error).strip().splitlines()
-            _send(answered, {"error": f"{type(error).__name__}: {said[-1] if said else ''}"[:500]}, ())
+            _send(answered, {"error": _first_line(error)}, ())
 
 
 if __name__ == "__main__":

@@ -341,9 +341,10 @@ def _fill_details(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callab
 
 def _fill_kernel(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
     part.columns = ["model", "image", "distance", "difference", "error", "Lipschitz constant at least", "measured"]
+    part.columns += ["of noise of that size"]
     for r in rows:
         n = r.numbers
-        keys = ("distance", "difference", "accuracy", "lipschitz", "measured")
+        keys = ("distance", "difference", "accuracy", "lipschitz", "measured", "noise")
         part.rows.append([r.model, r.image, *(_number(n[k]) for k in keys)])
 
 

@@ -69,7 +69,7 @@ def progress(what: str, unit: str = "layers") -> Iterator[Callable[..., None]]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names may have brackets
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),

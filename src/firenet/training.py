@@ -91,7 +91,7 @@ class Recipe:
 
 
 USUAL = {
-    "unet": Recipe("unet", steps=8000, batch=4),
+    "unet": Recipe("unet", steps=6000, batch=4),
     "automap": Recipe("automap", (32,), steps=6000, batch=64),
     "lista": Recipe("lista", (32,), steps=3000, batch=64),
 }
@@ -117,7 +117,8 @@ class _Images:
         number = max(1, round(self.recipe.batch * (self.recipe.sides[0] / side) ** 2))
         chosen = []
         for k in range(number):
-            pool = self.pools[side][(k + step) % len(self.pools[side])]
+            # Kinds take turns on every side, also where a step has one image.
+            pool = self.pools[side][(k + step // len(self.recipe.sides)) % len(self.pools[side])]
             image = pool[int(torch.randint(len(pool), (1,), generator=generator))]
             turn, flip, down, across = torch.randint(1 << 30, (4,), generator=generator).tolist()
             image = torch.rot90(image, turn % 4)
@@ -144,7 +145,7 @@ def train(
         progress: Called with steps done, steps in all and the loss.
 
     Raises:
-        BadInput: For a checkpoint of another recipe; where images are missing.
+        BadInput: For a checkpoint of another recipe; where images are missing; where the loss is no number any more.
         MissingExtra: Without safetensors, where there is a checkpoint.
     """
     sensing = {side: recipe.sensing(side) for side in recipe.sides}
@@ -171,6 +172,8 @@ def train(
             group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
         adam.zero_grad(set_to_none=True)
         loss = (seen(y) - x).square().mean()
+        if not torch.isfinite(loss):
+            raise BadInput("A finite loss", f"{loss.item()} after {step} steps", "Lower the learning rate")
         loss.backward()
         adam.step()
         if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == recipe.steps):
