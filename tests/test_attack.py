@@ -27,7 +27,6 @@ def draw(*shape: int, complex_: bool = False, seed: int = 0) -> torch.Tensor:
 def test_a_linear_map_is_amplified_by_its_largest_singular_value(ascent: Any, complex_: bool) -> None:
     sensing = Matrix(draw(8, 10, complex_=complex_))
     R = draw(10, 8, complex_=complex_, seed=1)
-    R = R + 3 * R[:, :1] @ R[:1].conj()  # a leading direction, as networks have
     y = sensing(draw(10, complex_=complex_, seed=2))
     worst = torch.linalg.matrix_norm(R, 2).item()
     steps = 300 if ascent == "spsa" else 60
@@ -146,3 +145,61 @@ def test_transfer_is_judged_anew_within_its_budget() -> None:
     (cut,) = transferred(lambda m: R @ m, sensing, y, [too_large])
     assert cut.size <= 0.1
     assert cut.error == pytest.approx(found.error, rel=1e-5)
+
+
+@pytest.mark.parametrize("ascent", ["gradient", "momentum", "adam"])
+def test_also_where_the_leading_singular_values_are_close(ascent: Any) -> None:
+    sensing, R, y = Matrix(draw(80, 100)), draw(100, 80, seed=1), draw(80, seed=2)
+    values = torch.linalg.svdvals(R)
+    assert values[1] > 0.95 * values[0]
+    (found,) = attack(lambda m: R @ m, sensing, y, 0.01, ascent=ascent, steps=60)
+    assert 0.99 * values[0] <= found.amplification <= values[0] * (1 + 1e-9)
+
+
+def test_a_larger_budget_is_never_weaker() -> None:
+    """All the harm is done by one small perturbation; larger ones on the sphere do none."""
+    sensing, y = Matrix(torch.eye(6, dtype=torch.float64)), draw(6)
+    size = torch.linalg.vector_norm(y)
+
+    def shy(m: torch.Tensor) -> torch.Tensor:
+        e = torch.linalg.vector_norm(m - y) / size
+        return y + 100 * (m - y) * torch.where(e <= 0.0101, 1.0, 0.0)
+
+    small, large = attack(shy, sensing, y, [0.01, 0.05], steps=5)
+    assert small.error > 0
+    assert large.error >= small.error * (1 - 1e-6)
+
+
+def test_what_is_no_number_is_worse_than_every_number() -> None:
+    sensing, y = Matrix(torch.eye(4, dtype=torch.float64)), torch.ones(4, dtype=torch.float64)
+    first: list[torch.Tensor] = []
+
+    def broken_in_one_place(m: torch.Tensor) -> torch.Tensor:
+        if torch.equal(m, y):
+            return m
+        if not first:
+            first.append(m.detach().clone())
+        near = torch.linalg.vector_norm(m - first[0]) < 1e-6
+        return m * (math.nan if near else 1.0)
+
+    (found,) = attack(broken_in_one_place, sensing, y, 0.1, steps=5)
+    assert math.isnan(found.error)
+
+
+def test_a_buffer_that_is_written_over_does_not_hide_a_change() -> None:
+    sensing, y, buffer = Matrix(draw(4, 6)), draw(4), torch.zeros(6, dtype=torch.float64)
+    R = draw(6, 4, seed=1)
+
+    def reconstruct(m: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            buffer.copy_(R @ m)
+        return buffer
+
+    (found,) = attack(reconstruct, sensing, y, 0.1, ascent="spsa", steps=5)
+    assert found.error > 0
+
+
+@pytest.mark.parametrize("wrong", [{"ascent": "luck"}, {"domain": "dreams"}])
+def test_words_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="Choose"):
+        attack(lambda m: m, Matrix(torch.eye(3)), torch.ones(3), 0.1, **wrong)

@@ -72,6 +72,17 @@ def test_the_index_falls_with_the_contrast_and_with_noise(kind: str, x: torch.Te
     assert brighter.recovered == pytest.approx(1, abs=1e-3)
 
 
+@kinds
+def test_an_error_that_is_always_there_is_not_the_detail(kind: str, x: torch.Tensor) -> None:
+    """A constant image that happens to resemble the detail recovers none of it."""
+    shape = detail(kind, SIDE, 1.0)
+    always = x + 0.02 * shape + 0.005 * draw(SIDE, SIDE)
+    (found,), _ = detect(lambda y: always, everything, x, shape, [0.02])
+    assert found.recovered == pytest.approx(0, abs=1e-12)
+    assert found.lost
+    assert found.invented
+
+
 def test_noise_alone_is_hardly_ever_seen_as_a_detail(x: torch.Tensor) -> None:
     shape = detail("disc", SIDE, 1.0)
     invented = 0

@@ -136,7 +136,11 @@ def test_an_identity_is_that_of_the_weights() -> None:
         b.factor.add_(1e-6)
     assert fingerprint(a) != fingerprint(b)
     assert of("a", a).origin["sha256"] == fingerprint(a)
-    assert "sha256" not in of("f", lambda y: y).origin
+    assert of("a", a).origin != of("a", a).origin  # a function does not show what it computes
+    assert of("a", a, "v1").origin == of("a", a, "v1").origin
+    assert not of("a", a).fits
+    assert len(fingerprint(Ramp().bfloat16())) == 64
+    assert fingerprint(Ramp().bfloat16()) != fingerprint(Ramp())
 
 
 @pytest.mark.parametrize("shape", [(SIDE, SIDE, 2), (1, SIDE, SIDE, 2), (2, SIDE, SIDE), (1, 2, SIDE, SIDE)])
@@ -175,6 +179,58 @@ def onnx_model(path: Path, location: str) -> None:
     assert onnx.load(str(path), load_external_data=False)
 
 
+def hidden_reference(kind: str, location: str) -> bytes:
+    """A model that names outside data where it is easily overlooked."""
+    from onnx import TensorProto, helper
+
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [4]) for n in ("y", "x")]
+    constant = helper.make_node("Constant", [], ["w"], value=tensor)
+    nodes, functions, sparse = [helper.make_node("Identity", ["y"], ["x"])], [], []
+    opset = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    if kind == "branch":
+        inner = helper.make_graph([constant], "b", [], [helper.make_tensor_value_info("w", TensorProto.FLOAT, [4])])
+        nodes.append(helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner))
+    elif kind == "function":
+        functions = [helper.make_function("own", "f", [], ["w"], [constant], opset[:1])]
+    elif kind == "sparse":
+        indices = helper.make_tensor("i", TensorProto.INT64, [4], [0, 1, 2, 3])
+        sparse = [helper.make_sparse_tensor(tensor, indices, [4])]
+    else:
+        nodes.append(
+            helper.make_node(
+                "Constant",
+                [],
+                ["z"],
+                sparse_value=helper.make_sparse_tensor(
+                    tensor, helper.make_tensor("i", TensorProto.INT64, [4], [0, 1, 2, 3]), [4]
+                ),
+            )
+        )
+    graph = helper.make_graph(nodes, "g", value[:1], value[1:], sparse_initializer=sparse)
+    return helper.make_model(graph, functions=functions, opset_imports=opset).SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["branch", "function", "sparse", "sparse attribute"])
+def test_external_data_is_found_wherever_it_is_named(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever onnxruntime itself would refuse: it is not asked."""
+    import onnxruntime
+
+    def never(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("the file was opened")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", never)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "secret.bin").write_bytes(b"0" * 16)
+    (tmp_path / "models" / "net.onnx").write_bytes(hidden_reference(kind, "../secret.bin"))
+    with pytest.raises(BadInput, match="External data"):
+        load_model(str(tmp_path / "models" / "net.onnx"))
+
+
 def test_external_data_of_an_onnx_file_must_lie_beside_it(tmp_path: Path, y: Tensor) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
@@ -189,6 +245,9 @@ def test_external_data_of_an_onnx_file_must_lie_beside_it(tmp_path: Path, y: Ten
     onnx_model(folder / "net.onnx", "own.bin")
     image = load_model(str(folder / "net.onnx")).build(SENSING)(y)
     assert torch.allclose(image, y + (1 + 1j))
+    before = load_model(str(folder / "net.onnx")).origin
+    np.zeros(SIDE * SIDE * 2, dtype=np.float32).tofile(folder / "own.bin")
+    assert load_model(str(folder / "net.onnx")).origin != before
 
 
 @quiet
@@ -206,6 +265,17 @@ def test_compiled_files_only_if_trusted_and_then_with_a_gradient(tmp_path: Path,
         (slope,) = torch.autograd.grad(image.square().sum(), at)
         (wanted,) = torch.autograd.grad((2 * torch.fft.ifft2(at, norm="ortho").real).square().sum(), at)
         assert torch.allclose(slope, wanted, atol=1e-5)
+
+
+@quiet
+def test_only_the_file_is_trusted_and_not_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, y: Tensor
+) -> None:
+    torch.jit.save(torch.jit.trace(Ramp(), (torch.view_as_real(y),)), str(tmp_path / "net.pt"))
+    (tmp_path / "json.py").write_text("import os; os.mkdir('exploded')")
+    monkeypatch.chdir(tmp_path)
+    assert load_model("net.pt", trust=True).build(SENSING)(y).shape == (SIDE, SIDE)
+    assert not (tmp_path / "exploded").exists()
 
 
 def test_a_process_that_dies_is_a_reason_and_not_a_crash(tmp_path: Path, y: Tensor) -> None:
@@ -320,8 +390,9 @@ def test_images_are_taken_out_of_batches(shape: tuple[int, ...]) -> None:
     assert torch.equal(taken(last.view(*shape, 2), (SIDE, SIDE)), complex_)
     first = last.movedim(-1, 0)
     assert torch.equal(taken(first.reshape(*shape[:-2], 2, SIDE, SIDE), (SIDE, SIDE)), complex_)
-    with pytest.raises(BadInput, match="image of shape"):
-        taken(torch.zeros(3, SIDE, SIDE), (SIDE, SIDE))
+    for wrong in ((3, SIDE, SIDE), (SIDE // 2, 2 * SIDE), (SIDE * SIDE,), (2, 1, SIDE, SIDE)):
+        with pytest.raises(BadInput, match="image of shape"):
+            taken(torch.zeros(wrong), (SIDE, SIDE))
 
 
 # --- deepinv ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from firenet import SubsampledFourier, variable_density
-from firenet.baselines import Automap, Cascade, ListaImage, UNet
+from firenet.baselines import Automap, Cascade, UNet
 from firenet.errors import BadInput
 from firenet.recon import psnr
 from firenet.specimens import load_slice, resampled
@@ -117,6 +117,18 @@ def test_killed_with_nine_it_goes_on_to_the_same_weights(tmp_path: Path) -> None
     assert not checkpoint.exists()
 
 
+def test_every_side_sees_every_kind_of_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    from firenet import training
+
+    monkeypatch.setattr(training, "load_colin27", lambda slices: torch.full((2, 256, 256), 0.5))
+    recipe = replace(USUAL["unet"], sides=(16, 32), steps=40, batch=4)
+    images = training._Images(recipe)
+    images.pools = {side: [torch.zeros(1, side, side), torch.ones(1, side, side)] for side in recipe.sides}
+    for k, side in enumerate(recipe.sides):
+        seen = torch.cat([images.batch(step, side)[0].amax((1, 2)) for step in range(k, 40, 2)]) > 0
+        assert seen.double().mean() == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_shipped_networks_are_better_than_no_network_on_another_head(name: str) -> None:
     net, recipe = shipped(name)
@@ -168,7 +180,6 @@ def test_bad_input(tmp_path: Path) -> None:
     for network in (UNet, Automap):
         with pytest.raises(BadInput, match="two axes"):
             network(volume)
-    assert ListaImage(SubsampledFourier(torch.ones(4, 4, dtype=torch.bool)))
     for wrong in ({"rate": 0.0}, {"steps": 0}, {"noise": -1.0}, {"learning_rate": 0.0}, {"sides": ()}):
         with pytest.raises(BadInput, match="Positive"):
             replace(SMALL["unet"], **wrong)  # type: ignore[arg-type]

@@ -633,7 +633,7 @@ class _Sweep(torch.autograd.Function):
             v = stacked.band(group, of_total).add_(of_p[:, group])
             w = problem.clip_slope(k, unclipped[:, group], v * rho)
             torch.add(v.mul_(1 - rho), w, out=into_p[:, group])
-            if of_sigma is not None:  # Re<w, Ws>, and sigma Ws is what was added to p
+            if p is not None and of_sigma is not None:  # Re<w, Ws>, and sigma Ws is what was added to p
                 added = real_view(unclipped[:, group] - p[:, group])
                 of_sigma += (added * real_view(w)).flatten(1).sum(1).view_as(sigma) / sigma
             into_prepared = stacked.collect(group, w.mul_(sigma), into_prepared)

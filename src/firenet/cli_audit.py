@@ -49,6 +49,16 @@ def _prepare(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def _check(out: Path) -> None:
+    """What the end of a long audit needs, asked for before it begins."""
+    from firenet.files import check_output
+    from firenet.formats import optional
+
+    check_output(out, suffixes=(".html",))
+    for module, purpose in (("jinja2", "The HTML report"), ("skimage.metrics", "SSIM"), ("safetensors", "Weights")):
+        optional(module, "audit", purpose)
+
+
 def _parts(out: Path, resume: bool) -> Path:
     """The folder of finished parts; without --resume an empty one."""
     folder = out.with_suffix(".parts")
@@ -65,7 +75,6 @@ def _finish(made: Sequence[Audit], out: Path, title: str, as_json: bool, strict:
     from firenet.report import compared, write_report
 
     command = shlex.join(["firenet", *sys.argv[1:]])
-    size = write_report(out, made, command=command, title=title)
     record = {
         "title": title,
         "command": command,
@@ -74,6 +83,7 @@ def _finish(made: Sequence[Audit], out: Path, title: str, as_json: bool, strict:
         "report": str(out),
     }
     write_json(out.with_suffix(".json"), record)
+    size = write_report(out, made, command=command, title=title)
     if as_json:
         terminal.print_json(record)
     else:
@@ -127,7 +137,7 @@ def demo(
     from firenet.files import check_output
     from firenet.showcase import benches, draw
 
-    check_output(out, suffixes=(".html",))
+    _check(out)
     if picture is not None:
         check_output(picture, suffixes=(".png",))
     _prepare(threads)
@@ -206,7 +216,10 @@ def run(
     ] = "0.1,0.2,0.25,0.3,0.4,0.6",
     threshold: Annotated[
         list[str] | None,
-        typer.Option("--threshold", help="NAME=NUMBER: amplification, local, contrast, fall, scaling, noise, gain."),
+        typer.Option(
+            "--threshold",
+            help="NAME=NUMBER: amplification, local, contrast, index, lipschitz, fall, scaling, noise, gain.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all that is random.")] = 0,
     resume: Resume = False,
@@ -221,10 +234,9 @@ def run(
     grid of the mask with zero frequency in the corner: def factory(sensing): return lambda y: sensing.adjoint(y).real
     """
     from firenet.audit import audit, nested
-    from firenet.files import check_output
     from firenet.sensing import SubsampledFourier
 
-    check_output(out, suffixes=(".html",))
+    _check(out)
     _prepare(threads)
     settings = _settings(budgets, reference, ascent, domain, steps, starts, tests, threshold, seed)
     images = {name: _image(name, side) for name in image}
@@ -275,9 +287,10 @@ def _settings(
         if name not in {f.name for f in fields(Thresholds)}:
             known = ", ".join(f.name for f in fields(Thresholds))
             raise BadInput(f"--threshold NAME=NUMBER, NAME one of {known}", repr(text), "--threshold amplification=3")
-        limits[name] = _numbers(number, "--threshold")[0] if number else float("nan")
-        if not limits[name] == limits[name]:
-            raise BadInput("A number", repr(text), "--threshold amplification=3")
+        values = _numbers(number, "--threshold")
+        if len(values) != 1 or values[0] != values[0]:
+            raise BadInput("One number for --threshold", repr(text), "--threshold amplification=3")
+        limits[name] = values[0]
     if ascent not in (None, "gradient", "momentum", "adam", "spsa"):
         raise BadInput("--ascent: gradient, momentum, adam or spsa", repr(ascent), "Choose one")
     if domain not in (None, "measurement", "image"):
@@ -343,7 +356,8 @@ def _models(
     factories = 0
     for text in texts:
         name, equals, what = text.partition("=")
-        what, name = (what, name) if equals else (text, None)
+        if not equals or Path(text).exists() or "/" in name:  # a path may have an = in it
+            what, name = text, None
         factory = what not in BUILT_IN and ":" in what and not Path(what).exists()
         factories += factory
         models.append(load_model(what, weights=weights if factory else None, trust=trust, sparsify=sparsify, name=name))

@@ -50,7 +50,9 @@ def psnr(image: Tensor | ArrayLike, reference: Tensor | ArrayLike) -> float:
             f"An image of the reference's shape {tuple(b.shape)}", f"{tuple(a.shape)}", "Crop or pad one of them"
         )
     error = (a - b).square().mean().item()
-    return math.inf if error == 0 else 10 * math.log10(b.max().item() ** 2 / error)
+    if error in (0, math.inf):
+        return math.inf if error == 0 else -math.inf
+    return 10 * math.log10(b.max().item() ** 2 / error)
 
 
 def to_corner(kspace: Tensor, dims: int) -> Tensor:

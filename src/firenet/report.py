@@ -152,11 +152,13 @@ def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int =
     benches = [_bench(a, k, pictured, markup) for k, a in enumerate(audits)]
     bad = sum(m["bad"] for b in benches for m in b["models"])
     models = sum(len(b["models"]) for b in benches)
-    made = sum(len(m["verdicts"]) for b in benches for m in b["models"])
+    verdicts = [v for a in audits for v in a.verdicts]
+    none = sum(v.passed is None for v in verdicts)
+    unknown = f", and {none} could not be measured" if none else ""
     where = f" on {len(benches)} benches" if len(benches) > 1 else ""
     lead = (
-        f"{models} models{where}, {made} tests, of which {bad} fail. First the verdict, then each test in plain words "
-        "with its numbers, pictures and source."
+        f"{models} models{where}: of {len(verdicts)} tests {bad} fail{unknown}. First the verdict, then each test in "
+        "plain words with its numbers, pictures and source."
     )
     return environment.from_string(template).render(
         title=title,
@@ -178,7 +180,8 @@ def _hash(text: str) -> str:
 def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any]) -> dict[str, Any]:
     settings = audit.settings
     tests = [t for t in settings.tests if any(v.test == t for v in audit.verdicts)]
-    judged = [{"test": t, "title": EXPLAINED[t][0]} for t in tests]
+    shown = {r.test for r in audit.rows if r.failed is None}
+    judged = [{"test": t, "title": EXPLAINED[t][0], "shown": t in shown} for t in tests]
     models = []
     for name in audit.models:
         own: dict[str, Verdict] = {v.test: v for v in audit.verdicts if v.model == name}
@@ -207,6 +210,7 @@ def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any
         "failures": _failures(audit),
         "notes": _notes(audit),
         "sentences": compared(audit),
+        "resumed": f"{audit.resumed} of {len(audit.rows)} parts" if audit.resumed else "",
         "parts": [p for p in parts if p is not None],
         "provenance": provenance,
         "settings": to_json({k: plain[k] for k in ("settings", "models", "images", "sensing")}),
@@ -219,13 +223,17 @@ def compared(audit: Audit, baseline: str = "FIRENET") -> list[str]:
 
     def worst(name: str) -> float | None:
         values = [r.numbers["amplification"][k] for r in audit.of(name, "worst")]
-        return max(values) if values and all(v is not None for v in values) else None
+        return max((math.inf if math.isnan(v) else v for v in values), default=None)
 
     own = worst(baseline)
-    if not own:
+    if not own or not math.isfinite(own):
         return []
     others = {n: worst(n) for n in audit.models if n != baseline}
-    said = [f"{n} {v:.2f} ({v / own:.2f} times FIRENET's)" for n, v in others.items() if v is not None]
+    said = [
+        f"{n} {v:.2f} ({v / own:.2f} times FIRENET's)" if math.isfinite(v) else f"{n} breaks: its image is not finite"
+        for n, v in others.items()
+        if v is not None
+    ]
     if not said:
         return []
     return [f"Worst amplification at {audit.settings.reference:.1%}: {baseline} {own:.2f}; {'; '.join(said)}."]
@@ -294,9 +302,10 @@ def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable
     series, table = [], []
     for name, own in _by_model(rows).items():
         for kind in ("worst", "random"):
-            each = [_finite(r.numbers[kind][k] for r in own) for k in range(len(budgets))]
-            middle = [statistics.median(v) if v else None for v in each]
-            top = [max(v) if v else None for v in each]
+            # One that is no number is worse than all: it is shown, and not left out.
+            each = [[_worst_last(r.numbers[kind][k]) for r in own] for k in range(len(budgets))]
+            middle = [statistics.median(v) for v in each]
+            top = [max(v) for v in each]
             series.append((f"{name}, {kind}", middle, top if len(own) > 1 else None, kind == "random"))
             shares = zip(budgets, middle, top, strict=True)
             table += [[name, kind, f"{b:.2%}", _share(m), _share(t)] for b, m, t in shares]
@@ -314,8 +323,12 @@ def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable
         part.rows.append([f"{r.model}, PSNR, noise", r.image, "", *(_number(v, ".1f") for v in n["psnr random"])])
 
 
-def _share(value: float | None) -> str:
-    return "not a number" if value is None else f"{value:.2%}"
+def _worst_last(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+def _share(value: float) -> str:
+    return "not finite" if not math.isfinite(value) else f"{value:.2%}"
 
 
 def _fill_localised(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
@@ -327,16 +340,17 @@ def _fill_localised(part: _Part, audit: Audit, rows: Sequence[Row], markup: Call
 
 
 def _fill_details(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
-    contrasts = audit.settings.contrasts
+    contrasts, limit = audit.settings.contrasts, audit.settings.thresholds.index
     part.columns = ["model", "image", "detail", *(f"contrast {c:.0%}" for c in contrasts), "index where empty"]
     for r in rows:
         for kind, found in r.numbers.items():
-            cells = [
-                f"{_number(d['recovered'], '.0%')}, index {_number(d['index'], '.1f')}{', lost' if d['lost'] else ''}"
-                for d in found
-            ]
-            empty = f"{_number(found[0]['empty'], '.1f')}{', invented' if found[0]['invented'] else ''}"
-            part.rows.append([r.model, r.image, kind, *cells, empty])
+            cells = []
+            for d in found:
+                lost = "" if d["index"] >= limit else ", lost"
+                cells.append(f"{_number(d['recovered'], '.0%')}, index {_number(d['index'], '.1f')}{lost}")
+            empty = found[0]["empty"]
+            invented = "" if empty < limit else ", invented"
+            part.rows.append([r.model, r.image, kind, *cells, _number(empty, ".1f") + invented])
 
 
 def _fill_kernel(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:

@@ -124,7 +124,9 @@ def benches(data: Path, *, seed: int = 0) -> tuple[list[Bench], list[str]]:
     weights = data / WEIGHTS
     if not weights.exists():
         left_out.append(f"D5-C5 left out: no {weights} (--data FOLDER).")
-    elif brain is not None:
+    elif brain is None:
+        left_out.append("D5-C5 left out: without Colin27 there is no slice for it.")
+    else:
         few = replace(
             settings, budgets=(0.01,), steps=20, tests=("accuracy", "worst", "localised", "noise", "transfer")
         )
