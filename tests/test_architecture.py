@@ -39,7 +39,7 @@ ORDER = [
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-PACKAGES = ["barriers", "paper"]
+PACKAGES = ["audit", "barriers", "paper"]
 MODULES = sorted([*PACKAGES, *(p.stem for p in SOURCE.glob("*.py") if p.stem != "__init__")])
 FILES = {"formats", "hdf5", "files"}
 WITHOUT_TORCH = ["errors", "levels", *sorted(FILES), "guarantee", "barriers", "terminal", "cli"]

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from firenet import SubsampledFourier, variable_density
-from firenet.audit import TESTS, Audit, Row, Settings, Thresholds, audit, judge, nested
+from firenet.audit import TESTS, Audit, Row, Settings, Thresholds, audit, judge
 from firenet.errors import BadInput
 from firenet.models import Model, firenet_model, of, stabilised_model
+from firenet.sampling import nested
 from firenet.specimens import ellipses, load_slice, resampled
 
 SIDE = 32

@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from firenet import SubsampledFourier, variable_density
-from firenet.audit import Audit, Settings, audit, nested
+from firenet.audit import Audit, Settings, audit
 from firenet.errors import BadInput
 from firenet.models import Model, firenet_model
 from firenet.report import COLOURS, EXPLAINED, compared, curve, render, write_report
+from firenet.sampling import nested
 from firenet.specimens import ellipses, load_slice, resampled
 
 SIDE = 32

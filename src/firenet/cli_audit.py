@@ -233,7 +233,8 @@ def run(
     A factory is a function of the sensing operator that returns a function of measurements, a complex tensor on the
     grid of the mask with zero frequency in the corner: def factory(sensing): return lambda y: sensing.adjoint(y).real
     """
-    from firenet.audit import audit, nested
+    from firenet.audit import audit
+    from firenet.sampling import nested
     from firenet.sensing import SubsampledFourier
 
     _check(out)

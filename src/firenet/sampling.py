@@ -305,6 +305,33 @@ def lines(
     return Mask(samples, {}, recipe)
 
 
+def nested(mask: Tensor, rates: Sequence[float], *, power: float = 2.5, seed: int = 0) -> dict[float, Tensor]:
+    """Masks of other rates, each within the next: samples are added to a mask, or taken out of it, the high ones first.
+
+    Args:
+        mask: Zero frequency in the corner.
+        rates: Shares of the grid.
+        power: Of the density :math:`|k|^{-power}` with which they are drawn.
+        seed: Of the draw.
+    """
+    shape = tuple(mask.shape)
+    grids = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij")
+    distance = torch.stack([g.square() for g in grids]).sum(0).sqrt().clamp(min=1)
+    generator = torch.Generator().manual_seed(seed)
+    # Exponential clocks: who rings first is drawn first, without replacement.
+    clock = -torch.log(torch.rand(shape, generator=generator).clamp(min=1e-12)) * distance**power
+    order = torch.where(mask, clock, clock + clock.max()).flatten().argsort()
+    found = {}
+    for rate in sorted(set(rates)):
+        count = round(rate * mask.numel())
+        if not 1 <= count <= mask.numel():
+            raise BadInput("Rates above 0 and at most 1", f"{rate}", "For example 0.1, 0.2, 0.4")
+        taken = torch.zeros(mask.numel(), dtype=torch.bool)
+        taken[order[:count]] = True
+        found[rate] = taken.view(shape)
+    return found
+
+
 def local_coherences(
     shape: Sequence[int], transform: Transform = "fourier", wavelet: str = "haar"
 ) -> dict[tuple[tuple[int, ...], int], float]:

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet.audit import Audit, Progress, Settings, Thresholds, audit, nested
+from firenet.audit import Audit, Progress, Settings, Thresholds, audit
 from firenet.formats import replacing
 from firenet.models import Model, cascade_model, firenet_model, load_model, stabilised_model
-from firenet.sampling import variable_density
+from firenet.sampling import nested, variable_density
 from firenet.sensing import SubsampledFourier
 from firenet.specimens import COLIN27, load_colin27, load_slice, resampled
 

@@ -1,0 +1,241 @@
+"""The tests of an audit: what is done to a model on an image, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firenet.attack import Perturbation, attack, transferred
+from firenet.audit.bench import Bench, Measure, Measured, Subject, guarded
+from firenet.errors import BadInput
+from firenet.formats import optional
+from firenet.meaning import detect, kernel, scaled
+from firenet.models import Model, certified
+from firenet.recon import psnr
+from firenet.specimens import detail
+
+
+def _ssim(image: Tensor, x: Tensor) -> float | None:
+    metrics = optional("skimage.metrics", "audit", "Structural similarity")
+    a = image.detach().abs().double().cpu().numpy()
+    b = x.double().cpu().numpy()
+    return float(metrics.structural_similarity(a, b, data_range=float(b.max()))) if min(a.shape) >= 7 else None
+
+
+def _norm(t: Tensor) -> float:
+    return torch.linalg.vector_norm(t).item()
+
+
+def _noise_like(bench: Bench, y: Tensor, level: float) -> Tensor:
+    """Gaussian noise on the samples, of this share of the norm of y."""
+    generator = torch.Generator().manual_seed(bench.settings.seed)
+    e = bench.sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=generator).to(y.device))
+    return e * (level * _norm(y) / _norm(e))
+
+
+def _accuracy(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    x, y = bench.truth(image)
+    with torch.no_grad():
+        found, plain = subject.reconstruct(y), bench.sensing.adjoint(y)
+    numbers = {
+        "psnr": psnr(found, x),
+        "ssim": _ssim(found, x),
+        "relative error": _norm(found - x) / _norm(x),
+        "psnr adjoint": psnr(plain, x),
+    }
+    return numbers, {"reconstruction": found}
+
+
+def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    x, y = bench.truth(image)
+    s = bench.settings
+    steps = s.steps * (5 if subject.ascent == "spsa" else 1)
+    found = attack(
+        subject.attacked,
+        bench.sensing,
+        y,
+        s.budgets,
+        ascent=subject.ascent,
+        domain=s.domain,
+        steps=steps,
+        starts=s.starts,
+        seed=s.seed,
+    )
+    with torch.no_grad():
+        clean = subject.attacked(y)
+    size = _norm(clean)
+    with torch.no_grad():
+        shaken = [psnr(subject.attacked(y + _noise_like(bench, y, p.budget)), x) for p in found]
+    numbers = {
+        "budgets": list(s.budgets),
+        "worst": [p.error / size for p in found],
+        "random": [p.noise / size for p in found],
+        "amplification": [p.amplification for p in found],
+        "amplification random": [p.noise / (p.budget * _norm(y)) for p in found],
+        "psnr": [psnr(p.image, x) for p in found],
+        "psnr random": shaken,
+        "by": [p.by for p in found],
+        "evaluations": sum(p.evaluations for p in found),
+        "ascent": subject.ascent,
+    }
+    at = found[s.budgets.index(s.reference)]
+    pictures = {
+        "clean": clean,
+        "attacked": at.image,
+        "perturbation": bench.sensing.adjoint(at.e),
+        "change": (at.image - clean).abs(),
+        **{f"_e {p.budget:g}": p.e for p in found},
+    }
+    return numbers, pictures
+
+
+def window_of(shape: Sequence[int], share: float) -> tuple[slice, slice]:
+    """The square in the middle whose side is this share of the image's."""
+    rows, columns = shape
+    half = max(round(share * min(rows, columns)) // 2, 1)
+    return slice(rows // 2 - half, rows // 2 + half), slice(columns // 2 - half, columns // 2 + half)
+
+
+def _localised(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    x, y = bench.truth(image)
+    s = bench.settings
+    window = window_of(x.shape, s.window)
+    steps = s.steps * (5 if subject.ascent == "spsa" else 1)
+    (found,) = attack(
+        subject.attacked,
+        bench.sensing,
+        y,
+        s.reference,
+        ascent=subject.ascent,
+        domain=s.domain,
+        window=window,
+        steps=steps,
+        starts=s.starts,
+        seed=s.seed,
+    )
+    peak = x.max().item()
+    numbers = {
+        "worst": found.error / peak,
+        "random": found.noise / peak,
+        "psnr": psnr(found.image, x),
+        "window": [[w.start, w.stop] for w in window],
+        "by": found.by,
+        "ascent": subject.ascent,
+    }
+    return numbers, {"attacked": found.image, "_e one place": found.e}
+
+
+def _inserted(kind: str, x: Tensor, contrast: float) -> Tensor:
+    """A detail in the middle of an image that need not be square."""
+    side = min(x.shape)
+    top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
+    shape = torch.zeros_like(x)
+    shape[top : top + side, left : left + side] = detail(kind, side, contrast).float()
+    return shape
+
+
+def _details(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    x, _ = bench.truth(image)
+    peak, middle = x.max().item(), window_of(x.shape, 0.5)
+    numbers: dict[str, Any] = {}
+    pictures: dict[str, Tensor] = {}
+    for kind in bench.settings.details:
+        shape = _inserted(kind, x, 1.0)
+        with torch.no_grad():
+            contrasts = [c * peak for c in bench.settings.contrasts]
+            found, images = detect(subject.reconstruct, bench.sensing, x, shape, contrasts)
+        numbers[kind] = [{**asdict(d), "contrast": c} for c, d in zip(bench.settings.contrasts, found, strict=True)]
+        # The middle of the image, for the eye: the first two contrasts of the text, the first of the others.
+        for k in range(min(2 if kind == "text" else 1, len(images))):
+            title = f"{kind}, contrast {bench.settings.contrasts[k]:g}"
+            pictures[f"object, {title}"] = (x + contrasts[k] * shape)[middle]
+            pictures[title] = images[k][middle]
+    return numbers, pictures
+
+
+def _kernel(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    x, y = bench.truth(image)
+    shape = _inserted("text", x, 0.5 * x.max().item())
+    with torch.no_grad():
+        found, other, seen = kernel(subject.reconstruct, bench.sensing, x, shape, bench.settings.reference)
+        e = _noise_like(bench, y, found.difference / _norm(y))
+        change = subject.reconstruct(y + e) - subject.reconstruct(y)
+    numbers = {**asdict(found), "noise": _norm(change) / found.difference if found.difference else 0.0}
+    return numbers, {"object with a hidden detail": other, "reconstruction of it": seen}
+
+
+def _noise(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    x, y = bench.truth(image)
+    levels = bench.settings.noise
+    with torch.no_grad():
+        clean = subject.reconstruct(y)
+        images = [subject.reconstruct(y + _noise_like(bench, y, level)) for level in levels]
+    numbers = {
+        "levels": [0.0, *levels],
+        "psnr": [psnr(i, x) for i in (clean, *images)],
+        "amplification": [_norm(i - clean) / (level * _norm(y)) for i, level in zip(images, levels, strict=True)],
+    }
+    return numbers, {f"noise of {levels[-1]:.0%}": images[-1]}
+
+
+def _scaling(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    _, y = bench.truth(image)
+    with torch.no_grad():
+        changes = scaled(subject.reconstruct, y, bench.settings.factors)
+    return {"factors": list(bench.settings.factors), "change": changes}, {}
+
+
+def _samples(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    if not bench.sweep:
+        return None
+    if not model.fits:
+        raise BadInput("A model that takes other samples", f"{model.name}, made for one number of them", "Train others")
+    x, _ = bench.truth(image)
+    values = []
+    for sensing in bench.sweep.values():
+        reconstruct = guarded(model.build(sensing), tuple(sensing.in_shape))
+        with torch.no_grad():
+            values.append(psnr(reconstruct(sensing(x)), x))
+    return {"rates": list(bench.sweep), "psnr": values}, {}
+
+
+def _transfer(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    _, y = bench.truth(image)
+    numbers = {}
+    for (other, at, which), e in bench.found.items():
+        if at == image and other != model.name and which == f"{bench.settings.reference:g}":
+            e = e.to(y.device)
+            empty = Perturbation(e, bench.settings.reference, 0, e, 0, 0, 0, "", 0)
+            (found,) = transferred(subject.attacked, bench.sensing, y, [empty], seed=bench.settings.seed)
+            numbers[other] = {"amplification": found.amplification, "random": found.noise / _norm(e)}
+    return (numbers, {}) if numbers else None
+
+
+def _certificate(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    """The bound of the objective, at noise and at every perturbation that was found."""
+    _, y = bench.truth(image)
+    tried = {"noise": _noise_like(bench, y, bench.settings.reference)}
+    for (other, at, which), e in bench.found.items():
+        if at == image:
+            tried[f"{other}, {which}"] = e.to(y.device)
+    numbers = certified(subject.raw, y, tried)
+    return None if numbers is None else (numbers, {})
+
+
+MEASURES: dict[str, Measure] = {
+    "accuracy": _accuracy,
+    "worst": _worst,
+    "localised": _localised,
+    "details": _details,
+    "kernel": _kernel,
+    "noise": _noise,
+    "scaling": _scaling,
+    "samples": _samples,
+    "anatomy": _accuracy,
+    "transfer": _transfer,
+    "certificate": _certificate,
+}
