@@ -80,7 +80,7 @@ def attack(
         sensing: A. What it does not measure is not perturbed.
         y: Measurements.
         budgets: :math:`\\epsilon`, in parts of :math:`\\|y\\|_2`.
-        ascent: ``gradient``: steps along the gradient, projected onto the sphere; the second half of them, in the
+        ascent: ``gradient``: steps along the gradient, projected onto the sphere; the last quarter of them, in the
             measurement domain, straight to the point of the sphere where the gradient points, which for a linear R is
             power iteration. ``momentum``: the same with a velocity of 0.9. ``adam``: Adam, entry by entry, projected,
             as Genzel, Macdonald and Maerz (2020), except that steps have the unit of the ball and slopes are those
@@ -317,7 +317,7 @@ class _Search:
 
     def _aligned(self, steps: int) -> int:
         """How many of the last steps go straight to where the slope points."""
-        return steps // 2 if self.ascent in ("gradient", "momentum") and self.domain == "measurement" else 0
+        return steps // 4 if self.ascent in ("gradient", "momentum") and self.domain == "measurement" else 0
 
     def _climb(
         self, v: Tensor, radius: float, steps: int, generator: torch.Generator
