@@ -186,3 +186,25 @@ def test_train_from_the_shell_says_how_far_it_is() -> None:
     assert "w.safetensors" in said
     assert "automap" in firenet("train", "resnet", "-o", "x.safetensors", code=2)
     assert "safetensors" in firenet("train", "unet", "-o", "x.pt", code=2)
+
+
+DATA = Path(os.environ.get("FIRENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.mark.skipif(not (DATA / showcase.WEIGHTS).exists(), reason=f"no {DATA / showcase.WEIGHTS}")
+@pytest.mark.skipif(not COLIN27.exists(), reason=f"no {COLIN27}: apt-get install mricron-data")
+def test_a_network_from_elsewhere_is_found_to_be_unstable() -> None:
+    """D5-C5 at R = 4: twenty steps find at least the amplification that is known, noise stays below 4."""
+    from firenet import SubsampledFourier, psnr
+    from firenet.attack import attack
+    from firenet.models import cascade_model
+    from firenet.specimens import load_colin27
+
+    torch.set_flush_denormal(True)
+    sensing, x = SubsampledFourier(showcase.cascade_mask()), load_colin27([90])[0]
+    network = cascade_model(DATA / showcase.WEIGHTS).build(sensing)
+    y = sensing(x)
+    assert psnr(network(y), x) > psnr(sensing.adjoint(y), x) + 4
+    (found,) = attack(network, sensing, y, 0.01, steps=20, starts=1)
+    assert found.amplification > 13.7
+    assert 2 < found.noise / (0.01 * torch.linalg.vector_norm(y)) < 4
