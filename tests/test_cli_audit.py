@@ -61,7 +61,7 @@ def test_a_factory_is_audited_beside_a_firenet() -> None:
     (audit,) = record["audits"]
     assert set(audit["models"]) == {"mine", "FIRENET"}
     assert len(audit["models"]["mine"]["source sha256"]) == 64
-    assert record["command"].startswith("firenet ")
+    assert record["command"].startswith("firenet")
     assert "made_for_cli:factory" in Path("a.html").read_text()
     assert any(p.suffix == ".npz" for p in Path("a.parts").iterdir())
 

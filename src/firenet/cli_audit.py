@@ -196,8 +196,9 @@ def run(
     ] = False,
     baseline: Annotated[bool, typer.Option("--baseline/--no-baseline", help="Audit a FIRENET beside.")] = True,
     sparsify: Annotated[
-        str | None, typer.Option("--sparsify", help="Transform of FIRENETs, as in firenet recon.")
-    ] = None,
+        str,
+        typer.Option("--sparsify", help="Transform of FIRENETs, as in firenet recon; few bands are fast to attack."),
+    ] = "undecimated:db2:1",
     budgets: Annotated[
         str | None, typer.Option("--budgets", help="Sizes of perturbations, shares of |y|: 0.002,0.01,0.05.")
     ] = None,
@@ -348,9 +349,7 @@ def _mask(path: Path | None, rate: float, corner_dc: bool, shape: tuple[int, ...
     return samples if corner_dc else torch.fft.ifftshift(samples)
 
 
-def _models(
-    texts: Sequence[str], weights: Path | None, trust: bool, sparsify: str | None, baseline: bool
-) -> list[Model]:
+def _models(texts: Sequence[str], weights: Path | None, trust: bool, sparsify: str, baseline: bool) -> list[Model]:
     from firenet.models import BUILT_IN, firenet_model, load_model
 
     models = []

@@ -26,9 +26,6 @@ from firenet.sampling import nested, variable_density
 from firenet.sensing import SubsampledFourier
 from firenet.specimens import COLIN27, load_colin27, load_slice, resampled
 
-# One level, four bands: an attack through sixty layers takes a minute and not five, and the default's 14 bands are some
-# 0.3 to 1 dB more accurate.
-FRAME = "undecimated:db2:1"
 WEIGHTS = "d5c5_weights.npz"
 RATES = (0.1, 0.2, 0.25, 0.3, 0.4, 0.6)
 
@@ -88,7 +85,7 @@ def benches(data: Path, *, seed: int = 0) -> tuple[list[Bench], list[str]]:
     else:
         left_out.append(f"Colin27 is not installed ({COLIN27}: apt-get install mricron-data): slices left out.")
     unet, jitter = load_model("unet"), load_model("unet-jitter")
-    own = firenet_model(FRAME)
+    own = firenet_model()
     limits = Thresholds(contrast=0.02)
     settings = Settings(
         budgets=(0.003, 0.01, 0.03),
@@ -103,21 +100,21 @@ def benches(data: Path, *, seed: int = 0) -> tuple[list[Bench], list[str]]:
         images = {"s1045": resampled(head[None], side)[0] if side < 256 else head}
         others = {} if brain is None else {"Colin27 z = 110": resampled(brain[:1], side)[0]}
         own_settings = settings if side == 128 else replace(settings, budgets=(0.01,), steps=10)
-        models = [unet, jitter, own, stabilised_model(unet, FRAME)]
+        models = [unet, jitter, own, stabilised_model(unet)]
         mask = variable_density((side, side), 0.25).samples
         title = f"U-Nets and FIRENET, {side} x {side}"
         made.append(Bench(title, models, mask, images, own_settings, others, RATES))
     mask = variable_density((32, 32), 0.25).samples
     automap = load_model("automap")
-    models = [automap, load_model("lista"), firenet_model(FRAME), stabilised_model(automap, FRAME)]
+    models = [automap, load_model("lista"), firenet_model(), stabilised_model(automap)]
     title = "An AUTOMAP-like network, LISTA and FIRENET, 32 x 32"
     small = replace(settings, budgets=(0.01,), contrasts=(0.5, 0.2, 0.1, 0.05), thresholds=Thresholds())
     made.append(Bench(title, models, mask, {"s1045": resampled(head[None], 32)[0]}, small, {}, RATES))
     models = [unet]
     for restarts in (1, 2, 3, 4, 6):
         word = "restart" if restarts == 1 else "restarts"
-        models.append(stabilised_model(unet, FRAME, restarts, name=f"unet, {restarts} {word} behind"))
-    models.append(firenet_model(FRAME))
+        models.append(stabilised_model(unet, restarts=restarts, name=f"unet, {restarts} {word} behind"))
+    models.append(firenet_model())
     few = replace(settings, budgets=(0.01,), tests=("accuracy", "worst"))
     mask, images = variable_density((128, 128), 0.25).samples, {"s1045": resampled(head[None], 128)[0]}
     made.append(Bench("How many restarts behind a U-Net", models, mask, images, few))
@@ -130,7 +127,7 @@ def benches(data: Path, *, seed: int = 0) -> tuple[list[Bench], list[str]]:
         few = replace(
             settings, budgets=(0.01,), steps=20, tests=("accuracy", "worst", "localised", "noise", "transfer")
         )
-        models = [cascade_model(weights), firenet_model(FRAME)]
+        models = [cascade_model(weights), firenet_model()]
         images = {"Colin27 z = 90": brain[1]}
         made.append(Bench("D5-C5 and FIRENET, 256 x 256, R = 4", models, cascade_mask(), images, few))
     return made, left_out
