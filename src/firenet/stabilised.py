@@ -15,11 +15,12 @@ from firenet.network import Firenet
 class Stabilised(nn.Module):
     """The network :math:`y\\mapsto\\Phi(y;x_0)`, :math:`x_0=N(y)`: restarts of a FIRENET from another network's image.
 
-    The image of N enters only as the first point. In theory (Theorem 3) its effect is that of
-    :math:`\\varepsilon_0\\ge F(x_0)-F(x)`, damped by :math:`\\nu^n` after n restarts; what is left is the FIRENET's own
-    answer, stable whatever N is. With far fewer layers a restart than the theorem asks for, as usual, the objective is
-    damped fast, and slowly what N does in directions that it hardly sees; the audit measures how much is left. A good first image saves restarts; a bad one costs no more than zero would, up to its
-    objective. Gradients go through both, so that an attack sees all of it.
+    The image of N enters only as the first point. In theory (Theorem 3) its effect is that of :math:`\\varepsilon_0\\ge
+    F(x_0)-F(x)`, damped by :math:`\\nu^n` after n restarts; what is left is the FIRENET's own answer, stable whatever N
+    is. With far fewer layers a restart than the theorem asks for, as usual, the objective is damped fast, and slowly
+    what N does in directions that it hardly sees; the audit measures how much is left. A good first image saves
+    restarts; a bad one costs no more than zero would, up to its objective. Gradients go through both, so that an attack
+    sees all of it.
 
     Args:
         network: N, measurements (..., \\*out_shape) to images (..., \\*in_shape).
