@@ -75,6 +75,8 @@ def test_each_restart_damps_what_the_network_does() -> None:
     assert chain[0] > chain[1] > chain[3]
     assert chain[2] < 0.15 * chain[0]
     assert chain[3] < 1.5 * alone
+    # With more layers a restart nothing of the network is left.
+    assert worst(Stabilised(Wild(), net(3, 30))) == pytest.approx(worst(net(3, 30)), rel=0.02)
 
 
 def test_the_first_image_is_forgotten_at_least_at_the_rate_of_the_proof() -> None:

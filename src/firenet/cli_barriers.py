@@ -5,10 +5,8 @@ A module that is named on the command line, ``module:function``, is imported; no
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +55,7 @@ def _problem(kind: str, digits: int, parameter: str, columns: int, tail: int, sa
 
 def _algorithm(name: str) -> tuple[Algorithm, str]:
     """One of the gallery, or module:function."""
+    from firenet.formats import named
     from firenet.gallery import GALLERY
 
     if ":" not in name:
@@ -66,15 +65,7 @@ def _algorithm(name: str) -> tuple[Algorithm, str]:
             missing = " ".join(GALLERY[name].missing)
             raise BadInput(f"What {name} stands on", f"{missing} not installed", "pip install 'firenet[barriers]'")
         return GALLERY[name].algorithm, name
-    module, _, function = name.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        do = "It is imported from the current folder or from what is installed"
-        raise BadInput("module:function", f"{name!r}: {error}", do) from None
-    finally:
-        sys.path.remove(os.getcwd())
+    found = named(name, "function")
     if not callable(found):
         do = "It takes a training set (and coins) and returns a vector or a network"
         raise BadInput("A function", f"{name!r} is a {type(found).__name__}", do)

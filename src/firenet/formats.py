@@ -15,6 +15,7 @@ import importlib
 import math
 import os
 import secrets
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,25 @@ def optional(module: str, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(module.partition(".")[0], extra, purpose) from error
+
+
+def named(text: str, kind: str) -> Any:
+    """What ``module:name`` stands for, a thing of this `kind`; the module is imported from the current folder or from
+    what is installed.
+
+    Raises:
+        BadInput: there is no such module, or no such name in it.
+    """
+    module, _, name = text.partition(":")
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        do = "It is imported from the current folder or from what is installed"
+        raise BadInput(f"module:{kind}", f"{text!r}: {error}", do) from None
+    finally:
+        sys.path.remove(here)
 
 
 def existing(path: AnyPath) -> Path:

@@ -8,7 +8,6 @@ in a process of their own (:mod:`firenet.outside`), which keeps a crash from thi
 from __future__ import annotations
 
 import hashlib
-import importlib
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from firenet.baselines import Cascade
 from firenet.errors import BadInput, FirenetError
 from firenet.files import sha256
-from firenet.formats import existing, optional
+from firenet.formats import existing, named, optional
 from firenet.network import Firenet, Solution
 from firenet.operators import LinearOperator
 from firenet.outside import Outside
@@ -241,16 +240,7 @@ def load_model(
 
 
 def _from_factory(text: str, weights: Path | None, name: str) -> Model:
-    module, _, function = text.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        factory = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        do = "It is imported from the current folder or from what is installed"
-        raise BadInput("module:factory", f"{text!r}: {error}", do) from None
-    finally:
-        sys.path.remove(here)
+    factory = named(text, "factory")
     if not callable(factory):
         do = "A function of the sensing operator that returns a function of measurements"
         raise BadInput("A factory", f"{text!r} is a {type(factory).__name__}", do)
@@ -275,7 +265,7 @@ def _from_factory(text: str, weights: Path | None, name: str) -> Model:
         return deepinv_reconstruct(made, sensing) if _is_deepinv(made) else cast("Reconstruct", made)
 
     origin = {"kind": "factory", "factory": text}
-    source = getattr(sys.modules.get(module), "__file__", None)
+    source = getattr(sys.modules.get(text.partition(":")[0]), "__file__", None)
     if source and Path(source).is_file():
         origin |= {"source sha256": sha256(source)}
     if weights is not None:
