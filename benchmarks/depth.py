@@ -47,8 +47,8 @@ def measure(name: str, side: int, wavelet: str) -> dict[str, Any]:
     def layers(tolerance: float, dtype: torch.dtype) -> int | str:
         net = firenet.Firenet(sensing, frame, lam=2.5e-4, schedule=firenet.AdaptiveRestarts(tolerance, 3000))
         solution = net.solve(y.to(dtype))
-        if solution.status[0] != firenet.Status.TOLERANCE_REACHED:
-            return f"{solution.status[0].value} at {solution.relative_gap.item():.1e} after {int(solution.layers)}"
+        if solution.statuses[0] != firenet.Status.TOLERANCE_REACHED:
+            return f"{solution.statuses[0].value} at {solution.relative_gap.item():.1e} after {int(solution.layers)}"
         again = net.problem.gap(solution.coefficients, solution.dual, y.to(dtype)).item()
         size = 2 * solution.objective.item() - again
         assert again <= tolerance * size * (1 + 1e-9) + 8 * torch.finfo(dtype).eps * (size + y.norm().item())

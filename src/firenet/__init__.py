@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firenet.analysis import AnalysisProblem
     from firenet.certificate import Certificate, certify
-    from firenet.errors import BadInput, MissingExtra
+    from firenet.check import AdjointCheck, check_adjoint
+    from firenet.errors import BadInput, MissingExtra, NumericalError
     from firenet.export import export_onnx
     from firenet.frames import Gradient, UndecimatedWavelet, Union
     from firenet.guarantee import Guarantee
@@ -39,9 +40,11 @@ _HOME = {
         "Certificate",
         "certify",
     ),
+    "check": ("AdjointCheck", "check_adjoint"),
     "errors": (
         "BadInput",
         "MissingExtra",
+        "NumericalError",
     ),
     "export": ("export_onnx",),
     "frames": ("Gradient", "UndecimatedWavelet", "Union"),
@@ -109,6 +112,7 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "AdaptiveRestarts",
     "Adjoint",
+    "AdjointCheck",
     "AnalysisOperator",
     "AnalysisProblem",
     "BadInput",
@@ -128,6 +132,7 @@ __all__ = [
     "MultiCoilFourier",
     "Norm",
     "NormBound",
+    "NumericalError",
     "PaperSchedule",
     "RadialSearch",
     "RealPacked",
@@ -150,6 +155,7 @@ __all__ = [
     "__version__",
     "certify",
     "certify_image",
+    "check_adjoint",
     "choose_lam",
     "export_onnx",
     "lines",

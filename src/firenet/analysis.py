@@ -9,8 +9,12 @@ of a gradient those of all its components together. The dual is
 .. math:: \\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\ |p_i|\\le\\lambda w_i,\\ A^*q+W^*p=0\\}.
 
 Every pair (q, p) can be made feasible: :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)` satisfies the equation, and a division
-the bounds. Where W kills constants (total variation), q first loses its component along A1. So the duality gap is
-finite at every point, as in the synthesis form.
+the bounds. Where W annihilates constants (total variation), q first loses its component along A1. So the duality gap
+is finite at every point, as in the synthesis form.
+
+A proof counts what rounding leaves of the equation (:meth:`StackedProblem.proof`): a remainder s of it, measured after
+the repair and with a bound of its own rounding, is one more correction :math:`W(W^*W)^\\dagger s`, no entry of which is
+larger than the row's norm times that of s. Nothing is set to zero because it is small.
 
 A layer has no threshold on the image and a second dual block in its stead:
 
@@ -36,26 +40,28 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.frames import Convolutions, pseudo_inverse
+from firenet.frames import Convolutions
+from firenet.gap import Proof, dual_bound, prove
 from firenet.layer import Layers
 from firenet.layer import peak_bytes as layer_peak
-from firenet.operators import Compact, LinearOperator, NormBound
-from firenet.problems import (
-    Ball,
-    Fidelity,
-    Norm,
-    SparseProblem,
-    check_lam,
-    check_weights,
+from firenet.numerics import (
+    UNIT,
+    blocked_norms,
+    blocked_sum,
     derived,
+    doubled,
+    fft_rounding,
     modulus,
     norms,
     per_item,
     real_inner,
     real_view,
     reverse_only,
-    usual_lam,
+    sum_rounding,
+    unit_roundoff,
 )
+from firenet.operators import Compact, LinearOperator, NormBound
+from firenet.problems import Ball, Fidelity, Norm, SparseProblem, check_lam, check_weights, inner_product, usual_lam
 from firenet.sensing import SubsampledFourier
 from firenet.transforms import AnalysisOperator
 
@@ -117,9 +123,12 @@ class Stacked(Compact):
             self._damp = self._relative / self._balance / self._norm
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
-        self._responses: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+        # The responses in the dtype of the loop; those of a proof in double precision are made one by one.
+        self._responses: tuple[torch.dtype, torch.device, Tensor, Tensor] | None = None
         self._gram: Tensor | None = None
+        self._ones: tuple[Tensor, float] | None = None
         self._constant: tuple[Tensor, Tensor] | None = None
+        self._rows: Tensor | None = None
         self._real = False  # whether what was prepared was real
 
     @property
@@ -204,7 +213,7 @@ class Stacked(Compact):
         """A group of bands of Wx, shape (batch, bands of the group, \\*band_shape): a new tensor."""
         if self._bands is None:
             return self.frame(prepared).view(len(prepared), self.bands, *self.band_shape)
-        product = prepared.unsqueeze(1) * self._response(prepared)[0][group]
+        product = prepared.unsqueeze(1) * self._response(prepared, group)[0]
         if self._real:
             return _transformed(torch.fft.irfftn, product, self._axes, self.in_shape)
         return _transformed(torch.fft.ifftn, product, self._axes)
@@ -225,7 +234,7 @@ class Stacked(Compact):
         if self._bands is None:
             return total + self.frame.adjoint(p.reshape(len(p), *self.frame.out_shape))
         spectra = _transformed(torch.fft.fftn if p.is_complex() else torch.fft.rfftn, p, self._axes)
-        for spectrum, response in zip(spectra.unbind(1), self._response(total)[1][group], strict=True):
+        for spectrum, response in zip(spectra.unbind(1), self._response(total, group)[1], strict=True):
             total = total + spectrum * response if derived(p) else total.addcmul_(spectrum, response)
         return total
 
@@ -259,34 +268,114 @@ class Stacked(Compact):
 
     def _inverse_gram(self, like: Tensor) -> Tensor:
         """:math:`(c^2g)^\\dagger`."""
-        if self._gram is None or self._gram.dtype != like.real.dtype or self._gram.device != like.device:
+        if self._gram is None or self._gram.device != like.device:
             assert self._bands is not None
-            gram = self._balance**2 * self._bands.gram(torch.complex128, like.device)
-            self._gram = pseudo_inverse(gram).to(like.real.dtype)
-        return self._gram
+            self._gram = self._bands._pseudo_inverse(like.device) / self._balance**2
+        return self._gram.to(like.real.dtype)
+
+    def constant(self) -> tuple[Tensor, float]:
+        """Returns the unit vector along A1 in packed measurements, double precision, and a bound of its error. Where A1
+        is exactly zero both are zero; where it cannot be told from zero the error is infinite."""
+        if self._ones is None:
+            a, error = self.operator.constant_response()
+            a = self.pack_measured(a[None])
+            size = blocked_norms(a, 1).item()
+            off = 0.0 if error == 0 == size else 2 * error / (size - error) if size > 2 * error else math.inf
+            self._ones = (a / size if size > 0 else a, off)
+        return self._ones
 
     def without_constant(self, q: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-        """q without its component along A1 where W kills constants, and :meth:`adjoint` of the pair after that."""
+        """Returns q without its component along A1 where W annihilates constants, and :meth:`adjoint` of the pair after
+        that; in the precision of q, to steer by."""
         if not self.frame.kills_constants:
             return q, back
         if self._constant is None or self._constant[0].dtype != q.dtype or self._constant[0].device != q.device:
-            ones = torch.ones(1, *self.frame.in_shape, dtype=q.dtype, device=q.device)
-            a = self.forward(self.pack(ones))
-            a = _unit(a, 1, self._norm * math.prod(self.frame.in_shape) ** 0.5)
+            a, error = self.constant()
+            a = (a if error < math.inf else torch.zeros_like(a)).to(q)
             self._constant = a, self._back(a)
         a, a_back = self._constant
         share = (q * a.conj()).sum(dim=1, keepdim=True)
         return q - share * a, back - share.view(-1, *(1,) * (back.ndim - 1)) * a_back
 
-    def _response(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The responses in these coordinates, and their conjugates."""
-        key = (like.dtype, like.device)
-        if key not in self._responses:
+    def orthogonalised(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns q without its component along A1 where W annihilates constants, and a bound of how far from the
+        result a q is that has no such component at all: its own rounding and what A1 is not known to. Infinite where
+        A1 cannot be told from zero.
+
+        Args:
+            q: Packed dual points in double precision.
+        """
+        if not self.frame.kills_constants:
+            return q, torch.zeros(len(q), dtype=torch.float64, device=q.device)
+        a, error = self.constant()
+        a = a.to(q)
+        for _ in range(2):  # once leaves the rounding of the first
+            q = q - (q * a.conj()).sum(dim=1, keepdim=True) * a
+        left = (q * a.conj()).sum(dim=1).abs()
+        size = blocked_norms(q, 1)
+        return q, (left + ((2 * sum_rounding(2 * q.shape[1]) + 8) * UNIT * size if bool(a.any()) else 0)) + error * size
+
+    def rows(self) -> Tensor:
+        """Returns :meth:`AnalysisOperator.pseudo_rows` in these coordinates: for each group of bands, what a remainder
+        of norm one costs an entry of p."""
+        if self._rows is None and self._spectral:
             assert self._bands is not None
+            damp = self._damp if isinstance(self._damp, Tensor) else torch.tensor(self._damp)
+            weight = self._bands._pseudo_inverse(damp.device) / damp
+            energy = torch.stack(
+                [
+                    (self._bands.response(k, torch.complex128, damp.device) * weight).abs().square().mean()
+                    for k in range(self.bands)
+                ]
+            )
+            rows = torch.stack([energy[group].sum() for group in self.groups]).sqrt()
+            self._rows = rows * (1 + 1e-9) / self._balance
+        elif self._rows is None:
+            self._rows = self.frame.pseudo_rows() / self._relative
+        return self._rows
+
+    def forward_roundings(self) -> Tensor:
+        """Returns for each group k such that the computed bands of Wx, in the unit of p, are off by at most k unit
+        roundoffs of the norm of the image x."""
+        if self._bands is None:
+            return torch.tensor([(self.frame.rounding + 8 * self.frame.norm_bound.value) * self.unit])
+        each = (2 * fft_rounding(self.in_shape) + 16) * self._bands.band_norms() + self._bands.response_roundings()
+        return torch.stack([torch.linalg.vector_norm(each[group]) for group in self.groups]) * self.unit
+
+    def adjoint_roundings(self) -> tuple[float, Tensor]:
+        """Returns k such that the computed adjoint of (q, p) is off by at most k unit roundoffs of the norm of q, and
+        for each group by at most so many of the norm of its bands."""
+        if self._spectral:
+            assert isinstance(self._damp, Tensor)
+            assert self._bands is not None
+            damp = float(self._damp.max())
+            norms_ = (self._bands.band_norms() * self._balance * damp).clamp(max=1)
+            each = (fft_rounding(self.in_shape) + 16 + self.bands) * norms_
+            each = each + self._bands.response_roundings() * self._balance * damp
+            return 8.0, torch.stack([torch.linalg.vector_norm(each[group]) for group in self.groups])
+        assert not isinstance(self._damp, Tensor)
+        of_q = (self.operator.rounding + 16 * self.operator.norm_bound.value) * self._damp
+        if self._bands is None:
+            whole = self._relative * (self.frame.rounding + 16 * self.frame.norm_bound.value)
+            return of_q, torch.tensor([whole], dtype=torch.float64)
+        each = (2 * fft_rounding(self.in_shape) + 16 + self.bands) * self._bands.band_norms()
+        each = self._relative * (each + self._bands.response_roundings())
+        return of_q, torch.stack([torch.linalg.vector_norm(each[group]) for group in self.groups])
+
+    def _response(self, like: Tensor, group: slice) -> tuple[Tensor, Tensor]:
+        """The responses of a group in these coordinates, and their conjugates, in the dtype and shape of a spectrum."""
+        assert self._bands is not None
+        if self._responses is None:
             g = self._bands.responses(like.dtype, like.device)[..., : like.shape[-1]]
             g = self._damped(g, 1) * self._balance if self._spectral else g
-            self._responses[key] = g.contiguous(), g.conj_physical()
-        return self._responses[key]
+            self._responses = like.dtype, like.device, g.contiguous(), g.conj_physical()
+        dtype, device, found, conjugate = self._responses
+        if dtype == like.dtype and device == like.device and found.shape[-1] == like.shape[-1]:
+            return found[group], conjugate[group]
+        some = range(*group.indices(self.bands))
+        g = torch.stack([self._bands.response(k, like.dtype, like.device) for k in some])[..., : like.shape[-1]]
+        g = self._damped(g, 1) * self._balance if self._spectral else g
+        return g, g.conj_physical()
 
     def scratch(self, batch: int) -> int:
         size = math.prod(self.in_shape)
@@ -337,6 +426,10 @@ class StackedProblem(SparseProblem):
     def _stacked(self) -> Stacked:
         assert isinstance(self.operator, Stacked)
         return self.operator
+
+    @property
+    def _sensing(self) -> LinearOperator:
+        return self._stacked.operator
 
     def _limit(self, k: int) -> Tensor | float:
         """:math:`\\lambda w` of a group, to meet its moduli (batch, 1, \\*band_shape)."""
@@ -425,14 +518,24 @@ class StackedProblem(SparseProblem):
                 total = total + limit * sizes.flatten(1).sum(dim=1, dtype=torch.float64)
         return total
 
+    def _repaired(self, p: Tensor, lifted: Tensor | None) -> Iterator[tuple[int, slice, Tensor]]:
+        """Yields group by group :math:`p-W'(W'^*W')^\\dagger b`, given the lifted b (:meth:`Stacked.lifted`), in its
+        precision. The only repair of a dual pair that there is."""
+        stacked = self._stacked
+        prepared = None if lifted is None else stacked.prepare(lifted)
+        for k, group in enumerate(stacked.groups):
+            part = p[:, group]
+            if prepared is not None:
+                band = stacked.band(group, prepared)
+                part = part.to(band.dtype) - band
+            yield k, group, part
+
     def _worst(self, p: Tensor, back: Tensor) -> Tensor:
         """The largest :math:`|p_i|/(\\lambda w_i)` once p is repaired, given A*q + W*p."""
-        stacked = self._stacked
         p, back = self._precisely(p, back)
-        prepared = stacked.prepare(stacked.lifted(back))
         largest = torch.zeros(len(p), dtype=torch.float64, device=p.device)
-        for k, group in enumerate(stacked.groups):
-            sizes = _joint_modulus(p[:, group] - stacked.band(group, prepared)) / self._limit(k)
+        for k, _, part in self._repaired(p, self._stacked.lifted(back)):
+            sizes = _joint_modulus(part) / self._limit(k)
             largest = torch.maximum(largest, sizes.flatten(1).amax(dim=1).to(torch.float64))
         return largest
 
@@ -443,18 +546,75 @@ class StackedProblem(SparseProblem):
         return self._bound(inner, norms(first, 1) / count, self._worst(p, back) / count)
 
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
-        """The pair, made feasible: p repaired, both divided."""
+        """The pair, made feasible: p repaired, both multiplied."""
         stacked = self._stacked
         back = stacked.adjoint(q)
         first, p = stacked.split(q)
         first, back = stacked.without_constant(first, back)
-        most = self._worst(p, back).clamp(min=1).reciprocal()
-        inner = torch.full_like(most, torch.inf) if y is None else -real_inner(y, first, 1)
-        scale = self.fidelity.multiple(inner, norms(first, 1), most).to(q.real.dtype)
+        scale = self._multiple(norms(first, 1), self._worst(p, back), first, y).to(q.real.dtype)
         p, back = self._precisely(p, back)
-        prepared = stacked.prepare(stacked.lifted(back))
-        repaired = [(p[:, g] - stacked.band(g, prepared)).flatten(1).to(q.dtype) for g in stacked.groups]
+        repaired = [part.flatten(1).to(q.dtype) for _, _, part in self._repaired(p, stacked.lifted(back))]
         return torch.cat([first, *repaired], dim=1) * scale.view(-1, 1)
+
+    @torch.no_grad()
+    def proof(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:
+        """As :meth:`SparseProblem.proof`, for images z and flat duals.
+
+        The pair is repaired; what rounding and filter tables leave of the equation is measured, and repaired once more
+        where it is more than the rounding of the measurement; what is left then counts against every entry of p by
+        :meth:`Stacked.rows`. So does what is left of the component of q along A1, by the norm of y.
+        """
+        stacked, own = self._stacked, self._sensing
+        unit = unit_roundoff(y.dtype)
+        first, p = stacked.split(q)
+        x, first, y = (own.precisely(t) for t in (z, first, y))
+        u, double = unit_roundoff(x.dtype), own.precisely(p[:, :0]).dtype
+        parts = self._proved_objective(stacked.pack(x), blocked_norms(x, x.ndim - 1), y, u, unit)
+        first, off = stacked.orthogonalised(first)
+        of_q, of_p = stacked.adjoint_roundings()
+        size = blocked_norms(first, 1)
+        lifted, worst, bump = None, size, size
+        for sweep in range(4):
+            total = stacked.start(first.new_zeros(len(first), 1), None)
+            error = of_q * u * size
+            worst, bump = torch.zeros_like(size), torch.zeros_like(size)
+            for k, group, part in self._repaired(p, lifted):
+                part = part.to(double)
+                total = stacked.collect(group, part, total)
+                error = error + float(of_p[k]) * u * blocked_norms(part, part.ndim - 1)
+                if sweep:
+                    limit = torch.as_tensor(self._limit(k), dtype=torch.float64, device=part.device)
+                    ratio = (_joint_modulus(part).to(torch.float64) / limit).flatten(1).amax(dim=1)
+                    worst = torch.maximum(worst, ratio * (1 + 8 * UNIT))
+                    bump = torch.maximum(bump, float(stacked.rows()[k]) / limit.min())
+            back = stacked.finish(total, first)
+            left = blocked_norms(back, back.ndim - 1)
+            if sweep and bool((left <= 2 * error).all()):
+                break
+            more = stacked.lifted(doubled(back) if torch.finfo(double).bits == 64 else back)
+            if sweep < 3:
+                lifted = more if lifted is None else lifted + more
+        left = (left + error) * (1 + 1e-9) + off  # A has at most norm one in these coordinates
+        worst = (worst + bump * left) * (1 + 4 * UNIT)
+        inner, inner_error = inner_product(y, first, 1)
+        inner_error = inner_error + torch.where(off > 0, blocked_norms(y, 1) * off, 0.0)
+        size = size * (1 + (sum_rounding(2 * first.shape[1]) + 4) * UNIT) + off
+        bound, t, error = dual_bound(self.fidelity, inner, inner_error, size, worst)
+        return prove(*parts[:2], bound, error, t * size, *parts[2:])
+
+    def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
+        stacked = self._stacked
+        penalty = error = torch.zeros(len(z), dtype=torch.float64, device=z.device)
+        prepared, roundings = stacked.prepare(z), stacked.forward_roundings()
+        for k, group in enumerate(stacked.groups):
+            limit = torch.as_tensor(self._limit(k), dtype=torch.float64, device=z.device)
+            sizes = _joint_modulus(stacked.band(group, prepared)).to(torch.float64)
+            part = blocked_sum((sizes * limit).flatten(1))
+            penalty = penalty + part
+            weight = torch.linalg.vector_norm(limit.expand(sizes.shape[1:])) * (1 + 1e-9)
+            error = error + weight * float(roundings[k]) * u * size
+            error = error + (sum_rounding(sizes[0].numel()) + 16 + len(stacked.groups)) * UNIT * part
+        return penalty, error
 
     def _precisely(self, p: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
         """In double precision where W*W is not the identity: the inverse of a Laplacian has a condition of the size of
@@ -477,14 +637,6 @@ class StackedProblem(SparseProblem):
 
     def dual_size(self, q: Tensor) -> Tensor:
         return norms(q[:, : self._stacked.measured], 1)
-
-
-def _unit(a: Tensor, trailing: int, scale: float) -> Tensor:
-    """a with norm one; zero where it is only rounding of numbers of this scale."""
-    size = norms(a, trailing)
-    noise = 8 * torch.finfo(a.dtype).eps * scale
-    factor = torch.where(size > noise, size.clamp(min=torch.finfo(torch.float64).tiny).reciprocal(), 0)
-    return a * factor.to(a.real.dtype).view(*factor.shape, *(1,) * trailing)
 
 
 def _joint_modulus(p: Tensor) -> Tensor:
@@ -530,45 +682,52 @@ class AnalysisProblem:
         return self.lam * sizes.flatten(-len(self.frame.moduli_shape)).sum(dim=-1)
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
-        """F(x) for images (..., \\*in_shape), one float64 number a batch item. For (P1) the penalty alone."""
+        """Returns F(x) for images (..., \\*in_shape), one float64 number a batch item, computed in the precision of x.
+        For (P1) the penalty alone."""
         return self._penalty(x) + self.fidelity.value(norms(self.operator(x) - y, len(self.operator.out_shape)))
 
-    def excess(self, x: Tensor, y: Tensor) -> Tensor:
-        """For (P1) :math:`\\max\\{0,\\|Ax-y\\|_2-\\varepsilon\\}`, else 0."""
-        return self.fidelity.excess(norms(self.operator(x) - y, len(self.operator.out_shape)))
+    def violation(self, x: Tensor, y: Tensor) -> Tensor:
+        """Returns for (P1) :math:`\\max\\{0,\\|Ax-y\\|_2-\\varepsilon\\}`, else 0."""
+        return self.fidelity.violation(norms(self.operator(x) - y, len(self.operator.out_shape)))
 
     def feasible(self, q: Tensor, p: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The pair with p replaced by :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)`, both divided by the smallest number that
-        makes them feasible (P2: the best multiple, if y is given). Where W kills constants q is first made orthogonal
-        to A1."""
-        d, n = len(self.operator.out_shape), len(self.frame.out_shape)
-        if self.frame.kills_constants:
-            a = self.operator(torch.ones(self.operator.in_shape, dtype=p.dtype, device=p.device)).to(q.dtype)
-            a = _unit(a, d, self.operator.norm_bound.value * math.prod(self.operator.in_shape) ** 0.5)
-            q = q - (q * a.conj()).flatten(q.ndim - d).sum(dim=-1).view(*q.shape[: q.ndim - d], *(1,) * d) * a
-        back = self.frame.adjoint(p) + self.operator.adjoint(q)
-        if not self.frame.is_tight:  # the inverse of a Laplacian has a condition of the size of the image
-            back = back.to(torch.complex128 if back.is_complex() else torch.float64)
-        p = (p - self.frame(self.frame.gram_solve(back))).to(torch.promote_types(p.dtype, q.dtype))
-        sizes = self.frame.moduli(p).to(torch.float64) / self.lam
-        sizes = sizes if self.weights is None else sizes / self.weights
-        most = sizes.flatten(-len(self.frame.moduli_shape)).amax(dim=-1).clamp(min=1).reciprocal()
-        inner = torch.full_like(most, torch.inf) if y is None else -real_inner(y, q, d)
-        scale = self.fidelity.multiple(inner, norms(q, d), most).to(q.real.dtype)
-        return q * scale.view(*scale.shape, *(1,) * d), p * scale.view(*scale.shape, *(1,) * n)
+        """Returns the pair with p replaced by :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)`, both divided by the smallest number
+        that makes them feasible, or if y is given times the best multiple. Where W annihilates constants q is first
+        made orthogonal to A1."""
+        packed = self.compact()
+        batch = q.shape[: q.ndim - len(self.operator.out_shape)]
+        return duals(packed.operator, packed.feasible(self._flat(packed, q, p), self._packed(packed, y)), batch)
 
     def gap(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Tensor:
-        """An upper bound of :math:`F(x)-\\min F`, finite for every x and every pair (q, p): the duality gap with the
-        pair made feasible, for (P1) plus :math:`\\|q\\|_2` times the excess."""
-        d = len(self.operator.out_shape)
-        q, _ = self.feasible(q, p, y)
-        size = norms(q, d)
-        dual = -real_inner(y, q, d) - self.fidelity.conjugate(size)
-        return self.objective(x, y) - dual + size * self.excess(x, y)
+        """Returns an upper bound of :math:`F(x)-\\min F`, finite for every x and every pair (q, p), up to its rounding:
+        see :meth:`prove`."""
+        return self.prove(x, q, p, y).gap
+
+    def prove(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Proof:
+        """Returns what the triple (x, q, p) proves, computed in double precision: objective, lower bound, gap, rounding.
+
+        Args:
+            x: Any image (..., \\*in_shape).
+            q: Any dual point (..., \\*out_shape).
+            p: And its part for the coefficients, (..., \\*coefficients): the pair is made feasible.
+            y: Measurements, shape of q.
+        """
+        packed, d = self.compact(), len(self.operator.out_shape)
+        flat = self._flat(packed, q, p)
+        found = packed.proof(x.reshape(-1, *self.operator.in_shape), flat, self._packed(packed, y))
+        return Proof(**{name: value.view(y.shape[: y.ndim - d]) for name, value in vars(found).items()})
+
+    def _flat(self, packed: StackedProblem, q: Tensor, p: Tensor) -> Tensor:
+        dtype = torch.promote_types(q.dtype, p.dtype)
+        q = packed.operator.pack_measured(q.to(dtype).reshape(-1, *self.operator.out_shape))
+        return packed.dual_of(q, p.to(dtype).reshape(-1, *self.frame.out_shape))
+
+    def _packed(self, packed: StackedProblem, y: Tensor | None) -> Any:
+        return None if y is None else packed.operator.pack_measured(y.reshape(-1, *self.operator.out_shape))
 
 
-def duals(compact: Compact, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor | None]:
-    """From the dual of a loop to q, and p where there is one, in their own shapes."""
+def duals(compact: Compact | LinearOperator, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Any]:
+    """Returns from the dual of a loop to q, and p where there is one, in their own shapes."""
     sparse = None
     if isinstance(compact, Stacked):
         dual, sparse = compact.split(dual)

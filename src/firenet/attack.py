@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import real_view
 from firenet.operators import LinearOperator
-from firenet.problems import real_view
 
 Reconstruct = Callable[[Tensor], Tensor]
 Ascent = Literal["gradient", "momentum", "adam", "spsa"]

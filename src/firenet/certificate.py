@@ -16,16 +16,19 @@ import torch
 from torch import Tensor
 
 from firenet.analysis import AnalysisProblem, duals, layers_for
-from firenet.errors import BadInput
+from firenet.check import conditions
+from firenet.errors import BadInput, NumericalError
+from firenet.gap import Proof
 from firenet.guarantee import Guarantee
+from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators import Compact, LinearOperator
-from firenet.problems import Ball, Fidelity, SparseProblem, Squared, norms, real_view, relative_gap, rounding
+from firenet.problems import Ball, Fidelity, SparseProblem, Squared
 from firenet.restarts import AdaptivePilot, AdaptiveRestarts
 from firenet.search import search
 
 # The refinement stops when the gap is at most so many times what is known to be suboptimal about the point.
 _TIGHT = 1.05
-# An excess of this share of the data's norm is rounding.
+# A point whose constraint violation is at most this share of the data's norm says how low an objective can be.
 _FITS = 1e-6
 
 
@@ -34,35 +37,45 @@ class Certificate:
     """What is proved about a point z; float64 tensors, one number a batch item.
 
     Attributes:
-        objective: F(z).
-        dual_value: d, a lower bound of min F.
-        gap: F(z) - d, an upper bound of F(z) - min F.
-        relative_gap: :math:`(F(z)-d)/(|F(z)|+|d|)`.
+        objective: F(z), computed in double precision.
+        lower_bound: At most min F.
+        gap: The objective minus the lower bound, for (P1) plus :math:`\\|q\\|_2` times the violation: an upper bound of
+            F(z) - min F up to ``rounding``.
+        rounding: A bound of the rounding error in the gap.
+        relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
+            where the lower bound is zero; zero where F(z) is at most its own rounding.
+        violation: For (P1) how far z is from fitting the data. Else zero.
+        relative_violation: What of it exceeds rounding, over :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
         tightness: The gap is at most so many times F(z) - min F: a better point is known. Infinite where none is.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None where nothing was assumed. A
             negative number refutes the assumptions.
-        assumptions: What the error bound rests on, in words; the gap rests on none.
-        kind: ``unconditional`` (the gap alone) or ``conditional`` (the error bound, under its assumptions).
-        rounding: An estimate of the rounding error in the gap, which is computed in floating point.
-        dual: The feasible dual point with this value, shape of y.
+        assumptions: What the error bound rests on, in words.
+        conditions: What the gap rests on beside arithmetic: empty for operators of this library, for others the adjoint
+            and the rounding of theirs, with the measured defect.
+        dual: The feasible dual point with this value, shape of y, up to the rounding of its dtype.
         layers: Layers that were run to find it, int64.
         dual_sparse: Of an analysis problem, the part p of the dual point; else None.
-        excess: For (P1) how far z is from fitting the data; the gap has :math:`\\|q\\|_2` times that in it. Else zero.
     """
 
     objective: Tensor
-    dual_value: Tensor
+    lower_bound: Tensor
     gap: Tensor
+    rounding: Tensor
     relative_gap: Tensor
+    violation: Tensor
+    relative_violation: Tensor
     tightness: Tensor
     error_bound: Tensor | None
     assumptions: tuple[str, ...]
-    kind: Literal["unconditional", "conditional"]
-    rounding: Tensor
+    conditions: tuple[str, ...]
     dual: Tensor
     layers: Tensor
     dual_sparse: Tensor | None = None
-    excess: Tensor | None = None
+
+    @property
+    def kind(self) -> Literal["unconditional", "conditional"]:
+        """``unconditional``, or ``conditional`` on what ``conditions`` and ``assumptions`` say."""
+        return "conditional" if self.conditions or self.assumptions else "unconditional"
 
 
 class _Witness(AdaptivePilot):
@@ -77,7 +90,6 @@ class _Witness(AdaptivePilot):
         return self._value - bound <= _TIGHT * (self._value - objective)
 
 
-@torch.no_grad()
 def certify(
     problem: SparseProblem | AnalysisProblem,
     z: Tensor,
@@ -111,10 +123,40 @@ def certify(
         progress: Called now and then with the layers done and the budget.
 
     Raises:
-        BadInput: For shapes that do not fit, NaN or infinity, a negative budget, or half of the assumptions.
+        BadInput: For shapes that do not fit, NaN or infinity, a negative budget, half of the assumptions, or an operator
+            from outside whose adjoint fails :func:`firenet.check_adjoint`.
+        NumericalError: For a gap below minus its rounding, which proves that the adjoint is not the adjoint.
     """
+    with torch.no_grad(), full_precision():
+        return _certified(
+            problem,
+            tensor_of(z, "the point"),
+            tensor_of(y, "measurements"),
+            dual,
+            dual_sparse,
+            budget,
+            guarantee,
+            sparsity_defect,
+            noise,
+            progress,
+        )
+
+
+def _certified(
+    problem: SparseProblem | AnalysisProblem,
+    z: Tensor,
+    y: Tensor,
+    dual: Tensor | None,
+    dual_sparse: Tensor | None,
+    budget: int,
+    guarantee: Guarantee | None,
+    sparsity_defect: float | None,
+    noise: float | None,
+    progress: Callable[[int, int], None] | None,
+) -> Certificate:
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
+    rests_on = conditions(operator, problem.frame if isinstance(problem, AnalysisProblem) else None)
     z, y, batch = _checked(operator, z, y)
     if budget < 0:
         raise BadInput("A budget of layers, zero or more", f"{budget}", "500 is the default")
@@ -135,9 +177,8 @@ def certify(
     z_ = compact.pack(z.reshape(-1, *operator.in_shape))
     residual = compact(z_) - y_
     remains = norms(residual, y_.ndim - 1)
-    objective = packed.penalty(z_) + packed.fidelity.value(remains)
-    excess = packed.fidelity.excess(remains)
-    best, bound = _better(packed, y_, None, None, packed.dual_of(_guess(packed.fidelity, residual, remains)))
+    plain = z.reshape(-1, *operator.in_shape)
+    candidates = [packed.dual_of(_guess(packed.fidelity, residual, remains))]
     start = None
     if dual_sparse is not None and dual is None:
         raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
@@ -154,27 +195,34 @@ def certify(
                 raise BadInput(needed, got, "That of the frame's coefficients")
             p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
         q = compact.pack_measured(dual.to(y.dtype).reshape(-1, *operator.out_shape))
-        best, bound = _better(packed, y_, best, bound, packed.dual_of(q, p))
-        start = best
+        candidates.append(packed.dual_of(q, p))
+        start = packed.feasible(candidates[-1], y_)
+    proof = packed.proof(plain, candidates[0], y_)
+    best = candidates[0]
+    objective = proof.objective
     lowest, layers = objective, torch.zeros_like(objective, dtype=torch.int64)
     if budget and objective.numel():
         q, lowest, layers = _refined(packed, z_, y_, objective, start, budget, progress)
-        best, bound = _better(packed, y_, best, bound, q)
+        candidates.append(q)
+    for q in candidates[1:]:
+        best, proof = _better(packed, plain, y_, best, proof, q)
+    if bool(proof.contradiction.any()):
+        least = (objective - proof.lower_bound).min().item()
+        got = f"one {abs(least):.3g} below it: the adjoint is not the adjoint of A, or its rounding is underestimated"
+        raise NumericalError("A gap that is not negative beyond its rounding", got, "Run firenet.check_adjoint(A)")
+    best = packed.feasible(best, y_)
     flat, (best, sparse) = best, duals(compact, best, batch)
-    size = norms(y_, y_.ndim - 1).view(batch)
-    objective, bound, lowest, layers, remains = (t.view(batch) for t in (objective, bound, lowest, layers, remains))
-    excess = excess.view(batch)
-    missing = packed.dual_size(flat).view(batch) * excess if bool((excess > 0).any()) else excess
-    gap = (objective - bound + missing).clamp(min=0)
-    known = objective - torch.minimum(lowest, objective)
-    known = torch.where(excess <= _FITS * size, known, 0)  # the objective of what does not fit may be below the minimum
-    tightness = torch.where(known > 0, gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
+    size = norms(y_, y_.ndim - 1)
+    # The objective of what does not fit may be below the minimum.
+    fits = proof.violation <= _FITS * size
+    known = torch.where(fits, objective - torch.minimum(lowest, objective), 0.0)
+    tightness = torch.where(known > 0, proof.gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
     error, assumptions = None, ()
     if guarantee is not None and sparsity_defect is not None and noise is not None:
-        slack = _slack(packed, objective, bound, remains, flat, batch, noise) / packed.lam
-        pairs = zip(slack.flatten().tolist(), remains.flatten().tolist(), strict=True)
+        slack = _slack(packed, proof, remains, flat, noise) / packed.lam
+        pairs = zip(slack.tolist(), remains.tolist(), strict=True)
         errors = [guarantee.error_from(d, r, sparsity_defect=sparsity_defect, noise=noise) for d, r in pairs]
-        error = torch.tensor(errors, dtype=torch.float64, device=gap.device).view(gap.shape)
+        error = torch.tensor(errors, dtype=torch.float64, device=proof.gap.device).view(batch)
         assumptions = (
             f"the sensing matrix has the weighted robust null space property in levels, rho = {guarantee.rho:g}, "
             f"gamma = {guarantee.gamma:g}",
@@ -182,19 +230,20 @@ def certify(
             f"they explain the measurements up to {noise:g} (l2)",
         )
     return Certificate(
-        objective=objective,
-        dual_value=bound,
-        gap=gap,
-        relative_gap=relative_gap(objective, gap),
-        tightness=tightness,
+        objective=proof.objective.view(batch),
+        lower_bound=proof.lower_bound.view(batch),
+        gap=proof.gap.view(batch),
+        rounding=proof.rounding.view(batch),
+        relative_gap=proof.relative_gap.view(batch),
+        violation=proof.violation.view(batch),
+        relative_violation=proof.relative_violation.view(batch),
+        tightness=tightness.view(batch),
         error_bound=error,
         assumptions=assumptions,
-        kind="unconditional" if error is None else "conditional",
-        rounding=rounding(torch.finfo(y.dtype).eps, objective, packed.fidelity.unit(objective, size)),
+        conditions=rests_on,
         dual=best,
-        layers=layers,
+        layers=layers.view(batch),
         dual_sparse=sparse,
-        excess=excess,
     )
 
 
@@ -223,36 +272,26 @@ def _guess(fidelity: Fidelity, residual: Tensor, size: Tensor) -> Tensor:
     return residual / size.view(-1, *(1,) * (residual.ndim - 1))
 
 
-def _slack(
-    problem: SparseProblem,
-    objective: Tensor,
-    bound: Tensor,
-    remains: Tensor,
-    dual: Tensor,
-    batch: torch.Size,
-    noise: float,
-) -> Tensor:
+def _slack(problem: SparseProblem, proof: Proof, remains: Tensor, dual: Tensor, noise: float) -> Tensor:
     """Lambda times the Delta of the error bound: at least :math:`\\lambda(\\|z\\|-\\|x\\|)` in the weighted l1 norms,
     for every x that explains the data up to ``noise``. By weak duality
     :math:`\\lambda\\|x\\|\\ge-\\mathrm{Re}\\langle y,q\\rangle-\\|q\\|\\,\\|Ax-y\\|`."""
-    fidelity = problem.fidelity
+    fidelity, objective, bound = problem.fidelity, proof.objective, proof.lower_bound - proof.rounding
     if isinstance(fidelity, Ball):
-        size = problem.dual_size(dual).view(batch)
+        size = problem.dual_size(dual)
         return objective - (bound + fidelity.noise * size) + noise * size
     e = torch.full_like(remains, noise)
     return objective - bound - fidelity.value(remains) + fidelity.value(e)
 
 
 def _better(
-    problem: SparseProblem, y: Tensor, best: Tensor | None, bound: Tensor | None, q: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The dual point, made feasible, with the higher value so far, and the value."""
-    q = problem.feasible(q, y)
-    value = problem.dual_value(q, y)
-    if best is None or bound is None:
-        return q, value
-    higher = value > bound
-    return torch.where(higher.view(-1, *(1,) * (q.ndim - 1)), q, best), torch.maximum(value, bound)
+    problem: SparseProblem, z: Tensor, y: Tensor, best: Tensor, proof: Proof, q: Tensor
+) -> tuple[Tensor, Proof]:
+    """The dual point with the higher lower bound, and what it proves."""
+    other = problem.proof(z, q, y)
+    higher = (other.lower_bound > proof.lower_bound) | other.contradiction
+    parts = {name: torch.where(higher, getattr(other, name), value) for name, value in vars(proof).items()}
+    return torch.where(higher.view(-1, *(1,) * (q.ndim - 1)), q, best), Proof(**parts)
 
 
 def _refined(
@@ -278,7 +317,8 @@ def _refined(
     q = torch.stack([f.dual for f in found])
     # Only what fits the data says how low an objective can be.
     limits = [_FITS * size for size in norms(y, y.ndim - 1).tolist()]
-    lowest = [f.objective if f.excess <= limit else math.inf for f, limit in zip(found, limits, strict=True)]
+    pairs = [(f.proof.objective.item(), f.proof.violation.item()) for f in found]
+    lowest = [value if off <= limit else math.inf for (value, off), limit in zip(pairs, limits, strict=True)]
     lowest = torch.tensor(lowest, dtype=torch.float64, device=y.device)
     count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=y.device)
     return q, lowest.nan_to_num(nan=torch.inf), count

@@ -634,13 +634,13 @@ def _record(
                 **(
                     {
                         "noise_level": net.fidelity.noise,
-                        "excess": 0.0 if solution.excess is None else solution.excess.item(),
+                        "excess": solution.violation.item(),
                     }
                     if isinstance(net.fidelity, Ball)
                     else {}
                 ),
                 **(
-                    {"status": solution.status[0].value, "advice": solution.status[0].advice}
+                    {"status": solution.statuses[0].value, "advice": solution.statuses[0].advice}
                     if isinstance(solution, Solution)
                     else {"status": _verdict(solution), "tightness": solution.tightness.item(), "kind": solution.kind}
                 ),

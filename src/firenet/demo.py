@@ -67,7 +67,7 @@ class Case:
             "relative_gap": s.relative_gap.item(),
             "layers": int(s.layers),
             "seconds": self.seconds,
-            "status": s.status[0].value,
+            "status": s.statuses[0].value,
             "lam": self.lam,
             "mask": dict(self.mask.recipe),
         }

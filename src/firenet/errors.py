@@ -26,6 +26,10 @@ class BadInput(FirenetError, ValueError):
     """
 
 
+class NumericalError(FirenetError, ArithmeticError):
+    """Numbers that contradict a theorem: something that was taken for granted does not hold."""
+
+
 class MissingExtra(FirenetError, ImportError):
     """An optional library that is not installed; ``do`` says which extra brings it."""
 

@@ -8,7 +8,6 @@ two FFTs, and with Fourier samples they share the spectrum (:mod:`firenet.analys
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import fft_rounding
 from firenet.operators import NormBound
 from firenet.transforms import AnalysisOperator, TightFrame, check_depth, filter_bank, image_shape, table_defect
 
@@ -29,9 +29,45 @@ class Convolutions(AnalysisOperator):
     """An analysis operator by its :meth:`responses`, through the FFT."""
 
     @abstractmethod
+    def response(self, band: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Returns the response of a band at the frequencies of ``torch.fft.fftn``: complex, shape of the image."""
+
+    @abstractmethod
+    def band_norms(self) -> Tensor:
+        """Returns for each band a bound of the largest modulus of its response, float64."""
+
+    @abstractmethod
+    def response_roundings(self) -> Tensor:
+        """Returns for each band a bound of the error of its response in double precision, in unit roundoffs."""
+
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The responses of the bands at the frequencies of ``torch.fft.fftn``: complex, shape (bands, \\*image); not to
-        be written to."""
+        """Returns the responses of all bands: complex, shape (bands, \\*image); not to be written to."""
+        return torch.stack([self.response(k, dtype, device) for k in range(self.out_shape[0])])
+
+    @property
+    def rounding(self) -> float:
+        # Two transforms and a product a band.
+        each = (2 * fft_rounding(self.in_shape) + 8) * self.band_norms() + self.response_roundings()
+        return float(torch.linalg.vector_norm(each)) + self.out_shape[0]
+
+    def pseudo_rows(self) -> Tensor:
+        # The row of a band is the convolution with g_b over the gram; its energy, summed over a group.
+        inverse = self._pseudo_inverse(torch.device("cpu"))
+        device, dtype = inverse.device, torch.complex128
+        energy = [(self.response(k, dtype, device) * inverse).abs().square().mean() for k in range(self.out_shape[0])]
+        return torch.stack([e.sum() for e in torch.stack(energy).split(list(self.groups))]).sqrt() * (1 + 1e-9)
+
+    def _pseudo_inverse(self, device: torch.device) -> Tensor:
+        """One over :meth:`gram`, in double precision; zero at frequency zero where W annihilates constants, and
+        nowhere else: whether a frequency is in the kernel is decided by what W is, not by how small a number is."""
+        gram = self.gram(torch.complex128, device).clone()
+        zero = (0,) * gram.ndim
+        if self.kills_constants:
+            gram[zero] = 1
+        inverse = gram.reciprocal()
+        if self.kills_constants:
+            inverse[zero] = 0
+        return inverse
 
     @property
     def _axes(self) -> tuple[int, ...]:
@@ -71,23 +107,20 @@ class Convolutions(AnalysisOperator):
 
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         """:math:`\\sum_b|\\hat g_b|^2`, real, shape of the image."""
-        return torch.view_as_real(self.responses(dtype, device)).square().sum(dim=(0, -1))
+        found = torch.zeros(self.in_shape, dtype=torch.empty(0, dtype=dtype).real.dtype, device=device)
+        for k in range(self.out_shape[0]):
+            found += torch.view_as_real(self.response(k, dtype, device)).square().sum(dim=-1)
+        return found
 
     def gram_solve(self, x: Tensor) -> Tensor:
         if self.is_tight or x.numel() == 0:
             return x
         # In double precision: the lowest eigenvalue of a large image is below the rounding of the highest in single.
-        inverse = pseudo_inverse(self.gram(torch.complex128, x.device)).to(x.real.dtype)
+        inverse = self._pseudo_inverse(x.device).to(x.real.dtype)
         if x.is_complex():
             return torch.fft.ifftn(torch.fft.fftn(x, dim=self._axes) * inverse, dim=self._axes)
         half = torch.fft.rfftn(x, dim=self._axes)
         return torch.fft.irfftn(half * inverse[..., : half.shape[-1]], s=self.in_shape, dim=self._axes)
-
-
-def pseudo_inverse(gram: Tensor) -> Tensor:
-    """One over a spectrum in double precision, zero where that is zero."""
-    zero = gram <= 1e-15 * gram.max()
-    return torch.where(zero, 0, gram.where(~zero, torch.ones_like(gram)).reciprocal())
 
 
 class UndecimatedWavelet(Convolutions, TightFrame):
@@ -130,6 +163,7 @@ class UndecimatedWavelet(Convolutions, TightFrame):
         self.depth = depth
         self.is_orthonormal = depth == 0
         self.groups = (1,) * bands
+        self._made: Tensor | None = None
 
     def levels(self) -> Tensor:
         """The level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
@@ -143,31 +177,46 @@ class UndecimatedWavelet(Convolutions, TightFrame):
         sizes = [2.0 ** (-0.5 * d * j) for j in range(1, self.depth + 1) for _ in range(2**d - 1)]
         return torch.tensor([*sizes, 2.0 ** (-0.5 * d * self.depth)], dtype=torch.float64).view(-1, *(1,) * d)
 
+    def response(self, band: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        d = len(self.in_shape)
+        each = 2**d - 1
+        level, kind = (self.depth - 1, 0) if band == each * self.depth else (band // each, band % each + 1)
+        product = torch.ones((), dtype=torch.complex128)
+        for axis in range(d):
+            along = _along(self.wavelet, self.depth, self.in_shape[axis])[level, kind >> (d - 1 - axis) & 1]
+            product = product[..., None] * torch.from_numpy(along)
+        # Products of many small numbers become denormal, and arithmetic with them is many times slower. Below the
+        # square of the rounding they count for nothing.
+        product = torch.where(product.abs() < torch.finfo(dtype).eps ** 2, 0, product)
+        return product.to(device=device, dtype=dtype)
+
+    @torch.inference_mode(False)
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return _undecimated(self.wavelet, self.depth, self.in_shape, dtype, device)
+        if self._made is None or self._made.dtype != dtype or self._made.device != device:
+            self._made = super().responses(dtype, device)
+        return self._made
+
+    def band_norms(self) -> Tensor:
+        # Of a tight frame none exceeds one, but for the filter table's defect.
+        return torch.full((self.out_shape[0],), self.norm_bound.value, dtype=torch.float64)
+
+    def response_roundings(self) -> Tensor:
+        # Sums of as many terms as there are taps, divided by sqrt 2, and a product for each axis and level before.
+        taps = filter_bank(self.wavelet)[0]
+        each = (2 * len(taps) + 8) * float(np.abs(taps).sum())
+        return torch.full((self.out_shape[0],), each * max(self.depth, 1) * len(self.in_shape), dtype=torch.float64)
 
 
-@lru_cache(maxsize=2)  # they are large
-@torch.inference_mode(False)
-def _undecimated(wavelet: str, depth: int, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The responses of all bands, shape (bands, *shape)."""
-    low: NDArray[np.complex128] = np.ones(shape, dtype=np.complex128)
-    details: list[NDArray[np.complex128]] = []
+@lru_cache(maxsize=32)
+def _along(wavelet: str, depth: int, n: int) -> NDArray[np.complex128]:
+    """Returns along one axis the products of the low-pass responses of all levels before, times the low-pass and the
+    high-pass response of each level: shape (depth, 2, n), and (1, 2, n) ones for no level."""
+    low = np.ones(n, dtype=np.complex128)
+    found = np.ones((max(depth, 1), 2, n), dtype=np.complex128)
     for j in range(depth):
-        pairs = [_response(wavelet, n, 2**j) for n in shape]
-        products = []
-        for kind in itertools.product((0, 1), repeat=len(shape)):
-            band = low
-            for axis, (pair, k) in enumerate(zip(pairs, kind, strict=True)):
-                band = band * pair[k].reshape(-1, *(1,) * (len(shape) - 1 - axis))
-            products.append(band)
-        low = products[0]
-        details += products[1:]
-    responses = np.stack([*details, low])
-    # Products of many small numbers become denormal, and arithmetic with them is many times slower. Below the square of
-    # the rounding they count for nothing.
-    responses[np.abs(responses) < torch.finfo(dtype).eps ** 2] = 0
-    return torch.from_numpy(responses).to(device=device, dtype=dtype)
+        found[j] = low * _response(wavelet, n, 2**j)
+        low = found[j, 0]
+    return found
 
 
 def _response(wavelet: str, n: int, stretch: int) -> NDArray[np.complex128]:
@@ -249,8 +298,31 @@ class Gradient(Convolutions):
     def deviations(self) -> Tensor:
         return torch.full((1,) * (len(self.in_shape) + 1), self.scale, dtype=torch.float64)
 
-    def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return _differences(self.in_shape, dtype, device)
+    def response(self, band: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        n = self.in_shape[band]
+        along = np.exp(2j * np.pi * np.arange(n) / n) - 1
+        along[0] = 0
+        along = along.reshape(-1, *(1,) * (len(self.in_shape) - 1 - band))
+        return torch.from_numpy(np.broadcast_to(along, self.in_shape).copy()).to(device=device, dtype=dtype)
+
+    def band_norms(self) -> Tensor:
+        return torch.full((self.out_shape[0],), 2.0, dtype=torch.float64)
+
+    def response_roundings(self) -> Tensor:
+        return torch.full((self.out_shape[0],), 8.0, dtype=torch.float64)
+
+    def pseudo_rows(self) -> Tensor:
+        if self.boundary == "periodic":
+            return super().pseudo_rows()
+        # In cosines: the difference along an axis of the k-th has entries of at most (2^d mu_k / N)^(1/2).
+        sizes = self.in_shape
+        parts = [
+            _eigenvalues(n, "neumann").reshape(-1, *(1,) * (len(sizes) - 1 - axis)) for axis, n in enumerate(sizes)
+        ]
+        whole = np.array(np.broadcast_to(sum(parts), sizes))
+        whole.flat[0] = np.inf
+        energy = 2 ** len(sizes) * float((1 / whole).sum()) / whole.size
+        return torch.tensor([math.sqrt(energy) * (1 + 1e-9)], dtype=torch.float64)
 
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         # From the eigenvalues: exactly zero at frequency zero.
@@ -276,17 +348,6 @@ class Gradient(Convolutions):
 def _eigenvalues(n: int, boundary: Boundary) -> NDArray[np.float64]:
     """Those of the negative Laplacian along an axis."""
     return 4 * np.sin(np.pi * np.arange(n) / (n if boundary == "periodic" else 2 * n)) ** 2
-
-
-@lru_cache(maxsize=4)
-@torch.inference_mode(False)
-def _differences(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    responses = []
-    for axis, n in enumerate(shape):
-        along = (np.exp(2j * np.pi * np.arange(n) / n) - 1).reshape(-1, *(1,) * (len(shape) - 1 - axis))
-        along.ravel()[0] = 0
-        responses.append(np.broadcast_to(along, shape))
-    return torch.from_numpy(np.stack(responses)).to(device=device, dtype=dtype)
 
 
 class Union(Convolutions):
@@ -316,6 +377,8 @@ class Union(Convolutions):
         factors = [len(parts) ** -0.5] * len(parts) if factors is None else [float(f) for f in factors]
         if len(factors) != len(parts) or not all(0 < f < math.inf for f in factors):
             raise BadInput(f"{len(parts)} positive factors", f"{factors}", "One a part")
+        if max(factors) > 1e100 * min(factors):
+            raise BadInput("Factors within 1e100 of each other", f"{factors}", "Their squares under- or overflow")
         shape = shapes.pop()
         norm = math.hypot(*(f * p.norm_bound.value for f, p in zip(factors, parts, strict=True)))
         tight = all(p.is_tight for p in parts) and abs(sum(f * f for f in factors) - 1) < 1e-14
@@ -344,13 +407,25 @@ class Union(Convolutions):
     def deviations(self) -> Tensor:
         return torch.cat([f * p.deviations() for f, p in zip(self.factors, self._operators(), strict=True)])
 
+    def response(self, band: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        for factor, part in zip(self.factors, self._operators(), strict=True):
+            if band < part.out_shape[0]:
+                return factor * part.response(band, dtype, device)
+            band -= part.out_shape[0]
+        raise IndexError(band)
+
     @torch.inference_mode(False)
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         key = (dtype, device)
         if key not in self._cached:
-            parts = zip(self.factors, self._operators(), strict=True)
-            self._cached = {key: torch.cat([f * p.responses(dtype, device) for f, p in parts])}  # one: they are large
+            self._cached = {key: super().responses(dtype, device)}  # one: they are large
         return self._cached[key]
+
+    def band_norms(self) -> Tensor:
+        return torch.cat([f * p.band_norms() for f, p in zip(self.factors, self._operators(), strict=True)])
+
+    def response_roundings(self) -> Tensor:
+        return torch.cat([f * p.response_roundings() for f, p in zip(self.factors, self._operators(), strict=True)])
 
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         parts = zip(self.factors, self._operators(), strict=True)

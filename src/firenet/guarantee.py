@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from firenet.errors import BadInput
 from firenet.levels import SparsityLevels
@@ -28,7 +29,8 @@ class Guarantee:
         levels: Levels and local sparsities.
         rho: :math:`\\rho` of the null space property, 0 < rho < 1. 1/2 is what the sampling theorems give.
         gamma: :math:`\\gamma>0`; :math:`\\sqrt2` there.
-        norm: At least :math:`\\|A\\|`.
+        norm: At least :math:`\\|A\\|`: a number, or the operator itself (what has a ``norm_bound`` that is no estimate).
+            What counts layers and bounds errors of the network refuses without it; the constants do not need it.
         exact: The network is built from A itself. False: from an approximation :math:`A_l` close enough for its null
             space property to hold with :math:`((1+\\rho)/2,2\\gamma)`, where rho and gamma are those of A; the
             constants are then those of the paper.
@@ -45,20 +47,36 @@ class Guarantee:
     levels: SparsityLevels
     rho: float = 0.5
     gamma: float = math.sqrt(2)
-    norm: float = 1.0
+    norm: Any = None
     exact: bool = True
     weights: Sequence[float] | None = field(default=None)
 
     def __post_init__(self) -> None:
-        if not 0 < self.rho < 1 or not 0 < self.gamma < math.inf or not 0 < self.norm < math.inf:
-            raise BadInput(
-                "0 < rho < 1, gamma > 0 and norm > 0",
-                f"rho={self.rho}, gamma={self.gamma}, norm={self.norm}",
-                "Check the constants",
-            )
+        if not 0 < self.rho < 1 or not 0 < self.gamma < math.inf:
+            got = f"rho={self.rho}, gamma={self.gamma}"
+            raise BadInput("0 < rho < 1 and gamma > 0", got, "Check the constants")
+        if self.norm is not None:
+            _ = self._norm
         w = self._weights
         if len(w) != len(self.levels.sizes) or not all(0 < v < math.inf for v in w):
             raise BadInput("One positive weight a level", f"{w}", "Leave weights out for the recommended ones")
+
+    @property
+    def _norm(self) -> float:
+        """The norm bound as a number; refuses where there is none."""
+        if self.norm is None:
+            do = "Guarantee(levels, norm=A) for the operator A of the network, or norm=1.0 where that is its norm"
+            raise BadInput("The operator's norm, on which layers and errors depend", "none", do)
+        bound = getattr(self.norm, "norm_bound", self.norm)
+        if getattr(bound, "kind", "") == "estimate":
+            raise BadInput("A norm bound that is exact or proven", f"an estimate ({bound.why})", "Pass a proven number")
+        try:
+            value = float(getattr(bound, "value", bound))
+        except (TypeError, ValueError):
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise BadInput("A norm above 0, finite", f"{self.norm}", "Pass the operator or its norm")
+        return value
 
     @property
     def _weights(self) -> list[float]:
@@ -149,7 +167,7 @@ class Guarantee:
     def inner(self, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
         """Layers a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`."""
         _nu(nu)
-        return math.ceil(2 * self.constants(lam)[1] * self.norm / nu)
+        return math.ceil(2 * self.constants(lam)[1] * self._norm / nu)
 
     def outer(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
         """Restarts until the algorithm's part of the error, :math:`C_2\\nu^n\\varepsilon_0`, is at most ``accuracy``.
@@ -204,6 +222,7 @@ class Guarantee:
             BadInput: For a delta below c(x, y): the theorem does not cover it.
         """
         _nu(nu)
+        _ = self._norm  # the layers of a restart depend on it, and the bound on them
         c = self.misfit(sparsity_defect, noise, lam=lam, model_error=model_error)
         if delta is None:
             delta = c

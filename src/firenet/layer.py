@@ -26,8 +26,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from firenet.errors import BadInput
+from firenet.numerics import derived, norms, real_view
 from firenet.operators import Compact, LinearOperator
-from firenet.problems import Ball, SparseProblem, derived, norms, real_view
+from firenet.problems import Ball, SparseProblem
 from firenet.restarts import HandOn
 
 # What a layer hands to the next, and what it adds to.

@@ -25,9 +25,10 @@ from firenet.errors import BadInput, FirenetError
 from firenet.files import sha256
 from firenet.formats import existing, named, optional
 from firenet.network import Firenet, Solution
+from firenet.numerics import real_view
 from firenet.operators import LinearOperator
 from firenet.outside import Outside
-from firenet.problems import Norm, SparseProblem, real_view
+from firenet.problems import Norm, SparseProblem
 from firenet.recon import default_schedule, network, to_centre
 from firenet.restarts import PaperSchedule
 from firenet.sensing import SubsampledFourier

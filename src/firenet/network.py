@@ -7,7 +7,9 @@ looks at its duality gap every few layers, and what it did can be frozen into a 
 
 from __future__ import annotations
 
+import json
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -17,10 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from firenet.analysis import AnalysisProblem, duals, layers_for
+from firenet.check import conditions, trusted
 from firenet.errors import BadInput
 from firenet.frames import Convolutions
+from firenet.gap import Proof, within, working_floor
 from firenet.layer import Layers, Values
 from firenet.levels import SparsityLevels
+from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators import Compact, LinearOperator, keep_kind
 from firenet.problems import (
     Ball,
@@ -28,10 +33,7 @@ from firenet.problems import (
     Norm,
     SparseProblem,
     Squared,
-    norms,
-    real_view,
-    relative_gap,
-    rounding,
+    check_lam,
     usual_lam,
 )
 from firenet.real import Fourier, RealPacked
@@ -40,20 +42,21 @@ from firenet.restarts import (
     FixedSchedule,
     FixedSteps,
     FrozenSteps,
-    PaperSchedule,
     Restart,
     Schedule,
     Searched,
     SearchingSchedule,
+    schedule_from,
+    schedule_state,
     searches,
 )
-from firenet.search import Found, arrive_at, search
+from firenet.search import Found, prove_at, search
 from firenet.transforms import AnalysisOperator
 
 Iterate = Literal["average", "last", "best"]
 Form = Literal["synthesis", "analysis"]
 
-# Without noise all of 2e-4 to 2e-3 give much the same image of 256 x 256.
+# In units of the noise gain. Without noise all of 2e-4 to 2e-3 give much the same image of 256 x 256.
 DEFAULT_LAM = 1e-3
 
 
@@ -63,7 +66,10 @@ class Status(Enum):
     TOLERANCE_REACHED = "tolerance reached"
     LAYER_LIMIT = "layer limit"
     PRECISION_LIMIT = "precision limit"
+    DOES_NOT_FIT = "does not fit the data"
+    NO_IMAGE_FITS = "no image fits"
     NUMERICAL_ERROR = "numerical error"
+    WRONG_ADJOINT = "the adjoint is not the adjoint of A"
 
     @property
     def advice(self) -> str:
@@ -72,47 +78,73 @@ class Status(Enum):
 
 
 _ADVICE = {
-    Status.TOLERANCE_REACHED: "The relative duality gap is at most the tolerance.",
+    Status.TOLERANCE_REACHED: "The relative duality gap is at most the tolerance: that is proved, rounding included.",
     Status.LAYER_LIMIT: "The layers ended; the gap bounds the distance to the optimum. More layers make it smaller.",
     Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
+    Status.DOES_NOT_FIT: "The image is further from the data than the noise level. More layers may bring it there; "
+    "whether any image fits is not decided.",
+    Status.NO_IMAGE_FITS: "Every image that fits the data is proved to have a penalty above a million times this one's: "
+    "raise the noise level.",
     Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of data and operator, or use double precision.",
+    Status.WRONG_ADJOINT: "The gap is negative beyond its rounding, which proves a numerical error: the adjoint is not "
+    "the adjoint of A. check_adjoint(A) measures by how much.",
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     """A reconstruction with its certificate; one entry a batch item.
 
     Attributes:
         image: :math:`W^*z`, shape (..., \\*image shape).
         coefficients: z, the point the numbers below speak of; in the analysis form that is the image.
-        dual: A feasible dual point q, shape of y.
-        objective: F(z), float64; for (P1) the penalty alone.
-        gap: At least :math:`F(z)-\\min F`, float64: F(z) minus the dual value, for (P1) plus :math:`\\|q\\|_2` times
-            the excess.
-        status: One :class:`Status` a batch item, in the order of the flattened batch (one without batch axes).
+        dual: A feasible dual point q, shape of y, up to the rounding of its dtype.
+        objective: F(z), float64, computed in double precision; for (P1) the penalty alone.
+        lower_bound: At most :math:`\\min F`, float64.
+        gap: At least :math:`F(z)-\\min F` up to ``rounding``, float64: the objective minus the lower bound, for (P1)
+            plus :math:`\\|q\\|_2` times the violation.
+        rounding: A bound of the rounding error in the gap, float64.
+        relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
+            where the lower bound is zero; zero where F(z) is at most its own rounding.
+        violation: For (P1) how far z is from fitting the data, :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64:
+            zero up to rounding where AA* is diagonal, for z is projected there. Else zero.
+        relative_violation: What of it exceeds rounding, over :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
+        statuses: One :class:`Status` a batch item, in the order of the flattened batch.
         layers: How many layers were run, int64.
         schedule: The schedule, or with a searching one what it did (:class:`firenet.restarts.Searched`).
         dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients).
-        excess: For (P1) how far z is from fitting the data, :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64:
-            zero up to rounding where AA* is diagonal, for z is projected there. Else zero.
+        conditions: What the gap rests on beside arithmetic: empty for operators of this library, for others the adjoint
+            and the rounding of theirs, with the measured defect.
     """
 
     image: Tensor
     coefficients: Tensor
     dual: Tensor
     objective: Tensor
+    lower_bound: Tensor
     gap: Tensor
-    status: tuple[Status, ...]
+    rounding: Tensor
+    relative_gap: Tensor
+    violation: Tensor
+    relative_violation: Tensor
+    statuses: tuple[Status, ...]
     layers: Tensor
     schedule: FixedSchedule | Searched
     dual_sparse: Tensor | None = None
-    excess: Tensor | None = None
+    conditions: tuple[str, ...] = ()
 
     @property
-    def relative_gap(self) -> Tensor:
-        """:math:`(p-d)/(|p|+|d|)` with p the objective and d the dual value, 0 where both vanish."""
-        return relative_gap(self.objective, self.gap)
+    def status(self) -> Status | tuple[Status, ...]:
+        """How it ended: a :class:`Status` for one image, a tuple of them for a batch."""
+        return self.statuses[0] if self.gap.ndim == 0 else self.statuses
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.image.shape))
+        ended = ", ".join(sorted({s.value for s in self.statuses})) or "empty batch"
+        worst = f"relative gap {self.relative_gap.max().item():.2g}, " if self.relative_gap.numel() else ""
+        most = int(self.layers.max()) if self.layers.numel() else 0
+        kind = str(self.image.dtype).removeprefix("torch.")
+        return f"Solution({shape} {kind}: {ended}, {worst}{most} layers)"
 
 
 @final
@@ -129,11 +161,11 @@ class Firenet(nn.Module):
             :class:`SparsityLevels` whose recommended weights are taken. None is all ones, in the analysis form of
             several bands their :meth:`firenet.frames.Convolutions.deviations`, in units in which their mean square is
             1.
-        lam: :math:`\\lambda`. None is 1e-3, in the analysis form :func:`firenet.problems.usual_lam`, which suits images
+        lam: :math:`\\lambda`, a number. None is 1e-3 times the noise gain of A, in the analysis form :func:`firenet.problems.usual_lam`, which suits images
             with noise and without. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and
             oversmooths them. With ``noise`` it only scales the objective, and is 1; for (P2) it must be given.
-        schedule: The steps, :class:`PaperSchedule` or another; :class:`AdaptiveRestarts` finds its own and stops on a
-            proof. What is proven of the paper's schedule is proven for (P3).
+        schedule: The steps. None is :class:`AdaptiveRestarts`, which finds its own and stops on a proof;
+            :class:`PaperSchedule` and others are fixed. What is proven of the paper's schedule is proven for (P3).
         form: ``synthesis`` or ``analysis``; None is analysis for what :mod:`firenet.frames` has and synthesis for
             orthonormal and other tight frames. For an orthonormal W the two are the same problem.
         iterate: What a fixed schedule returns: the ``average`` of the last restart (what the theory speaks of), the
@@ -141,6 +173,13 @@ class Firenet(nn.Module):
             frozen one choose themselves.
         noise: A bound of :math:`\\|Ax-y\\|_2`, in the unit of y: solves (P1).
         fidelity: ``norm`` (P3) or ``squared`` (P2), or one of :class:`Norm`, :class:`Squared`, :class:`Ball`.
+
+    ``state_dict`` holds what defines the network beside its operators' buffers: weights, lambda, fidelity, form and
+    schedule, as plain data.
+
+    Raises:
+        BadInput: Among others for an operator from outside whose adjoint fails :func:`firenet.check_adjoint`, and for a
+            lambda, noise or weight that asks to be learned where it would be frozen.
 
     >>> import torch, firenet
     >>> A = firenet.Matrix(torch.eye(3, dtype=torch.float64)[:2])
@@ -163,6 +202,22 @@ class Firenet(nn.Module):
         fidelity: Literal["norm", "squared"] | Fidelity = "norm",
     ) -> None:
         super().__init__()
+        for name, operator in (("sensing", sensing), ("sparsify", sparsify)):
+            wanted, do = LinearOperator, "Wrap an array of numbers: firenet.Matrix(array)"
+            if name == "sparsify":
+                if operator is None:
+                    continue
+                wanted, do = AnalysisOperator, "For example firenet.Wavelet((256, 256), 'db4')"
+            if not isinstance(operator, wanted):
+                raise BadInput(f"{name}: an operator, a {wanted.__name__}", type(operator).__name__, do)
+            trusted(operator)
+        for name, number in (("lam", lam), ("noise", noise)):
+            if isinstance(number, Tensor) and number.requires_grad:
+                do = f"Pass a number: float({name}); learn the weights instead, as a tensor that requires gradients"
+                raise BadInput(f"{name}: a number", "a tensor that requires gradients, which would be frozen", do)
+        if isinstance(weights, nn.Parameter):
+            do = "Pass a tensor made of it (w * 1.0 or softplus(w)) at each step; gradients reach the parameter"
+            raise BadInput("weights: a tensor", "a Parameter, which would be frozen in a buffer", do)
         self.sensing = sensing
         self.sparsify = sparsify
         if form not in ("synthesis", "analysis", None) or (form == "analysis" and sparsify is None):
@@ -191,7 +246,7 @@ class Firenet(nn.Module):
                 "lam for the squared fidelity, in the unit of y", "none", "Or use the norm, which has a default"
             )
         self.lam = self._default_lam() if lam is None else float(lam)
-        self.schedule: Schedule = PaperSchedule() if schedule is None else schedule
+        self.schedule: Schedule = AdaptiveRestarts() if schedule is None else schedule
         if iterate not in ("average", "last", "best"):
             raise BadInput("iterate: average, last or best", repr(iterate), "Choose one")
         self.iterate: Iterate = iterate
@@ -206,14 +261,49 @@ class Firenet(nn.Module):
         elif weights is None and self.form == "analysis" and isinstance(sparsify, Convolutions):
             sizes = sparsify.deviations()
             weights = sizes / sizes.square().mean().sqrt() if len(sizes) > 1 else None
+        elif weights is not None:
+            weights = tensor_of(weights, "weights")
         self.register_buffer("weights", weights)
         _ = self.problem  # refuses a bad lam or bad weights now, not at the first image
+
+    def get_extra_state(self) -> Tensor:
+        """Returns what defines the network beside tensors, as JSON in bytes: nothing is pickled."""
+        noise = self.fidelity.noise if isinstance(self.fidelity, Ball) else None
+        squared = isinstance(self.fidelity, Squared)
+        state = {"form": self.form, "lam": self.lam, "noise": noise, "squared": squared, "iterate": self.iterate}
+        text = json.dumps(state | {"schedule": schedule_state(self.schedule)})
+        return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Takes lambda, fidelity and schedule from :meth:`get_extra_state`; the form must be this network's."""
+        try:
+            found = json.loads(bytes(tensor_of(state).to(torch.uint8).cpu().tolist()).decode())
+            form, lam, noise, squared = (found[key] for key in ("form", "lam", "noise", "squared"))
+            schedule = schedule_from(found["schedule"])
+            fidelity: Fidelity = Squared() if squared else Norm() if noise is None else Ball(float(noise))
+        except (KeyError, TypeError, ValueError) as error:
+            do = "Load the state_dict of a Firenet of this version"
+            raise BadInput("The state of a network", f"something else ({error})", do) from None
+        if form != self.form:
+            raise BadInput(f"The state of a network in {self.form} form", f"one in {form} form", "Make it in that form")
+        check_lam(lam)
+        self.lam, self.fidelity, self.schedule, self.iterate = float(lam), fidelity, schedule, found["iterate"]
+
+    def __repr__(self) -> str:
+        problem = {Norm: "(P3)", Squared: "(P2)", Ball: "(P1)"}.get(type(self.fidelity), type(self.fidelity).__name__)
+        size = " x ".join(map(str, self.sensing.in_shape))
+        taken = f"{self.sensing.samples} of {math.prod(self.sensing.out_shape)} measurements"
+        frame = "" if self.sparsify is None else f", {type(self.sparsify).__name__}"
+        number = f"noise={self.fidelity.noise:.4g}" if isinstance(self.fidelity, Ball) else f"lam={self.lam:.4g}"
+        what = f"{type(self.sensing).__name__} ({taken}) of {size}{frame}"
+        return f"Firenet({problem}, {self.form} form: {what}, {number}, {self.schedule})"
 
     def _default_lam(self) -> float:
         if isinstance(self.fidelity, Ball):
             return 1.0
         if self.form == "synthesis" or self.sparsify is None:
-            return DEFAULT_LAM
+            # Where the gain is zero, so is A, and any lambda will do.
+            return DEFAULT_LAM * (self.sensing.gain or 1.0)
         frame = self.sparsify
         return usual_lam(self.sensing, math.prod(frame.moduli_shape)) / (frame.scale or 1.0)
 
@@ -248,13 +338,17 @@ class Firenet(nn.Module):
             raise BadInput(
                 "checkpoint of at least one layer", f"{checkpoint}", "The root of the number of layers is best"
             )
+        with full_precision():
+            return self._reconstructed(tensor_of(y, "measurements"), x0, checkpoint)
+
+    def _reconstructed(self, y: Tensor, x0: Tensor | None, checkpoint: int | None) -> Tensor:
         if not searches(self.schedule):
             return self._unrolled(y, x0, checkpoint)
         solution = self.solve(y, x0=x0)
-        if not torch.is_grad_enabled() or not solution.status:
+        if not torch.is_grad_enabled() or not solution.statuses:
             return solution.image
         batch, shape = solution.gap.shape, self.sensing.in_shape
-        starts = [None] * len(solution.status) if x0 is None else list(x0.expand(*batch, *shape).reshape(-1, *shape))
+        starts = [None] * len(solution.statuses) if x0 is None else list(x0.expand(*batch, *shape).reshape(-1, *shape))
         did, items = cast(Searched, solution.schedule), y.reshape(-1, *self.sensing.out_shape)
         images = [
             self.following(did.frozen(k))._unrolled(item, start, checkpoint)
@@ -313,8 +407,10 @@ class Firenet(nn.Module):
             progress: Called now and then with the layers done and the layers in all (at the most).
 
         Returns:
-            The solution. For (P1) where AA* is not diagonal, the tolerance is reached only where the excess is at most
-            that share of the norm of y. The gap is computed in the precision of y; see ``Status.PRECISION_LIMIT``.
+            The solution. Objective, lower bound and gap are computed in double precision from the image that is
+            returned, whatever the precision of y. For (P1) the tolerance is reached only where the relative violation
+            is at most that, too. With ``noise`` at least the norm of y the zero image is the exact answer; a warning
+            says so.
 
         Raises:
             BadInput: For measurements of another shape, with NaN or infinity, or real where complex ones are needed.
@@ -324,18 +420,35 @@ class Firenet(nn.Module):
         if searches(self.schedule) and tolerance is not None:
             do = "Give it to the schedule: AdaptiveRestarts(tolerance=...)"
             raise BadInput("No tolerance beside that of a searching schedule", f"{tolerance}", do)
+        with full_precision():
+            return self._solved(tensor_of(y, "measurements"), x0, dual0, tolerance, progress)
+
+    def _solved(
+        self,
+        y: Tensor,
+        x0: Tensor | None,
+        dual0: tuple[Tensor, Tensor | None] | None,
+        tolerance: float | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> Solution:
         layers, batch = self._layers(y, x0, track=True)
         if dual0 is not None:
             layers.place_dual(self._dual(layers, dual0, batch))
+        if isinstance(self.fidelity, Ball) and bool(
+            (self.fidelity.noise >= (size := self._sizes(layers.y)))[size > 0].any()
+        ):
+            got = f"noise = {self.fidelity.noise:.4g} for data of norm {size.min().item():.4g}"
+            warnings.warn(f"A noise level of at least the norm of the data leaves nothing to see: {got}", stacklevel=4)
         if searches(self.schedule):
             searching = cast(SearchingSchedule, self.schedule)
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()
             factor = layers.problem.first_weight if isinstance(searching, AdaptiveRestarts) else 1.0
             pilots = [searching.pilot(layers.operator.norm_bound, factor * size) for size in sizes]
+            tolerances = [pilot.tolerance for pilot in pilots]
             packed = layers.y  # of all items: those that are done leave the layers
             found, problem = search(layers, pilots, searching.layers, progress), layers.problem
             del layers  # its memory is for the image
-            return self._searched(found, problem, packed, batch)
+            return self._searched(found, problem, packed, batch, tolerances)
         schedule = cast(FixedSchedule, self.schedule)
         best, done = _Best(layers), 0
         for restart in self._runs(layers, schedule):
@@ -345,31 +458,34 @@ class Firenet(nn.Module):
                 progress(done, schedule.layers)
             if best.update(layers, self._returned(restart), done, tolerance):
                 break
-        best.arrive(layers)
-        size = self.fidelity.unit(best.objective.abs(), norms(layers.y, layers.y.ndim - 1))
-        status = statuses(best.objective, best.gap, size, y.dtype, tolerance)
-        if tolerance is not None:
-            fits = (best.excess <= tolerance * norms(layers.y, layers.y.ndim - 1)).tolist()
-            ended = Status.TOLERANCE_REACHED
-            status = tuple(Status.LAYER_LIMIT if s is ended and not f else s for s, f in zip(status, fits, strict=True))
-        problem, packed, at = layers.problem, layers.y, (best.objective, best.gap, best.excess, best.layers)
+        z, proof = prove_at(layers, best.z, best.dual, layers.y)
+        problem, packed, count = layers.problem, layers.y, best.layers
         del layers
-        return self._solution(problem, packed, batch, best.z, best.dual, *at, status, schedule)
+        verdicts = [_STATUS["layers"]] * len(packed)
+        return self._solution(problem, packed, batch, z, best.dual, proof, count, verdicts, tolerance, schedule)
 
-    def _searched(self, found: list[Found], problem: SparseProblem, y: Tensor, batch: torch.Size) -> Solution:
+    def _sizes(self, y: Tensor) -> Tensor:
+        return norms(y, y.ndim - 1)
+
+    def _searched(
+        self, found: list[Found], problem: SparseProblem, y: Tensor, batch: torch.Size, tolerances: list[float]
+    ) -> Solution:
         if found:
-            z, dual = _batch([f.z for f in found]), _batch([f.dual for f in found])
+            z, dual = torch.cat([f.z for f in found]), _batch([f.dual for f in found])
+            parts = [vars(f.proof) for f in found]
+            proof = Proof(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
         else:
             dtype = self.operator.state_dtype(y.dtype)
             dual = problem.dual_of(torch.zeros_like(y, dtype=dtype))
-            z = y.new_zeros((0, *problem.operator.in_shape), dtype=dtype)
-        numbers = torch.tensor([[f.objective, f.gap, f.excess] for f in found], dtype=torch.float64).view(-1, 3)
-        objective, gap, excess = numbers.to(z.device).unbind(1)
+            z = y.new_zeros((0, *self.operator.in_shape), dtype=dtype)
+            none, no = y.new_zeros(0, dtype=torch.float64), y.new_zeros(0, dtype=torch.bool)
+            proof = Proof(none, none, none, none, none, none, none, no, no)
         count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=z.device)
-        status = tuple(_STATUS[f.verdict] for f in found)
+        verdicts = [_STATUS[f.verdict] for f in found]
         did = Searched(tuple(f.runs for f in found))
         del found
-        return self._solution(problem, y, batch, z, dual, objective, gap, excess, count, status, did)
+        tolerance = tolerances[0] if tolerances else None
+        return self._solution(problem, y, batch, z, dual, proof, count, verdicts, tolerance, did)
 
     def _solution(
         self,
@@ -378,18 +494,72 @@ class Firenet(nn.Module):
         batch: torch.Size,
         z: Tensor,
         dual: Tensor,
-        objective: Tensor,
-        gap: Tensor,
-        excess: Tensor,
+        proof: Proof,
         count: Tensor,
-        status: tuple[Status, ...],
+        verdicts: list[Status],
+        tolerance: float | None,
         schedule: FixedSchedule | Searched,
     ) -> Solution:
-        compact = cast(Compact, problem.operator)
-        dual, sparse = duals(compact, problem.feasible(dual, y), batch)
-        z = self._unpacked(compact, z, batch)
-        objective, gap, excess, count = (t.view(batch) for t in (objective, gap, excess, count))
-        return Solution(self._image(z), z, dual, objective, gap, status, count, schedule, sparse, excess)
+        proof = self._infeasible(problem, y, z, proof, tolerance)
+        statuses = self._statuses(proof, verdicts, tolerance, y)
+        q, sparse = duals(problem.operator, problem.feasible(dual, y), batch)
+        z = z.view(*batch, *self.operator.in_shape)
+        return Solution(
+            image=self._image(z),
+            coefficients=z,
+            dual=q,
+            objective=proof.objective.view(batch),
+            lower_bound=proof.lower_bound.view(batch),
+            gap=proof.gap.view(batch),
+            rounding=proof.rounding.view(batch),
+            relative_gap=proof.relative_gap.view(batch),
+            violation=proof.violation.view(batch),
+            relative_violation=proof.relative_violation.view(batch),
+            statuses=statuses,
+            layers=count.view(batch),
+            schedule=schedule,
+            dual_sparse=sparse,
+            conditions=conditions(self.sensing, self.sparsify),
+        )
+
+    def _infeasible(self, problem: SparseProblem, y: Tensor, z: Tensor, proof: Proof, tolerance: float | None) -> Proof:
+        """Returns the proof, for (P1) where an image does not fit with the least-squares residual as a dual point if
+        that proves more: it is a ray along which the dual grows without end where no image fits."""
+        beyond = proof.relative_violation > (tolerance or 0.0)
+        if not isinstance(self.fidelity, Ball) or self.operator.has_right_inverse or not bool(beyond.any()):
+            return proof
+        plain = self.operator.compact()
+        data = self.operator.precisely(y).reshape(-1, *plain.out_shape)
+        ray = least_squares_residual(plain, data).reshape(y.shape)
+        other = problem.proof(z, problem.dual_of(ray), y)
+        better = other.infeasible & beyond
+        parts = {name: torch.where(better, getattr(other, name), value) for name, value in vars(proof).items()}
+        return Proof(**parts)
+
+    def _statuses(self, proof: Proof, verdicts: list[Status], tolerance: float | None, y: Tensor) -> tuple[Status, ...]:
+        """How each batch item ended: what is proved decides, then what the loop saw."""
+        reached = proof.reached(-1.0 if tolerance is None else tolerance).tolist()
+        allowed = 0.0 if tolerance is None else tolerance
+        size = self.fidelity.unit(proof.objective.abs(), self._sizes(y)).tolist()
+        found = []
+        for k, verdict in enumerate(verdicts):
+            objective, gap = proof.objective[k].item(), proof.gap[k].item()
+            floor = max(working_floor(torch.finfo(y.dtype).eps, objective, size[k]), proof.rounding[k].item())
+            if not (objective < math.inf and gap < math.inf):
+                found.append(Status.NUMERICAL_ERROR)
+            elif bool(proof.contradiction[k]):
+                found.append(Status.WRONG_ADJOINT)
+            elif tolerance is not None and reached[k]:
+                found.append(Status.TOLERANCE_REACHED)
+            elif bool(proof.infeasible[k]):
+                found.append(Status.NO_IMAGE_FITS)
+            elif proof.relative_violation[k].item() > allowed:
+                found.append(Status.DOES_NOT_FIT)
+            elif verdict in (Status.TOLERANCE_REACHED, Status.PRECISION_LIMIT) or gap <= floor:
+                found.append(Status.PRECISION_LIMIT)
+            else:
+                found.append(verdict)
+        return tuple(found)
 
     def _returned(self, restart: Restart) -> Iterate:
         """What a fixed schedule returns after this restart."""
@@ -512,8 +682,8 @@ class _Best:
     def __init__(self, layers: Layers) -> None:
         like = torch.zeros(len(layers.y), dtype=torch.float64, device=layers.y.device)
         self.z, self.dual = layers.x, layers.q
-        self.lowest, self.objective, self.bound = like + torch.inf, like + torch.inf, like - torch.inf
-        self.gap, self.layers, self.excess = like + torch.inf, like.to(torch.int64), like
+        self.lowest, self.bound = like + torch.inf, like - torch.inf
+        self.layers = like.to(torch.int64)
         self.done = like > 0
 
     def improve(self, layers: Layers) -> Values:
@@ -541,18 +711,14 @@ class _Best:
             higher = (bound > self.bound) & goes_on
             self.bound = torch.where(higher, bound, self.bound)
             self.dual = torch.where(_over(higher, q), q, self.dual)
-        self.objective = torch.where(goes_on, objective, self.objective)
-        self.gap = torch.where(goes_on, (objective - self.bound).clamp(min=0), self.gap)
         self.layers = torch.where(goes_on, done, self.layers)
-        self.done = self.done | (relative_gap(self.objective, self.gap) <= (-1.0 if tolerance is None else tolerance))
+        if tolerance is not None:
+            pairs = zip(objective.tolist(), self.bound.tolist(), strict=True)
+            held = [within(tolerance, value, bound) for value, bound in pairs]
+            if any(held):  # the proof counts
+                _, proof = prove_at(layers, self.z, self.dual, layers.y)
+                self.done = self.done | (proof.reached(tolerance) & self.done.new_tensor(held))
         return bool(self.done.all())
-
-    def arrive(self, layers: Layers) -> None:
-        """For (P1): the admissible points, their objectives and what they lack."""
-        if not isinstance(layers.problem.fidelity, Ball):
-            return
-        self.z, self.objective, (self.excess, missing) = arrive_at(layers.problem, self.z, layers.y, self.dual)
-        self.gap = (self.objective + missing - self.bound).clamp(min=0)
 
 
 def _keep_freed_memory() -> None:
@@ -572,21 +738,33 @@ def _over(flags: Tensor, x: Tensor) -> Tensor:
     return flags.reshape(*flags.shape, *(1,) * (x.ndim - flags.ndim))
 
 
-def statuses(
-    objective: Tensor, gap: Tensor, size: Tensor, dtype: torch.dtype, tolerance: float | None
-) -> tuple[Status, ...]:
-    """How each batch item ended, from its objective, its gap, the norm of y and the tolerance asked for, if any."""
-    reached = relative_gap(objective, gap) <= (-1.0 if tolerance is None else tolerance)
-    found = []
-    for p, g, length, done in zip(*(t.flatten().tolist() for t in (objective, gap, size, reached)), strict=True):
-        limit = rounding(torch.finfo(dtype).eps, p, length)
-        if not (p < math.inf and g < math.inf):
-            found.append(Status.NUMERICAL_ERROR)
-        elif done and tolerance is not None and (g > limit or 2 * p * tolerance >= limit):
-            found.append(Status.TOLERANCE_REACHED)
-        else:
-            found.append(Status.PRECISION_LIMIT if g <= limit else Status.LAYER_LIMIT)
-    return tuple(found)
+@torch.no_grad()
+def least_squares_residual(operator: Compact, y: Tensor, steps: int = 300) -> Tensor:
+    """Returns Ax - y for x that almost minimises its norm, by conjugate gradients on the normal equations (Hestenes and
+    Stiefel 1952), started at zero.
+
+    Args:
+        operator: A, packed.
+        y: Packed measurements, a batch.
+        steps: The most steps; it stops where A* of the residual is rounding.
+    """
+    n, m = len(operator.in_shape), len(operator.out_shape)
+    residual = y.clone()
+    gradient = operator.adjoint(residual)
+    direction, energy = gradient, norms(gradient, n).square()
+    first = energy.clone()
+    for _ in range(steps):
+        if not bool((energy > 1e-28 * first).any()):
+            break
+        image = operator(direction)
+        curvature = norms(image, m).square()
+        step = torch.where(curvature > 0, energy / curvature, 0.0).to(y.real.dtype)
+        residual = residual - step.view(-1, *(1,) * m) * image
+        gradient = operator.adjoint(residual)
+        before, energy = energy, norms(gradient, n).square()
+        share = torch.where(before > 0, energy / before, 0.0).to(y.real.dtype)
+        direction = gradient + share.view(-1, *(1,) * n) * direction
+    return -residual
 
 
 _STATUS: dict[str, Status] = {

@@ -2,24 +2,38 @@
 
 Each is a penalty plus a fidelity, how far Az may be from y: its norm (P3), its square (P2), or a ball it must lie in
 (P1). In a layer the three differ in one factor of the dual, in the gap in one term.
-
-Inner products are :math:`\\langle a,b\\rangle=\\sum_ia_i\\bar b_i`; norms and inner products run over the trailing
-axes, one value a batch item, and are summed in float64.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from firenet.errors import BadInput
+from firenet.gap import Proof, dual_bound, prove
+from firenet.numerics import (
+    UNIT,
+    blocked_inner,
+    blocked_norms,
+    blocked_sum,
+    derived,
+    doubled,
+    modulus,
+    norms,
+    per_item,
+    pieces,
+    real_inner,
+    scaled,
+    sum_rounding,
+    total,
+    unit_roundoff,
+)
 from firenet.operators import Compact, LinearOperator
 
 
@@ -67,7 +81,7 @@ class Fidelity(ABC):
 
     @abstractmethod
     def value(self, r: Tensor) -> Tensor:
-        """The function of r; for a ball 0, what lies beyond it is :meth:`excess`."""
+        """Returns the function of r; for a ball 0, what lies beyond it is :meth:`violation`."""
 
     @abstractmethod
     def conjugate(self, s: Tensor) -> Tensor:
@@ -77,17 +91,25 @@ class Fidelity(ABC):
     def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
         """The proximal map of sigma times the conjugate multiplies a point of norm s by this."""
 
-    def excess(self, r: Tensor) -> Tensor:
-        """How far r is from what is allowed."""
+    def violation(self, r: Tensor) -> Tensor:
+        """Returns by how much r violates a constraint."""
         return torch.zeros_like(r)
 
+    def error(self, r: Tensor, error: Tensor) -> Tensor:
+        """Returns a bound of the error of :meth:`value` at a norm r that is off by at most ``error``."""
+        return error
+
+    def violation_unit(self, size: Tensor, unit: float) -> Tensor:
+        """Returns what violations are measured in, for data of norm ``size`` in arithmetic of this unit roundoff."""
+        return torch.ones_like(size)
+
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
-        """What multiple of a dual point of norm s, at most ``most``, with :math:`-\\mathrm{Re}\\langle
-        y,q\\rangle` = inner, to take."""
+        """Returns the multiple t of a dual point q of norm s with the largest dual value among those of at most
+        ``most``, given inner = :math:`-\\mathrm{Re}\\langle y,q\\rangle`. It may be larger than one."""
         return most
 
     def unit(self, objective: Any, size: Any) -> Any:
-        """What the rounding errors of an objective are counted in, beside itself, for data of this norm."""
+        """Returns what the rounding errors of an objective are counted in, beside itself, for data of this norm."""
         return size
 
 
@@ -105,7 +127,7 @@ class Norm(Fidelity):
         return s.clamp(min=1).reciprocal()
 
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
-        return torch.minimum(most, s.clamp(min=1).reciprocal())
+        return torch.minimum(most, s.reciprocal())
 
 
 @dataclass(frozen=True)
@@ -121,9 +143,12 @@ class Squared(Fidelity):
     def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
         return (1 + sigma / 2).reciprocal().expand(s.shape)
 
+    def error(self, r: Tensor, error: Tensor) -> Tensor:
+        return (2 * r + error) * error + 4 * torch.finfo(r.dtype).tiny  # squares may underflow
+
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
         # The best of them: -Re<y, tq> - t^2 s^2 / 4 is largest at t = 2 inner / s^2.
-        best = 2 * inner.clamp(min=0) / (s * s).clamp(min=torch.finfo(s.dtype).tiny)
+        best = 2 * (inner.clamp(min=0) / s) / s
         return torch.minimum(most, best)
 
     def unit(self, objective: Any, size: Any) -> Any:
@@ -153,8 +178,14 @@ class Ball(Fidelity):
     def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
         return (1 - self.noise * sigma / s.clamp(min=torch.finfo(s.dtype).tiny)).clamp(min=0)
 
-    def excess(self, r: Tensor) -> Tensor:
+    def violation(self, r: Tensor) -> Tensor:
         return (r - self.noise).clamp(min=0)
+
+    def error(self, r: Tensor, error: Tensor) -> Tensor:
+        return torch.zeros_like(error)
+
+    def violation_unit(self, size: Tensor, unit: float) -> Tensor:
+        return torch.clamp(unit * size, min=max(self.noise, torch.finfo(size.dtype).tiny))
 
     def unit(self, objective: Any, size: Any) -> Any:
         return objective
@@ -263,15 +294,16 @@ class SparseProblem:
         """
         d = len(self.operator.out_shape)
         size = norms(u, d)
-        return _scaled(u, self.fidelity.factor(size, per_item(sigma, size)).to(u.real.dtype), d)
+        return scaled(u, self.fidelity.factor(size, per_item(sigma, size)).to(u.real.dtype), d)
 
     def objective(self, z: Tensor, y: Tensor) -> Tensor:
-        """F(z), one float64 number a batch item. For (P1) the penalty alone: see :meth:`excess`."""
+        """Returns F(z), one float64 number a batch item, computed in the precision of z. For (P1) the penalty alone:
+        see :meth:`violation`."""
         return self.penalty(z) + self.fidelity.value(norms(self.operator(z) - y, len(self.operator.out_shape)))
 
-    def excess(self, z: Tensor, y: Tensor) -> Tensor:
-        """For (P1) :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, else 0."""
-        return self.fidelity.excess(norms(self.operator(z) - y, len(self.operator.out_shape)))
+    def violation(self, z: Tensor, y: Tensor) -> Tensor:
+        """Returns for (P1) :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, else 0."""
+        return self.fidelity.violation(norms(self.operator(z) - y, len(self.operator.out_shape)))
 
     def admissible(self, z: Tensor, residual: Tensor) -> Tensor:
         """For (P1) a point that fits the data, where A has a cheap right inverse
@@ -284,22 +316,22 @@ class SparseProblem:
         share = (1 - self.fidelity.noise / size.clamp(min=torch.finfo(size.dtype).tiny)).clamp(min=0)
         if not derived(share) and not (share > 0).any():
             return z
-        correction = self.operator.right_inverse(_scaled(residual, share.to(residual.real.dtype), d))
+        correction = self.operator.right_inverse(scaled(residual, share.to(residual.real.dtype), d))
         return z if correction is None else z - correction
 
     def value_at(self, z: Tensor, residual: Tensor, dual_size: Tensor) -> Tensor:
-        """F at :meth:`admissible`; where that does not fit the data, plus ``dual_size`` times the excess: with the norm
-        of a feasible dual point this is at least its dual value."""
+        """Returns F at :meth:`admissible`; where that does not fit the data, plus ``dual_size`` times the violation:
+        with the norm of a feasible dual point this is at least its dual value."""
         if not isinstance(self.fidelity, Ball):
             return self.penalty(z) + self.fidelity.value(norms(residual, residual.ndim - 1))
         if self.operator.has_right_inverse:
             return self.penalty(self.admissible(z, residual))
-        return self.penalty(z) + dual_size * self.fidelity.excess(norms(residual, residual.ndim - 1))
+        return self.penalty(z) + dual_size * self.fidelity.violation(norms(residual, residual.ndim - 1))
 
     def penalty(self, z: Tensor) -> Tensor:
         """:math:`\\lambda\\|z\\|_{l^1_w}`, one float64 number a batch item."""
         parts = [size.sum(dim=-1, dtype=torch.float64) for size in self._sizes(z, divide=False)]
-        return self.lam * _total(parts)
+        return self.lam * total(parts)
 
     def worst(self, q: Tensor, back: Tensor) -> Tensor:
         """:math:`\\max_i|(A^*q)_i|/(\\lambda w_i)` (float64), given A*q: at most 1 where q is feasible."""
@@ -309,164 +341,148 @@ class SparseProblem:
     def _sizes(self, z: Tensor, *, divide: bool) -> Iterator[Tensor]:
         """|z| w or |z| / w in pieces, shape (..., piece)."""
         d = len(self.operator.in_shape)
-        pieces = map(torch.abs if derived(z) else modulus, _pieces(z, d))
+        sizes = map(torch.abs if derived(z) else modulus, pieces(z, d))
         if self.weights is None:
-            yield from pieces
+            yield from sizes
             return
-        for piece, w in zip(pieces, _pieces(self.weights.expand(self.operator.in_shape), d), strict=True):
+        for piece, w in zip(sizes, pieces(self.weights.expand(self.operator.in_shape), d), strict=True):
             yield piece / w if divide else piece * w
 
     def bound(self, q: Tensor, back: Tensor, y: Tensor, count: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
-        """A lower bound of min F from any q, given A*q: the dual value of q / count made feasible, and the norm of that
-        (float64)."""
+        """Returns a lower bound of min F from any q, given A*q: the dual value of q / count made feasible, and the norm
+        of that (float64), in the precision of q."""
         inner = -real_inner(y, q, len(self.operator.out_shape)) / count
         size = norms(q, len(self.operator.out_shape)) / count
         return self._bound(inner, size, self.worst(q, back) / count)
 
     def _bound(self, inner: Tensor, size: Tensor, worst: Tensor) -> tuple[Tensor, Tensor]:
-        t = self.fidelity.multiple(inner, size, worst.clamp(min=1).reciprocal())
-        return t * inner - self.fidelity.conjugate(t * size), t * size
+        bound, t, _ = dual_bound(self.fidelity, inner, torch.zeros_like(inner), size, worst)
+        return bound, (t * size).nan_to_num(posinf=0.0)
 
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
-        """q, multiplied so that it is feasible: divided by :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda
-        w_i)\\}`, without the norm for (P1) and (P2); for (P2) the best of the multiples if y is given."""
+        """Returns q, multiplied so that it is feasible: divided by :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/
+        (\\lambda w_i)\\}`, without the norm for (P1) and (P2); if y is given, the best of all feasible multiples."""
         d = len(self.operator.out_shape)
-        most = self.worst(q, self.operator.adjoint(q)).clamp(min=1).reciprocal()
-        return _scaled(q, self._multiple(q, most, y).to(q.real.dtype), d)
+        multiple = self._multiple(norms(q, d), self.worst(q, self.operator.adjoint(q)), q, y)
+        return scaled(q, multiple.to(q.real.dtype), d)
 
-    def _multiple(self, q: Tensor, most: Tensor, y: Tensor | None) -> Tensor:
-        d = len(self.operator.out_shape)
-        inner = torch.full_like(most, torch.inf) if y is None else -real_inner(y, q, d)
-        return self.fidelity.multiple(inner, norms(q, d), most)
+    def _multiple(self, size: Tensor, worst: Tensor, q: Tensor, y: Tensor | None) -> Tensor:
+        """Returns the multiple that :meth:`feasible` takes of a q with this norm."""
+        if y is None:
+            most = worst.clamp(min=1).reciprocal()
+            return self.fidelity.multiple(torch.full_like(most, torch.inf), size.clamp(min=1), most)
+        inner = -real_inner(y, q, q.ndim - size.ndim)
+        multiple = self.fidelity.multiple(inner, size, worst.reciprocal())
+        return torch.where(torch.isfinite(multiple), multiple, 1.0)
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
-        """:math:`-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2)`, one float64 number a batch item: at most min
-        F if q is feasible."""
+        """Returns :math:`-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2)`, one float64 number a batch item: at
+        most min F if q is feasible."""
         d = len(self.operator.out_shape)
         return -real_inner(y, q, d) - self.fidelity.conjugate(norms(q, d))
 
     def dual_size(self, q: Tensor) -> Tensor:
-        """:math:`\\|q\\|_2` of a dual point as the loop has it."""
+        """Returns :math:`\\|q\\|_2` of a dual point as the loop has it."""
         return norms(q, len(self.operator.out_shape))
 
     def gap(self, z: Tensor, q: Tensor, y: Tensor) -> Tensor:
-        """An upper bound of :math:`F(z)-\\min F`, finite for every z and every q: the duality gap with q made feasible,
-        for (P1) plus :math:`\\|q\\|_2` times the excess, which makes it zero or more also where z does not fit the
-        data.
+        """Returns an upper bound of :math:`F(z)-\\min F`, finite for every z and every q, up to its rounding: see
+        :meth:`prove`."""
+        return self.prove(z, q, y).gap
 
-        Exact arithmetic; in floating point it carries the rounding of the norms and of A.
+    def prove(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:
+        """Returns what the pair (z, q) proves, computed in double precision: objective, lower bound, gap, rounding.
+
+        Args:
+            z: Any point (..., \\*in_shape).
+            q: Any dual point (..., \\*out_shape): its best feasible multiple is taken.
+            y: Measurements, shape of q.
         """
-        q = self.feasible(q, y)
-        missing = norms(q, len(self.operator.out_shape)) * self.excess(z, y)
-        return self.objective(z, y) - self.dual_value(q, y) + missing
+        return self._in_batch(z, q, y, lambda z, q, y: self.compact().proof(z, q, y))
+
+    def _in_batch(self, z: Tensor, q: Tensor, y: Tensor, proof: Callable[[Tensor, Tensor, Tensor], Proof]) -> Proof:
+        operator = self.operator
+        assert isinstance(operator, LinearOperator)
+        batch = y.shape[: y.ndim - len(operator.out_shape)]
+        compact = operator.compact()
+        y, q = (compact.pack_measured(t.reshape(-1, *operator.out_shape)) for t in (y, q))
+        found = proof(z.reshape(-1, *operator.in_shape), q, y)
+        return Proof(**{name: value.view(batch) for name, value in vars(found).items()})
+
+    @torch.no_grad()
+    def proof(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:
+        """Returns what a pair proves, see :meth:`prove`, of a compact problem.
+
+        Every sum is bounded by its length and the norms that go into it; A and A* by
+        :attr:`LinearOperator.rounding` and :meth:`LinearOperator.adjoint_roundings`.
+
+        Args:
+            z: Points as the user has them, not packed, shape (batch, \\*in_shape) of the operator.
+            q: Packed dual points (batch, \\*out_shape).
+            y: Packed measurements.
+        """
+        compact, own = self.operator, self._sensing
+        assert isinstance(compact, Compact)
+        unit = unit_roundoff(y.dtype)
+        z, q, y = (own.precisely(t) for t in (z, q, y))
+        u, d = unit_roundoff(z.dtype), len(compact.out_shape)
+        objective = self._proved_objective(compact.pack(z), blocked_norms(z, z.ndim - 1), y, u, unit)
+        size = blocked_norms(q, d) * (1 + (sum_rounding(2 * q[0].numel()) + 4) * UNIT)
+        back = compact.adjoint(q)
+        slack = own.adjoint_roundings(compact.unpack_measured(q)).to(torch.float64) * u
+        slack = compact.pack(slack.to(back.dtype)).real if slack.ndim > 1 else slack.view(-1, *(1,) * (back.ndim - 1))
+        weights = 1.0 if self.weights is None else self.weights
+        ratio = (doubled(back).abs() * (1 + 4 * UNIT) + slack) / weights / self.lam
+        worst = ratio.flatten(1).amax(dim=1) * (1 + 4 * UNIT)
+        bound, t, error = dual_bound(self.fidelity, *inner_product(y, q, d), size, worst)
+        return prove(*objective[:2], bound, error, t * size, *objective[2:])
+
+    def _proved_objective(
+        self, z: Tensor, size: Tensor, y: Tensor, u: float, unit: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Returns objective, a bound of its error, violation, what of it is rounding, and the unit of violations.
+
+        Args:
+            z: Packed points.
+            size: Their norms, not packed.
+            y: Packed measurements.
+            u: The unit roundoff in which this is computed.
+            unit: That of the data: a point of that precision can fit no better than to it.
+        """
+        d, own = y.ndim - 1, self._sensing
+        penalty, penalty_error = self._proved_penalty(z, size, u)
+        measured = self.operator(z)
+        r, data = blocked_norms(measured - y, d), blocked_norms(y, d)
+        error = u * (own.rounding * size + 6 * (blocked_norms(measured, d) + data))
+        error = error + (sum_rounding(2 * y[0].numel()) + 4) * UNIT * r
+        value = self.fidelity.value(r)
+        objective_error = penalty_error + self.fidelity.error(r, error) + 2 * UNIT * (penalty + value)
+        # What storing z and y in their precision costs already.
+        fits = error + 4 * unit * (own.norm_bound.value * size + data)
+        violation = self.fidelity.violation(r)
+        return penalty + value, objective_error, violation, fits, self.fidelity.violation_unit(data, unit)
+
+    def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
+        """Returns the penalty and a bound of its error; z is exact here."""
+        weights = 1.0 if self.weights is None else self.weights
+        sizes = (doubled(z).abs() * weights).flatten(1)
+        penalty = self.lam * blocked_sum(sizes)
+        return penalty, (sum_rounding(sizes.shape[1]) + 6) * UNIT * penalty
 
     def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
         """A dual point as the loop has it, from a packed q."""
         return q
 
     def compact(self) -> SparseProblem:
-        """The same problem in the coordinates of :class:`firenet.operators.Compact`, for a loop."""
-        assert isinstance(self.operator, LinearOperator)
+        """Returns the same problem in the coordinates of :class:`firenet.operators.Compact`, for a loop."""
+        if isinstance(self.operator, Compact):
+            return self
         compact = self.operator.compact()
         if self.weights is None:
             return SparseProblem(compact, None, self.lam, self.fidelity)
         shape = self.operator.in_shape
         weights = compact.pack(self.weights.expand(shape)[None])[0]
         return SparseProblem(compact, weights, self.lam, self.fidelity)
-
-
-def relative_gap(objective: Tensor, gap: Tensor) -> Tensor:
-    """:math:`(p-d)/(|p|+|d|)` for objective p and dual value d = p - gap, and 0 where both vanish."""
-    size = objective.abs() + (objective - gap).abs()
-    return torch.where(size > 0, gap / size.where(size > 0, torch.ones_like(size)), torch.zeros_like(gap))
-
-
-def rounding(precision: float, objective: Any, size: Any) -> Any:
-    """The rounding error that a gap carries, an estimate: residual, inner product and scaling of the dual are each a
-    few roundings of numbers as large as :math:`\\|y\\|_2` and F.
-
-    Args:
-        precision: The machine epsilon of the data's dtype.
-        objective: F.
-        size: :math:`\\|y\\|_2`.
-    """
-    return 8 * precision * (2 * objective + size)
-
-
-def derived(x: Tensor) -> bool:
-    """Whether derivatives are asked for with respect to x, backward or forward."""
-    if torch.is_grad_enabled() and x.requires_grad:
-        return True
-    if torch._C._functorch.is_functorch_wrapped_tensor(x):  # pyright: ignore[reportAttributeAccessIssue]
-        return True
-    level = forward_ad._current_level
-    return level >= 0 and forward_ad.unpack_dual(x, level=level).tangent is not None
-
-
-def reverse_only(*tensors: Tensor) -> bool:
-    """Whether derivatives with respect to these are asked for backward alone: no forward mode, no functorch."""
-    for x in tensors:
-        if torch._C._functorch.is_functorch_wrapped_tensor(x):  # pyright: ignore[reportAttributeAccessIssue]
-            return False
-        level = forward_ad._current_level
-        if level >= 0 and forward_ad.unpack_dual(x, level=level).tangent is not None:
-            return False
-    return True
-
-
-def real_view(x: Tensor) -> Tensor:
-    """Complex numbers as pairs of reals: on the CPU their norms and sums are many times faster than complex ones."""
-    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
-
-
-# Sums in float64 are made in pieces of so many numbers: the converted copies stay small, and in the cache.
-_PIECE = 2**17
-
-
-def _pieces(x: Tensor, trailing: int) -> tuple[Tensor, ...]:
-    """The trailing axes as one, in pieces."""
-    return x.flatten(-trailing).split(_PIECE, dim=-1)
-
-
-def modulus(z: Tensor) -> Tensor:
-    """|z|; of complex numbers in single precision in float64, where no square over- or underflows: on the CPU several
-    times faster than ``abs``."""
-    if z.dtype != torch.complex64:
-        return z.abs()
-    re, im = (part.to(torch.float64) for part in torch.view_as_real(z.resolve_conj()).unbind(-1))
-    return re.mul_(re).addcmul_(im, im).sqrt_()
-
-
-def _total(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
-
-
-def norms(x: Tensor, trailing: int) -> Tensor:
-    """The 2-norm over the trailing axes, summed in float64."""
-    # Converted first: torch's reduction that converts as it goes is several times slower.
-    pieces = _pieces(real_view(x), trailing + x.is_complex())
-    parts = [torch.linalg.vector_norm(piece.to(torch.float64), dim=-1) for piece in pieces]
-    return parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0)
-
-
-def per_item(number: Tensor | float, like: Tensor) -> Tensor:
-    """A step as float64 in the shape of one number a batch item."""
-    number = torch.as_tensor(number, dtype=torch.float64, device=like.device)
-    return number.reshape(like.shape) if number.numel() == like.numel() else number.expand(like.shape)
-
-
-def real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
-    """:math:`\\mathrm{Re}\\langle x,y\\rangle` over the trailing axes, summed in float64."""
-    if x.is_complex() != y.is_complex():  # the imaginary part of one meets nothing
-        x, y = (x.real, y) if x.is_complex() else (x, y.real)
-    a, b = (_pieces(real_view(t), trailing + t.is_complex()) for t in (x, y))
-    return _total([(p.to(torch.float64) * q).sum(dim=-1) for p, q in zip(a, b, strict=True)])
-
-
-def _scaled(x: Tensor, factor: Tensor, trailing: int) -> Tensor:
-    """Each batch item times its own real factor."""
-    real = real_view(x) * factor.reshape(*factor.shape, *(1,) * (trailing + x.is_complex()))
-    return torch.view_as_complex(real) if x.is_complex() else real
 
 
 def _soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
@@ -478,3 +494,9 @@ def _soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
     inverse = threshold.clamp(min=torch.finfo(threshold.dtype).tiny).reciprocal()
     re, im = (torch.view_as_real(v.resolve_conj()) * inverse[..., None]).unbind(-1)
     return v * (1 - (re * re).addcmul(im, im).clamp(min=1).rsqrt())
+
+
+def inner_product(y: Tensor, q: Tensor, trailing: int) -> tuple[Tensor, Tensor]:
+    """Returns :math:`-\\mathrm{Re}\\langle y,q\\rangle` in float64, and a bound of its error."""
+    size = blocked_norms(y, trailing) * blocked_norms(q, trailing)
+    return -blocked_inner(y, q, trailing), (sum_rounding(2 * y[0].numel()) + 8) * UNIT * size

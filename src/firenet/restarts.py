@@ -15,13 +15,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.gap import within
 from firenet.operators import NormBound
 
 HandOn = Literal["average", "last"]
@@ -112,7 +113,7 @@ class Pilot(Protocol):
         until: Layers until it wants to look.
         hand_on: After the verdict ``restart``: what to start from; ``best`` is the best point that was ever handed on.
         keep_dual: And whether the dual is kept.
-        tolerance: For (P1): what share of the data's norm a point may be off the data ball where it ends.
+        tolerance: For (P1): the largest relative violation of the constraint that a point may end with.
     """
 
     tau: float
@@ -252,11 +253,6 @@ def _check_search(tolerance: float, max_layers: int) -> None:
         raise BadInput("A tolerance between 0 and 1 and at least one layer", got, "1e-2 is a picture, 1e-4 a proof")
 
 
-def _within(tolerance: float, objective: float, bound: float) -> bool:
-    """PDLP's relative gap, :math:`|p-d|\\le\\epsilon(|p|+|d|)`."""
-    return bound > -math.inf and objective - bound <= tolerance * (abs(objective) + abs(bound))
-
-
 def _ended(pilot: Pilot, look: Look, max_layers: int) -> Verdict | None:
     """Whether to stop, the same for all pilots."""
     if look.objective == math.inf:
@@ -288,7 +284,8 @@ class AdaptiveRestarts:
     averages leave the relaxation out of the dual). Not proven: how many layers the search for the steps takes.
 
     Attributes:
-        tolerance: Stop at this relative gap :math:`(p-d)/(|p|+|d|)`.
+        tolerance: Stop when the objective is proved to exceed the minimum by at most this share of it: at this relative
+            gap, the gap over the lower bound.
         max_layers: Stop after so many layers.
         check: Layers between two looks.
         relaxation: :math:`0<\\rho<2`. 1.8 needs some 40 % fewer layers than 1.
@@ -345,7 +342,7 @@ class AdaptivePilot:
         self.tau, self.sigma = self._omega / self._norm, 1 / (self._omega * self._norm)
 
     def content(self, objective: float, bound: float) -> bool:
-        return _within(self._rules.tolerance, objective, bound)
+        return within(self._rules.tolerance, objective, bound)
 
     def look(self, look: Look) -> Verdict:
         rules = self._rules
@@ -472,7 +469,7 @@ class _RadialPilot:
         self.until = min(layers, remaining)
 
     def content(self, objective: float, bound: float) -> bool:
-        return _within(self._rules.tolerance, objective, bound)
+        return within(self._rules.tolerance, objective, bound)
 
     def look(self, look: Look) -> Verdict:
         if look.objective < self._incumbent:
@@ -563,3 +560,35 @@ class Searched:
         if item is None and len(self.runs) != 1:
             raise BadInput("The number of a batch item", f"none, of {len(self.runs)} items", "Call frozen(item)")
         return FrozenSteps(self.runs[item or 0])
+
+
+# --- schedules as plain data ------------------------------------------------------------------------------------------
+
+
+def schedule_state(schedule: Schedule) -> dict[str, Any]:
+    """Returns the class and the numbers of a schedule of this library as plain data; of another its name alone."""
+    name = type(schedule).__name__
+    if isinstance(schedule, FrozenSteps):
+        return {"name": name, "runs": [asdict(run) for run in schedule.runs]}
+    return {"name": name, **(asdict(schedule) if type(schedule) in _PLAIN else {})}
+
+
+def schedule_from(state: dict[str, Any]) -> Schedule:
+    """Returns the schedule of a :func:`schedule_state`.
+
+    Raises:
+        BadInput: For a schedule that is not of this library, or other numbers than it has.
+    """
+    known = {made.__name__: made for made in _PLAIN}
+    numbers = dict(state)
+    name = numbers.pop("name", None)
+    try:
+        if name == FrozenSteps.__name__:
+            return FrozenSteps(tuple(Run(**run) for run in numbers["runs"]))
+        return known[name](**numbers)
+    except (KeyError, TypeError) as error:
+        needed = f"A schedule of this library: {', '.join(known)} or {FrozenSteps.__name__}"
+        raise BadInput(needed, f"{name!r} ({error})", "Set the schedule by net.following(schedule)") from None
+
+
+_PLAIN = (PaperSchedule, FixedSteps, AdaptiveRestarts, RadialSearch)

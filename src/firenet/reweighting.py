@@ -24,7 +24,8 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.frames import Convolutions
 from firenet.network import Firenet, Solution, Status
-from firenet.problems import Ball, norms
+from firenet.numerics import norms
+from firenet.problems import Ball
 from firenet.restarts import AdaptiveRestarts, RadialSearch
 from firenet.transforms import AnalysisOperator
 
@@ -103,7 +104,7 @@ def reweighted(
         shifted = _shifted(progress, k * net.schedule.layers, most)
         solution = this.solve(y, x0=first, dual0=_dual(found, this), tolerance=tolerance, progress=shifted)
         found.append(Round(this, weights, solution))
-        if solution.status[0] is Status.NUMERICAL_ERROR:
+        if solution.status in (Status.NUMERICAL_ERROR, Status.WRONG_ADJOINT):
             break
         if held is None and rounds:
             problem = this.problem

@@ -10,43 +10,35 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from firenet.gap import Proof, working_floor
 from firenet.layer import Layers
-from firenet.problems import Ball, SparseProblem, norms, rounding
+from firenet.numerics import norms
 from firenet.restarts import HandOn, Look, Pilot, Run, Verdict
 
-# A gap below one unit of rounding says nothing. What `rounding` gives is some units, for a gap that is not looked at
-# again; here it goes on falling until it stops, and is measured anew before it is believed.
-_CAUTION = 8
-_AGAIN = 5  # layers after which a gap is looked at again that held only up to rounding
+# Layers after which a gap is computed again that held in the working precision and not in the proof; twice as many each
+# time.
+_AGAIN = 5
 
 
 @dataclass(eq=False)
 class Found:
-    """Where one image ended; tensors are packed and have no batch axis."""
+    """Where one image ended.
+
+    Attributes:
+        z: The point, as the user has it: not packed, with a batch axis of one.
+        dual: The packed dual point, without batch axis.
+        proof: What the two prove.
+        layers: Layers done.
+        verdict: Why it ended.
+        runs: What was done.
+    """
 
     z: Tensor
     dual: Tensor
-    objective: float
-    gap: float
-    excess: float
+    proof: Proof
     layers: int
     verdict: Verdict
     runs: tuple[Run, ...]
-
-
-def arrive_at(
-    problem: SparseProblem, z: Tensor, y: Tensor, dual: Tensor
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Where a run ends: the admissible point, its objective, its excess, and what that adds to the gap: times the norm
-    of the dual point, made feasible."""
-    residual = problem.operator(z) - y
-    if isinstance(problem.fidelity, Ball):
-        z = problem.admissible(z, residual)
-        residual = problem.operator(z) - y
-    r = norms(residual, residual.ndim - 1)
-    excess = problem.fidelity.excess(r)
-    missing = problem.dual_size(problem.feasible(dual, y)) * excess if bool((excess > 0).any()) else excess
-    return z, problem.penalty(z) + problem.fidelity.value(r), (excess, missing)
 
 
 @dataclass(eq=False)
@@ -60,6 +52,7 @@ class _Traveller:
     runs: list[Run] = field(default_factory=list)
     layers: int = 0  # of the present run
     steps: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    again: int = _AGAIN
 
     def set_out(self) -> None:
         """Begins a run with the steps that the pilot wants."""
@@ -134,7 +127,7 @@ def search(
             lower = bound[k]
             lowest = min(last, average)
             unit = layers.problem.fidelity.unit(abs(lowest), t.size)
-            floor = rounding(precision, lowest, unit) / _CAUTION
+            floor = working_floor(precision, lowest, unit)
             verdict = t.pilot.look(Look(done, last, average, lower, dual_last, dual_average, floor))
             if verdict == "go on":
                 continue
@@ -146,15 +139,14 @@ def search(
                 t.best = objective
                 continue
             z = (layers.average() if here == "average" else layers.last if here == "last" else cast(Tensor, best))[k]
-            # Measured anew: in single precision what the layers carry along has gathered some rounding.
-            z, value, beyond = arrive_at(layers.problem, z[None], layers.y[k : k + 1], dual[k : k + 1])
-            z, plain, excess = z[0], value.item(), beyond[0].item()
-            gap = max(plain + beyond[1].item() - lower, 0.0)
-            # A point that does not fit the data may have a small gap all the same: that counts the excess in units of
-            # the dual, and no dual is large enough at first.
-            fits = excess <= t.pilot.tolerance * t.size
-            if verdict == "tolerance" and not (fits and t.pilot.content(plain, plain - gap)):
-                t.pilot.until = min(_AGAIN, limit - done)
+            z, proof = prove_at(layers, z[None], dual[k : k + 1], layers.y[k : k + 1])
+            # The proof counts, not what the layers carry along: that has gathered the rounding of its precision. And a
+            # point that does not fit the data may have a small gap all the same.
+            fits = proof.relative_violation.item() <= t.pilot.tolerance
+            if verdict == "tolerance" and not (
+                fits and t.pilot.content(proof.objective.item(), proof.lower_bound.item())
+            ):
+                t.pilot.until, t.again = min(t.again, limit - done), 2 * t.again
                 if t.pilot.until and here != "best":  # it held only up to rounding: a restart clears that away
                     t.arrive()
                     restarting[here].append(k)
@@ -164,7 +156,7 @@ def search(
             leaving.append(k)
             # Nobody writes over what belongs to the last of the batch.
             z = z if len(group) == 1 else z.clone()
-            found[t.item] = Found(z, dual[k].clone(), plain, gap, excess, done, verdict, tuple(t.runs))
+            found[t.item] = Found(z, dual[k].clone(), proof, done, verdict, tuple(t.runs))
         rows = sorted(k for some in restarting.values() for k in some)
         for where, some in restarting.items():
             if some and where == "best":
@@ -195,6 +187,14 @@ def search(
         if leaving or rows:
             _set_steps(layers, group)
     return [found[k] for k in range(len(size))]
+
+
+def prove_at(layers: Layers, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
+    """Returns the points where runs end, for (P1) made to fit the data where that is cheap and not packed any more, and
+    what they prove with these dual points."""
+    z = layers.problem.admissible(z, layers.operator(z) - y)
+    z = layers.operator.unpack(z)
+    return z, layers.problem.proof(z, dual, y)
 
 
 def _set_steps(layers: Layers, group: list[_Traveller]) -> None:

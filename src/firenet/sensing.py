@@ -20,28 +20,22 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import UNIT, fft_rounding, norms, power_of_two, tensor_of
 from firenet.operators import Adjoint, Compact, LinearOperator, NormBound, differentiable
 from firenet.transforms import WalshHadamard, Wavelet, filter_bank
 
 
-def _own(array: Tensor | ArrayLike) -> Tensor:
-    """A tensor of its own: what the caller does to the array later does not reach an operator and its norm bound."""
-    if isinstance(array, Tensor):
-        return array.clone()
-    copy = np.array(array)
-    return torch.from_numpy(copy.astype(copy.dtype.newbyteorder("="), copy=False))
-
-
 def as_mask(mask: Tensor | ArrayLike) -> Tensor:
     """A boolean mask of one to three axes with at least one sample."""
-    tensor = _own(mask)
+    # A tensor of its own: what the caller does to the array later does not reach an operator and its norm bound.
+    tensor = tensor_of(mask, "a sampling mask").clone()
     if not 1 <= tensor.ndim <= 3 or 0 in tensor.shape:
         raise BadInput(
             "A sampling mask with one to three axes, none empty",
             f"shape {tuple(tensor.shape)}",
             "Give the mask of one image",
         )
-    if tensor.is_complex() or not ((tensor == 0) | (tensor == 1)).all():
+    if not ((tensor == 0) | (tensor == 1)).all():
         raise BadInput(
             "A sampling mask of zeros and ones (or booleans)", f"other numbers, dtype {tensor.dtype}", "Pass mask != 0"
         )
@@ -91,11 +85,19 @@ class _Masked(LinearOperator):
     def compact(self) -> Compact:
         return _Sampled(self)
 
+    @property
+    def samples(self) -> int:
+        return int(self.mask.sum()) * math.prod(self.out_shape[: len(self.out_shape) - self.mask.ndim])
+
     def restrict(self, y: Tensor) -> Tensor:
         return y * self._factor(y)
 
     def renew(self) -> None:
         self._factors.clear()
+
+    @property
+    def gain(self) -> float:
+        return 1.0 if self.is_coisometry else super().gain
 
     @torch.inference_mode(False)
     def _factor(self, y: Tensor) -> Tensor:
@@ -161,6 +163,10 @@ class _Fourier(_Masked):
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return _complex(y)
 
+    @property
+    def rounding(self) -> float:
+        return fft_rounding(tuple(self.mask.shape))
+
 
 def _complex(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.complex64)
@@ -189,6 +195,13 @@ class SubsampledFourier(_Fourier):
 
     def _whole_adjoint(self, y: Tensor) -> Tensor:
         return self._ifft(y)
+
+    def constant_response(self) -> tuple[Tensor, float]:
+        # All of it lies at zero frequency: zero, exactly, where that is not measured.
+        at = tuple(n // 2 if self.centred else 0 for n in self.mask.shape)
+        found = torch.zeros(self.mask.shape, dtype=torch.complex128, device=self.mask.device)
+        found[at] = math.sqrt(self.mask.numel()) * self.mask[at]
+        return found, 2 * UNIT * abs(found[at]).item()
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
         if (
@@ -233,6 +246,12 @@ class FourierOfWavelet(_Fourier):
 
     def compact(self) -> Compact:
         return _Folded(self)
+
+    @property
+    def rounding(self) -> float:
+        # The bands' FFTs, and products with responses that are summed in pairs on every axis of every level. The
+        # corner's dense matrix has at most 256 columns.
+        return fft_rounding(self.in_shape) + self.wavelet.rounding + 2 * (_DENSE + 4)
 
     def _whole(self, x: Tensor) -> Tensor:
         folded = _Folded(self)
@@ -508,7 +527,7 @@ class MultiCoilFourier(_Fourier):
     maps: Tensor
 
     def __init__(self, mask: Tensor | ArrayLike, maps: Tensor | ArrayLike, *, centred: bool = False) -> None:
-        mask, maps = as_mask(mask), _own(maps)
+        mask, maps = as_mask(mask), tensor_of(maps, "coil maps").clone()
         if maps.ndim != mask.ndim + 1 or maps.shape[1:] != mask.shape or maps.shape[0] == 0:
             raise BadInput(
                 f"Coil maps of shape (coils, {', '.join(map(str, mask.shape))})",
@@ -524,9 +543,13 @@ class MultiCoilFourier(_Fourier):
     @property
     def gain(self) -> float:
         """Over the pixels where a map is not zero: :math:`(\\sum|s|^2/(\\text{coils}\\cdot\\text{pixels}))^{1/2}`."""
-        energy = self.maps.detach().abs().square().sum(dim=0, dtype=torch.float64)
-        seen = int((energy > 0).sum())
-        return (energy.sum().item() / (max(seen, 1) * len(self.maps))) ** 0.5
+        maps = self.maps.detach()
+        seen = int((maps != 0).any(dim=0).sum())
+        return norms(maps, maps.ndim).item() / (max(seen, 1) * len(maps)) ** 0.5
+
+    @property
+    def rounding(self) -> float:
+        return (fft_rounding(tuple(self.mask.shape)) + 2 * len(self.maps) + 8) * self.norm_bound.value
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return torch.promote_types(super().state_dtype(y), self.maps.dtype)
@@ -586,7 +609,9 @@ class _Coils(_Sampled):
 
 
 def _coils_norm(maps: Tensor) -> NormBound:
-    rss = torch.linalg.vector_norm(torch.view_as_real(maps.cpu()).to(torch.float64), dim=(0, -1)).max().item()
+    values = torch.view_as_real(maps.cpu()).to(torch.float64)
+    scale = power_of_two(values.abs().max()).item()  # no square under- or overflows
+    rss = torch.linalg.vector_norm(values / scale, dim=(0, -1)).max().item() * scale
     return NormBound(rss * (1 + 1e-14 * maps.shape[0]), "proven", "largest root sum of squares of the coil maps")
 
 
@@ -608,6 +633,10 @@ class SubsampledWalsh(_Masked):
     @property
     def is_coisometry(self) -> bool:
         return True
+
+    @property
+    def rounding(self) -> float:
+        return self.transform.rounding
 
     def _whole(self, x: Tensor) -> Tensor:
         return self.transform(x)

@@ -82,6 +82,16 @@ class AnalysisOperator(LinearOperator, ABC):
             [torch.linalg.vector_norm(p, dim=-len(self.out_shape)) for p in pieces], -len(self.out_shape)
         )
 
+    def pseudo_rows(self) -> Tensor:
+        """Returns for each group of bands (one for all where there are none) at least the largest 2-norm of the rows
+        of :math:`W(W^*W)^\\dagger` that a modulus takes together: what an error of :math:`W^*p` costs an entry of p.
+
+        For an operator from outside it is an estimate: :math:`W^*W` is taken for a multiple of the identity.
+        """
+        groups = max(len(self.groups), 1)
+        norm = self.norm_bound.value
+        return torch.full((groups,), norm if self.is_tight else norm / self.scale**2, dtype=torch.float64)
+
     def gram_solve(self, x: Tensor) -> Tensor:
         """:math:`(W^*W)^\\dagger x`."""
         if not self.is_tight:
@@ -152,6 +162,12 @@ class Wavelet(TightFrame):
         self._haar = wavelet in ("haar", "db1")
         # Haar is done with plain sums and differences; their factor 1/sqrt 2 an axis is put on once a level.
         self._scale = 2 ** (-0.5 * len(shape)) if self._haar else 1.0
+
+    @property
+    def rounding(self) -> float:
+        # On each axis of each level sums of as many terms as the filter has taps, of norm at most sum |h|.
+        taps, _ = filter_bank(self.wavelet)
+        return self.depth * len(self.in_shape) * (len(taps) + 4) * float(np.abs(taps).sum()) + 4
 
     def levels(self) -> Tensor:
         """The level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
@@ -388,6 +404,10 @@ class WalshHadamard(TightFrame):
         super().__init__(shape, shape, NormBound(1.0, "exact", "the Walsh transform is orthonormal"))
         for axis, n in enumerate(shape):
             self.register_buffer(f"_order{axis}", sequency_order(n), persistent=False)
+
+    @property
+    def rounding(self) -> float:
+        return math.log2(math.prod(self.in_shape)) + 4  # a rounding a butterfly stage, and the scale
 
     def levels(self) -> Tensor:
         """The dyadic band of each coefficient, by its largest sequency: band 0 is {0, 1}, band j is {2**j .. 2**(j+1) -

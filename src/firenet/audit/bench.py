@@ -16,8 +16,8 @@ from firenet.audit.parts import Parts, clean, digest
 from firenet.audit.records import SCHEMA, TESTS, Row, Settings, Thresholds, versions
 from firenet.errors import BadInput, FirenetError
 from firenet.models import Model
+from firenet.numerics import real_view
 from firenet.operators import LinearOperator
-from firenet.problems import real_view
 
 DRAWS = 4
 Measured = tuple[dict[str, Any], dict[str, Tensor]] | None

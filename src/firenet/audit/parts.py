@@ -16,7 +16,7 @@ from torch import Tensor
 
 from firenet.audit.records import Row
 from firenet.formats import replacing
-from firenet.problems import real_view
+from firenet.numerics import real_view
 
 
 class Parts:
