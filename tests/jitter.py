@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # Names in torch's own layer, where `@`, einsum, fftn, linalg.norm, backward passes and out= all end.
-_SUMS = frozenset(
-    "_fft_c2c _fft_r2c _fft_c2r mm bmm addmm baddbmm addbmm mv addmv addr dot vdot convolution convolution_backward "
-    "sum nansum mean prod cumsum cumprod logsumexp var std var_mean std_mean norm linalg_vector_norm trace "
-    "_linalg_svd _linalg_eigh _linalg_eigvals linalg_eig linalg_qr linalg_lstsq linalg_inv_ex _linalg_solve_ex "
-    "linalg_cholesky_ex _linalg_det linalg_solve_triangular cholesky_solve _cdist_forward".split()
-)
+_NAMES = """
+    _fft_c2c _fft_r2c _fft_c2r mm bmm addmm baddbmm addbmm mv addmv dot vdot convolution convolution_backward
+    sum nansum mean prod cumsum cumprod logsumexp var std var_mean std_mean norm linalg_vector_norm trace
+    _linalg_svd _linalg_eigh _linalg_eigvals linalg_eig linalg_qr linalg_lstsq linalg_inv_ex _linalg_solve_ex
+    linalg_cholesky_ex _linalg_det linalg_solve_triangular cholesky_solve _cdist_forward
+"""
+_SUMS = frozenset(_NAMES.split())
 
 
 class Jitter(TorchDispatchMode):

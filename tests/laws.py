@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from draws import normal
 from firenet.errors import BadInput
 from firenet.operators import LinearOperator
 
@@ -54,9 +55,9 @@ class Probe:
 
     def draw(self, shape: Sequence[int], *, dtype: torch.dtype | None = None, salt: int = 0) -> Tensor:
         """Normal numbers of shape (*batch, *shape), from a generator of their own."""
-        generator = torch.Generator().manual_seed(1000 * self.seed + salt)
+        rng = np.random.default_rng(1000 * self.seed + salt)
         full = (*self.batch, *shape)
-        return lay_out(torch.randn(full, dtype=dtype or self.dtype, generator=generator), self.layout)
+        return lay_out(normal(full, dtype=dtype or self.dtype, seed=rng), self.layout)
 
     def x(self, operator: LinearOperator, salt: int = 0) -> Tensor:
         """What the operator takes."""

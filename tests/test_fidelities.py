@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from draws import uniform
 from firenet import (
     AdaptiveRestarts,
     AnalysisProblem,
@@ -448,7 +449,7 @@ def test_values_enclose_the_minimum_at_every_look(name: str, form: Any, kind: An
 def test_total_variation_recovers_jumps(dtype: torch.dtype) -> None:
     heights = draw((4,), dtype, 3)
     x = torch.cat([heights[k].expand(16) for k in range(4)]).to(COMPLEX)
-    mask = torch.rand(64, generator=torch.Generator().manual_seed(1)) < 0.5
+    mask = uniform(64, seed=1) < 0.5
     mask[0] = True
     sensing = SubsampledFourier(mask)
     net = Firenet(sensing, Gradient((64,)), noise=0.0, schedule=AdaptiveRestarts(1e-9, 40000))

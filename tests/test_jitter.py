@@ -45,8 +45,8 @@ def test_a_sum_is_off_by_a_rounding_or_two_and_the_same_again(name: str, dtype: 
     rng = np.random.default_rng(3)
     x = torch.from_numpy(rng.normal(size=(12, 12)) + 1j * rng.normal(size=(12, 12)))
     x = (x if dtype.is_complex else x.real).to(dtype)
-    # One sum, and half a unit for the product with 1 + 2u xi. A backward pass sums three times in a row; of an SVD torch
-    # takes another algorithm where somebody looks on, and two of them agree to the side times u of the largest.
+    # One sum, and half a unit for the product with 1 + 2u xi. A backward pass sums three times in a row. For an SVD
+    # torch takes another algorithm where a mode looks on, and two of them agree to the side times u of the largest.
     units = {"backward": 7.5, "svdvals": 2.5 + len(x), "matrix norm": 2.5 + len(x)}.get(name, 2.5)
     modes = [torch.enable_grad, torch.no_grad] + [torch.inference_mode] * (name not in ("backward", "tangent"))
     for quiet in modes:

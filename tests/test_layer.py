@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from draws import uniform
 from firenet import (
     BadInput,
     Firenet,
@@ -42,7 +43,7 @@ def random(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
 
 
 def some(*shape: int) -> Tensor:
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape))) < 0.6
+    mask = uniform(shape, seed=sum(shape)) < 0.6
     mask.view(-1)[0] = True
     return mask
 
@@ -99,7 +100,7 @@ def setup(name: str, kind: str, *, weighted: bool = True, rho: float = 1.8, lam:
     y = y * torch.tensor([1.0, 1e-3, 1e2]).view(-1, *(1,) * len(operator.out_shape))
     state = operator.state_dtype(dtype)
     x = random((BATCH, *operator.in_shape), state, 3)
-    weights = torch.rand(operator.in_shape, generator=torch.Generator().manual_seed(4)) + 0.5 if weighted else None
+    weights = uniform(operator.in_shape, seed=4) + 0.5 if weighted else None
     weights = None if weights is None else weights.to(dtype.to_real())
     norm = operator.norm_bound.value
     omega = torch.tensor([1.0, 0.1, 30.0], dtype=torch.float64)
@@ -486,7 +487,7 @@ def unit_net(name: str, kind: str, schedule: Any) -> Firenet:
     }
     sensing, frame = operators[name]()
     shape = sensing.in_shape if frame is None else frame.out_shape
-    weights = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(dtype.to_real()) + 0.5
+    weights = uniform(shape, seed=0).to(dtype.to_real()) + 0.5
     net = Firenet(sensing, frame, weights=weights, lam=0.05, schedule=schedule)
     assert net.operator.norm_bound.value <= 1 + 1e-6
     return net
@@ -581,7 +582,7 @@ def test_checkpoints_without_gradients_change_nothing():
 def test_shrink_in_place_is_shrink(kind: str, scale: float, bits: int):
     dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), DTYPES[kind])
     operator = Matrix(torch.ones(1, 50, dtype=dtype))
-    weights = (torch.rand(50, generator=torch.Generator().manual_seed(1)) + 0.5).to(dtype.to_real())
+    weights = (uniform(50, seed=1) + 0.5).to(dtype.to_real())
     v = random((BATCH, 50), dtype, 0) * scale
     v[:, 0] = 0
     tau = torch.tensor([1.0, 0.3, 2.0], dtype=dtype.to_real()).view(-1, 1) * scale
@@ -639,7 +640,7 @@ def test_shrink_in_place_for_every_length_and_ratio(kind: str, bits: int, weight
     overflow."""
     dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), DTYPES[kind])
     for n, exponent in itertools.product((1, 2, 3, 5, 6, 7, 15, 16, 20, 33), (0, 2, 4, 6, 8, 12, 15, 18, 22, 30)):
-        weights = (torch.rand(n, generator=torch.Generator().manual_seed(1)) + 0.5).to(dtype.to_real())
+        weights = (uniform(n, seed=1) + 0.5).to(dtype.to_real())
         problem = SparseProblem(Matrix(torch.ones(1, n, dtype=dtype)), weights if weighted else None, 0.7)
         v = random((7, n), dtype, exponent)
         tau = torch.full((7, 1), 10.0**-exponent, dtype=dtype.to_real())

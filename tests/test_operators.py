@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from draws import normal
 from firenet.operators import (
     Adjoint,
     Composition,
@@ -62,12 +64,12 @@ SCALES = (1e-6, 1e-3, 0.1, 0.5, 1.0, 3.0, 1e3, 1e6)
 
 def entries(m: int, n: int, *, complex_: bool = False, seed: int = 0, rank: int | None = None) -> Tensor:
     """Normal numbers in double precision, if wanted of a lower rank."""
-    generator = torch.Generator().manual_seed(seed)
+    rng = np.random.default_rng(seed)
     dtype = torch.complex128 if complex_ else torch.float64
     if rank is None:
-        return torch.randn(m, n, dtype=dtype, generator=generator)
-    left = torch.randn(m, rank, dtype=dtype, generator=generator)
-    return left @ torch.randn(rank, n, dtype=dtype, generator=generator)
+        return normal(m, n, dtype=dtype, seed=rng)
+    left = normal(m, rank, dtype=dtype, seed=rng)
+    return left @ normal(rank, n, dtype=dtype, seed=rng)
 
 
 def rounded(matrix: Tensor, dtype: torch.dtype) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from draws import normal, uniform
 from firenet import BadInput, Matrix, SparseProblem, SparsityLevels, SubsampledFourier, Wavelet
 from firenet.operators import LinearOperator
 from firenet.problems import relative_gap
@@ -21,8 +22,8 @@ both = pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.complex128, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed + sum(shape))
-    return torch.randn(shape, dtype=dtype, generator=generator)
+    rng = np.random.default_rng(seed + sum(shape))
+    return normal(shape, dtype=dtype, seed=rng)
 
 
 def array(x: Tensor) -> Any:
@@ -35,8 +36,8 @@ def step(tau: float) -> Tensor:
 
 def random_weights(n: int, spread: float = 1.0) -> Tensor:
     """Weights between 10^-spread and 10^spread."""
-    generator = torch.Generator().manual_seed(n)
-    return 10 ** (spread * (2 * torch.rand(n, dtype=torch.float64, generator=generator) - 1))
+    rng = np.random.default_rng(n)
+    return 10 ** (spread * (2 * uniform(n, dtype=torch.float64, seed=rng) - 1))
 
 
 def lasso(m: int, n: int, dtype: torch.dtype, *, lam: float = 0.1, spread: float = 1.0, scale: float = 1.0):
