@@ -52,7 +52,7 @@ class Jitter(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name not in _SUMS:
             # In inference mode an operation comes here before it is taken apart.
-            if func._can_decompose():
+            if torch.is_inference_mode_enabled() and func._can_decompose():
                 with self:
                     return func.decompose(*args, **kwargs)
             return func(*args, **kwargs)

@@ -38,8 +38,10 @@ COMPLEX = (torch.complex64, torch.complex128)
 DTYPES = (*REAL, *COMPLEX)
 BATCHES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (3,), (2, 2), (2, 0))
 
-# How many units of rounding a law forgives. The worst seen is about 2.
-ROUNDINGS = 8.0
+# How many units of rounding a law forgives. A stage that sums n products, in whatever order, is off by about sqrt(n) u
+# of their size, u = eps / 2 (n u at the very worst); an operator has up to four stages, such as frame, coils, samples
+# and the sum of parts, and each may be off by four standard deviations. The worst seen is about 2.
+ROUNDINGS = 4 * 4 * 0.5
 # PyWavelets' symlets and coiflets are orthonormal to 5e-12 a level and axis.
 FILTER_TABLE = 1e-10
 
@@ -321,7 +323,9 @@ def assert_batch_is_loop(operator: LinearOperator, probe: Probe) -> None:
         assert result.dtype == apply(single.x(operator) if apply is operator else single.y(operator)).dtype
         for index in np.ndindex(*probe.batch):
             alone = many[index]
-            assert_near(result[index], apply(alone), 2 * units(operator, probe.dtype) * norm(alone))
+            # Both are roundings of one exact result: kernels add in another order where there is more to do at once.
+            allowed = 2 * ROUNDINGS * units(operator, probe.dtype) * norm(alone)
+            assert_near(result[index], apply(alone), allowed)
 
 
 def assert_restricts(operator: LinearOperator, probe: Probe) -> None:
