@@ -44,36 +44,38 @@ class Jitter(TorchDispatchMode):
         self._seed = seed
         self._noise = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, self.POOL))
         self._factors: dict[torch.dtype, Tensor] = {}
+        self._calls: dict[Any, int] = {}  # 0: sums nothing
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
-        if name not in _SUMS:
+        call = self._calls.get(func)
+        if call is None:
+            sums = func.overloadpacket.__name__ in _SUMS
+            call = self._calls[func] = zlib.crc32(f"{self._seed} {func}".encode()) if sums else 0
+        if not call:
             # In inference mode an operation comes here before it is taken apart.
             if torch.is_inference_mode_enabled() and func._can_decompose():
                 with self:
-                    return func.decompose(*args, **kwargs)
-            return func(*args, **kwargs)
-        result = func(*args, **kwargs)
+                    return func.decompose(*args, **kwargs or {})
+            return func(*args, **kwargs or {})
+        result = func(*args, **kwargs or {})
         for tensor in result if isinstance(result, tuple | list) else (result,):
             if type(tensor) is Tensor and tensor.device.type == "cpu" and tensor.numel():
-                self._disturb(tensor, f"{self._seed} {func} {tuple(tensor.shape)} {tensor.stride()}")
+                self._disturb(tensor, call)
         return result
 
-    def _disturb(self, tensor: Tensor, call: str) -> None:
+    def _disturb(self, tensor: Tensor, call: int) -> None:
         if not (tensor.is_floating_point() or tensor.is_complex()):
             return
-        tensor = tensor.detach()
+        tensor, n = tensor.detach(), tensor.numel()
         parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor.unsqueeze(-1)
-        start = zlib.crc32(np.ascontiguousarray(parts.numpy()), zlib.crc32(call.encode())) % self.POOL
-        factors = self._factors_of(parts.dtype).roll(-start) if start + tensor.numel() > self.POOL else None
-        if factors is None:
-            chosen = self._factors_of(parts.dtype)[start : start + tensor.numel()]
-        else:
-            chosen = factors.repeat(-(-tensor.numel() // self.POOL))[: tensor.numel()]
-        parts.mul_(chosen.view(tensor.shape).unsqueeze(-1))
+        layout = zlib.crc32(repr((tensor.shape, tensor.stride())).encode(), call)
+        start = zlib.crc32(np.ascontiguousarray(parts.numpy()), layout) % self.POOL
+        factors = self._factors_of(parts.dtype)
+        if start + n > self.POOL:
+            factors, start = factors.roll(-start).repeat(-(-n // self.POOL)), 0
+        parts.mul_(factors[start : start + n].view(tensor.shape).unsqueeze(-1))
 
     def _factors_of(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self._factors:

@@ -464,3 +464,50 @@ LAWS = (
     assert_survives,
     assert_modes,
 )
+
+
+# --- layers
+
+
+def rounding_of_layers(
+    layers: int,
+    operator: LinearOperator,
+    dtype: torch.dtype,
+    *,
+    tau: Any,
+    sigma: Any,
+    x: Any,
+    q: Any,
+    y: Any,
+    rho: Any = 1.0,
+) -> dict[str, Any]:
+    """How far two runs of the same layers may be apart, in the 2-norm: numbers, or one a batch item.
+
+    A layer rounds :math:`x-\\tau A^*q` and :math:`q+\\sigma(A(2\\tilde x-x)-y)`, each to ``ROUNDINGS`` units of the
+    terms that it adds. What it then does is nonexpansive, shrink and clip alone and, for
+    :math:`\\tau\\sigma\\|A\\|^2\\le1`, all of it in the norm of :math:`\\|x\\|^2/\\tau-2\\langle
+    Ax,q\\rangle+\\|q\\|^2/\\sigma`, which is at most twice, and in what the next layer makes of it at least half of,
+    :math:`\\|x\\|^2/\\tau+\\|q\\|^2/\\sigma`. So errors add, and :math:`\\sqrt{\\tau/\\sigma}` turns those of q into
+    those of x. Relaxed, those of all layers before come in with a geometric series of :math:`|1-\\rho|`.
+
+    Args:
+        layers: Since they were the same.
+        operator: Its size and its norm.
+        dtype: Of the state.
+        tau: Steps, with ``sigma`` and the relaxation ``rho``.
+        x: The largest 2-norm of x on the way, likewise of ``q`` and of the data ``y``.
+    """
+    size = operator.norm_bound.value
+    unit = ROUNDINGS * units(operator, dtype) / size
+    descent, ascent = unit * (x + tau * size * q), unit * (q + sigma * (3 * size * x + y))
+    balance = (tau / sigma) ** 0.5
+    series = rho / (1 - abs(1 - rho))
+    of_x = 2 * 2 * layers * series * (descent + balance * ascent)
+    of_q = 2 * 2 * layers * series * (ascent + descent / balance)
+    # In single precision Ax is the sum of what A gave for the changes, one rounding a layer.
+    return {
+        "x": of_x,
+        "q": of_q,
+        "measured": size * (of_x + 2 * layers * unit * x),
+        "back": size * (of_q + 2 * unit * q),
+    }
