@@ -5,9 +5,10 @@ and OpenBLAS give differs in the last digits. :class:`Jitter` multiplies each su
 :math:`1+2u\\xi` with :math:`|\\xi|\\le1` and u the unit roundoff of the result's dtype (1.2e-7 or 2.2e-16). A test
 that passes so for a few seeds does not hang on the order of one machine's sums.
 
-A processor is not a die: it gives the same result for the same call. So the noise is drawn by the seed, the operation
-and the numbers that come out. The same operation on the same numbers gives the same bits again; on a batch instead of
-its items, on numbers that differ in the last digit, or in another layout of memory it gives others.
+A processor is not a die: it gives the same result for the same call, and the same digits when all numbers are doubled.
+So the noise is drawn by the seed, the operation and the digits (not the exponents) that come out. The same operation on
+the same numbers gives the same bits again; on a batch instead of its items, on numbers that differ in the last digit,
+or in another layout of memory it gives others.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ _NAMES = """
     linalg_cholesky_ex _linalg_det linalg_solve_triangular cholesky_solve _cdist_forward
 """
 _SUMS = frozenset(_NAMES.split())
+
+# As which integers numbers are read, and the bits of their exponents.
+_EXPONENTS = {
+    torch.float64: (torch.int64, 0x7FF << 52),
+    torch.float32: (torch.int32, 0xFF << 23),
+    torch.float16: (torch.int16, 0x1F << 10),
+    torch.bfloat16: (torch.int16, 0xFF << 7),
+}
 
 
 class Jitter(TorchDispatchMode):
@@ -71,7 +80,9 @@ class Jitter(TorchDispatchMode):
         tensor, n = tensor.detach(), tensor.numel()
         parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor.unsqueeze(-1)
         layout = zlib.crc32(repr((tensor.shape, tensor.stride())).encode(), call)
-        start = zlib.crc32(np.ascontiguousarray(parts.numpy()), layout) % self.POOL
+        integer, exponent = _EXPONENTS[parts.dtype]
+        digits = parts.contiguous().view(integer) & ~exponent
+        start = zlib.crc32(digits.numpy(), layout) % self.POOL
         factors = self._factors_of(parts.dtype)
         if start + n > self.POOL:
             factors, start = factors.roll(-start).repeat(-(-n // self.POOL)), 0

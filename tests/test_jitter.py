@@ -73,6 +73,19 @@ def test_what_is_not_rounded_stays() -> None:
         assert torch.zeros(0, 3).sum().item() == 0
 
 
+def test_twice_the_numbers_are_twice_the_result() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(8, 8)))
+    with Jitter(1):
+        assert (torch.fft.fft2(x) * 1024).equal(torch.fft.fft2(1024 * x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype: torch.dtype) -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(8, 8))).to(dtype)
+    with Jitter(1):
+        assert not (x @ x).equal(torch.zeros_like(x))
+
+
 def test_a_batch_is_not_its_items() -> None:
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 8, 8)))
     with Jitter(1):

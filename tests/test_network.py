@@ -43,6 +43,9 @@ iterates = pytest.mark.parametrize("iterate", ITERATES)
 kinds = pytest.mark.parametrize("kind", ["real", "complex"])
 
 
+EPS = torch.finfo(torch.float64).eps
+
+
 def numbers(rng: np.random.Generator, kind: str, *shape: int) -> np.ndarray:
     x = rng.standard_normal(shape)
     return x if kind == "real" else (x + 1j * rng.standard_normal(shape)) / math.sqrt(2)
@@ -72,6 +75,17 @@ class Data:
 
     def objective(self, z: Tensor) -> float:
         return objective(self.A, self.y, self.w, self.lam, z.detach().numpy())
+
+    def infeasible(self, dual: np.ndarray) -> float:
+        """How far above 1 a constraint of a feasible dual point may be computed: a sum of m products is off by m u of
+        the moduli, there and here, and they may be far larger than a small lambda w. Eight for norm and scaling."""
+        moduli = np.abs(self.A).T @ np.abs(dual) / (self.lam * self.w)
+        return (len(self.A) + 8) * EPS * max(1.0, float(moduli.max()))
+
+    def rounding(self, dual: np.ndarray, value: float) -> float:
+        """How far a computed gap may be off: the sums of F, and the dual value with what its point is infeasible."""
+        data = float(np.linalg.norm(self.y))
+        return sum(self.A.shape) * EPS * (value + data) + self.infeasible(dual) * data
 
 
 def problem(
@@ -425,16 +439,17 @@ def test_gap_bounds_the_suboptimality_at_every_restart(name: str, kind: str, ite
         net = data.net(schedule, iterate)
         s = net.solve(data.measured)
         value = data.objective(s.coefficients)
-        assert s.gap.item() >= value - best.value - 1e-14 * value
+        dual = s.dual.numpy()
+        rounding = data.rounding(dual, value)
+        assert s.gap.item() >= value - best.value - rounding
         assert s.objective.item() == pytest.approx(value, rel=1e-13)
         # What the solution holds fits together: a feasible dual, and the gap that it gives.
         assert isinstance(net.problem, SparseProblem)
         assert net.problem.gap(s.coefficients, s.dual, data.measured).item() == pytest.approx(
-            s.gap.item(), rel=1e-9, abs=1e-14 * value
+            s.gap.item(), rel=1e-9, abs=rounding
         )
-        dual = s.dual.numpy()
-        assert np.linalg.norm(dual) <= 1 + 1e-14
-        assert (np.abs(data.A.conj().T @ dual) / (data.lam * data.w)).max() <= 1 + 1e-14
+        assert np.linalg.norm(dual) <= 1 + (len(dual) + 8) * EPS
+        assert (np.abs(data.A.conj().T @ dual) / (data.lam * data.w)).max() <= 1 + data.infeasible(dual)
         assert int(s.layers) == schedule.layers
 
 
@@ -1043,8 +1058,9 @@ def test_the_zero_operator(schedule: Schedule, iterate: Iterate):
     for y in (torch.tensor([3.0, 0.0, 4.0], dtype=torch.float64), torch.zeros(3, dtype=torch.float64)):
         s = net.solve(y)
         assert not s.image.any()
-        assert s.objective.item() == torch.linalg.vector_norm(y).item()
-        assert s.gap.item() <= 1e-14
+        # Norms of three numbers, of which each of several sums is rounded in its own way.
+        assert s.objective.item() == pytest.approx(torch.linalg.vector_norm(y).item(), rel=10 * EPS)
+        assert s.gap.item() <= 20 * EPS * torch.linalg.vector_norm(y).item()
         assert not net(y, x0=torch.ones(4, dtype=torch.float64)).isnan().any()
 
 
@@ -1091,7 +1107,7 @@ def test_a_network_moved_to_a_complex_dtype_keeps_its_real_weights():
 def test_copies_and_pickles_give_the_same():
     net = coil_net(torch.complex128)
     y = coil_data(torch.complex128)
-    expected = net.solve(y)
+    expected, called = net.solve(y), net(y)
     buffer = io.BytesIO()
     torch.save(net, buffer)
     buffer.seek(0)
@@ -1101,8 +1117,8 @@ def test_copies_and_pickles_give_the_same():
     # A copy is a copy: changing it leaves the first alone.
     other = copy.deepcopy(net)
     cast(MultiCoilFourier, other.sensing).maps.mul_(0.5)
-    assert torch.equal(net(y), expected.image)
-    assert not torch.equal(other(y), expected.image)
+    assert torch.equal(net(y), called)
+    assert relative(other(y), called) > 1e-3
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
