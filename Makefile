@@ -7,13 +7,23 @@ TORCH_INDEX ?=
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test check layers bench accuracy clean
+.PHONY: demo test jitter kernels check layers bench accuracy clean
 
 demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
 	$(BIN)/firenet demo --out demo-output
 
 test: $(VENV)/.test  ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+
+jitter: $(VENV)/.test  ## the test suite on five imitated processors, whose sums come out in other last digits
+	for seed in 1 2 3 4 5; do \
+		FIRENET_JITTER=$$seed OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto || exit 1; \
+	done
+
+kernels: $(VENV)/.test  ## the test suite with other kernels of torch and MKL, and with two threads
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q
 
 check: $(VENV)/.check  ## style and types
 	$(BIN)/ruff check src tests benchmarks

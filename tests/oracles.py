@@ -33,11 +33,15 @@ def dual_bound(A: Array, y: Array, w: Array, lam: float, q: Array) -> float:
 
 @dataclass(frozen=True)
 class Optimum:
-    """A minimiser with the minimum in a bracket: ``lower`` from a feasible dual point, ``value`` the objective at x."""
+    """A minimiser with the minimum in a bracket: ``lower`` from a feasible dual point, ``value`` the objective at x.
+
+    ``dual`` is that point before it was made feasible, where it is told.
+    """
 
     x: Array
     value: float
     lower: float
+    dual: Array | None = None
 
 
 def optimum(A: Array, y: Array, w: Array, lam: float) -> Optimum:
@@ -66,10 +70,11 @@ def optimum(A: Array, y: Array, w: Array, lam: float) -> Optimum:
     else:
         z, q = np.asarray(x.value), dual
     value = objective(A, y, w, lam, z)
-    lower = max(dual_bound(A, y, w, lam, q), dual_bound(A, y, w, lam, -q))
+    q = max(q, -q, key=lambda p: dual_bound(A, y, w, lam, p))
+    lower = dual_bound(A, y, w, lam, q)
     narrow = 5e-8 * value + 1e-10 * float(np.linalg.norm(y))
     assert value - lower <= narrow, f"{problem.status}: the minimum lies between {lower} and {value}"
-    return Optimum(z, value, lower)
+    return Optimum(z, value, lower, q)
 
 
 @dataclass(frozen=True)

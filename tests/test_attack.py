@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from draws import normal, uniform
 from firenet import Firenet, FixedSteps, Matrix, SubsampledFourier, UndecimatedWavelet, multilevel
 from firenet.attack import antun, attack, transferred
 from firenet.errors import BadInput
@@ -19,7 +20,7 @@ ascents = pytest.mark.parametrize("ascent", ASCENTS)
 
 def draw(*shape: int, complex_: bool = False, seed: int = 0) -> torch.Tensor:
     dtype = torch.complex128 if complex_ else torch.float64
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    return normal(*shape, dtype=dtype, seed=seed)
 
 
 @ascents
@@ -113,7 +114,7 @@ def test_the_ascent_of_antun_follows_its_formula() -> None:
     R, x = draw(10, 8, seed=1), draw(10, seed=2)
     found = antun(lambda m: R @ m, sensing, x, snapshots=(1, 3), seed=4)
     M = R @ sensing.matrix
-    r = 1e-5 * torch.rand(10, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    r = 1e-5 * uniform(10, dtype=torch.float64, seed=4)
     v, seen = torch.zeros(10, dtype=torch.float64), []
     for _ in range(3):
         v = 0.9 * v + 0.001 * (M.T @ (M @ (x + r) - x) - 0.1 * r)

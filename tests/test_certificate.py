@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from draws import normal
 from firenet import (
     AdaptiveRestarts,
     BadInput,
@@ -78,7 +79,7 @@ def test_an_image(defect: float, frame: TightFrame):
     y = sensing(truth)
     net = Firenet(sensing, frame, lam=6e-4, schedule=AdaptiveRestarts(1e-8, 5000))
     least = net.solve(y)
-    ray = torch.randn(64, 64, dtype=y.dtype, generator=torch.Generator().manual_seed(0))
+    ray = normal(64, 64, dtype=y.dtype, seed=0)
     ray = ray if net.form == "analysis" else frame(ray)
     low, high = 0.0, 10.0
     for _ in range(80):
@@ -98,7 +99,7 @@ def test_an_image(defect: float, frame: TightFrame):
 
 def test_a_dual_pair_is_taken_as_it_is():
     sensing, frame = SubsampledFourier(multilevel((32, 32), 0.5).samples), UndecimatedWavelet((32, 32), "haar", 2)
-    y = sensing(torch.randn(2, 32, 32, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)))
+    y = sensing(normal(2, 32, 32, dtype=torch.complex128, seed=0))
     net = Firenet(sensing, frame, lam=1e-2, schedule=AdaptiveRestarts(1e-5))
     s = net.solve(y)
     c = certify(net.problem, s.image, y, dual=s.dual, dual_sparse=s.dual_sparse, budget=0)

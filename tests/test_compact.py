@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from draws import normal, uniform
 from firenet import Firenet, FixedSteps
 from firenet.operators import Compact, Composition, LinearOperator, Matrix, VerticalStack
 from firenet.problems import SparseProblem
@@ -179,7 +180,7 @@ def test_packed_measurements_are_those_that_were_made(case: Case) -> None:
 @pytest.mark.parametrize("case", [*SENSING, *FOLDED, *OPERATORS[-6:]], ids=named)
 def test_weights_are_packed_as_coefficients_are(case: Case) -> None:
     operator = case.make(torch.float64)
-    weights = torch.rand(operator.in_shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    weights = uniform(operator.in_shape, seed=0, dtype=torch.float64) + 0.1
     for w in (weights, weights.float(), weights[..., :1], weights.flatten()[0], None):
         problem = SparseProblem(operator, w, 0.1)
         compact = problem.compact()
@@ -340,8 +341,7 @@ def nets() -> dict[str, Callable[[], Firenet]]:
         "Walsh": lambda: net(SubsampledWalsh(mask), Wavelet((8, 8), "haar", 1)),
         "stack": lambda: net(VerticalStack([SubsampledFourier(mask), SubsampledFourier(mask.flip(0))])),
         "matrix of Fourier": lambda: net(
-            Matrix(torch.randn(5, 16, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)))
-            @ SubsampledFourier(torch.ones(16)),
+            Matrix(normal(5, 16, dtype=torch.complex128, seed=0)) @ SubsampledFourier(torch.ones(16)),
         ),
     }
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from draws import normal, uniform
 from firenet import (
     AdaptiveRestarts,
     BadInput,
@@ -48,12 +49,12 @@ needs_onnx = pytest.mark.skipif(bool(ABSENT), reason=f"extra export: {', '.join(
 
 
 def mask(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape))) < 0.6
+    return uniform(shape, seed=sum(shape)) < 0.6
 
 
 def numbers(*shape: int, real: bool = False, seed: int = 0) -> Tensor:
     dtype = torch.float64 if real else torch.complex128
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    return normal(shape, dtype=dtype, seed=seed)
 
 
 def coils(*shape: int) -> MultiCoilFourier:
@@ -106,7 +107,7 @@ def frozen(
 def network(name: str, weighted: bool = True, **runs: Any) -> Firenet:
     sensing, frame = CASES[name]()
     shape = sensing.in_shape if frame is None else frame.out_shape
-    weights = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9)) + 0.3
+    weights = uniform(shape, dtype=torch.float64, seed=9) + 0.3
     return Firenet(sensing, frame, weights=weights if weighted else None, lam=0.1, schedule=frozen(sensing, **runs))
 
 
@@ -533,7 +534,7 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 def test_a_frozen_solution_packs_itself():
     net = network("2-D")
     sensing = net.sensing
-    y = sensing(torch.randn(sensing.in_shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)))
+    y = sensing(normal(sensing.in_shape, dtype=torch.complex128, seed=0))
     solution = net.following(AdaptiveRestarts(1e-3)).solve(y)
     assert isinstance(solution.schedule, Searched)
     packed = net.following(solution.schedule.frozen()).real_packed(dtype=torch.float64)

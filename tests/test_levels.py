@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from draws import normal, permutation
 from firenet.levels import Approximation, SparsityLevels, defect
 from firenet.transforms import TightFrame, WalshHadamard, Wavelet
 from laws import Probe, assert_refuses, random_states
@@ -24,11 +25,11 @@ def image_with(frame: TightFrame, large: Sequence[int], *, dtype: torch.dtype = 
     """An image with exactly so many coefficients of modulus 1 in each level of the frame, the others zero."""
     level = frame.levels().flatten()
     c = torch.zeros(level.numel(), dtype=dtype)
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     for k, s in enumerate(large):
         places = torch.nonzero(level == k).flatten()
-        chosen = places[torch.randperm(len(places), generator=generator)[:s]]
-        sign = torch.randn(s, dtype=dtype, generator=generator)
+        chosen = places[permutation(len(places), seed=rng)[:s]]
+        sign = normal(s, dtype=dtype, seed=rng)
         c[chosen] = sign / sign.abs()
     return frame.adjoint(c.reshape(frame.out_shape))
 

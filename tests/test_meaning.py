@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from draws import normal
 from firenet import Matrix, SubsampledFourier, variable_density
 from firenet.errors import BadInput
 from firenet.meaning import ROSE, detect, kernel, scaled
@@ -17,7 +18,7 @@ MASK = variable_density((SIDE, SIDE), 0.3).samples
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return normal(*shape, seed=seed)
 
 
 @pytest.fixture(scope="module")

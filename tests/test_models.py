@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from draws import uniform
 from firenet import Matrix, SubsampledFourier, variable_density
 from firenet.errors import BadInput, MissingExtra
 from firenet.models import BUILT_IN, deepinv_reconstruct, fingerprint, load_model, of, read_weights, taken
@@ -28,7 +29,7 @@ quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::Future
 
 @pytest.fixture
 def y() -> Tensor:
-    return SENSING(torch.rand(SIDE, SIDE, generator=torch.Generator().manual_seed(0)))
+    return SENSING(uniform(SIDE, SIDE, seed=0))
 
 
 class Ramp(nn.Module):

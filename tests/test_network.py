@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from draws import normal, uniform
 from firenet import (
     BadInput,
     Firenet,
@@ -40,6 +41,9 @@ Iterate = Literal["average", "last", "best"]
 ITERATES: tuple[Iterate, ...] = ("average", "last", "best")
 iterates = pytest.mark.parametrize("iterate", ITERATES)
 kinds = pytest.mark.parametrize("kind", ["real", "complex"])
+
+
+EPS = torch.finfo(torch.float64).eps
 
 
 def numbers(rng: np.random.Generator, kind: str, *shape: int) -> np.ndarray:
@@ -71,6 +75,17 @@ class Data:
 
     def objective(self, z: Tensor) -> float:
         return objective(self.A, self.y, self.w, self.lam, z.detach().numpy())
+
+    def infeasible(self, dual: np.ndarray) -> float:
+        """How far above 1 a constraint of a feasible dual point may be computed: a sum of m products is off by m u of
+        the moduli, there and here, and they may be far larger than a small lambda w. Eight for norm and scaling."""
+        moduli = np.abs(self.A).T @ np.abs(dual) / (self.lam * self.w)
+        return (len(self.A) + 8) * EPS * max(1.0, float(moduli.max()))
+
+    def rounding(self, dual: np.ndarray, value: float) -> float:
+        """How far a computed gap may be off: the sums of F, and the dual value with what its point is infeasible."""
+        data = float(np.linalg.norm(self.y))
+        return sum(self.A.shape) * EPS * (value + data) + self.infeasible(dual) * data
 
 
 def problem(
@@ -227,7 +242,7 @@ def test_images_against_the_dense_problem(wavelet: str, levels: int):
 
 
 def random_mask(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(sum(shape))) < 0.6
+    return uniform(shape, seed=sum(shape)) < 0.6
 
 
 OPERATORS: dict[str, Callable[[], tuple[LinearOperator, TightFrame | None]]] = {
@@ -246,9 +261,9 @@ OPERATORS: dict[str, Callable[[], tuple[LinearOperator, TightFrame | None]]] = {
 def test_other_operators_against_the_dense_problem(name: str):
     """Their matrices come from the operators themselves; that these are right, test_operators.py says."""
     sensing, frame = OPERATORS[name]()
-    generator = torch.Generator().manual_seed(6)
+    rng = np.random.default_rng(6)
     dtype = torch.float64 if name == "Walsh" else torch.complex128
-    y = sensing.restrict(torch.randn(sensing.out_shape, dtype=dtype, generator=generator))
+    y = sensing.restrict(normal(sensing.out_shape, dtype=dtype, seed=rng))
     net = Firenet(sensing, frame, lam=0.2, schedule=FixedSteps(800), iterate="last")
     dense = net.operator.as_matrix().numpy()
     dense = dense if dtype.is_complex else np.real(dense)
@@ -424,16 +439,17 @@ def test_gap_bounds_the_suboptimality_at_every_restart(name: str, kind: str, ite
         net = data.net(schedule, iterate)
         s = net.solve(data.measured)
         value = data.objective(s.coefficients)
-        assert s.gap.item() >= value - best.value - 1e-14 * value
+        dual = s.dual.numpy()
+        rounding = data.rounding(dual, value)
+        assert s.gap.item() >= value - best.value - rounding
         assert s.objective.item() == pytest.approx(value, rel=1e-13)
         # What the solution holds fits together: a feasible dual, and the gap that it gives.
         assert isinstance(net.problem, SparseProblem)
         assert net.problem.gap(s.coefficients, s.dual, data.measured).item() == pytest.approx(
-            s.gap.item(), rel=1e-9, abs=1e-14 * value
+            s.gap.item(), rel=1e-9, abs=rounding
         )
-        dual = s.dual.numpy()
-        assert np.linalg.norm(dual) <= 1 + 1e-14
-        assert (np.abs(data.A.conj().T @ dual) / (data.lam * data.w)).max() <= 1 + 1e-14
+        assert np.linalg.norm(dual) <= 1 + (len(dual) + 8) * EPS
+        assert (np.abs(data.A.conj().T @ dual) / (data.lam * data.w)).max() <= 1 + data.infeasible(dual)
         assert int(s.layers) == schedule.layers
 
 
@@ -589,10 +605,10 @@ def test_unbatched(iterate: Iterate):
 
 def imaging(iterate: Iterate = "average", schedule: Schedule | None = None) -> tuple[Firenet, Tensor, Tensor]:
     """A network for 16 x 16 images, an image with 16 coefficients that are not zero, and its measurements."""
-    generator = torch.Generator().manual_seed(1)
-    mask = torch.rand(16, 16, generator=generator) < 0.5
+    rng = np.random.default_rng(1)
+    mask = uniform(16, 16, seed=rng) < 0.5
     net = Firenet(SubsampledFourier(mask), Wavelet((16, 16), "haar", 2), lam=0.02, schedule=schedule, iterate=iterate)
-    image = torch.kron(torch.randn(4, 4, dtype=torch.complex128, generator=generator), torch.ones(4, 4))
+    image = torch.kron(normal(4, 4, dtype=torch.complex128, seed=rng), torch.ones(4, 4))
     return net, image, net.sensing(image)
 
 
@@ -624,7 +640,7 @@ def test_gradient_mode_changes_no_number(iterate: Iterate):
 def test_what_lies_off_the_mask_changes_nothing():
     net, _, y = imaging(schedule=PaperSchedule(3, 5))
     mask = cast(SubsampledFourier, net.sensing).mask
-    garbage = torch.where(mask, y, 1e3 * torch.randn(16, 16, dtype=y.dtype, generator=torch.Generator().manual_seed(2)))
+    garbage = torch.where(mask, y, 1e3 * normal(16, 16, dtype=y.dtype, seed=2))
     assert not torch.equal(garbage, y)
     clean, dirty = net.solve(y), net.solve(garbage)
     for name in ("image", "dual", "objective", "gap"):
@@ -759,12 +775,12 @@ def test_gradcheck(kind: str, iterate: Iterate, schedule: Schedule):
 
 
 def test_gradcheck_of_an_imaging_network():
-    generator = torch.Generator().manual_seed(0)
-    mask = torch.rand(4, 4, generator=generator) < 0.7
-    y = torch.randn(4, 4, dtype=torch.complex128, generator=generator, requires_grad=True)
+    rng = np.random.default_rng(0)
+    mask = uniform(4, 4, seed=rng) < 0.7
+    y = normal(4, 4, dtype=torch.complex128, seed=rng).requires_grad_()
     net = Firenet(SubsampledFourier(mask), Wavelet((4, 4), "haar"), lam=0.1, schedule=FixedSteps(4, 1.0))
     assert torch.autograd.gradcheck(net, (y,), atol=1e-6)
-    x0 = torch.randn(4, 4, dtype=torch.complex128, generator=generator, requires_grad=True)
+    x0 = normal(4, 4, dtype=torch.complex128, seed=rng).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: net(y.detach(), x0=x), (x0,), atol=1e-6)
 
 
@@ -836,9 +852,9 @@ def test_weights_of_levels_are_the_recommended_ones():
 def test_the_precision_is_that_of_the_measurements(sensing: str, weights: str, dtype: torch.dtype, iterate: Iterate):
     """Whatever the weights' own: not an error, not a silent change to double."""
     frame = Wavelet((8, 8), "haar")
-    mask = torch.rand(8, 8, generator=torch.Generator().manual_seed(3)) < 0.6
+    mask = uniform(8, 8, seed=3) < 0.6
     if sensing == "coils":
-        maps = torch.randn(2, 8, 8, dtype=dtype, generator=torch.Generator().manual_seed(4))
+        maps = normal(2, 8, 8, dtype=dtype, seed=4)
         operator = MultiCoilFourier(mask, maps)
     else:
         operator = SubsampledFourier(mask) if sensing == "Fourier" else SubsampledWalsh(mask)
@@ -849,7 +865,7 @@ def test_the_precision_is_that_of_the_measurements(sensing: str, weights: str, d
         "levels": wavelet_levels(frame),
     }[weights]
     net = Firenet(operator, frame, weights=w, schedule=PaperSchedule(2, 3), iterate=iterate)
-    y = torch.randn(*operator.out_shape, dtype=dtype, generator=torch.Generator().manual_seed(5))
+    y = normal(*operator.out_shape, dtype=dtype, seed=5)
     if sensing == "Walsh":
         y = y.real.clone()
     s = net.solve(y)
@@ -859,7 +875,7 @@ def test_the_precision_is_that_of_the_measurements(sensing: str, weights: str, d
 @pytest.mark.parametrize("weights", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_matrix_and_weights_of_different_precision(dtype: torch.dtype, weights: torch.dtype):
-    matrix = torch.randn(4, 6, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    matrix = normal(4, 6, dtype=dtype, seed=0)
     net = Firenet(Matrix(matrix), weights=torch.full((6,), 2.0, dtype=weights), schedule=PaperSchedule(2, 3))
     assert net.solve(torch.ones(4, dtype=dtype)).image.dtype == dtype
 
@@ -1042,15 +1058,16 @@ def test_the_zero_operator(schedule: Schedule, iterate: Iterate):
     for y in (torch.tensor([3.0, 0.0, 4.0], dtype=torch.float64), torch.zeros(3, dtype=torch.float64)):
         s = net.solve(y)
         assert not s.image.any()
-        assert s.objective.item() == torch.linalg.vector_norm(y).item()
-        assert s.gap.item() <= 1e-14
+        # Norms of three numbers, of which each of several sums is rounded in its own way.
+        assert s.objective.item() == pytest.approx(torch.linalg.vector_norm(y).item(), rel=10 * EPS)
+        assert s.gap.item() <= 20 * EPS * torch.linalg.vector_norm(y).item()
         assert not net(y, x0=torch.ones(4, dtype=torch.float64)).isnan().any()
 
 
 def coils(dtype: torch.dtype) -> tuple[MultiCoilFourier, Wavelet]:
-    generator = torch.Generator().manual_seed(8)
-    mask = torch.rand(8, 8, generator=generator) < 0.6
-    return MultiCoilFourier(mask, torch.randn(3, 8, 8, dtype=dtype, generator=generator)), Wavelet((8, 8), "haar")
+    rng = np.random.default_rng(8)
+    mask = uniform(8, 8, seed=rng) < 0.6
+    return MultiCoilFourier(mask, normal(3, 8, 8, dtype=dtype, seed=rng)), Wavelet((8, 8), "haar")
 
 
 def coil_net(dtype: torch.dtype) -> Firenet:
@@ -1061,7 +1078,7 @@ def coil_net(dtype: torch.dtype) -> Firenet:
 
 
 def coil_data(dtype: torch.dtype) -> Tensor:
-    return torch.randn(2, 3, 8, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(9)).to(dtype)
+    return normal(2, 3, 8, 8, dtype=torch.complex128, seed=9).to(dtype)
 
 
 def test_a_network_moved_to_double_reconstructs_in_double():
@@ -1090,7 +1107,7 @@ def test_a_network_moved_to_a_complex_dtype_keeps_its_real_weights():
 def test_copies_and_pickles_give_the_same():
     net = coil_net(torch.complex128)
     y = coil_data(torch.complex128)
-    expected = net.solve(y)
+    expected, called = net.solve(y), net(y)
     buffer = io.BytesIO()
     torch.save(net, buffer)
     buffer.seek(0)
@@ -1100,8 +1117,8 @@ def test_copies_and_pickles_give_the_same():
     # A copy is a copy: changing it leaves the first alone.
     other = copy.deepcopy(net)
     cast(MultiCoilFourier, other.sensing).maps.mul_(0.5)
-    assert torch.equal(net(y), expected.image)
-    assert not torch.equal(other(y), expected.image)
+    assert torch.equal(net(y), called)
+    assert relative(other(y), called) > 1e-3
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["new", "used"])
@@ -1110,22 +1127,22 @@ def test_a_loaded_state_is_the_state(name: str, used: bool):
     """Also where a mask was put away in the dtype of the measurements, and where the norm is another."""
 
     def make(seed: int) -> Firenet:
-        generator = torch.Generator().manual_seed(seed)
-        mask = torch.rand(8, 8, generator=generator) < 0.5
-        maps = (3 - 2 * seed) * torch.randn(3, 8, 8, dtype=torch.complex128, generator=generator)
+        rng = np.random.default_rng(seed)
+        mask = uniform(8, 8, seed=rng) < 0.5
+        maps = (3 - 2 * seed) * normal(3, 8, 8, dtype=torch.complex128, seed=rng)
         sensing = {
             "coils": lambda: MultiCoilFourier(mask, maps),
             "Fourier of wavelet": lambda: SubsampledFourier(mask),
             "Walsh": lambda: SubsampledWalsh(mask),
             "matrix": lambda: Matrix(maps[0]),
         }[name]()
-        weights = 1 + torch.rand(8, dtype=torch.float64, generator=generator)
+        weights = 1 + uniform(8, dtype=torch.float64, seed=rng)
         frame = None if name == "matrix" else Wavelet((8, 8), "haar")
         return Firenet(sensing, frame, weights=weights, schedule=PaperSchedule(2, 3))
 
     source, target = make(0), make(1)
     shape = source.sensing.out_shape
-    y = torch.randn(*shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(2))
+    y = normal(*shape, dtype=torch.complex128, seed=2)
     y = y.real.clone() if name == "Walsh" else y
     if used:
         target.solve(y)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from draws import normal, uniform
 from firenet import BadInput, Status, SubsampledFourier, UndecimatedWavelet, Wavelet, multilevel
 from firenet.demo import load_raw, load_slice
 from firenet.frames import Gradient, Union
@@ -35,7 +36,7 @@ from firenet.recon import (
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
+    return normal(*shape, dtype=torch.complex128, seed=seed)
 
 
 @pytest.mark.parametrize("shape", [(8,), (7,), (8, 6), (7, 5), (230, 180), (4, 6, 5)])
@@ -50,7 +51,7 @@ def test_corner_convention_keeps_the_centred_image(shape):
 
 @pytest.mark.parametrize("shape", [(16, 16), (15, 18)])
 def test_centred_data_and_the_centred_operator_agree(shape):
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    mask = uniform(shape, seed=1) < 0.6
     operator = SubsampledFourier(mask, centred=True)
     image = noise(*shape)
     y, m, _ = prepare(operator(image), mask)
@@ -214,7 +215,7 @@ def test_words_for_total_variation_and_sums():
         assert frame.is_tight == ("tv" not in word)
         assert describe(frame).startswith(f"{word},")
     # The wavelets of a sum are as one tight frame, beside total variation too.
-    x = torch.randn(16, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = normal(16, 12, dtype=torch.float64, seed=0)
     wavelets = transform("undecimated:haar:1+db2:1+tv", (16, 12))(x)[:8]
     torch.testing.assert_close(torch.linalg.vector_norm(wavelets), torch.linalg.vector_norm(x))
 
@@ -297,7 +298,7 @@ def test_coil_maps_of_the_raw_scan():
     explained = torch.linalg.vector_norm(found.maps * combined) / torch.linalg.vector_norm(coils)
     assert explained > 0.97
     with pytest.raises(BadInput, match="at least 8 wide"):
-        estimate_maps(y, torch.rand(160, 160, generator=torch.Generator().manual_seed(0)) < 0.1)
+        estimate_maps(y, uniform(160, 160, seed=0) < 0.1)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from draws import normal, permutation, uniform
 from firenet import (
     AdaptiveRestarts,
     Ball,
@@ -36,7 +37,7 @@ FRAMES = [Wavelet((8, 8), "haar", 2), UndecimatedWavelet((8, 8), "db2", 2), Unde
 
 
 def image(frame: TightFrame, seed: int = 0) -> torch.Tensor:
-    x = torch.randn(frame.in_shape, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
+    x = normal(frame.in_shape, dtype=torch.complex128, seed=seed)
     return x.real.sign() + 0.1 * x
 
 
@@ -57,7 +58,7 @@ def test_weights_are_the_formula(frame: TightFrame) -> None:
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("frame", FRAMES)
 def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: bool) -> None:
-    mask = torch.rand(frame.in_shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    mask = uniform(frame.in_shape, seed=1) < 0.6
     sensing = SubsampledFourier(mask)
     y = sensing(image(frame))
     weights = torch.tensor(0.5, dtype=torch.float64).expand(frame.out_shape) if own else None
@@ -110,7 +111,7 @@ def test_noise_stops_the_reweighting() -> None:
     truth = load_slice()[::2, ::2].to(torch.complex64)
     sensing = SubsampledFourier(multilevel(truth.shape, 0.5).samples)
     clean = sensing(truth)
-    error = sensing.restrict(torch.randn(clean.shape, dtype=clean.dtype, generator=torch.Generator().manual_seed(0)))
+    error = sensing.restrict(normal(clean.shape, dtype=clean.dtype, seed=0))
     noisy = clean + 0.1 * torch.linalg.vector_norm(clean) / torch.linalg.vector_norm(error) * error
     net = network(sensing.mask, schedule=default_schedule(1e-3))
     assert len(rounds(net, clean)) == 2
@@ -124,12 +125,12 @@ def test_noise_stops_the_reweighting() -> None:
 
 def test_what_stands_out_of_the_noise_is_counted() -> None:
     """Of an orthonormal transform exactly; of a redundant one each counts as a part of one."""
-    mask = torch.rand(32, 32, generator=torch.Generator().manual_seed(3)) < 0.5
+    mask = uniform(32, 32, seed=3) < 0.5
     sensing = SubsampledFourier(mask)
-    error = sensing.restrict(torch.randn(32, 32, dtype=torch.complex128, generator=torch.Generator().manual_seed(0)))
+    error = sensing.restrict(normal(32, 32, dtype=torch.complex128, seed=0))
     basis = Wavelet((32, 32), "haar")
     coefficients = torch.zeros(32, 32, dtype=torch.complex128)
-    coefficients.view(-1)[torch.randperm(1024, generator=torch.Generator().manual_seed(1))[:50]] = 1
+    coefficients.view(-1)[permutation(1024, seed=1)[:50]] = 1
     x = basis.adjoint(coefficients)
     for sigma in (1e-3, 0.1):
         net, y = Firenet(sensing, basis), sensing(x) + sigma * error
@@ -139,13 +140,13 @@ def test_what_stands_out_of_the_noise_is_counted() -> None:
     assert standing_out(Firenet(sensing, basis), x, sensing(x) + error) == 0  # three deviations are 3
     frame = UndecimatedWavelet((32, 32), "haar", 2)
     net, y = Firenet(sensing, frame), sensing(x) + 1e-9 * error
-    dense = torch.randn(32, 32, dtype=torch.complex128, generator=torch.Generator().manual_seed(2))
+    dense = normal(32, 32, dtype=torch.complex128, seed=2)
     assert standing_out(net, dense, sensing(dense) + 1e-9 * error) == pytest.approx(1024 / int(mask.sum()), rel=1e-3)
 
 
 def test_a_share_of_the_residual_is_kept() -> None:
     frame = FRAMES[1]
-    mask = torch.rand(frame.in_shape, generator=torch.Generator().manual_seed(1)) < 0.6
+    mask = uniform(frame.in_shape, seed=1) < 0.6
     sensing = SubsampledFourier(mask)
     net, y = Firenet(sensing, frame, lam=0.3, schedule=AdaptiveRestarts(1e-4, 5000)), sensing(image(frame))
     first, second = reweighted(net, y, 1, keep=0.25)
@@ -159,7 +160,7 @@ def test_a_share_of_the_residual_is_kept() -> None:
 
 def test_weights_put_every_band_at_the_same_multiple_of_its_noise() -> None:
     shape = (64, 48)
-    noise = torch.randn(40, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    noise = normal(40, *shape, dtype=torch.float64, seed=0)
     sym4, gradient = UndecimatedWavelet(shape, "sym4", 3), Gradient(shape)
     for frame in (sym4, UndecimatedWavelet(shape, "haar", 2), gradient, Union([sym4, gradient], [1.0, 0.25])):
         measured = frame.moduli(frame(noise)).square().mean(dim=(0, 2, 3)).sqrt()

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from draws import normal
 from firenet import BadInput, Firenet, FixedSteps, Matrix, NormBound, Solution, Status, SubsampledFourier, Wavelet
 from firenet.layer import Layers, Values
 from firenet.problems import relative_gap, rounding
@@ -638,7 +639,7 @@ def imaging(kind: str) -> tuple[Firenet, Tensor]:
     }
     net = nets[kind]()
     y = net.sensing(image[:, : net.sensing.in_shape[1]] if kind != "Walsh" else image.real)
-    return net, y + 0.01 * net.sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=torch.manual_seed(0)))
+    return net, y + 0.01 * net.sensing.restrict(normal(y.shape, dtype=y.dtype, seed=0))
 
 
 def assert_freezes(net: Firenet, y: Tensor, solution: Solution, x0: Tensor | None = None) -> None:
@@ -787,7 +788,7 @@ def test_gradient_of_a_search_is_that_of_the_frozen_network(schedule: Searching,
     net, y = data.net(schedule), y[:3]
     solution = net.solve(y)
     y.requires_grad_()
-    direction = torch.randn(3, 40, dtype=y.dtype, generator=torch.Generator().manual_seed(0))
+    direction = normal(3, 40, dtype=y.dtype, seed=0)
     image = net(y, checkpoint=checkpoint)
     torch.testing.assert_close(image.detach(), solution.image, rtol=0, atol=1e-9)
     (gradient,) = torch.autograd.grad(image, y, direction)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from draws import normal, uniform
 from firenet import BadInput, MultiCoilFourier, SubsampledFourier, choose_lam, multilevel
 from firenet.demo import load_slice
 from firenet.recon import default_schedule, network, psnr
@@ -16,14 +18,14 @@ def slice_data(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
     truth = load_slice()[::4, ::4].to(torch.complex64)
     mask = multilevel((64, 64), 0.4).samples
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     maps = None
     if coils:
-        maps = torch.randn(coils, 64, 64, dtype=torch.complex64, generator=generator)
+        maps = normal(coils, 64, 64, dtype=torch.complex64, seed=rng)
         maps = maps / maps.abs().square().sum(0).sqrt()
     sensing = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
     y = sensing(truth)
-    error = sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=generator))
+    error = sensing.restrict(normal(y.shape, dtype=y.dtype, seed=rng))
     return truth, y + noise * y.norm() / error.norm() * error, mask, maps
 
 
@@ -38,7 +40,7 @@ def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> 
     assert sweep.errors[sweep.lams.index(sweep.best)] <= 1.01 * min(sweep.errors)
     assert sweep.at_the_edge
     # Once more by hand, the largest lambda first.
-    chance = torch.rand(mask.shape, generator=torch.Generator().manual_seed(3))
+    chance = uniform(mask.shape, seed=3)
     assert 0 < sweep.held_out < 0.1 * int(mask.sum())
     held = mask & (chance < 0.05)
     inner = torch.fft.fftshift(mask)

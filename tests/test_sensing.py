@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from torch import Tensor
 
+from draws import uniform
 from firenet.operators import Composition, LinearOperator, VerticalStack
 from firenet.sensing import FourierOfWavelet, MultiCoilFourier, SubsampledFourier, SubsampledWalsh
 from firenet.transforms import WalshHadamard, Wavelet
@@ -63,8 +64,8 @@ Shape = tuple[int, ...]
 
 def some(shape: Shape, seed: int = 0, share: float = 0.5) -> Tensor:
     """A mask with about this share of samples, at least one."""
-    generator = torch.Generator().manual_seed(seed)
-    mask = torch.rand(shape, generator=generator) < share
+    rng = np.random.default_rng(seed)
+    mask = uniform(shape, seed=rng) < share
     mask.view(-1)[seed % mask.numel()] = True
     return mask
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from draws import normal
 from firenet import Firenet, FixedSteps, PaperSchedule, Stabilised, SubsampledFourier, Wavelet, variable_density
 from firenet.attack import attack
 from firenet.errors import BadInput
@@ -40,10 +42,10 @@ def test_it_is_the_firenet_from_the_networks_image() -> None:
 
 def test_gradients_go_through_both() -> None:
     both = Stabilised(Wild(), net(1, 3))
-    generator = torch.Generator().manual_seed(0)
-    y = (Y + 0.1 * torch.randn(Y.shape, dtype=Y.dtype, generator=generator)).requires_grad_()
-    e = SENSING.restrict(torch.randn(Y.shape, dtype=Y.dtype, generator=generator))
-    weight = torch.randn(SIDE, SIDE, dtype=Y.dtype, generator=generator)
+    rng = np.random.default_rng(0)
+    y = (Y + 0.1 * normal(Y.shape, dtype=Y.dtype, seed=rng)).requires_grad_()
+    e = SENSING.restrict(normal(Y.shape, dtype=Y.dtype, seed=rng))
+    weight = normal(SIDE, SIDE, dtype=Y.dtype, seed=rng)
 
     def value(at: Tensor) -> Tensor:
         return (both(at) * weight.conj()).real.sum()

@@ -10,9 +10,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from draws import normal, uniform
 from firenet import SubsampledFourier, variable_density
 from firenet.baselines import Automap, Cascade, UNet
 from firenet.errors import BadInput
@@ -69,7 +71,7 @@ def test_what_is_saved_is_what_is_loaded(name: str, tmp_path: Path) -> None:
     save(tmp_path / "net.safetensors", net, SMALL[name])
     again, recipe = load(tmp_path / "net.safetensors")
     assert recipe == SMALL[name]
-    y = recipe.sensing(16)(torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    y = recipe.sensing(16)(uniform(3, 16, 16, seed=0))
     assert torch.allclose(net(y), again(y), atol=1e-5)
     save(tmp_path / "half.safetensors", net, SMALL[name], half=True)
     half, _ = load(tmp_path / "half.safetensors")
@@ -154,7 +156,7 @@ def test_the_shipped_weights_are_small() -> None:
 def test_a_unet_takes_every_image(shape: tuple[int, int]) -> None:
     sensing = SubsampledFourier(torch.ones(shape, dtype=torch.bool))
     net = UNet(sensing).eval()
-    y = sensing(torch.rand(2, 3, *shape, generator=torch.Generator().manual_seed(0)))
+    y = sensing(uniform(2, 3, *shape, seed=0))
     assert net(y).shape == (2, 3, *shape)
     other = net.measuring(SubsampledFourier(torch.ones(8, 8, dtype=torch.bool)))
     assert other(torch.zeros(8, 8, dtype=torch.complex64)).shape == (8, 8)
@@ -163,11 +165,11 @@ def test_a_unet_takes_every_image(shape: tuple[int, int]) -> None:
 
 def test_data_consistency_is_hard() -> None:
     sensing = SubsampledFourier(variable_density((16, 16), 0.3).samples)
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     shapes = [(64, 2), (64, 64), (64, 64), (64, 64), (2, 64)] * 5
-    weights = [t for a, b in shapes for t in (0.05 * torch.randn(a, b, 3, 3, generator=generator), torch.zeros(a))]
+    weights = [t for a, b in shapes for t in (0.05 * normal(a, b, 3, 3, seed=rng), torch.zeros(a))]
     net = Cascade(sensing, weights)
-    y = sensing(torch.rand(2, 16, 16, generator=generator))
+    y = sensing(uniform(2, 16, 16, seed=rng))
     image = net(y)
     assert torch.allclose(sensing(image), y, atol=1e-5)
     assert not torch.allclose(image, sensing.adjoint(y), atol=1e-3)
