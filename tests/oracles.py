@@ -26,9 +26,9 @@ def objective(A: Array, y: Array, w: Array, lam: float, z: Array) -> float:
 
 
 def dual_bound(A: Array, y: Array, w: Array, lam: float, q: Array) -> float:
-    """The dual value of q after scaling it to feasibility: at most the minimum."""
-    scale = max(1.0, float(np.linalg.norm(q)), float((np.abs(A.conj().T @ q) / (lam * w)).max()))
-    return -float((y * q.conj()).real.sum()) / scale
+    """The dual value of the best feasible multiple of q: at most the minimum."""
+    scale = max(float(np.linalg.norm(q)), float((np.abs(A.conj().T @ q) / (lam * w)).max()))
+    return max(0.0, -float((y * q.conj()).real.sum()) / scale) if scale else 0.0
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ class Recovery:
         fidelity = {"norm": r, "squared": r * r, "ball": 0.0}[self.kind]
         return self.lam * math.fsum(self.w * self._moduli(self.W @ x)) + fidelity
 
-    def excess(self, x: Array) -> float:
+    def violation(self, x: Array) -> float:
         return max(0.0, float(np.linalg.norm(self.A @ x - self.y)) - self.noise) if self.kind == "ball" else 0.0
 
     def bound(self, q: Array, p: Array) -> float:
-        """The dual value of (q, p) once it is feasible: at most the minimum."""
+        """The dual value of the best multiple of (q, p) that is feasible: at most the minimum."""
         A, W = self.A, self.W
         _, s, vh = np.linalg.svd(W)
         null = vh[(s > 1e-10 * s[0]).sum() :].conj().T
@@ -117,13 +117,15 @@ class Recovery:
             seen = np.where(np.abs(seen) > 1e-12 * np.abs(A).max(), seen, 0)
             q = q - seen @ np.linalg.pinv(seen, rcond=1e-10) @ q
         p = p - W @ np.linalg.pinv(W.conj().T @ W, rcond=1e-10, hermitian=True) @ (W.conj().T @ p + A.conj().T @ q)
-        most = 1 / max(1.0, float((self._moduli(p) / (self.lam * self.w)).max()))
         inner, size = -float((self.y * q.conj()).real.sum()), float(np.linalg.norm(q))
+        if size == 0:
+            return 0.0
+        most = 1 / float((self._moduli(p) / (self.lam * self.w)).max())
         if self.kind == "norm":
-            return inner * min(most, 1 / max(1.0, size))
+            return max(0.0, inner * min(most, 1 / size))
         if self.kind == "ball":
-            return most * (inner - self.noise * size)
-        t = min(most, 2 * max(inner, 0.0) / max(size**2, 1e-300))
+            return max(0.0, most * (inner - self.noise * size))
+        t = min(most, 2 * max(inner, 0.0) / size**2)
         return t * inner - (t * size) ** 2 / 4
 
     def optimum(self) -> Optimum:
@@ -152,7 +154,7 @@ class Recovery:
             z, q, p = (v[: len(v) // 2] + 1j * v[len(v) // 2 :] for v in (z, q, p))
         value = self.objective(z)
         lower = max(self.bound(s * q, s * p) for s in (1, -1))
-        narrow = 1e-7 * abs(value) + 1e-10 * float(np.linalg.norm(y)) + float(np.linalg.norm(q)) * self.excess(z)
+        narrow = 1e-7 * abs(value) + 1e-10 * float(np.linalg.norm(y)) + float(np.linalg.norm(q)) * self.violation(z)
         assert value - lower <= narrow, f"{problem.status}: the minimum lies between {lower} and {value}"
         return Optimum(z, value, lower)
 

@@ -249,7 +249,7 @@ def test_reaches_the_optimum_and_every_gap_is_valid(name: str, kind: str) -> Non
         again = problem.gap(solution.image, solution.dual, solution.dual_sparse, y).item()
         assert again == pytest.approx(solution.gap.item(), rel=1e-6, abs=1e-9 * value)
         if schedule == AdaptiveRestarts(1e-7, 30000):
-            assert solution.status == (Status.TOLERANCE_REACHED,)
+            assert solution.statuses == (Status.TOLERANCE_REACHED,)
             assert value <= best.value * (1 + 3e-7)
 
 
@@ -285,7 +285,7 @@ def test_for_an_orthonormal_frame_the_two_forms_are_one_problem(frame: TightFram
     for form in ("synthesis", "analysis"):
         net = Firenet(sensing, frame, lam=0.1, schedule=AdaptiveRestarts(1e-9, 20000), form=form)
         solution = net.solve(y)
-        assert solution.status == (Status.TOLERANCE_REACHED,)
+        assert solution.statuses == (Status.TOLERANCE_REACHED,)
         images.append(solution.image)
         objectives.append(solution.objective.item())
         assert (solution.dual_sparse is None) == (form == "synthesis")
@@ -370,7 +370,7 @@ def test_single_precision_says_what_it_reached(name: str) -> None:
     single = setup.data().to(torch.complex64 if setup.dtype is COMPLEX else torch.float32)
     sensing = setup.sensing.to(torch.float32)
     solution = network(Setup(sensing, setup.frame), AdaptiveRestarts(1e-9, 3000)).solve(single)
-    assert solution.status == (Status.PRECISION_LIMIT,)
+    assert solution.statuses == (Status.PRECISION_LIMIT,)
     assert solution.relative_gap.item() < 1e-4
 
 
@@ -382,7 +382,7 @@ def test_operators_of_any_scale(dtype: torch.dtype, scale: float) -> None:
     usual = Firenet(Matrix(torch.eye(4, dtype=dtype)), frame, lam=0.1, schedule=AdaptiveRestarts(1e-3)).solve(y)
     sensing = Matrix(scale * torch.eye(4, dtype=dtype))
     solution = Firenet(sensing, frame, lam=0.1 * scale, schedule=AdaptiveRestarts(1e-3)).solve(y)
-    assert solution.status == usual.status == (Status.TOLERANCE_REACHED,)
+    assert solution.status == usual.statuses == (Status.TOLERANCE_REACHED,)
     assert solution.layers == usual.layers
     assert math.isfinite(solution.gap.item())
     assert_near(scale * solution.image, usual.image, 1e-5 * norm(usual.image))
@@ -415,7 +415,7 @@ def test_a_batch_of_nothing(name: str, schedule: Schedule) -> None:
         solution = net.solve(y)
         assert solution.image.shape == net(y).shape == (0, *setup.sensing.in_shape)
         assert solution.dual.shape == y.shape
-        assert solution.status == ()
+        assert solution.statuses == ()
         if form == "analysis":
             assert solution.dual_sparse is not None
             assert solution.dual_sparse.shape == (0, *setup.frame.out_shape)
@@ -434,7 +434,7 @@ def test_sensing_that_is_itself_folded() -> None:
 def test_a_radial_search_gets_there() -> None:
     setup = SETUPS["Fourier"]()
     solution = network(setup, RadialSearch(1e-3, 20000)).solve(setup.data())
-    assert solution.status == (Status.TOLERANCE_REACHED,)
+    assert solution.statuses == (Status.TOLERANCE_REACHED,)
 
 
 @pytest.mark.parametrize("dtype", [REAL, COMPLEX])

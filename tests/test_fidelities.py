@@ -51,7 +51,7 @@ def t(x: float) -> Tensor:
 
 
 def value(fidelity: Fidelity, r: float) -> float:
-    return math.inf if fidelity.excess(t(r)).item() > 0 else fidelity.value(t(r)).item()
+    return math.inf if fidelity.violation(t(r)).item() > 0 else fidelity.value(t(r)).item()
 
 
 @fidelities
@@ -201,12 +201,12 @@ def test_reaches_the_optimum_and_every_gap_is_valid(name: str, form: Any, kind: 
         net = Firenet(setup.sensing, setup.frame, weights=weights, schedule=schedule, form=form, **arguments)
         s = net.solve(y)
         z = s.coefficients.numpy().ravel()
-        found, excess = known.objective(z), known.excess(z)
-        assert s.excess is not None
+        found, excess = known.objective(z), known.violation(z)
+        assert s.violation is not None
         assert s.objective.item() == pytest.approx(found, rel=1e-9)
-        assert s.excess.item() == pytest.approx(excess, rel=1e-6, abs=1e-12 * norm(y))
+        assert s.violation.item() == pytest.approx(excess, rel=1e-6, abs=1e-12 * norm(y))
         if setup.sensing.has_right_inverse:
-            assert s.excess.item() <= 1e-12 * norm(y)
+            assert s.violation.item() <= 1e-12 * norm(y)
         q = s.dual.numpy().ravel()
         p = -(known.A.conj().T @ q) if s.dual_sparse is None else s.dual_sparse.numpy().ravel()
         bound = known.bound(q, p)
@@ -217,7 +217,7 @@ def test_reaches_the_optimum_and_every_gap_is_valid(name: str, form: Any, kind: 
         assert s.gap.item() >= float(np.linalg.norm(q)) * excess * 0.999 + min(found - best.value, 0) - 1e-7 * size
         assert found - bound <= s.gap.item() + 1e-8 * size
         if schedule == SCHEDULES[0]:
-            assert s.status == (Status.TOLERANCE_REACHED,)
+            assert s.statuses == (Status.TOLERANCE_REACHED,)
             assert abs(found - best.value) <= 1e-5 * best.value
             assert excess <= 1e-5 * norm(y)
         # with derivatives the same numbers
@@ -244,7 +244,7 @@ def test_nothing_is_left_where_the_noise_is_larger_than_the_data(form: Any) -> N
     setup = SETUPS["orthonormal"]()
     y = setup.data()
     s = Firenet(setup.sensing, setup.frame, noise=1.01 * norm(y), form=form, schedule=AdaptiveRestarts(1e-6)).solve(y)
-    assert s.status == (Status.TOLERANCE_REACHED,)
+    assert s.statuses == (Status.TOLERANCE_REACHED,)
     assert norm(s.image) <= 1e-5 * norm(y)
 
 
@@ -254,9 +254,9 @@ def test_basis_pursuit_finds_a_sparse_signal(dtype: torch.dtype) -> None:
     x = torch.zeros(48, dtype=dtype)
     x[[3, 17, 40]] = torch.tensor([1.0, -2.0, 0.5], dtype=dtype)
     s = Firenet(A, noise=0.0, schedule=AdaptiveRestarts(1e-8, 20000)).solve(A(x))
-    assert s.excess is not None
+    assert s.violation is not None
     assert norm(s.image - x) <= 1e-5 * norm(x)
-    assert s.excess.item() <= 1e-5 * norm(A(x))
+    assert s.violation.item() <= 1e-5 * norm(A(x))
     assert s.objective.item() == pytest.approx(3.5, rel=1e-5)
 
 
@@ -269,7 +269,7 @@ def test_a_batch_is_a_loop_and_frozen_is_the_same(name: str, kind: Kind, schedul
     arguments, _ = posed(setup, "analysis", kind, y[0], None)
     net = Firenet(setup.sensing, setup.frame, schedule=schedule, **arguments)
     together = net.solve(y)
-    assert together.excess is not None
+    assert together.violation is not None
     for k, item in enumerate(y):
         alone = net.solve(item)
         assert together.layers[k] == alone.layers
@@ -308,10 +308,10 @@ def test_single_precision(name: str, kind: Kind) -> None:
     sensing = setup.sensing.to(torch.float32)
     net = Firenet(sensing, setup.frame, schedule=AdaptiveRestarts(1e-3, 3000), **arguments)
     s = net.solve(y.to(torch.complex64))
-    assert s.status == (Status.TOLERANCE_REACHED,)
+    assert s.statuses == (Status.TOLERANCE_REACHED,)
     assert s.image.dtype == torch.complex64
-    assert s.excess is not None
-    assert s.excess.item() <= (1e-6 if name == "Fourier" else 1e-2) * norm(y)
+    assert s.violation is not None
+    assert s.violation.item() <= (1e-6 if name == "Fourier" else 1e-2) * norm(y)
 
 
 # ------------------------------------------------------------------------------------------------------- certificates
@@ -333,15 +333,15 @@ def test_any_point_is_certified(name: str, kind: Kind) -> None:
         for budget in (0, 400):
             c = certify(net.problem, x, y, budget=budget)
             z = x.numpy().ravel()
-            assert c.excess is not None
+            assert c.violation is not None
             assert c.objective.item() == pytest.approx(known.objective(z), rel=1e-9, abs=1e-12)
-            assert c.excess.item() == pytest.approx(known.excess(z), rel=1e-9, abs=1e-12)
+            assert c.violation.item() == pytest.approx(known.violation(z), rel=1e-9, abs=1e-12)
             assert c.gap.item() >= known.objective(z) - best.value - 1e-7 * norm(y)
             assert c.gap.item() >= 0
             assert math.isfinite(c.gap.item())
         # refined it is nearly tight
         q = c.dual.numpy().ravel()
-        exact = known.objective(z) - best.value + float(np.linalg.norm(q)) * known.excess(z)
+        exact = known.objective(z) - best.value + float(np.linalg.norm(q)) * known.violation(z)
         assert c.gap.item() <= 1.2 * exact + 1e-2 * norm(y)
 
 
@@ -455,8 +455,8 @@ def test_total_variation_recovers_jumps(dtype: torch.dtype) -> None:
     net = Firenet(sensing, Gradient((64,)), noise=0.0, schedule=AdaptiveRestarts(1e-9, 40000))
     s = net.solve(sensing(x))
     assert norm(s.image - x) <= 1e-5 * norm(x)
-    assert s.excess is not None
-    assert s.excess.item() <= 1e-12 * norm(x)
+    assert s.violation is not None
+    assert s.violation.item() <= 1e-12 * norm(x)
     assert norm(sensing.adjoint(sensing(x)) - x) >= 0.1 * norm(x)
 
 
@@ -470,12 +470,12 @@ def test_a_noise_level_that_cannot_be_met_is_never_called_reached(share: float) 
     least = norm(y - A.matrix @ torch.linalg.pinv(A.matrix) @ y)
     for schedule in (AdaptiveRestarts(1e-3, 1000), RadialSearch(1e-3, 1000)):
         s = Firenet(A, noise=share * least, schedule=schedule).solve(y)
-        assert s.excess is not None
-        assert s.status != (Status.TOLERANCE_REACHED,) or s.excess.item() <= 1e-3 * norm(y)
-        assert s.excess.item() >= (1 - share) * least * (1 - 1e-9)
+        assert s.violation is not None
+        assert s.statuses != (Status.TOLERANCE_REACHED,) or s.violation.item() <= 1e-3 * norm(y)
+        assert s.violation.item() >= (1 - share) * least * (1 - 1e-9)
     s = Firenet(A, noise=share * least, schedule=PaperSchedule(5, 20)).solve(y, tolerance=1e-1)
-    assert s.excess is not None
-    assert s.status != (Status.TOLERANCE_REACHED,) or s.excess.item() <= 1e-1 * norm(y)
+    assert s.violation is not None
+    assert s.statuses != (Status.TOLERANCE_REACHED,) or s.violation.item() <= 1e-1 * norm(y)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -484,9 +484,9 @@ def test_what_is_called_reached_fits_the_data(share: float, check: int) -> None:
     for seed in range(4):
         A, y = Matrix(draw((8, 20), REAL, seed)), draw((8,), REAL, 50 + seed)
         s = Firenet(A, noise=share * norm(y), schedule=AdaptiveRestarts(1e-3, 20000, check=check)).solve(y)
-        assert s.status == (Status.TOLERANCE_REACHED,)
-        assert s.excess is not None
-        assert s.excess.item() <= 1e-3 * norm(y)
+        assert s.statuses == (Status.TOLERANCE_REACHED,)
+        assert s.violation is not None
+        assert s.violation.item() <= 1e-3 * norm(y)
         assert s.relative_gap.item() <= 1e-3
         known = Recovery(A.matrix.numpy(), np.eye(20), y.numpy(), np.ones(20), 1.0, None, "ball", share * norm(y))
         assert s.objective.item() == pytest.approx(known.optimum().value, rel=1e-2)
@@ -502,7 +502,7 @@ def test_tightness_of_a_certificate_is_true() -> None:
         true = known.objective(z.numpy()) - best.value
         for budget in (3, 10, 20, 300):
             c = certify(net.problem, z, y, budget=budget)
-            if c.excess is not None and c.excess.item() > 1e-9:
+            if c.violation is not None and c.violation.item() > 1e-9:
                 assert c.tightness.item() == math.inf
             elif math.isfinite(c.tightness.item()):
                 assert c.gap.item() <= c.tightness.item() * true * (1 + 1e-6) + 1e-9

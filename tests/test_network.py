@@ -165,7 +165,7 @@ def test_zero_measurements_give_zero(kind: str, iterate: Iterate):
         solution = data.net(schedule, iterate).solve(torch.zeros_like(data.measured), tolerance=1e-12)
         assert not solution.image.abs().any()
         assert solution.objective.item() == solution.gap.item() == solution.relative_gap.item() == 0
-        assert solution.status == (Status.TOLERANCE_REACHED,)
+        assert solution.statuses == (Status.TOLERANCE_REACHED,)
 
 
 @kinds
@@ -480,7 +480,7 @@ def test_single_precision_claims_nothing_below_its_rounding(kind: str):
             floor = 16 * 2**-23 * (2 * value + float(np.linalg.norm(data.y)))
             assert s.gap.item() >= value - best.value - floor
             assert s.image.dtype == s.dual.dtype == data.measured.dtype
-            assert s.status[0] in (Status.LAYER_LIMIT, Status.PRECISION_LIMIT)
+            assert s.statuses[0] in (Status.LAYER_LIMIT, Status.PRECISION_LIMIT)
             if schedule == FixedSteps(1200) and iterate != "average":
                 assert s.gap.item() <= 1e-5 * value
 
@@ -510,14 +510,14 @@ def test_batch_is_loop(kind: str, iterate: Iterate, shape: tuple[int, ...], tole
     assert together.dual.shape == y.shape
     assert together.gap.shape == together.objective.shape == together.layers.shape == shape
     assert together.relative_gap.shape == shape
-    assert len(together.status) == math.prod(shape)
+    assert len(together.statuses) == math.prod(shape)
     images = net(y)
     for i, at in enumerate(np.ndindex(*shape)):
         alone = net.solve(y[at], tolerance=tolerance)
         for name in ("image", "coefficients", "dual", "objective", "gap"):
             torch.testing.assert_close(getattr(together, name)[at], getattr(alone, name), rtol=1e-9, atol=1e-11)
         assert together.layers[at] == alone.layers
-        assert (together.status[i],) == alone.status
+        assert (together.statuses[i],) == alone.status
         torch.testing.assert_close(images[at], net(y[at]), rtol=1e-9, atol=1e-11)
 
 
@@ -531,7 +531,7 @@ def test_each_item_stops_on_its_own_and_stays_as_it_was():
     layers = s.layers.tolist()
     assert layers[1] == inner
     assert len(set(layers)) == 3, "an easy, a middling and a hard item"
-    assert s.status == (Status.TOLERANCE_REACHED,) * 3
+    assert s.statuses == (Status.TOLERANCE_REACHED,) * 3
     assert s.relative_gap.max() <= tolerance
     # It stopped when the last one was done.
     assert calls == [(inner * k, outer * inner) for k in range(1, max(layers) // inner + 1)]
@@ -568,7 +568,7 @@ def test_what_a_stopped_item_holds_fits_together(iterate: Iterate):
     y = batch(data, 6)
     net = data.net(Repeated(FixedSteps(60), 12), iterate)
     s = net.solve(y, tolerance=1e-3)
-    assert s.status.count(Status.TOLERANCE_REACHED) > 2
+    assert s.statuses.count(Status.TOLERANCE_REACHED) > 2
     assert len(set(s.layers.tolist())) > 2
     assert isinstance(net.problem, SparseProblem)
     torch.testing.assert_close(net.problem.gap(s.coefficients, s.dual, y), s.gap, rtol=1e-9, atol=1e-13)
@@ -585,7 +585,7 @@ def test_a_batch_of_no_items(iterate: Iterate):
         s = net.solve(y, tolerance=1e-3)
         assert s.image.shape == s.coefficients.shape == s.dual.shape == y.shape
         assert s.gap.shape == s.objective.shape == s.layers.shape == s.relative_gap.shape == shape
-        assert s.status == ()
+        assert s.statuses == ()
         assert net(y).shape == y.shape
 
 
@@ -597,7 +597,7 @@ def test_unbatched(iterate: Iterate):
     assert s.gap.shape == s.objective.shape == s.layers.shape == ()
     assert s.layers.dtype == torch.int64
     assert s.gap.dtype == s.objective.dtype == torch.float64
-    assert len(s.status) == 1
+    assert len(s.statuses) == 1
 
 
 # --------------------------------------------------------------------------------------------------- what goes in, out
@@ -897,12 +897,12 @@ def test_tolerance_reached_and_layer_limit(iterate: Iterate):
     data = problem("complex")
     net = data.net(PaperSchedule(10, 30), iterate)
     reached = net.solve(data.measured, tolerance=0.05)
-    assert reached.status == (Status.TOLERANCE_REACHED,)
+    assert reached.statuses == (Status.TOLERANCE_REACHED,)
     assert reached.relative_gap.item() <= 0.05
     assert int(reached.layers) < 300
     for tolerance in (None, 1e-12):
         limit = net.solve(data.measured, tolerance=tolerance)
-        assert limit.status == (Status.LAYER_LIMIT,)
+        assert limit.statuses == (Status.LAYER_LIMIT,)
         assert int(limit.layers) == 300
         assert limit.relative_gap.item() > 1e-12
 
@@ -915,10 +915,10 @@ def test_precision_limit(kind: str, iterate: Iterate):
     data.w = data.w.astype(np.float32)
     net = data.net(PaperSchedule(8, 400, 1e-6, 0.3) if iterate == "average" else FixedSteps(1500), iterate)
     solution = net.solve(data.measured, tolerance=1e-9)
-    assert solution.status == (Status.PRECISION_LIMIT,)
+    assert solution.statuses == (Status.PRECISION_LIMIT,)
     assert solution.relative_gap.item() <= 16 * 2**-23 * 3
     # A tolerance that the precision can meet is met.
-    assert net.solve(data.measured, tolerance=1e-3).status == (Status.TOLERANCE_REACHED,)
+    assert net.solve(data.measured, tolerance=1e-3).statuses == (Status.TOLERANCE_REACHED,)
 
 
 OVERFLOW = {
@@ -937,11 +937,11 @@ def test_overflow_is_a_numerical_error_or_no_error_at_all(y: Tensor, schedule: S
     matrix = torch.eye(4, dtype=y.dtype)[:3]
     net = Firenet(Matrix(matrix), lam=0.1, schedule=schedule, iterate=iterate)
     s = net.solve(torch.stack([y, y / y.abs().max()]), tolerance=1e-2)
-    if s.status[0] != Status.NUMERICAL_ERROR:
+    if s.statuses[0] != Status.NUMERICAL_ERROR:
         size = y.abs().to(torch.float64).max()
         assert relative((s.image[0, :3] / size).numpy(), (y / size.to(y.real.dtype)).numpy()) <= 0.1
-        assert s.relative_gap[0] <= 1e-2 or s.status[0] == Status.LAYER_LIMIT
-    assert s.status[1] == Status.TOLERANCE_REACHED
+        assert s.relative_gap[0] <= 1e-2 or s.statuses[0] == Status.LAYER_LIMIT
+    assert s.statuses[1] == Status.TOLERANCE_REACHED
     assert torch.isfinite(s.image[1].abs()).all()
 
 
@@ -950,7 +950,7 @@ def test_numerical_error(iterate: Iterate):
     matrix = torch.eye(4)[:3]
     net = Firenet(Matrix(matrix), lam=0.1, iterate=iterate)
     s = net.solve(torch.full((3,), 3e38))
-    assert s.status == (Status.NUMERICAL_ERROR,)
+    assert s.statuses == (Status.NUMERICAL_ERROR,)
 
 
 def test_best_is_the_last_point_where_the_average_overflows():
@@ -962,7 +962,7 @@ def test_best_is_the_last_point_where_the_average_overflows():
     )
     assert torch.isfinite(last.image).all()
     assert torch.equal(best.image, last.image)
-    assert best.status == last.status != (Status.NUMERICAL_ERROR,)
+    assert best.statuses == last.statuses != (Status.NUMERICAL_ERROR,)
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals

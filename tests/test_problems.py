@@ -13,7 +13,7 @@ from torch import Tensor
 from draws import normal, uniform
 from firenet import BadInput, Matrix, SparseProblem, SparsityLevels, SubsampledFourier, Wavelet
 from firenet.operators import LinearOperator
-from firenet.problems import relative_gap
+from firenet.gap import relative_gap
 from oracles import dual_bound, objective, optimum, soft
 
 DTYPES = [torch.float64, torch.complex128]
@@ -314,7 +314,9 @@ def test_gap_bounds_the_suboptimality_of_anything(dtype: torch.dtype, m: int, n:
     # are sums of m + n products; dual point and data have norms of about 1 and |y|.
     dual = torch.from_numpy(best.dual).to(dtype)
     rounding = 4 * (m + n) * torch.finfo(dtype).eps * (best.value + torch.linalg.vector_norm(y).item())
-    assert problem.gap(x, dual, y).item() <= best.value - best.lower + rounding
+    proof = problem.prove(x, dual, y)
+    assert proof.gap.item() <= best.value - best.lower + rounding + proof.rounding.item()
+    assert proof.rounding.item() <= 1e-9 * best.value  # and that is small: entries of A*q may be small sums of large
 
 
 @both
@@ -345,9 +347,15 @@ def test_gap_is_that_of_numpy(dtype: torch.dtype):
     arguments = array(A), array(y), array(problem.weights), problem.lam
     expected = objective(*arguments, array(z)) - dual_bound(*arguments, array(q))
     assert problem.gap(z, q, y).item() == pytest.approx(expected, rel=1e-13)
-    assert problem.dual_value(problem.feasible(q), y).item() == pytest.approx(
-        dual_bound(*arguments, array(q)), rel=1e-13
+    q = -q if (q.conj() @ y).real > 0 else q  # of the two the one that bounds something
+    assert problem.gap(z, q, y).item() == pytest.approx(
+        objective(*arguments, array(z)) - dual_bound(*arguments, array(q)), rel=1e-13
     )
+    best = problem.dual_value(problem.feasible(q, y), y).item()
+    assert best == pytest.approx(dual_bound(*arguments, array(q)), rel=1e-13)
+    # without y it is only divided where it must be
+    shrunk = problem.dual_value(problem.feasible(q), y).item()
+    assert best >= shrunk * (1 - 1e-13)
 
 
 def test_gap_for_real_measurements_with_a_complex_dual():
@@ -358,14 +366,27 @@ def test_gap_for_real_measurements_with_a_complex_dual():
 
 
 @pytest.mark.parametrize(
-    ("value", "gap", "expected"),
-    [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0.5, 1 / 3), (1.0, 2.0, 1.0), (1e-300, 1e-300, 1.0),
-     (3.0, 2.0, 0.5)],
-)  # fmt: skip
-def test_relative_gap(value: float, gap: float, expected: float):
-    relative = relative_gap(*(torch.tensor([v, 1.0], dtype=torch.float64) for v in (value, gap)))
-    assert relative[0].item() == pytest.approx(expected, rel=1e-15)
-    assert relative[1].item() == 1.0  # its neighbour in the batch
+    ("value", "gap", "error", "beyond", "expected"),
+    [
+        (1.0, 0.0, 0.0, 0.0, 0.0),
+        (1.0, 0.5, 0.0, 0.0, 1.0),  # twice the minimum at most
+        (1.001, 0.001, 0.0, 0.0, 1e-3),
+        (1.0, 1.0, 0.0, 0.0, math.inf),  # nothing is known from below
+        (0.0, 0.0, 0.0, 0.0, 0.0),
+        (1e-17, 1e-17, 1e-16, 0.0, 0.0),  # zero to rounding
+        (1e-300, 1e-300, 0.0, 0.0, math.inf),
+        (math.nan, math.nan, 0.0, 0.0, math.nan),
+        (1.0, math.nan, 0.0, 0.0, math.nan),
+        (math.inf, math.inf, math.inf, 0.0, math.inf),
+        (0.0, 0.0, 0.0, 0.5, math.inf),  # zero does not fit the data
+        (1.0, 0.0, 0.0, 0.5, 0.5),  # what does not fit is never shown as optimal
+    ],
+)
+def test_relative_gap(value: float, gap: float, error: float, beyond: float, expected: float):
+    pairs = ((value, 1.5), (gap, 0.5), (value - gap, 1.0), (error, 0.0), (beyond, 0.0))
+    relative = relative_gap(*(torch.tensor(pair, dtype=torch.float64) for pair in pairs))
+    assert relative[0].item() == pytest.approx(expected, rel=1e-12, nan_ok=True)
+    assert relative[1].item() == 0.5  # its neighbour in the batch
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals

@@ -127,7 +127,7 @@ def test_gain_on_a_real_slice(sparsify, gain):
     solution = network(mask.samples, sparsify=sparsify, schedule=default_schedule(1e-3)).solve(y)
     assert psnr(solution.image, truth) >= psnr(zero_filled(y, mask.samples), truth) + gain
     assert 0 < solution.relative_gap.item() <= 1e-3
-    assert solution.status == (Status.TOLERANCE_REACHED,)
+    assert solution.statuses == (Status.TOLERANCE_REACHED,)
 
 
 def test_the_default_of_recon_is_the_undecimated_one():

@@ -74,7 +74,7 @@ def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: boo
     first = rounds[0].solution.image.numpy().ravel()
     held = float(np.linalg.norm(A @ first - y_))
     for k, r in enumerate(rounds):
-        assert r.solution.status == (Status.TOLERANCE_REACHED,)
+        assert r.solution.statuses == (Status.TOLERANCE_REACHED,)
         w = (
             np.ones(len(W))
             if r.net.problem.weights is None
@@ -91,7 +91,7 @@ def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: boo
             known = Recovery(A, W, y_, w, 1.0, kind="ball", noise=r.net.fidelity.noise)
         x = r.solution.image.numpy().ravel()
         best, value = known.optimum(), known.objective(x)
-        assert known.excess(x) <= 1e-12 * float(np.linalg.norm(y_))
+        assert known.violation(x) <= 1e-12 * float(np.linalg.norm(y_))
         assert value == pytest.approx(r.solution.objective.item(), rel=1e-9)
         assert -1e-7 * value <= value - best.value <= r.solution.gap.item() + 1e-7 * value
 
@@ -103,8 +103,8 @@ def test_no_round_is_a_plain_solve() -> None:
     (only,) = reweighted(net, y, 0)
     assert torch.equal(only.solution.image, net.solve(y).image)
     loose, tight = (reweighted(net, y, 1, tolerance=t) for t in (1.0, 1e-12))
-    assert [r.solution.status for r in loose] == [(Status.TOLERANCE_REACHED,)] * 2
-    assert [r.solution.status for r in tight] == [(Status.LAYER_LIMIT,)] * 2
+    assert [r.solution.statuses for r in loose] == [(Status.TOLERANCE_REACHED,)] * 2
+    assert [r.solution.statuses for r in tight] == [(Status.LAYER_LIMIT,)] * 2
 
 
 def test_noise_stops_the_reweighting() -> None:
@@ -118,7 +118,7 @@ def test_noise_stops_the_reweighting() -> None:
     (only,) = rounds(net, noisy)
     plain = net.solve(noisy)
     assert only.weights is net.problem.weights
-    assert only.solution.status == (Status.TOLERANCE_REACHED,)
+    assert only.solution.statuses == (Status.TOLERANCE_REACHED,)
     assert only.solution.objective.item() == pytest.approx(plain.objective.item(), rel=2e-3)
     assert len(rounds(net, noisy, 1)) == 2  # asked for, it is done
 
@@ -180,7 +180,7 @@ def test_a_round_that_fails_is_the_last() -> None:
     net = Firenet(sensing, frame, schedule=FixedSteps(5))
     huge = torch.full((8, 8), 1e38, dtype=torch.complex64)
     rounds = reweighted(net, 3 * huge, 2)
-    assert [r.solution.status for r in rounds] == [(Status.NUMERICAL_ERROR,)]
+    assert [r.solution.statuses for r in rounds] == [(Status.NUMERICAL_ERROR,)]
 
 
 def test_a_real_slice_gains_a_decibel() -> None:

@@ -58,6 +58,7 @@ from firenet.numerics import (
     real_view,
     reverse_only,
     sum_rounding,
+    tensor_of,
     unit_roundoff,
 )
 from firenet.operators import Compact, LinearOperator, NormBound
@@ -599,8 +600,8 @@ class StackedProblem(SparseProblem):
         inner, inner_error = inner_product(y, first, 1)
         inner_error = inner_error + torch.where(off > 0, blocked_norms(y, 1) * off, 0.0)
         size = size * (1 + (sum_rounding(2 * first.shape[1]) + 4) * UNIT) + off
-        bound, t, error = dual_bound(self.fidelity, inner, inner_error, size, worst)
-        return prove(*parts[:2], bound, error, t * size, *parts[2:])
+        bound, dual_norm, error = dual_bound(self.fidelity, inner, inner_error, size, worst)
+        return prove(*parts[:2], bound, error, dual_norm, *parts[2:])
 
     def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
         stacked = self._stacked
@@ -669,6 +670,8 @@ class AnalysisProblem:
             needed = f"A frame for images of shape {self.operator.in_shape}"
             raise BadInput(needed, f"one for {self.frame.in_shape}", "Make both for the same image")
         check_lam(self.lam)
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tensor_of(self.weights, "weights"))
         check_weights(self.weights, self.frame.moduli_shape)
 
     def compact(self) -> StackedProblem:
@@ -713,6 +716,7 @@ class AnalysisProblem:
             y: Measurements, shape of q.
         """
         packed, d = self.compact(), len(self.operator.out_shape)
+        x, q, p, y = (tensor_of(t) for t in (x, q, p, y))
         flat = self._flat(packed, q, p)
         found = packed.proof(x.reshape(-1, *self.operator.in_shape), flat, self._packed(packed, y))
         return Proof(**{name: value.view(y.shape[: y.ndim - d]) for name, value in vars(found).items()})

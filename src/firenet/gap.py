@@ -66,10 +66,11 @@ def working_floor(precision: float, objective: float, size: float) -> float:
 def dual_bound(
     fidelity: Conjugate, inner: Tensor, inner_error: Tensor, size: Tensor, worst: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the best lower bound of min F from the multiples of a dual point q, the multiple, and the bound's error.
+    """Returns the best lower bound of min F from the multiples of a dual point q, the norm of that multiple, and the
+    bound's error.
 
-    The bound is :math:`ti-\\varphi^*(ts)` for the best t that keeps tq feasible, rounded down, and at least zero,
-    since F is. The error is by how much it was rounded down.
+    The bound is :math:`ti-\\varphi^*(ts)` for the best t that keeps tq feasible, rounded down; where that is not
+    positive, zero with the dual point zero, since F is never below. The error is by how much it was rounded down.
 
     Args:
         fidelity: :math:`\\varphi`.
@@ -83,7 +84,7 @@ def dual_bound(
     error = t * inner_error + 8 * UNIT * (t * inner.abs() + conjugate)
     value = t * inner - conjugate - error
     good = value > 0  # false for NaN
-    return torch.where(good, value, 0.0), t, torch.where(good, error, 0.0)
+    return torch.where(good, value, 0.0), torch.where(good, t * size, 0.0), torch.where(good, error, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,5 +172,6 @@ def relative_gap(objective: Tensor, gap: Tensor, bound: Tensor, error: Tensor, b
     """
     ratio = torch.where(bound > 0, gap / bound.where(bound > 0, torch.ones_like(bound)), math.inf)
     ratio = torch.where(gap.isnan(), math.nan, ratio)
-    ratio = torch.where((objective <= error) & ~(beyond > 0), 0.0, ratio)
+    zero = (objective <= error) & (objective < math.inf) & ~(beyond > 0)
+    ratio = torch.where(zero, 0.0, ratio)
     return torch.where(beyond > ratio, beyond, ratio)

@@ -632,6 +632,8 @@ class Firenet(nn.Module):
 
     def _measurements(self, y: Tensor) -> Tensor:
         shape = self.sensing.out_shape
+        if y.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+            y = y.to(torch.float64)  # counts of a detector
         if y.ndim < len(shape) or tuple(y.shape[y.ndim - len(shape) :]) != shape:
             raise BadInput(
                 f"Measurements with trailing shape {shape}",
@@ -654,6 +656,7 @@ class Firenet(nn.Module):
     def _start(self, x0: Tensor, batch: torch.Size, dtype: torch.dtype) -> Tensor:
         """The coefficients of a first image, in the shape and dtype of the state."""
         shape = self.sensing.in_shape
+        x0 = tensor_of(x0, "a first image")
         try:
             fits = torch.broadcast_shapes(tuple(x0.shape), (*batch, *shape)) == (*batch, *shape)
         except RuntimeError:

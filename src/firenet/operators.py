@@ -133,12 +133,12 @@ class LinearOperator(nn.Module, ABC):
     @abstractmethod
     def _adjoint(self, y: Tensor) -> Tensor: ...
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | ArrayLike) -> Tensor:
         """Computes :math:`Ax`: shape (..., \\*in_shape) to (..., \\*out_shape)."""
         with full_precision():
             return self._forward(_checked(x, self.in_shape, self))
 
-    def adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor | ArrayLike) -> Tensor:
         """Computes :math:`A^*y`: shape (..., \\*out_shape) to (..., \\*in_shape)."""
         with full_precision():
             return self._adjoint(_checked(y, self.out_shape, self))
@@ -754,8 +754,9 @@ def _matrix_norm(matrix: Tensor) -> NormBound:
     )
 
 
-def _checked(x: Tensor, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:
-    """x itself, if its trailing axes have the shape and its numbers are real or complex floats."""
+def _checked(x: Tensor | ArrayLike, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:
+    """Returns x as a tensor, if its trailing axes have the shape and its numbers are real or complex floats."""
+    x = tensor_of(x, f"what {type(operator).__name__} is applied to")
     if tuple(x.shape[x.ndim - len(shape) :]) != shape or x.ndim < len(shape):
         packed = tuple(x.shape) == (2, *shape) or (
             x.ndim > len(shape) and tuple(x.shape[-len(shape) - 1 :]) == (*shape, 2)

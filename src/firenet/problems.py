@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,6 +31,7 @@ from firenet.numerics import (
     real_inner,
     scaled,
     sum_rounding,
+    tensor_of,
     total,
     unit_roundoff,
 )
@@ -220,6 +221,8 @@ class SparseProblem:
 
     def __post_init__(self) -> None:
         check_lam(self.lam)
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tensor_of(self.weights, "weights"))
         check_weights(self.weights, self.operator.in_shape)
 
     # Whether a searching schedule may balance the primal weight anew.
@@ -356,8 +359,7 @@ class SparseProblem:
         return self._bound(inner, size, self.worst(q, back) / count)
 
     def _bound(self, inner: Tensor, size: Tensor, worst: Tensor) -> tuple[Tensor, Tensor]:
-        bound, t, _ = dual_bound(self.fidelity, inner, torch.zeros_like(inner), size, worst)
-        return bound, (t * size).nan_to_num(posinf=0.0)
+        return dual_bound(self.fidelity, inner, torch.zeros_like(inner), size, worst)[:2]
 
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
         """Returns q, multiplied so that it is feasible: divided by :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/
@@ -398,15 +400,12 @@ class SparseProblem:
             q: Any dual point (..., \\*out_shape): its best feasible multiple is taken.
             y: Measurements, shape of q.
         """
-        return self._in_batch(z, q, y, lambda z, q, y: self.compact().proof(z, q, y))
-
-    def _in_batch(self, z: Tensor, q: Tensor, y: Tensor, proof: Callable[[Tensor, Tensor, Tensor], Proof]) -> Proof:
-        operator = self.operator
-        assert isinstance(operator, LinearOperator)
+        operator = self._sensing
+        z, q, y = (tensor_of(t) for t in (z, q, y))
         batch = y.shape[: y.ndim - len(operator.out_shape)]
         compact = operator.compact()
         y, q = (compact.pack_measured(t.reshape(-1, *operator.out_shape)) for t in (y, q))
-        found = proof(z.reshape(-1, *operator.in_shape), q, y)
+        found = self.compact().proof(z.reshape(-1, *operator.in_shape), q, y)
         return Proof(**{name: value.view(batch) for name, value in vars(found).items()})
 
     @torch.no_grad()
@@ -434,8 +433,8 @@ class SparseProblem:
         weights = 1.0 if self.weights is None else self.weights
         ratio = (doubled(back).abs() * (1 + 4 * UNIT) + slack) / weights / self.lam
         worst = ratio.flatten(1).amax(dim=1) * (1 + 4 * UNIT)
-        bound, t, error = dual_bound(self.fidelity, *inner_product(y, q, d), size, worst)
-        return prove(*objective[:2], bound, error, t * size, *objective[2:])
+        bound, dual_norm, error = dual_bound(self.fidelity, *inner_product(y, q, d), size, worst)
+        return prove(*objective[:2], bound, error, dual_norm, *objective[2:])
 
     def _proved_objective(
         self, z: Tensor, size: Tensor, y: Tensor, u: float, unit: float

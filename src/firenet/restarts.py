@@ -153,6 +153,14 @@ class SearchingSchedule(Protocol):
 Schedule = FixedSchedule | SearchingSchedule
 
 
+def _numbers(schedule: object) -> None:
+    """Refuses a number of a schedule that asks to be learned: steps are computed, and gradients would be lost."""
+    for name, value in vars(schedule).items():
+        if isinstance(value, Tensor):
+            do = f"Pass float({name}); steps are not learned"
+            raise BadInput(f"A plain number for {name} of {type(schedule).__name__}", "a tensor", do)
+
+
 def searches(schedule: Schedule) -> bool:
     """Whether the schedule looks before it decides."""
     return hasattr(schedule, "pilot")
@@ -185,6 +193,7 @@ class PaperSchedule:
     nu: float = math.exp(-1)
 
     def __post_init__(self) -> None:
+        _numbers(self)
         if self.outer < 1 or self.inner < 1:
             raise BadInput(
                 "At least one restart and one layer in each",
@@ -227,6 +236,7 @@ class FixedSteps:
     omega: float | None = None
 
     def __post_init__(self) -> None:
+        _numbers(self)
         if self.count < 1 or not (self.omega is None or (self.omega > 0 and math.isfinite(self.omega))):
             raise BadInput(
                 "count >= 1 and omega > 0",
@@ -303,6 +313,7 @@ class AdaptiveRestarts:
     longest: float = 0.36
 
     def __post_init__(self) -> None:
+        _numbers(self)
         _check_search(self.tolerance, self.max_layers)
         if self.check < 1 or not 0 < self.relaxation < 2:
             got = f"check={self.check}, relaxation={self.relaxation}"
@@ -406,6 +417,7 @@ class RadialSearch:
     factor: float = math.exp(-1)
 
     def __post_init__(self) -> None:
+        _numbers(self)
         _check_search(self.tolerance, self.max_layers)
         if not (self.beta is None or self.beta >= 1) or not 0 < self.factor < 1:
             got = f"beta={self.beta}, factor={self.factor}"

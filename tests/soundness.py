@@ -1,0 +1,627 @@
+"""The campaign against false certificates: many problems, every claim checked against 80-bit arithmetic and Clarabel.
+
+A claim is false if the stated objective is off by more than its rounding, if a lower bound of the minimum lies above
+the objective of any point that fits the data, if "tolerance reached" is said of a point that is further from optimal,
+if NaN reads as a small gap, or if an adjoint with a defect above the threshold comes in. Operators are written here
+again, as dense matrices in 80-bit arithmetic. Where the platform has no such type, double is taken for it and sums are
+exact to some units only: then the allowance says so.
+
+``python tests/soundness.py --random 2000 --built 500`` prints what was tried and every false claim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pywt
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import firenet
+from firenet import AdaptiveRestarts, BadInput, Firenet, Matrix, NormBound, Status, certify
+
+Long = NDArray[Any]
+L, CL = np.longdouble, np.clongdouble
+# The unit roundoff of the arithmetic in which claims are checked, and what its sums of some thousand terms lose.
+EPS = float(np.finfo(L).eps)
+LOSS = 4096 * EPS
+
+
+# --- operators, once more, dense and in 80 bits -----------------------------------------------------------------------
+
+
+def turns(k: Long, n: int) -> Long:
+    """exp(-2 pi i k / n)."""
+    angle = 2 * L("3.14159265358979323846264338327950288") * (np.asarray(k) % n).astype(L) / n
+    return np.cos(angle).astype(CL) - 1j * np.sin(angle).astype(CL)
+
+
+def fourier(shape: tuple[int, ...]) -> Long:
+    """The unitary DFT over all axes, flattened."""
+    found = np.ones((1, 1), CL)
+    for n in shape:
+        found = np.kron(found, turns(np.outer(np.arange(n), np.arange(n)), n) / np.sqrt(L(n)))
+    return found
+
+
+def walsh(shape: tuple[int, ...]) -> Long:
+    """The Walsh transform in sequency order, from counted sign changes."""
+    found = np.ones((1, 1), L)
+    for n in shape:
+        h = np.ones((1, 1), L)
+        while len(h) < n:
+            h = np.block([[h, h], [h, -h]])
+        h = h[np.argsort((np.diff(h, axis=1) != 0).sum(axis=1))]
+        found = np.kron(found, h / np.sqrt(L(n)))
+    return found
+
+
+def circulant(taps: list[tuple[int, Any]], n: int) -> Long:
+    """Rows r: the sum of tap times x[(r + place) mod n]."""
+    found = np.zeros((n, n), L)
+    for place, tap in taps:
+        found[np.arange(n), (np.arange(n) + place) % n] += tap
+    return found
+
+
+def undecimated(shape: tuple[int, ...], wavelet: str, depth: int) -> list[Long]:
+    """The bands of the undecimated transform, details from the finest level on, the approximation last."""
+    bank = pywt.Wavelet(wavelet)
+    filters = [np.array(f, dtype=L) / np.sqrt(L(2)) for f in (bank.dec_lo, bank.dec_hi)]
+    low, details = np.eye(math.prod(shape), dtype=L), []
+    for j in range(depth):
+        products = []
+        for kind in np.ndindex(*(2,) * len(shape)):
+            band = np.ones((1, 1), L)
+            for n, k in zip(shape, kind, strict=True):
+                middle = len(filters[k]) // 2
+                taps = [(-(i - middle) * 2**j, tap) for i, tap in enumerate(filters[k])]
+                band = np.kron(band, circulant(taps, n))
+            products.append(band @ low)
+        low = products[0]
+        details += products[1:]
+    return [*details, low]
+
+
+def gradient(shape: tuple[int, ...], boundary: str = "periodic") -> Long:
+    """Differences along each axis, one after the other."""
+    blocks = []
+    for axis, n in enumerate(shape):
+        d = circulant([(1, 1), (0, -1)], n)
+        if boundary == "neumann":
+            d[-1] = 0
+        before, behind = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+        blocks.append(np.kron(np.kron(np.eye(before, dtype=L), d), np.eye(behind, dtype=L)))
+    return np.concatenate(blocks)
+
+
+# --- problems ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Case:
+    """A problem, as the library gets it and as the checks see it.
+
+    Attributes:
+        name: What kind it is.
+        net: The network.
+        y: Its data.
+        A: Dense.
+        W: Dense, or None for the identity.
+        groups: Rows of W whose modulus is taken together.
+        weights: One a group.
+        points: Points whose objectives bound the minimum from above, flattened.
+        x0: A warm start.
+    """
+
+    name: str
+    net: Firenet
+    y: Tensor
+    A: Long
+    W: Long | None
+    groups: list[list[int]] | None
+    weights: Long
+    points: list[Long] = field(default_factory=list)
+    x0: Tensor | None = None
+
+    def residual(self, x: Long) -> Any:
+        y = self.y.detach().numpy().astype(CL).ravel()
+        return norm(self.A @ x.astype(CL) - y)
+
+    def objective(self, x: Long) -> Any:
+        """F in 80 bits; for (P1) the penalty."""
+        c = x.astype(CL) if self.W is None else self.W @ x.astype(CL)
+        sizes = np.abs(c) if self.groups is None else np.array([norm(c[g]) for g in self.groups])
+        penalty = L(self.net.lam) * (sizes * self.weights).sum()
+        fidelity = self.net.fidelity
+        if isinstance(fidelity, firenet.Ball):
+            return penalty
+        r = self.residual(x)
+        return penalty + (r * r if isinstance(fidelity, firenet.Squared) else r)
+
+    def fits(self, x: Long) -> bool:
+        fidelity = self.net.fidelity
+        return not isinstance(fidelity, firenet.Ball) or self.residual(x) <= fidelity.noise
+
+
+def norm(v: Long) -> Any:
+    big = np.abs(v).max(initial=L(0))
+    return big * np.sqrt((np.abs(v / big) ** 2).sum()) if 0 < big < np.inf else big
+
+
+def flat(x: Tensor) -> Long:
+    return x.detach().numpy().ravel().astype(CL)
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+def check(case: Case, tolerance: float, tally: Counter[str]) -> list[str]:
+    """Solves, certifies, and returns the false claims."""
+    false: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        solution = case.net.solve(case.y, x0=case.x0)
+    tally[f"{solution.statuses[0].value}"] += 1
+    x = flat(solution.coefficients)
+    claims = {
+        "solve": (x, solution.objective, solution.lower_bound, solution.gap, solution.rounding, solution.relative_gap),
+    }
+    others = [x, np.zeros_like(x), *case.points]
+    z = solution.coefficients * 0 if np.abs(x).max(initial=0) < 1e6 else solution.coefficients
+    for name, point in (("certify", solution.coefficients), ("certify another", z)):
+        if torch.isfinite(torch.view_as_real(point) if point.is_complex() else point).all():
+            c = certify(case.net.problem, point, case.y, budget=60)
+            claims[name] = (flat(point), c.objective, c.lower_bound, c.gap, c.rounding, c.relative_gap)
+    fitting = [p for p in others if np.isfinite(p).all() and case.fits(p)]
+    least = min((case.objective(p) for p in fitting), default=L(np.inf))
+    for name, (point, *numbers) in claims.items():
+        value, lower, gap, rounding, relative = (t.item() for t in numbers)
+        exact = case.objective(point) if np.isfinite(point).all() else L(np.nan)
+        slack = LOSS * (abs(exact) + norm(case.y.numpy().astype(CL).ravel())) if np.isfinite(exact) else L(0)
+        if math.isnan(gap) and not math.isnan(relative):
+            false.append(f"{name}: a gap of NaN reads as a relative gap of {relative}")
+        if not math.isfinite(value):
+            if relative < math.inf:
+                false.append(f"{name}: an objective of {value} has a relative gap of {relative}")
+            continue
+        if not abs(L(value) - exact) <= L(rounding) + slack:
+            false.append(f"{name}: objective {value!r}, rounding {rounding:.2g}, true {exact}")
+        if lower > 0 and not L(lower) <= least * (1 + LOSS) + slack:
+            false.append(f"{name}: lower bound {lower!r} above {least}")
+        if least < np.inf and case.fits(point) and not exact - least <= L(gap) + L(rounding) + slack:
+            false.append(f"{name}: gap {gap!r} + {rounding:.2g}, true at least {exact - least}")
+    status = solution.statuses[0]
+    if status is Status.TOLERANCE_REACHED:
+        exact = case.objective(x)
+        unit = max(getattr(case.net.fidelity, "noise", 0.0), 0.0)
+        if least < np.inf and not exact <= (1 + L(tolerance)) * least + L(solution.rounding.item()):
+            false.append(f"tolerance reached at {exact}, and {least} is possible")
+        if isinstance(case.net.fidelity, firenet.Ball):
+            u = torch.finfo(case.y.dtype).eps / 2
+            data = float(norm(case.y.numpy().astype(CL).ravel()))
+            allowed = tolerance * max(unit, u * data) + 300 * u * (data + float(norm(case.A @ x)) + float(norm(x)))
+            if not case.residual(x) - unit <= allowed:
+                false.append(f"tolerance reached {case.residual(x) - unit} off the data ball")
+    if status is Status.NO_IMAGE_FITS and fitting:
+        false.append("no image fits, and one does")
+    return false
+
+
+# --- what problems ----------------------------------------------------------------------------------------------------
+
+
+def gaussian(rng: np.random.Generator, shape: tuple[int, ...], cplx: bool) -> NDArray[Any]:
+    parts = rng.standard_normal((2, *shape))
+    return parts[0] + 1j * parts[1] if cplx else parts[0]
+
+
+def fidelities(rng: np.random.Generator, y: NDArray[Any], misfit: float, lam: float) -> dict[str, Any]:
+    """The keywords of a problem: (P3), (P2) or (P1), which the true signal fits or just misses."""
+    size = float(np.linalg.norm(y)) or 1.0
+    kind = rng.integers(4)
+    if kind == 0:
+        return {"lam": lam * size, "fidelity": "squared"}
+    if kind == 1:
+        return {"noise": float(max(misfit * rng.choice([1.0001, 2.0, 0.9]), 0.0))}
+    return {"lam": lam}
+
+
+def schedule(rng: np.random.Generator, tolerance: float) -> Any:
+    if rng.random() < 0.15:
+        return firenet.RadialSearch(tolerance=tolerance, max_layers=300)
+    return AdaptiveRestarts(tolerance=tolerance, max_layers=int(rng.choice([20, 100, 400])))
+
+
+SCALES = (1.0, 1.0, 1.0, 1e-30, 1e20, 1e-8, 1e8)
+
+
+def matrix_case(rng: np.random.Generator, tolerance: float) -> Case:
+    """A dense matrix, real or complex, of either precision, with scales between columns, weights and data."""
+    m, n = int(rng.integers(2, 9)), int(rng.integers(2, 13))
+    cplx, single = rng.random() < 0.4, rng.random() < 0.5
+    A = gaussian(rng, (m, n), cplx) / math.sqrt(m)
+    if rng.random() < 0.3:  # mixed scales
+        A = A * 10.0 ** rng.uniform(-4, 4, n)
+    if rng.random() < 0.2 and n > 1:
+        A[:, 1] = A[:, 0]
+    scale = float(rng.choice(SCALES))
+    kind = np.float32 if single else np.float64
+    A = (A * scale).astype(np.result_type(kind, A.dtype) if not single else (np.complex64 if cplx else np.float32))
+    x = gaussian(rng, (n,), cplx and rng.random() < 0.8) * (rng.random(n) < 0.4)
+    y = A.astype(np.complex128 if cplx else np.float64) @ x
+    y = y + gaussian(rng, (m,), cplx) * float(rng.choice([0, 1e-6, 0.1])) * (np.abs(y).max(initial=0) or 1)
+    y = y.astype(A.dtype) if cplx or not np.iscomplexobj(y) else y.astype(np.complex64 if single else np.complex128)
+    w = 10.0 ** rng.uniform(-3, 3, n) if rng.random() < 0.3 else None
+    lam = float(10.0 ** rng.uniform(-4, 0)) * scale
+    weights = None if w is None else torch.from_numpy(w)
+    misfit = float(np.linalg.norm(A.astype(np.complex128) @ x - y))
+    keys = fidelities(rng, y, misfit, lam)
+    net = Firenet(Matrix(A), weights=weights, schedule=schedule(rng, tolerance), **keys)
+    x0 = None
+    if rng.random() < 0.15:  # a warm start far away
+        x0 = torch.full(
+            (n,), float(rng.choice([1e8, 1e4, -1e8])), dtype=net.operator.state_dtype(torch.from_numpy(y).dtype)
+        )
+    sizes = np.ones(n, L) if w is None else w.astype(L)
+    return Case("matrix", net, torch.from_numpy(y), A.astype(CL), None, None, sizes, [x.astype(CL)], x0)
+
+
+def sensing_of(rng: np.random.Generator, shape: tuple[int, ...], cplx: type, allow: str) -> tuple[Any, Long]:
+    """An operator for images of this shape, and its matrix."""
+    n = math.prod(shape)
+    mask = rng.random(shape) < rng.choice([0.3, 0.6, 1.0])
+    mask.flat[int(rng.integers(n))] = True
+    rows = mask.ravel()
+    if allow == "walsh":
+        return firenet.SubsampledWalsh(mask), np.where(rows[:, None], walsh(shape), 0).astype(CL)
+    F = np.where(rows[:, None], fourier(shape), 0)
+    if allow == "fourier":
+        return firenet.SubsampledFourier(mask), F
+    if allow == "matrix":
+        A = gaussian(rng, (max(n // 2, 1), n), True) / math.sqrt(n)
+        kind = rng.integers(4)
+        if kind == 0:
+            A = A - A.mean(axis=1, keepdims=True)  # A1 is rounding
+        if kind == 1:
+            A = A - A.mean(axis=1, keepdims=True) * (1 - 10.0 ** -rng.uniform(1, 14))  # or something small
+        A = A.astype(cplx)
+        return firenet.Matrix(A), A.astype(CL)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, k) for k in shape), indexing="ij"))
+    maps = np.stack(
+        [np.exp(-((grid - rng.uniform(-1, 1, (len(shape), *(1,) * len(shape)))) ** 2).sum(0)) for _ in range(3)]
+    ) * np.exp(1j * rng.uniform(0, 6, (3, *(1,) * len(shape))))
+    maps = (maps * float(rng.choice([1.0, 1.0, 1e-20, 1e12]))).astype(cplx)
+    dense = np.concatenate([F * m.astype(CL).ravel()[None, :] for m in maps])
+    return firenet.MultiCoilFourier(mask, maps), dense
+
+
+def frame_of(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, Long, list[list[int]], NDArray[Any]]:
+    """An analysis operator, its matrix, its groups, and the noise deviation of each."""
+    n = math.prod(shape)
+    kind = int(rng.integers(6))
+
+    def wavelets(name: str, depth: int) -> tuple[Any, Long, list[list[int]]]:
+        bands = undecimated(shape, name, depth)
+        return (
+            firenet.UndecimatedWavelet(shape, name, depth),
+            np.concatenate(bands),
+            [[k] for k in range(n * len(bands))],
+        )
+
+    def tv(boundary: str) -> tuple[Any, Long, list[list[int]]]:
+        d = len(shape)
+        return (
+            firenet.Gradient(shape, boundary),
+            gradient(shape, boundary),
+            [[i + a * n for a in range(d)] for i in range(n)],
+        )
+
+    if kind == 0:
+        return (
+            *wavelets(str(rng.choice(["haar", "db2", "sym4"])), int(rng.integers(1, 3)) if min(shape) > 3 else 1),
+            np.ones(1),
+        )
+    if kind == 1:
+        return (*tv("periodic"), np.ones(1))
+    if kind == 2:
+        return (*tv("neumann"), np.ones(1))
+    parts = [tv("periodic"), wavelets("haar", 1)] if kind < 5 else [wavelets("haar", 1), wavelets("sym4", 1)]
+    factors = [1.0, float(10.0 ** rng.uniform(-12, 12))] if rng.random() < 0.5 else [0.3, 1.0]
+    rows, groups, at = [], [], 0
+    for factor, (_, W, g) in zip(factors, parts, strict=True):
+        rows.append(L(factor) * W)
+        groups += [[i + at for i in one] for one in g]
+        at += len(W)
+    return firenet.Union([p[0] for p in parts], factors), np.concatenate(rows), groups, np.ones(1)
+
+
+def analysis_case(rng: np.random.Generator, tolerance: float) -> Case:
+    """An analysis problem with an operator of each kind, either precision, sums of parts of very different scale."""
+    shape = ((4, 4), (8,), (4, 2, 2), (3, 5), (8, 4))[int(rng.integers(5))]
+    single = rng.random() < 0.5
+    cplx = np.complex64 if single else np.complex128
+    powers = all(k & (k - 1) == 0 for k in shape)
+    kinds = ["fourier", "coils", *(["matrix"] if len(shape) == 1 else []), *(["walsh"] if powers else [])]
+    sensing, A = sensing_of(rng, shape, cplx, str(rng.choice(kinds)))
+    frame, W, groups, _ = frame_of(rng, shape)
+    n = math.prod(shape)
+    x = (
+        np.full(shape, complex(rng.standard_normal()))
+        if rng.random() < 0.3
+        else np.cumsum(gaussian(rng, (n,), True)).reshape(shape)
+    )
+    x = x * float(rng.choice(SCALES[:5] if not single else SCALES[:3]))
+    y = (A @ x.ravel().astype(CL)).astype(np.complex128)
+    y = y + gaussian(rng, y.shape, True) * (y != 0) * float(rng.choice([0, 1e-5, 0.05])) * np.abs(y).max(initial=0)
+    data = torch.from_numpy(y.reshape(sensing.out_shape).astype(cplx))
+    lam = float(10.0 ** rng.uniform(-4, -0.5)) * (sensing.norm_bound.value or 1.0)
+    own = rng.random() < 0.6
+    count = frame.moduli_shape
+    w = 10.0 ** rng.uniform(-2, 2, count) if own else np.ones(count)
+    keys = fidelities(rng, y, float(norm(A @ x.ravel().astype(CL) - data.numpy().astype(CL).ravel())), lam)
+    net = Firenet(sensing, frame, weights=torch.from_numpy(w), schedule=schedule(rng, tolerance), **keys)
+    x0 = None
+    if rng.random() < 0.1:
+        x0 = torch.full(shape, float(rng.choice([1e8, 1e5])), dtype=data.dtype)
+    points = [x.ravel().astype(CL), np.full(n, x.mean()).astype(CL)]
+    return Case(f"analysis {type(sensing).__name__}", net, data, A, W, groups, w.ravel().astype(L), points, x0)
+
+
+def synthesis_case(rng: np.random.Generator, tolerance: float) -> Case:
+    """An orthonormal transform in synthesis form, with Fourier or Walsh samples."""
+    shape = ((4, 4), (8,), (8, 8))[int(rng.integers(3))]
+    n, single = math.prod(shape), rng.random() < 0.5
+    cplx = np.complex64 if single else np.complex128
+    sensing, A = sensing_of(rng, shape, cplx, str(rng.choice(["fourier", "walsh", "coils"])))
+    depth = int(rng.integers(1, 3))
+    W = np.zeros((n, n), L)  # Haar in 80 bits, a level at a time on the corner
+    one = np.eye(n, dtype=L)
+    for k, unit in enumerate(one):
+        c = unit.reshape(shape).copy()
+        for level in range(depth):
+            corner = tuple(slice(s >> level) for s in shape)
+            part = c[corner]
+            for axis in range(len(shape)):
+                even, odd = (
+                    np.take(part, range(0, part.shape[axis], 2), axis),
+                    np.take(part, range(1, part.shape[axis], 2), axis),
+                )
+                part = np.concatenate([(even + odd) / np.sqrt(L(2)), (even - odd) / np.sqrt(L(2))], axis)
+            c[corner] = part
+        W[:, k] = c.ravel()
+    transform = firenet.Wavelet(shape, "haar", depth)
+    z = gaussian(rng, (n,), True) * (rng.random(n) < 0.4)
+    composed = A @ W.T.astype(CL)
+    y = (composed @ z.astype(CL)).astype(np.complex128)
+    y = y + gaussian(rng, y.shape, True) * (y != 0) * float(rng.choice([0, 0.05])) * np.abs(y).max(initial=0)
+    data = torch.from_numpy(y.reshape(sensing.out_shape).astype(cplx))
+    w = 10.0 ** rng.uniform(-3, 3, shape) if rng.random() < 0.4 else np.ones(shape)
+    lam = float(10.0 ** rng.uniform(-4, -0.5)) * (sensing.norm_bound.value or 1.0)
+    keys = fidelities(rng, y, float(norm(composed @ z.astype(CL) - data.numpy().astype(CL).ravel())), lam)
+    net = Firenet(sensing, transform, weights=torch.from_numpy(w), schedule=schedule(rng, tolerance), **keys)
+    return Case("synthesis", net, data, composed, None, None, w.ravel().astype(L), [z.astype(CL)])
+
+
+def random_cases(count: int, seed: int) -> Iterator[tuple[Case, float]]:
+    makers: list[Callable[[np.random.Generator, float], Case]] = [matrix_case, analysis_case, synthesis_case]
+    for k in range(count):
+        rng = np.random.default_rng([seed, k])
+        tolerance = float(rng.choice([1e-2, 1e-4, 1e-7]))
+        yield makers[k % 3](rng, tolerance), tolerance
+
+
+class Foreign(firenet.LinearOperator):
+    """Somebody's operator: a matrix, some backward map, some norm."""
+
+    def __init__(self, matrix: NDArray[Any], back: NDArray[Any], bound: float) -> None:
+        super().__init__((matrix.shape[1],), (matrix.shape[0],), NormBound(bound, "proven", "so they say"))
+        self._matrix, self._back = torch.from_numpy(matrix), torch.from_numpy(back)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return x.to(self._matrix.dtype) @ self._matrix.mT
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return y.to(self._back.dtype) @ self._back.mT
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self._matrix.dtype
+
+
+def built(k: int, seed: int, tally: Counter[str]) -> list[str]:
+    """A problem built to break something: scales, constants that A hardly sees, extremes, foreign operators."""
+    rng = np.random.default_rng([seed, 10**6 + k])
+    kind = k % 5
+    if kind == 0:  # parts of a sum from 1e-12 to 1e12
+        shape, factor = (4, 4), float(10.0 ** rng.uniform(-12, 12))
+        frame = firenet.Union([firenet.Gradient(shape), firenet.UndecimatedWavelet(shape, "haar", 1)], [1.0, factor])
+        W = np.concatenate([gradient(shape), L(factor) * np.concatenate(undecimated(shape, "haar", 1))])
+        groups = [[i, i + 16] for i in range(16)] + [[i] for i in range(32, 32 + 64)]
+        mask = np.ones(shape, bool)
+        x = np.full(16, 5.0) + (rng.random(16) < 0.2) * 1e-3
+        A = fourier(shape)
+        y = (A @ x.astype(CL)).astype(np.complex128).reshape(shape)
+        w = np.ones(frame.moduli_shape)
+        keys = fidelities(rng, y, 1e-12, 0.01)
+        net = Firenet(
+            firenet.SubsampledFourier(mask),
+            frame,
+            weights=torch.from_numpy(w),
+            schedule=AdaptiveRestarts(1e-6, 300),
+            **keys,
+        )
+        case = Case("union", net, torch.from_numpy(y), A, W, groups, w.ravel().astype(L), [x.astype(CL)])
+        return check(case, 1e-6, tally)
+    if kind == 1:  # total variation where |A1| is anything between 0 and 1
+        n, single = int(rng.integers(2, 6)), rng.random() < 0.5
+        real = np.float32 if single else np.float64
+        row = gaussian(rng, (2, n), False)
+        row = row - row.mean(axis=1, keepdims=True) * (1 - float(rng.choice([0, 1e-15, 1e-10, 1e-6, 1e-3])))
+        row = row.astype(real)
+        y = gaussian(rng, (2,), False).astype(real)
+        boundary = str(rng.choice(["neumann", "periodic"]))
+        net = Firenet(Matrix(row), firenet.Gradient((n,), boundary), lam=0.1, schedule=AdaptiveRestarts(1e-4, 300))
+        ones = row.astype(L).sum(axis=1)
+        best = (ones @ y.astype(L)) / (ones @ ones) if (ones != 0).any() else L(0)
+        points = [np.full(n, best, CL), np.full(n, CL(float(best)))]
+        groups = [[i] for i in range(n)]
+        case = Case(
+            "constants",
+            net,
+            torch.from_numpy(y),
+            row.astype(CL),
+            gradient((n,), boundary),
+            groups,
+            np.ones(n, L),
+            points,
+        )
+        return check(case, 1e-4, tally)
+    if kind == 2:  # extremes: underflow, overflow, huge and tiny lambda
+        m, n = 5, 9
+        scale = float(rng.choice([1e-38, 1e-300, 1e-200, 1e37, 1e150, 1e300, 1e-160]))
+        single = scale in (1e-38, 1e37)
+        kindof = np.float32 if single else np.float64
+        A = gaussian(rng, (m, n), False)
+        x = (rng.random(n) < 0.3) * 1.0
+        which = int(rng.integers(3))
+        with np.errstate(all="ignore"):
+            matrix = (A * (scale if which == 0 else 1.0)).astype(kindof)
+            y = (A @ x * (scale if which != 2 else 1.0)).astype(kindof)
+        lam = 0.1 * (scale if which == 0 else 1.0) if which != 2 else float(rng.choice([5e-324, 1e-300, 1e30]))
+        try:
+            net = Firenet(Matrix(matrix), lam=lam, schedule=AdaptiveRestarts(1e-3, 100))
+            case = Case(
+                "extremes", net, torch.from_numpy(y), matrix.astype(CL), None, None, np.ones(n, L), [x.astype(CL)]
+            )
+            with np.errstate(all="ignore"):
+                return check(case, 1e-3, tally)
+        except BadInput:
+            tally["refused"] += 1
+            return []
+    # operators from outside, with right and wrong adjoints and norms
+    m, n = int(rng.integers(4, 40)), int(rng.integers(4, 60))
+    single = rng.random() < 0.3
+    kindof = np.float32 if single else np.float64
+    M = (gaussian(rng, (m, n), False) / math.sqrt(m)).astype(kindof)
+    size = float(np.linalg.norm(M, 2))
+    wrong = k % 2 == 0
+    back = M.T.copy()
+    defect = float(10.0 ** rng.uniform(-4, 0)) if single else float(10.0 ** rng.uniform(-10, 0))
+    if wrong:
+        how = int(rng.integers(4))
+        if how == 0:
+            back = back * (1 + defect)
+        elif how == 1:
+            back = back + (defect * size * gaussian(rng, (n, m), False) / (math.sqrt(m) + math.sqrt(n))).astype(kindof)
+        elif how == 2:
+            back[:, int(rng.integers(m))] = 0  # a sample that the adjoint forgets
+        else:
+            back[int(rng.integers(n))] *= 1 + defect
+    bound = size * float(rng.choice([1.0001, 1.0001, 3.0, 0.8]))
+    x = (rng.random(n) < 0.2) * 1.0
+    y = (M @ x + 0.05 * gaussian(rng, (m,), False)).astype(kindof)
+    operator = Foreign(M, back.astype(kindof), bound)
+    try:
+        net = Firenet(operator, lam=0.3, schedule=AdaptiveRestarts(1e-5, 300))
+    except BadInput as error:
+        tally["refused at the door"] += 1
+        return [] if wrong else [f"a right adjoint is refused: {error}"]
+    # What the test can see: the defect on pairs with y = Ax. Those that pass are conditional, and must say so.
+    true = float(np.linalg.norm(back.astype(np.float64) - M.astype(np.float64).T, 2)) / size
+    threshold = 1e-5 if single else 1e-12
+    false = [f"a defect of {true:.1e} came in"] if wrong and true > 100 * math.sqrt(m * n) * threshold else []
+    case = Case("foreign", net, torch.from_numpy(y), M.astype(CL), None, None, np.ones(n, L), [x.astype(CL)])
+    solution = net.solve(case.y)
+    if not solution.conditions or "defect" not in solution.conditions[0]:
+        false.append("a certificate of a foreign operator that does not say what it rests on")
+    return false + (check(case, 1e-5, tally) if not wrong else [])
+
+
+def clarabel(case: Case) -> Long | None:
+    """A point near the minimiser by Clarabel, where it finds one."""
+    import cvxpy as cp
+
+    cplx = np.iscomplexobj(case.y.numpy()) or bool(np.abs(case.A.imag).max(initial=0))
+    x = cp.Variable(case.A.shape[1], complex=cplx)
+    A, y = case.A.astype(np.complex128), case.y.numpy().ravel()
+    A, y = (A, y.astype(np.complex128)) if cplx else (A.real, y.astype(np.float64))
+    c = x if case.W is None else case.W.astype(np.float64) @ x
+    w = case.weights.astype(np.float64)
+    if case.groups is None:
+        penalty = w @ cp.abs(c)
+    else:
+        penalty = cp.sum([float(v) * cp.norm(c[g], 2) for v, g in zip(w, case.groups, strict=True)])
+    fidelity, r = case.net.fidelity, cp.norm(A @ x - y, 2)
+    limits = [r <= fidelity.noise * (1 - 1e-7)] if isinstance(fidelity, firenet.Ball) else []
+    value = {firenet.Norm: r, firenet.Squared: cp.square(r), firenet.Ball: 0}[type(fidelity)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cp.Problem(cp.Minimize(case.net.lam * penalty + value), limits).solve(solver=cp.CLARABEL)
+    except (cp.error.SolverError, ValueError, ArithmeticError):
+        return None
+    return None if x.value is None else np.asarray(x.value).astype(CL)
+
+
+def campaign(
+    random: int, built_count: int, seed: int = 0, solver: int = 5, show: bool = False
+) -> tuple[Counter[str], list[str]]:
+    """Runs it: how often which status came up, and the false claims.
+
+    Args:
+        random: How many random problems.
+        built_count: How many built ones.
+        seed: Of all of them.
+        solver: To every so manieth random problem Clarabel's point is added.
+        show: Print progress.
+    """
+    tally: Counter[str] = Counter()
+    false: list[str] = []
+    began = told = time.monotonic()
+    for k, (case, tolerance) in enumerate(random_cases(random, seed)):
+        if solver and k % solver == 0:
+            point = clarabel(case)
+            if point is not None:
+                case.points.append(point)
+                tally["with Clarabel's point"] += 1
+        found = [f"random {k} ({case.name}): {claim}" for claim in check(case, tolerance, tally)]
+        false += found
+        if show:
+            print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
+        if show and time.monotonic() - told > 10:
+            told = time.monotonic()
+            print(
+                f"{k + 1} of {random} random problems, {len(false)} false claims, {told - began:.0f} s", file=sys.stderr
+            )
+    for k in range(built_count):
+        false += [f"built {k} (kind {k % 5}): {claim}" for claim in built(k, seed, tally)]
+    return tally, false
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--random", type=int, default=2000)
+    parser.add_argument("--built", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    tally, false = campaign(given.random, given.built, given.seed, show=True)
+    for name, count in sorted(tally.items()):
+        print(f"{count:6d}  {name}")
+    print(f"{given.random} random and {given.built} built problems, seed {given.seed}: {len(false)} false claims")
+    for claim in false:
+        print(claim)
+    sys.exit(bool(false))
+
+
+if __name__ == "__main__":
+    main()
