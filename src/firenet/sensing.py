@@ -41,7 +41,7 @@ def as_mask(mask: Tensor | ArrayLike) -> Tensor:
             f"shape {tuple(tensor.shape)}",
             "Give the mask of one image",
         )
-    if tensor.is_complex() or not ((tensor == 0) | (tensor == 1)).all():
+    if not ((tensor == 0) | (tensor == 1)).all():
         raise BadInput(
             "A sampling mask of zeros and ones (or booleans)", f"other numbers, dtype {tensor.dtype}", "Pass mask != 0"
         )
