@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from firenet.analysis import AnalysisProblem
     from firenet.certificate import Certificate, certify
-    from firenet.errors import BadInput, MissingExtra
+    from firenet.errors import BadInput, DoubtfulInput, MissingExtra
+    from firenet.espirit import espirit
     from firenet.export import export_onnx
     from firenet.frames import Gradient, UndecimatedWavelet, Union
     from firenet.guarantee import Guarantee
@@ -41,8 +42,10 @@ _HOME = {
     ),
     "errors": (
         "BadInput",
+        "DoubtfulInput",
         "MissingExtra",
     ),
+    "espirit": ("espirit",),
     "export": ("export_onnx",),
     "frames": ("Gradient", "UndecimatedWavelet", "Union"),
     "guarantee": ("Guarantee",),

@@ -1,12 +1,12 @@
-r"""Coil maps from the fully sampled centre of k-space, by ESPIRiT (Uecker et al., Magn. Reson. Med. 71, 990-1001, 2014).
+r"""Coil maps from the fully sampled centre of k-space, by ESPIRiT (Uecker et al., Magn. Reson. Med. 71, 990, 2014).
 
 Patches of k-space, all coils side by side, span few dimensions, because one image stands behind all coils. Projecting
 every patch onto that space, and averaging where patches overlap, changes nothing of the data. The average is a
 convolution over k-space, so at each pixel r it is a small matrix G(r) between the coils, and the vector of the coil
 maps s(r) is its eigenvector of eigenvalue 1.
 
-G is found without an image a kernel: the projector is summed along its diagonals, which leaves one small kernel for each
-pair of coils, and G is the Fourier series of these.
+G is found without an image a kernel: the projector is summed along its diagonals, which leaves one small kernel for
+each pair of coils, and G is the Fourier series of these.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ def kernel_for(width: int, dims: int) -> int:
     r"""Returns the side of the largest kernel that a calibration centre of this width supports.
 
     Maps of some s frequencies make a patch of side k depend on :math:`(k+s)^d` numbers; the :math:`(w-k+1)^d` patches
-    of the centre must span that space. Two patches for each side of the kernel, :math:`w-k+1\ge2k`, leave room for s = k
-    and a half more against noise. The side is :math:`\lfloor(w+1)/3\rfloor`, at most 6, in three dimensions 5, where
+    of the centre must span that space. The rule :math:`w-k+1\ge2k` leaves room for s = k. The side is :math:`\lfloor(w+1)/3\rfloor`, at most 6, in three dimensions 5, where
     the small matrix has :math:`\text{coils}\cdot k^3` rows.
 
     Args:
@@ -75,13 +74,13 @@ def espirit(
 ) -> Tensor:
     r"""Returns coil maps :math:`s_c(r)`, :math:`\sum_c|s_c(r)|^2=1` on the object and 0 on the background.
 
-    Only the centre of k-space is looked at. The common phase of the coils at a pixel is not determined; as in BART it is
+    Only the centre of k-space is used. The common phase of the coils at a pixel is not determined; as in BART it is
     chosen so that the first principal component of the coils, of the data of the centre, is real and not negative.
     Computed in double precision whatever the dtype, on the device of the data; the unit of the data does not matter.
 
     Args:
-        kspace: Complex, shape (..., coils, \*image), zero frequency in the corner, the centre fully sampled; leading axes
-            are batch, and each item gets its own maps.
+        kspace: Complex, shape (..., coils, \*image), zero frequency in the corner, the centre fully sampled; leading
+            axes are batch, and each item gets its own maps.
         dims: Number of image axes, 1 to 3.
         width: Side of the centre to use, in samples; where the image is narrower, its narrowest side.
         kernel: Side of the kernels; None is :func:`kernel_for`.
@@ -184,10 +183,19 @@ def _slabs(kernels: Tensor, shape: torch.Size, side: int) -> Iterator[tuple[slic
         rows = slice(start, min(start + step, shape[0]))
         # One axis after the other: (coils, coils, offsets, ...) to (..., pixels of an axis at the front).
         some = kernels
-        for axis, factors in enumerate([series[0][rows], *series[1:]]):
-            some = torch.tensordot(some, factors, dims=([2], [1])) if axis < len(shape) else some
+        for factors in (series[0][rows], *series[1:]):
+            some = _series(some, factors)
         pixels = some.movedim((0, 1), (-2, -1))
         yield rows, pixels.reshape(-1, coils, coils)
+
+
+def _series(kernels: Tensor, factors: Tensor) -> Tensor:
+    """Sums a Fourier series over the first axis of offsets; the pixels become the last axis."""
+    return (
+        (factors @ kernels.movedim(2, -2)).movedim(-2, -1)
+        if kernels.ndim == 4
+        else torch.einsum("ijd...,rd->ij...r", kernels, factors)
+    )
 
 
 def _largest(matrices: Tensor) -> tuple[Tensor, Tensor]:
