@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from firenet.analysis import AnalysisProblem
     from firenet.certificate import Certificate, certify
     from firenet.errors import BadInput, DoubtfulInput, MissingExtra
-    from firenet.espirit import espirit
     from firenet.export import export_onnx
     from firenet.frames import Gradient, UndecimatedWavelet, Union
     from firenet.guarantee import Guarantee
@@ -45,7 +44,6 @@ _HOME = {
         "DoubtfulInput",
         "MissingExtra",
     ),
-    "espirit": ("espirit",),
     "export": ("export_onnx",),
     "frames": ("Gradient", "UndecimatedWavelet", "Union"),
     "guarantee": ("Guarantee",),
@@ -118,6 +116,7 @@ __all__ = [
     "Ball",
     "Certificate",
     "Composition",
+    "DoubtfulInput",
     "Firenet",
     "FixedSteps",
     "FrozenSteps",

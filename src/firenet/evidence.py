@@ -33,8 +33,8 @@ def unexplained(kspace: Tensor, mask: Tensor, maps: Tensor) -> float:
     r"""Returns the share of the energy of the data that no image explains through the coil maps, between 0 and 1.
 
     Where the centre of k-space is fully sampled, 8 wide or more, low-resolution coil images :math:`v_c(r)` are made of
-    it, and the share is :math:`\sum_r\|v-s(s^*v)/\|s\|^2\|^2/\sum_r\|v\|^2`: all of v counts where every map is zero. At low
-    resolution this leaves a little for right maps, too, see :data:`DOUBTFUL`. Elsewhere it is
+    it, and the share is :math:`\sum_r\|v-s(s^*v)/\|s\|^2\|^2/\sum_r\|v\|^2`: where every map is zero all of v counts.
+    At low resolution this leaves a little for right maps, too, see :data:`DOUBTFUL`. Elsewhere it is
     :math:`\min_x\|Ax-y\|^2/\|y\|^2`, from 20 iterations of conjugate gradients; with fewer measurements than pixels
     wrong maps may explain much.
 
@@ -137,9 +137,9 @@ class MaskFindings:
 def judge_mask(kspace: Tensor, mask: Tensor) -> MaskFindings:
     r"""Compares a mask that was given with the samples that are not zero, zero frequency anywhere.
 
-    A mask that leaves out measured samples is taken, with a note: that is how full scans are undersampled. It is refused
-    if the same mask shifted by half its sides, transposed or flipped has all of the samples, or if at the same time more
-    than a tenth of what it calls measured is zero.
+    A mask that leaves out measured samples is taken, with a note: that is how full scans are undersampled. It is
+    refused if the same mask shifted by half its sides, transposed or flipped has all of the samples, or if at the same
+    time more than a tenth of what it calls measured is zero.
 
     Args:
         kspace: Shape (..., \*image), before the mask is applied.
@@ -161,9 +161,8 @@ def judge_mask(kspace: Tensor, mask: Tensor) -> MaskFindings:
     zeros = f"{empty} of {claimed} samples that the mask calls measured are zero in all coils"
     if left:
         energy = ((size / largest).square() * outside).sum() / (size / largest).square().sum()
-        said = (
-            f"{left} of {total} samples that are not zero ({energy.item():.2g} of the energy) where the mask has none"
-        )
+        out = f"{left} of {total} samples that are not zero ({energy.item():.2g} of the energy)"
+        said = f"{out} where the mask has none"
         needed = "A mask that has the samples where the data have them"
         for how, other in _turned(mask):
             if not bool((measured & ~other).any()):
@@ -171,7 +170,7 @@ def judge_mask(kspace: Tensor, mask: Tensor) -> MaskFindings:
                 raise BadInput(needed, said, do)
         if empty > ZEROS * claimed:
             raise BadInput(needed, f"{said}, and {zeros}", "Give the mask of this scan, on the grid of k-space")
-        return MaskFindings(notes=(f"The mask leaves out {said.removesuffix(' where the mask has none')}.",))
+        return MaskFindings(notes=(f"The mask leaves out {out}.",))
     if empty > ZEROS * claimed:
         return MaskFindings(doubts=(f"{zeros[0].upper()}{zeros[1:]}; is it the mask of this scan?",))
     return MaskFindings(notes=(f"{zeros[0].upper()}{zeros[1:]}.",) if empty else ())

@@ -730,9 +730,8 @@ def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> 
     for image in images:
         for sentence in of(image):
             found[sentence] = found.get(sentence, 0) + 1
-    return [
-        s if len(images) == 1 or n == len(images) else f"{s} ({n} of {len(images)} slices)" for s, n in found.items()
-    ]
+    every = len(images)
+    return [s if n == every else f"{s} ({n} of {every} slices)" for s, n in found.items()]
 
 
 def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:
