@@ -21,7 +21,7 @@ from torch import Tensor
 from firenet.certificate import Certificate, certify
 from firenet.errors import BadInput, DoubtfulInput
 from firenet.espirit import NARROWEST, WIDEST, espirit
-from firenet.evidence import MaskFindings, calibration_width, judge_inferred, judge_maps, judge_mask, unexplained
+from firenet.evidence import MaskFindings, calibration_width, judge_inferred, judge_maps, judge_mask
 from firenet.frames import Gradient, UndecimatedWavelet, Union
 from firenet.levels import SparsityLevels
 from firenet.network import Firenet, Solution
@@ -467,7 +467,7 @@ def _check_maps(y: Tensor, mask: Tensor, maps: Tensor | None) -> None:
     """Warns where coil maps explain the data badly, and refuses those that explain nothing."""
     if maps is None:
         return
-    doubt = judge_maps(unexplained(y, mask, maps), len(maps), "given")
+    _, doubt = judge_maps(y, mask, maps, "given")
     if doubt is not None:
         warnings.warn(doubt, DoubtfulInput, stacklevel=3)
 
@@ -772,7 +772,6 @@ def _prepare_image(
     if maps is None:
         return Prepared(y, m, None, "none", torch.zeros(m.shape, dtype=torch.bool), notes=notes)
     found = CoilMaps(maps, "from a file") if isinstance(maps, Tensor) else estimate_maps(y * m, m)
-    share = unexplained(y, m, found.maps)
-    doubt = judge_maps(share, len(found.maps), found.method)
+    share, doubt = judge_maps(y, m, found.maps, found.method)
     nowhere = (found.maps == 0).all(dim=0).cpu()
     return Prepared(y, m, found.maps, found.method, nowhere, share, notes, () if doubt is None else (doubt,))
