@@ -104,6 +104,18 @@ def test_error_inside_an_object(coils, shape, width):
     assert distance(maps, true, inside) < {3: 0.05, 4: 0.03}.get(kernel_for(width, len(shape)), 0.02)
 
 
+def test_noise_in_all_dimensions_is_told_from_signal():
+    """Noise above the threshold leaves nothing to drop; the smallest singular values say how large it is."""
+    k, true, inside = phantom(2, (64, 60), noise=0.15)
+    centre = centre_of(k, 24, 2)
+    patches = centre.unfold(1, 6, 1).unfold(2, 6, 1).permute(0, 3, 4, 1, 2).reshape(72, -1)
+    values = torch.linalg.svdvals(patches).square()
+    assert values[-1] > 1e-3 * values[0]
+    maps = espirit(k)
+    assert (maps.abs().sum(dim=0)[inside] > 0).float().mean() > 0.95
+    assert distance(maps, true, inside & (maps.abs().sum(dim=0) > 0)) < 0.06
+
+
 def test_phase_is_that_of_the_first_principal_coil():
     k, _, inside = phantom(4, (48, 40))
     maps = espirit(k)

@@ -14,6 +14,15 @@ from firenet.espirit import espirit
 from firenet.evidence import calibration_width, judge_inferred, judge_maps, judge_mask, unexplained
 from test_espirit import fourier, normal, phantom
 
+
+def smooth(*shape: int, seed: int = 0) -> Tensor:
+    """Random images without the highest frequencies, from which the noise is estimated."""
+    k = fourier(normal(*shape, seed=seed), 2)
+    for axis in (-2, -1):
+        k = k * (torch.fft.fftfreq(shape[axis]).abs() < 0.4).view(-1, *(1,) * (-axis - 1))
+    return torch.fft.ifft2(k, norm="ortho")
+
+
 LINES = torch.arange(24) % 3 == 0  # no two neighbours: there is no centre
 
 
@@ -22,7 +31,7 @@ LINES = torch.arange(24) % 3 == 0  # no two neighbours: there is no centre
 @pytest.mark.parametrize("unit", [1.0, 1e-30])
 def test_maps_that_are_turned_by_an_angle_leave_its_squared_sine(mask, angle, unit):
     """Maps (1, 0) and data of (cos, sin): in every pixel, and at every frequency, the share is the same."""
-    image = normal(*mask.shape)
+    image = smooth(*mask.shape)
     coils = torch.tensor([math.cos(angle), math.sin(angle) * 1j], dtype=torch.complex128)[:, None, None]
     maps = torch.zeros(2, *mask.shape, dtype=torch.complex128)
     maps[0] = 5.0  # their unit is free
@@ -31,7 +40,7 @@ def test_maps_that_are_turned_by_an_angle_leave_its_squared_sine(mask, angle, un
 
 
 def test_pixels_without_maps_count_with_the_energy_they_have():
-    image = normal(16, 16)
+    image = smooth(16, 16)
     maps = torch.ones(3, 16, 16, dtype=torch.complex128)
     maps[:, :, :5] = 0
     share = unexplained(fourier(maps.new_ones(3, 1, 1) * image, 2), torch.ones(16, 16, dtype=torch.bool), maps)
@@ -40,11 +49,12 @@ def test_pixels_without_maps_count_with_the_energy_they_have():
 
 
 def test_a_batch_adds_its_energies_and_no_signal_leaves_nothing():
-    k, maps, _ = phantom(3, (18, 18))
+    maps = normal(3, 18, 18)
+    k, other = fourier(smooth(3, 18, 18), 2), 2 * fourier(smooth(3, 18, 18, seed=1), 2)
     mask = torch.ones(18, 18, dtype=torch.bool)
-    one, two = unexplained(k, mask, maps), unexplained(normal(*k.shape), mask, maps)
-    first, second = (x.abs().square().sum().item() for x in (k, normal(*k.shape)))
-    both = unexplained(torch.stack([k, normal(*k.shape)]), mask, maps)
+    one, two = unexplained(k, mask, maps), unexplained(other, mask, maps)
+    first, second = (x.abs().square().sum().item() for x in (k, other))
+    both = unexplained(torch.stack([k, other]), mask, maps)
     assert both == pytest.approx((one * first + two * second) / (first + second), rel=1e-9)
     assert unexplained(torch.zeros_like(k), mask, maps) == 0
 
@@ -70,6 +80,20 @@ def test_right_maps_pass_at_all_widths_and_wrong_ones_do_not(coils, shape, width
             continue
         assert doubt is not None
         assert "not explained by any image" in doubt
+
+
+@pytest.mark.parametrize("coils", [2, 4, 8])
+def test_noise_is_no_doubt(coils):
+    """With as much noise as signal in a pixel right maps pass, and wrong ones do not."""
+    k, maps, inside = phantom(coils, (56, 52), noise=0.3)
+    clean = torch.fft.ifftn(phantom(coils, (56, 52), noise=0.0)[0], dim=(-2, -1), norm="ortho")[:, inside]
+    assert clean.abs().square().mean() < 4 * (2 * 0.3**2)
+    mask = torch.ones(56, 52, dtype=torch.bool)
+    share, doubt = judge_maps(k, mask, maps, "known")
+    assert doubt is None
+    assert share < 0.02
+    with pytest.raises(BadInput):
+        judge_maps(k, mask, normal(*maps.shape, seed=5), "wrong")
 
 
 def test_maps_that_explain_no_more_than_chance_are_an_error():

@@ -154,10 +154,14 @@ def _projector(centre: Tensor, side: int, dims: int, threshold: float) -> Tensor
         gram.addmm_(some, some.mH)
     values, vectors = torch.linalg.eigh(gram)
     kept = vectors[:, values > threshold * values[-1]]
-    if kept.shape[1] == size and coils > 1:
+    if kept.shape[1] == size:
+        # Noise above the threshold fills all dimensions. Its singular values are of one size, so what is within twice
+        # the smallest is taken for noise instead.
+        kept = vectors[:, values > 4 * values[0]]
+    if kept.shape[1] in (0, size) and coils > 1:
         raise BadInput(
             "Patches of k-space that do not fill all dimensions, to tell the coils' signal from noise",
-            f"{size} of {size} dimensions with kernels of side {side}",
+            f"noise in all of {size} dimensions, with kernels of side {side}",
             "Use a wider calibration centre (larger kernels need one), or pass maps from a calibration scan",
         )
     return (kept @ kept.mH).view(coils, *(side,) * dims, coils, *(side,) * dims)
