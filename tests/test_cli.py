@@ -579,6 +579,22 @@ def test_bad_input_through_the_shell_shows_no_traceback_unless_asked(tmp_path):
     assert "Traceback" in run.stderr
 
 
+def test_a_complex_mask_of_a_cfl_file(scan, tmp_path):
+    """As `bart pattern` and `bart poisson` write them."""
+    with np.load(scan) as stored:
+        mask = stored["kspace"] != 0
+    write_image(tmp_path / "mask.cfl", mask.astype(np.complex64))
+    run = call("recon", scan, "--mask", tmp_path / "mask.cfl", "-o", tmp_path / "x.npy", "--layers", "5", "--json")
+    assert run.exit_code == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert record["results"][0]["sampling_rate"] == pytest.approx(mask.mean())
+    assert (record["doubts"], record["warnings"]) == ([], [])
+    write_image(tmp_path / "turned.cfl", np.fft.ifftshift(mask).astype(np.complex64))
+    run = call("recon", scan, "--mask", tmp_path / "turned.cfl", "-o", tmp_path / "x.npy", "--layers", "5")
+    assert run.exit_code == BAD_INPUT
+    assert "shifted by half its sides" in run.stderr
+
+
 def test_maps_that_do_not_explain_the_data_end_with_exit_code_3(tmp_path):
     """The image is written, with the reason; maps that explain next to nothing are an error."""
     k = load_raw()[:, 32:128, 32:128]
