@@ -55,7 +55,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) -e '.[mri]'
+	$(INSTALL) -e .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt

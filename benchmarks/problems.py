@@ -209,7 +209,7 @@ def _brain(name: str) -> Problem:
     y = to_corner(centred[:, top : top + rows, left : left + columns], 2)
     mask = (y != 0).any(dim=0)
     maps = estimate_maps(y.to(torch.complex64), mask).maps
-    recipe = {"source": path.name, "cropped_to": [rows, columns], "maps": "ESPIRiT (SigPy)"}
+    recipe = {"source": path.name, "cropped_to": [rows, columns], "maps": "ESPIRiT"}
     return Problem(name, mask, y, 5e-3, maps=maps, levels=4, recipe=recipe)
 
 

@@ -340,7 +340,6 @@ def test_double_precision_lam_wavelet_and_threads(scan, tmp_path):
 
 def test_raw_scan_with_oversampling_noise_and_mask(tmp_path):
     """The raw phantom as it came from the scanner: readout lines, two coils, oversampled."""
-    pytest.importorskip("sigpy", reason="needs the extra mri")
     import firenet
 
     data = Path(firenet.__file__).parent / "data" / "twix_gre_phantom_2ch.npz"
@@ -580,9 +579,47 @@ def test_bad_input_through_the_shell_shows_no_traceback_unless_asked(tmp_path):
     assert "Traceback" in run.stderr
 
 
-def test_demo_without_sigpy_does_the_slice_and_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "sigpy.mri.app", None)
-    run = call("demo", "--json", "--out", tmp_path)
+def test_a_complex_mask_of_a_cfl_file(scan, tmp_path):
+    """As `bart pattern` and `bart poisson` write them."""
+    with np.load(scan) as stored:
+        mask = stored["kspace"] != 0
+    write_image(tmp_path / "mask.cfl", mask.astype(np.complex64))
+    run = call("recon", scan, "--mask", tmp_path / "mask.cfl", "-o", tmp_path / "x.npy", "--layers", "5", "--json")
     assert run.exit_code == 0, run.stderr
-    assert json.loads(run.stdout)["raw"] is None
-    assert "firenet[mri]" in run.stderr
+    record = json.loads(run.stdout)
+    assert record["results"][0]["sampling_rate"] == pytest.approx(mask.mean())
+    assert (record["doubts"], record["warnings"]) == ([], [])
+    write_image(tmp_path / "turned.cfl", np.fft.ifftshift(mask).astype(np.complex64))
+    run = call("recon", scan, "--mask", tmp_path / "turned.cfl", "-o", tmp_path / "x.npy", "--layers", "5")
+    assert run.exit_code == BAD_INPUT
+    assert "shifted by half its sides" in run.stderr
+
+
+def test_maps_that_do_not_explain_the_data_end_with_exit_code_3(tmp_path):
+    """The image is written, with the reason; maps that explain next to nothing are an error."""
+    k = load_raw()[:, 32:128, 32:128]
+    (image,) = prepare_scan(k.numpy(), ("coil", "y", "x"), maps="auto").images
+    assert image.maps is not None
+    np.save(tmp_path / "k.npy", k.numpy())
+    np.save(tmp_path / "maps.npy", image.maps.numpy())
+    np.save(tmp_path / "swapped.npy", image.maps.flip(0).numpy())
+    wrong = image.maps.numpy().copy()
+    wrong[:, :, :70] = 0
+    np.save(tmp_path / "wrong.npy", wrong)
+    options = ["-o", tmp_path / "x.npy", "--layers", "20", "--reweight", "0", "--json"]
+    run = call("recon", tmp_path / "k.npy", "--maps", tmp_path / "maps.npy", *options)
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["doubts"] == []
+    assert json.loads(run.stdout)["results"][0]["unexplained"] == pytest.approx(image.unexplained, abs=1e-4)
+    swapped = ["--maps", tmp_path / "swapped.npy"]
+    run = call("recon", tmp_path / "k.npy", *swapped, *options)
+    assert run.exit_code == NOT_REACHED
+    assert np.load(tmp_path / "x.npy").shape == (96, 96)
+    record = json.loads((tmp_path / "x.json").read_text())
+    assert record["doubts"][0] in record["warnings"]
+    assert "not explained by any image" in run.stderr
+    run = call("certify", tmp_path / "k.npy", tmp_path / "x.npy", *swapped, "--layers", "5")
+    assert run.exit_code == NOT_REACHED
+    run = call("recon", tmp_path / "k.npy", "--maps", tmp_path / "wrong.npy", *options)
+    assert run.exit_code == BAD_INPUT
+    assert "Coil maps that explain the data" in run.stderr

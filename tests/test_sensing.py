@@ -547,13 +547,19 @@ def test_a_precision_is_not_remembered() -> None:
         (torch.tensor([-1, 1]), "int64"),
         (torch.tensor([0.0, math.nan]), "float32"),
         (torch.tensor([1.0, math.inf]), "float32"),
-        (torch.ones(2, dtype=torch.complex64), "complex64"),
+        (torch.tensor([1, 1j], dtype=torch.complex64), "complex64"),
     ],
 )
 def test_refuses_what_is_no_mask(mask: Tensor, word: str) -> None:
     maps = torch.ones(1, *mask.shape, dtype=torch.complex64)
     for make in (SubsampledFourier, SubsampledWalsh, lambda m: MultiCoilFourier(m, maps)):
         assert_refuses(lambda m=make: m(mask), "mask", word)
+
+
+def test_complex_zeros_and_ones_are_a_mask() -> None:
+    """Files of BART hold nothing but complex numbers."""
+    mask = torch.tensor([1, 0, 1, 1])
+    assert torch.equal(SubsampledFourier(mask.to(torch.complex64)).mask, mask != 0)
 
 
 def test_walsh_mask_needs_powers_of_two() -> None:

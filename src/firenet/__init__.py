@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from firenet.analysis import AnalysisProblem
     from firenet.certificate import Certificate, certify
     from firenet.check import AdjointCheck, check_adjoint
-    from firenet.errors import BadInput, MissingExtra, NumericalError
+    from firenet.errors import BadInput, DoubtfulInput, MissingExtra, NumericalError
     from firenet.export import export_onnx
     from firenet.frames import Gradient, UndecimatedWavelet, Union
     from firenet.guarantee import Guarantee
@@ -43,6 +43,7 @@ _HOME = {
     "check": ("AdjointCheck", "check_adjoint"),
     "errors": (
         "BadInput",
+        "DoubtfulInput",
         "MissingExtra",
         "NumericalError",
     ),
@@ -119,6 +120,7 @@ __all__ = [
     "Ball",
     "Certificate",
     "Composition",
+    "DoubtfulInput",
     "Firenet",
     "FixedSteps",
     "FrozenSteps",

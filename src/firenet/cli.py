@@ -19,7 +19,7 @@ import typer
 from firenet import terminal
 from firenet.cli_audit import audits, train
 from firenet.cli_barriers import barriers
-from firenet.errors import BadInput, MissingExtra
+from firenet.errors import BadInput
 
 if TYPE_CHECKING:
     import torch
@@ -101,12 +101,8 @@ def demo(
     cases = {}
     with terminal.progress("MRI slice") as progress:
         cases["slice"] = job.slice_case(progress)
-    missing: MissingExtra | None = None
-    try:
-        with terminal.progress("raw scan") as progress:
-            cases["raw"] = job.raw_case(progress)
-    except MissingExtra as error:
-        missing = error
+    with terminal.progress("raw scan") as progress:
+        cases["raw"] = job.raw_case(progress)
     records = {name: case.record() for name, case in cases.items()}
     job.draw(cases, out / "demo.png")
     for name, case in cases.items():
@@ -114,7 +110,7 @@ def demo(
     write_json(out / "demo.json", {**records, "versions": terminal.versions()})
     shown: dict[str, Any] = {name: {key: r[key] for key in _DEMO_KEYS} for name, r in records.items()}
     if as_json:
-        terminal.print_json({**shown, **({"raw": None} if missing else {})})
+        terminal.print_json(shown)
     else:
         rows = [
             [
@@ -132,15 +128,13 @@ def demo(
         columns = ["input", "rate", "zero-filled", "FIRENET", "objective", "rel. gap", "layers", "s"]
         terminal.table("PSNR in dB, and how far from optimal: relative duality gap", columns, rows)
         typer.echo(f"picture: {out / 'demo.png'}")
-    if missing:
-        typer.echo(f"raw scan left out. needed: {missing.needed}\ndo:     {missing.do}", err=True)
 
 
 # --- recon and certify ------------------------------------------------------------------------------------------------
 
 Data = Annotated[Path, typer.Argument(help="k-space: npy, npz, HDF5 (fastMRI), ISMRMRD, BART cfl.", show_default=False)]
 MaskFile = Annotated[Path | None, typer.Option("--mask", help="Sampling mask; default: where the data are not zero.")]
-Maps = Annotated[str | None, typer.Option("--maps", help="Coil maps: a file, or 'auto' to estimate them (extra mri).")]
+Maps = Annotated[str | None, typer.Option("--maps", help="Coil maps: a file, or 'auto' to estimate them (ESPIRiT).")]
 Sparsify = Annotated[
     str | None,
     typer.Option(
@@ -226,7 +220,8 @@ def recon(
 ) -> None:
     """Reconstruct an image from undersampled k-space, with its duality gap.
 
-    Beside the image a JSON record of the run is written (OUT with the suffix .json).
+    Beside the image a JSON record of the run is written (OUT with the suffix .json). Exit code 3: the image is written,
+    but a tolerance was not reached, or the data contradict mask or coil maps.
     """
     from firenet.files import check_output, write_image, write_json
     from firenet.recon import TOLERANCE
@@ -314,6 +309,7 @@ def recon(
         precision = " (--dtype complex128)" if missed["status"] == "precision limit" else ""
         typer.echo(f"the tolerance {tolerance:g} was not reached. {missed['advice']}{precision}", err=True)
         raise typer.Exit(terminal.NOT_REACHED)
+    _end(job)
 
 
 @app.command()
@@ -378,6 +374,7 @@ def certify(
             certificates.append(certify_image(x, net, part.y, budget=budget, progress=progress))
     record = _record(data, scan, job, certificates, device, dtype, nets, nets) | {"image": str(image)}
     _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
+    _end(job)
 
 
 @app.command()
@@ -436,6 +433,7 @@ def export(
     differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
     size = f"{frozen.layers} layers, {out.stat().st_size / 2**20:.1f} MiB"
     _show(record, as_json, f"wrote {out}: {size}; onnxruntime differs from the network by {differs}")
+    _end(job)
 
 
 def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torch.Tensor], Any]:
@@ -645,6 +643,7 @@ def _record(
                     else {"status": _verdict(solution), "tightness": solution.tightness.item(), "kind": solution.kind}
                 ),
                 "maps": part.maps_method,
+                "unexplained": part.unexplained,
                 "undetermined_pixels": int(part.undetermined.sum()),
             }
         )
@@ -672,6 +671,7 @@ def _record(
         "threads": torch.get_num_threads(),
         "results": results,
         "warnings": job.warnings,
+        "doubts": job.doubts,
         "versions": terminal.versions(),
     }
 
@@ -713,6 +713,12 @@ def _show(record: dict[str, Any], as_json: bool, last_line: str) -> None:
     if hidden:
         typer.echo(f"{hidden} pixels are undetermined: every coil map is zero there")
     typer.echo(last_line)
+
+
+def _end(job: ScanData) -> None:
+    """Ends with exit code 3 where mask or coil maps are doubtful: the result is there, and should not be trusted."""
+    if job.doubts:
+        raise typer.Exit(terminal.NOT_REACHED)
 
 
 def _beside(out: Path) -> Path:
@@ -858,7 +864,6 @@ def bench(
 # --- doctor -----------------------------------------------------------------------------------------------------------
 
 _EXTRAS = {
-    "sigpy": ("mri", "coil maps (ESPIRiT)"),
     "h5py": ("mri", "HDF5 files (fastMRI)"),
     "ismrmrd": ("mri", "ISMRMRD files"),
     "onnx": ("export", "ONNX files"),

@@ -102,11 +102,7 @@ def slice_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
 
 
 def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
-    """The raw scan, 3-fold undersampled, coil maps from its own calibration centre.
-
-    Raises:
-        MissingExtra: Without SigPy, which estimates the maps.
-    """
+    """The raw scan, 3-fold undersampled, coil maps from its own calibration centre."""
     full = load_raw()
     mask = multilevel(full.shape[1:], 1 / RAW_ACCELERATION, full=RAW_FULL, seed=seed)
     start = time.perf_counter()

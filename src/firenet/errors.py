@@ -39,3 +39,7 @@ class MissingExtra(FirenetError, ImportError):
             "an environment without it",
             f"Install the extra: pip install 'firenet[{extra}]'",
         )
+
+
+class DoubtfulInput(UserWarning):
+    """Says that the data contradict what was given or estimated with them, coil maps for example, but not outright."""

@@ -331,7 +331,7 @@ def _order(axes: Sequence[str], shape: tuple[int, ...]) -> list[int]:
 
 def _spatial_mask(mask: np.ndarray, axes: tuple[str, ...], shape: tuple[int, ...], where: str) -> np.ndarray:
     """Bring a file's mask, aligned with the trailing stored axes, to bool of the scan's spatial shape."""
-    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all() or not mask.any():
+    if mask.dtype.kind not in "biufc" or not np.isin(mask, (0, 1)).all() or not mask.any():
         got = f"{mask.dtype} with other values, or no sample"
         raise BadInput(f"A mask of zeros and ones in {where}", got, "Save the mask as bool")
     spatial = [axis for axis, name in enumerate(axes) if name in SPATIAL]

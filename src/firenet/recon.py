@@ -8,8 +8,9 @@ so that no layer shifts anything and an object in the middle of the picture stay
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from firenet.certificate import Certificate, certify
-from firenet.errors import BadInput, MissingExtra
+from firenet.errors import BadInput, DoubtfulInput
+from firenet.espirit import NARROWEST, WIDEST, espirit
+from firenet.evidence import MaskFindings, calibration_width, judge_inferred, judge_maps, judge_mask
 from firenet.frames import Gradient, UndecimatedWavelet, Union
 from firenet.levels import SparsityLevels
 from firenet.network import Firenet, Solution
+from firenet.numerics import tensor_of
 from firenet.operators import LinearOperator
-from firenet.restarts import AdaptiveRestarts, PaperSchedule, Schedule, searches
+from firenet.restarts import AdaptiveRestarts, PaperSchedule, Schedule, Searched, searches
 from firenet.reweighting import Round, reweighted
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
 from firenet.transforms import WAVELETS, AnalysisOperator, Wavelet
@@ -37,14 +41,16 @@ TOLERANCE = 1e-3
 ENOUGH = 0.5
 # The share of the residual that reweighting keeps where AA* = I. Coil maps are never exact: they keep all.
 KEEP = 0.2
+# Receive arrays have up to 128 channels; more "coils" are an axis of the image.
+_MOST_COILS = 128
 # How much total variation is added to wavelets.
 TV_SHARE = 0.25
 
 
 def psnr(image: Tensor | ArrayLike, reference: Tensor | ArrayLike) -> float:
     """Peak signal-to-noise ratio of magnitudes in dB; the peak is the maximum of the reference."""
-    a = torch.as_tensor(image).detach().abs().to("cpu", torch.float64)
-    b = torch.as_tensor(reference).detach().abs().to("cpu", torch.float64)
+    a = tensor_of(image, "an image").detach().abs().to("cpu", torch.float64)
+    b = tensor_of(reference, "a reference").detach().abs().to("cpu", torch.float64)
     if a.shape != b.shape:
         raise BadInput(
             f"An image of the reference's shape {tuple(b.shape)}", f"{tuple(a.shape)}", "Crop or pad one of them"
@@ -158,45 +164,39 @@ class CoilMaps:
 
 
 def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
-    """Estimates coil maps from the fully sampled centre of k-space by ESPIRiT (SigPy).
+    r"""Estimates coil maps from the fully sampled centre of k-space by :func:`firenet.espirit.espirit`.
 
     Args:
-        kspace: Shape (coils, \\*image), zero frequency in the corner, as :func:`to_corner` gives it.
+        kspace: Shape (coils, \*image), zero frequency in the corner, as :func:`to_corner` gives it.
         mask: Shape of the image, zero frequency in the corner.
 
     Raises:
-        MissingExtra: Without SigPy.
-        BadInput: Where the calibration centre is narrower than 8.
+        BadInput: Where the calibration centre is narrower than 8, or the coil axis is another.
     """
-    try:
-        from sigpy.mri.app import EspiritCalib
-    except ImportError:
-        raise MissingExtra("SigPy", "mri", "The estimation of coil maps") from None
-    dims = mask.ndim
-    width = calibration_width(mask)
-    if width < 8:
-        raise BadInput(
-            "A fully sampled centre of k-space at least 8 wide to estimate coil maps",
-            f"{width}",
-            "Pass maps from a calibration scan (--maps FILE)",
-        )
-    width = min(width, 24)
-    centred = to_centre(kspace, dims).cpu().numpy().astype(np.complex64)
-    maps = np.asarray(EspiritCalib(centred, calib_width=width, show_pbar=False).run())
-    method = f"ESPIRiT (SigPy), calibration width {width}"
-    return CoilMaps(torch.from_numpy(np.nan_to_num(maps)).to(kspace.device, kspace.dtype), method)
+    coils, width = len(kspace), calibration_width(mask)
+    if coils > _MOST_COILS:
+        do = "If the coils are on another axis, name the axes (--axes)"
+        raise BadInput(f"At most {_MOST_COILS} coils", f"{coils}, image {_by(mask.shape)}", do)
+    if width < NARROWEST:
+        elsewhere = calibration_width(torch.fft.fftshift(mask))
+        if elsewhere >= NARROWEST:
+            do = (
+                f"A region {elsewhere} wide is fully sampled half an image away: if zero frequency lies in the corner "
+                "add --corner-dc (centred=False), if it lies in the middle leave it out"
+            )
+        elif min(mask.shape) < NARROWEST:
+            do = "If the axes are others, name them (--axes), or pass maps from a calibration scan (--maps FILE)"
+        else:
+            do = "Pass maps from a calibration scan (--maps FILE); if the axes are others, name them (--axes)"
+        got = f"{width}, with {coils} coils and an image of {_by(mask.shape)}"
+        needed = f"A fully sampled centre of k-space at least {NARROWEST} wide to estimate coil maps"
+        raise BadInput(needed, got, do)
+    width = min(width, WIDEST)
+    return CoilMaps(espirit(kspace, dims=mask.ndim, width=width), f"ESPIRiT, calibration width {width}")
 
 
-def calibration_width(mask: Tensor) -> int:
-    """The side of the largest fully sampled cube of frequencies around zero (mask with zero frequency in the
-    corner)."""
-    centred = torch.fft.fftshift(mask)
-    for width in range(min(centred.shape), 0, -1):
-        # the same window that SigPy's calibration cuts out
-        window = tuple(slice(n // 2 - width // 2, n // 2 - width // 2 + width) for n in centred.shape)
-        if bool(centred[window].all()):
-            return width
-    return 0
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
@@ -394,15 +394,90 @@ def reconstruct(
     Returns:
         The solution; ``image`` is upright if ``centred``, ``dual`` has zero frequency in the corner.
     """
-    y, m, s = prepare(kspace, mask, maps, dims=dims, centred=centred)
     if schedule is None:
         schedule, tolerance = default_schedule(tolerance), None
-    net = network(m, s, sparsify=sparsify, weights=weights, lam=lam, noise=noise, schedule=schedule).to(y.device)
-    if reweight is None and y.shape != net.sensing.out_shape:
-        reweight = 0
-    if reweight != 0:
-        return rounds(net, y, reweight, tolerance=tolerance, progress=progress)[-1].solution
-    return net.solve(y, tolerance=tolerance, progress=progress)
+
+    def solve(y: Tensor, m: Tensor, s: Tensor | None, progress: Callable[[int, int], None] | None) -> Solution:
+        net = network(m, s, sparsify=sparsify, weights=weights, lam=lam, noise=noise, schedule=schedule).to(y.device)
+        again = 0 if reweight is None and y.shape != net.sensing.out_shape else reweight
+        if again != 0:
+            return rounds(net, y, again, tolerance=tolerance, progress=progress)[-1].solution
+        return net.solve(y, tolerance=tolerance, progress=progress)
+
+    groups = _groups(kspace, mask, dims, dims + (maps is not None))
+    if groups is None:
+        y, m, s = prepare(kspace, mask, maps, dims=dims, centred=centred)
+        _check_maps(y, m, s)
+        return solve(y, m, s, progress)
+    data = tensor_of(kspace, "k-space")
+    axes = dims + (maps is not None)
+    batch, items = data.shape[: data.ndim - axes], data.flatten(0, data.ndim - axes - 1)
+    found = []
+    for number, (own, which) in enumerate(groups):
+        y, m, s = prepare(items[which], own, maps, dims=dims, centred=centred)
+        _check_maps(y, m, s)
+        found.append(solve(y, m, s, _shifted(progress, number, len(groups))))
+    return _together(found, [which for _, which in groups], batch)
+
+
+def _shifted(progress: Callable[[int, int], None] | None, number: int, count: int) -> Callable[[int, int], None] | None:
+    """The progress of one of several equal parts."""
+    return None if progress is None else lambda done, most: progress(number * most + done, count * most)
+
+
+def _groups(
+    kspace: Tensor | NDArray[Any], mask: Tensor | NDArray[Any] | None, dims: int, axes: int
+) -> list[tuple[Tensor, list[int]]] | None:
+    """The different masks of a batch with the items that have them; None where all have the same, or something is wrong
+    that :func:`prepare` refuses."""
+    y = tensor_of(kspace, "k-space")
+    if not 1 <= dims <= 3 or y.ndim <= axes or 0 in y.shape:
+        return None
+    if mask is None:
+        own = (y != 0).flatten(0, y.ndim - axes - 1)
+        own = own.any(dim=1) if axes > dims else own
+        # An item without any sample has the mask of the others: its image is zero.
+        own = torch.where(own.flatten(1).any(dim=1).view(-1, *(1,) * dims), own, own.any(dim=0))
+    else:
+        given = binary_mask(mask)
+        batch = y.shape[: y.ndim - axes]
+        if tuple(given.shape) != (*batch, *y.shape[y.ndim - dims :]):
+            return None
+        own = given.to(y.device).flatten(0, len(batch) - 1)
+    groups: dict[bytes, list[int]] = {}
+    for number, one in enumerate(own.cpu()):
+        groups.setdefault(np.packbits(one.numpy()).tobytes(), []).append(number)
+    if len(groups) == 1 and mask is None:
+        return None
+    return [(own[which[0]], which) for which in groups.values()]
+
+
+def _check_maps(y: Tensor, mask: Tensor, maps: Tensor | None) -> None:
+    """Warns where coil maps explain the data badly, and refuses those that explain nothing."""
+    if maps is None:
+        return
+    _, doubt = judge_maps(y, mask, maps, "given")
+    if doubt is not None:
+        warnings.warn(doubt, DoubtfulInput, stacklevel=3)
+
+
+def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) -> Solution:
+    """One solution of a batch from those of parts of it, whose items have these numbers in the flattened batch."""
+    order = np.argsort(np.concatenate([np.asarray(which) for which in items]))
+
+    def joined(values: list[Any]) -> Any:
+        first = values[0]
+        if isinstance(first, Tensor):
+            together = torch.cat(values)
+            return together[torch.from_numpy(order).to(together.device)].view(*batch, *together.shape[1:])
+        if isinstance(first, Searched):
+            return Searched(joined([v.runs for v in values]))
+        if isinstance(first, tuple):
+            every = [entry for value in values for entry in value]
+            return tuple(every[k] for k in order)
+        return first  # a fixed schedule, or None
+
+    return replace(parts[0], **{f.name: joined([getattr(p, f.name) for p in parts]) for f in fields(Solution)})
 
 
 def prepare(
@@ -415,9 +490,16 @@ def prepare(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """k-space, mask and maps in the library's convention: zero frequency in the corner, the image as it looks.
 
-    Arguments as in :func:`reconstruct`.
+    Arguments as in :func:`reconstruct`; one mask for all items.
+
+    Raises:
+        BadInput: For arrays that do not fit together, or a mask that contradicts the data
+            (:func:`firenet.evidence.judge_mask`).
+
+    Warns:
+        DoubtfulInput: Where much of what the mask calls measured is zero.
     """
-    y = torch.as_tensor(kspace)
+    y = tensor_of(kspace, "k-space")
     if not y.is_complex():
         raise BadInput(
             "Complex k-space",
@@ -433,23 +515,48 @@ def prepare(
     if not torch.isfinite(torch.view_as_real(y.resolve_conj())).all():
         raise BadInput("Finite k-space", "NaN or infinity", "Set missing samples to zero and give the mask")
     shape = tuple(y.shape[y.ndim - dims :])
-    m = mask_of(y, dims) if mask is None else torch.as_tensor(mask, device=y.device) != 0
+    m = mask_of(y, dims) if mask is None else binary_mask(mask).to(y.device)
     if tuple(m.shape) != shape:
         raise BadInput(
             f"A mask of the image's shape {shape}", f"{tuple(m.shape)}", "Broadcast line masks to the full shape"
         )
     if not m.any():
         raise BadInput("At least one sample", "a mask that is zero everywhere", "Check that k-space was read correctly")
-    s = None if maps is None else torch.as_tensor(maps, device=y.device)
+    if mask is not None:
+        for doubt in judge_mask(y, m).doubts:
+            warnings.warn(doubt, DoubtfulInput, stacklevel=2)
+    s = None if maps is None else tensor_of(maps, "coil maps").to(y.device)
     if s is not None and (s.ndim != dims + 1 or tuple(s.shape) != tuple(y.shape[y.ndim - dims - 1 :])):
         raise BadInput(
             f"Coil maps of shape {tuple(y.shape[y.ndim - dims - 1 :])}",
             f"{tuple(s.shape)}",
             "Give one map a coil, on the grid of the image",
         )
+    if s is not None and not torch.isfinite(s).all():
+        raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
     if centred:
         y, m = to_corner(y, dims), torch.fft.ifftshift(m)
     return y, m, None if s is None else s.to(y.dtype)
+
+
+def binary_mask(mask: Tensor | ArrayLike) -> Tensor:
+    """A boolean mask from zeros and one other number (1, or 255 in a picture) of any dtype, complex ones too.
+
+    Raises:
+        BadInput: For other numbers, NaN among them.
+    """
+    values = tensor_of(mask, "a mask")
+    if values.dtype == torch.bool:
+        return values
+    measured = values != 0  # NaN too, which equals nothing, itself neither
+    ones = values[measured]
+    if len(ones) and not bool((ones == ones[0]).all()):
+        finite = torch.isfinite(ones)
+        got = "NaN or infinity" if not bool(finite.all()) else f"{values.dtype} with other numbers"
+        raise BadInput("A mask of zeros and ones", got, "Save mask != 0")
+    if len(ones) and not bool(torch.isfinite(ones[0])):
+        raise BadInput("A mask of zeros and ones", "NaN or infinity", "Save mask != 0")
+    return measured
 
 
 def zero_filled(y: Tensor, mask: Tensor, maps: Tensor | None = None) -> Tensor:
@@ -493,6 +600,10 @@ class Prepared:
         maps: Coil maps or None.
         maps_method: Where the maps come from, in words.
         undetermined: Pixels where every map is zero.
+        unexplained: The share of the energy that no image explains through the maps
+            (:func:`firenet.evidence.unexplained`), or None without maps.
+        notes: What is good to know about the mask.
+        doubts: What says that mask or maps may be wrong.
     """
 
     y: Tensor
@@ -500,14 +611,25 @@ class Prepared:
     maps: Tensor | None
     maps_method: str
     undetermined: Tensor
+    unexplained: float | None = None
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class ScanData:
-    """The images of a scan, one :class:`Prepared` each, and what the user should know about the data."""
+    """The images of a scan, one :class:`Prepared` each, and what the user should know about the data.
+
+    Attributes:
+        images: In the order of the slices.
+        warnings: All that there is to say, in sentences, doubts included.
+        doubts: Those of the warnings for which the result should not be trusted unseen: the commands end with exit
+            code 3.
+    """
 
     images: list[Prepared]
     warnings: list[str]
+    doubts: list[str] = field(default_factory=list)
 
 
 def prepare_scan(
@@ -539,7 +661,7 @@ def prepare_scan(
         device: Where to compute.
         dtype: complex64 or complex128.
     """
-    data = torch.from_numpy(np.ascontiguousarray(kspace)).to(device=device, dtype=dtype)
+    data = tensor_of(kspace, "k-space").to(device=device, dtype=dtype)
     dims = sum(a in ("z", "y", "x") for a in axes)
     notes = []
     if "slice" not in axes:
@@ -565,60 +687,80 @@ def prepare_scan(
         where, option = ("corner", "add --corner-dc") if centred else ("middle", "leave out --corner-dc")
         notes.append(f"The energy of k-space peaks in the {where}; if that is where zero frequency lies, {option}.")
     grid = tuple(data.shape[data.ndim - dims :])
-    if mask is not None:
-        mask = _given_mask(mask, grid)
+    given = None if mask is None else _given_mask(mask, grid)
     known = None
     if isinstance(maps, np.ndarray):
         if not np.any(maps):
             raise BadInput("Coil maps that are not zero everywhere", "zeros", "Check that the maps were read correctly")
-        known = torch.from_numpy(maps).to(device=device, dtype=dtype)
+        known = tensor_of(maps, "coil maps").to(device=device, dtype=dtype)
     if noise is not None:
         arrays = [data] if known is None else [data, known]
         data, *mixed = prewhiten(arrays, noise, coil_axis=-dims - 1)
         known = mixed[0] if mixed else None
     images = []
     for k in data:
-        lines = mask
+        # Before the readout is cropped, which spreads rounding over what was zero.
+        findings = MaskFindings() if given is None else judge_mask(k, given)
+        lines = given
         if oversampling != 1.0:
-            k, lines = _crop_readout(k, mask, oversampling, -1 if readout == "x" else -2, dims, centred)
+            k, lines = _crop_readout(k, given, oversampling, -1 if readout == "x" else -2, dims, centred)
         if known is not None and known.shape != k.shape:
             do = "Give one map a coil on the grid of the image (after --remove-oversampling)"
             raise BadInput(f"Coil maps of shape {tuple(k.shape)}", f"{tuple(known.shape)}", do)
-        images.append(_prepare_image(k, lines, known if known is not None else maps, dims, centred))
-    return ScanData(images, notes)
+        image = _prepare_image(k, lines, known if known is not None else maps, dims, centred, given is None)
+        images.append(replace(image, notes=findings.notes + image.notes, doubts=findings.doubts + image.doubts))
+    doubts = _once(images, lambda image: image.doubts)
+    return ScanData(images, notes + _once(images, lambda image: image.notes) + doubts, doubts)
 
 
-def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> NDArray[Any]:
+def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> list[str]:
+    """Each sentence once, with the number of slices that it holds for where there are several."""
+    found: dict[str, int] = {}
+    for image in images:
+        for sentence in of(image):
+            found[sentence] = found.get(sentence, 0) + 1
+    every = len(images)
+    return [s if n == every else f"{s} ({n} of {every} slices)" for s, n in found.items()]
+
+
+def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:
     """A mask from a file: zeros and one other value (1, or 255 in a picture), on the grid or on trailing axes of it."""
-    values = np.unique(mask)
-    if np.iscomplexobj(mask) or len(values) > 2 or not {0} >= set(values.tolist()) - {values.max()}:
-        raise BadInput("A mask of zeros and ones", f"{mask.dtype} with {len(values)} values", "Save mask != 0")
     try:
-        return np.broadcast_to(mask, grid) != 0
-    except ValueError:
+        return binary_mask(mask).expand(grid)
+    except RuntimeError:
         do = "The mask lies on the grid of k-space"
         raise BadInput(f"A mask of shape {grid}", f"{np.shape(mask)}", do) from None
 
 
 def _crop_readout(
-    k: Tensor, mask: NDArray[Any] | None, factor: float, axis: int, dims: int, centred: bool
-) -> tuple[Tensor, NDArray[Any]]:
+    k: Tensor, mask: Tensor | None, factor: float, axis: int, dims: int, centred: bool
+) -> tuple[Tensor, Tensor]:
     """Removes oversampling from one image's data, whose readout lines are fully sampled or not sampled at all."""
-    sampled = mask_of(k, dims) if mask is None else torch.from_numpy(np.array(mask)).to(k.device)
+    sampled = mask_of(k, dims) if mask is None else mask.to(k.device)
     lines = sampled.any(dim=axis, keepdim=True)
     if not bool((sampled == lines).all()):
         do = "Leave --remove-oversampling out, or say with --axes which axis is x, the readout"
         raise BadInput("Whole readout lines to remove oversampling", "a mask with gaps along the readout", do)
     cropped = remove_oversampling(k, factor, axis=axis, centred=centred)
     new = lines.expand(cropped.shape[cropped.ndim - dims :])
-    return cropped * new, new.cpu().numpy()
+    return cropped * new, new
 
 
 def _prepare_image(
-    k: Tensor, mask: NDArray[Any] | None, maps: Tensor | NDArray[Any] | str | None, dims: int, centred: bool
+    k: Tensor,
+    mask: Tensor | None,
+    maps: Tensor | NDArray[Any] | str | None,
+    dims: int,
+    centred: bool,
+    inferred: bool,
 ) -> Prepared:
-    y, m, _ = prepare(k, mask, dims=dims, centred=centred)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DoubtfulInput)  # they are among the findings
+        y, m, _ = prepare(k, mask, dims=dims, centred=centred)
+    notes = judge_inferred(y, m, maps is not None).notes if inferred else ()
     if maps is None:
-        return Prepared(y, m, None, "none", torch.zeros(m.shape, dtype=torch.bool))
+        return Prepared(y, m, None, "none", torch.zeros(m.shape, dtype=torch.bool), notes=notes)
     found = CoilMaps(maps, "from a file") if isinstance(maps, Tensor) else estimate_maps(y * m, m)
-    return Prepared(y, m, found.maps, found.method, (found.maps == 0).all(dim=0).cpu())
+    share, doubt = judge_maps(y, m, found.maps, found.method)
+    nowhere = (found.maps == 0).all(dim=0).cpu()
+    return Prepared(y, m, found.maps, found.method, nowhere, share, notes, () if doubt is None else (doubt,))
