@@ -35,6 +35,7 @@ from firenet import (
     Wavelet,
 )
 from firenet.analysis import AnalysisLayers, Stacked
+from firenet.gap import within
 from firenet.restarts import Schedule
 from laws import Probe, assert_near, assert_refuses, norm
 from oracles import Recovery
@@ -382,18 +383,20 @@ def test_operators_of_any_scale(dtype: torch.dtype, scale: float) -> None:
     usual = Firenet(Matrix(torch.eye(4, dtype=dtype)), frame, lam=0.1, schedule=AdaptiveRestarts(1e-3)).solve(y)
     sensing = Matrix(scale * torch.eye(4, dtype=dtype))
     solution = Firenet(sensing, frame, lam=0.1 * scale, schedule=AdaptiveRestarts(1e-3)).solve(y)
-    assert solution.status == usual.statuses == (Status.TOLERANCE_REACHED,)
+    assert solution.statuses == usual.statuses == (Status.TOLERANCE_REACHED,)
     assert solution.layers == usual.layers
     assert math.isfinite(solution.gap.item())
     assert_near(scale * solution.image, usual.image, 1e-5 * norm(usual.image))
 
 
 def test_an_infinite_gap_is_not_a_small_one() -> None:
-    from firenet.restarts import _within
-
-    assert not _within(1e-3, 1.0, -math.inf)
-    assert not _within(1e-3, 1.0, math.nan)
-    assert _within(1e-3, 1.0, 1.0)
+    assert not within(1e-3, 1.0, -math.inf)
+    assert not within(1e-3, 1.0, math.nan)
+    assert not within(1e-3, math.nan, 1.0)
+    assert not within(1e-3, math.inf, math.inf)
+    assert within(1e-3, 1.0, 1.0)
+    assert within(1e-3, 1.0009, 1.0)
+    assert not within(1e-3, 1.0011, 1.0)  # at most 0.1 % above the minimum
 
 
 @pytest.mark.parametrize("kind", ["band", "each"])

@@ -292,7 +292,8 @@ class Stacked(Compact):
             return q, back
         if self._constant is None or self._constant[0].dtype != q.dtype or self._constant[0].device != q.device:
             a, error = self.constant()
-            a = (a if error < math.inf else torch.zeros_like(a)).to(q)
+            a = (a if error < math.inf else torch.zeros_like(a)).to(q.device)
+            a = (a if q.is_complex() else a.real).to(q.dtype)
             self._constant = a, self._back(a)
         a, a_back = self._constant
         share = (q * a.conj()).sum(dim=1, keepdim=True)
@@ -309,7 +310,7 @@ class Stacked(Compact):
         if not self.frame.kills_constants:
             return q, torch.zeros(len(q), dtype=torch.float64, device=q.device)
         a, error = self.constant()
-        a = a.to(q)
+        a = (a if q.is_complex() else a.real).to(q)  # where q is real so is A
         for _ in range(2):  # once leaves the rounding of the first
             q = q - (q * a.conj()).sum(dim=1, keepdim=True) * a
         left = (q * a.conj()).sum(dim=1).abs()
@@ -614,7 +615,7 @@ class StackedProblem(SparseProblem):
             penalty = penalty + part
             weight = torch.linalg.vector_norm(limit.expand(sizes.shape[1:])) * (1 + 1e-9)
             error = error + weight * float(roundings[k]) * u * size
-            error = error + (sum_rounding(sizes[0].numel()) + 16 + len(stacked.groups)) * UNIT * part
+            error = error + (sum_rounding(math.prod(sizes.shape[1:])) + 16 + len(stacked.groups)) * UNIT * part
         return penalty, error
 
     def _precisely(self, p: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
@@ -694,9 +695,9 @@ class AnalysisProblem:
         return self.fidelity.violation(norms(self.operator(x) - y, len(self.operator.out_shape)))
 
     def feasible(self, q: Tensor, p: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Returns the pair with p replaced by :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)`, both divided by the smallest number
-        that makes them feasible, or if y is given times the best multiple. Where W annihilates constants q is first
-        made orthogonal to A1."""
+        """Returns the pair with p replaced by :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)`, both divided by the smallest
+        number that makes them feasible, or if y is given times the best multiple. Where W annihilates constants q is
+        first made orthogonal to A1."""
         packed = self.compact()
         batch = q.shape[: q.ndim - len(self.operator.out_shape)]
         return duals(packed.operator, packed.feasible(self._flat(packed, q, p), self._packed(packed, y)), batch)
@@ -707,7 +708,7 @@ class AnalysisProblem:
         return self.prove(x, q, p, y).gap
 
     def prove(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Proof:
-        """Returns what the triple (x, q, p) proves, computed in double precision: objective, lower bound, gap, rounding.
+        """Returns what (x, q, p) proves, computed in double precision: objective, lower bound, gap, rounding.
 
         Args:
             x: Any image (..., \\*in_shape).

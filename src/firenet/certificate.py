@@ -123,8 +123,8 @@ def certify(
         progress: Called now and then with the layers done and the budget.
 
     Raises:
-        BadInput: For shapes that do not fit, NaN or infinity, a negative budget, half of the assumptions, or an operator
-            from outside whose adjoint fails :func:`firenet.check_adjoint`.
+        BadInput: For shapes that do not fit, NaN or infinity, a negative budget, half of the assumptions, or an
+            operator from outside whose adjoint fails :func:`firenet.check_adjoint`.
         NumericalError: For a gap below minus its rounding, which proves that the adjoint is not the adjoint.
     """
     with torch.no_grad(), full_precision():

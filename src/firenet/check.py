@@ -1,8 +1,8 @@
 """The dot test: is the adjoint of an operator the adjoint?
 
 A duality gap rests on it. Weak duality says :math:`F(z)\\ge\\mathrm{Re}\\langle Az-y,q\\rangle+\\dots` and moves A to
-the other side; with another map there the lower bound is none. No finite test sees every defect, so a certificate for an
-operator from outside is conditional, and says on what.
+the other side; with another map there the lower bound is none. No finite test sees every defect, so a certificate for
+an operator from outside is conditional, and says on what.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
     """Measures how far the adjoint of an operator is from the adjoint, by a dot test.
 
     Three random pairs (x, y), and three with y = Ax: for random y the inner product is itself small, of size
-    :math:`\\|Ax\\|\\|y\\|/\\sqrt m`, so a missing line of k-space or an adjoint that is 3 % too long hardly shows there.
+    :math:`\\|Ax\\|\\|y\\|/\\sqrt m`, so a missing line of k-space or an adjoint that is 3 % too long hardly shows.
 
     Args:
         operator: A with its adjoint B.
@@ -101,10 +101,10 @@ def trusted(operator: LinearOperator) -> AdjointCheck | None:
     """
     if operator.is_own:
         return None
-    state = operator._state(recurse=True)
+    numbers = operator.numbers(recurse=True)
     known = operator._checked_adjoint
-    if known is None or known[0] != state:
-        known = (state, check_adjoint(operator))
+    if known is None or known[0] != numbers:
+        known = (numbers, check_adjoint(operator))
         operator._checked_adjoint = known
     check: AdjointCheck = known[1]
     if not check.passed:

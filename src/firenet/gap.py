@@ -115,7 +115,7 @@ class Proof:
     contradiction: Tensor
     infeasible: Tensor
 
-    def reached(self, tolerance: float) -> Tensor:
+    def reached(self, tolerance: float | Tensor) -> Tensor:
         """Returns whether F(z) exceeds min F by at most this share of it, rounding included, and z fits the data as
         well; or whether the minimum is zero to rounding."""
         proved = self.gap + self.rounding <= tolerance * self.lower_bound

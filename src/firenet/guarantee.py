@@ -29,8 +29,8 @@ class Guarantee:
         levels: Levels and local sparsities.
         rho: :math:`\\rho` of the null space property, 0 < rho < 1. 1/2 is what the sampling theorems give.
         gamma: :math:`\\gamma>0`; :math:`\\sqrt2` there.
-        norm: At least :math:`\\|A\\|`: a number, or the operator itself (what has a ``norm_bound`` that is no estimate).
-            What counts layers and bounds errors of the network refuses without it; the constants do not need it.
+        norm: At least :math:`\\|A\\|`: a number, or the operator itself, whose ``norm_bound`` is exact or proven. What
+            counts layers and bounds errors of the network refuses without it; the constants do not need it.
         exact: The network is built from A itself. False: from an approximation :math:`A_l` close enough for its null
             space property to hold with :math:`((1+\\rho)/2,2\\gamma)`, where rho and gamma are those of A; the
             constants are then those of the paper.

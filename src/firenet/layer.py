@@ -115,7 +115,8 @@ class Layers:
         Raises:
             BadInput: For steps that are too long for the operator's norm.
         """
-        self._check_steps(tau * sigma)
+        bound = self.operator.norm_bound.value
+        self._check_steps((tau * bound) * (sigma * bound))  # the square of a bound may overflow
         self._plain = bool((relaxation == 1).all())
         if not self._plain and self.x is self.last:  # as a plain run leaves them; from now on x is written over
             self.x = self.x.clone()
@@ -130,10 +131,9 @@ class Layers:
 
     def _check_steps(self, products: Tensor) -> None:
         products = products.detach()[self._finite]
-        bound = self.operator.norm_bound.value
-        product = float(products.max()) * bound**2 if products.numel() else 0.0
+        product = float(products.max()) if products.numel() else 0.0
         if not product <= 1 + 1e-9:
-            got = f"{product:.6g} with the norm bound {bound:.6g}"
+            got = f"{product:.6g} with the norm bound {self.operator.norm_bound.value:.6g}"
             raise BadInput("Steps with tau * sigma * norm^2 <= 1", got, "Use smaller steps")
 
     def run(self, layers: int, checkpoint: int | None = None) -> None:

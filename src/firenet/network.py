@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Self, cast, final
@@ -83,8 +83,8 @@ _ADVICE = {
     Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
     Status.DOES_NOT_FIT: "The image is further from the data than the noise level. More layers may bring it there; "
     "whether any image fits is not decided.",
-    Status.NO_IMAGE_FITS: "Every image that fits the data is proved to have a penalty above a million times this one's: "
-    "raise the noise level.",
+    Status.NO_IMAGE_FITS: "Every image that fits the data is proved to have a penalty above a million times this "
+    "one's: raise the noise level.",
     Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of data and operator, or use double precision.",
     Status.WRONG_ADJOINT: "The gap is negative beyond its rounding, which proves a numerical error: the adjoint is not "
     "the adjoint of A. check_adjoint(A) measures by how much.",
@@ -161,9 +161,10 @@ class Firenet(nn.Module):
             :class:`SparsityLevels` whose recommended weights are taken. None is all ones, in the analysis form of
             several bands their :meth:`firenet.frames.Convolutions.deviations`, in units in which their mean square is
             1.
-        lam: :math:`\\lambda`, a number. None is 1e-3 times the noise gain of A, in the analysis form :func:`firenet.problems.usual_lam`, which suits images
-            with noise and without. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and
-            oversmooths them. With ``noise`` it only scales the objective, and is 1; for (P2) it must be given.
+        lam: :math:`\\lambda`, a number. None is 1e-3 times the noise gain of A, in the analysis form
+            :func:`firenet.problems.usual_lam`, which suits images with noise and without. The theorem's
+            :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths them.
+            With ``noise`` it only scales the objective, and is 1; for (P2) it must be given.
         schedule: The steps. None is :class:`AdaptiveRestarts`, which finds its own and stops on a proof;
             :class:`PaperSchedule` and others are fixed. What is proven of the paper's schedule is proven for (P3).
         form: ``synthesis`` or ``analysis``; None is analysis for what :mod:`firenet.frames` has and synthesis for
@@ -461,8 +462,8 @@ class Firenet(nn.Module):
         z, proof = prove_at(layers, best.z, best.dual, layers.y)
         problem, packed, count = layers.problem, layers.y, best.layers
         del layers
-        verdicts = [_STATUS["layers"]] * len(packed)
-        return self._solution(problem, packed, batch, z, best.dual, proof, count, verdicts, tolerance, schedule)
+        verdicts, tolerances = [Status.LAYER_LIMIT] * len(packed), [tolerance] * len(packed)
+        return self._solution(problem, packed, batch, z, best.dual, proof, count, verdicts, tolerances, schedule)
 
     def _sizes(self, y: Tensor) -> Tensor:
         return norms(y, y.ndim - 1)
@@ -484,8 +485,7 @@ class Firenet(nn.Module):
         verdicts = [_STATUS[f.verdict] for f in found]
         did = Searched(tuple(f.runs for f in found))
         del found
-        tolerance = tolerances[0] if tolerances else None
-        return self._solution(problem, y, batch, z, dual, proof, count, verdicts, tolerance, did)
+        return self._solution(problem, y, batch, z, dual, proof, count, verdicts, tolerances, did)
 
     def _solution(
         self,
@@ -497,11 +497,12 @@ class Firenet(nn.Module):
         proof: Proof,
         count: Tensor,
         verdicts: list[Status],
-        tolerance: float | None,
+        tolerances: Sequence[float | None],
         schedule: FixedSchedule | Searched,
     ) -> Solution:
-        proof = self._infeasible(problem, y, z, proof, tolerance)
-        statuses = self._statuses(proof, verdicts, tolerance, y)
+        asked = proof.gap.new_tensor([-1.0 if t is None else t for t in tolerances])
+        proof = self._infeasible(problem, y, z, proof, asked.clamp(min=0))
+        statuses = self._statuses(proof, verdicts, asked, y)
         q, sparse = duals(problem.operator, problem.feasible(dual, y), batch)
         z = z.view(*batch, *self.operator.in_shape)
         return Solution(
@@ -522,10 +523,10 @@ class Firenet(nn.Module):
             conditions=conditions(self.sensing, self.sparsify),
         )
 
-    def _infeasible(self, problem: SparseProblem, y: Tensor, z: Tensor, proof: Proof, tolerance: float | None) -> Proof:
+    def _infeasible(self, problem: SparseProblem, y: Tensor, z: Tensor, proof: Proof, allowed: Tensor) -> Proof:
         """Returns the proof, for (P1) where an image does not fit with the least-squares residual as a dual point if
         that proves more: it is a ray along which the dual grows without end where no image fits."""
-        beyond = proof.relative_violation > (tolerance or 0.0)
+        beyond = proof.relative_violation > allowed
         if not isinstance(self.fidelity, Ball) or self.operator.has_right_inverse or not bool(beyond.any()):
             return proof
         plain = self.operator.compact()
@@ -536,10 +537,17 @@ class Firenet(nn.Module):
         parts = {name: torch.where(better, getattr(other, name), value) for name, value in vars(proof).items()}
         return Proof(**parts)
 
-    def _statuses(self, proof: Proof, verdicts: list[Status], tolerance: float | None, y: Tensor) -> tuple[Status, ...]:
-        """How each batch item ended: what is proved decides, then what the loop saw."""
-        reached = proof.reached(-1.0 if tolerance is None else tolerance).tolist()
-        allowed = 0.0 if tolerance is None else tolerance
+    def _statuses(self, proof: Proof, verdicts: list[Status], asked: Tensor, y: Tensor) -> tuple[Status, ...]:
+        """How each batch item ended: what is proved decides, then what the loop saw.
+
+        Args:
+            proof: What is proved.
+            verdicts: What the loop saw.
+            asked: The tolerances, negative where none was asked for.
+            y: Packed measurements.
+        """
+        reached = (proof.reached(asked) & (asked > 0)).tolist()
+        misfit = (proof.relative_violation > asked.clamp(min=0)).tolist()
         size = self.fidelity.unit(proof.objective.abs(), self._sizes(y)).tolist()
         found = []
         for k, verdict in enumerate(verdicts):
@@ -549,11 +557,11 @@ class Firenet(nn.Module):
                 found.append(Status.NUMERICAL_ERROR)
             elif bool(proof.contradiction[k]):
                 found.append(Status.WRONG_ADJOINT)
-            elif tolerance is not None and reached[k]:
+            elif reached[k]:
                 found.append(Status.TOLERANCE_REACHED)
             elif bool(proof.infeasible[k]):
                 found.append(Status.NO_IMAGE_FITS)
-            elif proof.relative_violation[k].item() > allowed:
+            elif misfit[k]:
                 found.append(Status.DOES_NOT_FIT)
             elif verdict in (Status.TOLERANCE_REACHED, Status.PRECISION_LIMIT) or gap <= floor:
                 found.append(Status.PRECISION_LIMIT)

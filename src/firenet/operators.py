@@ -60,6 +60,40 @@ def _weakest(*bounds: NormBound) -> Kind:
     return max(kinds, key=_TRUST.index)
 
 
+class _Numbers:
+    """Tensors and how often each had been written to: equal to another if nothing was changed or exchanged since.
+
+    A copy of an operator has copies of its tensors. Its copied ``_Numbers`` is None, "as they are at the first look",
+    unless they were changed already.
+    """
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._tensors = tensors
+        self._versions = [_version(t) for t in tensors]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Numbers) or len(self._tensors) != len(other._tensors):
+            return False
+        same = all(a is b for a, b in zip(self._tensors, other._tensors, strict=True))
+        return same and self._versions == other._versions
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Numbers | None:
+        return None if self._versions == [_version(t) for t in self._tensors] else _Numbers([])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_as_they_are, ())
+
+
+def _as_they_are() -> None:
+    """What a pickled :class:`_Numbers` becomes."""
+
+
+def _version(t: Tensor) -> int:
+    return 0 if t.is_inference() else t._version
+
+
 class LinearOperator(nn.Module, ABC):
     """A linear map between trailing axes, with its adjoint and a bound of its norm.
 
@@ -76,9 +110,9 @@ class LinearOperator(nn.Module, ABC):
         self.in_shape = tuple(int(n) for n in in_shape)
         self.out_shape = tuple(int(n) for n in out_shape)
         self._norm_bound = norm_bound
-        self._seen: tuple[tuple[int, int], ...] = ()
+        self._seen: _Numbers | None = None
         # What the check of the adjoint found, and for which numbers: firenet.check.
-        self._checked_adjoint: tuple[tuple[tuple[int, int], ...], Any] | None = None
+        self._checked_adjoint: tuple[_Numbers | None, Any] | None = None
         self._arithmetic: torch.dtype | None = None
 
     @property
@@ -94,30 +128,34 @@ class LinearOperator(nn.Module, ABC):
 
     @norm_bound.setter
     def norm_bound(self, bound: NormBound) -> None:
-        self._norm_bound, self._seen = bound, self._state()
+        self._norm_bound, self._seen = bound, self.numbers()
 
-    def _state(self, recurse: bool = False) -> tuple[tuple[int, int], ...]:
-        """Returns which numbers the operator has and how often they were written to."""
-        own = [*self.parameters(recurse=recurse), *self.buffers(recurse=recurse)]
-        return tuple((id(t), 0 if t.is_inference() else t._version) for t in own)
+    def numbers(self, recurse: bool = False) -> _Numbers:
+        """Returns the operator's buffers and parameters as they are now, to tell later whether they were changed."""
+        return _Numbers([*self.parameters(recurse=recurse), *self.buffers(recurse=recurse)])
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        known = name in self._buffers  # then it is exchanged, which norm_bound is to notice
         super().register_buffer(name, tensor, persistent)
-        self._seen = self._state()
+        if not known:
+            self._seen = self.numbers()
 
     def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        known = name in self._parameters
         super().register_parameter(name, param)
-        self._seen = self._state()
+        if not known:
+            self._seen = self.numbers()
 
     def notice_changes(self) -> None:
         """Renews what was computed from the operator's numbers where these were changed in place or exchanged."""
-        state = self._state()
-        if state == self._seen:
+        now = self.numbers()
+        if self._seen is None or now == self._seen:
+            self._seen = now
             return
         if self._norm_bound is not None and type(self).renew is LinearOperator.renew:
             got = f"{type(self).__name__}, whose numbers were changed since its bound was stated"
             raise BadInput("A norm bound that is true", got, "Set norm_bound anew, or define renew() to compute it")
-        self._seen = state
+        self._seen = now
         self.renew()
 
     def _composed_bound(self) -> NormBound:
@@ -288,6 +326,7 @@ class LinearOperator(nn.Module, ABC):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(keep_kind(fn), recurse)
         self.renew()
+        self._seen = self.numbers()
         return self
 
 

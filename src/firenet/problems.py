@@ -150,7 +150,7 @@ class Squared(Fidelity):
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
         # The best of them: -Re<y, tq> - t^2 s^2 / 4 is largest at t = 2 inner / s^2.
         best = 2 * (inner.clamp(min=0) / s) / s
-        return torch.minimum(most, best)
+        return torch.where(s > 0, torch.minimum(most, best), most)
 
     def unit(self, objective: Any, size: Any) -> Any:
         return size * objective**0.5
@@ -426,7 +426,7 @@ class SparseProblem:
         z, q, y = (own.precisely(t) for t in (z, q, y))
         u, d = unit_roundoff(z.dtype), len(compact.out_shape)
         objective = self._proved_objective(compact.pack(z), blocked_norms(z, z.ndim - 1), y, u, unit)
-        size = blocked_norms(q, d) * (1 + (sum_rounding(2 * q[0].numel()) + 4) * UNIT)
+        size = blocked_norms(q, d) * (1 + (sum_rounding(2 * math.prod(q.shape[1:])) + 4) * UNIT)
         back = compact.adjoint(q)
         slack = own.adjoint_roundings(compact.unpack_measured(q)).to(torch.float64) * u
         slack = compact.pack(slack.to(back.dtype)).real if slack.ndim > 1 else slack.view(-1, *(1,) * (back.ndim - 1))
@@ -453,7 +453,7 @@ class SparseProblem:
         measured = self.operator(z)
         r, data = blocked_norms(measured - y, d), blocked_norms(y, d)
         error = u * (own.rounding * size + 6 * (blocked_norms(measured, d) + data))
-        error = error + (sum_rounding(2 * y[0].numel()) + 4) * UNIT * r
+        error = error + (sum_rounding(2 * math.prod(y.shape[1:])) + 4) * UNIT * r
         value = self.fidelity.value(r)
         objective_error = penalty_error + self.fidelity.error(r, error) + 2 * UNIT * (penalty + value)
         # What storing z and y in their precision costs already.
@@ -498,4 +498,4 @@ def _soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
 def inner_product(y: Tensor, q: Tensor, trailing: int) -> tuple[Tensor, Tensor]:
     """Returns :math:`-\\mathrm{Re}\\langle y,q\\rangle` in float64, and a bound of its error."""
     size = blocked_norms(y, trailing) * blocked_norms(q, trailing)
-    return -blocked_inner(y, q, trailing), (sum_rounding(2 * y[0].numel()) + 8) * UNIT * size
+    return -blocked_inner(y, q, trailing), (sum_rounding(2 * math.prod(y.shape[1:])) + 8) * UNIT * size

@@ -13,6 +13,7 @@ from torch import Tensor
 from firenet.gap import Proof, working_floor
 from firenet.layer import Layers
 from firenet.numerics import norms
+from firenet.problems import Ball
 from firenet.restarts import HandOn, Look, Pilot, Run, Verdict
 
 # Layers after which a gap is computed again that held in the working precision and not in the proof; twice as many each
@@ -192,7 +193,8 @@ def search(
 def prove_at(layers: Layers, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
     """Returns the points where runs end, for (P1) made to fit the data where that is cheap and not packed any more, and
     what they prove with these dual points."""
-    z = layers.problem.admissible(z, layers.operator(z) - y)
+    if isinstance(layers.problem.fidelity, Ball):
+        z = layers.problem.admissible(z, layers.operator(z) - y)
     z = layers.operator.unpack(z)
     return z, layers.problem.proof(z, dual, y)
 
