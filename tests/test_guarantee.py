@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from firenet.errors import BadInput
 from firenet.guarantee import Guarantee
 from firenet.levels import SparsityLevels, defect
-from firenet.operators import Matrix
+from firenet.operators import Matrix, NormBound
 from firenet.problems import SparseProblem
 from laws import assert_refuses
 from oracles import paper_network
@@ -86,7 +87,7 @@ def test_numbers_of_theorem_4() -> None:
 
 
 def test_numbers_of_the_published_code() -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     assert (g.rho, g.gamma, g.norm) == (0.5, math.sqrt(2), 1.0)
     assert g.xi == pytest.approx(6 * 314)
     assert g.kappa == pytest.approx(6)
@@ -175,7 +176,7 @@ def test_layers_are_enough_and_no_more(g: Guarantee, nu: float, accuracy: float,
 
 
 def test_restarts_are_enough_where_logarithms_round() -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     for k in range(1, 40):
         for nu in (0.5, 0.3, math.exp(-1)):
             at = g.C2 * nu**k * 3.0
@@ -186,7 +187,7 @@ def test_restarts_are_enough_where_logarithms_round() -> None:
 
 
 def test_more_is_asked_for_more() -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     outer = [g.outer(10.0**-k, 100) for k in range(10)]
     assert outer == sorted(outer)
     assert len(set(outer)) == 10
@@ -233,7 +234,7 @@ def test_error_bound_is_that_of_the_theory(
 
 
 def test_error_bound_with_a_larger_lambda() -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     root = math.sqrt(g.xi)
     lam = (g.lam + 1 / (g.gamma * root)) / 2
     c2 = (g.C2 - g.gamma * g.C1) / (1 - g.gamma * lam * root)
@@ -243,7 +244,7 @@ def test_error_bound_with_a_larger_lambda() -> None:
 
 
 def test_error_bound_falls_and_rises_as_it_should() -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
 
     def bound(n: int = 5, **changes: float) -> float:
         return g.error_bound(n, **{"size": 10.0, "sparsity_defect": 0.1, "noise": 0.1, **changes})
@@ -256,7 +257,7 @@ def test_error_bound_falls_and_rises_as_it_should() -> None:
 
 
 def test_layers_reach_the_accuracy_that_the_bound_states() -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     n = g.outer(1e-6, 150.0)
     assert g.error_bound(n, size=150.0, sparsity_defect=0, noise=0) <= 1e-6
 
@@ -299,7 +300,7 @@ def without_kernel(random: np.random.Generator) -> Known:
     sizes = (2, 4, 6)
     levels = SparsityLevels(sizes, tuple(int(random.integers(1, n + 1)) for n in sizes))
     weights = None if random.random() < 0.5 else random.uniform(0.3, 3, 3).tolist()
-    g = Guarantee(levels, rho=float(random.uniform(0.01, 0.95)), gamma=1.0, weights=weights)
+    g = Guarantee(levels, rho=float(random.uniform(0.01, 0.95)), gamma=1.0, weights=weights, norm=1.0)
     return Known(unitary(random, 12), g, random.permutation(np.repeat(np.arange(3), sizes)))
 
 
@@ -324,7 +325,7 @@ def with_kernel(random: np.random.Generator) -> Known:
     v = np.exp(2j * np.pi * random.random(n))
     rows = np.linalg.qr(np.column_stack([v, random_complex(random, n, n - 1)]))[0][:, 1:].conj().T
     assert np.abs(rows @ v).max() < 1e-12
-    g = Guarantee(levels, rho=rho, gamma=gamma, weights=w.tolist())
+    g = Guarantee(levels, rho=rho, gamma=gamma, weights=w.tolist(), norm=float(np.linalg.norm(rows, 2)))
     return Known(rows, g, random.permutation(np.repeat(np.arange(3), sizes)))
 
 
@@ -462,7 +463,7 @@ def test_refuses_constants(arguments: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("nu", [0.0, 1.0, -0.1, 1.5, math.nan])
 def test_refuses_nu(nu: float) -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     for call in (
         lambda: g.inner(nu),
         lambda: g.outer(1e-3, 1.0, nu),
@@ -473,14 +474,14 @@ def test_refuses_nu(nu: float) -> None:
 
 
 def test_refuses_accuracies_and_sizes() -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     for accuracy, size in ((0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, -1.0), (1.0, math.nan)):
         assert_refuses(lambda a=accuracy, b=size: g.outer(a, b), str(accuracy), str(size))
 
 
 @pytest.mark.parametrize("bad", [-1e-9, math.nan, math.inf])
 def test_refuses_what_bounds_no_norm(bad: float) -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     for name in ("sparsity_defect", "noise", "model_error"):
         arguments = {"sparsity_defect": 0.1, "noise": 0.1, name: bad}
         assert_refuses(lambda a=arguments: g.misfit(**a), str(bad))
@@ -492,7 +493,7 @@ def test_refuses_what_bounds_no_norm(bad: float) -> None:
 
 @pytest.mark.parametrize("lam", [0.0, -1.0, math.nan])
 def test_refuses_lambda(lam: float) -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     assert_refuses(lambda: g.error_from_gap(1.0, 1.0, sparsity_defect=0, noise=0, lam=lam), str(lam))
     assert_refuses(lambda: g.misfit(0.1, 0.1, lam=lam), str(lam))
     assert_refuses(lambda: g.inner(lam=lam), str(lam))
@@ -500,7 +501,26 @@ def test_refuses_lambda(lam: float) -> None:
 
 
 def test_refuses_a_delta_below_the_misfit() -> None:
-    g = Guarantee(CODE)
+    g = Guarantee(CODE, norm=1.0)
     c = g.misfit(0.1, 0.1)
     assert_refuses(lambda: g.error_bound(3, size=1, sparsity_defect=0.1, noise=0.1, delta=0.99 * c), "delta")
     g.error_bound(3, size=1, sparsity_defect=0.1, noise=0.1, delta=c)
+
+
+def test_what_depends_on_the_norm_refuses_without_it() -> None:
+    g = Guarantee(CODE)
+    assert g.C1 > 0  # the constants do not
+    assert g.C2 > 0
+    promises: list[Callable[[], Any]] = [
+        g.inner,
+        lambda: g.layers(1e-3, 1.0),
+        lambda: g.error_bound(3, size=1.0, sparsity_defect=0.0, noise=0.0),
+    ]
+    for promise in promises:
+        with pytest.raises(BadInput, match="The operator's norm"):
+            promise()
+    matrix = 20 * np.eye(3)[:2]
+    assert Guarantee(CODE, norm=Matrix(matrix)).inner() == Guarantee(CODE, norm=20.0 * (1 + 1e-14)).inner()
+    assert Guarantee(CODE, norm=NormBound(2.0, "proven", "a test")).inner() == Guarantee(CODE, norm=2.0).inner()
+    with pytest.raises(BadInput, match="an estimate"):
+        Guarantee(CODE, norm=NormBound(2.0, "estimate", "a power iteration"))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from draws import normal, uniform
 from firenet import (
+    AdaptiveRestarts,
     BadInput,
     Firenet,
     FixedSteps,
@@ -517,7 +518,7 @@ def test_batch_is_loop(kind: str, iterate: Iterate, shape: tuple[int, ...], tole
         for name in ("image", "coefficients", "dual", "objective", "gap"):
             torch.testing.assert_close(getattr(together, name)[at], getattr(alone, name), rtol=1e-9, atol=1e-11)
         assert together.layers[at] == alone.layers
-        assert (together.statuses[i],) == alone.status
+        assert together.statuses[i] == alone.status
         torch.testing.assert_close(images[at], net(y[at]), rtol=1e-9, atol=1e-11)
 
 
@@ -689,7 +690,7 @@ def test_a_warm_start_from_the_solution_is_soon_there(kind: str):
     found = data.net(FixedSteps(2000), "last").solve(data.measured)
     net = data.net(FixedSteps(60, omega=0.1), "best")
     cold, warm = net.solve(data.measured), net.solve(data.measured, x0=found.image)
-    assert warm.relative_gap <= 2e-3
+    assert warm.relative_gap <= 4e-3
     assert warm.gap <= 0.02 * cold.gap
 
 
@@ -801,7 +802,7 @@ def test_defaults():
     net, _, y = imaging()
     plain = Firenet(net.sensing, net.sparsify)
     assert plain.lam == 1e-3
-    assert plain.schedule == PaperSchedule(outer=10, inner=10, delta=1e-9, nu=math.exp(-1))
+    assert plain.schedule == AdaptiveRestarts(tolerance=1e-4)  # the one that proves
     assert plain.iterate == "average"
     assert plain.problem.weights is None
     said = Firenet(
@@ -809,11 +810,11 @@ def test_defaults():
         net.sparsify,
         weights=torch.ones(16, 16, dtype=torch.float64),
         lam=1e-3,
-        schedule=PaperSchedule(10, 10, 1e-9, math.exp(-1)),
+        schedule=AdaptiveRestarts(1e-4, 2000),
         iterate="average",
     )
     assert relative(plain(y), said(y)) <= 1e-12
-    assert int(plain.solve(y).layers) == 100
+    assert plain.solve(y).status is Status.TOLERANCE_REACHED
 
 
 @pytest.mark.parametrize("iterate", ["Average", "", "first", None])
@@ -885,11 +886,14 @@ def test_matrix_and_weights_of_different_precision(dtype: torch.dtype, weights: 
 
 def test_every_status_has_advice():
     advice = [status.advice for status in Status]
-    assert len(set(advice)) == len(Status) == 4
+    assert len(set(advice)) == len(Status) == 7
     assert "More layers" in Status.LAYER_LIMIT.advice
     assert "ouble precision" in Status.PRECISION_LIMIT.advice
     assert "scale" in Status.NUMERICAL_ERROR.advice
     assert "tolerance" in Status.TOLERANCE_REACHED.advice
+    assert "not decided" in Status.DOES_NOT_FIT.advice
+    assert "noise level" in Status.NO_IMAGE_FITS.advice
+    assert "check_adjoint" in Status.WRONG_ADJOINT.advice
 
 
 @iterates
@@ -936,11 +940,11 @@ def test_overflow_is_a_numerical_error_or_no_error_at_all(y: Tensor, schedule: S
     """Never a wrong image without a word. The other items of the batch are none the worse."""
     matrix = torch.eye(4, dtype=y.dtype)[:3]
     net = Firenet(Matrix(matrix), lam=0.1, schedule=schedule, iterate=iterate)
-    s = net.solve(torch.stack([y, y / y.abs().max()]), tolerance=1e-2)
+    s = net.solve(torch.stack([y, y / y.abs().max()]), tolerance=2e-2)
     if s.statuses[0] != Status.NUMERICAL_ERROR:
         size = y.abs().to(torch.float64).max()
         assert relative((s.image[0, :3] / size).numpy(), (y / size.to(y.real.dtype)).numpy()) <= 0.1
-        assert s.relative_gap[0] <= 1e-2 or s.statuses[0] == Status.LAYER_LIMIT
+        assert s.relative_gap[0] <= 2e-2 or s.statuses[0] == Status.LAYER_LIMIT
     assert s.statuses[1] == Status.TOLERANCE_REACHED
     assert torch.isfinite(s.image[1].abs()).all()
 
@@ -1008,16 +1012,21 @@ def test_real_measurements_of_a_fourier_operator_are_refused(shape: tuple[int, .
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", ["Fourier", "Walsh", "matrix"])
-def test_other_dtypes_are_refused(name: str, dtype: torch.dtype):
+def test_other_dtypes_are_taken_in_one_that_has_their_numbers(name: str, dtype: torch.dtype):
     operator = {
         "Fourier": SubsampledFourier(torch.ones(4, 4)),
         "Walsh": SubsampledWalsh(torch.ones(4, 4)),
         "matrix": Matrix(torch.eye(4)),
     }[name]
     net = Firenet(operator)
+    y = torch.ones(operator.out_shape, dtype=dtype)
     for run in (net, net.solve):
-        error = refused(lambda run=run: run(torch.ones(operator.out_shape, dtype=dtype)))
-        assert str(dtype) in error.got
+        if name == "Fourier":  # the phase must be somewhere
+            assert "Complex" in refused(lambda run=run: run(y)).needed
+        else:
+            image = run(y) if run is net else net.solve(y).image
+            assert image.dtype == (torch.float64 if not dtype.is_floating_point else torch.float32)
+            assert torch.isfinite(image).all()
 
 
 def test_real_measurements_of_a_complex_matrix():

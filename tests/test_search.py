@@ -179,7 +179,12 @@ def test_gap_bounds_the_suboptimality_at_every_look(
     monkeypatch.setattr(Layers, "evaluate", lambda layers: watched(layers))
     solution = data.net(schedule).solve(data.measured)
     assert watched.looks >= 10
-    assert solution.gap.item() <= min(watched.gaps) + 1e-10 * watched.best.value or isinstance(schedule, RadialSearch)
+    # The proof rounds down: an entry of A*q that is a small sum of large products is held to its limit with all of
+    # their rounding, which counts where a weight is small.
+    sums = np.abs(data.A).T @ np.abs(solution.dual.numpy()) / (data.lam * data.w)
+    rounding = 1e-10 + 2 * (len(data.y) + 8) * 2.0**-53 * float(sums.max())
+    proved = solution.gap.item() <= min(watched.gaps) + rounding * watched.best.value
+    assert proved or isinstance(schedule, RadialSearch)
 
 
 @kinds
@@ -932,7 +937,8 @@ def test_a_warm_start_is_soon_there():
 def test_relative_gap_is_that_of_the_solution():
     data, y = easy_and_hard("real")
     solution = data.net(replace(ADAPTIVE, tolerance=1e-3)).solve(y)
-    torch.testing.assert_close(solution.relative_gap, solution.gap / solution.lower_bound, rtol=1e-15, atol=0)
+    ratio = torch.where(solution.objective > 0, solution.gap / solution.lower_bound, 0.0)  # one item is zero
+    torch.testing.assert_close(solution.relative_gap, ratio, rtol=1e-15, atol=0)
     torch.testing.assert_close(solution.gap, solution.objective - solution.lower_bound, rtol=1e-15, atol=0)
     assert solution.gap.shape == solution.objective.shape == solution.layers.shape == (4,)
 

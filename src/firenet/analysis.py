@@ -573,36 +573,41 @@ class StackedProblem(SparseProblem):
         u, double = unit_roundoff(x.dtype), own.precisely(p[:, :0]).dtype
         parts = self._proved_objective(stacked.pack(x), blocked_norms(x, x.ndim - 1), y, u, unit)
         first, off = stacked.orthogonalised(first)
+        worst, cost, left = self._remainder(first, p, u, double)
+        left = left + off  # A has at most norm one in these coordinates
+        worst = (worst + cost * left) * (1 + 4 * UNIT)
+        inner, inner_error = inner_product(y, first, 1)
+        inner_error = inner_error + torch.where(off > 0, blocked_norms(y, 1) * off, 0.0)
+        size = blocked_norms(first, 1) * (1 + (sum_rounding(2 * first.shape[1]) + 4) * UNIT) + off
+        bound, dual_norm, error = dual_bound(self.fidelity, inner, inner_error, size, worst)
+        return prove(*parts[:2], bound, error, dual_norm, *parts[2:])
+
+    def _remainder(self, q: Tensor, p: Tensor, u: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns of a repaired pair the largest :math:`|p_i|/(\\lambda w_i)`, what a remainder of the equation of norm
+        one adds to it at most, and a bound of the remainder's norm, in arithmetic of unit roundoff u."""
+        stacked = self._stacked
         of_q, of_p = stacked.adjoint_roundings()
-        size = blocked_norms(first, 1)
-        lifted, worst, bump = None, size, size
-        for sweep in range(4):
-            total = stacked.start(first.new_zeros(len(first), 1), None)
-            error = of_q * u * size
-            worst, bump = torch.zeros_like(size), torch.zeros_like(size)
+        size = blocked_norms(q, 1)
+        lifted: Tensor | None = None
+        sweep = 0
+        while True:
+            total = stacked.start(q.new_zeros(len(q), 1), None)
+            error, worst, cost = of_q * u * size, torch.zeros_like(size), torch.zeros_like(size)
             for k, group, part in self._repaired(p, lifted):
-                part = part.to(double)
+                part = part.to(dtype)
                 total = stacked.collect(group, part, total)
                 error = error + float(of_p[k]) * u * blocked_norms(part, part.ndim - 1)
-                if sweep:
+                if lifted is not None:
                     limit = torch.as_tensor(self._limit(k), dtype=torch.float64, device=part.device)
                     ratio = (_joint_modulus(part).to(torch.float64) / limit).flatten(1).amax(dim=1)
                     worst = torch.maximum(worst, ratio * (1 + 8 * UNIT))
-                    bump = torch.maximum(bump, float(stacked.rows()[k]) / limit.min())
-            back = stacked.finish(total, first)
+                    cost = torch.maximum(cost, float(stacked.rows()[k]) / limit.min())
+            back = stacked.finish(total, q)
             left = blocked_norms(back, back.ndim - 1)
-            if sweep and bool((left <= 2 * error).all()):
-                break
-            more = stacked.lifted(doubled(back) if torch.finfo(double).bits == 64 else back)
-            if sweep < 3:
-                lifted = more if lifted is None else lifted + more
-        left = (left + error) * (1 + 1e-9) + off  # A has at most norm one in these coordinates
-        worst = (worst + bump * left) * (1 + 4 * UNIT)
-        inner, inner_error = inner_product(y, first, 1)
-        inner_error = inner_error + torch.where(off > 0, blocked_norms(y, 1) * off, 0.0)
-        size = size * (1 + (sum_rounding(2 * first.shape[1]) + 4) * UNIT) + off
-        bound, dual_norm, error = dual_bound(self.fidelity, inner, inner_error, size, worst)
-        return prove(*parts[:2], bound, error, dual_norm, *parts[2:])
+            if sweep == 3 or (sweep and bool((left <= 2 * error).all())):
+                return worst, cost, (left + error) * (1 + 1e-9)
+            more = stacked.lifted(doubled(back) if torch.finfo(dtype).bits == 64 else back)
+            lifted, sweep = more if lifted is None else lifted + more, sweep + 1
 
     def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
         stacked = self._stacked
@@ -700,7 +705,7 @@ class AnalysisProblem:
         first made orthogonal to A1."""
         packed = self.compact()
         batch = q.shape[: q.ndim - len(self.operator.out_shape)]
-        return duals(packed.operator, packed.feasible(self._flat(packed, q, p), self._packed(packed, y)), batch)
+        return duals(packed._stacked, packed.feasible(self._flat(packed, q, p), self._packed(packed, y)), batch)
 
     def gap(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Tensor:
         """Returns an upper bound of :math:`F(x)-\\min F`, finite for every x and every pair (q, p), up to its rounding:
@@ -724,14 +729,14 @@ class AnalysisProblem:
 
     def _flat(self, packed: StackedProblem, q: Tensor, p: Tensor) -> Tensor:
         dtype = torch.promote_types(q.dtype, p.dtype)
-        q = packed.operator.pack_measured(q.to(dtype).reshape(-1, *self.operator.out_shape))
+        q = packed._stacked.pack_measured(q.to(dtype).reshape(-1, *self.operator.out_shape))
         return packed.dual_of(q, p.to(dtype).reshape(-1, *self.frame.out_shape))
 
     def _packed(self, packed: StackedProblem, y: Tensor | None) -> Any:
-        return None if y is None else packed.operator.pack_measured(y.reshape(-1, *self.operator.out_shape))
+        return None if y is None else packed._stacked.pack_measured(y.reshape(-1, *self.operator.out_shape))
 
 
-def duals(compact: Compact | LinearOperator, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Any]:
+def duals(compact: Compact, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Any]:
     """Returns from the dual of a loop to q, and p where there is one, in their own shapes."""
     sparse = None
     if isinstance(compact, Stacked):

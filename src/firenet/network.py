@@ -462,7 +462,9 @@ class Firenet(nn.Module):
         z, proof = prove_at(layers, best.z, best.dual, layers.y)
         problem, packed, count = layers.problem, layers.y, best.layers
         del layers
-        verdicts, tolerances = [Status.LAYER_LIMIT] * len(packed), [tolerance] * len(packed)
+        ended = torch.isfinite(best.objective).tolist()
+        verdicts = [Status.LAYER_LIMIT if finite else Status.NUMERICAL_ERROR for finite in ended]
+        tolerances = [tolerance] * len(packed)
         return self._solution(problem, packed, batch, z, best.dual, proof, count, verdicts, tolerances, schedule)
 
     def _sizes(self, y: Tensor) -> Tensor:
@@ -503,7 +505,7 @@ class Firenet(nn.Module):
         asked = proof.gap.new_tensor([-1.0 if t is None else t for t in tolerances])
         proof = self._infeasible(problem, y, z, proof, asked.clamp(min=0))
         statuses = self._statuses(proof, verdicts, asked, y)
-        q, sparse = duals(problem.operator, problem.feasible(dual, y), batch)
+        q, sparse = duals(cast(Compact, problem.operator), problem.feasible(dual, y), batch)
         z = z.view(*batch, *self.operator.in_shape)
         return Solution(
             image=self._image(z),
@@ -552,7 +554,8 @@ class Firenet(nn.Module):
         found = []
         for k, verdict in enumerate(verdicts):
             objective, gap = proof.objective[k].item(), proof.gap[k].item()
-            floor = max(working_floor(torch.finfo(y.dtype).eps, objective, size[k]), proof.rounding[k].item())
+            # A few roundings of the working precision: there the loop goes round in circles.
+            floor = max(8 * working_floor(torch.finfo(y.dtype).eps, objective, size[k]), proof.rounding[k].item())
             if not (objective < math.inf and gap < math.inf):
                 found.append(Status.NUMERICAL_ERROR)
             elif bool(proof.contradiction[k]):
@@ -640,8 +643,7 @@ class Firenet(nn.Module):
 
     def _measurements(self, y: Tensor) -> Tensor:
         shape = self.sensing.out_shape
-        if y.dtype in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
-            y = y.to(torch.float64)  # counts of a detector
+        y = y.to(_EXACTLY.get(y.dtype, y.dtype))
         if y.ndim < len(shape) or tuple(y.shape[y.ndim - len(shape) :]) != shape:
             raise BadInput(
                 f"Measurements with trailing shape {shape}",
@@ -693,7 +695,7 @@ class _Best:
     def __init__(self, layers: Layers) -> None:
         like = torch.zeros(len(layers.y), dtype=torch.float64, device=layers.y.device)
         self.z, self.dual = layers.x, layers.q
-        self.lowest, self.bound = like + torch.inf, like - torch.inf
+        self.lowest, self.objective, self.bound = like + torch.inf, like + torch.inf, like - torch.inf
         self.layers = like.to(torch.int64)
         self.done = like > 0
 
@@ -722,6 +724,7 @@ class _Best:
             higher = (bound > self.bound) & goes_on
             self.bound = torch.where(higher, bound, self.bound)
             self.dual = torch.where(_over(higher, q), q, self.dual)
+        self.objective = torch.where(goes_on, objective, self.objective)
         self.layers = torch.where(goes_on, done, self.layers)
         if tolerance is not None:
             pairs = zip(objective.tolist(), self.bound.tolist(), strict=True)
@@ -777,6 +780,15 @@ def least_squares_residual(operator: Compact, y: Tensor, steps: int = 300) -> Te
         direction = gradient + share.view(-1, *(1,) * n) * direction
     return -residual
 
+
+# Counts of a detector and numbers in half precision are taken, in a dtype that has them all.
+_COUNTS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_EXACTLY = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.complex32: torch.complex64,
+    **dict.fromkeys(_COUNTS, torch.float64),
+}
 
 _STATUS: dict[str, Status] = {
     "tolerance": Status.TOLERANCE_REACHED,

@@ -584,7 +584,7 @@ def schedule_state(schedule: Schedule) -> dict[str, Any]:
     name = type(schedule).__name__
     if isinstance(schedule, FrozenSteps):
         return {"name": name, "runs": [asdict(run) for run in schedule.runs]}
-    return {"name": name, **(asdict(schedule) if type(schedule) in _PLAIN else {})}
+    return {"name": name, **(asdict(schedule) if isinstance(schedule, _PLAIN) else {})}
 
 
 def schedule_from(state: dict[str, Any]) -> Schedule:
