@@ -41,6 +41,7 @@ from firenet import export as exporting
 from firenet.export import export_onnx
 from firenet.real import Fourier, RealPacked
 from firenet.restarts import HandOn, Run, Schedule, Searched
+from laws import ROUNDINGS, units
 
 KINDS: tuple[Fourier, ...] = ("fft", "matrix")
 kinds = pytest.mark.parametrize("fourier", KINDS)
@@ -273,7 +274,9 @@ def test_torch_export_takes_it():
         # torch.export meets its own deprecated function.
         warnings.filterwarnings("ignore", message=r".*LeafSpec.*", category=FutureWarning)
         program = torch.export.export(module, (y,))
-    assert torch.equal(program.module()(y), module(y))
+    # The same layer by another road: two transforms, and a handful of sums and products.
+    allowed = 4 * ROUNDINGS * units(net.operator, torch.float64) / net.operator.norm_bound.value
+    assert distance(program.module()(y), module(y)) <= allowed
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
