@@ -580,7 +580,8 @@ def test_what_a_stopped_item_holds_fits_together(iterate: Iterate):
 
 @iterates
 def test_a_batch_of_no_items(iterate: Iterate):
-    net = Firenet(SubsampledFourier(torch.ones(8, 8)), Wavelet((8, 8), "haar"), iterate=iterate)
+    sensing, frame = SubsampledFourier(torch.ones(8, 8)), Wavelet((8, 8), "haar")
+    net = Firenet(sensing, frame, schedule=PaperSchedule(), iterate=iterate)
     for shape in ((0,), (2, 0), (0, 3)):
         y = torch.zeros(*shape, 8, 8, dtype=torch.complex128)
         s = net.solve(y, tolerance=1e-3)

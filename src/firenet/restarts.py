@@ -250,7 +250,7 @@ class FixedSteps:
 
     def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
         length = norm.value or 1.0
-        own = torch.where(size > 0, (size / length).clamp(1e-140, 1e140), 1.0)
+        own = torch.where(size > 0, (size / length).clamp(1e-305, 1e305), 1.0)
         omega = own if self.omega is None else torch.full_like(size, self.omega)
         yield Restart(omega / length, 1 / (omega * length), self.count)
 
@@ -343,7 +343,7 @@ class AdaptivePilot:
         self.relaxation = rules.relaxation
         self.until = min(rules.check, rules.max_layers)
         # Within a range in which steps and their products are numbers.
-        self._omega = min(max(size / norm, 1e-140), 1e140) if 0 < size / norm < math.inf else 1.0
+        self._omega = min(max(size / norm, 1e-305), 1e305) if 0 < size / norm < math.inf else 1.0
         self._set()
         self._began = 0  # the layer at which this run began
         self._at_restart: float | None = None  # the gap then
