@@ -28,8 +28,6 @@ from firenet.search import search
 
 # The refinement stops when the gap is at most so many times what is known to be suboptimal about the point.
 _TIGHT = 1.05
-# A point whose constraint violation is at most this share of the data's norm says how low an objective can be.
-_FITS = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,10 +210,8 @@ def _certified(
         raise NumericalError("A gap that is not negative beyond its rounding", got, "Run firenet.check_adjoint(A)")
     best = packed.feasible(best, y_)
     flat, (best, sparse) = best, duals(compact, best, batch)
-    size = norms(y_, y_.ndim - 1)
     # The objective of what does not fit may be below the minimum.
-    fits = proof.violation <= _FITS * size
-    known = torch.where(fits, objective - torch.minimum(lowest, objective), 0.0)
+    known = torch.where(proof.relative_violation == 0, objective - torch.minimum(lowest, objective), 0.0)
     tightness = torch.where(known > 0, proof.gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
     error, assumptions = None, ()
     if guarantee is not None and sparsity_defect is not None and noise is not None:
@@ -315,10 +311,9 @@ def _refined(
     ]
     found = search(layers, list(pilots), budget, progress)
     q = torch.stack([f.dual for f in found])
-    # Only what fits the data says how low an objective can be.
-    limits = [_FITS * size for size in norms(y, y.ndim - 1).tolist()]
-    pairs = [(f.proof.objective.item(), f.proof.violation.item()) for f in found]
-    lowest = [value if off <= limit else math.inf for (value, off), limit in zip(pairs, limits, strict=True)]
+    # Only what fits the data, up to rounding, says how low an objective can be.
+    proofs = [f.proof for f in found]
+    lowest = [p.objective.item() if p.relative_violation.item() == 0 else math.inf for p in proofs]
     lowest = torch.tensor(lowest, dtype=torch.float64, device=y.device)
     count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=y.device)
     return q, lowest.nan_to_num(nan=torch.inf), count

@@ -150,7 +150,7 @@ class Squared(Fidelity):
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
         # The best of them: -Re<y, tq> - t^2 s^2 / 4 is largest at t = 2 inner / s^2.
         best = 2 * (inner.clamp(min=0) / s) / s
-        return torch.where(s > 0, torch.minimum(most, best), most)
+        return torch.where(s > 0, torch.minimum(most, best), torch.where(inner > 0, most, 0.0))
 
     def unit(self, objective: Any, size: Any) -> Any:
         return size * objective**0.5
