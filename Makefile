@@ -25,6 +25,9 @@ kernels: $(VENV)/.test  ## the test suite with other kernels of torch and MKL, a
 	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q
 
+soundness: $(VENV)/.test  ## 2500 problems against 80-bit arithmetic and Clarabel: no claim may be false; some half an hour
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore soundness.py --random 2000 --built 500
+
 check: $(VENV)/.check  ## style and types
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks

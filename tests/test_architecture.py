@@ -20,10 +20,10 @@ SOURCE = Path(firenet.__file__).parent
 # Lowest first, as docs/architecture.md draws it. A module imports only from lines before its own.
 ORDER = [
     {"errors"},
-    {"formats"},
-    {"hdf5"},
+    {"formats", "numerics"},
+    {"hdf5", "gap"},
     {"operators", "levels", "files", "barriers"},
-    {"transforms", "restarts", "espirit"},
+    {"transforms", "restarts", "espirit", "check"},
     {"sensing", "problems", "frames", "guarantee"},
     {"layer", "evidence"},
     {"search", "analysis", "real"},
