@@ -121,7 +121,7 @@ def test_no_round_is_a_plain_solve() -> None:
     ],
 )
 def test_the_layers_of_the_schedule_are_those_of_all_rounds(schedule: Schedule, used: int, rounds: int) -> None:
-    """A tolerance that nothing reaches: a search and fixed steps use every layer, the paper's schedule whole restarts."""
+    """Where nothing reaches the tolerance, a search and fixed steps use all layers, the paper's schedule restarts."""
     frame = FRAMES[1]
     sensing = SubsampledFourier(torch.rand(frame.in_shape, generator=torch.Generator().manual_seed(1)) < 0.6)
     net, y = Firenet(sensing, frame, lam=0.05, schedule=schedule), sensing(image(frame))

@@ -39,7 +39,7 @@ TOLERANCE = 1e-3
 ENOUGH = 0.5
 # The share of the residual that reweighting keeps where AA* = I. Coil maps are never exact: they keep all.
 KEEP = 0.2
-# An object is split where its borders hold so many times the energy of the middle.
+# A gap beside an object has so many times less energy than the mean.
 SPLIT = 4.0
 # Coil arrays have 128 elements at the most; an axis that is longer than this half of it is more likely another one.
 MOST_COILS = 64
@@ -132,9 +132,11 @@ def is_split(images: Sequence[Tensor], dims: int) -> bool:
     """Returns whether objects lie around the corners of their images and not in the middle: k-space was shifted as its
     image was not.
 
-    Of all images together, at low resolution: along each of the last two axes the outermost eighth of the field of
-    view, on the weaker of its two sides, holds more than four times the energy of as much in the middle. An object that
-    fills the field of view has about as much here as there, one near an edge has little on the other side.
+    Of all images together, at low resolution: along each of the last two axes the emptiest sixteenth of the field of
+    view is sought, with less than a quarter of the mean energy. In a picture of an object that is in one piece it lies
+    near the border, and for one that fills the field of view there is none. Split are those with a gap in the middle
+    along one axis or both, half the mean energy or more on both sides of the border, and a gap at the border along
+    none.
 
     Args:
         images: k-space with zero frequency in the corner, trailing axes those of the image, zero where not sampled.
@@ -154,16 +156,25 @@ def is_split(images: Sequence[Tensor], dims: int) -> bool:
         energy = found if energy is None else energy + found
     if energy is None:
         return False
-    for axis in axes[-2:]:
-        profile = energy.sum(dim=[a for a in axes if a != axis]) if dims > 1 else energy
-        n = len(profile)
-        if n < 8:
-            return False
-        edge = n // 8
-        middle = profile[n // 2 - edge : n // 2 + edge].sum()
-        if not 2 * torch.minimum(profile[:edge].sum(), profile[-edge:].sum()) > SPLIT * middle:
-            return False
-    return True
+    gaps = [_gap(energy.sum(dim=[a for a in axes if a != axis]) if dims > 1 else energy) for axis in axes[-2:]]
+    return "middle" in gaps and "border" not in gaps
+
+
+def _gap(profile: Tensor) -> str:
+    """Where an object is not, along one axis: in the middle, at the border, or nowhere."""
+    n = len(profile)
+    if n < 8:
+        return "nowhere"
+    width = max(1, n // 16)
+    around = torch.cat((profile, profile[:width]))  # the borders of an image of a DFT touch
+    windows = around.unfold(0, width, 1)[:n].mean(dim=1)
+    least = int(windows.argmin())
+    if not windows[least] < profile.mean() / SPLIT:
+        return "nowhere"
+    if abs(least + (width - 1) / 2 - n / 2) >= n / 4:
+        return "border"
+    both_sides = torch.minimum(windows[0], windows[n - width])
+    return "middle" if both_sides > profile.mean() / 2 else "nowhere"
 
 
 def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | None:
@@ -497,7 +508,7 @@ def reconstruct(
         centred: k-space, mask and image have their origin in the middle, as files have them. False: k-space and mask
             have zero frequency in the corner and the image is ``ifftn`` of k-space.
         origin: The pixel of the image that has phase zero, ``middle`` or ``corner``, where it is not the one that
-            ``centred`` says: k-space that was only moved to the corner, ``ifftshift(kspace)``, still has the ``middle``.
+            ``centred`` says: k-space that was only moved to the corner, ``ifftshift(kspace)``, keeps the ``middle``.
         sparsify: As in :func:`transform`.
         weights: As in :class:`Firenet`.
         lam: As in :class:`Firenet`.
@@ -729,15 +740,13 @@ def prepare_scan(
             raise BadInput(error.needed, error.got, " ".join([*notes, error.do])) from error
         filled.append(replace(image, number=number))
     images = _with_empty(filled, numbers, notes)
+    # Where zero frequency is not where it is said to be, the image is nothing to judge by.
     if peak_is_central(data, dims) == centred and is_split([i.y * i.mask for i in images], dims):
         usual = "middle" if centred else "corner"
         other = "corner" if (origin or usual) == "middle" else "middle"
+        option = f"add --image-origin {other}" if other != usual else f"leave out --image-origin {origin}"
         notes.append(
-            f"The object lies around the borders of the image, as if split and its parts swapped; if so, the origin of "
-            f"the image is another one: add --image-origin {other}."
-            if other != usual
-            else "The object lies around the borders of the image, as if split and its parts swapped; if so, the "
-            f"origin of the image is the usual one: leave out --image-origin {origin}."
+            f"The object lies around the borders of the image, as if cut in four; to put it together, {option}."
         )
     return ScanData(images, notes)
 
