@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="firenet",
     help="Image reconstruction by networks whose weights are computed, not trained, each image with a duality gap.",
+    # A line that begins with a backspace is the sign of click for lines that are to stay as they are.
+    epilog="\b\nExit codes:\n" + "\n".join(terminal.exit_codes()),
     no_args_is_help=True,
+    rich_markup_mode=None,  # help is text: module:factory has no emoji in it, and what is in brackets stays
     add_completion=False,
     pretty_exceptions_enable=False,
 )

@@ -40,7 +40,7 @@ ENOUGH = 0.5
 # The share of the residual that reweighting keeps where AA* = I. Coil maps are never exact: they keep all.
 KEEP = 0.2
 # A gap beside an object has so many times less energy than the mean.
-SPLIT = 4.0
+SPLIT = 10.0
 # Coil arrays have 128 elements at the most; an axis that is longer than this half of it is more likely another one.
 MOST_COILS = 64
 # How much total variation is added to wavelets.
@@ -132,11 +132,11 @@ def is_split(images: Sequence[Tensor], dims: int) -> bool:
     """Returns whether objects lie around the corners of their images and not in the middle: k-space was shifted as its
     image was not.
 
-    Of all images together, at low resolution: along each of the last two axes the emptiest sixteenth of the field of
-    view is sought, with less than a quarter of the mean energy. In a picture of an object that is in one piece it lies
-    near the border, and for one that fills the field of view there is none. Split are those with a gap in the middle
-    along one axis or both, half the mean energy or more on both sides of the border, and a gap at the border along
-    none.
+    Of all images together, at low resolution. Along each of the last two axes a gap is sought: a sixteenth of the field
+    of view with less than a tenth of the mean energy. An object in one piece leaves one at the border, one that is
+    split leaves one in the middle half, and is bright on both sides of the border; one that fills the field of view
+    leaves none. Split are those with a gap in the middle alone along one axis or both, and along none at the border
+    alone.
 
     Args:
         images: k-space with zero frequency in the corner, trailing axes those of the image, zero where not sampled.
@@ -161,20 +161,17 @@ def is_split(images: Sequence[Tensor], dims: int) -> bool:
 
 
 def _gap(profile: Tensor) -> str:
-    """Where an object is not, along one axis: in the middle, at the border, or nowhere."""
+    """Where along one axis an object leaves a gap: in the middle, at the border, or neither of them alone."""
     n = len(profile)
     if n < 8:
-        return "nowhere"
-    width = max(1, n // 16)
-    around = torch.cat((profile, profile[:width]))  # the borders of an image of a DFT touch
-    windows = around.unfold(0, width, 1)[:n].mean(dim=1)
-    least = int(windows.argmin())
-    if not windows[least] < profile.mean() / SPLIT:
-        return "nowhere"
-    if abs(least + (width - 1) / 2 - n / 2) >= n / 4:
-        return "border"
-    both_sides = torch.minimum(windows[0], windows[n - width])
-    return "middle" if both_sides > profile.mean() / 2 else "nowhere"
+        return "neither"
+    windows = profile.unfold(0, max(1, n // 16), 1).mean(dim=1)
+    mean = profile.mean()
+    inside = bool(windows[n // 4 : n - n // 4].min() < mean / SPLIT)
+    outside = torch.minimum(windows[0], windows[-1])
+    if inside and outside > mean / 2:
+        return "middle"
+    return "border" if not inside and outside < mean / SPLIT else "neither"
 
 
 def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | None:
