@@ -105,7 +105,7 @@ def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin 
     """
     if origin not in (None, "middle", "corner"):
         raise BadInput("An origin of the image: middle or corner", repr(origin), "Leave it out for the usual one")
-    if origin is None or (origin == "middle") == centred:
+    if origin is None or (origin == "middle") == centred or not kspace.is_complex():  # real k-space is refused later
         return kspace
     if not centred:
         return kspace * _ramp(kspace, dims)
@@ -752,8 +752,9 @@ def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None]
     """The images of a scan, an empty one for each None; the notes name those."""
     full = [image for image in filled if image is not None]
     if not full:
-        where = "all samples are zero" if numbers == [None] else f"slices {', '.join(map(str, numbers))} are all zero"
-        raise BadInput("At least one sample that is not zero", where, "Check that k-space was read correctly")
+        one = "zeros alone" if numbers == [None] else f"zeros alone in slice {numbers[0]}"
+        got = one if len(numbers) == 1 else f"zeros alone in all {len(numbers)} slices"
+        raise BadInput("At least one sample that is not zero", got, "Check that k-space was read correctly")
     like = full[0]
     sampled = torch.stack([image.mask for image in full]).any(dim=0)
     nowhere = torch.zeros(sampled.shape, dtype=torch.bool)

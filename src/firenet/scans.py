@@ -186,7 +186,7 @@ def check_noise_level(level: Level, job: ScanData, *, whitened: bool) -> None:
         if asked < FAR_BELOW * estimate:
             source = "the noise samples say" if whitened else "the outermost samples suggest, an estimate"
             job.warnings.append(
-                f"{_called(image)}: the noise level {asked:.3g} is far below {estimate:.3g}, which is what {source}; "
+                f"{_called(image)} has a noise level of {asked:.3g}, far below {estimate:.3g}, which is what {source}; "
                 "noise is then fitted as if it were image, which takes many layers."
             )
     if all_of_it and len(all_of_it) == sum(not image.empty for image in job.images):
@@ -194,8 +194,8 @@ def check_noise_level(level: Level, job: ScanData, *, whitened: bool) -> None:
         do = "Give the 2-norm of the noise over all samples, a number or a share such as 5%; at this level zero fits"
         raise BadInput(f"A noise level below the norm of the data, {size:.4g}", f"{asked:.4g}", do)
     for image, asked, size in all_of_it:
-        size_ = f"{size:.3g}, so its image is zero"
-        job.warnings.append(f"{_called(image)}: the noise level {asked:.3g} is at least the norm of its data, {size_}.")
+        said = f"a noise level of {asked:.3g}, at least the norm of its data, {size:.3g}: its image is zero"
+        job.warnings.append(f"{_called(image)} has {said}.")
 
 
 def _norm(y: torch.Tensor) -> float:
