@@ -270,6 +270,11 @@ def status_of(solution: Solution) -> Status:
     return status[0] if isinstance(status, tuple) else status
 
 
+def violation_of(found: Solution | Certificate) -> float:
+    """Returns by how much one image is off the data ball of (P1)."""
+    return 0.0 if found.excess is None else found.excess.item()
+
+
 def record(source: Source, scan: Scan, job: ScanData, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Returns the record of a run, for JSON and for the table; what is odd about the outcomes joins the warnings."""
     import torch
@@ -328,8 +333,7 @@ def _result(outcome: Outcome) -> dict[str, Any]:
         "layers": outcome.layers,
     }
     if isinstance(outcome.posed.fidelity, Ball):
-        excess = 0.0 if found.excess is None else found.excess.item()
-        result |= {"noise_level": outcome.posed.fidelity.noise, "excess": excess}
+        result |= {"noise_level": outcome.posed.fidelity.noise, "excess": violation_of(found)}
     if isinstance(found, Solution):
         status = status_of(found)
         result |= {"status": status.value, "advice": status.advice}
@@ -348,7 +352,7 @@ def not_fitting(outcome: Outcome) -> str | None:
 
     if outcome.found is None or outcome.posed is None or not isinstance(outcome.posed.fidelity, Ball):
         return None
-    excess = 0.0 if outcome.found.excess is None else outcome.found.excess.item()
+    excess = violation_of(outcome.found)
     noise = outcome.posed.fidelity.noise
     if excess <= FITS * noise + ROUNDING * _norm(outcome.part.y * outcome.part.mask):
         return None
