@@ -728,11 +728,11 @@ def test_play_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("kind", "body", "said"),
     [
-        ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
-        ("return 'an answer'", ""),
-        ("while True: pass", "1 s"),
+        ("raises", "raise RuntimeError('no luck')", "RuntimeError: no luck"),
+        ("answers", "return 'an answer'", ""),
+        ("hangs", "while True: pass", "still running after 1 s"),
     ],
 )
 def test_play_without_a_verdict_has_its_own_exit_code(
