@@ -35,14 +35,14 @@ ORDER = [
     {"audit"},
     {"report", "showcase"},
     {"paper"},
-    {"cli_barriers", "cli_audit"},
+    {"cli_barriers", "cli_audit", "scans"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 PACKAGES = ["audit", "barriers", "paper"]
 MODULES = sorted([*PACKAGES, *(p.stem for p in SOURCE.glob("*.py") if p.stem != "__init__")])
 FILES = {"formats", "hdf5", "files"}
-WITHOUT_TORCH = ["errors", "levels", *sorted(FILES), "guarantee", "barriers", "terminal", "cli"]
+WITHOUT_TORCH = ["errors", "levels", *sorted(FILES), "guarantee", "barriers", "terminal", "scans", "cli"]
 
 
 def imports(source: str) -> set[str]:
@@ -140,6 +140,7 @@ def test_few_know_the_network() -> None:
         "gallery",
         "stabilised",
         "models",
+        "scans",
         "cli",
     }
 

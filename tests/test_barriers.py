@@ -46,6 +46,7 @@ from firenet.barriers.oracle import as_sample
 from firenet.barriers.witness import __file__ as CHECKER
 from firenet.cli import app
 from firenet.gallery import GALLERY
+from firenet.terminal import NO_VERDICT
 
 HALF = Fraction(1, 2)
 PROBLEMS = {
@@ -724,6 +725,28 @@ def test_play_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         run = _firenet("play", *bad)
         assert run.exit_code == 2, bad
         assert run.stderr.startswith("needed: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("raises", "raise RuntimeError('no luck')", "RuntimeError: no luck"),
+        ("answers", "return 'an answer'", ""),
+        ("hangs", "while True: pass", "still running after 1 s"),
+    ],
+)
+def test_play_without_a_verdict_has_its_own_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, body: str, said: str
+) -> None:
+    name = f"mine_that_{kind}"
+    (tmp_path / f"{name}.py").write_text(f"def bad(training_set):\n    {body}\n")
+    monkeypatch.chdir(tmp_path)
+    for options in ((), ("--json",)):
+        run = _firenet("play", "-k", "3", "-a", f"{name}:bad", "--seconds", "1", *options)
+        assert run.exit_code == NO_VERDICT, run.output
+        assert f"no verdict about {name}:bad: " in run.stderr
+        assert said in run.stderr
+    assert json.loads(run.stdout)["defeated"] is False
 
 
 def test_the_whole_gallery(tmp_path: Path) -> None:

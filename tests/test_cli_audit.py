@@ -31,6 +31,9 @@ def factory(sensing):
     return lambda y: sensing.adjoint(y).real
 def broken(sensing):
     return lambda y: y.real * float("nan")
+def images(sensing):
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Conv2d(4, 1, 3, padding=1))
+    return lambda y: net(y[None, None])[0, 0]
 def hostile(sensing):
     raise RuntimeError("<script>alert(1)</script>")
 """
@@ -94,6 +97,37 @@ def test_what_fails_is_said_and_strict_is_strict() -> None:
     assert "&lt;script&gt;alert" in text
     firenet(*command, "--strict", code=3)
     firenet(*command[:2], *command[6:], "--no-baseline", "--strict")
+
+
+def test_a_network_of_images_is_told_about_measurements() -> None:
+    command = ["audit", "run", "-m", "net=made_for_cli:images", "-i", "s1045", *QUICK, "--tests", "accuracy"]
+    said = " ".join(firenet(*command, code=4).split())
+    assert "A function of measurements of shape (32, 32) and dtype complex64 that returns an image of shape" in said
+    assert "sensing.adjoint(y).abs()" in said
+
+
+def test_where_every_model_fails_the_exit_code_says_so() -> None:
+    """The FIRENET beside them does not count: nobody asked about it. Where one is left, the others are named."""
+    broken = ["-m", "nan=made_for_cli:broken", "-m", "hostile=made_for_cli:hostile"]
+    rest = ["-i", "s1045", *QUICK, "--tests", "accuracy", "-o", "a.html"]
+    for options in ([], ["--no-baseline"], ["--json"], ["--strict"]):
+        said = firenet("audit", "run", *broken, *rest, *options, code=4)
+        assert "nan could not be audited: A finite reconstruction" in said
+        assert "hostile could not be audited: RuntimeError" in said
+        assert Path("a.html").exists()
+    said = firenet("audit", "run", *broken, "-m", "zero-filled", *rest)
+    assert "nan could not be audited" in said
+    assert "zero-filled could not" not in said
+
+
+def test_the_table_says_its_units() -> None:
+    tests = "accuracy,worst,localised,scaling"
+    said = firenet("audit", "run", "-m", "zero-filled", "-i", "s1045", *QUICK, "--tests", tests, "--no-baseline")
+    for unit in ("accuracy, gain, dB", "worst, times", "localised, % of max.", "scaling, %"):
+        assert unit in said
+    record = json.loads(Path("audit.json").read_text())["audits"][0]
+    (local,) = [v["value"] for v in record["verdicts"] if v["test"] == "localised"]
+    assert f"{100 * local:.1f}" in said
 
 
 def test_images_masks_and_weights_from_files(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from firenet import (
     FixedSteps,
     Gradient,
     Matrix,
+    PaperSchedule,
+    RadialSearch,
     Status,
     SubsampledFourier,
     TightFrame,
@@ -29,6 +31,7 @@ from firenet import (
 from firenet.demo import load_slice
 from firenet.errors import BadInput
 from firenet.recon import default_schedule, network, psnr, reconstruct, rounds
+from firenet.restarts import Schedule
 from firenet.reweighting import standing_out, weights_from
 from laws import assert_refuses
 from oracles import Recovery
@@ -68,7 +71,7 @@ def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: boo
     assert len(rounds) == 3
     assert rounds[0].weights is net.problem.weights
     assert [d for d, _ in seen] == sorted(d for d, _ in seen)
-    assert {most for _, most in seen} == {15000}
+    assert {most for _, most in seen} == {5000}
     A, W = sensing.as_matrix(torch.complex128).numpy(), frame.as_matrix(torch.complex128).numpy()
     y_ = y.numpy().ravel()
     first = rounds[0].solution.image.numpy().ravel()
@@ -105,6 +108,44 @@ def test_no_round_is_a_plain_solve() -> None:
     loose, tight = (reweighted(net, y, 1, tolerance=t) for t in (1.0, 1e-12))
     assert [r.solution.statuses for r in loose] == [(Status.TOLERANCE_REACHED,)] * 2
     assert [r.solution.statuses for r in tight] == [(Status.LAYER_LIMIT,)] * 2
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("schedule", "used"),
+    [
+        (AdaptiveRestarts(1e-12, 31), 31),
+        (RadialSearch(1e-12, 31), 31),
+        (FixedSteps(31), 31),
+        (PaperSchedule(outer=10, inner=3), 30),
+        (PaperSchedule(outer=2, inner=2), 4),
+    ],
+)
+def test_the_layers_of_the_schedule_are_those_of_all_rounds(schedule: Schedule, used: int, rounds: int) -> None:
+    """Where nothing reaches the tolerance, a search and fixed steps use all layers, the paper's schedule restarts."""
+    frame = FRAMES[1]
+    sensing = SubsampledFourier(torch.rand(frame.in_shape, generator=torch.Generator().manual_seed(1)) < 0.6)
+    net, y = Firenet(sensing, frame, lam=0.05, schedule=schedule), sensing(image(frame))
+    seen: list[tuple[int, int]] = []
+    found = reweighted(net, y, rounds, progress=lambda done, most: seen.append((done, most)))
+    layers = [int(r.solution.layers) for r in found]
+    assert len(layers) == rounds + 1
+    assert sum(layers) <= schedule.layers
+    if isinstance(schedule, PaperSchedule) and rounds:
+        share = schedule.layers // (rounds + 1)
+        assert min(layers) >= share - min(schedule.outer, share)  # less than one layer of each restart is left over
+    else:
+        assert sum(layers) == used
+    assert all(done <= most == schedule.layers for done, most in seen)
+
+
+def test_rounds_without_layers_are_refused_and_one_layer_is_one_round() -> None:
+    frame = FRAMES[1]
+    sensing = SubsampledFourier(torch.ones(8, 8, dtype=torch.bool))
+    net, y = Firenet(sensing, frame, schedule=AdaptiveRestarts(1e-12, 2)), sensing(image(frame))
+    assert_refuses(lambda: reweighted(net, y, 2), "2 layers for 3 rounds", "fewer rounds")
+    (only,) = rounds(net.following(AdaptiveRestarts(1e-12, 1)), y)
+    assert int(only.solution.layers) == 1
 
 
 def test_noise_stops_the_reweighting() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firenet import terminal
+from firenet import scans, terminal
 from firenet.cli_audit import audits, train
 from firenet.cli_barriers import barriers
 from firenet.errors import BadInput
@@ -24,15 +23,15 @@ from firenet.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from firenet.certificate import Certificate
-    from firenet.files import Scan
-    from firenet.network import Firenet, Solution
     from firenet.recon import Prepared, ScanData
 
 app = typer.Typer(
     name="firenet",
     help="Image reconstruction by networks whose weights are computed, not trained, each image with a duality gap.",
+    # A line that begins with a backspace is the sign of click for lines that are to stay as they are.
+    epilog="\b\nExit codes:\n" + "\n".join(terminal.exit_codes()),
     no_args_is_help=True,
+    rich_markup_mode=None,  # help is text: module:factory has no emoji in it, and what is in brackets stays
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -155,13 +154,33 @@ NoiseLevel = Annotated[
     str | None,
     typer.Option(
         "--noise-level",
-        help="Fit the data up to this 2-norm of the noise, a number or a share such as 5%, instead of choosing lambda.",
+        help="Fit the data up to this 2-norm of the noise, a number or a share of the data's such as 5%, instead of "
+        "choosing lambda; exit code 3 if no such image is found.",
     ),
 ]
-Slice = Annotated[int | None, typer.Option("--slice", help="Take one slice; default: all, as a batch.")]
+Slice = Annotated[
+    int | None, typer.Option("--slice", help="Take the slice of this number, counted from 0; default: all, as a batch.")
+]
 Axes = Annotated[str | None, typer.Option("--axes", help="What the stored axes are, e.g. slice,coil,y,x.")]
 Key = Annotated[str | None, typer.Option("--key", help="Name of the array in an npz or HDF5 file.")]
-CornerDC = Annotated[bool, typer.Option("--corner-dc", help="Zero frequency lies in the corner, not in the middle.")]
+CornerDC = Annotated[
+    bool,
+    typer.Option(
+        "--corner-dc",
+        help="Zero frequency lies in the corner, not in the middle: k-space is fft2(image). "
+        "Where centred data were only moved there, ifftshift(k-space), add --image-origin middle.",
+    ),
+]
+ImageOrigin = Annotated[
+    str | None,
+    typer.Option(
+        "--image-origin",
+        help="Where the image comes out split: the pixel that has phase zero. middle, as scanners and BART have it, "
+        "k-space = fftshift(fft2(ifftshift(image))); or corner, as numpy's plain fft2(image) has it. "
+        "Default: middle, with --corner-dc corner.",
+    ),
+]
+MaskCorner = Annotated[bool, typer.Option("--corner-dc", help="Write zero frequency in the corner, not in the middle.")]
 Oversampling = Annotated[
     bool, typer.Option("--remove-oversampling", help="Crop readout oversampling (2x unless the file knows better).")
 ]
@@ -188,10 +207,19 @@ def recon(
     wavelet: WaveletName = None,
     lam: LamOrAuto = None,
     noise_level: NoiseLevel = None,
-    layers: Annotated[int, typer.Option("--layers", help="The most layers. With --schedule paper: so many.")] = 2000,
+    layers: Annotated[
+        int,
+        typer.Option(
+            "--layers",
+            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs so many, "
+            "paper so many rounded down to a multiple of ten.",
+        ),
+    ] = 2000,
     tolerance: Annotated[
         float | None,
-        typer.Option("--tolerance", help="Stop at this relative gap; exit code 3 if not reached. Default: 0.001."),
+        typer.Option(
+            "--tolerance", help="Stop at this relative gap; exit code 3 if it is not reached. Default: 0.001."
+        ),
     ] = None,
     schedule: Annotated[
         str, typer.Option("--schedule", help="adaptive (finds its own steps), radial, paper or fixed.")
@@ -211,6 +239,7 @@ def recon(
     axes: Axes = None,
     key: Key = None,
     corner_dc: CornerDC = False,
+    image_origin: ImageOrigin = None,
     remove_oversampling: Oversampling = False,
     noise: NoiseFile = None,
     device: Device = "cpu",
@@ -224,92 +253,97 @@ def recon(
     but a tolerance was not reached, or the data contradict mask or coil maps.
     """
     from firenet.files import check_output, write_image, write_json
-    from firenet.recon import TOLERANCE
-    from firenet.recon import rounds as solve
+    from firenet.network import Solution
+    from firenet.recon import TOLERANCE, rounds
     from firenet.restarts import Searched
+    from firenet.scans import Outcome, Source
     from firenet.selection import choose_lam, draw
 
     check_output(out)
-    inputs = [path for path in (data, mask, noise) if path is not None]
-    inputs += [] if maps in (None, "auto") else [Path(str(maps))]
+    source = Source(
+        data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise, device, dtype
+    )
     auto, value = _lam(lam)
-    level = _noise_level(noise_level)
-    if noise_level is not None and lam is not None:
-        raise BadInput("One of --lam and --noise-level", "both", "With a noise level there is no lambda")
-    plot = _beside(out).with_suffix(".lam.png")
-    outputs = [out, _beside(out), *([plot] if auto else [])]
-    written = {q.resolve() for p in outputs for q in _pair(p)}
-    overwritten = written & {q.resolve() for p in inputs for q in _pair(p)}
-    if overwritten:
-        raise BadInput("An output that is none of the inputs", f"{overwritten.pop()}", "Choose another name")
+    level = _level(noise_level, lam)
+    plot = scans.beside(out).with_suffix(".lam.png")
+    scans.check_overwriting([out, scans.beside(out), *([plot] if auto else [])], source.files)
     _set_threads(threads)
     transform = _check_problem(sparsify, wavelet, value)
-    if tolerance is not None and not tolerance > 0:
-        raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
-    if reweight is not None and reweight < 0:
-        raise BadInput("A number of rounds, zero or more", f"{reweight}", "--reweight 1 or 2 are usual")
+    _check_limits(layers, tolerance, reweight)
     plan = _schedule(schedule, layers, tolerance)  # refuses before anything is read
-    with terminal.busy("reading, coil maps" if maps == "auto" else "reading"):
-        scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
+    scan, job = scans.read(source)
     if dry_run:
         _dry_run(job, transform, reweight, as_json)
         return
+    scans.check_noise_level(level, job, whitened=noise is not None)
+    scans.warn(job.warnings)  # now, for to solve may take long
+    told = len(job.warnings)
     sweep = None
     if auto:
-        chosen = job.images[len(job.images) // 2]
-        with terminal.progress("lambda" if len(job.images) == 1 else "lambda, on the middle slice") as progress:
+        full = [image for image in job.images if not image.empty]
+        chosen = full[len(full) // 2]
+        which = "lambda" if len(job.images) == 1 else f"lambda, on slice {chosen.number}"
+        with terminal.progress(which) as progress:
             sweep = choose_lam(chosen.y, chosen.mask, chosen.maps, sparsify=transform, progress=progress)
         value = sweep.best
-    solutions, seconds, schedules, rounds, nets, posed = [], [], [], [], [], []
-    for number, image in enumerate(job.images):
-        start = time.perf_counter()
-        name = f"slice {number + 1} of {len(job.images)}" if len(job.images) > 1 else "reconstruction"
-        with terminal.progress(name) as progress:
-            seen = image.y * image.mask
-            net = _network(image, transform, value, plan(seen), level(seen))
-            nets.append(net)
-            asked = None if schedule in ("adaptive", "radial") else tolerance
-            found = solve(net, image.y, reweight, tolerance=asked, progress=progress)
-            rounds.append([(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found])
-            # Image and numbers: the duals of all slices would be ten times as large.
-            last = found[-1].solution
-            posed.append(found[-1].net)
-            total = sum(r.solution.layers for r in found)
-            solutions.append(replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None, layers=total))
-            del found, last
-            schedules.append(repr(net.schedule))
-        seconds.append(time.perf_counter() - start)
-    images = _stack([s.image for s in solutions])
-    hidden = _stack([p.undetermined for p in job.images])
+    searching = schedule in ("adaptive", "radial")
+
+    def solve(image: Prepared, progress: Callable[..., None]) -> Outcome:
+        seen = image.y * image.mask
+        net = scans.network(image, transform, value, plan(seen), level(seen))
+        found = rounds(net, image.y, reweight, tolerance=None if searching else tolerance, progress=progress)
+        each = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found]
+        # Image and numbers: the duals of all slices would be ten times as large.
+        last = found[-1].solution
+        kept = replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None)
+        return Outcome(image, last.image, kept, net, found[-1].net, sum(layers for _, layers in each), each)
+
+    outcomes = scans.each(job, "reconstruction", solve)
+    images = scans.stack([outcome.image for outcome in outcomes])
+    hidden = scans.stack([image.undetermined for image in job.images])
     if out.suffix.lower() not in (".npy", ".cfl", ".hdr"):
         images = abs(images) * ~hidden  # what is only looked at shows nothing where nothing is known
     spatial = [a for a in scan.axes if a in ("z", "y", "x")]
-    write_image(out, images, voxel_size=scan.voxel_size, axes=[*(["slice"] if len(job.images) > 1 else []), *spatial])
-    record = _record(data, scan, job, solutions, device, dtype, nets, posed)
-    for result, solution, each in zip(record["results"], solutions, rounds, strict=True):
-        if len(each) > 1:
-            result["rounds"] = [{"relative_gap": gap, "layers": layers} for gap, layers in each]
-        if isinstance(solution.schedule, Searched):
-            result["steps"] = [vars(run) for run in solution.schedule.runs[0]]
-    most = max(map(len, rounds))
+    several = len(job.images) > 1
+    voxels = scan.voxel_size
+    if several and voxels is not None and scan.slice_thickness is not None and len(voxels) == 2:
+        voxels = (scan.slice_thickness, *voxels)
+    words = scans.description(source, scan, job)
+    write_image(out, images, voxel_size=voxels, axes=[*(["slice"] if several else []), *spatial], description=words)
+    record = scans.record(source, scan, job, outcomes)
+    for result, outcome in zip(record["results"], outcomes, strict=True):
+        if isinstance(outcome.found, Solution) and isinstance(outcome.found.schedule, Searched):
+            result["steps"] = [vars(run) for run in outcome.found.schedule.runs[0]]
+    most = max(len(outcome.rounds) for outcome in outcomes)
     if most > 1:
         again = "min |w W x|_1 subject to |A x - y|_2 <= the result's noise level, w from the image before"
         record["problem"] = f"{record['problem']}; then {most - 1} x {again}"
-    used = TOLERANCE if tolerance is None and schedule in ("adaptive", "radial") else tolerance
-    record |= {"seconds": seconds, "schedules": schedules, "tolerance": used, "image": str(out)}
+    record |= {
+        "seconds": [outcome.seconds for outcome in outcomes],
+        "schedules": [None if outcome.asked is None else repr(outcome.asked.schedule) for outcome in outcomes],
+        "tolerance": TOLERANCE if tolerance is None and searching else tolerance,
+        "image": str(out),
+    }
     if sweep is not None:
         draw(sweep, plot)
         if sweep.at_the_edge:
             record["warnings"].append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie beyond.")
         record |= {"lam_sweep": vars(sweep), "lam_plot": str(plot)}
-    write_json(_beside(out), record)
-    _show(record, as_json, f"wrote {out}")
-    if tolerance is not None and any(r["status"] != "tolerance reached" for r in record["results"]):
-        missed = next(r for r in record["results"] if r["status"] != "tolerance reached")
-        precision = " (--dtype complex128)" if missed["status"] == "precision limit" else ""
-        typer.echo(f"the tolerance {tolerance:g} was not reached. {missed['advice']}{precision}", err=True)
+    write_json(scans.beside(out), record)
+    scans.show(record, as_json, f"wrote {out}", told=told)
+    missed = [r for r in record["results"] if r["status"] not in ("tolerance reached", scans.EMPTY)]
+    if tolerance is not None and missed:
+        precision = " (--dtype complex128)" if missed[0]["status"] == "precision limit" else ""
+        typer.echo(f"the tolerance {tolerance:g} was not reached. {missed[0]['advice']}{precision}", err=True)
+    never = ("does not fit the data", "no image fits")
+    unfit = noise_level is not None and any(r["status"] in never for r in record["results"])
+    if unfit:
+        typer.echo(
+            "no image was found that fits the data up to the noise level; the image is the nearest seen", err=True
+        )
+    if unfit or (tolerance is not None and missed):
         raise typer.Exit(terminal.NOT_REACHED)
-    _end(job)
+    scans.end(job)
 
 
 @app.command()
@@ -330,6 +364,7 @@ def certify(
     axes: Axes = None,
     key: Key = None,
     corner_dc: CornerDC = False,
+    image_origin: ImageOrigin = None,
     remove_oversampling: Oversampling = False,
     noise: NoiseFile = None,
     device: Device = "cpu",
@@ -343,38 +378,48 @@ def certify(
     which must have had --reweight 0: other weights are another problem.
     """
     _set_threads(threads)
-    transform, level = _check_problem(sparsify, wavelet, lam), _noise_level(noise_level)
-    if noise_level is not None and lam is not None:
-        raise BadInput("One of --lam and --noise-level", "both", "With a noise level there is no lambda")
+    transform, level = _check_problem(sparsify, wavelet, lam), _level(noise_level, lam)
+    if budget < 0:
+        raise BadInput("--layers: a number of layers, zero or more", f"{budget}", "500 is the default")
     import torch
 
     from firenet.files import read_image
     from firenet.recon import certify_image
+    from firenet.scans import Outcome, Source
 
-    with terminal.busy("reading, coil maps" if maps == "auto" else "reading"):
-        scan, job = _read(data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, device, dtype)
+    source = Source(
+        data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise, device, dtype
+    )
+    scan, job = scans.read(source)
     values, _ = read_image(image)
-    stack = values if len(job.images) > 1 else values[None]
+    several = len(job.images) > 1
     shape = (len(job.images), *job.images[0].mask.shape)
-    if stack.shape != shape:
-        raise BadInput(
-            f"An image of shape {shape if shape[0] > 1 else shape[1:]}",
-            f"{values.shape}",
-            "Certify the image that belongs to these data",
-        )
+    if (values if several else values[None]).shape != shape:
+        needed = f"An image of shape {shape if several else shape[1:]}"
+        raise BadInput(needed, f"{values.shape}", "Certify the image that belongs to these data")
     if values.dtype.kind != "c":
         job.warnings.append("The image is real: if its phase was lost, the gap is large for that reason alone.")
-    certificates, nets = [], []
-    for number, (part, pixels) in enumerate(zip(job.images, stack, strict=True)):
-        name = f"slice {number + 1} of {shape[0]}" if shape[0] > 1 else "certificate"
-        with terminal.progress(name) as progress:
-            net = _network(part, transform, lam, None, level(part.y * part.mask))
-            nets.append(net)
-            x = torch.from_numpy(pixels).to(device=part.y.device, dtype=part.y.dtype)
-            certificates.append(certify_image(x, net, part.y, budget=budget, progress=progress))
-    record = _record(data, scan, job, certificates, device, dtype, nets, nets) | {"image": str(image)}
-    _show(record, as_json, "gap: an upper bound of objective(image) - minimum, valid for this image and these data")
-    _end(job)
+    scans.check_noise_level(level, job, whitened=noise is not None)
+    scans.warn(job.warnings)
+    told = len(job.warnings)
+    pixels = iter(values if several else values[None])
+    given = [torch.from_numpy(p) for p in pixels]
+    for part, pixel in zip(job.images, given, strict=True):
+        if part.empty and bool((pixel != 0).any()):
+            needed = f"An image of zeros for slice {part.number}, whose data are zero"
+            raise BadInput(needed, "another one", "Certify the image that belongs to these data")
+    images = {id(part): pixel for part, pixel in zip(job.images, given, strict=True)}
+
+    def solve(part: Prepared, progress: Callable[..., None]) -> Outcome:
+        net = scans.network(part, transform, lam, None, level(part.y * part.mask))
+        x = images[id(part)].to(device=part.y.device, dtype=part.y.dtype)
+        found = certify_image(x, net, part.y, budget=budget, progress=progress)
+        return Outcome(part, x, found, net, net, int(found.layers))
+
+    record = scans.record(source, scan, job, scans.each(job, "certificate", solve)) | {"image": str(image)}
+    last = "gap: an upper bound of objective(image) - minimum, valid for this image and these data"
+    scans.show(record, as_json, last, told=told)
+    scans.end(job)
 
 
 @app.command()
@@ -386,12 +431,18 @@ def export(
     maps: Maps = None,
     wavelet: Annotated[str, typer.Option("--wavelet", help="Orthonormal, as in recon.")] = "db4",
     lam: Lam = None,
-    layers: Annotated[int, typer.Option("--layers", help="The most layers; each takes about a second to write.")] = 200,
-    tolerance: Annotated[float, typer.Option("--tolerance", help="Relative gap that the layers reach here.")] = 1e-2,
+    layers: Annotated[
+        int, typer.Option("--layers", help="The most layers, in all; each takes about a second to write.")
+    ] = 200,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", help="Relative gap that the layers are to reach here; exit code 3 if they do not."),
+    ] = 1e-2,
     slice_: Slice = None,
     axes: Axes = None,
     key: Key = None,
     corner_dc: CornerDC = False,
+    image_origin: ImageOrigin = None,
     remove_oversampling: Oversampling = False,
     noise: NoiseFile = None,
     threads: Threads = None,
@@ -404,36 +455,44 @@ def export(
     """
     from firenet.export import check_export, export_onnx
     from firenet.files import write_json
+    from firenet.network import Status
     from firenet.restarts import Searched
+    from firenet.scans import Outcome, Source
 
-    inputs = [data, mask, noise, None if maps in (None, "auto") else Path(str(maps))]
-    if _beside(out).resolve() in {p.resolve() for p in inputs if p is not None}:
-        raise BadInput("A record that is none of the inputs", str(_beside(out)), "Choose another name")
+    source = Source(data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise)
+    scans.check_overwriting([out, scans.beside(out)], source.files)
     check_export(out)  # refuses before anything is read
     _set_threads(threads)
     transform = _check_problem(None, wavelet, lam)
+    _check_limits(layers, tolerance)
     plan = _schedule("adaptive", layers, tolerance)
-    with terminal.busy("reading, coil maps" if maps == "auto" else "reading"):
-        scan, job = _read(
-            data, mask, maps, slice_, axes, key, corner_dc, remove_oversampling, noise, "cpu", "complex64"
-        )
+    scan, job = scans.read(source)
     if len(job.images) > 1:
         raise BadInput("One image", f"{len(job.images)} slices", "Choose one with --slice")
+    scans.warn(job.warnings)
+    told = len(job.warnings)
     image = job.images[0]
-    net = _network(image, transform, lam, plan(image.y))
+    net = scans.network(image, transform, lam, plan(image.y))
     with terminal.progress("finding the steps") as progress:
         solution = net.solve(image.y, progress=progress)
     assert isinstance(solution.schedule, Searched)
     frozen = solution.schedule.frozen()
     with terminal.busy(f"exporting {frozen.layers} layers"):
         made = export_onnx(net.following(frozen), out, measurements=image.y)
-    record = _record(data, scan, job, [solution], "cpu", "complex64", [net], [net])
+    outcome = Outcome(image, solution.image, solution, net, net, int(solution.layers))
+    record = scans.record(source, scan, job, [outcome])
     record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
-    write_json(_beside(out), record)
+    write_json(scans.beside(out), record)
     differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
     size = f"{frozen.layers} layers, {out.stat().st_size / 2**20:.1f} MiB"
-    _show(record, as_json, f"wrote {out}: {size}; onnxruntime differs from the network by {differs}")
-    _end(job)
+    last = f"wrote {out}: {size}; onnxruntime differs from the network by {differs}"
+    scans.show(record, as_json, last, told=told)
+    status = scans.status_of(solution)
+    if status is not Status.TOLERANCE_REACHED:
+        gap = f"its relative gap is {scans.shown(record['results'][0]['relative_gap'], '.1e')} after {frozen.layers} layers"
+        typer.echo(f"the tolerance {tolerance:g} was not reached: {gap}. {out} was written all the same.", err=True)
+        raise typer.Exit(terminal.NOT_REACHED)
+    scans.end(job)
 
 
 def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torch.Tensor], Any]:
@@ -456,18 +515,21 @@ def _schedule(name: str, layers: int, tolerance: float | None) -> Callable[[torc
 def _dry_run(job: ScanData, transform: str | None, reweight: int | None, as_json: bool) -> None:
     from firenet.analysis import peak_bytes
 
-    images = []
+    scans.warn(job.warnings)
+    images: list[dict[str, Any]] = []
     for image in job.images:
-        net = _network(image, transform)
-        images.append(
-            {"shape": list(image.y.shape), "peak_bytes": peak_bytes(net.problem, image.y, again=reweight != 0)}
-        )
+        peak = 0
+        if not image.empty:
+            net = scans.network(image, transform)
+            peak = peak_bytes(net.problem, image.y, again=reweight != 0)
+        images.append({"slice": image.number, "shape": list(image.y.shape), "peak_bytes": peak})
     record = {"images": images, "peak_bytes": max(i["peak_bytes"] for i in images), "estimate": True}
     if as_json:
         terminal.print_json(record)
         return
     rows = [
-        [str(k), " x ".join(map(str, i["shape"])), f"{i['peak_bytes'] / 2**20:.0f} MiB"] for k, i in enumerate(images)
+        [scans.name_of(i["slice"]), " x ".join(map(str, i["shape"])), f"{i['peak_bytes'] / 2**20:.0f} MiB"]
+        for i in images
     ]
     terminal.table("one image after the other; memory beside the data, an estimate", ["slice", "data", "peak"], rows)
     typer.echo("nothing was computed")
@@ -481,6 +543,26 @@ def _set_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
+
+
+def _level(noise_level: str | None, lam: float | str | None) -> scans.Level:
+    """What makes the noise level for given measurements; refuses one beside a lambda."""
+    if noise_level is not None and lam is not None:
+        raise BadInput("One of --lam and --noise-level", "both", "With a noise level there is no lambda")
+    return scans.noise_level(noise_level)
+
+
+def _check_limits(layers: int, tolerance: float | None, reweight: int | None = None) -> None:
+    """Refuses limits that mean nothing, before anything is read."""
+    if layers < 1:
+        raise BadInput("--layers: at least one layer", f"{layers}", "2000 are the default of recon; most need fewer")
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise BadInput("--tolerance: a relative gap between 0 and 1", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
+    if reweight is not None and reweight < 0:
+        raise BadInput("--reweight: a number of rounds, zero or more", f"{reweight}", "1 or 2 are usual")
+    if reweight is not None and layers <= reweight:
+        got = f"--layers {layers} for {reweight + 1} rounds, the first one among them"
+        raise BadInput("At least one layer for every round", got, "Allow more layers, or fewer rounds")
 
 
 def _lam(given: str | None) -> tuple[bool, float | None]:
@@ -506,225 +588,6 @@ def _check_problem(sparsify: str | None, wavelet: str | None, lam: float | None)
     transform(spec, (2**20,))
     check_lam(1.0 if lam is None else lam)
     return spec
-
-
-def _pair(path: Path) -> list[Path]:
-    """The files behind a path: BART's cfl and hdr are two."""
-    return [path.with_suffix(s) for s in (".cfl", ".hdr")] if path.suffix.lower() in (".cfl", ".hdr") else [path]
-
-
-def _stack(tensors: list[torch.Tensor]) -> Any:
-    """One array: with a slice axis if there are several."""
-    arrays = [t.cpu().numpy() for t in tensors]
-    if len(arrays) == 1:
-        return arrays[0]
-    import numpy
-
-    return numpy.stack(arrays)
-
-
-def _read(
-    data: Path,
-    mask: Path | None,
-    maps: str | None,
-    slice_: int | None,
-    axes: str | None,
-    key: str | None,
-    corner_dc: bool,
-    remove_oversampling: bool,
-    noise: Path | None,
-    device: str,
-    dtype: str,
-) -> tuple[Scan, ScanData]:
-    """Reads and prepares what recon and certify share."""
-    import torch
-
-    from firenet.files import read_array, read_scan
-    from firenet.recon import prepare_scan
-
-    dtypes = {"complex64": torch.complex64, "complex128": torch.complex128}
-    if dtype not in dtypes:
-        raise BadInput("A dtype of complex64 or complex128", dtype, "complex128 for gaps below 1e-5")
-    try:
-        usable = torch.device(device).type == "cpu" or bool(torch.empty(1, device=device).numel())
-    except (RuntimeError, AssertionError) as error:
-        raise BadInput(
-            "A device that this machine has", device, "Use cpu; `firenet doctor` lists the devices"
-        ) from error
-    assert usable
-    names = None if axes is None else [a.strip() for a in axes.split(",")]
-    scan = read_scan(data, axes=names, key=key, coils=maps is not None)
-    given = None if mask is None else read_array(mask, purpose="mask")
-    oversampling = 1.0
-    if remove_oversampling:
-        oversampling = 2.0 if scan.readout_oversampling is None else scan.readout_oversampling
-    job = prepare_scan(
-        scan.kspace,
-        scan.axes,
-        mask=scan.mask if given is None else given,
-        maps=maps if maps in (None, "auto") else read_array(maps, purpose="maps"),
-        only=slice_,
-        oversampling=oversampling,
-        readout=scan.readout,
-        noise=None if noise is None else read_array(noise, purpose="noise"),
-        centred=not corner_dc,
-        device=device,
-        dtype=dtypes[dtype],
-    )
-    return scan, job
-
-
-def _network(
-    image: Prepared,
-    transform: str | None,
-    lam: float | None = None,
-    schedule: Any = None,
-    noise: float | None = None,
-) -> Firenet:
-    from firenet.recon import network
-
-    net = network(image.mask, image.maps, sparsify=transform, lam=lam, noise=noise, schedule=schedule)
-    return net.to(image.y.device)
-
-
-def _noise_level(given: str | None) -> Callable[[torch.Tensor], float | None]:
-    """What makes the noise level for given measurements."""
-    if given is None:
-        return lambda y: None
-    share = given.endswith("%")
-    try:
-        value = float(given.removesuffix("%")) / (100 if share else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise BadInput("--noise-level: a number or a percentage, zero or more", repr(given), "For example 5%")
-    return (lambda y: value * y.abs().double().square().sum().sqrt().item()) if share else (lambda y: value)
-
-
-def _record(
-    data: Path,
-    scan: Scan,
-    job: ScanData,
-    solutions: list[Solution] | list[Certificate],
-    device: str,
-    dtype: str,
-    nets: list[Firenet],
-    posed: list[Firenet],
-) -> dict[str, Any]:
-    """The record of a run, for JSON and for the table. ``nets`` are what was asked for, ``posed`` the networks of the
-    last round, of which the gaps speak."""
-    import torch
-
-    from firenet.files import sha256
-    from firenet.network import Solution
-    from firenet.problems import Ball
-    from firenet.recon import describe
-
-    results = []
-    for part, solution, net in zip(job.images, solutions, posed, strict=True):
-        results.append(
-            {
-                "sampling_rate": part.mask.float().mean().item(),
-                "objective": solution.objective.item(),
-                "gap": solution.gap.item(),
-                "relative_gap": solution.relative_gap.item(),
-                "layers": int(solution.layers),
-                **(
-                    {
-                        "noise_level": net.fidelity.noise,
-                        "excess": solution.violation.item(),
-                    }
-                    if isinstance(net.fidelity, Ball)
-                    else {}
-                ),
-                **(
-                    {"status": solution.statuses[0].value, "advice": solution.statuses[0].advice}
-                    if isinstance(solution, Solution)
-                    else {"status": _verdict(solution), "tightness": solution.tightness.item(), "kind": solution.kind}
-                ),
-                "maps": part.maps_method,
-                "unexplained": part.unexplained,
-                "undetermined_pixels": int(part.undetermined.sum()),
-            }
-        )
-    net = nets[0]
-    assert net.sparsify is not None
-    words = describe(net.sparsify)
-    if int(net.sparsify.levels().max()) == 0:
-        job.warnings.append(f"The image is too small for one level of {words.partition(',')[0]}: W is the identity.")
-    for number, (result, one) in enumerate(zip(results, posed, strict=True)):
-        if isinstance(one.fidelity, Ball) and result["excess"] > 0.01 * one.fidelity.noise:
-            off = f"{result['excess']:.3g} beyond the noise level {one.fidelity.noise:.3g}"
-            job.warnings.append(f"Image {number} fits the data only to {off}; is that too small for these data?")
-    known = isinstance(net.fidelity, Ball)
-    problem = "min |W x|_1 subject to |A x - y|_2 <= noise level" if known else "min lam * |W x|_1 + |A x - y|_2"
-    return {
-        "data": str(data),
-        "array": scan.source,
-        "sha256": sha256(data),
-        "axes": list(scan.axes),
-        "problem": f"{problem}, W = {words}",
-        "sparsify": words.partition(",")[0],
-        "lam": net.lam,
-        "device": device,
-        "dtype": dtype,
-        "threads": torch.get_num_threads(),
-        "results": results,
-        "warnings": job.warnings,
-        "doubts": job.doubts,
-        "versions": terminal.versions(),
-    }
-
-
-def _verdict(certificate: Certificate) -> str:
-    """A certificate in two or three words."""
-    if not certificate.gap.item() < float("inf"):
-        return "not finite"
-    if certificate.gap <= certificate.rounding:
-        return "precision limit"
-    return f"<= {certificate.tightness.item():.2f} x true" if certificate.tightness <= 10 else "bound"
-
-
-def _show(record: dict[str, Any], as_json: bool, last_line: str) -> None:
-    for warning in record["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
-    if as_json:
-        terminal.print_json(record)
-        return
-    columns = ["slice", "rate", "objective", "gap", "rel. gap", "layers", "status"]
-    rows = [
-        [
-            str(number),
-            f"{r['sampling_rate']:.1%}",
-            f"{r['objective']:.5g}",
-            f"{r['gap']:.2e}",
-            f"{r['relative_gap']:.1e}",
-            f"{r['layers']}",
-            r["status"],
-        ]
-        for number, r in enumerate(record["results"])
-    ]
-    lam = "" if record["problem"].startswith("min |") else f", lam = {record['lam']:.4g}"
-    terminal.table(record["problem"] + lam, columns, rows)
-    for r in record["results"][:1]:
-        if r["maps"] != "none":
-            typer.echo(f"coil maps: {r['maps']}")
-    hidden = sum(r["undetermined_pixels"] for r in record["results"])
-    if hidden:
-        typer.echo(f"{hidden} pixels are undetermined: every coil map is zero there")
-    typer.echo(last_line)
-
-
-def _end(job: ScanData) -> None:
-    """Ends with exit code 3 where mask or coil maps are doubtful: the result is there, and should not be trusted."""
-    if job.doubts:
-        raise typer.Exit(terminal.NOT_REACHED)
-
-
-def _beside(out: Path) -> Path:
-    """The run record's path: the image's with the suffix .json."""
-    name = out.name.removesuffix(".gz")
-    return out.with_name(name.rpartition(".")[0] + ".json")
 
 
 # --- mask -------------------------------------------------------------------------------------------------------------
@@ -764,7 +627,7 @@ def mask(
     ] = None,
     axis: Annotated[int, typer.Option("--axis", help="Phase-encoding axis of --lines.")] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Seed.")] = 0,
-    corner_dc: CornerDC = False,
+    corner_dc: MaskCorner = False,
     as_json: Json = False,
 ) -> None:
     """Design a sampling mask with exactly the requested number of samples."""
@@ -815,7 +678,7 @@ def mask(
         "bands": bands,
         "versions": terminal.versions(),
     }
-    write_json(_beside(out), record)
+    write_json(scans.beside(out), record)
     if as_json:
         terminal.print_json(record)
         return

@@ -31,6 +31,7 @@ audits = typer.Typer(
     name="audit",
     help="The stability audit: how wrong a reconstruction can get, what it loses, what it invents.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the record as one JSON object.")]
@@ -69,8 +70,32 @@ def _parts(out: Path, resume: bool) -> Path:
     return folder
 
 
-def _finish(made: Sequence[Audit], out: Path, title: str, as_json: bool, strict: bool, notes: Sequence[str]) -> None:
-    """Report, record, table."""
+# What the numbers of the verdicts are, in the table.
+_UNITS = {
+    "accuracy": "gain, dB",
+    "worst": "times",
+    "localised": "% of max.",
+    "details": "index",
+    "kernel": "Lipschitz, times",
+    "noise": "times",
+    "scaling": "%",
+    "samples": "fall, dB",
+    "anatomy": "gain, dB",
+    "transfer": "times",
+    "certificate": "% of bound",
+}
+
+
+def _finish(
+    made: Sequence[Audit],
+    out: Path,
+    title: str,
+    as_json: bool,
+    strict: bool,
+    notes: Sequence[str],
+    asked: Sequence[str] | None = None,
+) -> None:
+    """Report, record, table, exit code; ``asked`` are the names of the models that were asked for, None is all."""
     from firenet.files import write_json
     from firenet.report import compared, write_report
 
@@ -91,9 +116,9 @@ def _finish(made: Sequence[Audit], out: Path, title: str, as_json: bool, strict:
             tests, names = [t for t in a.settings.tests if any(v.test == t for v in a.verdicts)], list(a.models)
             if len(tests) < len(names):
                 rows = [[name, *(_word(a, name, t) for t in tests)] for name in names]
-                terminal.table(a.title, ["model", *tests], rows)
+                terminal.table(a.title, ["model", *map(_headed, tests)], rows)
             else:
-                rows = [[t, *(_word(a, name, t) for name in names)] for t in tests]
+                rows = [[_headed(t), *(_word(a, name, t) for name in names)] for t in tests]
                 terminal.table(a.title, ["test", *names], rows)
             for sentence in compared(a):
                 typer.echo(sentence)
@@ -103,17 +128,39 @@ def _finish(made: Sequence[Audit], out: Path, title: str, as_json: bool, strict:
         typer.echo(f"report: {out} ({size / 1e6:.1f} MB), record: {out.with_suffix('.json')}")
     for note in notes:
         typer.echo(note, err=True)
+    failed = {name: reason for a in made for name, reason in _failed(a).items()}
+    for name, reason in failed.items():
+        typer.echo(f"{name} could not be audited: {reason}", err=True)
+    if set(asked or [name for a in made for name in a.models]) <= set(failed):
+        typer.echo("every model that was to be audited failed", err=True)
+        raise typer.Exit(terminal.NOTHING_MEASURED)
     if strict and any(v.passed is not True for a in made for v in a.verdicts):
         raise typer.Exit(terminal.NOT_REACHED)
 
 
+def _headed(test: str) -> str:
+    """A test and the unit of its number."""
+    return f"{test}, {_UNITS[test]}"
+
+
+def _failed(audit: Audit) -> dict[str, str]:
+    """The models of which nothing is known, and why."""
+    found = {}
+    for name, about in audit.models.items():
+        own = [row for row in audit.rows if row.model == name]
+        if own and all(row.failed is not None for row in own):
+            found[name] = str(about.get("failed") or own[0].failed)
+    return found
+
+
 def _word(audit: Audit, model: str, test: str) -> str:
-    """The verdict and its number, in a cell."""
+    """The verdict and its number, in the unit of the test, in a cell."""
     for v in audit.verdicts:
         if (v.model, v.test) == (model, test):
             if v.passed is None:
                 return "none"
-            number = "" if v.value is None or test == "details" else f" {v.value:.2f}"
+            percent = _UNITS[test].startswith("%")
+            number = "" if v.value is None else f" {100 * v.value:.1f}" if percent else f" {v.value:.2f}"
             return ("ok" if v.passed else "FAILS") + number
     return ""
 
@@ -231,10 +278,13 @@ def run(
 ) -> None:
     """Put any reconstruction on the bench: worst perturbations, details lost or invented, more samples, other noise.
 
+    Exit code 4 where every model of --model failed; where some did, they are named on stderr.
+
     A factory is a function of the sensing operator that returns a function of measurements, a complex tensor on the
     grid of the mask with zero frequency in the corner: def factory(sensing): return lambda y: sensing.adjoint(y).real
     """
     from firenet.audit import audit
+    from firenet.audit.parts import clean
     from firenet.sampling import nested
     from firenet.sensing import SubsampledFourier
 
@@ -260,7 +310,8 @@ def run(
             retry=retry,
             progress=tell,
         )
-    _finish([found], out, "Stability audit", as_json, strict, [])
+    asked = [clean(m.name) for m in models[: len(model)]]  # the FIRENET beside them is behind
+    _finish([found], out, "Stability audit", as_json, strict, [], asked)
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

@@ -23,7 +23,11 @@ barriers = typer.Typer(
     name="barriers",
     help="What no algorithm can compute, shown by an adversary that beats any algorithm you bring.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
+
+# What is said of an algorithm that gave nothing to judge it by.
+_NO_VERDICT = ("invalid", "out of time")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Digits = Annotated[int, typer.Option("--digits", "-k", help="K: the number of correct digits.")]
@@ -102,6 +106,8 @@ def play(
     An algorithm is a function of a training set, whose sample(n, k=0) gives measurement, matrix and label to within
     2**-n as fractions, and returns a vector, or a network: a function of a measurement. With a second argument it gets
     coins, whose choose(n) draws one of n numbers. Example: firenet barriers play -k 8 -a clarabel
+
+    Exit code 5 where nothing can be said of the algorithm: it raised an error, gave no answer or ran out of time.
     """
     from firenet.barriers import check, defeat, outread
 
@@ -124,6 +130,9 @@ def play(
         typer.echo("".join(f"{line}\n" for line in (verdict.note, checked and f"Checked: {checked}") if line), nl=False)
         if out is not None:
             typer.echo(f"witness: {out}" if verdict.witness else "no witness was made")
+    if verdict.claim in _NO_VERDICT:
+        typer.echo(f"no verdict about {name}: {verdict.note or verdict.statement}", err=True)
+        raise typer.Exit(terminal.NO_VERDICT)
 
 
 @barriers.command(name="check")
@@ -231,8 +240,10 @@ def everything(
             said = f"{p['plays']} inputs {outcome}, at most {p['most_reads']} reads"
             typer.echo(f"{p['problem']} {p['algorithm']}: {p['digits']} digits, {said}")
     typer.echo(f"witnesses, barriers.json and map.png: {out}")
-    if not all(p.get("defeated", True) for p in played) or not all(p.get("passed", True) for p in positive):
+    if not all(p.get("passed", True) for p in positive):  # against the theorem: a fault of ours
         raise typer.Exit(terminal.INTERNAL_ERROR)
+    if not all(p.get("defeated", True) for p in played):
+        raise typer.Exit(terminal.NO_VERDICT)
 
 
 def _cell(column: str, value: float | None) -> str:

@@ -70,6 +70,7 @@ class Scan:
             None where no header says.
         readout: the name of the readout axis: y in fastMRI files, x in all others.
         source: the path and the array's name, for the record of a run.
+        slice_thickness: mm, of the slices of two-dimensional images; None where no header says.
     """
 
     kspace: np.ndarray
@@ -79,6 +80,7 @@ class Scan:
     readout_oversampling: float | None
     source: str
     readout: str = "x"
+    slice_thickness: float | None = None
 
 
 # --- the doors: reading ----------------------------------------------------------------------------------------------
@@ -90,7 +92,8 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
     What the axes mean is never guessed. `axes` has one name from `AXES` for each stored axis, in the stored order, and
     always wins; where it contradicts a header, what that says about voxels and oversampling is dropped. Without it:
 
-    * fastMRI HDF5, dataset ``kspace``: (slice, y, x) or (slice, coil, y, x); a 1-D ``mask`` runs along the last axis.
+    * fastMRI HDF5, dataset ``kspace``: (slice, y, x) or (slice, coil, y, x); a 1-D ``mask`` runs along the last axis;
+      voxels are those of ``ismrmrd_header``, where it can be read.
     * ISMRMRD: from the header and the counters of the lines. Cartesian scans only; repeated lines are averaged; DC is
       put at the middle, n // 2, of each encoded axis, and what was not measured is zero; `Scan.mask` says which lines
       were, if they are the same in all slices.
@@ -135,6 +138,7 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
         voxel_size=stored.voxel_size if described else None,
         readout_oversampling=stored.oversampling if described else None,
         readout=stored.readout if described else "x",
+        slice_thickness=stored.slice_thickness if described else None,
         source=where,
     )
 
@@ -202,6 +206,7 @@ def write_image(
     *,
     voxel_size: Sequence[float] | None = None,
     axes: Sequence[str] | None = None,
+    description: str = "",
 ) -> None:
     """Write an image, whole or not at all, in the format of the suffix.
 
@@ -217,6 +222,8 @@ def write_image(
         image: finite real or complex numbers, (y, x) or (z, y, x), or what `axes` says.
         voxel_size: mm, for the trailing axes of `image`, in their order; used by NIfTI.
         axes: names from `AXES`, for cfl; the trailing ones of (z, y, x) by default.
+        description: where the image comes from, kept by PNG (a text chunk), NIfTI (79 characters, what is too long is
+            cut out of the middle) and cfl (a section of the header); npy has no room for it.
 
     Raises:
         BadInput: an image or a path that cannot be written.
@@ -227,13 +234,13 @@ def write_image(
     if suffix(path) == ".npy":
         write_npy(path, image)
     elif suffix(path) == ".png":
-        write_png(path, image)
+        write_png(path, image, description)
     elif suffix(path) in (".cfl", ".hdr"):
         axes = SPATIAL[-image.ndim :] if axes is None else axes
         order = _order(axes, image.shape)
-        write_cfl(path, image.transpose(order), [axes[axis] for axis in order])
+        write_cfl(path, image.transpose(order), [axes[axis] for axis in order], description)
     else:
-        write_nifti(path, image, voxel_size)
+        write_nifti(path, image, voxel_size, description)
 
 
 def to_json(record: Mapping[str, Any]) -> str:

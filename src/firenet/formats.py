@@ -51,6 +51,7 @@ class Stored:
     voxel_size: tuple[float, ...] | None = None
     oversampling: float | None = None
     readout: str = "x"
+    slice_thickness: float | None = None
 
 
 # --- what every format shares ----------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ def read_cfl(path: Path, key: str | None, preferred: str) -> Stored:
     return Stored(array, str(data), others + spatial)
 
 
-def write_cfl(path: Path, image: np.ndarray, axes: Sequence[str]) -> None:
+def write_cfl(path: Path, image: np.ndarray, axes: Sequence[str], description: str = "") -> None:
     """Write the pair of an image whose axes are in the order of `AXES`, complex64."""
     with np.errstate(over="ignore"):
         data = checked(image.astype("<c8"), "The image in single precision")
@@ -281,7 +282,15 @@ def write_cfl(path: Path, image: np.ndarray, axes: Sequence[str]) -> None:
         dims[_BART_PLACE[name]] = side
     with replacing(path.with_suffix(".cfl"), path.with_suffix(".hdr")) as (cfl, hdr):
         data.tofile(cfl)
-        hdr.write_text(f"# Dimensions\n{' '.join(map(str, dims))}\n", encoding="ascii")
+        said = (
+            f"# Description\n{_plain(description)}\n" if description else ""
+        )  # BART passes over what it does not know
+        hdr.write_text(f"# Dimensions\n{' '.join(map(str, dims))}\n{said}", encoding="ascii")
+
+
+def _plain(text: str) -> str:
+    """A text for the headers of files: one line of ASCII."""
+    return " ".join(text.split()).encode("ascii", "replace").decode("ascii")
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -306,9 +315,9 @@ def read_png(path: Path, key: str | None, preferred: str) -> Stored:
             return Stored(np.asarray(image), str(path))
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
+def write_png(path: Path, image: np.ndarray, description: str = "") -> None:
     """Write the magnitude in 8 bits, white at its 99.5th percentile; a stack becomes one square grid."""
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     if image.ndim < 2:
         raise BadInput("An image of two or more axes for PNG", f"the shape {image.shape}", "Write it as .npy")
@@ -321,7 +330,10 @@ def write_png(path: Path, image: np.ndarray) -> None:
     grid[: len(tiles)] = np.round(255 * np.clip(tiles / white, 0, 1))
     picture = grid.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
     with replacing(path) as (temporary,):
-        Image.fromarray(picture).save(temporary, format="PNG")
+        said = PngImagePlugin.PngInfo()
+        if description:
+            said.add_text("Description", _plain(description))
+        Image.fromarray(picture).save(temporary, format="PNG", pnginfo=said)
 
 
 def read_nifti(path: Path, key: str | None, preferred: str) -> Stored:
@@ -340,7 +352,7 @@ def read_nifti(path: Path, key: str | None, preferred: str) -> Stored:
     return Stored(array, str(path), voxel_size=positive([scale * zoom for zoom in zooms]) if known else None)
 
 
-def write_nifti(path: Path, image: np.ndarray, voxel_size: Sequence[float] | None) -> None:
+def write_nifti(path: Path, image: np.ndarray, voxel_size: Sequence[float] | None, description: str = "") -> None:
     """Write the magnitude, float32, x first; the affine says the voxel size and nothing else."""
     nibabel = optional("nibabel", "images", "Writing NIfTI")
     sizes = positive([1.0] if voxel_size is None else voxel_size)
@@ -353,6 +365,9 @@ def write_nifti(path: Path, image: np.ndarray, voxel_size: Sequence[float] | Non
     affine = np.diag([*reversed(sizes), *[1.0] * (4 - len(sizes))])
     nifti = nibabel.Nifti1Image(_magnitude(image).T, affine)
     nifti.header.set_xyzt_units("unknown" if voxel_size is None else "mm")
+    said = _plain(description)
+    # The field has 80 bytes, the last of them zero. What is cut out is the middle: the number of the slice comes last.
+    nifti.header["descrip"] = (said if len(said) < 80 else f"{said[:36]}...{said[-40:]}").encode("ascii")
     with replacing(path) as (temporary,):
         nibabel.save(nifti, temporary)
 

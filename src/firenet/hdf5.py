@@ -8,6 +8,7 @@ ISMRMRD scan is Cartesian, its lines are put where the header and their counters
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,7 +37,35 @@ def read_hdf5(path: Path, key: str | None, preferred: str) -> Stored:
         with_mask = preferred == "kspace" and name != "mask" and "mask" in arrays
         mask = _read_dataset(_dataset(h5py, file, "mask"), path) if with_mask else None
         fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
-        return Stored(array, f"{path} [{name}]", fastmri.get(array.ndim), mask, readout="y" if fastmri else "x")
+        stored = Stored(array, f"{path} [{name}]", fastmri.get(array.ndim), mask, readout="y" if fastmri else "x")
+        if stored.axes is None or "ismrmrd_header" not in arrays:
+            return stored
+        voxels, thickness = _fastmri_voxels(h5py, file, path, array.shape[-2:])
+        return replace(stored, voxel_size=voxels, slice_thickness=thickness)
+
+
+def _fastmri_voxels(
+    h5py: ModuleType, file: Any, path: Path, shape: tuple[int, ...]
+) -> tuple[tuple[float, ...] | None, float | None]:
+    """The voxels (y, x) and the thickness of the slices in mm, as far as the header can be read: the data do not need
+    it, so one that is damaged, or of which nobody here can make sense, says nothing."""
+    try:
+        xml = _dataset(h5py, file, "ismrmrd_header")
+        if xml.dtype.kind != "S" and h5py.check_string_dtype(xml.dtype) is None:
+            return None, None
+        space = _ismrmrd_encoding(xml, 0, f"{path} [ismrmrd_header]").encodedSpace
+        view, size = space.fieldOfView_mm, space.matrixSize
+        # The readout of these files is their first image axis. The samples of a field of view share it, also where
+        # more or fewer are stored than the header says.
+        return positive([view.x / shape[0], view.y / shape[1]]), _thickness(view.z, size.z)
+    except Exception:  # parsers of foreign bytes raise anything
+        return None, None
+
+
+def _thickness(view: float, partitions: int) -> float | None:
+    """That of the slices of a two-dimensional scan, whose field of view across is one slice."""
+    found = positive([view]) if partitions == 1 else None
+    return None if found is None else found[0]
 
 
 def _dataset(h5py: ModuleType, file: Any, name: str) -> Any:
@@ -152,6 +181,7 @@ def _read_ismrmrd(h5py: ModuleType, file: Any, path: Path, group: str) -> Stored
         mask=mask[plane] if same else None,
         voxel_size=positive([getattr(view, name) / getattr(size, name) for name in spatial]),
         oversampling=max(1.0, ratio),
+        slice_thickness=_thickness(view.z, size.z),
     )
 
 

@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from firenet.reweighting import Round, reweighted
 from firenet.sensing import MultiCoilFourier, SubsampledFourier
 from firenet.transforms import WAVELETS, AnalysisOperator, Wavelet
 
+Origin = Literal["middle", "corner"]
+
 # Undecimated Haar of one level beside three of sym4: fourteen bands, more accurate than sym4 alone on all images tried.
 # A volume has 30 bands, and 5 duals of 30 volumes are too much to take without being asked.
 DEFAULT_SPARSIFY, DEFAULT_SPARSIFY_VOLUME = "undecimated:haar:1+sym4:3", "orthonormal:db4"
@@ -43,6 +45,10 @@ ENOUGH = 0.5
 KEEP = 0.2
 # Receive arrays have up to 128 channels; more "coils" are an axis of the image.
 _MOST_COILS = 128
+# A gap beside an object has so many times less energy than the mean.
+SPLIT = 10.0
+# Coil arrays have 128 elements at the most; an axis that is longer than this half of it is more likely another one.
+MOST_COILS = 64
 # How much total variation is added to wavelets.
 TV_SHARE = 0.25
 
@@ -87,6 +93,32 @@ def _ramp(kspace: Tensor, dims: int) -> Tensor:
     return ramp.to(device=kspace.device, dtype=kspace.dtype)
 
 
+def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin | None) -> Tensor:
+    """Returns k-space as if its images had their origin where k-space of this kind usually has it.
+
+    The origin of an image is the pixel that has phase zero at every frequency. Where zero frequency lies in the middle
+    it usually is the middle pixel, ``fftshift(fftn(ifftshift(image)))``, and where it lies in the corner the corner
+    pixel, ``fftn(image)``. Data that were only shifted afterwards have the other one.
+
+    Args:
+        kspace: Complex, trailing axes those of the image.
+        dims: Number of image axes.
+        centred: Zero frequency lies in the middle.
+        origin: ``middle`` or ``corner``; None is the usual one.
+
+    Raises:
+        BadInput: For another word.
+    """
+    if origin not in (None, "middle", "corner"):
+        raise BadInput("An origin of the image: middle or corner", repr(origin), "Leave it out for the usual one")
+    if origin is None or (origin == "middle") == centred or not kspace.is_complex():  # real k-space is refused later
+        return kspace
+    if not centred:
+        return kspace * _ramp(kspace, dims)
+    axes = tuple(range(-dims, 0))
+    return kspace * torch.fft.fftshift(_ramp(kspace, dims), dim=axes).conj()
+
+
 def mask_of(kspace: Tensor, dims: int) -> Tensor:
     """Where any image of the batch and any coil has a sample: the sampling mask that zero-filled data carry in
     themselves."""
@@ -100,6 +132,95 @@ def peak_is_central(kspace: Tensor, dims: int) -> bool:
     to_middle = sum(((i - n // 2) / n) ** 2 for i, n in zip(peak, energy.shape, strict=True))
     to_corner_ = sum((min(i, n - i) / n) ** 2 for i, n in zip(peak, energy.shape, strict=True))
     return bool(to_middle <= to_corner_)
+
+
+def is_split(images: Sequence[Tensor], dims: int) -> bool:
+    """Returns whether objects lie around the corners of their images and not in the middle: k-space was shifted as its
+    image was not.
+
+    Of all images together, at low resolution. Along each of the last two axes a gap is sought: a sixteenth of the field
+    of view with less than a tenth of the mean energy. An object in one piece leaves one at the border, one that is
+    split leaves one in the middle half, and is bright on both sides of the border; one that fills the field of view
+    leaves none. Split are those with a gap in the middle alone along one axis or both, and along none at the border
+    alone.
+
+    Args:
+        images: k-space with zero frequency in the corner, trailing axes those of the image, zero where not sampled.
+        dims: Number of image axes.
+    """
+    axes = tuple(range(-dims, 0))
+    energy: Tensor | None = None
+    for k in images:
+        for axis in axes:
+            n = k.shape[axis]
+            # Low frequencies are sampled best: the others would add what aliases, and noise.
+            low = min(n, max(n // 4, 8)) // 2 * 2 if n > 1 else 1
+            ends = (k.narrow(axis, 0, low - low // 2), k.narrow(axis, n - low // 2, low // 2))
+            k = torch.cat(ends, dim=axis)
+        found = torch.fft.ifftn(k, dim=axes).abs().square().double()
+        found = found.reshape(-1, *k.shape[k.ndim - dims :]).sum(dim=0)
+        energy = found if energy is None else energy + found
+    if energy is None:
+        return False
+    gaps = [_gap(energy.sum(dim=[a for a in axes if a != axis]) if dims > 1 else energy) for axis in axes[-2:]]
+    return "middle" in gaps and "border" not in gaps
+
+
+def _gap(profile: Tensor) -> str:
+    """Where along one axis an object leaves a gap: in the middle, at the border, or neither of them alone."""
+    n = len(profile)
+    if n < 8:
+        return "neither"
+    windows = profile.unfold(0, max(1, n // 16), 1).mean(dim=1)
+    mean = profile.mean()
+    inside = bool(windows[n // 4 : n - n // 4].min() < mean / SPLIT)
+    outside = torch.minimum(windows[0], windows[-1])
+    if inside and outside > mean / 2:
+        return "middle"
+    return "border" if not inside and outside < mean / SPLIT else "neither"
+
+
+def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | None:
+    """Returns in words which axis looks like that of the coils where the one of this name does not, else None.
+
+    Coils are few. Of more than 64, or of twice as many as an image axis of at most 32 is long, it is more likely that
+    the axes were stored as (y, x, coil). Only x and y are looked at: volumes of few partitions are common.
+
+    Args:
+        axes: Names in the order of the shape.
+        shape: Of k-space.
+    """
+    sizes = dict(zip(axes, shape, strict=True))
+    inside = {name: sizes[name] for name in ("y", "x") if name in sizes}
+    if "coil" not in sizes or len(inside) < 2:
+        return None
+    short, long = sorted(inside, key=lambda name: inside[name])
+    coils, few = sizes["coil"], inside[short]
+    crowded = coils > MOST_COILS >= few or (coils >= 2 * few and few <= MOST_COILS // 2)
+    if not crowded or inside[long] < 2 * few:
+        return None
+    return f"The axis of the coils is {coils} long and {short} {few}"
+
+
+def noise_estimate(y: Tensor, mask: Tensor) -> float:
+    """Returns an estimate of the 2-norm of the noise: the samples farthest out are taken to be noise alone.
+
+    Of a tenth of the samples, those of the highest frequencies, the median of the modulus is over :math:`\\sqrt{\\log
+    2}` the root mean square of complex normal numbers. An image that reaches that far makes the estimate too large.
+
+    Args:
+        y: Measurements of one image, zero frequency in the corner, leading axes coils.
+        mask: Zero frequency in the corner.
+    """
+    far = torch.zeros((), dtype=torch.float64)
+    for n in mask.shape:
+        k = torch.fft.fftfreq(n, dtype=torch.float64)
+        far = far[..., None] + k.square()
+    taken = far.to(mask.device)[mask]
+    outermost = taken >= torch.quantile(taken[:: max(1, len(taken) >> 20)], 0.9)
+    values = y[..., mask]
+    sigma = values[..., outermost].abs().double().median().item() / math.sqrt(math.log(2))
+    return sigma * math.sqrt(values.numel())
 
 
 def remove_oversampling(kspace: Tensor, factor: float = 2.0, *, axis: int = -1, centred: bool = True) -> Tensor:
@@ -311,14 +432,15 @@ def rounds(
         y: Measurements of one image.
         reweight: Rounds of reweighting. None is one in the analysis form with a searching schedule, where it sharpens
             for as much time again or twice that, keeping a fifth of the first residual where AA* = I; left out there
-            where less than half as many coefficients as samples stand out of the noise. Else none.
+            where less than half as many coefficients as samples stand out of the noise. Else none. The layers of the
+            schedule are those of all rounds together (:func:`firenet.reweighted`).
         tolerance: As in :meth:`Firenet.solve`.
         progress: As in :func:`firenet.reweighted`.
     """
     keep, enough = (KEEP, ENOUGH) if net.sensing.is_coisometry else (1.0, None)
     if reweight is not None:
         return reweighted(net, y, reweight, keep=keep, tolerance=tolerance, progress=progress)
-    usual = int(net.form == "analysis" and searches(net.schedule))
+    usual = int(net.form == "analysis" and searches(net.schedule) and net.schedule.layers > 1)
     return reweighted(net, y, usual, keep=keep, enough=enough, tolerance=tolerance, progress=progress)
 
 
@@ -338,8 +460,8 @@ def default_schedule(tolerance: float | None = None, layers: int | None = None) 
 
 
 def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
-    """The paper's schedule: at least so many layers in 10 restarts of equally many (fewer than 10 layers: one restart
-    of each).
+    """Returns the paper's schedule of at most so many layers, in 10 restarts of equally many: of 25 layers 20 are used
+    (fewer than 10 layers: one restart of each).
 
     Args:
         layers: 1 or more.
@@ -348,7 +470,7 @@ def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
     if layers < 1:
         raise BadInput("At least one layer", f"{layers}", "300 is usual")
     outer = min(RESTARTS, layers)
-    schedule = PaperSchedule(outer=outer, inner=math.ceil(layers / outer))
+    schedule = PaperSchedule(outer=outer, inner=layers // outer)
     if y is None:
         return schedule
     sizes = torch.linalg.vector_norm(torch.view_as_real(y).flatten(-3), dim=-1, dtype=torch.float64)
@@ -363,6 +485,7 @@ def reconstruct(
     *,
     dims: int = 2,
     centred: bool = True,
+    origin: Origin | None = None,
     sparsify: str | None = None,
     weights: Tensor | SparsityLevels | None = None,
     lam: float | None = None,
@@ -381,6 +504,8 @@ def reconstruct(
         dims: Number of image axes, 1 to 3.
         centred: k-space, mask and image have their origin in the middle, as files have them. False: k-space and mask
             have zero frequency in the corner and the image is ``ifftn`` of k-space.
+        origin: The pixel of the image that has phase zero, ``middle`` or ``corner``, where it is not the one that
+            ``centred`` says: k-space that was only moved to the corner, ``ifftshift(kspace)``, keeps the ``middle``.
         sparsify: As in :func:`transform`.
         weights: As in :class:`Firenet`.
         lam: As in :class:`Firenet`.
@@ -394,6 +519,8 @@ def reconstruct(
     Returns:
         The solution; ``image`` is upright if ``centred``, ``dual`` has zero frequency in the corner.
     """
+    if origin is not None:
+        kspace = to_usual_origin(tensor_of(kspace, "k-space"), dims, centred=centred, origin=origin)
     if schedule is None:
         schedule, tolerance = default_schedule(tolerance), None
 
@@ -604,6 +731,8 @@ class Prepared:
             (:func:`firenet.evidence.unexplained`), or None without maps.
         notes: What is good to know about the mask.
         doubts: What says that mask or maps may be wrong.
+        number: Of the slice in its file, counted from 0; None where the data have no axis of slices.
+        empty: Every sample is zero, so the image is: there is nothing to solve, and maps are None.
     """
 
     y: Tensor
@@ -614,6 +743,8 @@ class Prepared:
     unexplained: float | None = None
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    number: int | None = None
+    empty: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -643,10 +774,13 @@ def prepare_scan(
     readout: str = "x",
     noise: NDArray[Any] | None = None,
     centred: bool = True,
+    origin: Origin | None = None,
     device: str = "cpu",
     dtype: torch.dtype = torch.complex64,
 ) -> ScanData:
     r"""Makes the images of a scan ready: choice of slices, oversampling, whitening, masks, coil maps.
+
+    A slice without any sample that is not zero stays, marked as empty, and a warning names it.
 
     Args:
         kspace: Complex k-space.
@@ -658,12 +792,20 @@ def prepare_scan(
         readout: Which axis the readout is, x or y.
         noise: Noise samples (coils, ...), to whiten the coils.
         centred: As in :func:`reconstruct`.
+        origin: As in :func:`reconstruct`.
         device: Where to compute.
         dtype: complex64 or complex128.
+
+    Raises:
+        BadInput: For what does not fit together, and where all samples are zero.
     """
     data = tensor_of(kspace, "k-space").to(device=device, dtype=dtype)
     dims = sum(a in ("z", "y", "x") for a in axes)
     notes = []
+    elsewhere = coil_axis_is_elsewhere(axes, np.shape(kspace))
+    if elsewhere is not None:
+        notes.append(f"{elsewhere}; if the axes are stored in another order, name them: --axes y,x,coil.")
+    numbers: list[int | None] = [None] if "slice" not in axes else list(range(len(data)) if only is None else [only])
     if "slice" not in axes:
         if only is not None:
             raise BadInput("A file with several slices for --slice", f"axes {', '.join(axes)}", "Leave --slice out")
@@ -686,6 +828,7 @@ def prepare_scan(
     if peak_is_central(data, dims) != centred:
         where, option = ("corner", "add --corner-dc") if centred else ("middle", "leave out --corner-dc")
         notes.append(f"The energy of k-space peaks in the {where}; if that is where zero frequency lies, {option}.")
+    data = to_usual_origin(data, dims, centred=centred, origin=origin)
     grid = tuple(data.shape[data.ndim - dims :])
     given = None if mask is None else _given_mask(mask, grid)
     known = None
@@ -697,8 +840,11 @@ def prepare_scan(
         arrays = [data] if known is None else [data, known]
         data, *mixed = prewhiten(arrays, noise, coil_axis=-dims - 1)
         known = mixed[0] if mixed else None
-    images = []
-    for k in data:
+    filled: list[Prepared | None] = []
+    for number, k in zip(numbers, data, strict=True):
+        if not bool((k != 0).any()):
+            filled.append(None)
+            continue
         # Before the readout is cropped, which spreads rounding over what was zero.
         findings = MaskFindings() if given is None else judge_mask(k, given)
         lines = given
@@ -707,8 +853,22 @@ def prepare_scan(
         if known is not None and known.shape != k.shape:
             do = "Give one map a coil on the grid of the image (after --remove-oversampling)"
             raise BadInput(f"Coil maps of shape {tuple(k.shape)}", f"{tuple(known.shape)}", do)
-        image = _prepare_image(k, lines, known if known is not None else maps, dims, centred, given is None)
-        images.append(replace(image, notes=findings.notes + image.notes, doubts=findings.doubts + image.doubts))
+        try:
+            image = _prepare_image(k, lines, known if known is not None else maps, dims, centred, given is None)
+        except BadInput as error:
+            # What is odd about the whole scan is the likelier reason, and so the better advice.
+            raise BadInput(error.needed, error.got, " ".join([*notes, error.do])) from error
+        found = findings.notes + image.notes, findings.doubts + image.doubts
+        filled.append(replace(image, number=number, notes=found[0], doubts=found[1]))
+    images = _with_empty(filled, numbers, notes)
+    # Where zero frequency is not where it is said to be, the image is nothing to judge by.
+    if peak_is_central(data, dims) == centred and is_split([i.y * i.mask for i in images], dims):
+        usual = "middle" if centred else "corner"
+        other = "corner" if (origin or usual) == "middle" else "middle"
+        option = f"add --image-origin {other}" if other != usual else f"leave out --image-origin {origin}"
+        notes.append(
+            f"The object lies around the borders of the image, as if cut in four; to put it together, {option}."
+        )
     doubts = _once(images, lambda image: image.doubts)
     return ScanData(images, notes + _once(images, lambda image: image.notes) + doubts, doubts)
 
@@ -721,6 +881,25 @@ def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> 
             found[sentence] = found.get(sentence, 0) + 1
     every = len(images)
     return [s if n == every else f"{s} ({n} of {every} slices)" for s, n in found.items()]
+
+
+def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None], notes: list[str]) -> list[Prepared]:
+    """The images of a scan, an empty one for each None; the notes name those."""
+    full = [image for image in filled if image is not None]
+    if not full:
+        one = "zeros alone" if numbers == [None] else f"zeros alone in slice {numbers[0]}"
+        got = one if len(numbers) == 1 else f"zeros alone in all {len(numbers)} slices"
+        raise BadInput("At least one sample that is not zero", got, "Check that k-space was read correctly")
+    like = full[0]
+    sampled = torch.stack([image.mask for image in full]).any(dim=0)
+    nowhere = torch.zeros(sampled.shape, dtype=torch.bool)
+    images = []
+    for number, image in zip(numbers, filled, strict=True):
+        if image is None:
+            notes.append(f"Slice {number} holds nothing but zeros, and so does its image.")
+            image = Prepared(torch.zeros_like(like.y), sampled, None, "none", nowhere, number=number, empty=True)
+        images.append(image)
+    return images
 
 
 def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:

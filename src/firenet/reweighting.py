@@ -26,7 +26,7 @@ from firenet.frames import Convolutions
 from firenet.network import Firenet, Solution, Status
 from firenet.numerics import norms
 from firenet.problems import Ball
-from firenet.restarts import AdaptiveRestarts, RadialSearch
+from firenet.restarts import AdaptiveRestarts, FixedSteps, PaperSchedule, RadialSearch
 from firenet.transforms import AnalysisOperator
 
 # Large: close to the plain norm. Smaller floors take more layers for little, and lose with noise.
@@ -63,7 +63,9 @@ def reweighted(
     """Solves once with the weights of the network and then ``rounds`` times with weights from the image before.
 
     Args:
-        net: With a sparsifying transform. Its own weights multiply those of every round.
+        net: With a sparsifying transform. Its own weights multiply those of every round. The layers of its schedule
+            are those of all rounds together: every round may use an equal share of what is left. Only
+            :class:`FrozenSteps` cannot be shortened, and are run whole in every round.
         y: Measurements of one image, shape ``net.sensing.out_shape``.
         rounds: How many times to reweight; 0 is a plain solve.
         floor: As in :func:`weights_from`.
@@ -78,7 +80,7 @@ def reweighted(
         error is the last.
 
     Raises:
-        BadInput: Without a transform, for a batch, or for a negative number of rounds.
+        BadInput: Without a transform, for a batch, for a negative number of rounds, or for more rounds than layers.
     """
     if net.sparsify is None:
         raise BadInput("A network with a sparsifying transform", "sparsify=None", "Weights are those of coefficients")
@@ -89,20 +91,25 @@ def reweighted(
         raise BadInput("A share of the residual to keep, above 0 and at most 1", f"{keep}", "1 keeps it")
     if rounds < 0:
         raise BadInput("A number of rounds, zero or more", f"{rounds}", "1 or 2 are usual")
+    most = net.schedule.layers
+    if most <= rounds:
+        got = f"{most} layers for {rounds + 1} rounds, the first one among them"
+        raise BadInput("At least one layer for every round", got, "Allow more layers, or fewer rounds of reweighting")
     own = net.problem.weights
-    most = (rounds + 1) * net.schedule.layers
     draft, held = _draft(net) if rounds else net, None
     found: list[Round] = []
+    done = 0
     for k in range(rounds + 1):
         weights, first = own, None
         if found:
             first = found[-1].solution.image
             weights = weights_from(first, net.sparsify, floor=floor)
             weights = weights if own is None else weights * own
-        this = draft if k < rounds else net
+        this = _shortened(draft if k < rounds else net, (most - done) // (rounds + 1 - k))
         this = this if k == 0 else this.reweighted(weights, held)
-        shifted = _shifted(progress, k * net.schedule.layers, most)
+        shifted = _shifted(progress, done, most)
         solution = this.solve(y, x0=first, dual0=_dual(found, this), tolerance=tolerance, progress=shifted)
+        done += int(solution.layers)
         found.append(Round(this, weights, solution))
         if solution.status in (Status.NUMERICAL_ERROR, Status.WRONG_ADJOINT):
             break
@@ -112,8 +119,10 @@ def reweighted(
             held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * fitted
             if enough is not None and standing_out(net, solution.image, y) < enough:
                 start, dual = solution.image, (solution.dual, solution.dual_sparse)
-                final = net.solve(y, x0=start, dual0=dual, tolerance=tolerance, progress=shifted)
-                return [Round(net, own, replace(final, layers=final.layers + solution.layers))]
+                rest = _shortened(net, most - done)
+                shifted = _shifted(progress, done, most)
+                final = rest.solve(y, x0=start, dual0=dual, tolerance=tolerance, progress=shifted)
+                return [Round(rest, own, replace(final, layers=final.layers + solution.layers))]
     return found
 
 
@@ -160,6 +169,21 @@ def _draft(net: Firenet) -> Firenet:
     if isinstance(schedule, AdaptiveRestarts | RadialSearch):
         return net.following(replace(schedule, tolerance=max(schedule.tolerance, _DRAFT)))
     return net
+
+
+def _shortened(net: Firenet, layers: int) -> Firenet:
+    """The network with at most so many layers."""
+    schedule = net.schedule
+    if schedule.layers <= layers:
+        return net
+    if isinstance(schedule, AdaptiveRestarts | RadialSearch):
+        return net.following(replace(schedule, max_layers=layers))
+    if isinstance(schedule, FixedSteps):
+        return net.following(replace(schedule, count=layers))
+    if isinstance(schedule, PaperSchedule):
+        outer = min(schedule.outer, layers)
+        return net.following(replace(schedule, outer=outer, inner=layers // outer))
+    return net  # frozen steps were found for the whole of them
 
 
 def weights_from(image: Tensor, frame: AnalysisOperator, *, floor: float = FLOOR) -> Tensor:

@@ -17,7 +17,29 @@ import typer
 
 from firenet.errors import FirenetError
 
-INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, INTERRUPTED = 1, 2, 3, 130
+INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INTERRUPTED = 1, 2, 3, 4, 5, 130
+
+# The one place where they are documented: `firenet --help` ends with it, and the other pages point there.
+EXIT_CODES = {
+    0: "done.",
+    INTERNAL_ERROR: "the computation broke off: memory, disk, a fault of firenet; `firenet --debug` shows more.",
+    BAD_INPUT: "a file or an option that cannot be used as it is; nothing was written.",
+    NOT_REACHED: "what was asked for was not reached, the outputs are written: a --tolerance, data fitted up to "
+    "--noise-level, the gap of an exported network, a test of audit --strict.",
+    NOTHING_MEASURED: "every model that was to be audited failed, so nothing is known about any.",
+    NO_VERDICT: "the algorithm that was to play raised an error, gave no answer or ran out of time.",
+    INTERRUPTED: "interrupted from the keyboard; no file is left half written.",
+}
+
+
+def exit_codes(width: int = 78) -> list[str]:
+    """Returns the exit codes as lines of text."""
+    lines = []
+    for code, meaning in EXIT_CODES.items():
+        folded = textwrap.wrap(meaning, width - 7)
+        lines += [f"{code:5}  {folded[0]}", *(f"{'':5}  {line}" for line in folded[1:])]
+    return lines
+
 
 P = ParamSpec("P")
 _debug = False
@@ -138,19 +160,11 @@ def print_json(record: Mapping[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Those that a result depends on."""
+    """Returns those that a result depends on, as they were installed: what libraries say of themselves may be old."""
     import platform
-
-    import numpy
-    import pywt
-    import torch
+    from importlib import metadata
 
     from firenet import __version__
 
-    return {
-        "firenet": __version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "pywavelets": pywt.__version__,
-        "python": platform.python_version(),
-    }
+    libraries = {name: metadata.version(name) for name in ("torch", "numpy", "pywavelets")}
+    return {"firenet": __version__, **libraries, "python": platform.python_version()}

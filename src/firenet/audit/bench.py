@@ -20,6 +20,7 @@ from firenet.numerics import real_view
 from firenet.operators import LinearOperator
 
 DRAWS = 4
+NO_MEMORY = "It needs more memory than there is"
 Measured = tuple[dict[str, Any], dict[str, Tensor]] | None
 Measure = Callable[["Bench", "Subject", Model, str], Measured]
 
@@ -138,7 +139,7 @@ class Bench:
         reconstruct = guarded(raw, tuple(self.sensing.in_shape))
         start = time.perf_counter()
         with torch.no_grad():
-            first = reconstruct(y)
+            first = _first(reconstruct, y, tuple(self.sensing.in_shape))
             seconds = time.perf_counter() - start
             second = reconstruct(y)
         if not torch.isfinite(real_view(first)).all():
@@ -180,6 +181,25 @@ def guarded(reconstruct: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> 
     return run
 
 
+def _first(reconstruct: Callable[[Tensor], Tensor], y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The first image of a model, at the door: who takes images and not measurements raises whatever it likes here."""
+    try:
+        return reconstruct(y)
+    except (FirenetError, MemoryError):
+        raise
+    except Exception as error:
+        said = reason(error)
+        if said.startswith(NO_MEMORY):
+            raise
+        dtype = str(y.dtype).removeprefix("torch.")
+        raise BadInput(
+            f"A function of measurements of shape {tuple(y.shape)} and dtype {dtype} that returns an image of shape "
+            f"{shape}",
+            f"on these measurements {said}",
+            "If it takes an image, begin with one: lambda y: net(sensing.adjoint(y).abs()[None, None])[0, 0]",
+        ) from error
+
+
 def _mean(reconstruct: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Who answers differently every time is attacked through the mean of a few answers."""
     return lambda y: torch.stack([reconstruct(y) for _ in range(DRAWS)]).mean(0)
@@ -204,7 +224,7 @@ def reason(error: BaseException) -> str:
         return clean(str(error))
     said = clean(" ".join(str(error).split()))[:300]
     if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
-        return f"It needs more memory than there is: {said}"
+        return f"{NO_MEMORY}: {said}"
     return f"{type(error).__name__}: {said}"
 
 
