@@ -436,7 +436,7 @@ def test_items_with_different_samples_have_their_own_masks(given, schedule, with
     assert batch.gap.shape == (3,)
     for k in range(3):
         one = reconstruct(y[k], masks[k] if given else None, maps, schedule=schedule, reweight=0)
-        for name in ("image", "coefficients", "dual", "objective", "gap", "layers", "dual_sparse", "excess"):
+        for name in ("image", "coefficients", "dual", "objective", "gap", "layers", "dual_sparse", "violation"):
             torch.testing.assert_close(getattr(batch, name)[k], getattr(one, name), rtol=1e-9, atol=1e-12)
         if isinstance(batch.schedule, Searched) and isinstance(one.schedule, Searched):
             assert [r.layers for r in batch.schedule.runs[k]] == [r.layers for r in one.schedule.runs[0]]

@@ -102,7 +102,7 @@ def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: boo
 def test_no_round_is_a_plain_solve() -> None:
     frame = FRAMES[1]
     sensing = SubsampledFourier(torch.ones(8, 8, dtype=torch.bool))
-    net, y = Firenet(sensing, frame, schedule=FixedSteps(5)), sensing(image(frame))
+    net, y = Firenet(sensing, frame, schedule=FixedSteps(40)), sensing(image(frame))
     (only,) = reweighted(net, y, 0)
     assert torch.equal(only.solution.image, net.solve(y).image)
     loose, tight = (reweighted(net, y, 1, tolerance=t) for t in (1.0, 1e-12))
@@ -129,14 +129,18 @@ def test_the_layers_of_the_schedule_are_those_of_all_rounds(schedule: Schedule, 
     seen: list[tuple[int, int]] = []
     found = reweighted(net, y, rounds, progress=lambda done, most: seen.append((done, most)))
     layers = [int(r.solution.layers) for r in found]
-    assert len(layers) == rounds + 1
     assert sum(layers) <= schedule.layers
+    assert all(done <= most == schedule.layers for done, most in seen)
+    if not found[0].solution.image.any():  # so few layers that nothing is explained: there is nothing to weigh by
+        assert len(layers) == 1
+        assert schedule.layers <= 30
+        return
+    assert len(layers) == rounds + 1
     if isinstance(schedule, PaperSchedule) and rounds:
         share = schedule.layers // (rounds + 1)
         assert min(layers) >= share - min(schedule.outer, share)  # less than one layer of each restart is left over
     else:
         assert sum(layers) == used
-    assert all(done <= most == schedule.layers for done, most in seen)
 
 
 def test_rounds_without_layers_are_refused_and_one_layer_is_one_round() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import typer
 from firenet import scans, terminal
 from firenet.cli_audit import audits, train
 from firenet.cli_barriers import barriers
-from firenet.errors import BadInput
+from firenet.errors import BadInput, DoubtfulInput
 
 if TYPE_CHECKING:
     import torch
@@ -218,7 +219,9 @@ def recon(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            "--tolerance", help="Stop at this relative gap; exit code 3 if it is not reached. Default: 0.001."
+            "--tolerance",
+            help="Stop once the objective is proved to be at most this share above the minimum (the relative gap); "
+            "exit code 3 if that is not reached. Default: 0.001.",
         ),
     ] = None,
     schedule: Annotated[
@@ -291,7 +294,9 @@ def recon(
     def solve(image: Prepared, progress: Callable[..., None]) -> Outcome:
         seen = image.y * image.mask
         net = scans.network(image, transform, value, plan(seen), level(seen))
-        found = rounds(net, image.y, reweight, tolerance=None if searching else tolerance, progress=progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DoubtfulInput)  # said before, in the words of this command
+            found = rounds(net, image.y, reweight, tolerance=None if searching else tolerance, progress=progress)
         each = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found]
         # Image and numbers: the duals of all slices would be ten times as large.
         last = found[-1].solution
@@ -436,7 +441,9 @@ def export(
     ] = 200,
     tolerance: Annotated[
         float,
-        typer.Option("--tolerance", help="Relative gap that the layers are to reach here; exit code 3 if they do not."),
+        typer.Option(
+            "--tolerance", help="Relative gap, the share above the minimum, that the layers are to prove; exit code 3."
+        ),
     ] = 1e-2,
     slice_: Slice = None,
     axes: Axes = None,
@@ -489,7 +496,8 @@ def export(
     scans.show(record, as_json, last, told=told)
     status = scans.status_of(solution)
     if status is not Status.TOLERANCE_REACHED:
-        gap = f"its relative gap is {scans.shown(record['results'][0]['relative_gap'], '.1e')} after {frozen.layers} layers"
+        relative = scans.shown(record["results"][0]["relative_gap"], ".1e")
+        gap = f"its relative gap is {relative} after {frozen.layers} layers"
         typer.echo(f"the tolerance {tolerance:g} was not reached: {gap}. {out} was written all the same.", err=True)
         raise typer.Exit(terminal.NOT_REACHED)
     scans.end(job)

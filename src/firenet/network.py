@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from firenet.analysis import AnalysisProblem, duals, layers_for
 from firenet.check import conditions, trusted
-from firenet.errors import BadInput
+from firenet.errors import BadInput, DoubtfulInput
 from firenet.frames import Convolutions
 from firenet.gap import Proof, within, working_floor
 from firenet.layer import Layers, Values
@@ -439,7 +439,8 @@ class Firenet(nn.Module):
             (self.fidelity.noise >= (size := self._sizes(layers.y)))[size > 0].any()
         ):
             got = f"noise = {self.fidelity.noise:.4g} for data of norm {size.min().item():.4g}"
-            warnings.warn(f"A noise level of at least the norm of the data leaves nothing to see: {got}", stacklevel=4)
+            said = f"A noise level of at least the norm of the data leaves nothing to see: {got}"
+            warnings.warn(said, DoubtfulInput, stacklevel=4)
         if searches(self.schedule):
             searching = cast(SearchingSchedule, self.schedule)
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()

@@ -77,7 +77,7 @@ def reweighted(
 
     Returns:
         All rounds, the plain one first. Each starts at the image of the one before. A round that ends in a numerical
-        error is the last.
+        error is the last, and so is the first where the residual is all of the data.
 
     Raises:
         BadInput: Without a transform, for a batch, for a negative number of rounds, or for more rounds than layers.
@@ -117,6 +117,8 @@ def reweighted(
             problem = this.problem
             fitted = norms(problem.operator(solution.coefficients) - net.sensing.restrict(y), y.ndim).item()
             held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * fitted
+            if held >= norms(net.sensing.restrict(y), y.ndim).item():
+                break  # zero is the answer of every later round
             if enough is not None and standing_out(net, solution.image, y) < enough:
                 start, dual = solution.image, (solution.dual, solution.dual_sparse)
                 rest = _shortened(net, most - done)

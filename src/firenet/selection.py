@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -91,7 +92,8 @@ def choose_lam(
         got = f"fraction={fraction} and {len(lams)} lambdas"
         raise BadInput("A fraction between 0 and 1, and one lambda at least", got, "0.05 is usual")
     outside = mask & ~_centre(mask)
-    chance = torch.rand(mask.shape, generator=torch.Generator().manual_seed(seed)).to(mask.device)
+    # From NumPy, whose numbers are the same on every processor.
+    chance = torch.from_numpy(np.random.default_rng(seed).random(tuple(mask.shape))).to(mask.device)
     held = outside & (chance < fraction)
     if not held.any() or not (mask & ~held).any():
         got = f"{int(held.sum())} of {int(outside.sum())}"
