@@ -148,7 +148,7 @@ def test_the_default_of_recon_is_the_undecimated_one():
 @pytest.mark.parametrize("sparsify", ["undecimated:sym4:3", "orthonormal:db4"])
 def test_printed_gap_is_true_on_a_real_slice(sparsify):
     """The gap bounds the distance to a far better point, found in double precision."""
-    truth = load_slice()[::2, ::2].to(torch.float64)
+    truth = load_slice()[::4, ::4].to(torch.float64)
     mask = multilevel(truth.shape, 0.25)
     y = SubsampledFourier(mask.samples)(truth)
     net = network(mask.samples, sparsify=sparsify, schedule=default_schedule(1e-3))
@@ -270,7 +270,7 @@ def test_certificate_of_a_foreign_image(sparsify):
     mask = multilevel(truth.shape, 0.4)
     net = network(mask.samples, sparsify=sparsify)
     y = net.sensing(truth)
-    best = net.following(default_schedule(1e-8, 20000)).solve(y)
+    best = net.following(default_schedule(1e-6, 20000)).solve(y)
     for image in (truth, torch.zeros_like(truth), net.solve(y).image):
         certified = certify_image(image, net, y, budget=200)
         assert net.sparsify is not None
@@ -279,8 +279,9 @@ def test_certificate_of_a_foreign_image(sparsify):
         true = (own - best.objective).item()
         assert certified.gap.item() >= true - 1e-9
         if true > 1e-3 * own.item():
-            assert certified.gap.item() <= 2 * true
-            assert certified.gap.item() <= certified.tightness.item() * true * (1 + 1e-9)
+            most = true + best.gap.item()  # the minimum lies at most that much below the best
+            assert certified.gap.item() <= 2 * most
+            assert certified.gap.item() <= certified.tightness.item() * most
     with pytest.raises(BadInput, match="finite image"):
         certify_image(torch.full_like(truth, math.nan), net, y)
 

@@ -149,6 +149,7 @@ def page(chromium: Any, path: Path, request: pytest.FixtureRequest) -> Iterator[
     width = getattr(request, "param", 1100)
     context = chromium.new_context(viewport={"width": width, "height": 800}, offline=True)
     opened = context.new_page()
+    opened.set_default_timeout(300_000)  # a busy machine is no fault of the page
     opened.errors = []
     opened.on("console", lambda m: opened.errors.append(m.text) if m.type in ("error", "warning") else None)
     opened.on("pageerror", lambda e: opened.errors.append(str(e)))
