@@ -44,10 +44,10 @@ ENOUGH = 0.5
 # The share of the residual that reweighting keeps where AA* = I. Coil maps are never exact: they keep all.
 KEEP = 0.2
 # Receive arrays have up to 128 channels; more "coils" are an axis of the image.
-_MOST_COILS = 128
+LARGEST_ARRAY = 128
 # A gap beside an object has so many times less energy than the mean.
 SPLIT = 10.0
-# Coil arrays have 128 elements at the most; an axis that is longer than this half of it is more likely another one.
+# A coil axis that is longer than half of that, beside a short axis, is more likely another one.
 MOST_COILS = 64
 # How much total variation is added to wavelets.
 TV_SHARE = 0.25
@@ -295,9 +295,9 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
         BadInput: Where the calibration centre is narrower than 8, or the coil axis is another.
     """
     coils, width = len(kspace), calibration_width(mask)
-    if coils > _MOST_COILS:
+    if coils > LARGEST_ARRAY:
         do = "If the coils are on another axis, name the axes (--axes)"
-        raise BadInput(f"At most {_MOST_COILS} coils", f"{coils}, image {_by(mask.shape)}", do)
+        raise BadInput(f"At most {LARGEST_ARRAY} coils", f"{coils}, image {_by(mask.shape)}", do)
     if width < NARROWEST:
         elsewhere = calibration_width(torch.fft.fftshift(mask))
         if elsewhere >= NARROWEST:
