@@ -25,7 +25,7 @@ _PAIRS = 3
 
 @dataclass(frozen=True)
 class AdjointCheck:
-    """What the dot test found.
+    """The result of the dot test.
 
     Attributes:
         defect: The largest :math:`|\\langle Ax,y\\rangle-\\langle x,By\\rangle|/(\\|Ax\\|\\|y\\|)` over the pairs, a

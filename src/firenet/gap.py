@@ -24,7 +24,7 @@ INFEASIBLE = 1e6
 
 
 class Conjugate(Protocol):
-    """What a dual value needs to know of a fidelity."""
+    """The part of a fidelity that a dual value needs."""
 
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
         """Returns the best multiple of a dual point of norm s that is at most ``most``."""
@@ -89,7 +89,7 @@ def dual_bound(
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """What is proved about a point z; float64, one number a batch item.
+    """The numbers that are proved about a point z; float64, one a batch item.
 
     Attributes:
         objective: F(z), computed in double precision.
