@@ -601,7 +601,8 @@ def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) 
             return Searched(joined([v.runs for v in values]))
         if isinstance(first, tuple):
             every = [entry for value in values for entry in value]
-            return tuple(every[k] for k in order)
+            # One entry an item, or what holds for all of them.
+            return tuple(every[k] for k in order) if len(every) == len(order) else first
         return first  # a fixed schedule, or None
 
     return replace(parts[0], **{f.name: joined([getattr(p, f.name) for p in parts]) for f in fields(Solution)})
