@@ -217,7 +217,8 @@ def check(case: Case, tolerance: float, tally: Counter[str]) -> list[str]:
     if status is Status.TOLERANCE_REACHED:
         exact = case.objective(x)
         unit = max(getattr(case.net.fidelity, "noise", 0.0), 0.0)
-        if least < np.inf and not exact <= (1 + L(tolerance)) * least + L(solution.rounding.item()):
+        zero = exact <= L(solution.rounding.item())  # the minimum is zero up to that
+        if least < np.inf and not (exact <= (1 + L(tolerance)) * least + case.allowance(x) or zero):
             false.append(f"tolerance reached at {exact}, and {least} is possible")
         if isinstance(case.net.fidelity, firenet.Ball):
             u = torch.finfo(case.y.dtype).eps / 2

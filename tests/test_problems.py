@@ -12,7 +12,7 @@ from torch import Tensor
 
 from draws import normal, uniform
 from firenet import BadInput, Matrix, SparseProblem, SparsityLevels, SubsampledFourier, Wavelet
-from firenet.gap import relative_gap
+from firenet.gap import prove, relative_gap
 from firenet.operators import LinearOperator
 from oracles import dual_bound, objective, optimum, soft
 
@@ -368,27 +368,44 @@ def test_gap_for_real_measurements_with_a_complex_dual():
 
 
 @pytest.mark.parametrize(
-    ("value", "gap", "error", "beyond", "expected"),
+    ("gap", "bound", "zero", "beyond", "expected"),
     [
-        (1.0, 0.0, 0.0, 0.0, 0.0),
-        (1.0, 0.5, 0.0, 0.0, 1.0),  # twice the minimum at most
-        (1.001, 0.001, 0.0, 0.0, 1e-3),
-        (1.0, 1.0, 0.0, 0.0, math.inf),  # nothing is known from below
-        (0.0, 0.0, 0.0, 0.0, 0.0),
-        (1e-17, 1e-17, 1e-16, 0.0, 0.0),  # zero to rounding
-        (1e-300, 1e-300, 0.0, 0.0, math.inf),
-        (math.nan, math.nan, 0.0, 0.0, math.nan),
-        (1.0, math.nan, 0.0, 0.0, math.nan),
-        (math.inf, math.inf, math.inf, 0.0, math.inf),
-        (0.0, 0.0, 0.0, 0.5, math.inf),  # zero does not fit the data
-        (1.0, 0.0, 0.0, 0.5, 0.5),  # what does not fit is never shown as optimal
+        (0.0, 1.0, False, 0.0, 0.0),
+        (0.5, 0.5, False, 0.0, 1.0),  # at most twice the minimum
+        (0.001, 1.0, False, 0.0, 1e-3),
+        (1.0, 0.0, False, 0.0, math.inf),  # nothing is known from below
+        (1e-17, 0.0, True, 0.0, 0.0),  # zero to rounding
+        (1e-300, 0.0, False, 0.0, math.inf),
+        (math.nan, 0.0, False, 0.0, math.nan),
+        (math.nan, 1.0, False, 0.0, math.nan),
+        (math.inf, 0.0, False, 0.0, math.inf),
+        (0.0, 0.0, False, 0.5, math.inf),  # zero does not fit the data
+        (0.0, 1.0, False, 0.5, 0.5),  # what does not fit is never shown as optimal
     ],
 )
-def test_relative_gap(value: float, gap: float, error: float, beyond: float, expected: float):
-    pairs = ((value, 1.5), (gap, 0.5), (value - gap, 1.0), (error, 0.0), (beyond, 0.0))
-    relative = relative_gap(*(torch.tensor(pair, dtype=torch.float64) for pair in pairs))
+def test_relative_gap(gap: float, bound: float, zero: bool, beyond: float, expected: float):
+    gaps, bounds, violations = (
+        torch.tensor(pair, dtype=torch.float64) for pair in ((gap, 0.5), (bound, 1.0), (beyond, 0.0))
+    )
+    relative = relative_gap(gaps, bounds, torch.tensor([zero, False]), violations)
     assert relative[0].item() == pytest.approx(expected, rel=1e-12, nan_ok=True)
     assert relative[1].item() == 0.5  # its neighbour in the batch
+
+
+def test_what_rounding_hides_is_not_proved():
+    """A gap of zero with a rounding as large as the lower bound proves nothing; a minimum of zero does."""
+    one, no = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    hidden = prove(one, one, one, no, no, no, no, one * 1e-9)
+    assert hidden.gap.item() == 0
+    assert hidden.zero.item()  # for the objective is at most its own rounding
+    hidden = prove(one, 0.5 * one, one, no, no, no, no, one * 1e-9)
+    assert hidden.relative_gap.item() == 0
+    assert not hidden.reached(1e-3).item()
+    assert hidden.reached(0.5).item()
+    false = prove(one, 1e-9 * one, 1.1 * one, no, no, no, no, one)
+    assert false.contradiction.item()
+    assert false.lower_bound.item() == 0
+    assert not false.reached(0.9).item()
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals

@@ -101,6 +101,7 @@ class Proof:
         relative_violation: What of it is more than rounding, over :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
         contradiction: Whether the gap is below minus its rounding, which weak duality forbids: then the adjoint is not
             the adjoint.
+        zero: Whether F(z) is at most its own rounding, and z fits the data: the minimum is zero up to that.
         infeasible: For (P1), whether every image that fits the data is proved to have a penalty above 1e6 times that
             of z, which does not fit.
     """
@@ -113,13 +114,14 @@ class Proof:
     violation: Tensor
     relative_violation: Tensor
     contradiction: Tensor
+    zero: Tensor
     infeasible: Tensor
 
     def reached(self, tolerance: float | Tensor) -> Tensor:
         """Returns whether F(z) exceeds min F by at most this share of it, rounding included, and z fits the data as
         well; or whether the minimum is zero to rounding."""
         proved = self.gap + self.rounding <= tolerance * self.lower_bound
-        return (proved | (self.relative_gap == 0)) & (self.relative_violation <= tolerance) & ~self.contradiction
+        return (proved | self.zero) & (self.relative_violation <= tolerance) & ~self.contradiction
 
 
 def prove(
@@ -152,11 +154,12 @@ def prove(
     gap = torch.where(contradiction, objective, torch.where(raw < 0, 0.0, raw))
     beyond = (violation - violation_error).clamp(min=0) / violation_unit
     infeasible = (beyond > 0) & (bound > INFEASIBLE * objective) & (objective > objective_error)
-    relative = relative_gap(objective, gap, bound, objective_error, beyond)
-    return Proof(objective, bound, gap, rounding, relative, violation, beyond, contradiction, infeasible)
+    zero = (objective <= objective_error) & (objective < math.inf) & ~(beyond > 0)
+    relative = relative_gap(gap, bound, zero, beyond)
+    return Proof(objective, bound, gap, rounding, relative, violation, beyond, contradiction, zero, infeasible)
 
 
-def relative_gap(objective: Tensor, gap: Tensor, bound: Tensor, error: Tensor, beyond: Tensor) -> Tensor:
+def relative_gap(gap: Tensor, bound: Tensor, zero: Tensor, beyond: Tensor) -> Tensor:
     """Returns the gap over the lower bound of the minimum: 1e-3 says "at most 0.1 % above the minimum".
 
     It is infinite where the lower bound is zero and the gap is not; zero where the objective is at most its own
@@ -164,14 +167,12 @@ def relative_gap(objective: Tensor, gap: Tensor, bound: Tensor, error: Tensor, b
     violation of the constraint: nothing is optimal that does not fit.
 
     Args:
-        objective: F(z).
         gap: The gap.
         bound: The lower bound.
-        error: A bound of the rounding error of the objective.
+        zero: Whether the objective is at most its own rounding.
         beyond: The relative violation.
     """
     ratio = torch.where(bound > 0, gap / bound.where(bound > 0, torch.ones_like(bound)), math.inf)
     ratio = torch.where(gap.isnan(), math.nan, ratio)
-    zero = (objective <= error) & (objective < math.inf) & ~(beyond > 0)
     ratio = torch.where(zero, 0.0, ratio)
     return torch.where(beyond > ratio, beyond, ratio)

@@ -483,7 +483,7 @@ class Firenet(nn.Module):
             dual = problem.dual_of(torch.zeros_like(y, dtype=dtype))
             z = y.new_zeros((0, *self.operator.in_shape), dtype=dtype)
             none, no = y.new_zeros(0, dtype=torch.float64), y.new_zeros(0, dtype=torch.bool)
-            proof = Proof(none, none, none, none, none, none, none, no, no)
+            proof = Proof(none, none, none, none, none, none, none, no, no, no)
         count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=z.device)
         verdicts = [_STATUS[f.verdict] for f in found]
         did = Searched(tuple(f.runs for f in found))
