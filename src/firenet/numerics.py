@@ -7,8 +7,9 @@ axes, one value a batch item, and are summed in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -205,29 +206,33 @@ def full_precision() -> Iterator[None]:
     matrices meanwhile has them too.
     """
     devices = [d for d in ("cpu", "cuda") if torch.is_autocast_enabled(d)]
-    precision = torch.get_float32_matmul_precision()
-    mkldnn = getattr(torch.backends.mkldnn, "matmul", None)
-    inner = None if mkldnn is None else mkldnn.fp32_precision
-    plain = precision == "highest" and inner in (None, "none", "ieee") and not torch.backends.cuda.matmul.allow_tf32
-    if plain and not devices:
+    reduced = _reduced()
+    if not devices and not reduced:
         yield
         return
-    contexts = [torch.autocast(d, enabled=False) for d in devices]
-    for context in contexts:
-        context.__enter__()
-    try:
-        if not plain:
-            torch.set_float32_matmul_precision("highest")
-            if mkldnn is not None:
-                mkldnn.fp32_precision = "ieee"
+    with ExitStack() as settings:
+        for device in devices:
+            settings.enter_context(torch.autocast(device, enabled=False))
+        for set_, before, plain in reduced:
+            settings.callback(set_, before)
+            set_(plain)
         yield
-    finally:
-        if not plain:
-            torch.set_float32_matmul_precision(precision)
-            if mkldnn is not None:
-                mkldnn.fp32_precision = inner
-        for context in reversed(contexts):
-            context.__exit__(None, None, None)
+
+
+def _reduced() -> list[tuple[Callable[[str], None], str, str]]:
+    """Returns of each setting that takes digits from products of matrices how to set it, what it is, and what it should
+    be. Since torch 2.9 each library has its own, which must not be mixed with the one of before."""
+    matmuls: list[Any] = [getattr(library, "matmul", None) for library in (torch.backends.mkldnn, torch.backends.cuda)]
+    matmuls = [matmul for matmul in matmuls if hasattr(matmul, "fp32_precision")]
+    if not matmuls:
+        before = torch.get_float32_matmul_precision()
+        return [] if before == "highest" else [(torch.set_float32_matmul_precision, before, "highest")]
+    found = []
+    for matmul in matmuls:
+        before = matmul.fp32_precision
+        if before not in ("none", "ieee"):
+            found.append((partial(setattr, matmul, "fp32_precision"), before, "ieee"))
+    return found
 
 
 # --- arrays from outside ----------------------------------------------------------------------------------------------
