@@ -317,7 +317,28 @@ class _Search:
 
     def _aligned(self, steps: int) -> int:
         """How many of the last steps go straight to where the slope points."""
-        return steps // 4 if self.ascent in ("gradient", "momentum") and self.domain == "measurement" else 0
+        return steps // 4 if self.ascent in ("gradient", "momentum") else 0
+
+    def steepest(self, slope: Tensor) -> Tensor:
+        """The direction in which the slope's linear model is largest on the ball of e: the slope itself, for changes v
+        of the image :math:`(A^*A)^\\dagger` of it, by conjugate gradients, one step where AA* = I."""
+        if self.domain == "measurement":
+            return slope
+        found, residual = torch.zeros_like(slope), slope.clone()
+        direction, energy = residual, real_view(residual).square().sum()
+        first = energy
+        for _ in range(30):
+            if not energy > 1e-20 * first:
+                break
+            image = self.added(direction)
+            curvature = real_view(image).square().sum()
+            if not curvature > 0:
+                break
+            found = found + direction * (energy / curvature)
+            residual = residual - self.sensing.adjoint(image) * (energy / curvature)
+            before, energy = energy, real_view(residual).square().sum()
+            direction = residual + direction * (energy / before)
+        return found
 
     def _climb(
         self, v: Tensor, radius: float, steps: int, generator: torch.Generator
@@ -347,7 +368,7 @@ class _Search:
             unit = torch.linalg.vector_norm(v).item() / radius if self.domain == "image" else 1.0
             if k >= steps - self._aligned(steps):
                 # The point of the ball where the slope's linear model is largest: for linear R a power iteration.
-                v = (slope * (radius / size)).detach()
+                v = self.within(self.steepest(slope.detach()), radius, full=True).detach()
                 continue
             # Whatever the unit of y is: the ball is crossed several times.
             length = 20 * radius / steps * (1 - k / steps)
