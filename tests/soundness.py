@@ -190,7 +190,7 @@ def check(case: Case, tolerance: float, tally: Counter[str]) -> list[str]:
     for name, point in (("certify", solution.coefficients), ("certify another", z)):
         if torch.isfinite(torch.view_as_real(point) if point.is_complex() else point).all():
             try:
-                c = certify(case.net.problem, point, case.y, budget=60)
+                c = certify(case.net.problem, point, case.y, budget=20)
             except NumericalError as error:
                 false.append(f"{name}: {error}")
                 continue
