@@ -462,12 +462,18 @@ def test_refuses_what_is_no_matrix(matrix: Tensor, word: str) -> None:
 
 
 @pytest.mark.parametrize("complex_", [False, True])
-def test_refuses_two_precisions(complex_: bool) -> None:
+def test_two_precisions_meet_in_the_higher(complex_: bool) -> None:
     matrix = entries(2, 2, complex_=complex_)
     for dtype in (torch.float32, torch.complex64):
-        assert_refuses(lambda d=dtype: Matrix(matrix)(torch.zeros(2, dtype=d)), str(matrix.dtype), str(dtype))
-        assert_refuses(lambda d=dtype: Matrix(matrix).adjoint(torch.zeros(2, dtype=d)), str(dtype))
-    assert_refuses(lambda: Matrix(matrix.to(torch.complex64))(torch.zeros(2, dtype=torch.float64)), "complex64")
+        x = torch.tensor([1.0, -3.0], dtype=dtype)
+        kind = torch.promote_types(dtype, matrix.dtype)
+        assert torch.equal(Matrix(matrix)(x), (matrix.to(kind) @ x.to(kind)))
+        assert Matrix(matrix).adjoint(x).dtype == kind
+    single = matrix.to(torch.complex64)
+    x = torch.tensor([1.0, 1 / 3], dtype=torch.float64)
+    found = Matrix(single)(x)
+    assert found.dtype == torch.complex128
+    torch.testing.assert_close(found, single.to(torch.complex128) @ x.to(torch.complex128), rtol=1e-15, atol=1e-15)
 
 
 def test_refuses_operators_that_do_not_fit() -> None:
