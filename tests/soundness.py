@@ -244,7 +244,7 @@ def fidelities(rng: np.random.Generator, y: NDArray[Any], misfit: float, lam: fl
     size = float(np.linalg.norm(y)) or 1.0
     kind = rng.integers(4)
     if kind == 0:
-        return {"lam": lam * size, "fidelity": "squared"}
+        return {"lam": min(lam * size, 1e300), "fidelity": "squared"}
     if kind == 1:
         return {"noise": float(max(misfit * rng.choice([1.0001, 2.0, 0.9]), 0.0))}
     return {"lam": lam}

@@ -901,7 +901,7 @@ def peak_bytes(problem: SparseProblem | AnalysisProblem, y: Tensor, *, again: bo
     :func:`firenet.layer.peak_bytes`.
 
     In the analysis form the dual comes in: itself, its sum, the best so far and two in passing; and the responses of
-    the bands. ``again``: with reweighting also the dual of the round before, as it is and as the loop has it, and the
+    the bands; and of the proof in double precision two images more and three bands. ``again``: with reweighting also the dual of the round before, as it is and as the loop has it, and the
     weights with the limits made of them.
     """
     operator = problem.operator
@@ -913,6 +913,7 @@ def peak_bytes(problem: SparseProblem | AnalysisProblem, y: Tensor, *, again: bo
     batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
     size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
     dual = stacked.measured + stacked.bands * math.prod(stacked.band_shape)
+    plain += 2 * size * (2 * math.prod(stacked.in_shape) + 3 * math.prod(stacked.band_shape))
     return plain + int(size * ((9 if again else 5) * batch * dual + stacked.scratch(batch)))
 
 

@@ -370,13 +370,18 @@ def peak_bytes(operator: LinearOperator, y: Tensor) -> int:
     once.
 
     As large as the coefficients: x, its start, the last point, A*q (whose place the next takes), two sums; ten as large
-    as the measurements that were made; what the operator needs for itself. The allocator's own losses are not in it.
+    as the measurements that were made; what the operator needs for itself. Before it ends, instead of that the proof of
+    one image in double precision: two as large as the coefficients, five as the measurements, and the operator's. The
+    allocator's own losses are not in it.
     """
     compact = operator.compact()
     batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
-    size = torch.empty((), dtype=operator.state_dtype(y.dtype)).element_size()
-    numbers = 6 * math.prod(compact.in_shape) + 10 * math.prod(compact.out_shape)
-    return int(size * (batch * numbers + compact.scratch(batch)))
+    dtype = operator.state_dtype(y.dtype)
+    size = torch.empty((), dtype=dtype).element_size()
+    inside, outside = math.prod(compact.in_shape), math.prod(compact.out_shape)
+    twice = 1 if torch.finfo(dtype).bits == 64 else 2
+    proof = twice * (2 * inside + 5 * outside + compact.scratch(1))
+    return int(size * (batch * (6 * inside + 10 * outside) + max(compact.scratch(batch), proof)))
 
 
 def _give_back_memory() -> None:

@@ -423,16 +423,23 @@ class SparseProblem:
         compact, own = self.operator, self._sensing
         assert isinstance(compact, Compact)
         unit = unit_roundoff(y.dtype)
-        z, q, y = (own.precisely(t) for t in (z, q, y))
+        z, y = own.precisely(z), own.precisely(y)
         u, d = unit_roundoff(z.dtype), len(compact.out_shape)
-        objective = self._proved_objective(compact.pack(z), blocked_norms(z, z.ndim - 1), y, u, unit)
+        size, packed = blocked_norms(z, z.ndim - 1), compact.pack(z)
+        del z  # of a volume each of these is much
+        objective = self._proved_objective(packed, size, y, u, unit)
+        del packed
+        q = own.precisely(q)
         size = blocked_norms(q, d) * (1 + (sum_rounding(2 * math.prod(q.shape[1:])) + 4) * UNIT)
-        back = compact.adjoint(q)
         slack = own.adjoint_roundings(compact.unpack_measured(q)).to(torch.float64) * u
-        slack = compact.pack(slack.to(back.dtype)).real if slack.ndim > 1 else slack.view(-1, *(1,) * (back.ndim - 1))
-        weights = 1.0 if self.weights is None else self.weights
-        ratio = (doubled(back).abs() * (1 + 4 * UNIT) + slack) / weights / self.lam
-        worst = ratio.flatten(1).amax(dim=1) * (1 + 4 * UNIT)
+        ratio = doubled(compact.adjoint(q)).abs().mul_(1 + 4 * UNIT)
+        if slack.ndim > 1:
+            slack = compact.pack(slack.to(own.precisely(q[:0]).dtype)).real
+        ratio.add_(slack if slack.ndim > 1 else slack.view(-1, *(1,) * (ratio.ndim - 1)))
+        if self.weights is not None:
+            ratio.div_(self.weights)
+        worst = ratio.flatten(1).amax(dim=1) / self.lam * (1 + 4 * UNIT)
+        del ratio
         bound, dual_norm, error = dual_bound(self.fidelity, *inner_product(y, q, d), size, worst)
         return prove(*objective[:2], bound, error, dual_norm, *objective[2:])
 
@@ -463,8 +470,8 @@ class SparseProblem:
 
     def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
         """Returns the penalty and a bound of its error; z is exact here."""
-        weights = 1.0 if self.weights is None else self.weights
-        sizes = (doubled(z).abs() * weights).flatten(1)
+        sizes = doubled(z).abs()
+        sizes = (sizes if self.weights is None else sizes.mul_(self.weights)).flatten(1)
         penalty = self.lam * blocked_sum(sizes)
         return penalty, (sum_rounding(sizes.shape[1]) + 6) * UNIT * penalty
 

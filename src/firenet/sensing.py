@@ -299,6 +299,8 @@ class _Folded(_Sampled):
     def _plan(self, like: Tensor) -> _Plan:
         key = (len(like), like.dtype, like.device)
         if key not in self._plans:
+            # One at a time: they are several images each, and a proof in double precision needs its own only once.
+            self._plans.clear()
             self._plans[key] = _Plan(self._wavelet.wavelet, self._sides, self._top, like)
         return self._plans[key]
 
