@@ -901,8 +901,8 @@ def peak_bytes(problem: SparseProblem | AnalysisProblem, y: Tensor, *, again: bo
     :func:`firenet.layer.peak_bytes`.
 
     In the analysis form the dual comes in: itself, its sum, the best so far and two in passing; and the responses of
-    the bands; and of the proof in double precision two images more and three bands. ``again``: with reweighting also the dual of the round before, as it is and as the loop has it, and the
-    weights with the limits made of them.
+    the bands; and of the proof in double precision two images more and three bands. ``again``: with reweighting also
+    the dual of the round before, as it is and as the loop has it, and the weights with the limits made of them.
     """
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
