@@ -460,7 +460,8 @@ def test_every_slice_keeps_its_own_mask(tmp_path):
         *("recon", tmp_path / "two.npy", "--axes", "slice,y,x", "--remove-oversampling", "-o", tmp_path / "x.npy"),
         *("--layers", "10", "--json"),
     )
-    assert [r["sampling_rate"] for r in json.loads(run.stdout)["results"]] == [0.5, 0.5]
+    rates = [r["sampling_rate"] for r in json.loads(run.stdout)["results"]]
+    assert rates == pytest.approx([0.5, 0.5], rel=4 * float(np.finfo(np.float32).eps))  # a mean in single precision
 
 
 def test_maps_from_a_file(scan, tmp_path):
