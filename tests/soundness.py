@@ -277,6 +277,8 @@ def matrix_case(rng: np.random.Generator, tolerance: float) -> Case:
     y = y.astype(A.dtype) if cplx or not np.iscomplexobj(y) else y.astype(np.complex64 if single else np.complex128)
     w = 10.0 ** rng.uniform(-3, 3, n) if rng.random() < 0.3 else None
     lam = float(10.0 ** rng.uniform(-4, 0)) * scale
+    if w is not None and single and rng.random() < 0.7:
+        w = w.astype(np.float32)
     weights = None if w is None else torch.from_numpy(w)
     misfit = float(np.linalg.norm(A.astype(np.complex128) @ x - y))
     keys = fidelities(rng, y, misfit, lam)
@@ -382,6 +384,8 @@ def analysis_case(rng: np.random.Generator, tolerance: float) -> Case:
     own = rng.random() < 0.6
     count = frame.moduli_shape
     w = 10.0 ** rng.uniform(-2, 2, count) if own else np.ones(count)
+    if single and rng.random() < 0.7:  # products of weights in single precision would be another problem
+        w = w.astype(np.float32)
     keys = fidelities(rng, y, float(norm(A @ x.ravel().astype(CL) - data.numpy().astype(CL).ravel())), lam)
     net = Firenet(sensing, frame, weights=torch.from_numpy(w), schedule=schedule(rng, tolerance), **keys)
     x0 = None

@@ -434,7 +434,8 @@ class StackedProblem(SparseProblem):
         return self._stacked.operator
 
     def _limit(self, k: int) -> Tensor | float:
-        """:math:`\\lambda w` of a group, to meet its moduli (batch, 1, \\*band_shape)."""
+        """:math:`\\lambda w` of a group, to meet its moduli (batch, 1, \\*band_shape); in double precision, since a
+        product of weights in single precision would be another problem."""
         w, stacked = self.weights, self._stacked
         if w is None:
             return self.lam
@@ -442,14 +443,14 @@ class StackedProblem(SparseProblem):
             w = w[k if len(w) > 1 else 0]
         elif w.ndim > len(stacked.band_shape):
             w = w[0]
-        return self.lam * w
+        return self.lam * w.to(torch.float64)
 
     def _limits(self, k: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """The same and its inverse in the precision of a layer, made once."""
         key = (k, like.dtype, like.device)
         found = self._made.get(key)
         if found is None:
-            limit = torch.as_tensor(self._limit(k), dtype=like.real.dtype, device=like.device)
+            limit = torch.as_tensor(self._limit(k), device=like.device).to(like.real.dtype)
             found = limit, limit.reciprocal()
             if self.weights is None or not derived(self.weights):
                 self._made[key] = found

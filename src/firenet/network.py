@@ -435,12 +435,12 @@ class Firenet(nn.Module):
         layers, batch = self._layers(y, x0, track=True)
         if dual0 is not None:
             layers.place_dual(self._dual(layers, dual0, batch))
-        if isinstance(self.fidelity, Ball) and bool(
-            (self.fidelity.noise >= (size := self._sizes(layers.y)))[size > 0].any()
-        ):
-            got = f"noise = {self.fidelity.noise:.4g} for data of norm {size.min().item():.4g}"
-            said = f"A noise level of at least the norm of the data leaves nothing to see: {got}"
-            warnings.warn(said, DoubtfulInput, stacklevel=4)
+        if isinstance(self.fidelity, Ball):
+            sizes = [size for size in self._sizes(layers.y).tolist() if 0 < size <= self.fidelity.noise]
+            if sizes:
+                got = f"noise = {self.fidelity.noise:.4g} for data of norm {sizes[0]:.4g}"
+                said = f"A noise level of at least the norm of the data leaves nothing to see: {got}"
+                warnings.warn(said, DoubtfulInput, stacklevel=4)
         if searches(self.schedule):
             searching = cast(SearchingSchedule, self.schedule)
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()
