@@ -450,7 +450,7 @@ class StackedProblem(SparseProblem):
         key = (k, like.dtype, like.device)
         found = self._made.get(key)
         if found is None:
-            limit = torch.as_tensor(self._limit(k), device=like.device).to(like.real.dtype)
+            limit = torch.as_tensor(self._limit(k), dtype=torch.float64, device=like.device).to(like.real.dtype)
             found = limit, limit.reciprocal()
             if self.weights is None or not derived(self.weights):
                 self._made[key] = found
