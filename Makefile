@@ -13,7 +13,7 @@ demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in 
 	$(BIN)/firenet demo --out demo-output
 
 test: $(VENV)/.test  ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 jitter: $(VENV)/.test  ## the test suite on five imitated processors, whose sums come out in other last digits
 	for seed in 1 2 3 4 5; do \
@@ -21,8 +21,8 @@ jitter: $(VENV)/.test  ## the test suite on five imitated processors, whose sums
 	done
 
 kernels: $(VENV)/.test  ## the test suite with other kernels of torch and MKL, and with two threads
-	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
-	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
+	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q
 
 soundness: $(VENV)/.test  ## 2500 problems against 80-bit arithmetic and Clarabel: no claim may be false; some half an hour
