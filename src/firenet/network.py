@@ -11,7 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal, Self, cast, final
 
@@ -527,18 +527,22 @@ class Firenet(nn.Module):
         )
 
     def _infeasible(self, problem: SparseProblem, y: Tensor, z: Tensor, proof: Proof, allowed: Tensor) -> Proof:
-        """Returns the proof, for (P1) where an image does not fit with the least-squares residual as a dual point if
-        that proves more: it is a ray along which the dual grows without end where no image fits."""
+        """Returns the proof, for (P1) with what the least-squares problem says of images that do not fit.
+
+        Where the nearest image x does not fit either, its residual is a dual ray: nothing but a huge image can fit. That
+        is said where every image that fits has a penalty above 1e6 times that of x and that of z.
+        """
         beyond = proof.relative_violation > allowed
+        none = torch.zeros_like(proof.infeasible)
         if not isinstance(self.fidelity, Ball) or self.operator.has_right_inverse or not bool(beyond.any()):
-            return proof
+            return replace(proof, infeasible=none)
         plain = self.operator.compact()
-        data = self.operator.precisely(y).reshape(-1, *plain.out_shape)
-        ray = least_squares_residual(plain, data).reshape(y.shape)
-        other = problem.proof(z, problem.dual_of(ray), y)
-        better = other.infeasible & beyond
-        parts = {name: torch.where(better, getattr(other, name), value) for name, value in vars(proof).items()}
-        return Proof(**parts)
+        nearest, residual = least_squares(plain, self.operator.precisely(y).reshape(-1, *plain.out_shape))
+        ray = problem.dual_of(residual.reshape(y.shape))
+        near, here = problem.proof(plain.unpack(nearest), ray, y), problem.proof(z, ray, y)
+        proved = near.infeasible & here.infeasible & beyond
+        parts = {name: torch.where(proved, getattr(here, name), value) for name, value in vars(proof).items()}
+        return replace(Proof(**parts), infeasible=proved)
 
     def _statuses(self, proof: Proof, verdicts: list[Status], asked: Tensor, y: Tensor) -> tuple[Status, ...]:
         """How each batch item ended: what is proved decides, then what the loop saw.
@@ -754,9 +758,9 @@ def _over(flags: Tensor, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def least_squares_residual(operator: Compact, y: Tensor, steps: int = 300) -> Tensor:
-    """Returns Ax - y for x that almost minimises its norm, by conjugate gradients on the normal equations (Hestenes and
-    Stiefel 1952), started at zero.
+def least_squares(operator: Compact, y: Tensor, steps: int = 300) -> tuple[Tensor, Tensor]:
+    """Returns an x that almost minimises the norm of Ax - y, and Ax - y, by conjugate gradients on the normal equations
+    (Hestenes and Stiefel 1952), started at zero.
 
     Args:
         operator: A, packed.
@@ -766,6 +770,7 @@ def least_squares_residual(operator: Compact, y: Tensor, steps: int = 300) -> Te
     n, m = len(operator.in_shape), len(operator.out_shape)
     residual = y.clone()
     gradient = operator.adjoint(residual)
+    x = torch.zeros_like(gradient)
     direction, energy = gradient, norms(gradient, n).square()
     first = energy.clone()
     for _ in range(steps):
@@ -774,12 +779,13 @@ def least_squares_residual(operator: Compact, y: Tensor, steps: int = 300) -> Te
         image = operator(direction)
         curvature = norms(image, m).square()
         step = torch.where(curvature > 0, energy / curvature, 0.0).to(y.real.dtype)
+        x = x + step.view(-1, *(1,) * n) * direction
         residual = residual - step.view(-1, *(1,) * m) * image
         gradient = operator.adjoint(residual)
         before, energy = energy, norms(gradient, n).square()
         share = torch.where(before > 0, energy / before, 0.0).to(y.real.dtype)
         direction = gradient + share.view(-1, *(1,) * n) * direction
-    return -residual
+    return x, -residual
 
 
 # Counts of a detector and numbers in half precision are taken, in a dtype that has them all.
