@@ -82,7 +82,7 @@ class Jitter(TorchDispatchMode):
         layout = zlib.crc32(repr((tensor.shape, tensor.stride())).encode(), call)
         integer, exponent = _EXPONENTS[parts.dtype]
         digits = parts.contiguous().view(integer) & ~exponent
-        start = zlib.crc32(digits.numpy(), layout) % self.POOL
+        start = zlib.crc32(digits.numpy().tobytes(), layout) % self.POOL
         factors = self._factors_of(parts.dtype)
         if start + n > self.POOL:
             factors, start = factors.roll(-start).repeat(-(-n // self.POOL)), 0

@@ -76,7 +76,7 @@ def circulant(taps: list[tuple[int, Any]], n: int) -> Long:
 
 def undecimated(shape: tuple[int, ...], wavelet: str, depth: int) -> list[Long]:
     """The bands of the undecimated transform, details from the finest level on, the approximation last."""
-    bank = pywt.Wavelet(wavelet)
+    bank = pywt.Wavelet(wavelet)  # pyright: ignore[reportAttributeAccessIssue]  (compiled, without stubs)
     filters = [np.array(f, dtype=L) / np.sqrt(L(2)) for f in (bank.dec_lo, bank.dec_hi)]
     low, details = np.eye(math.prod(shape), dtype=L), []
     for j in range(depth):
@@ -334,7 +334,7 @@ def frame_of(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, Lon
             [[k] for k in range(n * len(bands))],
         )
 
-    def tv(boundary: str) -> tuple[Any, Long, list[list[int]]]:
+    def tv(boundary: Any) -> tuple[Any, Long, list[list[int]]]:
         d = len(shape)
         return (
             firenet.Gradient(shape, boundary),
@@ -486,7 +486,7 @@ def built(k: int, seed: int, tally: Counter[str]) -> list[str]:
         row = row - row.mean(axis=1, keepdims=True) * (1 - float(rng.choice([0, 1e-15, 1e-10, 1e-6, 1e-3])))
         row = row.astype(real)
         y = gaussian(rng, (2,), False).astype(real)
-        boundary = str(rng.choice(["neumann", "periodic"]))
+        boundary: Any = str(rng.choice(["neumann", "periodic"]))
         net = Firenet(Matrix(row), firenet.Gradient((n,), boundary), lam=0.1, schedule=AdaptiveRestarts(1e-4, 300))
         ones = row.astype(L).sum(axis=1)
         best = (ones @ y.astype(L)) / (ones @ ones) if (ones != 0).any() else L(0)
@@ -568,10 +568,10 @@ def clarabel(case: Case) -> Long | None:
     """A point near the minimiser by Clarabel, where it finds one."""
     import cvxpy as cp
 
-    cplx = np.iscomplexobj(case.y.numpy()) or bool(np.abs(case.A.imag).max(initial=0))
+    cplx = np.iscomplexobj(case.y.numpy()) or bool(np.abs(np.imag(case.A)).max(initial=0))
     x = cp.Variable(case.A.shape[1], complex=cplx)
     A, y = case.A.astype(np.complex128), case.y.numpy().ravel()
-    A, y = (A, y.astype(np.complex128)) if cplx else (A.real, y.astype(np.float64))
+    A, y = (A, y.astype(np.complex128)) if cplx else (np.real(A), y.astype(np.float64))
     c = x if case.W is None else case.W.astype(np.float64) @ x
     w = case.weights.astype(np.float64)
     if case.groups is None:
@@ -579,13 +579,13 @@ def clarabel(case: Case) -> Long | None:
     else:
         penalty = cp.sum([float(v) * cp.norm(c[g], 2) for v, g in zip(w, case.groups, strict=True)])
     fidelity, r = case.net.fidelity, cp.norm(A @ x - y, 2)
-    limits = [r <= fidelity.noise * (1 - 1e-7)] if isinstance(fidelity, firenet.Ball) else []
+    limits: list[Any] = [r <= fidelity.noise * (1 - 1e-7)] if isinstance(fidelity, firenet.Ball) else []
     value = {firenet.Norm: r, firenet.Squared: cp.square(r), firenet.Ball: 0}[type(fidelity)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             cp.Problem(cp.Minimize(case.net.lam * penalty + value), limits).solve(solver=cp.CLARABEL)
-    except (cp.error.SolverError, ValueError, ArithmeticError):
+    except (cp.SolverError, ValueError, ArithmeticError):
         return None
     return None if x.value is None else np.asarray(x.value).astype(CL)
 

@@ -81,7 +81,12 @@ def test_what_comes_in_is_copied():
 
 def test_sparse_matrices():
     dense = PLAIN * (np.abs(PLAIN) > 1)
-    for sparse in (scipy.sparse.csr_matrix(dense), scipy.sparse.coo_array(dense), torch.from_numpy(dense).to_sparse()):
+    made: list[Any] = [
+        scipy.sparse.csr_matrix(dense),
+        scipy.sparse.coo_array(dense),
+        torch.from_numpy(dense).to_sparse(),
+    ]
+    for sparse in made:
         assert np.array_equal(Matrix(sparse).matrix.numpy(), dense)
 
 
@@ -105,19 +110,30 @@ def test_data_in_double_for_a_matrix_in_single():
     assert solution.status is Status.TOLERANCE_REACHED
 
 
+WRONG: dict[str, Any] = {  # what a type checker would not let through either
+    "tensor": torch.eye(3),
+    "array": PLAIN,
+    "word": "db4",
+    "matrix": Matrix(PLAIN),
+    "parameter": torch.nn.Parameter(torch.tensor(0.1)),
+    "learned": torch.tensor(0.1, requires_grad=True),
+    "number": torch.tensor(1e-3),
+}
+
+
 @pytest.mark.parametrize(
     ("make", "needed", "do"),
     [
-        (lambda: Firenet(torch.eye(3)), "sensing: an operator", "firenet.Matrix"),
-        (lambda: Firenet(PLAIN), "sensing: an operator", "firenet.Matrix"),
-        (lambda: Firenet(Matrix(PLAIN), "db4"), "sparsify: an operator", "firenet.Wavelet"),
-        (lambda: Firenet(Matrix(PLAIN), Matrix(PLAIN)), "sparsify: an operator", "firenet.Wavelet"),
-        (lambda: Firenet(Matrix(PLAIN), lam=torch.nn.Parameter(torch.tensor(0.1))), "lam: a number", "float"),
-        (lambda: Firenet(Matrix(PLAIN), noise=torch.tensor(0.1, requires_grad=True)), "noise: a number", "float"),
+        (lambda: Firenet(WRONG["tensor"]), "sensing: an operator", "firenet.Matrix"),
+        (lambda: Firenet(WRONG["array"]), "sensing: an operator", "firenet.Matrix"),
+        (lambda: Firenet(Matrix(PLAIN), WRONG["word"]), "sparsify: an operator", "firenet.Wavelet"),
+        (lambda: Firenet(Matrix(PLAIN), WRONG["matrix"]), "sparsify: an operator", "firenet.Wavelet"),
+        (lambda: Firenet(Matrix(PLAIN), lam=WRONG["parameter"]), "lam: a number", "float"),
+        (lambda: Firenet(Matrix(PLAIN), noise=WRONG["learned"]), "noise: a number", "float"),
         (lambda: Firenet(Matrix(PLAIN), weights=torch.nn.Parameter(torch.ones(20))), "weights: a tensor", "gradients"),
-        (lambda: FixedSteps(10, omega=torch.nn.Parameter(torch.tensor(1.0))), "A plain number for omega", "float"),
-        (lambda: PaperSchedule(delta=torch.tensor(1e-3)), "A plain number for delta", "float"),
-        (lambda: AdaptiveRestarts(tolerance=torch.tensor(1e-3)), "A plain number for tolerance", "float"),
+        (lambda: FixedSteps(10, omega=WRONG["parameter"]), "A plain number for omega", "float"),
+        (lambda: PaperSchedule(delta=WRONG["number"]), "A plain number for delta", "float"),
+        (lambda: AdaptiveRestarts(tolerance=WRONG["number"]), "A plain number for tolerance", "float"),
     ],
 )
 def test_what_is_not_meant_is_refused_in_a_sentence(make: Any, needed: str, do: str):

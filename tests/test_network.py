@@ -1025,7 +1025,7 @@ def test_other_dtypes_are_taken_in_one_that_has_their_numbers(name: str, dtype: 
         if name == "Fourier":  # the phase must be somewhere
             assert "Complex" in refused(lambda run=run: run(y)).needed
         else:
-            image = run(y) if run is net else net.solve(y).image
+            image = net(y) if run is net else net.solve(y).image
             assert image.dtype == (torch.float64 if not dtype.is_floating_point else torch.float32)
             assert torch.isfinite(image).all()
 

@@ -441,7 +441,7 @@ def test_items_with_different_samples_have_their_own_masks(given, schedule, with
             torch.testing.assert_close(getattr(batch, name)[k], getattr(one, name), rtol=1e-9, atol=1e-12)
         if isinstance(batch.schedule, Searched) and isinstance(one.schedule, Searched):
             assert [r.layers for r in batch.schedule.runs[k]] == [r.layers for r in one.schedule.runs[0]]
-    assert len(batch.status) == 3
+    assert len(batch.statuses) == 3
     axes = reconstruct(y[None], masks[None] if given else None, maps, schedule=schedule)
     assert axes.image.shape == (1, 3, 24, 20)
     torch.testing.assert_close(axes.image[0], batch.image)

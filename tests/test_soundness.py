@@ -370,7 +370,8 @@ def test_a_bound_of_somebody_elses_that_may_be_stale_is_refused():
         def _forward(self, x: torch.Tensor) -> torch.Tensor:
             return x * self.weight
 
-        _adjoint = _forward
+        def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+            return y * self.weight
 
     A = Weighted()
     assert A.norm_bound.value == 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.analysis import AnalysisProblem, duals, layers_for
@@ -90,8 +91,8 @@ class _Witness(AdaptivePilot):
 
 def certify(
     problem: SparseProblem | AnalysisProblem,
-    z: Tensor,
-    y: Tensor,
+    z: Tensor | ArrayLike,
+    y: Tensor | ArrayLike,
     *,
     dual: Tensor | None = None,
     dual_sparse: Tensor | None = None,

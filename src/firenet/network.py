@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Literal, Self, cast, final
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from firenet.analysis import AnalysisProblem, duals, layers_for
@@ -194,7 +195,7 @@ class Firenet(nn.Module):
         sensing: LinearOperator,
         sparsify: AnalysisOperator | None = None,
         *,
-        weights: Tensor | SparsityLevels | None = None,
+        weights: Tensor | ArrayLike | SparsityLevels | None = None,
         lam: float | None = None,
         schedule: Schedule | None = None,
         iterate: Iterate = "average",
@@ -320,7 +321,9 @@ class Firenet(nn.Module):
     def _weights(self) -> Tensor | None:
         return cast("Tensor | None", self.weights)
 
-    def forward(self, y: Tensor, x0: Tensor | None = None, *, checkpoint: int | None = None) -> Tensor:
+    def forward(
+        self, y: Tensor | ArrayLike, x0: Tensor | ArrayLike | None = None, *, checkpoint: int | None = None
+    ) -> Tensor:
         """The network: measurements (..., \\*sensing.out_shape) to images (..., \\*sensing.in_shape). Differentiable.
 
         With a searching schedule the steps that it finds for these y count as constants: the derivative is that of the
@@ -340,7 +343,8 @@ class Firenet(nn.Module):
                 "checkpoint of at least one layer", f"{checkpoint}", "The root of the number of layers is best"
             )
         with full_precision():
-            return self._reconstructed(tensor_of(y, "measurements"), x0, checkpoint)
+            first = None if x0 is None else tensor_of(x0, "a first image")
+            return self._reconstructed(tensor_of(y, "measurements"), first, checkpoint)
 
     def _reconstructed(self, y: Tensor, x0: Tensor | None, checkpoint: int | None) -> Tensor:
         if not searches(self.schedule):
@@ -390,9 +394,9 @@ class Firenet(nn.Module):
     @torch.no_grad()
     def solve(
         self,
-        y: Tensor,
+        y: Tensor | ArrayLike,
         *,
-        x0: Tensor | None = None,
+        x0: Tensor | ArrayLike | None = None,
         dual0: tuple[Tensor, Tensor | None] | None = None,
         tolerance: float | None = None,
         progress: Callable[[int, int], None] | None = None,
@@ -422,7 +426,8 @@ class Firenet(nn.Module):
             do = "Give it to the schedule: AdaptiveRestarts(tolerance=...)"
             raise BadInput("No tolerance beside that of a searching schedule", f"{tolerance}", do)
         with full_precision():
-            return self._solved(tensor_of(y, "measurements"), x0, dual0, tolerance, progress)
+            first = None if x0 is None else tensor_of(x0, "a first image")
+            return self._solved(tensor_of(y, "measurements"), first, dual0, tolerance, progress)
 
     def _solved(
         self,
@@ -529,8 +534,8 @@ class Firenet(nn.Module):
     def _infeasible(self, problem: SparseProblem, y: Tensor, z: Tensor, proof: Proof, allowed: Tensor) -> Proof:
         """Returns the proof, for (P1) with what the least-squares problem says of images that do not fit.
 
-        Where the nearest image x does not fit either, its residual is a dual ray: nothing but a huge image can fit. That
-        is said where every image that fits has a penalty above 1e6 times that of x and that of z.
+        Where the nearest image x does not fit either, its residual is a dual ray: nothing but a huge image can fit.
+        That is said where every image that fits has a penalty above 1e6 times that of x and that of z.
         """
         beyond = proof.relative_violation > allowed
         none = torch.zeros_like(proof.infeasible)
@@ -671,7 +676,6 @@ class Firenet(nn.Module):
     def _start(self, x0: Tensor, batch: torch.Size, dtype: torch.dtype) -> Tensor:
         """The coefficients of a first image, in the shape and dtype of the state."""
         shape = self.sensing.in_shape
-        x0 = tensor_of(x0, "a first image")
         try:
             fits = torch.broadcast_shapes(tuple(x0.shape), (*batch, *shape)) == (*batch, *shape)
         except RuntimeError:
