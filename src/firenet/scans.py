@@ -410,15 +410,14 @@ def show(record: dict[str, Any], as_json: bool, last_line: str, *, told: int = 0
         return
     # Where there is a constraint, how far from it the image is says as much as the gap.
     constrained = any("relative_violation" in r for r in record["results"])
-    # The gap itself then stands in the record alone: there is no room for both in 80 columns.
-    middle = ["rel. gap", "violation"] if constrained else ["gap", "rel. gap"]
-    columns = ["slice", "rate", "objective", *middle, "layers", "status"]
+    # Objective and gap then stand in the record alone: there is no room for all in 80 columns.
+    middle = ["rel. gap", "violation"] if constrained else ["objective", "gap", "rel. gap"]
+    columns = ["slice", "rate", *middle, "layers", "status"]
     rows = [
         [
             name_of(r["slice"]),
             f"{r['sampling_rate']:.1%}",
-            shown(r["objective"], ".5g"),
-            *([] if constrained else [shown(r["gap"], ".2e")]),
+            *([] if constrained else [shown(r["objective"], ".5g"), shown(r["gap"], ".2e")]),
             shown(r["relative_gap"], ".1e"),
             *([shown(r.get("relative_violation", 0.0), ".1e")] if constrained else []),
             f"{r['layers']}",
