@@ -338,7 +338,7 @@ def _result(outcome: Outcome) -> dict[str, Any]:
     from firenet.problems import Ball
 
     part, found = outcome.part, outcome.found
-    result: dict[str, Any] = {"slice": part.number, "sampling_rate": part.mask.float().mean().item()}
+    result: dict[str, Any] = {"slice": part.number, "sampling_rate": int(part.mask.sum()) / part.mask.numel()}
     if found is None or outcome.posed is None:  # zero is the minimiser for data of zero, exactly
         none = {"objective": 0.0, "lower_bound": 0.0, "gap": 0.0, "rounding": 0.0, "relative_gap": 0.0, "layers": 0}
         none["status"] = EMPTY
