@@ -42,7 +42,7 @@ class AdjointCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether the defect is at most the threshold."""
+        """Returns whether the defect is at most the threshold."""
         return self.defect <= self.threshold
 
 

@@ -136,7 +136,7 @@ class Solution:
 
     @property
     def status(self) -> Status | tuple[Status, ...]:
-        """How it ended: a :class:`Status` for one image, a tuple of them for a batch."""
+        """Returns how it ended: a :class:`Status` for one image, a tuple of them for a batch."""
         return self.statuses[0] if self.gap.ndim == 0 else self.statuses
 
     def __repr__(self) -> str:
@@ -550,7 +550,7 @@ class Firenet(nn.Module):
         return replace(Proof(**parts), infeasible=proved)
 
     def _statuses(self, proof: Proof, verdicts: list[Status], asked: Tensor, y: Tensor) -> tuple[Status, ...]:
-        """How each batch item ended: what is proved decides, then what the loop saw.
+        """Returns how each batch item ended: what is proved decides, then what the loop saw.
 
         Args:
             proof: What is proved.

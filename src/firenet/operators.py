@@ -87,7 +87,7 @@ class _Numbers:
 
 
 def _as_they_are() -> None:
-    """What a pickled :class:`_Numbers` becomes."""
+    """Returns None, as which a pickled :class:`_Numbers` comes back."""
 
 
 def _version(t: Tensor) -> int:
@@ -195,19 +195,19 @@ class LinearOperator(nn.Module, ABC):
 
     @property
     def is_own(self) -> bool:
-        """Whether the operator is made of this library's alone: its adjoint is the adjoint, its rounding is bounded."""
+        """True for operators made of this library's alone: their adjoint is the adjoint, their rounding is bounded."""
         return type(self).__module__.partition(".")[0] == "firenet"
 
     @property
     def samples(self) -> int:
-        """How many numbers are measured: the entries of y that :meth:`restrict` keeps."""
+        """The number of measurements: the entries of y that :meth:`restrict` keeps."""
         return math.prod(self.out_shape)
 
     @property
     def gain(self) -> float:
-        """What A* makes of white noise: :math:`\\|A\\|_F/\\sqrt m` for m :attr:`samples`, in root mean square
-        :math:`\\|A^*e\\|_2/\\|e\\|_2`. Exact where that is known; here Hutchinson's estimate from 8 seeded draws, as a
-        rule within a few per cent."""
+        """The noise gain, what A* makes of white noise: :math:`\\|A\\|_F/\\sqrt m` for m :attr:`samples`, in root mean
+        square :math:`\\|A^*e\\|_2/\\|e\\|_2`. Exact where that is known; here Hutchinson's estimate from 8 seeded draws,
+        as a rule within a few per cent."""
         dtype, device = self.arithmetic, self._device()
         rng = np.random.default_rng(0)
         ratios = []
