@@ -121,7 +121,7 @@ def demo(
                 f"{r['objective']:.4g}",
                 f"{r['relative_gap']:.1e}",
                 f"{r['layers']}",
-                f"{r['seconds']:.2g}",
+                f"{r['seconds']:.{int(r['seconds'] < 10)}f}",
             ]
             for name, r in shown.items()
         ]

@@ -195,7 +195,7 @@ class LinearOperator(nn.Module, ABC):
 
     @property
     def is_own(self) -> bool:
-        """True for operators made of this library's alone: their adjoint is the adjoint, their rounding is bounded."""
+        """True for operators made of this library's alone: their adjoint is one, their rounding is bounded."""
         return type(self).__module__.partition(".")[0] == "firenet"
 
     @property
@@ -206,8 +206,8 @@ class LinearOperator(nn.Module, ABC):
     @property
     def gain(self) -> float:
         """The noise gain, what A* makes of white noise: :math:`\\|A\\|_F/\\sqrt m` for m :attr:`samples`, in root mean
-        square :math:`\\|A^*e\\|_2/\\|e\\|_2`. Exact where that is known; here Hutchinson's estimate from 8 seeded draws,
-        as a rule within a few per cent."""
+        square :math:`\\|A^*e\\|_2/\\|e\\|_2`. Exact where that is known; here Hutchinson's estimate from 8 seeded
+        draws, as a rule within a few per cent."""
         dtype, device = self.arithmetic, self._device()
         rng = np.random.default_rng(0)
         ratios = []
