@@ -1,15 +1,17 @@
 """Read scans and images, write images and records: whatever crosses the border of the library crosses it here.
 
 This module holds the doors that the rest of the library uses, the choice of the format, and what axes and masks mean;
-how each format is read and written is in `formats`, HDF5 and ISMRMRD in `hdf5`.
+how each format is read and written is in `io`, and `docs/files.md` has what is read of each and what is refused.
 
 Files are centred as in fastMRI, BART and SigPy (k-space, masks and images alike), and this module shifts nothing:
 arrays come back as they are stored, with their axes put into one order, `AXES`.
 
 A file comes from outside, so nothing in it is believed. The content decides the format, not the name. Nothing is ever
 unpickled. What a header claims is compared with what the file holds before memory is taken. Data kept in other files
-(HDF5 links, external and virtual storage) are refused. Whatever a parser then stumbles over ends as one `BadInput`.
-Not checked: faults inside the parsers' own C code, libhdf5 above all; open a stranger's files in a container.
+(HDF5 links, external and virtual storage) are refused. Whatever a parser then stumbles over ends as one `BadInput`;
+libhdf5, which hangs and crashes on damaged files, runs in a process of its own, and files are never mapped into memory,
+so that one which shrinks meanwhile does no harm. Words of a file in an error are escaped. Not checked: code that a
+file makes a parser in C run; open a stranger's files in a container.
 
 A file is written under a temporary name in its own folder and put in place when it is whole, so there is never half a
 file, whatever interrupts the writing.
@@ -38,20 +40,18 @@ from firenet.formats import (
     checked,
     existing,
     optional,
-    read_cfl,
-    read_dicom,
-    read_nifti,
-    read_npy,
-    read_npz,
-    read_png,
     replacing,
+    shown,
     suffix,
-    write_cfl,
-    write_nifti,
-    write_npy,
-    write_png,
+    unreadable,
 )
-from firenet.hdf5 import read_hdf5
+from firenet.io.bart import read_cfl, write_cfl
+from firenet.io.dicom import read_dicom
+from firenet.io.foreign import foreign
+from firenet.io.hdf5 import MAGIC, read_hdf5
+from firenet.io.nifti import is_pair_header, read_nifti, write_nifti
+from firenet.io.numpy_files import read_npy, read_npz, write_npy
+from firenet.io.png import read_png, write_png
 
 IMAGE_SUFFIXES = (".npy", ".png", ".nii", ".nii.gz", ".cfl", ".hdr")
 
@@ -71,6 +71,7 @@ class Scan:
         readout: the name of the readout axis: y in fastMRI files, x in all others.
         source: the path and the array's name, for the record of a run.
         slice_thickness: mm, of the slices of two-dimensional images; None where no header says.
+        notes: sentences about what the reader left out, put together or put right.
     """
 
     kspace: np.ndarray
@@ -81,6 +82,7 @@ class Scan:
     source: str
     readout: str = "x"
     slice_thickness: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 # --- the doors: reading ----------------------------------------------------------------------------------------------
@@ -96,7 +98,7 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
       voxels are those of ``ismrmrd_header``, where it can be read.
     * ISMRMRD: from the header and the counters of the lines. Cartesian scans only; repeated lines are averaged; DC is
       put at the middle, n // 2, of each encoded axis, and what was not measured is zero; `Scan.mask` says which lines
-      were, if they are the same in all slices.
+      were, if they are the same in all slices, and `Scan.notes` what was left out.
     * BART cfl: from the dimensions, singletons dropped: READ is x, PHS1 y, PHS2 z (if READ is 1: PHS1 x, PHS2 y).
     * npy, npz (array ``kspace``, or the only one; ``mask`` is taken along) and other HDF5 datasets: 1-D is (x,), 2-D is
       (y, x), with `coils` 3-D is (coil, y, x) and 4-D (slice, coil, y, x); anything else has to be said.
@@ -139,6 +141,7 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
         readout_oversampling=stored.oversampling if described else None,
         readout=stored.readout if described else "x",
         slice_thickness=stored.slice_thickness if described else None,
+        notes=stored.notes,
         source=where,
     )
 
@@ -151,7 +154,7 @@ def read_array(path: AnyPath, *, key: str | None = None, purpose: str = "array")
     rescaled by the file's slope and intercept.
 
     Args:
-        path: npy, npz, HDF5, cfl, PNG, NIfTI or DICOM.
+        path: npy, npz, HDF5, cfl, PNG, NIfTI (a pair too) or DICOM.
         key: the array in an npz or HDF5 file; without it the one named as `purpose` says, or the only one.
         purpose: what the array is for, e.g. "mask".
 
@@ -279,38 +282,34 @@ def _load(path: AnyPath, key: str | None, preferred: str) -> Stored:
     except FirenetError:
         raise
     except Exception as error:  # parsers of foreign bytes raise anything, struct.error and RecursionError included
-        text = " ".join(str(error).split())[:200].rstrip(".")
-        raise BadInput(
-            f"A whole and sound {title} file",
-            f"{path}, which could not be read ({type(error).__name__}: {text})",
-            "Copy or export the file again: it is truncated, damaged or of another kind",
-        ) from error
+        raise unreadable(title, path, error) from error
     return replace(stored, array=checked(stored.array, stored.name))
 
 
 def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], Stored]]:
     """Tell the format from the first bytes; only cfl has none of its own and is told from the suffix."""
-    if suffix(path) in (".cfl", ".hdr"):
-        return "cfl", read_cfl
+    ending = suffix(path)
+    if ending == ".img" and path.with_suffix(".hdr").is_file():
+        path = path.with_suffix(".hdr")
     with path.open("rb") as file:
-        head = file.read(352)
+        head = file.read(2048 + 8)
+    if ending in (".hdr", ".img") and is_pair_header(head):
+        return "NIfTI", lambda _, key, preferred: read_nifti(path, key, preferred)
+    if ending in (".cfl", ".hdr"):
+        return "cfl", read_cfl
     for title, offset, magic, read in (
         ("npy", 0, b"\x93NUMPY", read_npy),
         ("npz", 0, b"PK", read_npz),
-        ("HDF5", 0, b"\x89HDF\r\n\x1a\n", read_hdf5),
+        *(("HDF5", offset, MAGIC, read_hdf5) for offset in (0, 512, 1024, 2048)),  # MATLAB writes a block of its own
         ("PNG", 0, b"\x89PNG\r\n\x1a\n", read_png),
         ("DICOM", 128, b"DICM", read_dicom),
         ("NIfTI", 344, b"n+1\0", read_nifti),
         ("NIfTI", 4, b"n+2\0", read_nifti),
-        ("NIfTI", 0 if suffix(path) == ".nii.gz" else len(head), b"\x1f\x8b", read_nifti),
+        ("NIfTI", 0 if ending == ".nii.gz" else len(head), b"\x1f\x8b", read_nifti),
     ):
         if head[offset:].startswith(magic):
             return title, read
-    raise BadInput(
-        "A file in a known format: npy, npz, HDF5 (fastMRI, ISMRMRD), cfl/hdr, PNG, NIfTI or DICOM",
-        f"{path}, which begins with {head[:8]!r}" if head else f"{path}, which is empty",
-        "Convert the file, or copy it again if it should be one of these",
-    )
+    raise foreign(path, head)
 
 
 # --- axes and masks --------------------------------------------------------------------------------------------------
@@ -337,9 +336,14 @@ def _order(axes: Sequence[str], shape: tuple[int, ...]) -> list[int]:
 
 
 def _spatial_mask(mask: np.ndarray, axes: tuple[str, ...], shape: tuple[int, ...], where: str) -> np.ndarray:
-    """Bring a file's mask, aligned with the trailing stored axes, to bool of the scan's spatial shape."""
-    if mask.dtype.kind not in "biufc" or not np.isin(mask, (0, 1)).all() or not mask.any():
-        got = f"{mask.dtype} with other values, or no sample"
+    """Bring a file's mask, aligned with the trailing stored axes, to bool of the scan's spatial shape.
+
+    It is of zeros and one other number, of any type: 1, or 255 in a picture.
+    """
+    numbers = mask.dtype.kind in "biufc"
+    values = np.unique(mask[mask != 0]) if numbers else np.empty(0)  # NaN is one, as it is not 0
+    if len(values) != 1 or not np.isfinite(values).all():
+        got = f"{shown(mask.dtype)} with other values, or no sample"
         raise BadInput(f"A mask of zeros and ones in {where}", got, "Save the mask as bool")
     spatial = [axis for axis, name in enumerate(axes) if name in SPATIAL]
     sizes = tuple(shape[axis] for axis in spatial)

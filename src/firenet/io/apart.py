@@ -1,0 +1,174 @@
+"""Reads a file in a process of its own, for parsers in C that may hang, crash or take all memory.
+
+libhdf5 is one: sixteen zero bytes in the right place of a file make it loop for ever, deaf to Ctrl-C. In a process of
+its own it is ended: by a limit of its computing time, which a slow disk does not use up, by a limit of its memory, or
+by Ctrl-C. Both limits grow with what the file has been found to hold (`allow`). What comes back is one line of JSON
+and the raw bytes of the arrays; nothing is unpickled, and what the line claims is checked again.
+
+This is no sandbox: a file that makes a parser run its code runs it with the rights of the user. Windows has no such
+limits; there Ctrl-C remains.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from firenet.errors import BadInput, FirenetError
+from firenet.formats import MAX_HEADER, Stored, check_claim, native, unreadable
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+SECONDS = 5  # of computing, before anything is known about the file
+MEMORY = 2**28  # bytes, likewise, beside what the libraries take
+RATE = 10 * 2**20  # bytes of arrays that take a second of computing, at the least
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from firenet.io import apart; apart.serve()"
+
+_limited = False
+
+
+def read_apart(format: str, title: str, path: Path, key: str | None, preferred: str) -> Stored:
+    """Calls ``read_here(path, key, preferred)`` of the module of a format in a process of its own.
+
+    Args:
+        format: The module in `firenet.io`.
+        title: Of the format, for errors.
+        path: The file.
+        key: Of the array, or None.
+        preferred: The key by default.
+
+    Raises:
+        BadInput: As the reader does, and where its process crashes, finds no end or takes too much memory.
+    """
+    job = {"format": format, "title": title, "path": str(path), "key": key, "preferred": preferred}
+    command = [sys.executable, "-I", "-W", "ignore", "-c", _START, json.dumps(sys.path), json.dumps(job)]
+    # One thread of BLAS is enough; a file names no plugin that this process would load.
+    surroundings = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=surroundings, **pipes) as process:
+        assert process.stdout is not None
+        try:
+            return _received(process.stdout)
+        except EOFError:
+            process.kill()
+            raise BadInput(
+                f"A whole and sound {title} file",
+                f"{path}, on which {_end(process.wait())}",
+                "Copy or export the file again; if it should be sound, convert it where it was made",
+            ) from None
+        finally:
+            process.kill()  # Ctrl-C too; of one that has ended it does nothing
+
+
+def _end(code: int) -> str:
+    """How the process of the reader ended, as a clause."""
+    if code == -getattr(signal, "SIGXCPU", 0):
+        return f"the library finds no end: {SECONDS} s of computing and more"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    return f"the library ends its process ({name})"
+
+
+def _received(stream: IO[bytes]) -> Stored:
+    line = stream.readline(MAX_HEADER)
+    if not line.endswith(b"\n"):
+        raise EOFError
+    answer = json.loads(line)
+    if "refused" in answer:
+        raise BadInput(*answer["refused"])
+    arrays = [_array(stream, *claim) for claim in answer["arrays"]]
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in answer["fields"].items()}
+    return Stored(array=arrays[0], mask=arrays[1] if len(arrays) > 1 else None, **fields)
+
+
+def _array(stream: IO[bytes], dtype: str, shape: list[int]) -> np.ndarray:
+    kind = np.dtype(dtype)
+    claimed = check_claim(shape, kind, sys.maxsize, "The reader's answer")
+    array = np.empty(claimed, np.uint8)
+    rest = memoryview(array)
+    while len(rest):
+        count = stream.readinto(rest)  # pyright: ignore[reportAttributeAccessIssue]
+        if not count:
+            raise EOFError
+        rest = rest[count:]
+    return array.view(kind).reshape(shape)
+
+
+# --- the other end ---------------------------------------------------------------------------------------------------
+
+
+def serve() -> None:
+    """Answers the one question that stands in the arguments, within limits."""
+    # What libraries print goes elsewhere.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    job = json.loads(sys.argv[2])
+    path = Path(job["path"])
+    try:
+        reader = importlib.import_module(f"firenet.io.{job['format']}")
+        reader.prepare()
+        limit()
+        _answer(answers, reader.read_here(path, job["key"], job["preferred"]))
+    except FirenetError as error:
+        _refuse(answers, error)
+    except Exception as error:  # parsers of foreign bytes raise anything
+        _refuse(answers, unreadable(job["title"], path, error))
+    answers.flush()
+    os._exit(0)  # what a damaged file left behind in the library is not cleared away
+
+
+def limit() -> None:
+    """Limits the computing time and the memory of this process, to what a file needs of which nothing is known."""
+    global _limited
+    if resource is None:
+        return
+    _limited = True
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _set(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + SECONDS)
+    _set(resource.RLIMIT_CORE, 0)
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # where the system does not say, it does not limit either
+        return
+    _set(resource.RLIMIT_AS, pages * resource.getpagesize() + MEMORY)
+
+
+def allow(claimed: int, seconds: float = 0.0) -> None:
+    """Raises the limits of this process, where it has any, by what it takes to read so many bytes."""
+    if resource is None or not _limited:
+        return
+    # An array, its copy in native order, and what the library buffers.
+    for kind, more in ((resource.RLIMIT_AS, 4 * claimed), (resource.RLIMIT_CPU, claimed // RATE + int(seconds))):
+        soft = resource.getrlimit(kind)[0]
+        if soft != resource.RLIM_INFINITY:
+            _set(kind, soft + more)
+
+
+def _set(kind: int, soft: int) -> None:
+    """Sets a soft limit, below the hard one, which stays."""
+    assert resource is not None
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _answer(stream: IO[bytes], stored: Stored) -> None:
+    arrays = [native(array) for array in (stored.array, stored.mask) if array is not None]
+    fields = {name: value for name, value in vars(stored).items() if name not in ("array", "mask")}
+    claims = [[array.dtype.str, array.shape] for array in arrays]
+    stream.write(json.dumps({"arrays": claims, "fields": fields}).encode() + b"\n")
+    for array in arrays:
+        stream.write(memoryview(array.reshape(-1).view(np.uint8)))
+
+
+def _refuse(stream: IO[bytes], error: FirenetError) -> None:
+    stream.write(json.dumps({"refused": [error.needed, error.got, error.do]}).encode() + b"\n")

@@ -1,0 +1,74 @@
+"""DICOM: grey images of scanners, their values rescaled to what they measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from firenet.errors import BadInput
+from firenet.formats import Stored, as_float, check_claim, optional, positive, shown
+
+_CONVERT = "Convert it to NIfTI, e.g. with dcm2niix"
+_RAW = "Decompress it first: gdcmconv --raw IN OUT, or dcmdjpeg, dcmdjpls"
+
+
+def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
+    """Read a grey DICOM image, rescaled by its slope and intercept.
+
+    Pixels that the file calls padding take the smallest value of the others: they were not measured, and are shown
+    black. Windows, overlays and other ways to show the values are not applied.
+    """
+    pydicom = optional("pydicom", "images", "Reading DICOM")
+    syntax = pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
+    # A deflated file is inflated whole before a single claim in it can be checked.
+    if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        raise BadInput(f"One grey DICOM image in {path}", "a deflated one", "Inflate it: dcmconv +te IN OUT, of DCMTK")
+    data: Any = pydicom.dcmread(path)
+    _refuse(pydicom, data, syntax, path)
+    shape = (int(data.get("NumberOfFrames", 1) or 1), data.Rows, data.Columns)
+    check_claim(shape, np.dtype(f"u{max(1, data.BitsAllocated // 8)}"), len(data.PixelData), str(path))
+    try:
+        array = data.pixel_array
+    except RuntimeError as error:  # of decoders that are there, and take some files of their kind and not others
+        if not syntax.is_compressed:
+            raise
+        raise BadInput(
+            f"One grey DICOM image in {path}", f"one that cannot be decoded ({syntax.name})", _RAW
+        ) from error
+    padding = data.get("PixelPaddingValue")
+    if padding is not None:
+        low, high = sorted((int(padding), int(data.get("PixelPaddingRangeLimit", padding))))
+        outside = (array >= low) & (array <= high)
+        if outside.any() and not outside.all():
+            array = np.where(outside, array[~outside].min(), array)
+    slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
+    slope *= float(data.get("DoseGridScaling", 1))  # that of radiotherapy
+    if (slope, intercept) != (1.0, 0.0):
+        array = as_float(array) * slope + intercept
+    spacing = data.get("PixelSpacing")
+    return Stored(array, str(path), voxel_size=positive(spacing) if spacing else None)
+
+
+def _refuse(pydicom: ModuleType, data: Any, syntax: Any, path: Path) -> None:
+    """Refuse what would have to be shown, not read, to mean something, and what nobody here can decode."""
+    if "PixelData" not in data:
+        got, do = "one without pixels in integers", _CONVERT
+    elif "PerFrameFunctionalGroupsSequence" in data:
+        got, do = "an enhanced one of several frames, each with its own scale and place", _CONVERT
+    elif data.PhotometricInterpretation == "MONOCHROME1":
+        got, do = (
+            "one in which zero is white (MONOCHROME1)",
+            "Invert it first: dcmj2pnm, or pixel_array.max() - pixel_array",
+        )
+    elif data.PhotometricInterpretation != "MONOCHROME2" or data.get("SamplesPerPixel", 1) != 1:
+        got, do = f"one in colour ({shown(data.PhotometricInterpretation)})", _CONVERT
+    elif "ModalityLUTSequence" in data:
+        got, do = "one whose values stand in a table", "Apply it first: pydicom.pixels.apply_modality_lut"
+    elif syntax.is_compressed and not pydicom.pixels.get_decoder(syntax).is_available:
+        got, do = f"one compressed as {syntax.name}", _RAW
+    else:
+        return
+    raise BadInput(f"One grey DICOM image in {path}", got, do)

@@ -1,0 +1,133 @@
+"""HDF5: the arrays of fastMRI and others, MATLAB's 7.3 among them; the scans of ISMRMRD are read by `mrd`.
+
+Only data inside the file are read: links to other files, external and virtual storage are refused, since a file from
+outside must not choose which others are opened. The checks are those of `formats`, made before memory is taken, and
+libhdf5 runs in a process of its own (`apart`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from firenet.errors import BadInput, MissingExtra
+from firenet.formats import Stored, check_claim, choose, optional, positive, shown
+from firenet.io import mrd
+from firenet.io.apart import allow, read_apart
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def read_hdf5(path: Path, key: str | None, preferred: str) -> Stored:
+    """Read one array, with k-space its ``mask`` too; or the scan of an ISMRMRD group, where k-space is asked for."""
+    try:
+        found = importlib.util.find_spec("h5py")
+    except ValueError:
+        found = None
+    if found is None:
+        raise MissingExtra("h5py", "mri", "Reading HDF5")
+    return read_apart("hdf5", "HDF5", path, key, preferred)
+
+
+def prepare() -> None:
+    """Load what `read_here` needs."""
+    optional("h5py", "mri", "Reading HDF5")
+
+
+def read_here(path: Path, key: str | None, preferred: str) -> Stored:
+    """Do what `read_hdf5` does, in this process."""
+    h5py = optional("h5py", "mri", "Reading HDF5")
+    with h5py.File(path, "r") as file:
+        # Only hard links are followed: the others may lead to another file.
+        inside = {name: file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)}
+        arrays = [name for name, node in inside.items() if isinstance(node, h5py.Dataset)]
+        groups = [name for name, node in inside.items() if isinstance(node, h5py.Group)]
+        groups = [name for name in [*groups, *([key] if key and "/" in key else [])] if _is_scan(h5py, file, name)]
+        if preferred == "kspace" and groups and (key in groups or (key is None and "kspace" not in arrays)):
+            group = choose(path, key, "dataset", groups)
+            where, inner = f"{path} [{shown(group)}]", [dataset(h5py, file, f"{group}/{n}") for n in ("data", "xml")]
+            return mrd.read_group(h5py, *inner, where, path.stat().st_size)
+        name = key if key and "/" in key else choose(path, key, preferred, arrays)
+        return _read_plain(h5py, file, path, name, arrays, preferred)
+
+
+def _read_plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str], preferred: str) -> Stored:
+    """One array; what lies beside k-space under the names that fastMRI gives says more about it."""
+    array = _read_dataset(dataset(h5py, file, name), path)
+    with_mask = preferred == "kspace" and name != "mask" and "mask" in arrays
+    mask = _read_dataset(dataset(h5py, file, "mask"), path) if with_mask else None
+    fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
+    where = f"{path} [{shown(name)}]"
+    stored = Stored(array, where, fastmri.get(array.ndim), mask, readout="y" if fastmri else "x")
+    if stored.axes is None or "ismrmrd_header" not in arrays:
+        return stored
+    voxels, thickness = _voxels(h5py, file, path, array.shape[-2:])
+    return replace(stored, voxel_size=voxels, slice_thickness=thickness)
+
+
+def _voxels(
+    h5py: ModuleType, file: Any, path: Path, shape: tuple[int, ...]
+) -> tuple[tuple[float, ...] | None, float | None]:
+    """The voxels (y, x) and the thickness of the slices in mm, as far as the header can be read: the data do not need
+    it, so one that is damaged, or of which nobody here can make sense, says nothing."""
+    try:
+        text = mrd.header_text(h5py, dataset(h5py, file, "ismrmrd_header"), f"{path} [ismrmrd_header]")
+        space = mrd.encoding(text, 0, str(path)).encoded
+        # The readout of these files is their first image axis. The samples of a field of view share it, also where
+        # more or fewer are stored than the header says.
+        return positive([space.view[2] / shape[0], space.view[1] / shape[1]]), space.thickness
+    except Exception:  # parsers of foreign bytes raise anything
+        return None, None
+
+
+def _node(h5py: ModuleType, file: Any, name: str) -> Any:
+    """What has that name inside this file, or None."""
+    node: Any = file
+    for part in name.strip("/").split("/"):
+        inside = isinstance(node, h5py.Group) and isinstance(node.get(part, getlink=True), h5py.HardLink)
+        node = node[part] if inside else None
+    return node
+
+
+def _is_scan(h5py: ModuleType, file: Any, name: str) -> bool:
+    """Whether a group is one of ISMRMRD."""
+    group = _node(h5py, file, name)
+    return isinstance(group, h5py.Group) and {"xml", "data"} <= set(group)
+
+
+def dataset(h5py: ModuleType, file: Any, name: str) -> Any:
+    """The dataset of that name, if it and all its data lie in this file."""
+    node = _node(h5py, file, name)
+    if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
+        got = f"{shown(name)}, which is missing, a group, or stored elsewhere"
+        raise BadInput(f"An array inside {file.filename}", got, "Pass key with its name, or copy its data in")
+    return node
+
+
+def _read_dataset(data: Any, path: Path) -> np.ndarray:
+    where, stored = f"{path} [{shown(data.name)}]", data.id.get_storage_size()
+    chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
+    claimed = check_claim(data.shape, data.dtype, stored, where, unit=chunk)
+    if not 0 < stored <= path.stat().st_size:
+        raise BadInput(f"{where}: data", f"the shape {data.shape} and {stored} bytes stored", "Write the file again")
+    creation = data.id.get_create_plist()
+    for number in range(creation.get_nfilters()):
+        code, _, _, name = creation.get_filter(number)
+        if not _known(code):
+            got = f"the filter {code} ({shown(name.decode('ascii', 'replace'))})"
+            raise BadInput(f"{where}: compressed as HDF5 itself can", got, "Rewrite it: h5repack -f GZIP=1 IN OUT")
+    allow(max(claimed, chunk))
+    return data[()]
+
+
+def _known(code: int) -> bool:
+    """Whether a filter is there without a plugin."""
+    from h5py import h5z
+
+    return bool(h5z.filter_avail(code))

@@ -1,0 +1,318 @@
+"""ISMRMRD (MRD), version 1 in HDF5: the lines of a Cartesian scan, put where the header and their counters say.
+
+Of the header and of the lines only what is needed is read, so that files of older versions and of other converters
+come in. What was not measured is zero; what is left out or put together is said in the notes of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from firenet.errors import BadInput
+from firenet.formats import MAX_HEADER, SPATIAL, Stored, check_claim, positive, shown
+from firenet.io.apart import allow
+
+# Bits of a line's flags, as ISMRMRD numbers them from 1.
+_CALIBRATION, _CALIBRATION_AND_IMAGING, _REVERSE = 20, 21, 22
+_COMPRESSED = (53, 54, 55, 56)
+_NO_IMAGE = {
+    19: "noise",
+    23: "navigator",
+    24: "phase correction",
+    26: "feedback",
+    27: "dummy",
+    28: "feedback",
+    29: "surface coil correction",
+    30: "phase stabilisation",
+    31: "phase stabilisation",
+}
+_SAME_IN_HEAD = ("number_of_samples", "center_sample", "discard_pre", "discard_post", "active_channels")
+_SAME_IN_COUNTERS = ("contrast", "phase", "repetition", "set")
+_PLACES = ("kspace_encode_step_1", "kspace_encode_step_2", "slice")
+_HEAD = ("flags", *_SAME_IN_HEAD, "encoding_space_ref", "idx")
+# Lines that are read at once, and the lines that take a second of computing, at the least.
+_BLOCK, _PACE = 64, 2000
+
+
+# --- the header ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Space:
+    """A matrix and its field of view in mm, both (z, y, x)."""
+
+    size: tuple[int, int, int]
+    view: tuple[float, float, float]
+
+    @property
+    def thickness(self) -> float | None:
+        """That of the slices of a two-dimensional scan, whose field of view across is one slice."""
+        found = positive([self.view[0]]) if self.size[0] == 1 else None
+        return None if found is None else found[0]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One encoding of a header: the spaces, and at which step DC is along y and z; None where the header is silent."""
+
+    encoded: Space
+    wanted: Space | None
+    centres: tuple[int | None, int | None]
+
+
+def header_text(h5py: ModuleType, dataset: Any, where: str) -> str:
+    """The XML of a header, if it is one text of a size that a header has."""
+    # A damaged description of text with a variable length makes libhdf5 write where it must not.
+    is_text = dataset.dtype.kind == "S" or h5py.check_string_dtype(dataset.dtype) is not None
+    small = is_text and dataset.size == 1 and dataset.dtype.itemsize < MAX_HEADER
+    text = np.ravel(dataset[()])[0] if small else b""
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    text = text.strip("\0 \t\r\n\ufeff") if len(text) < MAX_HEADER else ""
+    # Entities can expand without bound and name files; no ISMRMRD header needs them. A null character or an encoding
+    # other than UTF-8 could hide them from this search, so nulls are refused and the declaration goes.
+    if not text or any(sign in text.upper() for sign in ("<!DOCTYPE", "<!ENTITY", "\0")):
+        got = "one that is empty, huge, or declares a DOCTYPE or an ENTITY"
+        raise BadInput(f"A plain ISMRMRD header below {MAX_HEADER >> 20} MiB in {where}", got, "Convert the scan again")
+    return text.partition("?>")[2] if text.startswith("<?xml") else text
+
+
+def encoding(text: str, number: int, where: str) -> Encoding:
+    """One of the encodings of a header, which has to be Cartesian, with matrices of positive size."""
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise BadInput(f"A header in XML in {where}", shown(error), "Convert the scan again") from error
+    for node in root.iter():  # the namespace differs between versions and converters
+        node.tag = str(node.tag).rpartition("}")[2]
+    found = root.findall("encoding")
+    if not number < len(found):
+        got = f"lines of encoding {number} and a header with {len(found)}"
+        raise BadInput(f"A header that describes the encoding of the lines in {where}", got, "Convert the scan again")
+    one = found[number]
+    trajectory = (one.findtext("trajectory") or "cartesian").strip()
+    if trajectory.lower() != "cartesian":
+        do = "Correct the phase of its lines and grid the ramps first, with Gadgetron or BART for example"
+        do = do if trajectory.lower() == "epi" else "Grid the scan first: bart nufft -i, then bart fft"
+        raise BadInput(f"A Cartesian scan in {where}", f"the trajectory {shown(trajectory)}", do)
+    encoded, wanted = (_space(one.find(name), where) for name in ("encodedSpace", "reconSpace"))
+    if encoded is None:
+        do = "Write encodedSpace with its matrixSize into the header"
+        raise BadInput(f"The encoded matrix in the header of {where}", "a header without it", do)
+    steps = [one.findtext(f"encodingLimits/kspace_encoding_step_{step}/center") for step in (1, 2)]
+    y, z = (None if step is None else _whole(step, "center", where) for step in steps)
+    return Encoding(encoded, wanted, (y, z))
+
+
+def _space(node: ElementTree.Element | None, where: str) -> Space | None:
+    if node is None or node.find("matrixSize") is None:
+        return None
+    z, y, x = (_whole(node.findtext(f"matrixSize/{axis}") or "1", "matrixSize", where) for axis in SPATIAL)
+    if min(z, y, x) < 1:
+        got = f"{node.tag} z={z}, y={y}, x={x}"
+        raise BadInput(f"Matrices of positive size in the header of {where}", got, "Correct the header")
+    view = [_length(node.findtext(f"fieldOfView_mm/{axis}")) for axis in SPATIAL]
+    return Space((z, y, x), (view[0], view[1], view[2]))
+
+
+def _whole(text: str, name: str, where: str) -> int:
+    """A count, also where a converter wrote it as 256.0."""
+    try:
+        value = float(text)
+        if not value.is_integer() or abs(value) > 2**40:
+            raise ValueError
+    except ValueError:
+        raise BadInput(
+            f"Whole numbers for {name} in the header of {where}", shown(text), "Correct the header"
+        ) from None
+    return int(value)
+
+
+def _length(text: str | None) -> float:
+    """A length in mm, zero where there is none: nothing but the voxels rests on it."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+# --- the lines -------------------------------------------------------------------------------------------------------
+
+
+def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: int) -> Stored:
+    """Assemble (slice, coil[, z], y, x) from the lines of a Cartesian scan.
+
+    Args:
+        h5py: The library.
+        lines: The dataset ``data`` of the group.
+        xml: Its dataset ``xml``.
+        where: The group, for errors.
+        file_size: In bytes.
+    """
+    heads = _heads(h5py, lines, where)
+    imaging, notes = _imaging(heads, where)
+    numbers = np.flatnonzero(imaging)
+    heads = heads[imaging]
+    one = _common(heads, where)
+    found = encoding(header_text(h5py, xml, where), one["encoding_space_ref"], where)
+    if "trajectory_dimensions" in (heads.dtype.names or ()) and heads["trajectory_dimensions"].any():
+        notes.append("The lines bring a trajectory of their own, which is not used: the header says Cartesian.")
+    size = found.encoded.size
+    partitions = heads["idx"]["kspace_encode_step_2"]
+    if size[0] > 1 and partitions.min() == partitions.max() < size[0]:
+        notes.append(f"One partition of the {size[0]} that the header has was measured: the scan is read as slices.")
+        size = (1, *size[1:])
+    start, kept = _readout(one, size[2], notes)
+    stop = start + kept.stop - kept.start
+    y = _position(heads, 1, size[1], found.centres[0], notes)
+    # In two dimensions step and limit of the partitions are often wrong, and mean nothing.
+    flat = size[0] == 1 and partitions.min() == partitions.max()
+    z = np.zeros(len(heads), int) if flat else _position(heads, 2, size[0], found.centres[1], notes)
+    slices = heads["idx"]["slice"].astype(int)
+    shape = (int(slices.max()) + 1, one["active_channels"], *size)
+    allow(check_claim(shape, np.dtype(np.complex64), file_size, where), len(heads) / _PACE)
+    fits = 0 <= start < stop <= size[2] and min(y.min(), z.min()) >= 0 and y.max() < size[1] and z.max() < size[0]
+    if not fits or len(np.unique(slices)) < shape[0]:
+        raise BadInput(
+            f"Lines within the encoded matrix (z {size[0]}, y {size[1]}, x {size[2]}) and in every slice of {where}",
+            f"x {start} to {stop - 1}, y {y.min()} to {y.max()}, z {z.min()} to {z.max()}, "
+            f"{len(np.unique(slices))} of {shape[0]} slices",
+            "Correct the header (matrix size, encoding limits) or center_sample of the lines",
+        )
+    kspace, count = np.zeros(shape, np.complex64), np.zeros((shape[0], *size[:2]), int)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by `checked`
+        for place, line in zip(zip(slices, z, y, strict=True), _lines(lines, numbers, one), strict=True):
+            s, k, j = place
+            kspace[s, :, k, j, start:stop] += line[:, kept]
+            count[place] += 1
+        if count.max() > 1:
+            kspace /= np.maximum(count, 1)[:, None, :, :, None].astype(np.float32)
+            notes.append(f"Lines that were measured up to {count.max()} times are averaged.")
+    return _stored(kspace, count, slice(start, stop), found, where, notes)
+
+
+def _heads(h5py: ModuleType, lines: Any, where: str) -> np.ndarray:
+    """The heads of all lines, if the table has what is needed, in whatever order and with whatever else."""
+    kinds = {name: lines.dtype[name] for name in lines.dtype.names or ()}
+    head = kinds.get("head", np.dtype("V1"))
+    # A damaged description of numbers with a variable length makes libhdf5 write where it must not.
+    sound = h5py.check_vlen_dtype(kinds.get("data", np.dtype("V1"))) == np.float32 and lines.ndim == 1
+    sound &= set(_HEAD) <= set(head.names or ()) and {*_SAME_IN_COUNTERS, *_PLACES} <= set(head["idx"].names or ())
+    parts = (
+        [head[name] for name in _HEAD[:-1]] + [head["idx"][name] for name in (*_SAME_IN_COUNTERS, *_PLACES)]
+        if sound
+        else []
+    )
+    if not parts or any(part.kind not in "ui" for part in parts):
+        got = "records of another kind"
+        raise BadInput(f"Lines as ISMRMRD 1 defines them in {where}", got, "Convert the scan again, to ISMRMRD 1")
+    room, stored = lines.size * lines.dtype.itemsize, lines.id.get_storage_size()
+    allow(check_claim((room,), np.dtype(np.uint8), stored, f"{where}, the table of its lines"))
+    return lines.fields("head")[()]
+
+
+def _imaging(heads: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
+    """Which lines make the image, and what the others are."""
+    flags = heads["flags"].astype(np.uint64)
+
+    def flagged(bit: int) -> np.ndarray:
+        return (flags >> np.uint64(bit - 1)) & np.uint64(1) == 1
+
+    imaging = ~(flagged(_CALIBRATION) & ~flagged(_CALIBRATION_AND_IMAGING))
+    left_out = {"calibration": int((~imaging).sum())}
+    for bit, name in _NO_IMAGE.items():
+        left_out[name] = left_out.get(name, 0) + int((imaging & flagged(bit)).sum())
+        imaging &= ~flagged(bit)
+    if not imaging.any():
+        got = f"no imaging lines among {len(heads)}"
+        raise BadInput(
+            f"Imaging lines in {where}", got, "Convert the scan again, or the measurement that has the image"
+        )
+    if (imaging & flagged(_REVERSE)).any():
+        do = "Correct the phase of its lines and grid the ramps first, with Gadgetron or BART for example"
+        raise BadInput(f"Imaging lines read in one direction in {where}", "reversed (EPI) lines", do)
+    if any((imaging & flagged(bit)).any() for bit in _COMPRESSED):
+        do = "Convert the scan again without compression"
+        raise BadInput(f"Lines that are not compressed in {where}", "compressed ones", do)
+    named = ", ".join(f"{count} of {name}" for name, count in left_out.items() if count)
+    return imaging, [f"Lines that are left out, being no image: {named}."] if named else []
+
+
+def _common(heads: np.ndarray, where: str) -> dict[str, int]:
+    """What has to be the same in all imaging lines."""
+    one = {}
+    for name in (*_SAME_IN_HEAD, *_SAME_IN_COUNTERS, "encoding_space_ref"):
+        found = np.unique(heads["idx"][name] if name in _SAME_IN_COUNTERS else heads[name])
+        if len(found) > 1:
+            got = f"{len(found)} different ones, {found[0]} to {found[-1]}"
+            do = f"Split the file by {name}: copy the lines of one into another ismrmrd.Dataset"
+            raise BadInput(f"The same {name} in all imaging lines of {where}", got, do)
+        one[name] = int(found[0])
+    return one
+
+
+def _readout(one: dict[str, int], side: int, notes: list[str]) -> tuple[int, slice]:
+    """Where the first sample that is kept lies in the matrix, and which are kept."""
+    kept = slice(one["discard_pre"], one["number_of_samples"] - one["discard_post"])
+    centre = one["center_sample"]
+    if centre == 0 and kept.stop - kept.start == side > 1:  # converters that leave the field empty
+        notes.append("The lines do not say which sample is DC (center_sample 0); they fill the matrix, and are put so.")
+        return 0, kept
+    return side // 2 - centre + kept.start, kept
+
+
+def _position(heads: np.ndarray, step: int, side: int, centre: int | None, notes: list[str]) -> np.ndarray:
+    """Where the lines lie along y (step 1) or z (step 2)."""
+    found = heads["idx"][f"kspace_encode_step_{step}"].astype(int)
+    if centre is not None:
+        return found + side // 2 - centre
+    if found.max() + 1 < side:
+        notes.append(f"The header does not say which step {step} is DC: {side // 2}, the middle of {side}, is taken.")
+    return found
+
+
+def _lines(lines: Any, numbers: np.ndarray, one: dict[str, int]) -> Iterator[np.ndarray]:
+    """The imaging lines, (coil, sample), some at a time: many may share one stored block."""
+    coils, samples, data = one["active_channels"], one["number_of_samples"], lines.fields("data")
+    for first in range(0, len(numbers), _BLOCK):
+        wanted = numbers[first : first + _BLOCK]
+        block = data[int(wanted[0]) : int(wanted[-1]) + 1] if wanted[-1] - wanted[0] < 2 * _BLOCK else None
+        for number in wanted:
+            line = data[int(number)] if block is None else block[number - wanted[0]]
+            if line.size != 2 * coils * samples:
+                got = f"{line.size} numbers in line {number}, not 2 x {coils} x {samples}"
+                raise BadInput(f"Lines as long as their heads say in {lines.file.filename}", got, "Copy the file again")
+            yield line.view(np.complex64).reshape(coils, samples)
+
+
+def _stored(
+    kspace: np.ndarray, count: np.ndarray, readout: slice, found: Encoding, where: str, notes: list[str]
+) -> Stored:
+    volume = kspace.shape[2] > 1
+    mask = np.zeros(kspace.shape[2:], bool)
+    mask[..., readout] = count[0][..., None] > 0
+    same = bool(((count > 0) == (count[0] > 0)).all())
+    plane = slice(None) if volume else 0
+    spatial = SPATIAL[0 if volume else 1 :]
+    size, view = kspace.shape[2:], found.encoded.view
+    # The image of the encoded matrix has the encoded voxels; reconSpace may be interpolated. So it is the ratio of the
+    # fields of view, not of the matrices, that says how much of the readout is to be kept.
+    ratio = None
+    if found.wanted is not None:
+        known = positive([view[2], found.wanted.view[2]])
+        ratio = max(1.0, known[0] / known[1] if known else size[2] / found.wanted.size[2])
+    return Stored(
+        array=kspace[:, :, plane],
+        name=where,
+        axes=("slice", "coil", *spatial),
+        mask=mask[plane] if same else None,
+        voxel_size=positive([view[k] / size[k] for k in range(0 if volume else 1, 3)]),
+        oversampling=ratio,
+        slice_thickness=found.encoded.thickness,
+        notes=tuple(notes),
+    )

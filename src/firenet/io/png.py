@@ -1,0 +1,56 @@
+"""PNG: grey pictures. The values are those of the pixels: no gamma, no colour profile."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from firenet.errors import BadInput
+from firenet.formats import Stored, magnitude, one_line, replacing
+
+
+def read_png(path: Path, key: str | None, preferred: str) -> Stored:
+    """Read a grey PNG image: 1 bit as bool, 16 bits as they are, others in 8 bits, of which white is 255."""
+    from PIL import Image  # no extra: matplotlib brings it
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=["PNG"]) as image:
+            image.verify()  # the checksums, which loading passes over
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.mode not in ("1", "L", "I;16", "I"):
+                do = 'Convert it to grey: Image.open(path).convert("L") in Pillow'
+                raise BadInput(f"A grey PNG image in {path}", f"the mode {image.mode}", do)
+            for said, odd in (("transparent pixels", "transparency" in image.info), ("frames", _frames(image) > 1)):
+                if odd:
+                    do = "Save one opaque picture: remove transparency, take one frame"
+                    raise BadInput(f"One opaque PNG image in {path}", f"one with {said}", do)
+            return Stored(np.asarray(image), str(path))
+
+
+def _frames(image: object) -> int:
+    return int(getattr(image, "n_frames", 1))
+
+
+def write_png(path: Path, image: np.ndarray, description: str = "") -> None:
+    """Write the magnitude in 8 bits, white at its 99.5th percentile; a stack becomes one square grid."""
+    from PIL import Image, PngImagePlugin
+
+    if image.ndim < 2:
+        raise BadInput("An image of two or more axes for PNG", f"the shape {image.shape}", "Write it as .npy")
+    tiles = magnitude(image).reshape(-1, *image.shape[-2:])
+    white = float(np.percentile(tiles, 99.5)) or float(tiles.max()) or 1.0
+    columns = math.isqrt(len(tiles) - 1) + 1
+    rows = -(-len(tiles) // columns)
+    height, width = image.shape[-2:]
+    grid = np.zeros((rows * columns, height, width), np.uint8)
+    grid[: len(tiles)] = np.round(255 * np.clip(tiles / white, 0, 1))
+    picture = grid.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
+    with replacing(path) as (temporary,):
+        said = PngImagePlugin.PngInfo()
+        if description:
+            said.add_text("Description", one_line(description))
+        Image.fromarray(picture).save(temporary, format="PNG", pnginfo=said)

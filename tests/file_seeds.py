@@ -1,0 +1,141 @@
+"""Small sound files of every format, and how to ask for a refusal."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import ismrmrd
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+
+from firenet.errors import BadInput
+from firenet.files import write_image
+
+
+def noise(*shape: int, dtype: Any = np.complex64) -> np.ndarray:
+    r = np.random.default_rng(sum(shape))
+    return (r.standard_normal(shape) + 1j * r.standard_normal(shape)).astype(dtype)
+
+
+def refusal(call: Callable[..., Any], *args: Any, **kwargs: Any) -> BadInput:
+    """The error of a call that has to be refused, its three parts being phrases without a full stop."""
+    with pytest.raises(BadInput) as caught:
+        call(*args, **kwargs)
+    for part in (caught.value.needed, caught.value.got, caught.value.do):
+        assert part
+        assert not part.endswith(".")
+    return caught.value
+
+
+def save(path: Path, array: np.ndarray) -> Path:
+    np.save(path, array)
+    return path
+
+
+def hdf5(path: Path, **arrays: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    return path
+
+
+def cfl(path: Path, dims: str, numbers: int) -> Path:
+    np.arange(1, numbers + 1).astype("<c8").tofile(path.with_suffix(".cfl"))
+    path.with_suffix(".hdr").write_text(f"# Dimensions\n{dims}\n# Command\nphantom\n")
+    return path.with_suffix(".cfl")
+
+
+def nifti(path: Path, array: np.ndarray, zooms: tuple[float, ...] = (), unit: str = "mm") -> Path:
+    image = nibabel.Nifti1Image(array, np.eye(4))
+    if zooms:
+        image.header.set_zooms(zooms)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, path)
+    return path
+
+
+def dicom(path: Path, pixels: np.ndarray, **tags: Any) -> Path:
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.SOPClassUID, data.SOPInstanceUID = pydicom.uid.MRImageStorage, "1.2.3"
+    data.Rows, data.Columns = pixels.shape[-2:]
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit, data.PixelRepresentation, data.SamplesPerPixel = 15, 0, 1
+    data.PhotometricInterpretation = "MONOCHROME2"
+    data.PixelData = pixels.astype("<u2").tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    data.save_as(path, enforce_file_format=True)
+    return path
+
+
+def mrd_header(
+    encoded: tuple[int, int, int], kept: int, trajectory: str = "cartesian", centre: int | None = None
+) -> str:
+    """The XML header of a scan, encoded (z, y, x) with voxels of 3, 2 and 1 mm, of which `kept` along x are wanted."""
+    z, y, x = encoded
+    middle = y // 2 if centre is None else centre
+    spaces = "".join(
+        f"<{name}><matrixSize><x>{n}</x><y>{y}</y><z>{z}</z></matrixSize>"
+        f"<fieldOfView_mm><x>{n}</x><y>{2 * y}</y><z>{3 * z}</z></fieldOfView_mm></{name}>"
+        for name, n in (("encodedSpace", x), ("reconSpace", kept))
+    )
+    limits = "".join(
+        f"<kspace_encoding_step_{step}><minimum>0</minimum><maximum>{n - 1}</maximum><center>{c}</center>"
+        f"</kspace_encoding_step_{step}>"
+        for step, n, c in ((1, y, middle), (2, z, z // 2))
+    )
+    return (
+        '<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><experimentalConditions>'
+        "<H1resonanceFrequency_Hz>128000000</H1resonanceFrequency_Hz></experimentalConditions><encoding>"
+        f"{spaces}<encodingLimits>{limits}</encodingLimits><trajectory>{trajectory}</trajectory></encoding>"
+        "</ismrmrdHeader>"
+    )
+
+
+def mrd_line(data: np.ndarray, flag: int = 0, **head: int) -> Any:
+    """One line (coil, x); `head` fills its header or its counters (y and z for the encoding steps)."""
+    line = ismrmrd.Acquisition.from_array(np.ascontiguousarray(data), center_sample=data.shape[1] // 2)
+    for name, value in head.items():
+        name = {"y": "kspace_encode_step_1", "z": "kspace_encode_step_2"}.get(name, name)
+        setattr(line.idx if hasattr(line.idx, name) else line, name, value)
+    if flag:
+        line.set_flag(flag)
+    return line
+
+
+def mrd(path: Path, header: str, lines: list[Any], group: str = "dataset") -> Path:
+    dataset = ismrmrd.Dataset(path, group)
+    dataset.write_xml_header(header)
+    for line in lines:
+        dataset.append_acquisition(line)
+    dataset.close()
+    return path
+
+
+def npy_header(shape: str, descr: str = "'<c8'") -> bytes:
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+def samples(folder: Path) -> dict[str, Path]:
+    """One small sound file of each format."""
+    np.savez_compressed(folder / "a.npz", kspace=noise(3, 4))
+    write_image(folder / "a.png", np.arange(120.0).reshape(10, 12))
+    write_image(folder / "a.nii.gz", np.abs(noise(5, 6)))
+    return {
+        "npy": save(folder / "a.npy", noise(3, 4)),
+        "npz": folder / "a.npz",
+        "hdf5": hdf5(folder / "a.h5", kspace=noise(3, 4)),
+        "png": folder / "a.png",
+        "nifti": nifti(folder / "a.nii", np.ones((3, 4), np.float32)),
+        "nifti.gz": folder / "a.nii.gz",
+        "dicom": dicom(folder / "a.dcm", np.ones((3, 4))),
+    }
