@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from firenet.errors import BadInput
 from firenet.files import write_image
@@ -139,3 +140,81 @@ def samples(folder: Path) -> dict[str, Path]:
         "nifti.gz": folder / "a.nii.gz",
         "dicom": dicom(folder / "a.dcm", np.ones((3, 4))),
     }
+
+
+def fuzz_seeds(kind: str, folder: Path) -> list[Path]:
+    """Sound files of a kind with many of its features, to damage."""
+    k, grey = noise(2, 4, 6), np.arange(48, dtype=np.uint16).reshape(6, 8)
+    mask = (np.arange(24).reshape(4, 6) % 3 == 0).astype(np.uint8)
+    if kind == "npy":
+        arrays = {"k": k[0], "f": np.asfortranarray(k), "big": k.astype(">c16"), "half": np.ones((3, 4), "f2")}
+        return [save(folder / f"{name}.npy", array) for name, array in arrays.items()]
+    if kind == "npz":
+        np.savez(folder / "a.npz", kspace=k, mask=mask)
+        np.savez_compressed(folder / "b.npz", kspace=k, other=grey)
+        return [folder / "a.npz", folder / "b.npz"]
+    if kind == "hdf5":
+        return _hdf5_seeds(folder, k, mask)
+    if kind == "ismrmrd":
+        lines = [mrd_line(k[:, y], y=y, slice=s, flag=19 * (y == 3 and s == 0)) for s in range(2) for y in range(4)]
+        volume = [mrd_line(k[:, z], z=z, average=a) for z in range(4) for a in range(2)]
+        return [
+            mrd(folder / "a.h5", mrd_header((1, 4, 6), kept=3), lines),
+            mrd(folder / "b.h5", mrd_header((4, 1, 6), kept=6), volume),
+        ]
+    if kind == "cfl":
+        pairs = [cfl(folder / "a", "4 3 1 2", 24), cfl(folder / "b", "1 3 5 2 1 1 1 1 1 1 1 1 1 2", 60)]
+        return [path for pair in pairs for path in (pair, pair.with_suffix(".hdr"))]
+    if kind == "png":
+        return _png_seeds(folder, grey)
+    if kind == "nifti":
+        return _nifti_seeds(folder, grey)
+    if kind == "dicom":
+        return _dicom_seeds(folder, grey)
+    assert kind == "mask"
+    np.savez(folder / "m.npz", mask=mask)
+    Image.fromarray(mask * 255).save(folder / "m.png")
+    return [save(folder / "m.npy", mask.astype(bool)), folder / "m.npz", folder / "m.png"]
+
+
+def _hdf5_seeds(folder: Path, k: np.ndarray, mask: np.ndarray) -> list[Path]:
+    header = mrd_header((1, 4, 6), kept=3)
+    plain = hdf5(folder / "a.h5", kspace=k, mask=mask[0], ismrmrd_header=header, words="text")
+    pairs = np.empty(k.shape, [("real", "f4"), ("imag", "f4")])
+    pairs["real"], pairs["imag"] = k.real, k.imag
+    with h5py.File(folder / "b.h5", "w", libver="latest") as file:
+        file.create_dataset("kspace", data=pairs, chunks=(1, 2, 6), compression="gzip", shuffle=True, fletcher32=True)
+        file.create_group("g").create_dataset("deep", data=k[0])
+        file.attrs["acquisition"] = "AXT2"
+    return [plain, folder / "b.h5"]
+
+
+def _png_seeds(folder: Path, grey: np.ndarray) -> list[Path]:
+    for name, image in {
+        "grey": Image.fromarray(grey.astype(np.uint8)),
+        "deep": Image.fromarray(grey * 500),
+        "bits": Image.fromarray(grey > 20),
+        "colour": Image.fromarray(np.stack([grey.astype(np.uint8)] * 3, axis=-1)).convert("P"),
+    }.items():
+        image.save(folder / f"{name}.png")
+    return [folder / f"{name}.png" for name in ("grey", "deep", "bits")]
+
+
+def _nifti_seeds(folder: Path, grey: np.ndarray) -> list[Path]:
+    image = nibabel.Nifti1Image(grey.astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(0.5, 10)
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"words" * 10))
+    two = nibabel.Nifti2Image(noise(3, 4, 2), np.eye(4))
+    pair = nibabel.Nifti1Pair(grey.astype(np.float32), np.eye(4))
+    for name, one in {"a.nii": image, "a.nii.gz": image, "two.nii": two, "pair.img": pair}.items():
+        nibabel.save(one, folder / name)
+    return [folder / name for name in ("a.nii", "a.nii.gz", "two.nii", "pair.img", "pair.hdr")]
+
+
+def _dicom_seeds(folder: Path, grey: np.ndarray) -> list[Path]:
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -5, "PixelSpacing": [0.5, 0.25], "PixelPaddingValue": 0}
+    frames = dicom(folder / "frames.dcm", np.stack([grey, grey]), NumberOfFrames=2)
+    packed = pydicom.dcmread(dicom(folder / "rle.dcm", grey))
+    packed.compress(pydicom.uid.RLELossless)
+    packed.save_as(folder / "rle.dcm", enforce_file_format=True)
+    return [dicom(folder / "a.dcm", grey, **tags), frames, folder / "rle.dcm"]

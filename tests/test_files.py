@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from file_seeds import cfl, dicom, hdf5, mrd, mrd_header, mrd_line, noise, npy_header, refusal, samples, save
+from file_seeds import cfl, dicom, hdf5, noise, npy_header, refusal, samples, save
 from firenet import files, formats
 from firenet.errors import BadInput, MissingExtra
 from firenet.files import AXES, check_output, read_array, read_image, read_scan, sha256, write_image, write_json
+from firenet.io import apart
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")

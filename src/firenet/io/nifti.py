@@ -25,7 +25,7 @@ from firenet.formats import (
     replacing,
 )
 
-_LENGTHS = {348: "Nifti1", 540: "Nifti2"}
+_LENGTHS = (348, 540)  # of the headers of NIfTI 1 and 2
 
 
 def is_pair_header(head: bytes) -> bool:
@@ -42,12 +42,13 @@ def read_nifti(path: Path, key: str | None, preferred: str) -> Stored:
     pair = is_pair_header(head)
     data = existing(path.with_suffix(".img")) if pair else path
     size = next((n for n in _LENGTHS if n in [int.from_bytes(head[:4], order) for order in ("little", "big")]), 0)
-    magic = head[344:347] if size == 348 else head[4:7]
+    magic = head[344:347] if size == _LENGTHS[0] else head[4:7]
     if pair and magic not in (b"ni1", b"ni2"):
         do = "Convert it: nibabel.save(nibabel.load(path), 'image.nii.gz'), and check left and right"
         raise BadInput(f"A NIfTI header in {path}", "one of Analyze 7.5, which leaves the orientation open", do)
     # nibabel would read extensions into memory, of whatever size they claim. The first bytes are the header.
-    header = getattr(nibabel, f"{_LENGTHS[size]}{'Pair' if pair else ''}Header")(head[:size])
+    module = nibabel.nifti1 if size == _LENGTHS[0] else nibabel.nifti2
+    header = getattr(module, f"Nifti{_LENGTHS.index(size) + 1}{'Pair' if pair else ''}Header")(head[:size])
     offset, stored = header.get_data_offset(), data.stat().st_size
     if offset > MAX_HEADER:
         do = "Save it without extensions: nibabel.Nifti1Image(image.dataobj, image.affine)"
