@@ -9,10 +9,10 @@ is a `FirenetError`. A file that lies beside another (hdr beside cfl) counts as 
 its partner.
 
 Each file is read in a worker with a limit of memory, watched by a clock. What counts as a fault: an exception other
-than a `FirenetError`, a warning, a hang over 10 s, more than 1 GB, a crash, unescaped words in an error. Files are damaged in these
-ways (`damaged`): bytes flipped, truncated, stretches zeroed, repeated or taken from another file, numbers of 1 to 8 bytes replaced by
-extremes, digits in text by others, checksums put right or not, members of archives damaged inside; and one in ten is
-changed while it is read.
+than a `FirenetError`, a warning, a hang over 10 s, more than 1 GB, a crash, unescaped words in an error. Files are
+damaged in these ways (`damaged`): bytes flipped, truncated, stretches zeroed, repeated or taken from another file,
+numbers of 1 to 8 bytes replaced by extremes, digits in text by others, checksums put right or not, members of archives
+damaged inside; and one in ten is changed while it is read.
 """
 
 from __future__ import annotations
@@ -103,6 +103,43 @@ TARGETS: dict[str, tuple[Seeds, Reader]] = {
     "dicom": (functools.partial(_seeds, "dicom"), _read_image),
     "mask": (functools.partial(_seeds, "mask"), _read_mask),
 }
+
+
+def _faults(folder: Path) -> list[Path]:
+    paths = [folder / f"{number}" for number in range(7)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number]))
+    return paths
+
+
+def _faulty(path: Path) -> None:
+    """A reader with every fault that is looked for: by the first byte of the file, which is not damaged."""
+    from firenet.errors import BadInput
+
+    kind = path.read_bytes()[0] if path.parent.name == "damaged" else 6
+    if kind == 0:
+        raise BadInput("A sound file", "\x1b[2J", "Copy it")
+    if kind == 1:
+        raise KeyError
+    if kind == 2:
+        memory = bytearray(MEMORY * 3 // 2)
+        memory[::4096] = b"x" * len(range(0, len(memory), 4096))
+    if kind == 3:
+        os.abort()
+    if kind == 4:
+        time.sleep(1000)
+    if kind == 5:
+        raise BadInput("A sound file", "another", "Copy it")
+
+
+# To test the campaign itself.
+_FAULTY = "faulty"
+
+
+def _target(name: str) -> tuple[Seeds, Reader]:
+    return (_faults, _faulty) if name == _FAULTY else TARGETS[name]
+
+
 # Read in a process of their own by the library: in the worker they are read without it, under the same limits, and what
 # ends the worker there is read again through the door, which has to make a BadInput of it.
 APART = {"hdf5", "ismrmrd"}
@@ -209,7 +246,9 @@ def case(target: str, seed: int, number: int, seeds: Sequence[Path], folder: Pat
     """The damaged file of that number, always the same one."""
     r = Random(f"{target} {seed} {number}")
     source = seeds[number % len(seeds)]
-    raw = damaged(source.read_bytes(), r.choice(seeds).read_bytes(), r)
+    raw = source.read_bytes()
+    if target != _FAULTY:
+        raw = damaged(raw, r.choice(seeds).read_bytes(), r)
     # It keeps its name where a partner lies beside it.
     path = folder / source.name
     for partner in seeds:
@@ -223,7 +262,7 @@ def work(target: str, seed: int, first: int, last: int) -> None:
     """Read the files of these numbers; one line of JSON before each and one after."""
     from firenet.errors import FirenetError
 
-    make, read = TARGETS[target]
+    make, read = _target(target)
     warnings.simplefilter("error")
     if target in APART:
         _read_together()
@@ -307,15 +346,15 @@ class Count:
         return sum(self.outcomes.values())
 
 
-def run(target: str, count: int, seed: int = 0, first: int = 0) -> Count:
+def run(target: str, count: int, seed: int = 0, first: int = 0, seconds: float = SECONDS) -> Count:
     """Read `count` damaged files of a target in workers; a worker that ends or hangs is a fault, and replaced."""
     found, next_ = Count(), first
     while next_ < first + count:
-        next_ = _one_worker(target, seed, next_, min(next_ + 1000, first + count), found)
+        next_ = _one_worker(target, seed, next_, min(next_ + 1000, first + count), found, seconds)
     return found
 
 
-def _one_worker(target: str, seed: int, first: int, last: int, found: Count) -> int:
+def _one_worker(target: str, seed: int, first: int, last: int, found: Count, seconds: float) -> int:
     """Let one worker read files; return the number of the first that nobody has read."""
     command = [sys.executable, __file__, "--worker", target, str(seed), str(first), str(last)]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -328,7 +367,7 @@ def _one_worker(target: str, seed: int, first: int, last: int, found: Count) -> 
         try:
             while True:
                 # Starting takes its time, and files are read one after the other.
-                waited = lines.select(timeout=SECONDS if begun is not None else 60)
+                waited = lines.select(timeout=seconds if begun is not None else 60)
                 line = process.stdout.readline() if waited else ""
                 if not line:
                     break

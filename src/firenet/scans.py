@@ -120,6 +120,7 @@ def read(source: Source) -> tuple[Scan, ScanData]:
             device=source.device,
             dtype=dtypes[source.dtype],
         )
+    job.warnings[:0] = scan.notes
     return scan, job
 
 

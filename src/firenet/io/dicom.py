@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,11 +23,16 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
     black. Windows, overlays and other ways to show the values are not applied.
     """
     pydicom = optional("pydicom", "images", "Reading DICOM")
-    syntax = pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
+    size = path.stat().st_size
+    check_claim((size,), np.dtype(np.uint8), size, str(path))
+    # From memory no more is read than there is, whatever length an element claims.
+    raw = io.BytesIO(path.read_bytes())
+    syntax = pydicom.filereader.read_file_meta_info(raw).TransferSyntaxUID
+    raw.seek(0)
     # A deflated file is inflated whole before a single claim in it can be checked.
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
         raise BadInput(f"One grey DICOM image in {path}", "a deflated one", "Inflate it: dcmconv +te IN OUT, of DCMTK")
-    data: Any = pydicom.dcmread(path)
+    data: Any = pydicom.dcmread(raw)
     _refuse(pydicom, data, syntax, path)
     shape = (int(data.get("NumberOfFrames", 1) or 1), data.Rows, data.Columns)
     check_claim(shape, np.dtype(f"u{max(1, data.BitsAllocated // 8)}"), len(data.PixelData), str(path))
