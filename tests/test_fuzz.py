@@ -1,11 +1,12 @@
-"""The short version of ``make fuzz``: some hundred damaged files a target, and that the machine finds what it is for."""
+"""The short version of ``make fuzz``: some hundred damaged files a target; and the campaign finds what it is for."""
 
 from __future__ import annotations
 
 from random import Random
 
-import fuzz
 import pytest
+
+import fuzz
 
 
 @pytest.mark.parametrize("target", list(fuzz.TARGETS))

@@ -27,7 +27,9 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
     check_claim((size,), np.dtype(np.uint8), size, str(path))
     # From memory no more is read than there is, whatever length an element claims.
     raw = io.BytesIO(path.read_bytes())
-    syntax = pydicom.filereader.read_file_meta_info(raw).TransferSyntaxUID
+    raw.seek(132)
+    meta = pydicom.filereader.read_dataset(raw, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+    syntax = meta.TransferSyntaxUID
     raw.seek(0)
     # A deflated file is inflated whole before a single claim in it can be checked.
     if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
