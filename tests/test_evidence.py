@@ -11,7 +11,8 @@ from torch import Tensor
 
 from firenet import BadInput
 from firenet.espirit import espirit
-from firenet.evidence import calibration_width, judge_inferred, judge_maps, judge_mask, unexplained
+from firenet.evidence import calibration_width, judge_inferred, judge_maps, judge_mask, unexplained, without_padding
+from firenet.recon import prepare_scan
 from test_espirit import fourier, normal, phantom
 
 
@@ -202,3 +203,53 @@ def test_what_is_odd_about_an_inferred_mask_is_noted():
     k[:, 2, -3] = 0
     notes = judge_inferred(k, (k != 0).any(dim=0), True).notes
     assert notes[-1].startswith("1 samples within the central 16 x 16 are zero and count as not measured")
+
+
+def test_lines_that_were_filled_up_are_no_samples() -> None:
+    full, k = torch.ones(6, 24, dtype=torch.bool), normal(3, 2, 6, 24)
+    k[..., :5] = k[..., 22:] = 0
+    kept, said = without_padding(k, full, ("y", "x"), ("y", "x"))
+    assert torch.equal(kept, full & (torch.arange(24) >= 5) & (torch.arange(24) < 22))
+    assert said is not None
+    assert "5 below and 2 above along x, are zero in all slices and coils" in said
+    corner, _ = without_padding(torch.fft.ifftshift(k, (-2, -1)), full, ("y", "x"), ("y", "x"), centred=False)
+    assert torch.equal(corner, torch.fft.ifftshift(kept))
+    # Nothing is said where the mask knows, where one coil has a sample there, or where nobody looks.
+    assert without_padding(k, kept, ("y", "x"), ("y", "x")) == (kept, None)
+    assert without_padding(k, full, ("y", "x"), ("y",)) == (full, None)
+    assert without_padding(torch.zeros_like(k), full, ("y", "x"), ("y", "x")) == (full, None)
+    k[0, 1, 3, 0] = k[2, 0, 3, 23] = 1
+    assert without_padding(k, full, ("y", "x"), ("y", "x")) == (full, None)
+
+
+def test_padding_of_a_scan_is_taken_out_of_its_mask_and_said() -> None:
+    k = normal(3, 24, 24).numpy()
+    k[..., :4] = 0
+    mask = np.ones((24, 24), dtype=bool)
+    for mask_, axes, readout, oversampling, taken in (
+        (mask, ("slice", "y", "x"), "y", 1.0, True),
+        (mask, ("slice", "y", "x"), "x", 1.0, True),
+        (mask, ("slice", "y", "x"), "x", 2.0, False),  # whole readout lines are needed there
+    ):
+        scan = prepare_scan(k, axes, mask=mask_, readout=readout, oversampling=oversampling)
+        assert any("4 below and 0 above along x" in warning for warning in scan.warnings) is taken
+        if oversampling == 1.0:
+            assert int(scan.images[0].mask.sum()) == 24 * 20
+            assert scan.doubts == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "means"),
+    [
+        ((24,), (1, 24)),
+        ((1, 24), (1, 24)),
+        ((24, 1), (24, 1)),
+        ((1, 24, 24), (24, 24)),
+        ((24, 24, 1), (24, 24)),
+        ((1, 1, 24, 1), (24, 1)),
+    ],
+)
+def test_singletons_of_a_mask_stand_for_whole_axes_or_for_none(shape: tuple[int, ...], means: tuple[int, ...]) -> None:
+    mask = np.random.default_rng(0).random(shape) < 0.5
+    found = prepare_scan(normal(2, 24, 24).numpy(), ("slice", "y", "x"), mask=mask).images[0].mask
+    np.testing.assert_array_equal(found.numpy(), np.fft.ifftshift(np.broadcast_to(mask.reshape(means), (24, 24))))

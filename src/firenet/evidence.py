@@ -7,7 +7,7 @@ Zero frequency lies in the corner throughout, except where ``centred`` says othe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -160,7 +160,7 @@ class MaskFindings:
     doubts: tuple[str, ...] = ()
 
 
-def judge_mask(kspace: Tensor, mask: Tensor) -> MaskFindings:
+def judge_mask(kspace: Tensor, mask: Tensor, stored: Tensor | None = None) -> MaskFindings:
     r"""Compares a mask that was given with the samples that are not zero, zero frequency anywhere.
 
     A mask that leaves out measured samples is taken, with a note: that is how full scans are undersampled. It is
@@ -170,6 +170,7 @@ def judge_mask(kspace: Tensor, mask: Tensor) -> MaskFindings:
     Args:
         kspace: Shape (..., \*image), before the mask is applied.
         mask: Shape of the image, in the order of ``kspace``.
+        stored: The same before :func:`without_padding`, which is what may be shifted, transposed or flipped.
 
     Raises:
         BadInput: As said, with the contradiction.
@@ -190,7 +191,7 @@ def judge_mask(kspace: Tensor, mask: Tensor) -> MaskFindings:
         out = f"{left} of {total} samples that are not zero ({energy.item():.2g} of the energy)"
         said = f"{out} where the mask has none"
         needed = "A mask that has the samples where the data have them"
-        for how, other in _turned(mask):
+        for how, other in _turned(mask if stored is None else stored):
             if not bool((measured & ~other).any()):
                 do = f"The mask {how} fits: store it like k-space (--corner-dc if zero frequency lies in the corner)"
                 raise BadInput(needed, said, do)
@@ -200,6 +201,50 @@ def judge_mask(kspace: Tensor, mask: Tensor) -> MaskFindings:
     if empty > ZEROS * claimed:
         return MaskFindings(doubts=(f"{zeros[0].upper()}{zeros[1:]}; is it the mask of this scan?",))
     return MaskFindings(notes=(f"{zeros[0].upper()}{zeros[1:]}.",) if empty else ())
+
+
+def without_padding(
+    kspace: Tensor, mask: Tensor, names: Sequence[str], along: Sequence[str], *, centred: bool = True
+) -> tuple[Tensor, str | None]:
+    r"""Takes what was never measured out of a mask: the outermost lines that hold nothing but exact zeros.
+
+    Scanners and converters fill k-space up with zeros, to round matrices or where a partial Fourier acquisition ends,
+    and masks of whole scans often call that measured. Noise is never exactly zero in all slices and coils.
+
+    Args:
+        kspace: Shape (..., \*image).
+        mask: Shape of the image.
+        names: Of the axes of the image.
+        along: Those to look along.
+        centred: Zero frequency lies in the middle; otherwise in the corner, and the highest frequencies in the middle.
+
+    Returns:
+        The mask, and a sentence about what was taken out of it, or None.
+    """
+    nonzero = (
+        (kspace != 0).flatten(0, kspace.ndim - mask.ndim - 1).any(dim=0) if kspace.ndim > mask.ndim else kspace != 0
+    )
+    kept, said = mask.to(nonzero.device), []
+    if not bool(nonzero.any()):
+        return mask, None
+    for axis, name in zip(range(-len(names), 0), names, strict=True):
+        n = nonzero.shape[axis]
+        if name not in along:
+            continue
+        lines = nonzero.movedim(axis, 0).flatten(1).any(dim=1)
+        lines = lines if centred else torch.fft.fftshift(lines)
+        filled = lines.nonzero()[:, 0]
+        inside = torch.zeros(n, dtype=torch.bool, device=lines.device)
+        inside[int(filled[0]) : int(filled[-1]) + 1] = True
+        inside = inside if centred else torch.fft.ifftshift(inside)
+        left = kept & inside.view(-1, *(1,) * (-axis - 1))
+        if bool((left != kept).any()):
+            said.append(f"{int(filled[0])} below and {n - 1 - int(filled[-1])} above along {name}")
+        kept = left
+    if not said:
+        return mask, None
+    what = "are zero in all slices and coils; they were filled up, and count as not measured"
+    return kept.to(mask.device), f"The outermost lines of k-space, {', '.join(said)}, {what}."
 
 
 def _turned(mask: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from firenet.certificate import Certificate, certify
 from firenet.errors import BadInput, DoubtfulInput
 from firenet.espirit import NARROWEST, WIDEST, espirit
-from firenet.evidence import MaskFindings, calibration_width, judge_inferred, judge_maps, judge_mask
+from firenet.evidence import MaskFindings, calibration_width, judge_inferred, judge_maps, judge_mask, without_padding
 from firenet.frames import Gradient, UndecimatedWavelet, Union
 from firenet.levels import SparsityLevels
 from firenet.network import Firenet, Solution
@@ -832,6 +832,12 @@ def prepare_scan(
     data = to_usual_origin(data, dims, centred=centred, origin=origin)
     grid = tuple(data.shape[data.ndim - dims :])
     given = None if mask is None else _given_mask(mask, grid)
+    stored = given
+    if given is not None:
+        # Whoever removes oversampling needs whole readout lines.
+        along = [axis for axis in axes[-dims:] if oversampling == 1.0 or axis != readout]
+        given, padding = without_padding(data, given, axes[-dims:], along, centred=centred)
+        notes += [] if padding is None else [padding]
     known = None
     if isinstance(maps, np.ndarray):
         if not np.any(maps):
@@ -847,7 +853,7 @@ def prepare_scan(
             filled.append(None)
             continue
         # Before the readout is cropped, which spreads rounding over what was zero.
-        findings = MaskFindings() if given is None else judge_mask(k, given)
+        findings = MaskFindings() if given is None else judge_mask(k, given, stored)
         lines = given
         if oversampling != 1.0:
             k, lines = _crop_readout(k, given, oversampling, -1 if readout == "x" else -2, dims, centred)
@@ -904,9 +910,15 @@ def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None]
 
 
 def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:
-    """A mask from a file: zeros and one other value (1, or 255 in a picture), on the grid or on trailing axes of it."""
+    """A mask from a file: zeros and one other value (1, or 255 in a picture), on the grid or on trailing axes of it.
+
+    Singletons beyond the grid's axes are dropped, first those in front and then those behind, as patterns of BART have.
+    """
+    found = binary_mask(mask)
+    while found.ndim > len(grid) and 1 in (found.shape[0], found.shape[-1]):
+        found = found[0] if found.shape[0] == 1 else found[..., 0]
     try:
-        return binary_mask(mask).expand(grid)
+        return found.expand(grid)
     except RuntimeError:
         do = "The mask lies on the grid of k-space"
         raise BadInput(f"A mask of shape {grid}", f"{np.shape(mask)}", do) from None
