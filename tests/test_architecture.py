@@ -21,7 +21,7 @@ SOURCE = Path(firenet.__file__).parent
 ORDER = [
     {"errors"},
     {"formats", "numerics"},
-    {"hdf5", "gap"},
+    {"io", "gap"},
     {"operators", "levels", "files", "barriers"},
     {"transforms", "restarts", "espirit", "check"},
     {"sensing", "problems", "frames", "guarantee"},
@@ -39,9 +39,9 @@ ORDER = [
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-PACKAGES = ["audit", "barriers", "paper"]
+PACKAGES = ["audit", "barriers", "io", "paper"]
 MODULES = sorted([*PACKAGES, *(p.stem for p in SOURCE.glob("*.py") if p.stem != "__init__")])
-FILES = {"formats", "hdf5", "files"}
+FILES = {"formats", "io", "files"}
 WITHOUT_TORCH = ["errors", "levels", *sorted(FILES), "guarantee", "barriers", "terminal", "scans", "cli"]
 
 

@@ -735,8 +735,7 @@ def bench(
 # --- doctor -----------------------------------------------------------------------------------------------------------
 
 _EXTRAS = {
-    "h5py": ("mri", "HDF5 files (fastMRI)"),
-    "ismrmrd": ("mri", "ISMRMRD files"),
+    "h5py": ("mri", "HDF5 files (fastMRI, ISMRMRD)"),
     "onnx": ("export", "ONNX files"),
     "onnxscript": ("export", "ONNX files"),
     "onnxruntime": ("export", "checking ONNX files"),

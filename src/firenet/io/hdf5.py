@@ -59,12 +59,15 @@ def read_here(path: Path, key: str | None, preferred: str) -> Stored:
 
 def _read_plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str], preferred: str) -> Stored:
     """One array; what lies beside k-space under the names that fastMRI gives says more about it."""
-    array = _read_dataset(dataset(h5py, file, name), path)
+    found = dataset(h5py, file, name)
+    array, notes = _read_dataset(found, path), ()
+    if "MATLAB_class" in found.attrs:
+        notes = ("MATLAB stores axes in reverse order: its first is the last here.",)
     with_mask = preferred == "kspace" and name != "mask" and "mask" in arrays
     mask = _read_dataset(dataset(h5py, file, "mask"), path) if with_mask else None
     fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
     where = f"{path} [{shown(name)}]"
-    stored = Stored(array, where, fastmri.get(array.ndim), mask, readout="y" if fastmri else "x")
+    stored = Stored(array, where, fastmri.get(array.ndim), mask, readout="y" if fastmri else "x", notes=notes)
     if stored.axes is None or "ismrmrd_header" not in arrays:
         return stored
     voxels, thickness = _voxels(h5py, file, path, array.shape[-2:])
