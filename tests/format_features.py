@@ -57,7 +57,7 @@ def what_becomes(entry: Feature, folder: Path) -> str:
         got, expected = shown
         np.testing.assert_array_equal(got, expected)
         assert np.asarray(got).dtype.isnative
-        return f"read{', ' + entry.detail if entry.detail else ''}"
+        return entry.detail if entry.detail.startswith("not ") else ", ".join(filter(None, ("read", entry.detail)))
     if entry.kind == "named":
         assert len(shown) == 1, shown
         return f"read, and said: *{shown[0]}*"

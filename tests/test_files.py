@@ -248,7 +248,7 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
         (npy_header("(3, 4)" + " " * 20000), "a claim of 20060 bytes"),
         (npy_header("(3, 4"), "could not be read"),
         (npy_header("__import__('os')"), "could not be read"),
-        (npy_header("(3, 4)").replace(b"\x01\x00", b"\x09\x00", 1), "could not be read"),
+        (npy_header("(3, 4)").replace(b"\x01\x00", b"\x09\x00", 1), "version 9.0"),
     ],
 )
 def test_npy_headers_that_lie_are_refused(tmp_path: Path, header: bytes, word: str) -> None:

@@ -129,7 +129,9 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
         raise BadInput(
             f"The meaning of each axis of a {array.ndim}-D array",
             f"{where} of shape {array.shape} and no axes",
-            "Pass axes, e.g. coil,y,x or slice,y,x or z,y,x (--axes coil,y,x)",
+            "Pass axes, e.g. coil,y,x or slice,y,x or z,y,x (--axes coil,y,x)"
+            if array.ndim <= len(AXES)
+            else "Average or split the axes of repetitions, contrasts or phases first",
         )
     order = _order(names, array.shape)
     described = names == stored.axes
@@ -344,14 +346,15 @@ def _spatial_mask(mask: np.ndarray, axes: tuple[str, ...], shape: tuple[int, ...
     values = np.unique(mask[mask != 0]) if numbers else np.empty(0)  # NaN is one, as it is not 0
     if len(values) != 1 or not np.isfinite(values).all():
         got = f"{shown(mask.dtype)} with other values, or no sample"
-        raise BadInput(f"A mask of zeros and ones in {where}", got, "Save the mask as bool")
+        raise BadInput(f"A mask of zeros and ones in {where}", got, "Save mask != 0, without NaN")
     spatial = [axis for axis, name in enumerate(axes) if name in SPATIAL]
     sizes = tuple(shape[axis] for axis in spatial)
     mask = mask.astype(bool)
     if mask.ndim == len(axes):
         others = tuple(axis for axis in range(len(axes)) if axis not in spatial)
         if not np.array_equal(mask.all(others), mask.any(others)):
-            raise BadInput("One mask for all slices and coils", f"different ones in {where}", "Split the file")
+            do = "Split the file: one for each mask"
+            raise BadInput("One mask for all slices and coils", f"different ones in {where}", do)
         mask = np.any(mask, others)
     while mask.ndim > len(spatial) and mask.shape[0] == 1:
         mask = mask[0]

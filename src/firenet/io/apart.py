@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def read_apart(format: str, title: str, path: Path, key: str | None, preferred: 
     command = [sys.executable, "-I", "-W", "ignore", "-c", _START, json.dumps(sys.path), json.dumps(job)]
     # One thread of BLAS is enough; a file names no plugin that this process would load.
     surroundings = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=surroundings, **pipes) as process:
         assert process.stdout is not None
         try:
@@ -87,7 +87,9 @@ def _received(stream: IO[bytes]) -> Stored:
     if "refused" in answer:
         raise BadInput(*answer["refused"])
     arrays = [_array(stream, *claim) for claim in answer["arrays"]]
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in answer["fields"].items()}
+    fields: dict[str, Any] = answer["fields"]
+    for name, value in fields.items():
+        fields[name] = tuple(value) if isinstance(value, list) else value
     return Stored(array=arrays[0], mask=arrays[1] if len(arrays) > 1 else None, **fields)
 
 
@@ -95,7 +97,7 @@ def _array(stream: IO[bytes], dtype: str, shape: list[int]) -> np.ndarray:
     kind = np.dtype(dtype)
     claimed = check_claim(shape, kind, sys.maxsize, "The reader's answer")
     array = np.empty(claimed, np.uint8)
-    rest = memoryview(array)
+    rest = memoryview(array.data)
     while len(rest):
         count = stream.readinto(rest)  # pyright: ignore[reportAttributeAccessIssue]
         if not count:
@@ -167,7 +169,7 @@ def _answer(stream: IO[bytes], stored: Stored) -> None:
     claims = [[array.dtype.str, array.shape] for array in arrays]
     stream.write(json.dumps({"arrays": claims, "fields": fields}).encode() + b"\n")
     for array in arrays:
-        stream.write(memoryview(array.reshape(-1).view(np.uint8)))
+        stream.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _refuse(stream: IO[bytes], error: FirenetError) -> None:

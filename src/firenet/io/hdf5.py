@@ -51,8 +51,8 @@ def read_here(path: Path, key: str | None, preferred: str) -> Stored:
         groups = [name for name in [*groups, *([key] if key and "/" in key else [])] if _is_scan(h5py, file, name)]
         if preferred == "kspace" and groups and (key in groups or (key is None and "kspace" not in arrays)):
             group = choose(path, key, "dataset", groups)
-            where, inner = f"{path} [{shown(group)}]", [dataset(h5py, file, f"{group}/{n}") for n in ("data", "xml")]
-            return mrd.read_group(h5py, *inner, where, path.stat().st_size)
+            lines, xml = (dataset(h5py, file, f"{group}/{name}") for name in ("data", "xml"))
+            return mrd.read_group(h5py, lines, xml, f"{path} [{shown(group)}]", path.stat().st_size)
         name = key if key and "/" in key else choose(path, key, preferred, arrays)
         return _read_plain(h5py, file, path, name, arrays, preferred)
 
@@ -60,11 +60,11 @@ def read_here(path: Path, key: str | None, preferred: str) -> Stored:
 def _read_plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str], preferred: str) -> Stored:
     """One array; what lies beside k-space under the names that fastMRI gives says more about it."""
     found = dataset(h5py, file, name)
-    array, notes = _read_dataset(found, path), ()
+    array, notes = _read_dataset(h5py, found, path), ()
     if "MATLAB_class" in found.attrs:
         notes = ("MATLAB stores axes in reverse order: its first is the last here.",)
     with_mask = preferred == "kspace" and name != "mask" and "mask" in arrays
-    mask = _read_dataset(dataset(h5py, file, "mask"), path) if with_mask else None
+    mask = _read_dataset(h5py, dataset(h5py, file, "mask"), path) if with_mask else None
     fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
     where = f"{path} [{shown(name)}]"
     stored = Stored(array, where, fastmri.get(array.ndim), mask, readout="y" if fastmri else "x", notes=notes)
@@ -113,7 +113,7 @@ def dataset(h5py: ModuleType, file: Any, name: str) -> Any:
     return node
 
 
-def _read_dataset(data: Any, path: Path) -> np.ndarray:
+def _read_dataset(h5py: ModuleType, data: Any, path: Path) -> np.ndarray:
     where, stored = f"{path} [{shown(data.name)}]", data.id.get_storage_size()
     chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
     claimed = check_claim(data.shape, data.dtype, stored, where, unit=chunk)
@@ -122,15 +122,8 @@ def _read_dataset(data: Any, path: Path) -> np.ndarray:
     creation = data.id.get_create_plist()
     for number in range(creation.get_nfilters()):
         code, _, _, name = creation.get_filter(number)
-        if not _known(code):
+        if not h5py.h5z.filter_avail(code):
             got = f"the filter {code} ({shown(name.decode('ascii', 'replace'))})"
             raise BadInput(f"{where}: compressed as HDF5 itself can", got, "Rewrite it: h5repack -f GZIP=1 IN OUT")
     allow(max(claimed, chunk))
     return data[()]
-
-
-def _known(code: int) -> bool:
-    """Whether a filter is there without a plugin."""
-    from h5py import h5z
-
-    return bool(h5z.filter_avail(code))

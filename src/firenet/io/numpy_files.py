@@ -54,7 +54,8 @@ def _read(stream: IO[bytes], size: int, stored: int, where: str) -> np.ndarray:
     """The array of a stream of `size` bytes that take `stored` bytes in the file."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):  # 3.0 differs in the names of record fields only, and records are no numbers
-        raise ValueError(f"npy version {version}")
+        got = f"version {version[0]}.{version[1]}"
+        raise BadInput(f"{where}: npy version 1.0 or 2.0", got, "Save it again with numpy.save")
     width = 2 if version == (1, 0) else 4
     length = int.from_bytes(stream.read(width), "little")
     if length > _LONGEST:
