@@ -1,7 +1,7 @@
 """Thousands of damaged files through every reader: nothing may come of one but its content or a `BadInput`.
 
-``python tests/fuzz.py`` runs 20,000 files a target (``--count``, ``--only NAME``, ``--seed``) and prints a table;
-``--write docs/files.md`` puts it there. `run` is what the tests call with a few hundred.
+``python tests/fuzz.py`` runs 20,000 files a target (``--count``, ``--only NAME``, ``--seed``) and prints the table of
+``docs/files.md``. `run` is what the tests call with a few hundred; ``--first NUMBER --count 1`` shows one file again.
 
 A target is a name, the sound files to start from and a reader, in `TARGETS`. To add one, write a function that makes
 the files in a folder and returns their paths, and one that takes a path and reads it as a user would; what it may raise
@@ -274,6 +274,7 @@ def work(target: str, seed: int, first: int, last: int) -> None:
         seeds = sorted(make(sound))
         for path in seeds:
             read(path)  # sound they are; and what is imported now counts no memory later
+        gc.freeze()
         pages = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (pages + 2 * MEMORY, resource.RLIM_INFINITY))
         base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

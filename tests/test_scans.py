@@ -515,3 +515,19 @@ def test_a_centred_file_is_as_the_library_has_it(head: np.ndarray) -> None:
     """The conventions of this file's helpers are those of the operators."""
     y = SubsampledFourier(torch.ones(SIDE, SIDE, dtype=torch.bool))(torch.from_numpy(head).to(torch.complex64))
     np.testing.assert_allclose(to_centre(y, 2).numpy(), shift(fft2(unshift(head))), atol=1e-5)
+
+
+def test_what_a_reader_left_out_is_a_warning_and_in_the_record(tmp_path: Path) -> None:
+    path = raw(tmp_path / "scan.h5", 1)
+    dataset = ismrmrd.Dataset(path, "dataset")
+    line = ismrmrd.Acquisition.from_array(np.ones((1, 32), np.complex64))
+    line.set_flag(ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
+    dataset.append_acquisition(line)
+    dataset.close()
+    np.save(tmp_path / "maps.npy", np.ones((1, 12, 32), dtype=np.complex64))
+    quick = ("--maps", tmp_path / "maps.npy", "--layers", "3", "-o", tmp_path / "x.npy")
+    run = call("recon", path, *quick)
+    assert run.exit_code == 0, run.stderr
+    said = "Lines that are left out, being no image: 1 of noise."
+    assert f"warning: {said}" in run.stderr
+    assert said in json.loads((tmp_path / "x.json").read_text())["warnings"]
