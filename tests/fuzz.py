@@ -25,7 +25,7 @@ import io
 import json
 import os
 import resource
-import selectors
+import select
 import signal
 import struct
 import subprocess
@@ -358,22 +358,39 @@ def run(target: str, count: int, seed: int = 0, first: int = 0, seconds: float =
     return found
 
 
+class _Lines:
+    """The lines of a pipe, each waited for so long and no longer; a buffered file would hide what has come."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe, self._rest = pipe, b""
+
+    def next(self, seconds: float) -> bytes | None:
+        """The next line; None at the end, and where none came in time."""
+        while b"\n" not in self._rest:
+            if not select.select([self._pipe], [], [], seconds)[0]:
+                return None
+            more = os.read(self._pipe, 65536)
+            if not more:
+                return None
+            self._rest += more
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+
 def _one_worker(target: str, seed: int, first: int, last: int, found: Count, seconds: float) -> int:
     """Let one worker read files; return the number of the first that nobody has read."""
     command = [sys.executable, __file__, "--worker", target, str(seed), str(first), str(last)]
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        lines = selectors.DefaultSelector()
-        lines.register(process.stdout, selectors.EVENT_READ)
+        lines = _Lines(process.stdout.fileno())
         begun, started = None, time.monotonic()
         try:
             while True:
                 # Starting takes its time, and files are read one after the other.
-                waited = lines.select(timeout=seconds if begun is not None else 60)
-                line = process.stdout.readline() if waited else ""
-                if not line:
+                line = lines.next(seconds if begun is not None else 60)
+                if line is None:
                     break
                 entry = json.loads(line)
                 if "begin" in entry:
@@ -390,7 +407,9 @@ def _one_worker(target: str, seed: int, first: int, last: int, found: Count, sec
         code = process.wait()
         if begun is None:
             if first < last and code != 0:
-                raise RuntimeError(f"the worker of {target} ended with {code}: {process.stderr.read()[-2000:]}")
+                raise RuntimeError(
+                    f"the worker of {target} ended with {code}: {process.stderr.read()[-2000:].decode()}"
+                )
             return first
         outcome = "hang" if code == -signal.SIGKILL else "crash"
         if target in APART:
