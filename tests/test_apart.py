@@ -90,7 +90,9 @@ for claimed in (0, 2**28):
         ("import sys; sys.exit(7)", "exit code 7"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
         ("print('[1, 2', end='')", "exit code 0"),
-        ("""print('{"arrays": [["<c8", [3, 4]]], "fields": {"name": "a"}}'); print('half')""", "exit code 0"),
+        ("""print('{"array": ["<c8", [3, 4]]}'); print('{"bytes": 96}'); print('half')""", "exit code 0"),
+        ("""print('{"array": ["<c8", [3, 4]]}'); print('{"fields": {"name": "a"}}')""", "exit code 0"),
+        ("""print('{"fields": {"name": "a"}}')""", "exit code 0"),
     ],
 )
 @LIMITED
@@ -105,7 +107,7 @@ def test_a_process_that_ends_early_is_a_damaged_file(
 
 @pytest.mark.parametrize(
     "answer",
-    ["nonsense", '{"arrays": [["O", [3]]], "fields": {}}', '{"arrays": [["<c8", [100000, 100000, 10]]], "fields": {}}'],
+    ["nonsense", "{}", '{"array": ["O", [3]]}', '{"array": ["<c8", [100000, 100000, 10]]}', '{"refused": []}'],
 )
 def test_an_answer_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     monkeypatch.setattr(apart, "_START", f"print({answer!r})")

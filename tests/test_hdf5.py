@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, refusal
 from firenet import formats
 from firenet.files import read_array, read_image, read_scan
+from firenet.io import apart
 from firenet.io import hdf5 as hdf5_reader
 
 h5py = pytest.importorskip("h5py")
@@ -96,6 +98,32 @@ def test_hdf5_claims_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(formats, "FREE_BYTES", 2**20)
     for key in ("bomb", "chunk"):
         assert "100-fold" in refusal(hdf5_reader.read_here, path, key, "array").needed
+
+
+@pytest.mark.parametrize("chunks", [None, (1, 2, 3), (3, 4, 5), (5, 4, 5)])
+def test_hdf5_pieces_make_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: tuple[int, ...]) -> None:
+    kspace, sent = noise(7, 4, 5).astype(">c16"), io.BytesIO()
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("kspace", data=kspace, chunks=chunks)
+    np.testing.assert_array_equal(read_scan(tmp_path / "a.h5").kspace, kspace)
+    monkeypatch.setattr(apart, "PIECE", 700)  # two slices and a bit
+    with hdf5_reader.opened(tmp_path / "a.h5", None, "kspace") as stored:
+        apart._answer(sent, stored)
+    rows = 2 if chunks is None or chunks[0] == 1 else chunks[0]
+    assert sent.getvalue().count(b'{"bytes": ') == -(-7 // rows)
+    sent.seek(0)
+    np.testing.assert_array_equal(apart._received(sent).array, kspace)
+
+
+def test_hdf5_damage_in_a_late_piece_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        kspace = file.create_dataset("kspace", data=noise(9, 64, 64), chunks=(1, 64, 64), fletcher32=True)
+        place = kspace.id.get_chunk_info(8).byte_offset
+    raw = bytearray(path.read_bytes())
+    raw[place + 100] ^= 1
+    path.write_bytes(raw)
+    assert "filter returned failure during read" in refusal(read_scan, path).got
 
 
 # --- ISMRMRD ---------------------------------------------------------------------------------------------------------

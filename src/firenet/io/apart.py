@@ -2,8 +2,8 @@
 
 libhdf5 is one: sixteen zero bytes in the right place of a file make it loop for ever, deaf to Ctrl-C. In a process of
 its own it is ended: by a limit of its computing time, which a slow disk does not use up, by a limit of its memory, or
-by Ctrl-C. Both limits grow with what the file has been found to hold (`allow`). What comes back is one line of JSON
-and the raw bytes of the arrays; nothing is unpickled, and what the line claims is checked again.
+by Ctrl-C. Both limits grow with what the file has been found to hold (`allow`). What comes back is lines of JSON and
+the raw bytes of the arrays, piece by piece; nothing is unpickled, and what the lines claim is checked again.
 
 This is no sandbox: a file that makes a parser run its code runs it with the rights of the user. Windows has no such
 limits; there Ctrl-C remains.
@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,13 +34,14 @@ except ImportError:  # Windows
 SECONDS = 5  # of computing, before anything is known about the file
 MEMORY = 2**28  # bytes, likewise, beside what the libraries take
 RATE = 10 * 2**20  # bytes of arrays that take a second of computing, at the least
+PIECE = 2**24  # bytes of an array that are sent at once, or one chunk of the file
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from firenet.io import apart; apart.serve()"
 
 _limited = False
 
 
 def read_apart(format: str, title: str, path: Path, key: str | None, preferred: str) -> Stored:
-    """Calls ``read_here(path, key, preferred)`` of the module of a format in a process of its own.
+    """Reads what ``opened(path, key, preferred)`` of the module of a format yields, in a process of its own.
 
     Args:
         format: The module in `firenet.io`.
@@ -61,6 +63,8 @@ def read_apart(format: str, title: str, path: Path, key: str | None, preferred: 
         try:
             return _received(process.stdout)
         except EOFError:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(2)  # it says by itself how it ended
             process.kill()
             raise BadInput(
                 f"A whole and sound {title} file",
@@ -80,30 +84,40 @@ def _end(code: int) -> str:
 
 
 def _received(stream: IO[bytes]) -> Stored:
-    line = stream.readline(MAX_HEADER)
-    if not line.endswith(b"\n"):
-        raise EOFError
-    answer = json.loads(line)
-    if "refused" in answer:
-        raise BadInput(*answer["refused"])
-    arrays = [_array(stream, *claim) for claim in answer["arrays"]]
-    fields: dict[str, Any] = answer["fields"]
-    for name, value in fields.items():
-        fields[name] = tuple(value) if isinstance(value, list) else value
-    return Stored(array=arrays[0], mask=arrays[1] if len(arrays) > 1 else None, **fields)
+    """What the other end writes, message by message: an array is claimed, its bytes follow piece by piece."""
+    arrays: list[np.ndarray] = []
+    rest = memoryview(b"")
+    while True:
+        line = stream.readline(MAX_HEADER)
+        if not line.endswith(b"\n"):
+            raise EOFError
+        message = json.loads(line)
+        if "refused" in message:
+            raise BadInput(*message["refused"])
+        if "array" in message:
+            dtype, shape = message["array"]
+            check_claim(shape, np.dtype(dtype), sys.maxsize, "The reader's answer")
+            arrays.append(np.empty(shape, dtype))
+            rest = memoryview(arrays[-1].reshape(-1).view(np.uint8).data)
+        elif "bytes" in message:
+            end = int(message["bytes"])
+            _fill(stream, rest[:end])
+            rest = rest[end:]
+        else:
+            fields: dict[str, Any] = message["fields"]
+            for name, value in fields.items():
+                fields[name] = tuple(value) if isinstance(value, list) else value
+            if len(rest) or not arrays:
+                raise EOFError
+            return Stored(array=arrays[0], mask=arrays[1] if len(arrays) > 1 else None, **fields)
 
 
-def _array(stream: IO[bytes], dtype: str, shape: list[int]) -> np.ndarray:
-    kind = np.dtype(dtype)
-    claimed = check_claim(shape, kind, sys.maxsize, "The reader's answer")
-    array = np.empty(claimed, np.uint8)
-    rest = memoryview(array.data)
-    while len(rest):
-        count = stream.readinto(rest)  # pyright: ignore[reportAttributeAccessIssue]
+def _fill(stream: IO[bytes], room: memoryview) -> None:
+    while len(room):
+        count = stream.readinto(room)  # pyright: ignore[reportAttributeAccessIssue]
         if not count:
             raise EOFError
-        rest = rest[count:]
-    return array.view(kind).reshape(shape)
+        room = room[count:]
 
 
 # --- the other end ---------------------------------------------------------------------------------------------------
@@ -120,7 +134,8 @@ def serve() -> None:
         reader = importlib.import_module(f"firenet.io.{job['format']}")
         reader.prepare()
         limit()
-        _answer(answers, reader.read_here(path, job["key"], job["preferred"]))
+        with reader.opened(path, job["key"], job["preferred"]) as stored:
+            _answer(answers, stored)
     except FirenetError as error:
         _refuse(answers, error)
     except Exception as error:  # parsers of foreign bytes raise anything
@@ -164,13 +179,25 @@ def _set(kind: int, soft: int) -> None:
 
 
 def _answer(stream: IO[bytes], stored: Stored) -> None:
-    arrays = [native(array) for array in (stored.array, stored.mask) if array is not None]
-    fields = {name: value for name, value in vars(stored).items() if name not in ("array", "mask")}
-    claims = [[array.dtype.str, array.shape] for array in arrays]
-    stream.write(json.dumps({"arrays": claims, "fields": fields}).encode() + b"\n")
-    for array in arrays:
-        stream.write(array.reshape(-1).view(np.uint8).data)
+    """Writes an array after the other, in pieces: it may still lie in the file."""
+    for array in (stored.array, stored.mask):
+        if array is None:
+            continue
+        kind = native(np.empty((1,) * array.ndim, array.dtype)).dtype
+        _write(stream, {"array": [kind.str, array.shape]})
+        # Pieces of whole chunks, which are decompressed as a whole.
+        chunk = (getattr(array, "chunks", None) or (1,))[0]
+        rows = max(chunk, PIECE // max(1, array.size // len(array) * kind.itemsize) // chunk * chunk)
+        for first in range(0, len(array), rows):
+            piece = native(array[first : first + rows])
+            _write(stream, {"bytes": piece.nbytes})
+            stream.write(piece.reshape(-1).view(np.uint8).data)
+    _write(stream, {"fields": {name: value for name, value in vars(stored).items() if name not in ("array", "mask")}})
+
+
+def _write(stream: IO[bytes], message: dict[str, Any]) -> None:
+    stream.write(json.dumps(message).encode() + b"\n")
 
 
 def _refuse(stream: IO[bytes], error: FirenetError) -> None:
-    stream.write(json.dumps({"refused": [error.needed, error.got, error.do]}).encode() + b"\n")
+    _write(stream, {"refused": [error.needed, error.got, error.do]})

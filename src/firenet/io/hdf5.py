@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 from firenet.errors import BadInput, MissingExtra
 from firenet.formats import Stored, check_claim, choose, optional, positive, shown
@@ -42,6 +42,14 @@ def prepare() -> None:
 
 def read_here(path: Path, key: str | None, preferred: str) -> Stored:
     """Do what `read_hdf5` does, in this process."""
+    with opened(path, key, preferred) as stored:
+        mask = None if stored.mask is None else stored.mask[()]
+        return replace(stored, array=stored.array[()], mask=mask)
+
+
+@contextmanager
+def opened(path: Path, key: str | None, preferred: str) -> Iterator[Stored]:
+    """Yield what `read_hdf5` returns, with arrays that may still lie in the file: checked, and not yet read."""
     h5py = optional("h5py", "mri", "Reading HDF5")
     with h5py.File(path, "r") as file:
         # Only hard links are followed: the others may lead to another file.
@@ -52,19 +60,20 @@ def read_here(path: Path, key: str | None, preferred: str) -> Stored:
         if preferred == "kspace" and groups and (key in groups or (key is None and "kspace" not in arrays)):
             group = choose(path, key, "dataset", groups)
             lines, xml = (dataset(h5py, file, f"{group}/{name}") for name in ("data", "xml"))
-            return mrd.read_group(h5py, lines, xml, f"{path} [{shown(group)}]", path.stat().st_size)
+            yield mrd.read_group(h5py, lines, xml, f"{path} [{shown(group)}]", path.stat().st_size)
+            return
         name = key if key and "/" in key else choose(path, key, preferred, arrays)
-        return _read_plain(h5py, file, path, name, arrays, preferred)
+        yield _plain(h5py, file, path, name, arrays, preferred)
 
 
-def _read_plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str], preferred: str) -> Stored:
+def _plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str], preferred: str) -> Stored:
     """One array; what lies beside k-space under the names that fastMRI gives says more about it."""
     found = dataset(h5py, file, name)
-    array, notes = _read_dataset(h5py, found, path), ()
+    array, notes = _sound(h5py, found, path), ()
     if "MATLAB_class" in found.attrs:
         notes = ("MATLAB stores axes in reverse order: its first is the last here.",)
     with_mask = preferred == "kspace" and name != "mask" and "mask" in arrays
-    mask = _read_dataset(h5py, dataset(h5py, file, "mask"), path) if with_mask else None
+    mask = _sound(h5py, dataset(h5py, file, "mask"), path) if with_mask else None
     fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
     where = f"{path} [{shown(name)}]"
     stored = Stored(array, where, fastmri.get(array.ndim), mask, readout="y" if fastmri else "x", notes=notes)
@@ -113,7 +122,8 @@ def dataset(h5py: ModuleType, file: Any, name: str) -> Any:
     return node
 
 
-def _read_dataset(h5py: ModuleType, data: Any, path: Path) -> np.ndarray:
+def _sound(h5py: ModuleType, data: Any, path: Path) -> Any:
+    """The dataset, if it can be read: what it claims is there, and nothing but HDF5 itself is needed."""
     where, stored = f"{path} [{shown(data.name)}]", data.id.get_storage_size()
     chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
     claimed = check_claim(data.shape, data.dtype, stored, where, unit=chunk)
@@ -126,4 +136,4 @@ def _read_dataset(h5py: ModuleType, data: Any, path: Path) -> np.ndarray:
             got = f"the filter {code} ({shown(name.decode('ascii', 'replace'))})"
             raise BadInput(f"{where}: compressed as HDF5 itself can", got, "Rewrite it: h5repack -f GZIP=1 IN OUT")
     allow(max(claimed, chunk))
-    return data[()]
+    return data
