@@ -540,6 +540,8 @@ def _(f: Path) -> Any:
 
 @feature("NIfTI", "k-space in it, also in DICOM and PNG", "refused")
 def _(f: Path) -> Any:
+    nibabel.save(nibabel.Nifti1Pair(K, np.eye(4)), f / "a.img")
+    refusal(read_scan, f / "a.img")
     nibabel.save(nibabel.Nifti1Image(K, np.eye(4)), f / "a.nii")
     return call(read_scan, f / "a.nii")
 
@@ -679,6 +681,7 @@ FOREIGN = {
     "raw data of Siemens (.dat), GE (.7), Philips (.lab, .raw, .sin), Bruker (fid)": ("a.dat", b"\0\0\0\0\2\0\0\0"),
     "FreeSurfer (.mgh, .mgz)": ("a.mgz", b"\x1f\x8b"),
     "pickles": ("a.pkl", b"\x80\4\x95"),
+    "an .img without its .hdr": ("a.img", b"\0\1\0\2"),
     "RA": ("a.ra", b"rawarray"),
     "gzipped files other than .nii.gz": ("a.npy.gz", b"\x1f\x8b"),
     "anything else": ("a.bin", b"anything"),

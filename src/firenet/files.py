@@ -277,7 +277,7 @@ def _load(path: AnyPath, key: str | None, preferred: str) -> Stored:
     """Read one array of any format, finite numbers in native byte order; `preferred` is the key by default."""
     path = existing(path)
     title, read = _format(path)
-    if preferred == "kspace" and read in (read_png, read_nifti, read_dicom):
+    if preferred == "kspace" and title in ("PNG", "NIfTI", "DICOM"):
         raise BadInput("A file of k-space", f"{path}, a {title} image", "Give raw k-space, or simulate it")
     try:
         stored = read(path, key, preferred)

@@ -44,7 +44,7 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
         if not syntax.is_compressed:
             raise
         raise BadInput(
-            f"One grey DICOM image in {path}", f"one that cannot be decoded ({syntax.name})", _RAW
+            f"One grey DICOM image in {path}", f"one that cannot be decoded ({shown(syntax.name)})", _RAW
         ) from error
     padding = data.get("PixelPaddingValue")
     if padding is not None:
@@ -76,7 +76,7 @@ def _refuse(pydicom: ModuleType, data: Any, syntax: Any, path: Path) -> None:
     elif "ModalityLUTSequence" in data:
         got, do = "one whose values stand in a table", "Apply it first: pydicom.pixels.apply_modality_lut"
     elif syntax.is_compressed and not pydicom.pixels.get_decoder(syntax).is_available:
-        got, do = f"one compressed as {syntax.name}", _RAW
+        got, do = f"one compressed as {shown(syntax.name)}", _RAW
     else:
         return
     raise BadInput(f"One grey DICOM image in {path}", got, do)

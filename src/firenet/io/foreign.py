@@ -32,6 +32,7 @@ _BY_NAME = {
     "fid": ("raw data of Bruker, it seems", _SCANNER.format("bruker_to_ismrmrd")),
     ".mgh": ("a volume of FreeSurfer, it seems", "Convert it to NIfTI: mri_convert"),
     ".mgz": ("a volume of FreeSurfer, it seems", "Convert it to NIfTI: mri_convert"),
+    ".img": ("an image without its header", "Put the .hdr of the same name beside it"),
     ".ra": ("an RA file, it seems", "Convert it with bart copy, to cfl"),
 }
 
