@@ -97,10 +97,10 @@ def existing(path: AnyPath) -> Path:
 
 
 def shown(text: object) -> str:
-    """Words from a file as one line that a terminal can show: what is not printable is escaped, what is long is cut.
+    r"""Words from a file as one line that a terminal can show: what is not printable is escaped, what is long is cut.
 
-    >>> shown("k\x1b[2Jspace\ndo: trust me")
-    'k\\x1b[2Jspace\\ndo: trust me'
+    >>> print(shown("k\x1b[2Jspace\ndo: trust me"))
+    k\x1b[2Jspace\ndo: trust me
     """
     words = str(text)
     words = words if len(words) <= MAX_WORDS else f"{words[:MAX_WORDS]}..."
