@@ -7,6 +7,7 @@ remedy goes into the table) or *named* (the notes of a result, one of which goes
 
 from __future__ import annotations
 
+import importlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ class Feature:
         return f"{self.format}: {self.text}"
 
 
+ENTRIES = ("feature_scans", "feature_images")  # the modules, in the order of the table
 FEATURES: list[Feature] = []
 
 
@@ -71,9 +73,8 @@ def what_becomes(entry: Feature, folder: Path) -> str:
 
 def table() -> Iterator[str]:
     """The lines of the table."""
-    import feature_entries
-
-    assert feature_entries
+    for entries in ENTRIES:
+        importlib.import_module(entries)
     yield "| format | feature | what becomes of it |"
     yield "|---|---|---|"
     for entry in FEATURES:

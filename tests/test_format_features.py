@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import feature_entries
 import pytest
 
-import feature_entries
 from format_features import BEGIN, DOCUMENT, END, FEATURES, Feature, what_becomes
 
 assert feature_entries
