@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
-import feature_entries
 import pytest
 
-from format_features import BEGIN, DOCUMENT, END, FEATURES, Feature, what_becomes
+from format_features import BEGIN, DOCUMENT, END, ENTRIES, FEATURES, Feature, what_becomes
 
-assert feature_entries
+for _entries in ENTRIES:
+    importlib.import_module(_entries)
 
 
 @pytest.mark.parametrize("entry", FEATURES, ids=lambda entry: entry.name[:60])
