@@ -53,7 +53,7 @@ def read_apart(format: str, title: str, path: Path, key: str | None, preferred: 
     Raises:
         BadInput: As the reader does, and where its process crashes, finds no end or takes too much memory.
     """
-    job = {"format": format, "title": title, "path": str(path), "key": key, "preferred": preferred}
+    job = {"format": format, "title": title, "path": str(path), "key": key, "preferred": preferred, "seconds": SECONDS}
     command = [sys.executable, "-I", "-W", "ignore", "-c", _START, json.dumps(sys.path), json.dumps(job)]
     # One thread of BLAS is enough; a file names no plugin that this process would load.
     surroundings = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
@@ -133,7 +133,7 @@ def serve() -> None:
     try:
         reader = importlib.import_module(f"firenet.io.{job['format']}")
         reader.prepare()
-        limit()
+        limit(job["seconds"])
         with reader.opened(path, job["key"], job["preferred"]) as stored:
             _answer(answers, stored)
     except FirenetError as error:
@@ -144,14 +144,14 @@ def serve() -> None:
     os._exit(0)  # what a damaged file left behind in the library is not cleared away
 
 
-def limit() -> None:
+def limit(seconds: int = SECONDS) -> None:
     """Limits the computing time and the memory of this process, to what a file needs of which nothing is known."""
     global _limited
     if resource is None:
         return
     _limited = True
     used = resource.getrusage(resource.RUSAGE_SELF)
-    _set(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + SECONDS)
+    _set(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + seconds)
     _set(resource.RLIMIT_CORE, 0)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
