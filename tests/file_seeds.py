@@ -195,7 +195,6 @@ def _png_seeds(folder: Path, grey: np.ndarray) -> list[Path]:
         "grey": Image.fromarray(grey.astype(np.uint8)),
         "deep": Image.fromarray(grey * 500),
         "bits": Image.fromarray(grey > 20),
-        "colour": Image.fromarray(np.stack([grey.astype(np.uint8)] * 3, axis=-1)).convert("P"),
     }.items():
         image.save(folder / f"{name}.png")
     return [folder / f"{name}.png" for name in ("grey", "deep", "bits")]

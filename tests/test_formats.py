@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import struct
@@ -195,6 +196,21 @@ def test_nifti_scaling_units_and_singletons(tmp_path: Path) -> None:
     header[352:] = image.tobytes(order="F")
     (tmp_path / "b.nii").write_bytes(header)
     np.testing.assert_allclose(read_image(tmp_path / "b.nii")[0], 0.5 * image[..., 0].T + 10)
+
+
+def test_nifti_extensions_are_not_read(tmp_path: Path) -> None:
+    """One that claims 2 GB in a small gzipped file was read into memory before anything else."""
+    image = np.arange(12, dtype=np.float32).reshape(3, 4)
+    raw = bytearray(nifti(tmp_path / "a.nii", image.T).read_bytes())
+    raw[348] = 1
+    raw[352:352] = struct.pack("<ii", 2_000_000_000, 6) + bytes(8)
+    raw[108:112] = struct.pack("<f", 368)
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(raw)))
+    np.testing.assert_array_equal(read_array(tmp_path / "a.nii.gz"), image)
+    # Nor is what lies between header and data, however well it packs.
+    raw[108:112] = struct.pack("<f", 2**28)
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(bytes(raw) + bytes(2**24)))
+    assert "10 MiB" in refusal(read_array, tmp_path / "b.nii.gz").needed
 
 
 @pytest.mark.parametrize("voxel_size", [(1.0,) * 3, (1.0, 0.0), (1.0, -1.0), (np.nan, 1.0), ()])
