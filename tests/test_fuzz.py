@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
 import fuzz
+from firenet.errors import BadInput
+from firenet.formats import Stored, unreadable
+from firenet.io import hdf5
 
 
 @pytest.mark.parametrize("target", list(fuzz.TARGETS))
@@ -23,6 +29,38 @@ def test_the_campaign_finds_what_it_is_for() -> None:
     faults = ["raw words", "exception", "memory", "crash", "hang"]
     assert [outcome for _, outcome, _ in found.faults] == faults
     assert found.outcomes == dict.fromkeys([*faults, "refused", "read"], 1)
+
+
+def _outcome(read: Callable[[Path, None, str], Stored], path: Path) -> tuple[str, bytes]:
+    try:
+        stored = _read(read, path)
+    except BadInput as error:
+        return error.needed, b""
+    return stored.name, np.asarray(stored.array).tobytes()
+
+
+def _read(read: Callable[[Path, None, str], Stored], path: Path) -> Stored:
+    try:
+        return read(path, None, "kspace")
+    except BadInput:
+        raise
+    except Exception as error:
+        raise unreadable("HDF5", path, error) from error
+
+
+@pytest.mark.parametrize("target", sorted(fuzz.APART))
+def test_damaged_files_come_through_the_door_as_they_are_fuzzed(target: str, tmp_path: Path) -> None:
+    """The campaign reads without the process apart, which must change nothing."""
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "damaged").mkdir()
+    seeds = sorted(fuzz.TARGETS[target][0](tmp_path / "sound"))
+    seen = set()
+    for number in range(12):
+        path = fuzz.case(target, 1, number, seeds, tmp_path / "damaged")
+        there, here = (_outcome(read, path) for read in (hdf5.read_hdf5, hdf5.read_here))
+        assert there == here
+        seen.add(there[1] == b"")
+    assert seen == {True, False}
 
 
 def test_every_damage_leaves_something_different() -> None:
