@@ -59,7 +59,12 @@ def test_hdf5_inside_a_group(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_scan(path, key="scans/first").kspace, noise(3, 4))
     for key in ("scans/second", "scans/first/deeper", "/scans/"):
         assert key.strip("/") in refusal(read_scan, path, key=key).got
-    assert "no arrays" in refusal(read_scan, path).got
+    np.testing.assert_array_equal(read_scan(path).kspace, noise(3, 4))  # the only one
+    with h5py.File(path, "a") as file:
+        file["scans/more/second"] = noise(3, 4)
+        file["scans/more/circle"] = file["scans"]
+    assert "scans/first, scans/more/" in refusal(read_scan, path).got
+    assert "no arrays" in refusal(read_scan, hdf5(path)).got
 
 
 @pytest.mark.parametrize("kind", ["soft link", "external link", "external storage", "virtual"])

@@ -62,7 +62,8 @@ def opened(path: Path, key: str | None, preferred: str) -> Iterator[Stored]:
             lines, xml = (dataset(h5py, file, f"{group}/{name}") for name in ("data", "xml"))
             yield mrd.read_group(h5py, lines, xml, f"{path} [{shown(group)}]", path.stat().st_size)
             return
-        name = key if key and "/" in key else choose(path, key, preferred, arrays)
+        deep = [] if arrays else _deep(h5py, file)
+        name = key if key and "/" in key else choose(path, key, preferred, arrays or deep)
         yield _plain(h5py, file, path, name, arrays, preferred)
 
 
@@ -105,6 +106,18 @@ def _node(h5py: ModuleType, file: Any, name: str) -> Any:
         inside = isinstance(node, h5py.Group) and isinstance(node.get(part, getlink=True), h5py.HardLink)
         node = node[part] if inside else None
     return node
+
+
+def _deep(h5py: ModuleType, group: Any, depth: int = 4) -> list[str]:
+    """The names of the datasets in the groups of a group, to be chosen from where there are none outside of groups."""
+    found = []
+    for name in group:
+        node = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+        if isinstance(node, h5py.Dataset):
+            found.append(name)
+        elif isinstance(node, h5py.Group) and depth:  # links may lead round in circles
+            found += [f"{name}/{inner}" for inner in _deep(h5py, node, depth - 1)]
+    return found
 
 
 def _is_scan(h5py: ModuleType, file: Any, name: str) -> bool:
