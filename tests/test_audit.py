@@ -38,9 +38,9 @@ def adjoint(name: str = "adjoint", factor: float = 1.0) -> Model:
     return Model(name, lambda sensing: lambda y: factor * sensing.adjoint(y).real, {"kind": f"adjoint {factor}"})
 
 
-def verdict(found: Audit, model: str, test: str) -> bool | None:
+def verdict(found: Audit, model: str, test: str) -> str:
     (v,) = [v for v in found.verdicts if (v.model, v.test) == (model, test)]
-    return v.passed
+    return v.outcome
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_every_test_is_made_and_recorded(whole: Audit, tmp_path: Path) -> None:
     from firenet.files import to_json
 
     record = json.loads(to_json(whole.record()))
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert record["settings"]["seed"] == 0
     assert len(record["images"]["s1045"]["sha256"]) == 64
     assert len(record["sensing"]["mask sha256"]) == 64
@@ -83,11 +83,11 @@ def test_the_numbers_of_a_linear_map_are_its_norm(whole: Audit) -> None:
         assert row.numbers["random"] < row.numbers["worst"]
         (noise,) = whole.of(name, "noise")
         assert max(noise.numbers["amplification"]) < norm
-    assert verdict(whole, "adjoint", "worst")
-    assert verdict(whole, "loud", "worst") is False
-    assert verdict(whole, "adjoint", "scaling")
-    assert verdict(whole, "adjoint", "samples")
-    assert verdict(whole, "loud", "accuracy") is False
+    assert verdict(whole, "adjoint", "worst") == "nothing found"
+    assert verdict(whole, "loud", "worst") == "failed"
+    assert verdict(whole, "adjoint", "scaling") == "nothing found"
+    assert verdict(whole, "adjoint", "samples") == "nothing found"
+    assert verdict(whole, "loud", "accuracy") == "failed"
 
 
 def test_no_attack_beats_the_certificate(whole: Audit) -> None:
@@ -100,18 +100,18 @@ def test_no_attack_beats_the_certificate(whole: Audit) -> None:
         for entry in row.numbers["perturbations"].values():
             assert entry["rise"] <= entry["bound"]
             assert entry["bound"] > 0
-    assert verdict(whole, "FIRENET", "certificate")
+    assert verdict(whole, "FIRENET", "certificate") == "nothing found"
     # and if it were, it would be said
     broken = replace(rows[0], numbers={**rows[0].numbers, "beaten": True})
     (said,) = [v for v in judge("FIRENET", [broken], QUICK) if v.test == "certificate"]
-    assert said.passed is False
+    assert said.outcome == "failed"
     assert "never" in said.text
 
 
 def test_thresholds_are_the_users(whole: Audit) -> None:
     loose = replace(QUICK, thresholds=Thresholds(amplification=10.0))
     (said,) = [v for v in judge("loud", whole.rows, loose) if v.test == "worst"]
-    assert said.passed
+    assert said.outcome == "nothing found"
     assert said.threshold == 10
 
 
@@ -122,21 +122,21 @@ def test_more_samples_that_make_it_worse_are_found() -> None:
 
     settings = replace(QUICK, tests=("samples",))
     found = made(Model("worse", build), settings=settings, sweep=SWEEP)
-    assert verdict(found, "worse", "samples") is False
+    assert verdict(found, "worse", "samples") == "failed"
     assert made(adjoint(), settings=settings).rows == ()  # no other samples, no row
-    for factor, passed in ((math.nan, False), (math.inf, False), (1.0, True)):
+    for factor, outcome in ((math.nan, "failed"), (math.inf, "failed"), (1.0, "nothing found")):
 
         def breaking(sensing: Any, factor: float = factor) -> Any:
             rate = sensing.mask.float().mean().item()
             return lambda y: sensing.adjoint(y).real * (factor if rate > 0.5 else 1.0)
 
-        assert verdict(made(Model("x", breaking), settings=settings, sweep=SWEEP), "x", "samples") is passed
+        assert verdict(made(Model("x", breaking), settings=settings, sweep=SWEEP), "x", "samples") == outcome
     full = {r: SubsampledFourier(torch.ones(SIDE, SIDE, dtype=torch.bool)) for r in (0.9, 1.0)}
     perfect = Model("perfect", lambda sensing: lambda y: X, {})
-    assert verdict(made(perfect, settings=settings, sweep=full), "perfect", "samples")
+    assert verdict(made(perfect, settings=settings, sweep=full), "perfect", "samples") == "nothing found"
     stuck = made(Model("stuck", build, fits=False), settings=settings, sweep=SWEEP)
     assert "other samples" in str(stuck.rows[0].failed)
-    assert verdict(stuck, "stuck", "samples") is None
+    assert verdict(stuck, "stuck", "samples") == "not decided"
 
 
 # --- models that misbehave --------------------------------------------------------------------------------------------
@@ -169,8 +169,8 @@ def test_a_model_that_fails_is_a_row_with_its_reason(name: str) -> None:
     import re
 
     assert all(re.search(reason, str(r.failed)) for r in failed), failed[0].failed
-    assert all(verdict(found, name, t) is None for t in ("accuracy", "worst"))
-    assert verdict(found, "adjoint", "worst")
+    assert all(verdict(found, name, t) == "not decided" for t in ("accuracy", "worst"))
+    assert verdict(found, "adjoint", "worst") == "nothing found"
 
 
 def test_one_that_breaks_under_perturbation_is_infinitely_bad() -> None:
@@ -179,7 +179,7 @@ def test_one_that_breaks_under_perturbation_is_infinitely_bad() -> None:
         return image if torch.equal(y, SENSING(X)) else image * math.nan
 
     found = made(of("fragile", fragile), firenet_model("tv", 2, 3), settings=replace(QUICK, tests=("worst",)))
-    assert verdict(found, "fragile", "worst") is False
+    assert verdict(found, "fragile", "worst") == "failed"
     from firenet.report import compared, render
 
     assert "fragile breaks" in compared(found)[0]
@@ -282,7 +282,7 @@ def test_odd_numbers_are_the_same_when_they_are_read_again(odd: float, tmp_path:
 
     assert "Taken from an earlier run" in render(runs[1:], command="", title="x")
     if math.isnan(odd):
-        assert verdict(runs[0], "odd", "accuracy") is False
+        assert verdict(runs[0], "odd", "accuracy") == "failed"
 
 
 def test_where_one_image_fails_the_test_is_not_passed() -> None:
@@ -298,7 +298,7 @@ def test_where_one_image_fails_the_test_is_not_passed() -> None:
 
     found = audit([Model("picky", build, {})], SENSING, images, settings=replace(QUICK, tests=("accuracy", "noise")))
     for said in found.verdicts:
-        assert said.passed is None
+        assert said.outcome == "not decided"
         assert "1 of 2 images could not be measured" in said.text
         assert "not this one" in said.text
 
@@ -462,7 +462,7 @@ def test_masks_are_nested_and_keep_the_one_they_are_made_from(seed: int) -> None
 def test_an_empty_row_says_its_reason() -> None:
     rows = [Row("m", "i", "worst", failed="because")]
     (said,) = judge("m", rows, replace(QUICK, tests=("worst",)))
-    assert said.passed is None
+    assert said.outcome == "not decided"
     assert "because" in said.text
 
 
@@ -474,7 +474,7 @@ def test_stabilised_is_audited_as_one_network(whole: Audit) -> None:
 def test_details_that_nobody_asked_for_are_not_passed(whole: Audit) -> None:
     strict = replace(QUICK, thresholds=Thresholds(contrast=0.9))
     (said,) = [v for v in judge("adjoint", whole.rows, strict) if v.test == "details"]
-    assert said.passed is None
+    assert said.outcome == "not decided"
     blind = replace(QUICK, thresholds=Thresholds(index=1e9))
     (said,) = [v for v in judge("adjoint", whole.rows, blind) if v.test == "details"]
-    assert said.passed is False
+    assert said.outcome == "failed"
