@@ -50,7 +50,7 @@ class Thresholds:
     """
 
     amplification: float = 5.0
-    local: float = 5.0
+    local: float = 3.0
     contrast: float = 0.1
     index: float = ROSE
     lipschitz: float = 5.0
