@@ -29,8 +29,8 @@ soundness: $(VENV)/.test  ## 2500 problems against 80-bit arithmetic and Clarabe
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore soundness.py --random 2000 --built 500
 
 check: $(VENV)/.check  ## style and types
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks models
+	$(BIN)/ruff format --check src tests benchmarks models
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 layers: $(VENV)/.demo  ## the cost of one layer in units of two FFTs, layers against accuracy, memory
@@ -57,16 +57,16 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) -e .
+$(VENV)/.demo: $(VENV)/.made pyproject.toml models/pyproject.toml constraints.txt
+	$(INSTALL) -e . -e ./models
 	touch $@
 
-$(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) -e '.[test]'
+$(VENV)/.test: $(VENV)/.made pyproject.toml models/pyproject.toml constraints.txt
+	$(INSTALL) -e '.[test]' -e ./models
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.check: $(VENV)/.test
-	$(INSTALL) -e '.[test,check]'
+	$(INSTALL) -e '.[test,check]' -e ./models
 	touch $@
 
 clean:

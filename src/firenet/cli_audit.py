@@ -5,10 +5,10 @@ A module that is named on the command line, ``module:factory``, is imported; not
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -56,7 +56,12 @@ def _check(out: Path) -> None:
     from firenet.formats import optional
 
     check_output(out, suffixes=(".html",))
-    for module, purpose in (("jinja2", "The HTML report"), ("skimage.metrics", "SSIM"), ("safetensors", "Weights")):
+    for module, purpose in (
+        ("jinja2", "The HTML report"),
+        ("skimage.metrics", "SSIM"),
+        ("safetensors", "Weights"),
+        ("firenet_models", "Trained networks"),
+    ):
         optional(module, "audit", purpose)
 
 
@@ -99,12 +104,8 @@ def _finish(
     else:
         for a in made:
             tests, names = [t for t in a.settings.tests if any(v.test == t for v in a.verdicts)], list(a.models)
-            if len(tests) < len(names):
-                rows = [[name, *(_word(a, name, t) for t in tests)] for name in names]
-                terminal.table(a.title, ["model", *tests], rows)
-            else:
-                rows = [[t, *(_word(a, name, t) for name in names)] for t in tests]
-                terminal.table(a.title, ["test", *names], rows)
+            rows = [[t, *(_word(a, name, t) for name in names)] for t in tests]
+            terminal.table(a.title, ["test", *names], rows)
             for sentence in compared(a):
                 typer.echo(sentence)
         typer.echo(f"report: {out} ({size / 1e6:.1f} MB), record: {out.with_suffix('.json')}")
@@ -140,7 +141,7 @@ def _word(audit: Audit, model: str, test: str) -> str:
     for v in audit.verdicts:
         if (v.model, v.test) == (model, test):
             number = measured(test, v.value)
-            return f"{v.outcome}, {number}" if number else str(v.outcome)
+            return "\n".join([v.outcome, *textwrap.wrap(number, 14)])
     return ""
 
 
@@ -148,10 +149,6 @@ def _word(audit: Audit, model: str, test: str) -> str:
 @terminal.reports
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The report (.html).")] = Path("firenet-audit.html"),
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Folder with the weights of D5-C5. Default: $FIRENET_DATA, else ../shared/data."),
-    ] = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="Also a picture of what was found (.png).")] = None,
     resume: Resume = False,
     retry: Retry = False,
@@ -168,7 +165,7 @@ def demo(
         check_output(picture, suffixes=(".png",))
     _prepare(threads)
     folder = _parts(out, resume)
-    made, notes = benches(data or Path(os.environ.get("FIRENET_DATA", "../shared/data")))
+    made, notes = benches()
     found = []
     for bench in made:
         with terminal.progress(bench.title, "parts") as tell:
@@ -187,7 +184,8 @@ def run(
             "--model",
             "-m",
             help="NAME=WHAT or WHAT: module:factory, a file .onnx, .safetensors, .pt, .pt2, or a word: unet, "
-            "unet-jitter, automap, lista, zero-filled, firenet, firenet:adaptive, stabilised:unet. Repeat for more.",
+            "unet-jitter, automap, lista, d5c5, zero-filled, firenet, firenet:adaptive, stabilised:unet. "
+            "Repeat for more.",
             show_default=False,
         ),
     ],

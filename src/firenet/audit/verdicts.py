@@ -10,17 +10,17 @@ from firenet.audit.records import Outcome, Row, Settings, Verdict
 
 # What the number of a verdict is, and how it is written.
 UNITS = {
-    "accuracy": ("dB more than the adjoint", "{:+.1f}", 1),
+    "accuracy": ("dB gain", "{:+.1f}", 1),
     "worst": ("times", "{:.2f}", 1),
     "localised": ("times", "{:.2f}", 1),
     "details": ("deviations", "{:.1f}", 1),
     "kernel": ("times", "{:.2f}", 1),
     "noise": ("times", "{:.2f}", 1),
-    "scaling": ("% of the image", "{:.1f}", 100),
-    "samples": ("dB of fall", "{:.1f}", 1),
-    "anatomy": ("dB more than the adjoint", "{:+.1f}", 1),
+    "scaling": ("% of image", "{:.1f}", 100),
+    "samples": ("dB fall", "{:.1f}", 1),
+    "anatomy": ("dB gain", "{:+.1f}", 1),
     "transfer": ("times", "{:.2f}", 1),
-    "certificate": ("% of the bound", "{:.0f}", 100),
+    "certificate": ("% of bound", "{:.0f}", 100),
 }
 
 
