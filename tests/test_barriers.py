@@ -41,8 +41,8 @@ from firenet.barriers import (
 )
 from firenet.barriers.adversary import lower_bound
 from firenet.barriers.classify import breakdown, classify, classify_bound, digits_of
-from firenet.barriers.instances import decimal, minimisers, root, root_decimal
 from firenet.barriers.given import as_sample
+from firenet.barriers.instances import decimal, minimisers, root, root_decimal
 from firenet.barriers.referee import Referee
 from firenet.barriers.witness import __file__ as CHECKER
 from firenet.cli import app

@@ -176,7 +176,9 @@ def check_command(
     try:
         said = main(str(witness))
     except Refuted as error:
-        raise BadInput("A witness that holds", f"{witness}: {error}", "Play again") from None
+        raise BadInput(
+            "A witness that holds", f"{witness}: {error}", "firenet barriers play -o FILE writes one"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput("A witness file", f"{witness}: {error}", "firenet barriers play -o FILE writes one") from None
     if as_json:

@@ -24,7 +24,7 @@ from firenet.barriers.runs import SECONDS, Player, run
 from firenet.barriers.verdicts import Claim, Verdict, distances, issue, name_of, without_answer
 from firenet.barriers.witness import MOST_READS, MOST_WORK
 
-READS, LEAVES, PLAYS, MOST_SLOW, REPLAYS = 1000, 4096, 400, 3, 32
+READS, LEAVES, PLAYS, MOST_SLOW, REPLAYS = 1000, 4096, 400, 3, 12
 
 
 # --- the game of K digits, and that of K-1 ----------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class _Game:
         """Plays."""
         try:
             first = self.play()
-            found = self.randomised() if first.drawn or first.sampled else self.deterministic(first)
+            found = self.randomised(first) if first.drawn or first.sampled else self.deterministic(first)
         except _TooSlow:
             statement = f"No verdict: {self.slow} plays were still running after {self.seconds} s."
             found = Verdict(self.name, self.scale, "out of time", statement)
@@ -251,14 +251,16 @@ class _Game:
     def repeated(self, every: list[_Play]) -> bool:
         """Whether plays come out the same again, in an order that the algorithm cannot know: else something beside its
         coins told it what to do."""
-        chosen = SystemRandom().sample(every, min(len(every), REPLAYS))
-        fit = [p for p in chosen if p.done.how != "out of time"]
-        return all(self.same(p.done, self.play(p.tape, p.number)) for p in fit)
+        fit = [p for p in every if p.done.how != "out of time"]
+        chosen = SystemRandom().choices(fit, k=REPLAYS) if fit else []
+        return all(self.same(p.done, self.play(p.tape, p.number)) for p in chosen)
 
-    def randomised(self) -> Verdict:
+    def randomised(self, first: Run) -> Verdict:
         """The two-point game: on tied answers the outputs do not depend on where the bump is, so that with probability
         :math:`(N_1-1)/N_1` times that of halting they are wrong for the bump that is placed worst."""
         every = list(self.all_runs())
+        if every and not self.same(first, every[0].done):
+            return self.unsteady()
         counted = sum((p.chance for p in every), Fraction(0)) == 1
         if not counted and not any(p.done.how == "bad coins" for p in every):
             part = Fraction(1, self.plays)

@@ -20,6 +20,7 @@ from firenet.barriers.runs import Player
 from firenet.barriers.witness import FORMAT, MOST_CHARACTERS, MOST_WORK, VERSION, Refuted, TooLong, check
 
 Claim = Literal["wrong", "did not halt", "out of time", "invalid", "randomised", "reads"]
+MOST_RIVALS = 16  # two are enough; with all of a thousand columns a witness takes an hour to check
 TRUST = "Played in this process, whose memory it shares: this holds for an algorithm that does not look there."
 
 
@@ -123,7 +124,9 @@ def issue(
         oracle: One like that which answered, and which the algorithm never had.
     """
     room = MOST_WORK // (max(len(done.reads), 1) * instance.problem.columns) - 1
-    kept = ([r for r in rivals if r == instance] + [r for r in rivals if r != instance])[: max(room, 2)]
+    kept = ([r for r in rivals if r == instance] + [r for r in rivals if r != instance])[
+        : max(min(room, MOST_RIVALS), 2)
+    ]
     limit = Fraction(1, 100**verdict.digits)
     true = _answered(done.reads, oracle) and all(consistent(r, i) for r in done.reads for i in (instance, *kept))
     if claim in ("wrong", "missed"):
