@@ -179,6 +179,15 @@ def huge(ts: Any) -> object:
     return [1 << 20_000, 0, 0, 0]
 
 
+def incommensurable(ts: Any) -> object:
+    return [Fraction(1, p**2000) for p in (2, 3, 5, 7)]
+
+
+def incommensurable_on_the_pipe(ts: Any) -> object:
+    os.write(pipe(), f"vector {' '.join(f'1/{p**2000:x}' for p in (2, 3, 5, 7))}\ndone\n".encode())
+    os._exit(0)
+
+
 def short_of_itself(ts: Any) -> object:
     return [Ratio()] * 4
 

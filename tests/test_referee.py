@@ -82,6 +82,8 @@ CHEATS: list[tuple[Callable[..., object], str, str, int]] = [
     (dishonest.decimal_nan, "invalid", "finite numbers are needed", 0),
     (dishonest.huge, "invalid", "at most 12000 bits", 0),
     (dishonest.short_of_itself, "invalid", "at most 12000 bits", 0),
+    (dishonest.incommensurable, "invalid", "common denominator of at most 12000 bits", 0),
+    (dishonest.incommensurable_on_the_pipe, "invalid", "common denominator of at most 12000 bits", 0),
     (dishonest.equal_to_everything, "wrong", "distance 2.828427e-03", 0),
     (dishonest.bomb, "invalid", "got Bomb", 0),
     (dishonest.mute, "invalid", "Mute: (it does not say what)", 0),
@@ -283,17 +285,18 @@ def test_a_program_has_to_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_program_is_told_nothing_beside_the_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tells.py").write_text(
-        "import os, sys, resource\n"
+        "import os, resource\n"
         "def tells(ts):\n"
         "    raise ValueError(f'{sorted(k for k in os.environ if \"SECRET\" in k)} {os.getsid(0) == os.getpid()} '\n"
-        "        f'{len(os.listdir(\"/dev/fd\"))} {resource.getrlimit(resource.RLIMIT_CORE)} {sys.argv[1:2]}')\n"
+        "        f'{len(os.listdir(\"/dev/fd\"))} {resource.getrlimit(resource.RLIMIT_CORE)} '\n"
+        "        f'{[resource.getrlimit(r)[1] > 0 for r in (resource.RLIMIT_DATA, resource.RLIMIT_CPU)]}')\n"
     )
     monkeypatch.setenv("A_SECRET", "of the parent")
     with open("something", "w") as file:
         os.set_inheritable(file.fileno(), True)
         verdict = defeat(Program("tells:tells"), 3)
     # its standard files, two ends of pipes, that of the null device, and the listing of the folder itself
-    assert "ValueError: [] True 7 (0, 0) ['tells:tells']" in verdict.statement
+    assert "ValueError: [] True 7 (0, 0) [True, True]" in verdict.statement
 
 
 @given(st.text(alphabet="0123456789abcdefx-/+ _\u0661\n.", max_size=12))

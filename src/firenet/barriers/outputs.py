@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from decimal import Decimal
 from fractions import Fraction
+from math import lcm
 from numbers import Rational
 from operator import index
 from typing import Any
@@ -58,7 +59,17 @@ def outputs(result: object, problem: Problem) -> tuple[tuple[Vector, ...], list[
             shape = f"{len(entries)}" + (" rows" if any(_is_list(e) for e in entries) else "")
             raise BadOutput(f"a vector of {size} numbers is needed; got {shape}")
         vectors.append(tuple(_fraction(e, notes) for e in entries))
+        check_size(vectors[-1])
     return tuple(vectors), sorted(notes)
+
+
+def check_size(vector: Vector) -> None:
+    """Refuses numbers that cannot be added in reasonable time: those without a common denominator of bounded size."""
+    common = 1
+    for entry in vector:
+        common = lcm(common, entry.denominator)
+        if common.bit_length() > MOST_BITS:
+            raise BadOutput(f"numbers with a common denominator of at most {MOST_BITS} bits are needed")
 
 
 def _is_list(value: object) -> bool:

@@ -23,7 +23,7 @@ from typing import NoReturn
 from firenet.barriers import wire
 from firenet.barriers.given import Over
 from firenet.barriers.instances import Vector
-from firenet.barriers.outputs import MOST_BITS, NOTES
+from firenet.barriers.outputs import MOST_BITS, NOTES, BadOutput, check_size
 from firenet.barriers.referee import Halt, Referee, Run
 
 # To start Python and import the algorithm's module; and to be silent and end after an answer.
@@ -78,6 +78,8 @@ class Program:
             how, outputs, note = _converse(child, referee, seconds)
         except _Ended as ended:
             how, outputs, note = ended.how, (), ended.note
+        except BadOutput as error:
+            how, outputs, note = "bad output", (), str(error)
         except wire.Garbage as error:
             how, outputs, note = "garbage", (), f"it broke the protocol: {error}"
         except Over:
@@ -109,6 +111,7 @@ def _converse(child: _Child, referee: Referee, seconds: int) -> tuple[Halt, tupl
                 child.say(f"seed {referee.seed():x}")
             case ["vector", *entries] if ready and len(entries) == problem.shape[1] and len(vectors) < problem.samples:
                 vectors.append(tuple(wire.number(e, MOST_BITS) for e in entries))
+                check_size(vectors[-1])
             case ["done", *notes] if len(vectors) == problem.samples and all(n in NOTES for n in notes):
                 child.allow(END_SECONDS, "running")
                 child.silence()

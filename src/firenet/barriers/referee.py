@@ -101,8 +101,9 @@ class Referee:
     def toss(self, n: int) -> int:
         """Tosses a coin with n sides, and writes it down."""
         at = len(self._drawn)
-        if self.ended is not None or (at >= MOST_TOSSES and self._tape is not None):
-            self._sampled = True
+        spent = at >= MOST_TOSSES and self._tape is not None
+        if self.ended is not None or spent:
+            self._sampled = self._sampled or self.ended is None
             self.end("out of coins", f"it drew more than {at} times")
         if n < 1:
             self.end("bad coins", f"it chose among {n}")
