@@ -47,7 +47,7 @@ SMALL = Problem("P3", 3)
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(program, "END_SECONDS", 1)
+    monkeypatch.setattr(program, "END_SECONDS", 60)  # however slow the machine
 
 
 def stands(verdict: Verdict, problem: Problem) -> None:
@@ -123,8 +123,10 @@ CHEATS: list[tuple[Callable[..., object], str, str, int]] = [
 
 @pytest.mark.parametrize(("cheat", "claim", "why", "reads"), CHEATS, ids=[c[0].__name__ for c in CHEATS])
 def test_nothing_false_is_said_about_whoever_cheats(
-    cheat: Callable[..., object], claim: str, why: str, reads: int
+    cheat: Callable[..., object], claim: str, why: str, reads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if cheat in (dishonest.speaks_for_itself, dishonest.closes_and_stays):  # they do not end by themselves
+        monkeypatch.setattr(program, "END_SECONDS", 1)
     verdict = defeat(Program(f"dishonest:{cheat.__name__}"), SMALL, reads=50, plays=5)
     assert verdict.claim == claim, verdict
     assert why in f"{verdict.statement} {verdict.note}"

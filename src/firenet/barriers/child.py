@@ -16,7 +16,7 @@ from typing import IO, Any, NoReturn
 
 from firenet.barriers import wire
 from firenet.barriers.given import BadRead, Coins, Over, TrainingSet
-from firenet.barriers.outputs import BadOutput, described, outputs, printable, takes_coins
+from firenet.barriers.outputs import BadOutput, described, message, outputs, takes_coins
 
 
 class _Pipe:
@@ -107,9 +107,9 @@ def main(name: str, cpu_seconds: str) -> NoReturn:
     except Over:
         pass
     except BadRead as error:
-        said = f"misread {printable(str(error))}"
+        said = f"misread {message(error)}"
     except BadOutput as error:
-        said = f"refused {printable(str(error))}"
+        said = f"refused {message(error)}"
     except BaseException as error:
         said = f"raised {described(error)}{_place(error)}"
     with suppress(OSError, ValueError):  # the other end may be gone, or the algorithm closed the pipe

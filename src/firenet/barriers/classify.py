@@ -184,7 +184,8 @@ def breakdown(problem: Problem, *, plays: int = 100, seed: int = 0) -> dict[str,
         if scale < 1:
             continue
         verdict = game(algorithms.centre, problem)
-        assert verdict.witness is not None
+        if verdict.witness is None:
+            raise BadProblem(f"fewer columns or digits are needed: {verdict.note or verdict.statement}")
         bump = Fraction(verdict.witness["instance"]["bump"])
         v = Instance(problem, scale, 0, bump).minimisers(problem.samples - 1).value
         below = v * v * Fraction(problem.columns - 1, problem.columns)

@@ -119,12 +119,16 @@ def _ratio(numerator: Any, denominator: Any) -> Fraction:
 
 
 def described(error: BaseException) -> str:
+    """Returns the kind of an exception and what it says."""
+    return printable(f"{type(error).__name__}: {message(error)}")
+
+
+def message(error: BaseException) -> str:
     """Returns what an exception says, in printable characters, even where it refuses to say it."""
     try:
-        said = str(error)
+        return printable(str(error))
     except BaseException:
-        said = "(it does not say what)"
-    return printable(f"{type(error).__name__}: {said}")
+        return "(it does not say what)"
 
 
 def printable(text: str) -> str:

@@ -199,7 +199,7 @@ class _Child:
 
     def _gone(self) -> NoReturn:
         with suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(1)
+            code = self._process.wait(END_SECONDS)
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
             raise _Ended("died", f"its process {how} without an answer")
         raise _Ended("died", "it closed the pipe without an answer")

@@ -9,7 +9,7 @@ import time
 from firenet.barriers.algorithms import Algorithm
 from firenet.barriers.given import BadRead, Over
 from firenet.barriers.instances import Vector
-from firenet.barriers.outputs import NOTES, BadOutput, described, outputs, printable, takes_coins
+from firenet.barriers.outputs import NOTES, BadOutput, described, message, outputs, takes_coins
 from firenet.barriers.program import Program
 from firenet.barriers.referee import Halt, Referee, Run
 
@@ -43,9 +43,9 @@ def _run_here(algorithm: Algorithm, referee: Referee, seconds: int) -> Run:
         except (_Stop, Over):
             pass
         except BadRead as error:
-            ended.append(("bad read", (), printable(str(error))))
+            ended.append(("bad read", (), message(error)))
         except BadOutput as error:
-            ended.append(("bad output", (), printable(str(error))))
+            ended.append(("bad output", (), message(error)))
         except BaseException as error:
             ended.append(("raised", (), described(error)))
 
