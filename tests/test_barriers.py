@@ -462,6 +462,9 @@ def test_other_coins_get_a_confidence_bound() -> None:
         assert truth - 0.15 < float(verdict.failure) < truth
         assert "99.9 %" in verdict.statement
         assert verdict == defeat(algorithm, Problem("P3", 3), plays=300, seed=0)
+    drawn = defeat(fair, Problem("P3", 3), plays=50)
+    assert drawn == defeat(fair, Problem("P3", 3), plays=50, seed=drawn.seed)
+    assert drawn.seed != defeat(fair, Problem("P3", 3), plays=50).seed
 
 
 @pytest.mark.parametrize(("failures", "plays"), [(0, 10), (1, 10), (7, 10), (10, 10), (150, 300), (299, 300)])

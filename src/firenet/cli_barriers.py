@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ from firenet import terminal
 from firenet.errors import BadInput
 
 if TYPE_CHECKING:
-    from firenet.barriers import Problem
+    from firenet.barriers import Problem, Verdict
     from firenet.barriers.runs import Player
 
 barriers = typer.Typer(
@@ -27,6 +27,7 @@ barriers = typer.Typer(
     rich_markup_mode=None,
 )
 
+_KINDS: tuple[Literal["P1", "P2", "P3"], ...] = ("P1", "P2", "P3")
 # How it ends where nothing was shown of the algorithm.
 _WITHOUT = {"invalid": terminal.INVALID, "out of time": terminal.NO_VERDICT}
 
@@ -147,15 +148,21 @@ def play(
     if as_json:
         terminal.print_json({**verdict.as_json(), "versions": terminal.versions()})
     else:
-        checked = verdict.checked and f"Checked: {verdict.checked}"
-        typer.echo(f"{algorithm}, {verdict.digits} digits: {verdict.claim}\n{verdict.statement}")
-        note = "" if verdict.note in verdict.statement else verdict.note
-        typer.echo("".join(f"{line}\n" for line in (note, checked, verdict.trust) if line), nl=False)
-        if out is not None:
-            typer.echo(f"witness: {out}" if verdict.witness else "no witness was made")
+        _tell(verdict, out)
     if verdict.claim in _WITHOUT:
         typer.echo(f"no verdict about {algorithm}: {verdict.note or verdict.statement}", err=True)
         raise typer.Exit(_WITHOUT[verdict.claim])
+
+
+def _tell(verdict: Verdict, out: Path | None) -> None:
+    """Prints a verdict, what it rests on, and where its witness is."""
+    lines = [f"{verdict.algorithm}, {verdict.digits} digits: {verdict.claim}", verdict.statement]
+    lines += [verdict.note] if verdict.note not in verdict.statement else []
+    lines += [f"Checked: {verdict.checked}"] if verdict.checked else []
+    lines += [verdict.trust] if verdict.trust else []
+    if out is not None:
+        lines.append(f"witness: {out}" if verdict.witness else "no witness was made")
+    typer.echo("\n".join(lines))
 
 
 @barriers.command(name="check")
@@ -196,7 +203,7 @@ def everything(
     as_json: Json = False,
 ) -> None:
     """Play the whole gallery on P1, P2 and P3, check every witness, and draw the map."""
-    from firenet.barriers import Problem, algorithms, defeat, outread, trial
+    from firenet.barriers import Problem
     from firenet.barriers.classify import breakdown, classify
     from firenet.barriers.verdicts import TRUST
     from firenet.gallery import GALLERY
@@ -205,26 +212,72 @@ def everything(
     if digits <= 2:
         raise BadInput("K above 2: the regimes of K-1 and K-2 digits need it", f"K = {digits}", "Use a larger --digits")
     out.mkdir(parents=True, exist_ok=True)
-    kinds = ("P1", "P2", "P3")
+    played, positive = _defeats(digits, reads, out), _positive(digits, reads)
+    problem, cells = Problem("P3", digits), classify("P3", digits)
+    draw(cells, problem, out / "map.png")
+    found = {
+        "digits": digits,
+        "defeats": played,
+        "positive": positive,
+        "breakdown": {kind: breakdown(Problem(kind, digits)) for kind in _KINDS},
+        "cells": [c.as_json() for c in cells],
+        "versions": terminal.versions(),
+    }
+    _save(found, out / "barriers.json")
+    if as_json:
+        terminal.print_json(found)
+        return
+    rows = []
+    for name in GALLERY:
+        each = [p for p in played if p["algorithm"] == name]
+        rows.append([name, *map(_short, each)])
+    title = f"distance to the minimiser, asked for 1e-{digits:02d}; or how probable it is to fail"
+    terminal.table(title, ["", *_KINDS], rows)
+    for p in played[: len(GALLERY)]:
+        if "left_out" in p:
+            typer.echo(f"{p['algorithm']} {p['left_out']}: pip install 'firenet[barriers]'")
+    for p in positive:
+        if "passed" in p:
+            outcome = "passed" if p["passed"] else "FAILED"
+            said = f"{p['plays']} inputs {outcome}, at most {p['most_reads']} reads"
+            typer.echo(f"{p['problem']} {p['algorithm']}: {p['digits']} digits, {said}")
+    typer.echo(TRUST)
+    typer.echo(f"witnesses, barriers.json and map.png: {out}")
+    if not all(p.get("passed", True) for p in positive):  # against the theorem: a fault of ours
+        raise typer.Exit(terminal.INTERNAL_ERROR)
+    if not all(p.get("defeated", True) for p in played):
+        raise typer.Exit(terminal.NO_VERDICT)
+
+
+def _defeats(digits: int, reads: int, out: Path) -> list[dict[str, Any]]:
+    """Plays the gallery on all problems, and writes the witnesses."""
+    from firenet.barriers import Problem, defeat
+    from firenet.gallery import GALLERY
+
     played: list[dict[str, Any]] = []
     with terminal.progress("games", "games") as tell:
-        for kind in kinds:
-            problem = Problem(kind, digits)
+        for kind in _KINDS:
             for name, entry in GALLERY.items():
-                tell(len(played), len(kinds) * len(GALLERY))
+                tell(len(played), len(_KINDS) * len(GALLERY))
                 if entry.missing:
                     played.append({"algorithm": name, "problem": kind, "left_out": f"needs {', '.join(entry.missing)}"})
                     continue
-                verdict = defeat(entry.algorithm, problem, name=name, reads=reads)
-                file = None
-                if verdict.witness:
-                    file = f"{kind}-{name}.json"
+                verdict = defeat(entry.algorithm, Problem(kind, digits), name=name, reads=reads)
+                file = f"{kind}-{name}.json" if verdict.witness else None
+                if file:
                     _save(verdict.witness, out / file)
                 shown = {k: v for k, v in verdict.as_json().items() if k != "witness"}
                 played.append({**shown, "problem": kind, "witness": file})
-    positive = []
+    return played
+
+
+def _positive(digits: int, reads: int) -> list[dict[str, Any]]:
+    """Tries the algorithms for K-1 and K-2 digits on all problems."""
+    from firenet.barriers import Problem, algorithms, outread, trial
+
+    positive: list[dict[str, Any]] = []
     with terminal.busy("the algorithms for K-1 and K-2 digits"):
-        for kind in kinds:
+        for kind in _KINDS:
             problem = Problem(kind, digits)
             for name, fewer in (("one-digit-less", 1), ("two-digits-less", 2)):
                 done = trial(algorithms.SHIPPED[name], problem, digits - fewer, plays=200, seed=0)
@@ -240,40 +293,7 @@ def everything(
                 )
             longer = outread(algorithms.one_digit_less, problem, reads)
             positive.append({"algorithm": "one-digit-less", "problem": kind, "more_reads": longer.statement})
-    problem, cells = Problem("P3", digits), classify("P3", digits)
-    draw(cells, problem, out / "map.png")
-    found = {
-        "digits": digits,
-        "defeats": played,
-        "positive": positive,
-        "breakdown": {kind: breakdown(Problem(kind, digits)) for kind in kinds},
-        "cells": [c.as_json() for c in cells],
-        "versions": terminal.versions(),
-    }
-    _save(found, out / "barriers.json")
-    if as_json:
-        terminal.print_json(found)
-        return
-    rows = []
-    for name in GALLERY:
-        each = [p for p in played if p["algorithm"] == name]
-        rows.append([name, *map(_short, each)])
-    title = f"distance to the minimiser, asked for 1e-{digits:02d}; or how probable it is to fail"
-    terminal.table(title, ["", *kinds], rows)
-    for p in played[: len(GALLERY)]:
-        if "left_out" in p:
-            typer.echo(f"{p['algorithm']} {p['left_out']}: pip install 'firenet[barriers]'")
-    for p in positive:
-        if "passed" in p:
-            outcome = "passed" if p["passed"] else "FAILED"
-            said = f"{p['plays']} inputs {outcome}, at most {p['most_reads']} reads"
-            typer.echo(f"{p['problem']} {p['algorithm']}: {p['digits']} digits, {said}")
-    typer.echo(TRUST)
-    typer.echo(f"witnesses, barriers.json and map.png: {out}")
-    if not all(p.get("passed", True) for p in positive):  # against the theorem: a fault of ours
-        raise typer.Exit(terminal.INTERNAL_ERROR)
-    if not all(p.get("defeated", True) for p in played):
-        raise typer.Exit(terminal.NO_VERDICT)
+    return positive
 
 
 def _cell(column: str, value: float | None) -> str:

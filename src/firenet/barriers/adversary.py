@@ -150,7 +150,7 @@ class _Game:
         except _TooSlow:
             statement = f"No verdict: {self.slow} plays were still running after {self.seconds} s."
             found = Verdict(self.name, self.scale, "out of time", statement)
-        return replace(found, isolated=isinstance(self.player, Program))
+        return replace(found, isolated=isinstance(self.player, Program), seed=None if found.exact else self.seed)
 
     def play(self, tape: Tape | None = (), number: int = 0) -> Run:
         """Runs the algorithm once; the number tells apart the plays whose coins are tossed."""

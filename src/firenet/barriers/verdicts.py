@@ -45,6 +45,7 @@ class Verdict:
         plays: How many runs it rests on.
         note: Conversions, why a run ended badly, and why there is no witness.
         isolated: Whether it was played in a process of its own.
+        seed: Of coins that could not be counted, to play the same game again.
     """
 
     algorithm: str
@@ -59,6 +60,7 @@ class Verdict:
     plays: int = 1
     note: str = ""
     isolated: bool = False
+    seed: int | None = None
 
     @property
     def defeated(self) -> bool:
@@ -83,6 +85,7 @@ class Verdict:
             "exact": self.exact,
             "plays": str(self.plays),
             "note": self.note,
+            "seed": None if self.seed is None else str(self.seed),
             "isolated": self.isolated,
             "trust": self.trust,
             "witness": self.witness,
