@@ -95,6 +95,13 @@ def differs(ts: Any) -> object:
     return algorithms.guess(ts, count() % 2)
 
 
+def tires(ts: Any) -> object:
+    """Answers once, and never again."""
+    while count():
+        time.sleep(600)
+    return ZERO
+
+
 # --- the hidden instance ----------------------------------------------------------------------------------------------
 
 

@@ -168,7 +168,9 @@ class _Game:
         return [make(j, bump) for j in range(self.problem.columns)]
 
     def same(self, first: Run, again: Run) -> bool:
-        """Whether two runs with the same coins are alike. Rounding may differ from run to run."""
+        """Whether two runs with the same coins are alike, as far as they came. Rounding may differ from run to run."""
+        if "out of time" in (first.how, again.how):
+            return True
         if (first.reads, first.drawn, first.how) != (again.reads, again.drawn, again.how):
             return False
         apart = [
@@ -196,9 +198,11 @@ class _Game:
         unfit = without_answer(self.name, self.scale, done)
         if unfit:
             return unfit
-        if not self.same(done, self.play()):
+        again = self.play()
+        if not self.same(done, again):
             return self.unsteady()
-        return self.wrong(done) if done.how == "halted" else self.still_reading(done)
+        unfit = without_answer(self.name, self.scale, again)  # out of time, this time
+        return unfit or (self.wrong(done) if done.how == "halted" else self.still_reading(done))
 
     def still_reading(self, done: Run) -> Verdict:
         """It has not halted after the reads that were granted."""
