@@ -223,8 +223,8 @@ def test_train_from_the_shell_says_how_far_it_is() -> None:
 
 
 def test_a_network_from_elsewhere_is_found_to_be_unstable() -> None:
-    """D5-C5 at R = 4, 64 x 64 pixels of the slice that comes with matplotlib: within 1 % a perturbation of its data comes
-    out more than ten times as large after a few steps, noise does not."""
+    """D5-C5 at R = 4, the slice that comes with matplotlib at 64 x 64 pixels: within 1 % a perturbation of its data
+    comes out more than ten times as large after a few steps, noise does not."""
     from firenet import SubsampledFourier, psnr
     from firenet.attack import attack
     from firenet.models import load_model
