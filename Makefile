@@ -32,8 +32,8 @@ fuzz: $(VENV)/.test  ## 20,000 damaged files through every reader; some 20 minut
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py $(FUZZ)
 
 check: $(VENV)/.check  ## style and types
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks models
+	$(BIN)/ruff format --check src tests benchmarks models
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 layers: $(VENV)/.demo  ## the cost of one layer in units of two FFTs, layers against accuracy, memory
@@ -60,16 +60,16 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) -e .
+$(VENV)/.demo: $(VENV)/.made pyproject.toml models/pyproject.toml constraints.txt
+	$(INSTALL) -e . -e ./models
 	touch $@
 
-$(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) -e '.[test]'
+$(VENV)/.test: $(VENV)/.made pyproject.toml models/pyproject.toml constraints.txt
+	$(INSTALL) -e '.[test]' -e ./models
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.check: $(VENV)/.test
-	$(INSTALL) -e '.[test,check]'
+	$(INSTALL) -e '.[test,check]' -e ./models
 	touch $@
 
 clean:

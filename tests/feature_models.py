@@ -13,6 +13,7 @@ import torch
 
 from firenet.models import load_model
 from firenet.sensing import SubsampledFourier
+from firenet.training import save, shipped
 from format_features import feature
 
 onnx = pytest.importorskip("onnx")
@@ -74,13 +75,9 @@ def _(f: Path) -> Any:
 
 @feature("safetensors", "networks of `firenet train`")
 def _(f: Path) -> Any:
-    import firenet
-
-    path = Path(firenet.__file__).parent / "data" / "unet.safetensors"
-    if not path.exists():
-        pytest.skip("the trained networks are elsewhere")
-    nets = [load_model(name).build(SENSING) for name in (str(path), "unet")]
-    return [net(Y).numpy() for net in nets[:1]], [net(Y).numpy() for net in nets[1:]]
+    save(f / "a.safetensors", *shipped("unet"))
+    saved, original = (load_model(name).build(SENSING) for name in (str(f / "a.safetensors"), "unet"))
+    return saved(Y).numpy(), original(Y).numpy()
 
 
 @feature("safetensors", "weights without their network", "refused")

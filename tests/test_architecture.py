@@ -24,9 +24,9 @@ ORDER = [
     {"io", "gap"},
     {"operators", "levels", "files", "barriers"},
     {"transforms", "restarts", "espirit", "check"},
-    {"sensing", "problems", "frames", "guarantee"},
-    {"layer", "evidence"},
-    {"search", "analysis", "real"},
+    {"sensing", "problems", "frames", "guarantee", "differences"},
+    {"layer", "evidence", "ascent"},
+    {"search", "analysis", "real", "survey"},
     {"sampling", "network", "certificate", "attack", "meaning"},
     {"reweighting", "export", "baselines", "stabilised", "outside"},
     {"recon", "specimens"},
@@ -127,7 +127,7 @@ def test_no_float_decides_about_a_barrier() -> None:
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "math":
                 assert node.attr in ("comb", "prod", "isqrt"), path
             if isinstance(node, ast.ImportFrom) and node.module == "math":
-                assert {a.name for a in node.names} == {"isqrt"}, path
+                assert {a.name for a in node.names} <= {"isqrt", "lcm"}, path
 
 
 def test_few_know_the_network() -> None:

@@ -38,7 +38,7 @@ def test_a_linear_map_is_amplified_by_its_largest_singular_value(ascent: Any, co
         assert found.size == pytest.approx(found.budget, rel=1e-5)
         assert found.size <= found.budget
         assert found.error >= found.noise > 0
-        assert found.by == ascent
+        assert found.by in (ascent, "differences")
         assert found.error == pytest.approx(torch.linalg.vector_norm(R @ found.e).item(), rel=1e-9)
 
 
@@ -142,12 +142,10 @@ def test_the_ascent_of_antun_follows_its_formula() -> None:
     stretch = (1 + rate * size**2) ** 3 * sensing.norm_bound.value
     allowed = 2 * 20 * torch.finfo(torch.float64).eps * 3 * 3 * rate * terms * stretch
     for p, wanted in zip(found, (seen[0], seen[2]), strict=True):
-        # Where its size, measured again, exceeds the budget by rounding, a perturbation is cut by 1e-6.
-        cut = min((1, 1 - 1e-6), key=lambda share: norm(p.e - share * sensing(wanted)))
-        assert_near(p.e, cut * sensing(wanted), allowed)
+        assert_near(p.e, sensing(wanted), allowed)
         assert allowed <= 1e-9 * norm(p.e)
         part = torch.linalg.vector_norm(sensing(wanted)) / torch.linalg.vector_norm(sensing(x))
-        assert p.size == pytest.approx(cut * part.item(), rel=1e-9)
+        assert p.size == pytest.approx(part.item(), rel=1e-9)
         assert p.by == "antun"
     assert [p.size for p in antun(lambda m: R @ m, sensing, x)] == sorted(
         p.size for p in antun(lambda m: R @ m, sensing, x)
@@ -156,6 +154,8 @@ def test_the_ascent_of_antun_follows_its_formula() -> None:
         antun(lambda m: R @ m, sensing, x, snapshots=())
     with pytest.raises(BadInput, match="gradient"):
         antun(lambda m: (R @ m).detach(), sensing, x)
+    with pytest.raises(BadInput, match="finite"):
+        antun(lambda m: torch.sqrt((R @ m).clamp(max=0)), sensing, x)
 
 
 def test_transfer_is_judged_anew_within_its_budget() -> None:
@@ -228,3 +228,178 @@ def test_a_buffer_that_is_written_over_does_not_hide_a_change() -> None:
 def test_words_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match="Choose"):
         attack(lambda m: m, Matrix(torch.eye(3)), torch.ones(3), 0.1, **wrong)
+
+
+# --- maps whose worst amplification is known in closed form -----------------------------------------------------------
+
+SIDE = 24
+FOURIER = SubsampledFourier(multilevel((SIDE, SIDE), 0.5).samples)
+Y = FOURIER(normal(SIDE, SIDE, dtype=torch.float64, seed=5))
+D = FOURIER(FOURIER.adjoint(normal(SIDE, SIDE, dtype=torch.complex128, seed=6)))
+D = D / torch.linalg.vector_norm(D)
+PATTERN = normal(SIDE, SIDE, dtype=torch.float64, seed=7)
+PATTERN = PATTERN / torch.linalg.vector_norm(PATTERN)
+NORM = torch.linalg.vector_norm(Y)
+BUDGET = 0.01
+
+
+def component(y: torch.Tensor) -> torch.Tensor:
+    """Of the perturbation along D, relative to the norm of the data."""
+    return ((y - Y) * D.conj()).real.sum() / NORM
+
+
+def along(y: torch.Tensor, phi: Any) -> torch.Tensor:
+    """A*y plus a function of the component along one direction: within t it changes the image by at most t + phi.
+
+    A random perturbation has a component of some twentieth of its size along it.
+    """
+    return FOURIER.adjoint(y).real + NORM * phi(component(y)) * PATTERN
+
+
+class Straight(torch.autograd.Function):
+    """60 t forward, nothing backward."""
+
+    @staticmethod
+    def forward(ctx: Any, t: torch.Tensor) -> torch.Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return 60 * t
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> torch.Tensor:
+        return 0 * slopes[0]
+
+
+# Name: the function, and its largest value within the budget over the budget.
+SHAPES = {
+    "saturated": (lambda t: 0.6 * torch.tanh(t / 0.004), 0.6 * math.tanh(2.5) / BUDGET),
+    "hinge": (lambda t: 120 * torch.relu(t - 0.004), 72.0),
+    "even": (lambda t: 6000 * t**2, 60.0),
+    "wave": (lambda t: 0.3 * torch.sin(t * math.pi / 0.005), 30.0),
+    "late step": (lambda t: 0.6 * torch.sigmoid((t / 0.006 - 1) * 60), 60.0),
+}
+HIDING = {
+    "plain": lambda phi: phi,
+    "detached": lambda phi: lambda t: phi(t.detach()),
+    "tiny slope": lambda phi: lambda t: phi(t.detach()) + 1e-12 * t,
+}
+
+
+@pytest.mark.parametrize("hiding", HIDING)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_worst_of_a_nonlinear_map_is_found_or_doubted(shape: str, hiding: str) -> None:
+    phi, worst = SHAPES[shape]
+    hidden = HIDING[hiding](phi)
+    (found,) = attack(lambda y: along(y, hidden), FOURIER, Y, BUDGET, starts=2)
+    # The adjoint adds at most the perturbation itself.
+    assert found.amplification <= worst + 1 + 1e-6
+    assert found.effort is not None
+    if hiding == "plain":
+        assert found.amplification >= 0.98 * worst - 1
+    else:
+        assert found.amplification > 5 or found.effort.doubt
+
+
+@pytest.mark.parametrize(
+    "name", ["quantised", "custom derivative", "no gradient", "not a number", "quantised data", "randomly exploding"]
+)
+def test_a_hidden_slope_is_convicted_or_doubted(name: str) -> None:
+    """Sixty times the component, its slope hidden in ways that a network may have by chance or by intent."""
+
+    def reconstruct(y: torch.Tensor) -> torch.Tensor:
+        if name == "quantised":
+            return along(y, lambda t: 60 * torch.round(t / 0.002) * 0.002)
+        if name == "custom derivative":
+            return along(y, Straight.apply)
+        if name == "no gradient":
+            return along(y, lambda t: 60 * t).detach()
+        if name == "not a number":
+            image = along(y, lambda t: 60 * t)
+            return torch.sqrt((image * (PATTERN > 0)) ** 2)
+        if name == "quantised data":
+            return along(y, lambda t: 60 * torch.round(t * 1e6) / 1e6)
+        return along(y, lambda t: 60 * t.detach() + 1e-7 * torch.sin(1e9 * t))
+
+    blind = name in ("no gradient", "not a number")
+    (found,) = attack(reconstruct, FOURIER, Y, BUDGET, ascent="spsa" if blind else "gradient", starts=1)
+    assert found.effort is not None
+    assert found.amplification > 30 or found.effort.doubt
+    # Had the differences not been looked at, this one would have been taken for the adjoint, of norm 1.
+    if name == "custom derivative":
+        assert found.effort.gradient == "disagrees"
+
+
+def test_an_honest_map_is_not_doubted() -> None:
+    for reconstruct in (FOURIER.adjoint, lambda y: FOURIER.adjoint(y).abs(), lambda y: along(y, lambda t: 60 * t)):
+        (found,) = attack(reconstruct, FOURIER, Y, BUDGET, starts=1)
+        assert found.effort is not None
+        assert found.effort.doubt == ""
+        assert found.effort.gradient == "agrees"
+        assert "agrees with 12 differences" in found.effort.text
+
+
+def test_a_constant_has_no_slope_to_believe() -> None:
+    constant = normal(SIDE, SIDE, dtype=torch.float64)
+    (found,) = attack(lambda y: constant + 0 * y.abs().sum(), FOURIER, Y, BUDGET, calls=0)
+    assert found.error == 0
+    assert found.effort is not None
+    assert "vanishes" in found.effort.doubt
+    (found,) = attack(lambda y: constant + 0 * y.abs().sum(), FOURIER, Y, BUDGET)
+    assert found.effort is not None
+    assert found.effort.doubt == ""  # the whole Jacobian was taken
+
+
+def test_a_black_box_is_decided_where_its_whole_jacobian_can_be_seen() -> None:
+    """One singular value of 30 among ones of 1, in 4096 dimensions and in one more."""
+    for side, calls, decided in ((4096, 4096, True), (4097, 4096, False)):
+        y = normal(side, dtype=torch.float64, seed=1)
+        d = normal(side, dtype=torch.float64, seed=2)
+        d = d / torch.linalg.vector_norm(d)
+        image = torch.zeros(8, dtype=torch.float64)
+        image[0] = 30.0
+
+        def reconstruct(m: torch.Tensor, d: torch.Tensor = d, image: torch.Tensor = image) -> torch.Tensor:
+            return (image * (d @ m) + torch.cat([0 * m[:1], m[:7]])).detach()
+
+        sensing = Identity(side)
+        (found,) = attack(reconstruct, sensing, y, BUDGET, ascent="spsa", steps=3, starts=1, calls=calls)
+        assert found.effort is not None
+        assert found.effort.dimension == side
+        assert found.effort.jacobian is decided
+        if decided:
+            assert found.amplification >= 0.99 * 30
+        else:
+            assert f"singular value of up to {found.effort.missed:.3g}" in found.effort.doubt
+            assert 30 < found.effort.missed < math.inf
+
+
+class Identity(Matrix):
+    """The identity, without its matrix."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__(torch.ones(1, 1, dtype=torch.float64))
+        self.in_shape = self.out_shape = (side,)
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return y
+
+
+def test_what_would_have_been_missed_is_a_bound() -> None:
+    """Random maps with one large singular value: it is above what is said to have been missed once in a thousand."""
+    from firenet.differences import chi_squared_above, sketch
+
+    beyond = 0
+    for seed in range(200):
+        m = normal(40, 60, dtype=torch.float64, seed=seed) / 10
+        directions = [normal(60, dtype=torch.float64, seed=(seed, k)) for k in range(6)]
+        lengths = [torch.linalg.vector_norm(v).item() for v in directions]
+        units = [v / n for v, n in zip(directions, lengths, strict=True)]
+        made = sketch(lambda e, m=m: m @ e, units, lengths, 0.1)
+        beyond += torch.linalg.matrix_norm(m, 2).item() > made.missed()
+    assert beyond <= 3  # more than three in 200 at 0.1 %: once in 50000
+    scipy = pytest.importorskip("scipy.stats")
+    for freedom in (1, 2, 12, 64, 1000):
+        bound = chi_squared_above(freedom, 0.999)
+        assert scipy.chi2.sf(bound, freedom) >= 0.999
+        assert bound > 0

@@ -17,6 +17,8 @@ from torch import Tensor
 from draws import normal
 from firenet import SubsampledFourier, variable_density
 from firenet.audit import TESTS, Audit, Row, Settings, Thresholds, audit, judge
+from firenet.audit.measures import CARRIED
+from firenet.audit.subject import TRIES
 from firenet.errors import BadInput
 from firenet.models import Model, firenet_model, of, stabilised_model
 from firenet.sampling import nested
@@ -38,9 +40,9 @@ def adjoint(name: str = "adjoint", factor: float = 1.0) -> Model:
     return Model(name, lambda sensing: lambda y: factor * sensing.adjoint(y).real, {"kind": f"adjoint {factor}"})
 
 
-def verdict(found: Audit, model: str, test: str) -> bool | None:
+def verdict(found: Audit, model: str, test: str) -> str:
     (v,) = [v for v in found.verdicts if (v.model, v.test) == (model, test)]
-    return v.passed
+    return v.outcome
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_every_test_is_made_and_recorded(whole: Audit, tmp_path: Path) -> None:
     from firenet.files import to_json
 
     record = json.loads(to_json(whole.record()))
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert record["settings"]["seed"] == 0
     assert len(record["images"]["s1045"]["sha256"]) == 64
     assert len(record["sensing"]["mask sha256"]) == 64
@@ -83,35 +85,35 @@ def test_the_numbers_of_a_linear_map_are_its_norm(whole: Audit) -> None:
         assert row.numbers["random"] < row.numbers["worst"]
         (noise,) = whole.of(name, "noise")
         assert max(noise.numbers["amplification"]) < norm
-    assert verdict(whole, "adjoint", "worst")
-    assert verdict(whole, "loud", "worst") is False
-    assert verdict(whole, "adjoint", "scaling")
-    assert verdict(whole, "adjoint", "samples")
-    assert verdict(whole, "loud", "accuracy") is False
+    assert verdict(whole, "adjoint", "worst") == "nothing found"
+    assert verdict(whole, "loud", "worst") == "failed"
+    assert verdict(whole, "adjoint", "scaling") == "nothing found"
+    assert verdict(whole, "adjoint", "samples") == "nothing found"
+    assert verdict(whole, "loud", "accuracy") == "failed"
 
 
 def test_no_attack_beats_the_certificate(whole: Audit) -> None:
     rows = [r for r in whole.rows if r.test == "certificate"]
     assert {r.model for r in rows} == {"FIRENET", "Stabilised loud inside"}
     for row in rows:
-        which = {f"{name}, {e}" for name in whole.models for e in ("0.003", "0.01", "one place")}
+        which = {f"{name}, {e}" for name in whole.models for e in ("0.003", "0.01", "one place", CARRIED)}
         assert set(row.numbers["perturbations"]) == {"noise", *which}
         assert not row.numbers["beaten"]
         for entry in row.numbers["perturbations"].values():
             assert entry["rise"] <= entry["bound"]
             assert entry["bound"] > 0
-    assert verdict(whole, "FIRENET", "certificate")
+    assert verdict(whole, "FIRENET", "certificate") == "nothing found"
     # and if it were, it would be said
     broken = replace(rows[0], numbers={**rows[0].numbers, "beaten": True})
     (said,) = [v for v in judge("FIRENET", [broken], QUICK) if v.test == "certificate"]
-    assert said.passed is False
+    assert said.outcome == "failed"
     assert "never" in said.text
 
 
 def test_thresholds_are_the_users(whole: Audit) -> None:
     loose = replace(QUICK, thresholds=Thresholds(amplification=10.0))
     (said,) = [v for v in judge("loud", whole.rows, loose) if v.test == "worst"]
-    assert said.passed
+    assert said.outcome == "nothing found"
     assert said.threshold == 10
 
 
@@ -122,21 +124,21 @@ def test_more_samples_that_make_it_worse_are_found() -> None:
 
     settings = replace(QUICK, tests=("samples",))
     found = made(Model("worse", build), settings=settings, sweep=SWEEP)
-    assert verdict(found, "worse", "samples") is False
+    assert verdict(found, "worse", "samples") == "failed"
     assert made(adjoint(), settings=settings).rows == ()  # no other samples, no row
-    for factor, passed in ((math.nan, False), (math.inf, False), (1.0, True)):
+    for factor, outcome in ((math.nan, "failed"), (math.inf, "failed"), (1.0, "nothing found")):
 
         def breaking(sensing: Any, factor: float = factor) -> Any:
             rate = sensing.mask.float().mean().item()
             return lambda y: sensing.adjoint(y).real * (factor if rate > 0.5 else 1.0)
 
-        assert verdict(made(Model("x", breaking), settings=settings, sweep=SWEEP), "x", "samples") is passed
+        assert verdict(made(Model("x", breaking), settings=settings, sweep=SWEEP), "x", "samples") == outcome
     full = {r: SubsampledFourier(torch.ones(SIDE, SIDE, dtype=torch.bool)) for r in (0.9, 1.0)}
     perfect = Model("perfect", lambda sensing: lambda y: X, {})
-    assert verdict(made(perfect, settings=settings, sweep=full), "perfect", "samples")
+    assert verdict(made(perfect, settings=settings, sweep=full), "perfect", "samples") == "nothing found"
     stuck = made(Model("stuck", build, fits=False), settings=settings, sweep=SWEEP)
     assert "other samples" in str(stuck.rows[0].failed)
-    assert verdict(stuck, "stuck", "samples") is None
+    assert verdict(stuck, "stuck", "samples") == "not decided"
 
 
 # --- models that misbehave --------------------------------------------------------------------------------------------
@@ -169,8 +171,8 @@ def test_a_model_that_fails_is_a_row_with_its_reason(name: str) -> None:
     import re
 
     assert all(re.search(reason, str(r.failed)) for r in failed), failed[0].failed
-    assert all(verdict(found, name, t) is None for t in ("accuracy", "worst"))
-    assert verdict(found, "adjoint", "worst")
+    assert all(verdict(found, name, t) == "not decided" for t in ("accuracy", "worst"))
+    assert verdict(found, "adjoint", "worst") == "nothing found"
 
 
 def test_one_that_breaks_under_perturbation_is_infinitely_bad() -> None:
@@ -179,7 +181,7 @@ def test_one_that_breaks_under_perturbation_is_infinitely_bad() -> None:
         return image if torch.equal(y, SENSING(X)) else image * math.nan
 
     found = made(of("fragile", fragile), firenet_model("tv", 2, 3), settings=replace(QUICK, tests=("worst",)))
-    assert verdict(found, "fragile", "worst") is False
+    assert verdict(found, "fragile", "worst") == "failed"
     from firenet.report import compared, render
 
     assert "fragile breaks" in compared(found)[0]
@@ -248,8 +250,11 @@ def test_a_long_audit_goes_on_where_it_ended(tmp_path: Path) -> None:
     found = made(counted, folder=tmp_path, sweep=SWEEP)
     assert len(calls) > before
     after = len(calls)
-    again = made(counted, folder=tmp_path, sweep=SWEEP)
-    assert len(calls) == after + 3  # tried once more, twice and for its gradient; nothing measured
+    # Nothing that fails, and so would be judged again.
+    mild = Thresholds(math.inf, math.inf, 0.9, 0.0, math.inf, math.inf, math.inf, math.inf, -math.inf)
+    again = made(counted, folder=tmp_path, sweep=SWEEP, settings=replace(QUICK, thresholds=mild))
+    assert not [v for v in again.verdicts if v.outcome == "failed"], again.verdicts
+    assert len(calls) == after + TRIES + 3  # tried once more, a second copy, and its gradient; nothing measured
     assert [replace(r, seconds=0) for r in again.rows] == [replace(r, seconds=0) for r in found.rows]
     assert set(again.pictures) == set(found.pictures)
     plain = made(counted, sweep=SWEEP)
@@ -282,7 +287,7 @@ def test_odd_numbers_are_the_same_when_they_are_read_again(odd: float, tmp_path:
 
     assert "Taken from an earlier run" in render(runs[1:], command="", title="x")
     if math.isnan(odd):
-        assert verdict(runs[0], "odd", "accuracy") is False
+        assert verdict(runs[0], "odd", "accuracy") == "failed"
 
 
 def test_where_one_image_fails_the_test_is_not_passed() -> None:
@@ -298,7 +303,7 @@ def test_where_one_image_fails_the_test_is_not_passed() -> None:
 
     found = audit([Model("picky", build, {})], SENSING, images, settings=replace(QUICK, tests=("accuracy", "noise")))
     for said in found.verdicts:
-        assert said.passed is None
+        assert said.outcome == "not decided"
         assert "1 of 2 images could not be measured" in said.text
         assert "not this one" in said.text
 
@@ -328,7 +333,7 @@ def test_a_model_that_ends_the_process_at_once_does_so_once(tmp_path: Path) -> N
 
     model = Model("dies", build, {"kind": "dies"})
     made(model, folder=tmp_path, settings=settings)
-    assert len(begun) == 1  # it was being tried
+    assert len(set(begun)) == 1  # it was being tried
     for part in tmp_path.iterdir():
         part.unlink()
     (tmp_path / begun[0]).touch()  # as if the process had died in it
@@ -462,7 +467,7 @@ def test_masks_are_nested_and_keep_the_one_they_are_made_from(seed: int) -> None
 def test_an_empty_row_says_its_reason() -> None:
     rows = [Row("m", "i", "worst", failed="because")]
     (said,) = judge("m", rows, replace(QUICK, tests=("worst",)))
-    assert said.passed is None
+    assert said.outcome == "not decided"
     assert "because" in said.text
 
 
@@ -474,7 +479,209 @@ def test_stabilised_is_audited_as_one_network(whole: Audit) -> None:
 def test_details_that_nobody_asked_for_are_not_passed(whole: Audit) -> None:
     strict = replace(QUICK, thresholds=Thresholds(contrast=0.9))
     (said,) = [v for v in judge("adjoint", whole.rows, strict) if v.test == "details"]
-    assert said.passed is None
+    assert said.outcome == "not decided"
     blind = replace(QUICK, thresholds=Thresholds(index=1e9))
     (said,) = [v for v in judge("adjoint", whole.rows, blind) if v.test == "details"]
-    assert said.passed is False
+    assert said.outcome == "failed"
+
+
+# --- nothing is passed because it was not found -----------------------------------------------------------------------
+
+NORM = torch.linalg.vector_norm(SENSING(X))
+D = SENSING(SENSING.adjoint(normal(SIDE, SIDE, dtype=torch.complex64, seed=6)))
+D = D / torch.linalg.vector_norm(D)
+PATTERN = normal(SIDE, SIDE, dtype=torch.float32, seed=7)
+PATTERN = PATTERN / torch.linalg.vector_norm(PATTERN)
+SEARCH = replace(QUICK, budgets=(0.01,), tests=("worst",), steps=10)
+
+
+def component(y: Tensor) -> Tensor:
+    """Of the perturbation of the data of X along D, relative to the norm of the data."""
+    return ((y - SENSING(X)) * D.conj()).real.sum() / NORM
+
+
+def said(found: Audit, test: str = "worst") -> Any:
+    return next(v for v in found.verdicts if v.test == test)
+
+
+HIDDEN = {
+    "quantised": lambda y: 60 * torch.round(component(y).detach() / 0.002) * 0.002,
+    "saturated": lambda y: 0.6 * torch.sigmoid((component(y) / 0.006 - 1) * 60),
+    "detached": lambda y: 60 * component(y).detach(),
+    "not a number": lambda y: (
+        torch.sqrt((60 * component(y) + 0 * y.real) ** 2)[0, 0] + 0 * torch.sqrt(0 * y.real)[0, 0]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_network_that_hides_its_slope_is_not_let_through(name: str) -> None:
+    """Within 1 % all of them change the image sixty times as much; their gradients do not show it."""
+    found = made(of(name, lambda y: SENSING.adjoint(y).real + NORM * HIDDEN[name](y) * PATTERN), settings=SEARCH)
+    verdict = said(found)
+    assert verdict.outcome == "failed"
+    assert verdict.again == pytest.approx(verdict.value, rel=1e-4)
+    assert "Judged again on a fresh copy of the model" in verdict.text
+    assert verdict.value > 30
+
+
+def test_nothing_found_says_how_hard_it_looked_and_a_black_box_what_it_would_have_missed() -> None:
+    verdict = said(made(adjoint(), settings=SEARCH))
+    assert verdict.outcome == "nothing found"
+    assert "1 start of 10 steps; its gradient agrees with 12 differences" in verdict.text
+    black = of("black", lambda y: SENSING.adjoint(y).real.detach())
+    verdict = said(made(black, settings=SEARCH))
+    assert verdict.outcome == "nothing found"
+    assert f"the whole Jacobian of {2 * int(MASK.sum())} dimensions" in verdict.text
+    few = made(black, settings=replace(SEARCH, calls=100))
+    assert said(few).outcome == "not decided"
+    assert "it has no gradient" in said(few).text
+    assert "would have missed a singular value of up to" in said(few).text
+    assert few.rows[0].numbers["effort"]["missed"] > 1
+
+
+def test_one_that_answers_differently_is_not_decided_and_is_convicted_if_it_is_bad_anyhow() -> None:
+    """Chance, memory, another answer to another copy: nothing that was not found says anything."""
+    rng = np.random.default_rng(0)
+    times: list[int] = []
+
+    def seldom(y: Tensor) -> Tensor:
+        times.append(1)
+        return SENSING.adjoint(y).real * (1.0 if len(times) != 13 else 1.1)
+
+    def chance(y: Tensor) -> Tensor:
+        return SENSING.adjoint(y).real + 0.02 * normal(SIDE, SIDE, dtype=torch.float32, seed=rng)
+
+    class Remembers:
+        def __init__(self) -> None:
+            self.first: Tensor | None = None
+
+        def __call__(self, y: Tensor) -> Tensor:
+            """Always within 10 % of the image that it was asked for first."""
+            image = SENSING.adjoint(y).real
+            if self.first is None:
+                self.first = image.clone()
+            return self.first + 0.1 * (image - self.first)
+
+    settings = replace(QUICK, budgets=(0.01,), tests=("worst", "noise"))
+    for model in (of("seldom", seldom), of("chance", chance), Model("remembers", lambda sensing: Remembers())):
+        found = made(model, settings=settings)
+        assert found.models[model.name]["deterministic"] is False
+        for test in ("worst", "noise"):
+            assert said(found, test).outcome == "not decided", model.name
+            assert "its answers to the same data differ" in said(found, test).text
+    loud = made(of("loud chance", lambda y: 20 * chance(y)), settings=SEARCH)
+    assert said(loud).outcome == "failed"
+
+
+def test_a_witness_that_does_not_repeat_itself_convicts_nobody() -> None:
+    asked: list[int] = []
+
+    def tired(y: Tensor) -> Tensor:
+        """Wild for two hundred calls, then tame."""
+        asked.append(1)
+        return SENSING.adjoint(y).real * (9.0 if len(asked) < 60 else 1.0)
+
+    settings = replace(SEARCH, steps=30)
+    found = made(of("tired", tired), settings=settings)
+    assert said(found).outcome in ("not decided", "nothing found")
+    if found.rows[0].numbers["amplification"][0] > 5:
+        assert "does not repeat itself" in said(found).text
+        assert said(found).again < 5
+
+
+def test_bad_manners_change_no_figures_and_nobodys_data() -> None:
+    import random
+
+    from firenet import SubsampledFourier as Fourier
+
+    mine, before = Fourier(MASK.clone()), X.clone()
+
+    def build(sensing: Any) -> Any:
+        sensing.mask.zero_()  # of its own copy
+
+        def rude(y: Tensor) -> Tensor:
+            torch.manual_seed(0)
+            np.random.seed(0)  # noqa: NPY002
+            random.seed(0)
+            torch.set_default_dtype(torch.float64)
+            torch.set_grad_enabled(False)
+            y += 8
+            image = SENSING.adjoint(y - 8).real
+            y.zero_()
+            return image
+
+        return rude
+
+    states = torch.random.get_rng_state(), random.getstate()
+    settings = replace(QUICK, budgets=(0.01,), tests=("accuracy", "noise"))
+    found = audit([Model("rude", build), adjoint()], mine, {"s1045": X}, settings=settings)
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
+    assert torch.equal(states[0], torch.random.get_rng_state())
+    assert states[1] == random.getstate()
+    assert torch.equal(mine.mask, MASK)
+    assert torch.equal(X, before)
+    rude, polite = (found.of(name, "noise")[0].numbers["amplification"] for name in ("rude", "adjoint"))
+    assert rude == pytest.approx(polite, rel=1e-4)  # in single precision 8 takes three digits away
+
+
+def test_no_map_is_convicted_in_one_place_of_what_it_does_not_do() -> None:
+    """A map of norm 1 moves a pixel by at most the norm of the perturbation, however large the image is."""
+    for side in (48, 96):
+        image = torch.zeros(side, side)
+        image[side // 4 : -side // 4, side // 4 : -side // 4] = 1
+        mask = variable_density((side, side), 0.5).samples
+        sensing = SubsampledFourier(mask)
+        models = {"adjoint": sensing.adjoint, "constant": lambda y, image=image: image + 0 * y.abs().sum()}
+        settings = replace(SEARCH, tests=("localised",), calls=0)
+        found = audit(models, sensing, {"x": image}, settings=settings)
+        # A row of A* has norm sqrt(m / N): no e moves a pixel by more.
+        exact = math.sqrt(mask.float().mean().item())
+        (row,) = found.of("adjoint", "localised")
+        assert 0.98 * exact <= row.numbers["amplification"] <= exact * (1 + 1e-4)
+        assert [v.outcome for v in found.verdicts] == ["nothing found", "not decided"]  # a constant has no slope
+        (row,) = found.of("constant", "localised")
+        assert row.numbers["amplification"] == 0
+
+
+def test_the_kernel_test_makes_no_statement_without_a_pair_that_says_something() -> None:
+    settings = replace(QUICK, tests=("kernel",))
+    verdict = said(made(adjoint(), settings=settings), "kernel")
+    assert verdict.outcome == "no statement"
+    assert verdict.value is None
+    # One that knows both images shows the hidden detail, and so cannot be stable.
+    from firenet.audit.measures import _inserted
+    from firenet.meaning import hidden
+
+    shape = _inserted("text", X, 0.5 * X.max().item())
+    other = X + hidden(SENSING, shape, 0.01 * NORM.item())
+
+    def oracle(y: Tensor) -> Tensor:
+        nearer = torch.linalg.vector_norm(y - SENSING(other)) < torch.linalg.vector_norm(y - SENSING(X))
+        return other if nearer else X
+
+    verdict = said(made(of("oracle", oracle), settings=settings), "kernel")
+    assert verdict.outcome == "failed"
+    size = torch.linalg.vector_norm(other - X).item() / torch.linalg.vector_norm(SENSING(other - X)).item()
+    assert verdict.value == pytest.approx(size, rel=1e-4)
+
+
+def test_what_was_found_in_one_place_or_for_others_counts_against_it() -> None:
+    """Two models with the same weak spot, one of which shows it to a gradient."""
+
+    def plain(y: Tensor) -> Tensor:
+        return SENSING.adjoint(y).real + NORM * 60 * component(y) * PATTERN
+
+    def blind(y: Tensor) -> Tensor:
+        return plain(y).detach()
+
+    settings = replace(SEARCH, tests=("worst", "transfer"), calls=0)
+    found = made(of("plain", plain), of("blind", blind), settings=settings)
+    verdicts = {(v.model, v.test): v for v in found.verdicts}
+    assert {v.outcome for v in verdicts.values()} == {"failed"}
+    assert verdicts["blind", "worst"].value == pytest.approx(60, abs=2)  # it begins at what was found for the first
+    turned = made(of("blind", blind), of("plain", plain), settings=settings)
+    verdicts = {(v.model, v.test): v for v in turned.verdicts}
+    assert verdicts["blind", "worst"].outcome == "failed"  # by transfer, though it came first
+    assert verdicts["blind", "worst"].again == pytest.approx(60, abs=2)

@@ -41,12 +41,13 @@ from firenet.barriers import (
 )
 from firenet.barriers.adversary import lower_bound
 from firenet.barriers.classify import breakdown, classify, classify_bound, digits_of
+from firenet.barriers.given import as_sample
 from firenet.barriers.instances import decimal, minimisers, root, root_decimal
-from firenet.barriers.oracle import as_sample
+from firenet.barriers.referee import Referee
 from firenet.barriers.witness import __file__ as CHECKER
 from firenet.cli import app
 from firenet.gallery import GALLERY
-from firenet.terminal import NO_VERDICT
+from firenet.terminal import INVALID, NO_VERDICT
 
 HALF = Fraction(1, 2)
 PROBLEMS = {
@@ -251,17 +252,19 @@ def test_oracles_answer_within_what_was_asked(problem: Problem) -> None:
 
 
 def test_every_read_counts_and_bad_ones_are_refused() -> None:
-    training_set = TrainingSet(Oracle(Problem("P3", 3, samples=2).tied()), 3)
+    referee = Referee(Oracle(Problem("P3", 3, samples=2).tied()), 3)
+    training_set = referee.training_set()
     assert (len(training_set), training_set.shape) == (2, (3, 4))
     pairs: list[Any] = [(4, 0), (np.int64(4), 1)]
     for n, k in pairs:
         y, A, x = training_set.sample(n, k)
         assert all(isinstance(e, Fraction) for e in (*y, *A[0], *x))
-    assert len(training_set.reads) == 2
+    assert len(referee.run("halted").reads) == 2
+    referee.ended = None
     for n, k in ((-1, 0), (1.5, 0), (True, 0), ("3", 0), (1, 2), (1, -1), (1, None)):
         with pytest.raises(BadRead):
             training_set.sample(n, k)  # type: ignore[arg-type]
-    assert len(training_set.reads) == 2
+    assert len(referee.run("halted").reads) == 2
 
 
 # --- the adversary ----------------------------------------------------------------------------------------------------
@@ -385,7 +388,7 @@ def _stubborn(training_set: TrainingSet) -> object:
         (lambda t: [0, 0, 0, "x"], "invalid", "got str"),
         (lambda t: t.sample(-1), "invalid", "accuracy"),
         (lambda t: t.sample(2.5), "invalid", "accuracy"),
-        (lambda t: t.sample(10**9), "did not halt", "2**-4096"),
+        (lambda t: t.sample(10**9), "invalid", "2**-4096"),
         (lambda t: lambda y: [math.nan] * 4, "invalid", "nan"),
         (lambda t: [0.25, 0, 0, 0], "wrong", "converted exactly"),
         (lambda t: [0.25 + 1j, 0, 0, 0], "wrong", "imaginary"),
@@ -396,14 +399,14 @@ def _stubborn(training_set: TrainingSet) -> object:
         (lambda t: [np.longdouble(0.002), np.float32(0), np.int64(0), 0], "wrong", "converted exactly"),
         (lambda t: [Fraction(1, 3**10000), 0, 0, 0], "invalid", "bits"),
         (lambda t: t.sample(4096).x, "wrong", ""),
-        (lambda t: t.sample(4097), "did not halt", "2**-4096"),
+        (lambda t: t.sample(4097), "invalid", "2**-4096"),
         (lambda t: algorithms.guess(t, next(_COUNTER) % 2), "invalid", "second time"),
         (lambda t, coins: algorithms.guess(t, next(_COUNTER) % 2), "invalid", "second time"),
         (_catches, "did not halt", "1000 reads"),
         (_endless, "out of time", "1 s"),
         (_stubborn, "out of time", "1 s"),
         (lambda t, coins: [coins.choose(0)], "invalid", "choice"),
-        (lambda t, coins: algorithms.separated(t), "randomised", "1000 reads"),
+        (lambda t, coins: algorithms.separated(t), "did not halt", "1000 reads"),
         (lambda t, coins: _endless(t) if coins.choose(9) else [0] * 4, "out of time", "1 s"),
         (lambda t, coins: _endless(t), "out of time", "1 s"),
         (lambda t, coins: 1 / coins.choose(2) and [0] * 4, "randomised", "probability at least 1 "),
@@ -453,12 +456,15 @@ def test_other_coins_get_a_confidence_bound() -> None:
         return algorithms.guess(training_set, int(coins.generator.random() < 0.9))
 
     for algorithm, truth in ((fair, 0.5), (biased, 0.9)):
-        verdict = defeat(algorithm, Problem("P3", 3), plays=300)
+        verdict = defeat(algorithm, Problem("P3", 3), plays=300, seed=0)
         assert not verdict.exact
         assert verdict.failure is not None
         assert truth - 0.15 < float(verdict.failure) < truth
         assert "99.9 %" in verdict.statement
-        assert verdict == defeat(algorithm, Problem("P3", 3), plays=300)
+        assert verdict == defeat(algorithm, Problem("P3", 3), plays=300, seed=0)
+    drawn = defeat(fair, Problem("P3", 3), plays=50)
+    assert drawn == defeat(fair, Problem("P3", 3), plays=50, seed=drawn.seed)
+    assert drawn.seed != defeat(fair, Problem("P3", 3), plays=50).seed
 
 
 @pytest.mark.parametrize(("failures", "plays"), [(0, 10), (1, 10), (7, 10), (10, 10), (150, 300), (299, 300)])
@@ -472,10 +478,10 @@ def test_the_confidence_bound_is_clopper_and_pearsons(failures: int, plays: int)
 
 @problems
 def test_one_digit_less_is_reached_and_costs_any_number_of_reads(problem: Problem) -> None:
-    done = trial(algorithms.one_digit_less, problem, problem.digits - 1, plays=150)
+    done = trial(algorithms.one_digit_less, problem, problem.digits - 1, plays=150, seed=0)
     assert done.passed
     assert done.worst_squared <= Fraction(1, 100 ** (problem.digits - 1))
-    assert not trial(algorithms.one_digit_less, problem, problem.digits, plays=150).passed
+    assert not trial(algorithms.one_digit_less, problem, problem.digits, plays=150, seed=0).passed
     for most in (1, 7, 60):
         verdict = outread(algorithms.one_digit_less, problem, most)
         assert verdict.claim == "reads"
@@ -486,9 +492,9 @@ def test_one_digit_less_is_reached_and_costs_any_number_of_reads(problem: Proble
         bump = Fraction(found["bump"])
         instance = problem.weak(int(found["column"]), bump)
         hidden = max(int(r["n"]) for r in verdict.witness["reads"])
-        training_set = TrainingSet(Oracle(instance, tied_until=hidden))
-        outputs = algorithms.one_digit_less(training_set)
-        assert len(training_set.reads) > most
+        referee = Referee(Oracle(instance, tied_until=hidden))
+        outputs = algorithms.one_digit_less(referee.training_set())
+        assert len(referee.run("halted").reads) > most
         assert max(instance.minimisers(k).distance_squared(x) for k, x in enumerate(outputs)) <= Fraction(
             1, 100 ** (problem.digits - 1)
         )
@@ -501,15 +507,17 @@ def test_one_digit_less_on_thousands_of_oracles() -> None:
 
 @problems
 def test_two_digits_less_from_one_read(problem: Problem) -> None:
-    done = trial(algorithms.two_digits_less, problem, problem.digits - 2, plays=300)
+    done = trial(algorithms.two_digits_less, problem, problem.digits - 2, plays=300, seed=0)
     assert done.passed
     assert done.most_reads == problem.samples
-    failed = trial(algorithms.two_digits_less, problem, problem.digits - 1, plays=300)
+    failed = trial(algorithms.two_digits_less, problem, problem.digits - 1, plays=300, seed=0)
     assert not failed.passed
     assert failed.failure is not None
     assert failed.failure.witness is not None
     assert "reads agree with the instance. The output" in check(failed.failure.witness)
-    on_ties = trial(lambda t: [0] * t.shape[1] if len(t) == 1 else [[0] * t.shape[1]] * len(t), problem, problem.digits)
+    on_ties = trial(
+        lambda t: [0] * t.shape[1] if len(t) == 1 else [[0] * t.shape[1]] * len(t), problem, problem.digits, seed=0
+    )
     assert on_ties.failure is not None
     check(on_ties.failure.witness)
     with pytest.raises(BadProblem, match="digits"):
@@ -535,7 +543,7 @@ def test_with_few_reads_a_guess_is_as_good_as_anything(columns: int) -> None:
         assert verdict.witness is not None
         check(verdict.witness)
     always = outread(lambda t, coins: algorithms.separated(t), problem, 30)  # reads more, whatever the coins
-    assert (always.failure, always.claim) == (1, "randomised")
+    assert always.claim == "reads"
     for name in ("exact", "first", "centre"):
         assert outread(algorithms.SHIPPED[name], problem, 30).claim == "wrong"
     assert defeat(algorithms.first, 5).witness == defeat(algorithms.first, Problem("P3", 5)).witness
@@ -728,15 +736,17 @@ def test_play_and_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("kind", "body", "said"),
+    ("kind", "body", "said", "code"),
     [
-        ("raises", "raise RuntimeError('no luck')", "RuntimeError: no luck"),
-        ("answers", "return 'an answer'", ""),
-        ("hangs", "while True: pass", "still running after 1 s"),
+        ("raises", "raise RuntimeError('no luck')", "RuntimeError: no luck (mine_that_raises.py, line 2)", INVALID),
+        ("answers", "return 'an answer'", "got str", INVALID),
+        ("crashes", "import os; os._exit(0)", "ended with exit code 0 without an answer", INVALID),
+        ("asks", "return training_set.sample(5000).x", "2**-5000", INVALID),
+        ("hangs", "while True: pass", "still running after 1 s", NO_VERDICT),
     ],
 )
 def test_play_without_a_verdict_has_its_own_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, body: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, body: str, said: str, code: int
 ) -> None:
     name = f"mine_that_{kind}"
     limit = ("--seconds", "1") if kind == "hangs" else ()  # the others end by themselves, however slow the machine
@@ -744,7 +754,7 @@ def test_play_without_a_verdict_has_its_own_exit_code(
     monkeypatch.chdir(tmp_path)
     for options in ((), ("--json",)):
         run = _firenet("play", "-k", "3", "-a", f"{name}:bad", *limit, *options)
-        assert run.exit_code == NO_VERDICT, run.output
+        assert run.exit_code == code, run.output
         assert f"no verdict about {name}:bad: " in run.stderr
         assert said in run.stderr
     assert json.loads(run.stdout)["defeated"] is False
@@ -780,7 +790,7 @@ def test_seeds_leave_the_global_state_alone() -> None:
 
     random.seed(3)
     before = random.getstate()
-    trial(algorithms.two_digits_less, Problem("P3", 3), 1, plays=5)
+    trial(algorithms.two_digits_less, Problem("P3", 3), 1, plays=5, seed=0)
     defeat(algorithms.random_column, Problem("P3", 3))
     assert random.getstate() == before
     assert Random(3).random() == random.random()

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from firenet import showcase
 from firenet.audit import Settings
+from firenet.audit.verdicts import measured
 from firenet.cli import app
 from firenet.models import firenet_model, of
 from firenet.sampling import variable_density
@@ -91,7 +92,7 @@ def test_what_fails_is_said_and_strict_is_strict() -> None:
     command = ["audit", "run", *models, "-i", "s1045", *QUICK, "--tests", "accuracy,worst", "-o", "a.html"]
     said = firenet(*command)
     assert "NaN or infinity" in said
-    assert "none" in said
+    assert "not decided: nan, worst: Not measured" in said
     text = Path("a.html").read_text()
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
@@ -123,11 +124,13 @@ def test_where_every_model_fails_the_exit_code_says_so() -> None:
 def test_the_table_says_its_units() -> None:
     tests = "accuracy,worst,localised,scaling"
     said = firenet("audit", "run", "-m", "zero-filled", "-i", "s1045", *QUICK, "--tests", tests, "--no-baseline")
-    for unit in ("accuracy, gain, dB", "worst, times", "localised, % of max.", "scaling, %"):
-        assert unit in said
     record = json.loads(Path("audit.json").read_text())["audits"][0]
-    (local,) = [v["value"] for v in record["verdicts"] if v["test"] == "localised"]
-    assert f"{100 * local:.1f}" in said
+    units = {"accuracy": "dB gain", "worst": "times", "localised": "times", "scaling": "% of image"}
+    for verdict in record["verdicts"]:
+        number = measured(verdict["test"], verdict["value"])
+        assert number.endswith(units[verdict["test"]])
+        assert number in said
+        assert verdict["outcome"] in said
 
 
 def test_images_masks_and_weights_from_files(tmp_path: Path) -> None:
@@ -176,29 +179,26 @@ def test_the_demo_command(monkeypatch: pytest.MonkeyPatch) -> None:
     images = {"s1045": resampled(load_slice()[None], 32)[0]}
     models = [of("adjoint", lambda y: torch.fft.ifft2(y, norm="ortho").real), firenet_model("tv", 2, 3)]
     bench = showcase.Bench("Small", models, mask, images, settings)
-    seen: list[Path] = []
 
-    def few(data: Path) -> tuple[list[showcase.Bench], list[str]]:
-        seen.append(data)
-        return [bench, replace(bench, title="Smaller")], ["D5-C5 left out"]
+    def few() -> tuple[list[showcase.Bench], list[str]]:
+        return [bench, replace(bench, title="Smaller")], ["Colin27 left out"]
 
     monkeypatch.setattr(showcase, "benches", few)
-    said = firenet("audit", "demo", "-o", "d.html", "--data", "nowhere")
-    assert seen == [Path("nowhere")]
+    said = firenet("audit", "demo", "-o", "d.html")
     assert "Small" in said
-    assert "D5-C5 left out" in said
+    assert "Colin27 left out" in said
     assert "Smaller" in Path("d.html").read_text()
 
 
-def test_the_benches_are_what_the_documents_say(tmp_path: Path) -> None:
-    made, left_out = showcase.benches(tmp_path)
-    assert any("D5-C5" in note for note in left_out)
+def test_the_benches_are_what_the_documents_say() -> None:
+    made, left_out = showcase.benches()
     assert any("mricron" in note for note in left_out) != COLIN27.exists()
     names = {m.name for b in made for m in b.models}
-    assert {*SHIPPED, "FIRENET", "Stabilised unet", "Stabilised automap"} <= names
-    assert [tuple(b.mask.shape) for b in made] == [(128, 128), (256, 256), (32, 32), (128, 128)]
+    assert {*SHIPPED, "FIRENET", "Stabilised unet", "Stabilised automap", "D5-C5"} <= names
+    assert [tuple(b.mask.shape) for b in made] == [(128, 128), (256, 256), (32, 32), (128, 128), (256, 256)]
     for b in made:
         assert b.settings.reference == 0.01
+        assert "s1045" in b.images
         assert b.mask.float().mean().item() == pytest.approx(0.25, abs=1e-3)
     mask = showcase.cascade_mask()
     assert mask.all(1).sum() == 64 == mask.any(1).sum()
@@ -222,23 +222,20 @@ def test_train_from_the_shell_says_how_far_it_is() -> None:
     assert "safetensors" in firenet("train", "unet", "-o", "x.pt", code=2)
 
 
-DATA = Path(os.environ.get("FIRENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
-
-
-@pytest.mark.skipif(not (DATA / showcase.WEIGHTS).exists(), reason=f"no {DATA / showcase.WEIGHTS}")
-@pytest.mark.skipif(not COLIN27.exists(), reason=f"no {COLIN27}: apt-get install mricron-data")
 def test_a_network_from_elsewhere_is_found_to_be_unstable() -> None:
-    """D5-C5 at R = 4: twenty steps find at least the amplification that is known, noise stays below 4."""
+    """D5-C5 at R = 4, the slice that comes with matplotlib at 64 x 64 pixels: within 1 % a perturbation of its data
+    comes out more than ten times as large after a few steps, noise does not."""
     from firenet import SubsampledFourier, psnr
     from firenet.attack import attack
-    from firenet.models import cascade_model
-    from firenet.specimens import load_colin27
+    from firenet.models import load_model
 
     torch.set_flush_denormal(True)
-    sensing, x = SubsampledFourier(showcase.cascade_mask()), load_colin27([90])[0]
-    network = cascade_model(DATA / showcase.WEIGHTS).build(sensing)
+    sensing, x = SubsampledFourier(showcase.cascade_mask(64)), resampled(load_slice()[None], 64)[0]
+    model = load_model("d5c5")
+    assert model.origin["licence"] == "Apache-2.0"
+    network = model.build(sensing)
     y = sensing(x)
     assert psnr(network(y), x) > psnr(sensing.adjoint(y), x) + 4
-    (found,) = attack(network, sensing, y, 0.01, steps=20, starts=1)
-    assert found.amplification > 13.7
-    assert 2 < found.noise / (0.01 * torch.linalg.vector_norm(y)) < 4
+    (found,) = attack(network, sensing, y, 0.01, steps=4, starts=1)
+    assert found.amplification > 10
+    assert found.noise / (0.01 * torch.linalg.vector_norm(y)) < 4

@@ -18,6 +18,7 @@ from draws import normal, uniform
 from firenet import SubsampledFourier, variable_density
 from firenet.baselines import Automap, Cascade, UNet
 from firenet.errors import BadInput
+from firenet.files import sha256
 from firenet.recon import psnr
 from firenet.specimens import load_slice, resampled
 from firenet.training import SHIPPED, USUAL, Recipe, load, read_safetensors, save, shipped, train
@@ -144,12 +145,18 @@ def test_the_shipped_networks_are_better_than_no_network_on_another_head(name: s
 
 
 def test_the_shipped_weights_are_small() -> None:
-    import firenet
+    import firenet_models
 
-    folder = Path(firenet.__file__).parent / "data"
-    files = list(folder.glob("*.safetensors"))
-    assert {p.stem for p in files} == set(SHIPPED)
+    files = [firenet_models.path(name) for name in firenet_models.NAMES]
+    assert {p.stem for p in files} == {*SHIPPED, "d5c5"}
+    assert {p.name for p in files} == {p.name for p in files[0].parent.glob("*.safetensors")}
     assert sum(p.stat().st_size for p in files) < 20_000_000
+    # The notice names every file with its sum.
+    notice = (files[0].parent / "NOTICE.md").read_text()
+    for path in files:
+        assert f"| `{path.name}` | `{sha256(path)}` |" in notice
+    with pytest.raises(KeyError, match="one of"):
+        firenet_models.path("../secret")
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (17, 30), (1, 9)])

@@ -5,10 +5,10 @@ A module that is named on the command line, ``module:factory``, is imported; not
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the record as one JSON
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the CPU to use.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the parts that are done, in OUT.parts.")]
 Retry = Annotated[bool, typer.Option("--retry", help="With --resume: try again what failed.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 if a model fails a test or cannot be measured.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 if a test failed or is not decided.")]
 
 
 def _prepare(threads: int | None) -> None:
@@ -56,7 +56,12 @@ def _check(out: Path) -> None:
     from firenet.formats import optional
 
     check_output(out, suffixes=(".html",))
-    for module, purpose in (("jinja2", "The HTML report"), ("skimage.metrics", "SSIM"), ("safetensors", "Weights")):
+    for module, purpose in (
+        ("jinja2", "The HTML report"),
+        ("skimage.metrics", "SSIM"),
+        ("safetensors", "Weights"),
+        ("firenet_models", "Trained networks"),
+    ):
         optional(module, "audit", purpose)
 
 
@@ -70,22 +75,6 @@ def _parts(out: Path, resume: bool) -> Path:
     return folder
 
 
-# What the numbers of the verdicts are, in the table.
-_UNITS = {
-    "accuracy": "gain, dB",
-    "worst": "times",
-    "localised": "% of max.",
-    "details": "index",
-    "kernel": "Lipschitz, times",
-    "noise": "times",
-    "scaling": "%",
-    "samples": "fall, dB",
-    "anatomy": "gain, dB",
-    "transfer": "times",
-    "certificate": "% of bound",
-}
-
-
 def _finish(
     made: Sequence[Audit],
     out: Path,
@@ -96,6 +85,7 @@ def _finish(
     asked: Sequence[str] | None = None,
 ) -> None:
     """Report, record, table, exit code; ``asked`` are the names of the models that were asked for, None is all."""
+    from firenet.audit import Outcome
     from firenet.files import write_json
     from firenet.report import compared, write_report
 
@@ -114,17 +104,10 @@ def _finish(
     else:
         for a in made:
             tests, names = [t for t in a.settings.tests if any(v.test == t for v in a.verdicts)], list(a.models)
-            if len(tests) < len(names):
-                rows = [[name, *(_word(a, name, t) for t in tests)] for name in names]
-                terminal.table(a.title, ["model", *map(_headed, tests)], rows)
-            else:
-                rows = [[_headed(t), *(_word(a, name, t) for name in names)] for t in tests]
-                terminal.table(a.title, ["test", *names], rows)
+            rows = [[t, *(_word(a, name, t) for name in names)] for t in tests]
+            terminal.table(a.title, ["test", *names], rows)
             for sentence in compared(a):
                 typer.echo(sentence)
-            for row in a.rows:
-                if row.failed is not None and row.test in ("accuracy", "samples"):
-                    typer.echo(f"none: {row.model}, {row.test}: {row.failed}", err=True)
         typer.echo(f"report: {out} ({size / 1e6:.1f} MB), record: {out.with_suffix('.json')}")
     for note in notes:
         typer.echo(note, err=True)
@@ -134,13 +117,11 @@ def _finish(
     if set(asked or [name for a in made for name in a.models]) <= set(failed):
         typer.echo("every model that was to be audited failed", err=True)
         raise typer.Exit(terminal.NOTHING_MEASURED)
-    if strict and any(v.passed is not True for a in made for v in a.verdicts):
+    undecided = [v for a in made for v in a.verdicts if v.outcome == Outcome.UNDECIDED]
+    for v in undecided:
+        typer.echo(f"not decided: {v.model}, {v.test}: {v.text}", err=True)
+    if strict and (undecided or any(v.outcome == Outcome.FAILED for a in made for v in a.verdicts)):
         raise typer.Exit(terminal.NOT_REACHED)
-
-
-def _headed(test: str) -> str:
-    """A test and the unit of its number."""
-    return f"{test}, {_UNITS[test]}"
 
 
 def _failed(audit: Audit) -> dict[str, str]:
@@ -154,14 +135,13 @@ def _failed(audit: Audit) -> dict[str, str]:
 
 
 def _word(audit: Audit, model: str, test: str) -> str:
-    """The verdict and its number, in the unit of the test, in a cell."""
+    """The outcome and its number with its unit, in a cell."""
+    from firenet.audit.verdicts import measured
+
     for v in audit.verdicts:
         if (v.model, v.test) == (model, test):
-            if v.passed is None:
-                return "none"
-            percent = _UNITS[test].startswith("%")
-            number = "" if v.value is None else f" {100 * v.value:.1f}" if percent else f" {v.value:.2f}"
-            return ("ok" if v.passed else "FAILS") + number
+            number = measured(test, v.value)
+            return "\n".join([v.outcome, *textwrap.wrap(number, 14)])
     return ""
 
 
@@ -169,10 +149,6 @@ def _word(audit: Audit, model: str, test: str) -> str:
 @terminal.reports
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The report (.html).")] = Path("firenet-audit.html"),
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Folder with the weights of D5-C5. Default: $FIRENET_DATA, else ../shared/data."),
-    ] = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="Also a picture of what was found (.png).")] = None,
     resume: Resume = False,
     retry: Retry = False,
@@ -189,7 +165,7 @@ def demo(
         check_output(picture, suffixes=(".png",))
     _prepare(threads)
     folder = _parts(out, resume)
-    made, notes = benches(data or Path(os.environ.get("FIRENET_DATA", "../shared/data")))
+    made, notes = benches()
     found = []
     for bench in made:
         with terminal.progress(bench.title, "parts") as tell:
@@ -208,7 +184,8 @@ def run(
             "--model",
             "-m",
             help="NAME=WHAT or WHAT: module:factory, a file .onnx, .safetensors, .pt, .pt2, or a word: unet, "
-            "unet-jitter, automap, lista, zero-filled, firenet, firenet:adaptive, stabilised:unet. Repeat for more.",
+            "unet-jitter, automap, lista, d5c5, zero-filled, firenet, firenet:adaptive, stabilised:unet. "
+            "Repeat for more.",
             show_default=False,
         ),
     ],

@@ -1,6 +1,7 @@
 """``firenet barriers play | all | check | map | table1``: what no algorithm can compute.
 
-A module that is named on the command line, ``module:function``, is imported; nothing else is.
+A module that is named on the command line, ``module:function``, is imported in a process of its own, unless it is asked
+for in this one; nothing else is.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,8 +17,8 @@ from firenet import terminal
 from firenet.errors import BadInput
 
 if TYPE_CHECKING:
-    from firenet.barriers import Problem
-    from firenet.barriers.algorithms import Algorithm
+    from firenet.barriers import Problem, Verdict
+    from firenet.barriers.runs import Player
 
 barriers = typer.Typer(
     name="barriers",
@@ -26,8 +27,9 @@ barriers = typer.Typer(
     rich_markup_mode=None,
 )
 
-# What is said of an algorithm that gave nothing to judge it by.
-_NO_VERDICT = ("invalid", "out of time")
+_KINDS: tuple[Literal["P1", "P2", "P3"], ...] = ("P1", "P2", "P3")
+# How it ends where nothing was shown of the algorithm.
+_WITHOUT = {"invalid": terminal.INVALID, "out of time": terminal.NO_VERDICT}
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Digits = Annotated[int, typer.Option("--digits", "-k", help="K: the number of correct digits.")]
@@ -57,8 +59,9 @@ def _problem(kind: str, digits: int, parameter: str, columns: int, tail: int, sa
         raise BadInput("A problem of the class", str(error), "See firenet barriers play --help") from None
 
 
-def _algorithm(name: str) -> tuple[Algorithm, str]:
-    """One of the gallery, or module:function."""
+def _algorithm(name: str, here: bool) -> Player:
+    """One of the gallery, or module:function, by default as a program of its own."""
+    from firenet.barriers import BadAlgorithm, Program
     from firenet.formats import named
     from firenet.gallery import GALLERY
 
@@ -68,12 +71,17 @@ def _algorithm(name: str) -> tuple[Algorithm, str]:
         if GALLERY[name].missing:
             missing = " ".join(GALLERY[name].missing)
             raise BadInput(f"What {name} stands on", f"{missing} not installed", "pip install 'firenet[barriers]'")
-        return GALLERY[name].algorithm, name
+        return GALLERY[name].algorithm
+    if not here:
+        try:
+            return Program(name)
+        except BadAlgorithm as error:
+            raise BadInput("An algorithm", str(error), "Write it as module:function, or add --in-process") from None
     found = named(name, "function")
     if not callable(found):
         do = "It takes a training set (and coins) and returns a vector or a network"
         raise BadInput("A function", f"{name!r} is a {type(found).__name__}", do)
-    return found, name
+    return found
 
 
 def _save(record: Any, path: Path) -> None:
@@ -98,6 +106,12 @@ def play(
         int, typer.Option("--plays", min=1, max=10_000, help="Plays where the coins cannot be enumerated.")
     ] = 400,
     fewer: Annotated[bool, typer.Option("--fewer", help="Play for K-1 digits and at most --reads data.")] = False,
+    here: Annotated[
+        bool,
+        typer.Option(
+            "--in-process", help="Play module:function in this process: faster, and it is believed to be honest."
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the witness (.json).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -107,38 +121,58 @@ def play(
     2**-n as fractions, and returns a vector, or a network: a function of a measurement. With a second argument it gets
     coins, whose choose(n) draws one of n numbers. Example: firenet barriers play -k 8 -a clarabel
 
-    Exit code 5 where nothing can be said of the algorithm: it raised an error, gave no answer or ran out of time.
-    """
-    from firenet.barriers import check, defeat, outread
+    A module:function is played in processes of its own, whose output is discarded; add --in-process to see it.
 
-    function, name = _algorithm(algorithm)
+    Exit code 5 where it ran out of time, 6 where it is invalid: it raised an error, crashed, gave no answer, broke the
+    rules, or is no function of its reads and coins.
+    """
+    from firenet.barriers import BadAlgorithm, BadProblem, defeat, outread
+
+    player = _algorithm(algorithm, here)
     problem = _problem(kind, digits, parameter, columns, tail, samples)
     if fewer and digits < 2:
         raise BadInput("K of at least 2 for K - 1 digits", f"K = {digits}", "Use a larger --digits")
-    with terminal.busy(f"playing {name}"):
-        if fewer:
-            verdict = outread(function, problem, reads, name=name, seconds=seconds, plays=plays)
-        else:
-            verdict = defeat(function, problem, name=name, reads=reads, seconds=seconds, plays=plays)
-    checked = check(verdict.witness) if verdict.witness else None
+    try:
+        with terminal.busy(f"playing {algorithm}"):
+            if fewer:
+                verdict = outread(player, problem, reads, name=algorithm, seconds=seconds, plays=plays)
+            else:
+                verdict = defeat(player, problem, name=algorithm, reads=reads, seconds=seconds, plays=plays)
+    except BadAlgorithm as error:
+        do = "It takes a training set (and coins), and is imported from the current folder or from what is installed"
+        raise BadInput("A function, as module:function", str(error), do) from None
+    except BadProblem as error:
+        raise BadInput("A game that a witness can hold", str(error), "Use fewer --reads or --columns") from None
     if out is not None and verdict.witness:
         _save(verdict.witness, out)
     if as_json:
-        terminal.print_json({**verdict.as_json(), "checked": checked, "versions": terminal.versions()})
+        terminal.print_json({**verdict.as_json(), "versions": terminal.versions()})
     else:
-        typer.echo(f"{name}, {verdict.digits} digits: {verdict.claim}\n{verdict.statement}")
-        typer.echo("".join(f"{line}\n" for line in (verdict.note, checked and f"Checked: {checked}") if line), nl=False)
-        if out is not None:
-            typer.echo(f"witness: {out}" if verdict.witness else "no witness was made")
-    if verdict.claim in _NO_VERDICT:
-        typer.echo(f"no verdict about {name}: {verdict.note or verdict.statement}", err=True)
-        raise typer.Exit(terminal.NO_VERDICT)
+        _tell(verdict, out)
+    if verdict.claim in _WITHOUT:
+        typer.echo(f"no verdict about {algorithm}: {verdict.note or verdict.statement}", err=True)
+        raise typer.Exit(_WITHOUT[verdict.claim])
+
+
+def _tell(verdict: Verdict, out: Path | None) -> None:
+    """Prints a verdict, what it rests on, and where its witness is."""
+    lines = [f"{verdict.algorithm}, {verdict.digits} digits: {verdict.claim}", verdict.statement]
+    lines += [verdict.note] if verdict.note not in verdict.statement else []
+    lines += [f"Checked: {verdict.checked}"] if verdict.checked else []
+    lines += [verdict.trust] if verdict.trust else []
+    if out is not None:
+        lines.append(f"witness: {out}" if verdict.witness else "no witness was made")
+    typer.echo("\n".join(lines))
 
 
 @barriers.command(name="check")
 @terminal.reports
 def check_command(
-    witness: Annotated[Path, typer.Argument(help="A witness (.json) of firenet barriers play.")], as_json: Json = False
+    witness: Annotated[
+        Path,
+        typer.Argument(help="A witness (.json) of firenet barriers play; - for the standard input.", allow_dash=True),
+    ],
+    as_json: Json = False,
 ) -> None:
     """Check a witness with nothing but exact arithmetic.
 
@@ -147,9 +181,11 @@ def check_command(
     from firenet.barriers.witness import Refuted, main
 
     try:
-        said = main(witness)
+        said = main(str(witness))
     except Refuted as error:
-        raise BadInput("A witness that holds", f"{witness}: {error}", "Play again") from None
+        raise BadInput(
+            "A witness that holds", f"{witness}: {error}", "firenet barriers play -o FILE writes one"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput("A witness file", f"{witness}: {error}", "firenet barriers play -o FILE writes one") from None
     if as_json:
@@ -167,57 +203,23 @@ def everything(
     as_json: Json = False,
 ) -> None:
     """Play the whole gallery on P1, P2 and P3, check every witness, and draw the map."""
-    from firenet.barriers import Problem, algorithms, check, defeat, outread, trial
+    from firenet.barriers import Problem
     from firenet.barriers.classify import breakdown, classify
+    from firenet.barriers.verdicts import TRUST
     from firenet.gallery import GALLERY
     from firenet.paper.barrier_map import draw
 
     if digits <= 2:
         raise BadInput("K above 2: the regimes of K-1 and K-2 digits need it", f"K = {digits}", "Use a larger --digits")
     out.mkdir(parents=True, exist_ok=True)
-    kinds = ("P1", "P2", "P3")
-    played: list[dict[str, Any]] = []
-    with terminal.progress("games", "games") as tell:
-        for kind in kinds:
-            problem = Problem(kind, digits)
-            for name, entry in GALLERY.items():
-                tell(len(played), len(kinds) * len(GALLERY))
-                if entry.missing:
-                    played.append({"algorithm": name, "problem": kind, "left_out": f"needs {', '.join(entry.missing)}"})
-                    continue
-                verdict = defeat(entry.algorithm, problem, name=name, reads=reads)
-                checked = check(verdict.witness) if verdict.witness else None
-                file = None
-                if verdict.witness:
-                    file = f"{kind}-{name}.json"
-                    _save(verdict.witness, out / file)
-                shown = {k: v for k, v in verdict.as_json().items() if k != "witness"}
-                played.append({**shown, "problem": kind, "witness": file, "checked": checked})
-    positive = []
-    with terminal.busy("the algorithms for K-1 and K-2 digits"):
-        for kind in kinds:
-            problem = Problem(kind, digits)
-            for name, fewer in (("one-digit-less", 1), ("two-digits-less", 2)):
-                done = trial(algorithms.SHIPPED[name], problem, digits - fewer, plays=200)
-                positive.append(
-                    {
-                        "algorithm": name,
-                        "problem": kind,
-                        "digits": digits - fewer,
-                        "plays": done.plays,
-                        "passed": done.passed,
-                        "most_reads": done.most_reads,
-                    }
-                )
-            longer = outread(algorithms.one_digit_less, problem, reads)
-            positive.append({"algorithm": "one-digit-less", "problem": kind, "more_reads": longer.statement})
+    played, positive = _defeats(digits, reads, out), _positive(digits, reads)
     problem, cells = Problem("P3", digits), classify("P3", digits)
     draw(cells, problem, out / "map.png")
     found = {
         "digits": digits,
         "defeats": played,
         "positive": positive,
-        "breakdown": {kind: breakdown(Problem(kind, digits)) for kind in kinds},
+        "breakdown": {kind: breakdown(Problem(kind, digits)) for kind in _KINDS},
         "cells": [c.as_json() for c in cells],
         "versions": terminal.versions(),
     }
@@ -230,7 +232,7 @@ def everything(
         each = [p for p in played if p["algorithm"] == name]
         rows.append([name, *map(_short, each)])
     title = f"distance to the minimiser, asked for 1e-{digits:02d}; or how probable it is to fail"
-    terminal.table(title, ["", *kinds], rows)
+    terminal.table(title, ["", *_KINDS], rows)
     for p in played[: len(GALLERY)]:
         if "left_out" in p:
             typer.echo(f"{p['algorithm']} {p['left_out']}: pip install 'firenet[barriers]'")
@@ -239,11 +241,59 @@ def everything(
             outcome = "passed" if p["passed"] else "FAILED"
             said = f"{p['plays']} inputs {outcome}, at most {p['most_reads']} reads"
             typer.echo(f"{p['problem']} {p['algorithm']}: {p['digits']} digits, {said}")
+    typer.echo(TRUST)
     typer.echo(f"witnesses, barriers.json and map.png: {out}")
     if not all(p.get("passed", True) for p in positive):  # against the theorem: a fault of ours
         raise typer.Exit(terminal.INTERNAL_ERROR)
     if not all(p.get("defeated", True) for p in played):
         raise typer.Exit(terminal.NO_VERDICT)
+
+
+def _defeats(digits: int, reads: int, out: Path) -> list[dict[str, Any]]:
+    """Plays the gallery on all problems, and writes the witnesses."""
+    from firenet.barriers import Problem, defeat
+    from firenet.gallery import GALLERY
+
+    played: list[dict[str, Any]] = []
+    with terminal.progress("games", "games") as tell:
+        for kind in _KINDS:
+            for name, entry in GALLERY.items():
+                tell(len(played), len(_KINDS) * len(GALLERY))
+                if entry.missing:
+                    played.append({"algorithm": name, "problem": kind, "left_out": f"needs {', '.join(entry.missing)}"})
+                    continue
+                verdict = defeat(entry.algorithm, Problem(kind, digits), name=name, reads=reads)
+                file = f"{kind}-{name}.json" if verdict.witness else None
+                if file:
+                    _save(verdict.witness, out / file)
+                shown = {k: v for k, v in verdict.as_json().items() if k != "witness"}
+                played.append({**shown, "problem": kind, "witness": file})
+    return played
+
+
+def _positive(digits: int, reads: int) -> list[dict[str, Any]]:
+    """Tries the algorithms for K-1 and K-2 digits on all problems."""
+    from firenet.barriers import Problem, algorithms, outread, trial
+
+    positive: list[dict[str, Any]] = []
+    with terminal.busy("the algorithms for K-1 and K-2 digits"):
+        for kind in _KINDS:
+            problem = Problem(kind, digits)
+            for name, fewer in (("one-digit-less", 1), ("two-digits-less", 2)):
+                done = trial(algorithms.SHIPPED[name], problem, digits - fewer, plays=200, seed=0)
+                positive.append(
+                    {
+                        "algorithm": name,
+                        "problem": kind,
+                        "digits": digits - fewer,
+                        "plays": done.plays,
+                        "passed": done.passed,
+                        "most_reads": done.most_reads,
+                    }
+                )
+            longer = outread(algorithms.one_digit_less, problem, reads)
+            positive.append({"algorithm": "one-digit-less", "problem": kind, "more_reads": longer.statement})
+    return positive
 
 
 def _cell(column: str, value: float | None) -> str:

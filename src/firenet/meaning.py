@@ -160,11 +160,7 @@ def kernel(
         The numbers, x' and R(Ax').
     """
     y = sensing(x)
-    d = shape.to(x.dtype)
-    most = budget * torch.linalg.vector_norm(y).item()
-    size = torch.linalg.vector_norm(sensing(d)).item()
-    hidden = d if size <= most else d - (1 - most / size) * _visible(sensing, d)
-    other = x + hidden
+    other = x + hidden(sensing, shape.to(x.dtype), budget * torch.linalg.vector_norm(y).item())
     images = [reconstruct(sensing(point)) for point in (x, other)]
     errors = [torch.linalg.vector_norm(i - p).item() for i, p in zip(images, (x, other), strict=True)]
     distance = torch.linalg.vector_norm(other - x).item()
@@ -175,6 +171,12 @@ def kernel(
         distance, difference, max(errors), _over(bound, difference) if bound else 0.0, _over(measured, difference)
     )
     return numbers, other, images[1]
+
+
+def hidden(sensing: LinearOperator, d: Tensor, most: float) -> Tensor:
+    """Moves a detail d towards the kernel of A until the norm of its measurements is at most ``most``."""
+    size = torch.linalg.vector_norm(sensing(d)).item()
+    return d if size <= most else d - (1 - most / size) * _visible(sensing, d)
 
 
 def _visible(sensing: LinearOperator, d: Tensor, iterations: int = 30) -> Tensor:

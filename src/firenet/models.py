@@ -34,14 +34,14 @@ from firenet.recon import default_schedule, network, to_centre
 from firenet.restarts import PaperSchedule
 from firenet.sensing import SubsampledFourier
 from firenet.stabilised import Stabilised
-from firenet.training import SHIPPED, load, read_safetensors, shipped
+from firenet.training import SHIPPED, load, read_safetensors, shipped, weights_of
 
 Reconstruct = Callable[[Tensor], Tensor]
 RESTARTS, LAYERS = 6, 10
 # One level, four bands: an attack through sixty layers takes a minute and not five, and the default of `firenet recon`,
 # 14 bands, is some 0.3 to 1 dB more accurate.
 FRAME = "undecimated:db2:1"
-BUILT_IN = (*SHIPPED, "zero-filled", "firenet", "firenet:adaptive", *(f"stabilised:{name}" for name in SHIPPED))
+BUILT_IN = (*SHIPPED, "d5c5", "zero-filled", "firenet", "firenet:adaptive", *(f"stabilised:{name}" for name in SHIPPED))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,18 +130,30 @@ def stabilised_model(
     return Model(name or f"Stabilised {inner.name}", build, origin, inner.fits)
 
 
-def cascade_model(path: Path, name: str = "D5-C5") -> Model:
-    """D5-C5 with weights from an npz of fifty arrays, ``arr_0`` to ``arr_49``."""
+def cascade_model(path: Path | None = None, name: str = "D5-C5") -> Model:
+    """D5-C5, a network that others have trained (Schlemper et al. 2018).
+
+    Args:
+        path: Its fifty weights as safetensors, in the order of their names, or an npz of ``arr_0`` to ``arr_49``, as
+            they were published; None is the file of the distribution firenet-models.
+        name: What it is called.
+    """
+    path = weights_of("d5c5") if path is None else path
     existing(path)
-    with np.load(path, allow_pickle=False) as stored:
-        weights = [torch.from_numpy(stored[f"arr_{k}"]) for k in range(50)]
+    if path.suffix == ".safetensors":
+        stored, about = read_safetensors(path)
+        weights = [stored[key] for key in sorted(stored)]
+    else:
+        about = {}
+        with np.load(path, allow_pickle=False) as arrays:
+            weights = [torch.from_numpy(arrays[f"arr_{k}"]) for k in range(50)]
 
     def build(sensing: LinearOperator) -> Cascade:
         if not isinstance(sensing, SubsampledFourier):
             raise BadInput("Fourier sensing of one channel", type(sensing).__name__, "Take one coil")
         return Cascade(sensing, weights)
 
-    return Model(name, build, {"kind": "D5-C5", "file": str(path), "sha256": sha256(path)})
+    return Model(name, build, {"kind": "D5-C5", **about, "file": path.name, "sha256": sha256(path)})
 
 
 def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) -> dict[str, Any] | None:
@@ -220,6 +232,8 @@ def load_model(
         net, recipe = shipped(text)
         origin = {"kind": "trained by firenet", "recipe": vars(recipe), "sha256": fingerprint(net)}
         return Model(name or text, lambda sensing: shipped(text, sensing)[0], origin, fits=recipe.network == "unet")
+    if text == "d5c5":
+        return cascade_model(name=name or "D5-C5")
     if text == "zero-filled":
         return Model(name or text, lambda sensing: sensing.adjoint, {"kind": "adjoint"})
     if text == "firenet":

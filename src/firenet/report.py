@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from firenet.audit import Audit, Row, Verdict
+from firenet.audit import Audit, Outcome, Row, Verdict
 from firenet.errors import BadInput
 from firenet.files import check_output, to_json
 from firenet.formats import optional, replacing
@@ -48,7 +48,8 @@ EXPLAINED: dict[str, tuple[str, str, str]] = {
         "Worst perturbation of one place",
         "The same search, but for the largest change of one pixel in a window: an artefact in one place. This is the "
         "known weak spot of compressed sensing, whose theory bounds only the norm of the whole image.",
-        "Alaifari, Alberti, Gauksson 2022. The change is given in parts of the image's maximum.",
+        "Alaifari, Alberti, Gauksson 2022. Amplification is the change of the pixel over the size of the perturbation: "
+        "at most 1 for a map of norm 1, whatever the size of the image. The change is relative to the image's maximum.",
     ),
     "details": (
         "Details: lost or invented",
@@ -86,8 +87,9 @@ EXPLAINED: dict[str, tuple[str, str, str]] = {
         "PSNR of magnitudes, and of the adjoint for comparison.",
     ),
     "transfer": (
-        "Perturbations found for another model",
-        "What was found for one model is shown to the others: who falls for it can be attacked without being known.",
+        "Perturbations found elsewhere",
+        "What was found for other models, and in the test of one place, is shown to this one: who falls for it can be "
+        "attacked without being known. From the worst of them one more ascent begins.",
         "Amplification at the reference budget.",
     ),
     "certificate": (
@@ -153,12 +155,13 @@ def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int =
     bad = sum(m["bad"] for b in benches for m in b["models"])
     models = sum(len(b["models"]) for b in benches)
     verdicts = [v for a in audits for v in a.verdicts]
-    none = sum(v.passed is None for v in verdicts)
-    unknown = f", and {none} could not be measured" if none else ""
+    none = sum(v.outcome == Outcome.UNDECIDED for v in verdicts)
+    unknown = f", {none} are not decided" if none else ""
     where = f" on {len(benches)} benches" if len(benches) > 1 else ""
     lead = (
-        f"{models} models{where}: of {len(verdicts)} tests {bad} fail{unknown}. First the verdict, then each test in "
-        "plain words with its numbers, pictures and source."
+        f"{models} models{where}: of {len(verdicts)} tests {bad} failed{unknown}; in the others nothing was "
+        "found, which proves nothing. First the verdict, then each test in plain words with its numbers, pictures and "
+        "source."
     )
     return environment.from_string(template).render(
         title=title,
@@ -185,7 +188,7 @@ def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any
     models = []
     for name in audit.models:
         own: dict[str, Verdict] = {v.test: v for v in audit.verdicts if v.model == name}
-        models.append({"name": name, "verdicts": own, "bad": sum(v.passed is False for v in own.values())})
+        models.append({"name": name, "verdicts": own, "bad": sum(v.outcome == Outcome.FAILED for v in own.values())})
     images = [n for n, i in audit.images.items() if i["role"] == "audited"]
     parts = [_part(audit, test, images[:pictured], markup) for test in settings.tests]
     rate = audit.sensing.get("rate")
@@ -255,7 +258,7 @@ def _notes(audit: Audit) -> list[str]:
             spread = about["spread"]
             notes.append(f"{name} is not deterministic (its answers differ by {spread:.1e}): attacked through a mean.")
         if about.get("gradient") is False and "failed" not in about:
-            notes.append(f"{name} has no gradient: attacked without one (SPSA), which finds less.")
+            notes.append(f"{name}: {about['gradient problem']}, so it was attacked by differences, which find less.")
     return notes
 
 
@@ -332,10 +335,10 @@ def _share(value: float) -> str:
 
 
 def _fill_localised(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
-    part.columns = ["model", "image", "found by", "largest change", "by noise", "PSNR in dB"]
+    part.columns = ["model", "image", "found by", "amplification", "largest change", "by noise", "PSNR in dB"]
     for r in rows:
         n = r.numbers
-        values = [_share(n["worst"]), _share(n["random"]), _number(n["psnr"], ".1f")]
+        values = [_number(n["amplification"]), _share(n["worst"]), _share(n["random"]), _number(n["psnr"], ".1f")]
         part.rows.append([r.model, r.image, n["by"], *values])
 
 

@@ -17,7 +17,7 @@ import typer
 
 from firenet.errors import FirenetError
 
-INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INTERRUPTED = 1, 2, 3, 4, 5, 130
+INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INVALID, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
 
 # The one place where they are documented: `firenet --help` ends with it, and the other pages point there.
 EXIT_CODES = {
@@ -27,7 +27,9 @@ EXIT_CODES = {
     NOT_REACHED: "what was asked for was not reached, the outputs are written: a --tolerance, data fitted up to "
     "--noise-level, the gap of an exported network, a test of audit --strict.",
     NOTHING_MEASURED: "every model that was to be audited failed, so nothing is known about any.",
-    NO_VERDICT: "the algorithm that was to play raised an error, gave no answer or ran out of time.",
+    NO_VERDICT: "the algorithm that was to play ran out of time, so nothing is known about it.",
+    INVALID: "the algorithm that was to play raised an error, crashed, gave no answer, asked for what no read grants, "
+    "broke the protocol, or is no function of its reads and coins.",
     INTERRUPTED: "interrupted from the keyboard; no file is left half written.",
 }
 
@@ -146,7 +148,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     words = [word for row in rows for word in row[0].split()]
     drawn.add_column(columns[0], overflow="fold", min_width=min(max(map(len, words), default=0), 20))
     for name in columns[1:]:
-        drawn.add_column("\n".join(textwrap.wrap(name, 12)), justify="right", overflow="fold", no_wrap=True)
+        drawn.add_column("\n".join(textwrap.wrap(name, 14)), justify="right", overflow="fold", no_wrap=True)
     for row in rows:
         drawn.add_row(*row)
     Console(markup=False).print(drawn)  # what stands in brackets, as in firenet[mri], is text

@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -283,8 +282,17 @@ def load(path: Path, sensing: LinearOperator | None = None) -> tuple[Trained, Re
 
 
 def shipped(name: str, sensing: LinearOperator | None = None) -> tuple[Trained, Recipe]:
-    """One of the networks that come with the package: ``unet``, ``unet-jitter``, ``automap``, ``lista``."""
+    """Returns one of the networks of the distribution firenet-models that :func:`train` made: ``unet``,
+    ``unet-jitter``, ``automap``, ``lista``."""
     if name not in SHIPPED:
         raise BadInput(f"One of {', '.join(SHIPPED)}", repr(name), "Or train one: firenet train")
-    with resources.as_file(resources.files("firenet") / "data" / f"{name}.safetensors") as path:
-        return load(path, sensing)
+    return load(weights_of(name), sensing)
+
+
+def weights_of(name: str) -> Path:
+    """Returns the file of weights of this name in the distribution firenet-models.
+
+    Raises:
+        MissingExtra: Where that is not installed.
+    """
+    return optional("firenet_models", "audit", "Trained networks").path(name)

@@ -8,7 +8,7 @@ nothing, except for FIRENETs, whose objective is bounded for every perturbation 
 
 from __future__ import annotations
 
-from firenet.audit.records import SCHEMA, TESTS, Audit, Row, Settings, Thresholds, Verdict, versions
+from firenet.audit.records import SCHEMA, TESTS, Audit, Outcome, Row, Settings, Thresholds, Verdict, versions
 from firenet.audit.run import Progress, audit
 from firenet.audit.verdicts import judge
 
@@ -16,6 +16,7 @@ __all__ = [
     "SCHEMA",
     "TESTS",
     "Audit",
+    "Outcome",
     "Progress",
     "Row",
     "Settings",

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from firenet.attack import Ascent
-from firenet.audit.parts import Parts, clean, digest
+from firenet.audit.parts import Parts, digest
 from firenet.audit.records import SCHEMA, TESTS, Row, Settings, Thresholds, versions
-from firenet.errors import BadInput, FirenetError
+from firenet.audit.subject import Subject, built, guarded, mean, reason, tried
 from firenet.models import Model
-from firenet.numerics import real_view
 from firenet.operators import LinearOperator
 
-DRAWS = 4
-NO_MEMORY = "It needs more memory than there is"
+HINTED = ("worst", "localised", "transfer", "certificate")  # they use what was found before
 Measured = tuple[dict[str, Any], dict[str, Tensor]] | None
 Measure = Callable[["Bench", "Subject", Model, str], Measured]
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A model that has shown that it works: R, guarded, and what is known about it."""
-
-    reconstruct: Callable[[Tensor], Tensor]
-    attacked: Callable[[Tensor], Tensor]
-    raw: Callable[[Tensor], Tensor]
-    ascent: Ascent
-    about: Mapping[str, Any]
 
 
 class Bench:
@@ -51,7 +37,8 @@ class Bench:
     ) -> None:
         self.sensing, self.sweep, self.settings, self.parts = sensing, sweep, settings, parts
         self.measures = measures
-        self.images = {n: x.float() for n, x in {**images, **others}.items()}
+        # Copies: what models do to theirs is not done to the caller's.
+        self.images = {n: x.float().clone() for n, x in {**images, **others}.items()}
         mask = getattr(sensing, "mask", None)
         self.described: dict[str, Any] = {"operator": type(sensing).__name__, "image shape": list(sensing.in_shape)}
         if isinstance(mask, Tensor):
@@ -100,7 +87,7 @@ class Bench:
         what = [SCHEMA, versions(), model.name, dict(model.origin), image, test, settings]
         swept = [(rate, getattr(s, "mask", None)) for rate, s in self.sweep.items()] if test == "samples" else []
         masks: list[Tensor] = [t for _, t in swept if isinstance(t, Tensor)]
-        if test in ("transfer", "certificate"):
+        if test in HINTED:
             masks += [e for (_, at, _), e in self.found.items() if at == image]
         return digest(what, self.described, self.images[image], *masks)[:32]
 
@@ -124,7 +111,7 @@ class Bench:
             self.parts.begin(key)
             try:
                 y = self.sensing(next(iter(self.images.values())))
-                made = self._tried(model, y)
+                made = tried(model, self.sensing, y, self.settings)
                 self.known[model.name] = made.about
                 self.subjects[model.name] = made
             except (Exception, SystemExit) as error:
@@ -134,98 +121,37 @@ class Bench:
                 self.parts.end(key, None, {})
         return self.subjects[model.name]
 
-    def _tried(self, model: Model, y: Tensor) -> Subject:
-        raw = model.build(self.sensing)
-        reconstruct = guarded(raw, tuple(self.sensing.in_shape))
-        start = time.perf_counter()
-        with torch.no_grad():
-            first = _first(reconstruct, y, tuple(self.sensing.in_shape))
-            seconds = time.perf_counter() - start
-            second = reconstruct(y)
-        if not torch.isfinite(real_view(first)).all():
-            do = "Try it on measurements that it was made for"
-            raise BadInput("A finite reconstruction", "NaN or infinity", do)
-        size = torch.linalg.vector_norm(first).item()
-        spread = torch.linalg.vector_norm(first - second).item() / size if size else 0.0
-        attacked = reconstruct if spread == 0 else _mean(reconstruct)
-        gradient = _has_gradient(reconstruct, y)
-        about = {
-            "deterministic": spread == 0,
-            "spread": spread,
-            "gradient": gradient,
-            "seconds an image": seconds,
-        }
-        return Subject(reconstruct, attacked, raw, self.settings.ascent if gradient else "spsa", about)
+    def again(self, model: Model, row: Row, measures: Mapping[str, Measure]) -> Row:
+        """The part of a row once more, on a fresh copy of the model: what was found is judged again, not searched for.
+
+        Args:
+            model: Built anew.
+            row: What was measured.
+            measures: How the witnesses of a test are judged again; the test itself is made again for others.
+        """
+        known = self._subject(model)
+        if isinstance(known, str):
+            return replace(row, failed=known)
+        try:
+            raw = built(model, self.sensing)
+            run = guarded(raw, tuple(self.sensing.in_shape))
+            fresh = replace(
+                known, reconstruct=run, attacked=run if known.about["deterministic"] else mean(run), raw=raw
+            )
+            measured = measures.get(row.test, self.measures[row.test])(self, fresh, model, row.image)
+        except (Exception, SystemExit) as error:
+            return replace(row, failed=reason(error))
+        return replace(row, numbers=row.numbers if measured is None else measured[0])
+
+    def doubt(self, model: Model) -> str:
+        """Why nothing that was not found can be believed of a model."""
+        subject = self._subject(model)
+        return "" if isinstance(subject, str) else subject.doubt
 
     def truth(self, image: str) -> tuple[Tensor, Tensor]:
         """The image and its measurements."""
         x = self.images[image]
         return x, self.sensing(x)
-
-
-def guarded(reconstruct: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
-    """R, refused where what it returns is no image of this shape."""
-
-    def run(y: Tensor) -> Tensor:
-        image: Any = reconstruct(y.clone())  # what it does to its input stays with it
-        if not isinstance(image, Tensor):
-            raise BadInput("A tensor", type(image).__name__, "Return the image as a torch.Tensor")
-        if tuple(image.shape) != shape:
-            do = "Return one image without batch and channel axes"
-            raise BadInput(f"An image of shape {shape}", f"{tuple(image.shape)}", do)
-        if not (image.is_floating_point() or image.is_complex()):
-            raise BadInput("An image of floating point or complex numbers", f"{image.dtype}", "Convert it")
-        # A copy: who writes into one buffer again and again would seem to be perfectly stable.
-        return image.float() if image.dtype in (torch.float16, torch.bfloat16) else image.clone()
-
-    return run
-
-
-def _first(reconstruct: Callable[[Tensor], Tensor], y: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The first image of a model, at the door: who takes images and not measurements raises whatever it likes here."""
-    try:
-        return reconstruct(y)
-    except (FirenetError, MemoryError):
-        raise
-    except Exception as error:
-        said = reason(error)
-        if said.startswith(NO_MEMORY):
-            raise
-        dtype = str(y.dtype).removeprefix("torch.")
-        raise BadInput(
-            f"A function of measurements of shape {tuple(y.shape)} and dtype {dtype} that returns an image of shape "
-            f"{shape}",
-            f"on these measurements {said}",
-            "If it takes an image, begin with one: lambda y: net(sensing.adjoint(y).abs()[None, None])[0, 0]",
-        ) from error
-
-
-def _mean(reconstruct: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Who answers differently every time is attacked through the mean of a few answers."""
-    return lambda y: torch.stack([reconstruct(y) for _ in range(DRAWS)]).mean(0)
-
-
-def _has_gradient(reconstruct: Callable[[Tensor], Tensor], y: Tensor) -> bool:
-    try:
-        with torch.enable_grad():
-            at = y.detach().clone().requires_grad_()
-            image = reconstruct(at)
-            if not image.requires_grad:
-                return False
-            (slope,) = torch.autograd.grad(image.abs().square().sum(), at, allow_unused=True)
-    except Exception:
-        return False
-    return slope is not None and bool(torch.isfinite(real_view(slope)).all()) and bool(slope.abs().max() > 0)
-
-
-def reason(error: BaseException) -> str:
-    """Why a part failed, in one line."""
-    if isinstance(error, FirenetError):
-        return clean(str(error))
-    said = clean(" ".join(str(error).split()))[:300]
-    if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
-        return f"{NO_MEMORY}: {said}"
-    return f"{type(error).__name__}: {said}"
 
 
 def as_array(t: Tensor) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor
 
 from firenet.attack import Perturbation, attack, transferred
-from firenet.audit.bench import Bench, Measure, Measured, Subject, guarded
+from firenet.audit.bench import Bench, Measure, Measured
+from firenet.audit.subject import Subject, built, guarded
 from firenet.errors import BadInput
 from firenet.formats import optional
-from firenet.meaning import detect, kernel, scaled
+from firenet.meaning import detect, hidden, kernel, scaled
 from firenet.models import Model, certified
 from firenet.recon import psnr
 from firenet.specimens import detail
+
+ONE_PLACE = "one place"
 
 
 def _ssim(image: Tensor, x: Tensor) -> float | None:
@@ -50,15 +54,27 @@ def _accuracy(bench: Bench, subject: Subject, model: Model, image: str) -> Measu
     return numbers, {"reconstruction": found}
 
 
+def _hints(bench: Bench, image: str) -> list[Tensor]:
+    """Perturbations that may be bad ones: those that were found before, for this model and others, and the measurements
+    of details, plain and hidden."""
+    x, y = bench.truth(image)
+    found = [e.to(y) for (_, at, _), e in bench.found.items() if at == image]
+    for kind in bench.settings.details:
+        shape = _inserted(kind, x, x.max().item())
+        found.append(bench.sensing(shape))
+        found.append(bench.sensing(hidden(bench.sensing, shape, bench.settings.reference * _norm(y))))
+    return found
+
+
 def _attacked(
-    bench: Bench, subject: Subject, y: Tensor, budgets: Sequence[float], window: tuple[slice, slice] | None = None
+    bench: Bench, subject: Subject, image: str, budgets: Sequence[float], window: tuple[slice, slice] | None = None
 ) -> list[Perturbation]:
     """The attack of the settings; without a gradient of five times as many steps."""
     s = bench.settings
     return attack(
         subject.attacked,
         bench.sensing,
-        y,
+        bench.truth(image)[1],
         budgets,
         ascent=subject.ascent,
         domain=s.domain,
@@ -66,13 +82,27 @@ def _attacked(
         steps=s.steps * (5 if subject.ascent == "spsa" else 1),
         starts=s.starts,
         seed=s.seed,
+        reference=s.reference,
+        hints=_hints(bench, image) if s.domain == "measurement" else (),
+        calls=s.calls,
     )
+
+
+def _searched(subject: Subject, found: Perturbation) -> dict[str, Any]:
+    """How hard an attack looked, and why that says nothing, if it does not."""
+    effort = found.effort
+    if effort is None:
+        return {}
+    doubt = effort.doubt
+    if doubt.startswith("it has no gradient") and subject.about["gradient problem"]:
+        doubt = doubt.replace("it has no gradient", subject.about["gradient problem"], 1)
+    return {"effort": asdict(effort), "looked": effort.text, "doubt": doubt}
 
 
 def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
     x, y = bench.truth(image)
     s = bench.settings
-    found = _attacked(bench, subject, y, s.budgets)
+    found = _attacked(bench, subject, image, s.budgets)
     with torch.no_grad():
         clean = subject.attacked(y)
     size = _norm(clean)
@@ -89,6 +119,7 @@ def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured
         "by": [p.by for p in found],
         "evaluations": sum(p.evaluations for p in found),
         "ascent": subject.ascent,
+        **_searched(subject, found[0]),
     }
     at = found[s.budgets.index(s.reference)]
     pictures = {
@@ -109,20 +140,22 @@ def window_of(shape: Sequence[int], share: float) -> tuple[slice, slice]:
 
 
 def _localised(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
-    x, y = bench.truth(image)
+    x, _ = bench.truth(image)
     s = bench.settings
     window = window_of(x.shape, s.window)
-    (found,) = _attacked(bench, subject, y, [s.reference], window)
+    (found,) = _attacked(bench, subject, image, [s.reference], window)
     peak = x.max().item()
     numbers = {
+        "amplification": found.amplification,
         "worst": found.error / peak,
         "random": found.noise / peak,
         "psnr": psnr(found.image, x),
         "window": [[w.start, w.stop] for w in window],
         "by": found.by,
         "ascent": subject.ascent,
+        **_searched(subject, found),
     }
-    return numbers, {"attacked": found.image, "_e one place": found.e}
+    return numbers, {"attacked": found.image, f"_e {ONE_PLACE}": found.e}
 
 
 def _inserted(kind: str, x: Tensor, contrast: float) -> Tensor:
@@ -193,22 +226,97 @@ def _samples(bench: Bench, subject: Subject, model: Model, image: str) -> Measur
     x, _ = bench.truth(image)
     values = []
     for sensing in bench.sweep.values():
-        reconstruct = guarded(model.build(sensing), tuple(sensing.in_shape))
+        reconstruct = guarded(built(model, sensing), tuple(sensing.in_shape))
         with torch.no_grad():
             values.append(psnr(reconstruct(sensing(x)), x))
     return {"rates": list(bench.sweep), "psnr": values}, {}
 
 
+CARRIED = "an ascent from the worst of them"
+
+
+def _foreign(bench: Bench, model: Model, image: str) -> dict[str, Tensor]:
+    """What was found for others at the reference budget, and for this model in one place."""
+    which = (f"{bench.settings.reference:g}", ONE_PLACE)
+    return {
+        other if name == which[0] else f"{other}, {name}": e
+        for (other, at, name), e in bench.found.items()
+        if at == image and name in which and (other, name) != (model.name, which[0])
+    }
+
+
 def _transfer(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    foreign = _foreign(bench, model, image)
+    if not foreign:
+        return None
+    y, s = bench.truth(image)[1], bench.settings
+    numbers = {name: _carried(bench, subject, y, e) for name, e in foreign.items()}
+    if s.domain != "measurement":
+        return numbers, {}
+    # The worst of them is a place to begin.
+    worst = max(numbers, key=lambda name: _orderly(numbers[name]["amplification"]))
+    begun = [foreign[worst].to(y)]
+    (climbed,) = attack(
+        subject.attacked,
+        bench.sensing,
+        y,
+        [s.reference],
+        ascent=subject.ascent,
+        steps=s.steps,
+        starts=1,
+        seed=s.seed,
+        hints=begun,
+        calls=0,
+    )
+    numbers[CARRIED] = _carried(bench, subject, y, climbed.e)
+    return numbers, {f"_e {CARRIED}": climbed.e}
+
+
+def _orderly(value: float) -> float:
+    """NaN is the worst there is."""
+    return math.inf if math.isnan(value) else value
+
+
+def _carried(bench: Bench, subject: Subject, y: Tensor, e: Tensor) -> dict[str, float]:
+    """What a perturbation that was found elsewhere does here."""
+    s, e = bench.settings, e.to(y.device)
+    empty = Perturbation(e, s.reference, 0, e, 0, 0, 0, "", 0)
+    (found,) = transferred(subject.attacked, bench.sensing, y, [empty], seed=s.seed)
+    return {"amplification": found.amplification, "random": found.noise / _norm(e)}
+
+
+# --- witnesses, judged again ------------------------------------------------------------------------------------------
+
+
+def _grown(bench: Bench, subject: Subject, image: str, e: Tensor, window: tuple[slice, slice] | None = None) -> float:
+    """The amplification of a perturbation, the perturbed data first."""
     _, y = bench.truth(image)
-    numbers = {}
-    for (other, at, which), e in bench.found.items():
-        if at == image and other != model.name and which == f"{bench.settings.reference:g}":
-            e = e.to(y.device)
-            empty = Perturbation(e, bench.settings.reference, 0, e, 0, 0, 0, "", 0)
-            (found,) = transferred(subject.attacked, bench.sensing, y, [empty], seed=bench.settings.seed)
-            numbers[other] = {"amplification": found.amplification, "random": found.noise / _norm(e)}
-    return (numbers, {}) if numbers else None
+    e = e.to(y)
+    with torch.no_grad():
+        change = subject.attacked(y + e) - subject.attacked(y)
+    size = _norm(e)
+    grown = _norm(change) if window is None else change[window].abs().max().item()
+    return grown / size if size else 0.0
+
+
+def _worst_again(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    found = [_grown(bench, subject, image, bench.found[model.name, image, f"{b:g}"]) for b in bench.settings.budgets]
+    return {"amplification": found, "amplification random": [0.0 for _ in found]}, {}
+
+
+def _localised_again(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    x = bench.images[image]
+    e = bench.found[model.name, image, ONE_PLACE]
+    value = _grown(bench, subject, image, e, window_of(x.shape, bench.settings.window))
+    return {"amplification": value, "worst": value * _norm(e) / x.max().item(), "random": 0.0}, {}
+
+
+def _transfer_again(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
+    y = bench.truth(image)[1]
+    every = _foreign(bench, model, image)
+    if (model.name, image, CARRIED) in bench.found:
+        every[CARRIED] = bench.found[model.name, image, CARRIED]
+    return {name: _carried(bench, subject, y, e) for name, e in every.items()}, {}
 
 
 def _certificate(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
@@ -222,6 +330,7 @@ def _certificate(bench: Bench, subject: Subject, model: Model, image: str) -> Me
     return None if numbers is None else (numbers, {})
 
 
+AGAIN: dict[str, Measure] = {"worst": _worst_again, "localised": _localised_again, "transfer": _transfer_again}
 MEASURES: dict[str, Measure] = {
     "accuracy": _accuracy,
     "worst": _worst,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from typing import Any, get_args
 
 import numpy as np
 import torch
 
-from firenet.attack import Ascent, Domain
+from firenet.attack import CALLS, Ascent, Domain
 from firenet.errors import BadInput
 from firenet.meaning import ROSE
 
-SCHEMA = 1
+SCHEMA = 2
 TESTS = (
     "accuracy",
     "worst",
@@ -37,7 +38,8 @@ class Thresholds:
     Attributes:
         amplification: At the reference budget, the largest amplification that an attack, or one for another model, may
             find.
-        local: The largest change of a pixel in the window, in parts of the image's maximum.
+        local: The largest change of one pixel in the window, relative to the norm of the perturbation: a map of norm 1
+            can move a pixel by that norm, whatever the size of the image.
         contrast: Details of this contrast or more must be seen.
         index: A detail with this index or more is seen.
         lipschitz: The largest lower bound of the Lipschitz constant that a hidden detail may give.
@@ -48,7 +50,7 @@ class Thresholds:
     """
 
     amplification: float = 5.0
-    local: float = 0.2
+    local: float = 3.0
     contrast: float = 0.1
     index: float = ROSE
     lipschitz: float = 5.0
@@ -77,6 +79,7 @@ class Settings:
         tests: Which are made.
         thresholds: For the verdicts.
         seed: Of all that is random.
+        calls: What the whole Jacobian of a model may cost, where its gradient cannot be believed.
     """
 
     budgets: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05)
@@ -93,6 +96,7 @@ class Settings:
     tests: tuple[str, ...] = TESTS
     thresholds: Thresholds = field(default_factory=Thresholds)
     seed: int = 0
+    calls: int = CALLS
 
     def __post_init__(self) -> None:
         for name in ("budgets", "details", "contrasts", "noise", "factors", "tests"):
@@ -139,6 +143,15 @@ class Row:
     seconds: float = 0.0
 
 
+class Outcome(StrEnum):
+    """What a test can say. None of them is "passed": that nothing bad was found proves nothing."""
+
+    FAILED = "failed"
+    NOTHING_FOUND = "nothing found"
+    UNDECIDED = "not decided"
+    NO_STATEMENT = "no statement"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the rows of one test say about a model.
@@ -146,18 +159,23 @@ class Verdict:
     Attributes:
         model: Name.
         test: Name.
-        passed: None where it could not be measured.
+        outcome: ``failed``: there is a witness, which was judged again; ``nothing found``: the text says how hard it
+            was looked for; ``not decided``: the text says why; ``no statement``: the test had no pair of images that
+            would say something (``kernel`` only).
         value: The worst number of all images.
         threshold: What it is compared to.
         text: In words.
+        again: The worst number when the witnesses were judged again on a fresh copy of the model; None where that was
+            not asked for, or could not be done.
     """
 
     model: str
     test: str
-    passed: bool | None
+    outcome: Outcome
     value: float | None
     threshold: float | None
     text: str
+    again: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from firenet.audit.bench import Bench
-from firenet.audit.measures import MEASURES
+from firenet.audit.measures import AGAIN, MEASURES
 from firenet.audit.parts import Parts, clean, digest
-from firenet.audit.records import Audit, Row, Settings, versions
-from firenet.audit.verdicts import judge
+from firenet.audit.records import Audit, Outcome, Row, Settings, Verdict, versions
+from firenet.audit.subject import own_randomness
+from firenet.audit.verdicts import judge, judged_again
 from firenet.errors import BadInput
 from firenet.models import Model, of
 from firenet.operators import LinearOperator
@@ -74,12 +75,14 @@ def audit(
     todo += [(m, n, "anatomy") for m in listed for n in others if "anatomy" in settings.tests]
     todo += [(m, n, t) for t in last for m in listed for n in images]
     rows: list[Row] = []
-    for k, (model, name, test) in enumerate(todo):
-        if progress is not None:
-            progress(k, len(todo), f"{model.name}: {test}")
-        row = bench.row(model, name, test)
-        if row is not None:
-            rows.append(row)
+    with own_randomness():
+        for k, (model, name, test) in enumerate(todo):
+            if progress is not None:
+                progress(k, len(todo), f"{model.name}: {test}")
+            row = bench.row(model, name, test)
+            if row is not None:
+                rows.append(row)
+        verdicts = tuple(v for m in listed for v in _verdicts(bench, m, rows))
     if progress is not None:
         progress(len(todo), len(todo), "done")
     about = {m.name: {**m.origin, **bench.known.get(m.name, {})} for m in listed}
@@ -88,7 +91,6 @@ def audit(
         n: {"shape": list(x.shape), "sha256": digest(x), "role": role, "picture": bench.parts.keep(f"image {n}", x)}
         for n, (x, role) in pictured.items()
     }
-    verdicts = tuple(v for m in listed for v in judge(m.name, rows, settings))
     return Audit(
         title,
         bench.described,
@@ -101,3 +103,19 @@ def audit(
         bench.parts.pictures,
         bench.parts.resumed,
     )
+
+
+def _verdicts(bench: Bench, model: Model, rows: Sequence[Row]) -> list[Verdict]:
+    """What the rows say about a model; a witness is judged again on a fresh copy of it before anybody is convicted."""
+    settings, verdicts = bench.settings, []
+    own = [r for r in rows if r.model == model.name and r.failed is None]
+    for said in judge(model.name, rows, settings, bench.doubt(model)):
+        if said.outcome == Outcome.FAILED:
+            # The worst perturbation may be one that was found elsewhere.
+            needed = (said.test, "transfer") if said.test == "worst" else (said.test,)
+            again = [bench.again(model, r, AGAIN) for r in own if r.test in needed]
+            alone = replace(settings, tests=(said.test,))
+            why = next((r.failed for r in again if r.failed is not None), None)
+            said = judged_again(said, None if why else judge(model.name, again, alone)[0], why or "")
+        verdicts.append(said)
+    return verdicts

@@ -6,30 +6,104 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from firenet.audit.records import Row, Settings, Verdict
+from firenet.audit.records import Outcome, Row, Settings, Verdict
+
+# What the number of a verdict is, and how it is written.
+UNITS = {
+    "accuracy": ("dB gain", "{:+.1f}", 1),
+    "worst": ("times", "{:.2f}", 1),
+    "localised": ("times", "{:.2f}", 1),
+    "details": ("deviations", "{:.1f}", 1),
+    "kernel": ("times", "{:.2f}", 1),
+    "noise": ("times", "{:.2f}", 1),
+    "scaling": ("% of image", "{:.1f}", 100),
+    "samples": ("dB fall", "{:.1f}", 1),
+    "anatomy": ("dB gain", "{:+.1f}", 1),
+    "transfer": ("times", "{:.2f}", 1),
+    "certificate": ("% of bound", "{:.0f}", 100),
+}
 
 
-def judge(model: str, rows: Sequence[Row], settings: Settings) -> list[Verdict]:
-    """What the rows say about a model, one verdict a test; where a row failed the test is not passed, and says so."""
+def measured(test: str, value: float | None) -> str:
+    """Returns the number of a verdict with its unit; nothing where there is none."""
+    unit, form, factor = UNITS[test]
+    return "" if value is None else f"{form.format(factor * value)} {unit}"
+
+
+def judge(model: str, rows: Sequence[Row], settings: Settings, doubt: str = "") -> list[Verdict]:
+    """Returns what the rows say about a model, one verdict a test.
+
+    Args:
+        model: Name.
+        rows: Of all models.
+        settings: With the thresholds.
+        doubt: Why nothing that was not found can be believed of this model: it answers differently every time.
+    """
+    every = [r for r in rows if r.model == model]
     verdicts = []
     for test in settings.tests:
-        own = [r for r in rows if (r.model, r.test) == (model, test)]
+        own = [r for r in every if r.test == test]
         if not own:
             continue
         failed = [r for r in own if r.failed is not None]
         if len(failed) == len(own):
-            verdicts.append(Verdict(model, test, None, None, None, f"Not measured: {failed[0].failed}"))
+            text = f"Not measured: {failed[0].failed}"
+            verdicts.append(Verdict(model, test, Outcome.UNDECIDED, None, None, text))
             continue
-        said = _JUDGES[test](model, [r for r in own if r.failed is None], settings)
-        if failed:
-            text = f"{said.text} {len(failed)} of {len(own)} images could not be measured: {failed[0].failed}"
-            said = replace(said, passed=None if said.passed else said.passed, text=text)
+        good = [r for r in own if r.failed is None]
+        said = _JUDGES[test](model, good, [r for r in every if r.failed is None], settings)
+        if said.outcome == Outcome.NOTHING_FOUND:
+            reasons = [doubt, *(_doubt(r) for r in good)]
+            if failed:
+                reasons.append(f"{len(failed)} of {len(own)} images could not be measured: {failed[0].failed}")
+            said = _undecided(said, [r for r in reasons if r])
         verdicts.append(said)
     return verdicts
 
 
+def judged_again(said: Verdict, again: Verdict | None, why: str = "") -> Verdict:
+    """Returns a verdict of ``failed`` after its witnesses were judged again on a fresh copy of the model.
+
+    Args:
+        said: The verdict.
+        again: What the same witnesses say now; None where they could not be judged.
+        why: Why not.
+    """
+    if again is None:
+        text = f"{said.text} Its witnesses could not be judged again: {why}."
+        return replace(said, outcome=Outcome.UNDECIDED, text=text)
+    number = measured(said.test, again.value)
+    if again.outcome == Outcome.FAILED:
+        text = f"{said.text} Judged again on a fresh copy of the model: {number}."
+        return replace(said, text=text, again=again.value)
+    text = f"{said.text} But on a fresh copy of the model the same witnesses give {number}: it does not repeat itself."
+    return replace(said, outcome=Outcome.UNDECIDED, text=text, again=again.value)
+
+
+def _undecided(said: Verdict, reasons: Sequence[str]) -> Verdict:
+    """Nothing found, unless there are reasons why that says nothing."""
+    if not reasons:
+        return said
+    each = list(dict.fromkeys(reasons))
+    return replace(said, outcome=Outcome.UNDECIDED, text=f"{said.text} Not decided: {'; '.join(each)}.")
+
+
+def _doubt(row: Row) -> str:
+    said = row.numbers.get("doubt")  # of a test that searches: a number of `transfer` has the name of a model
+    return said if isinstance(said, str) else ""
+
+
+def _looked(rows: Sequence[Row]) -> str:
+    """How hard an attack looked, on the image where it looked least."""
+    searched = [r for r in rows if "looked" in r.numbers]
+    if not searched:
+        return ""
+    least = min(searched, key=lambda r: r.numbers["effort"]["evaluations"])
+    return f" Looked for with {least.numbers['looked']}."
+
+
 def _most(values: Sequence[float | None]) -> float:
-    """The largest, infinite where one is not a number."""
+    """The largest, infinite where one is NaN."""
     return max((math.inf if v is None or math.isnan(v) else v for v in values), default=0.0)
 
 
@@ -38,24 +112,33 @@ def _at(rows: Sequence[Row], key: str, settings: Settings) -> list[float | None]
     return [r.numbers[key][k] for r in rows]
 
 
-def _judge_worst(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _beyond(test: str, model: str, value: float, limit: float, text: str) -> Verdict:
+    """Failed above the limit."""
+    return Verdict(model, test, Outcome.NOTHING_FOUND if value <= limit else Outcome.FAILED, value, limit, text)
+
+
+def _judge_worst(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = _most(_at(rows, "amplification", s)), s.thresholds.amplification
     random = _most(_at(rows, "amplification random", s))
     text = f"A perturbation of {s.reference:.1%} comes out {value:.1f} times as large; noise of that size {random:.1f}."
-    return Verdict(model, "worst", value <= limit, value, limit, text)
+    # What an ascent from another model's perturbation found, this one could have found.
+    carried = _most([n["amplification"] for r in every if r.test == "transfer" for n in r.numbers.values()])
+    if carried > value:
+        value, text = carried, f"{text} One that was found for another model, {carried:.1f} times."
+    return _beyond("worst", model, value, limit, text + _looked(rows))
 
 
-def _judge_localised(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
-    value, limit = _most([r.numbers["worst"] for r in rows]), s.thresholds.local
-    random = _most([r.numbers["random"] for r in rows])
+def _judge_localised(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
+    value, limit = _most([r.numbers["amplification"] for r in rows]), s.thresholds.local
+    share, random = _most([r.numbers["worst"] for r in rows]), _most([r.numbers["random"] for r in rows])
     text = (
-        f"A pixel in a window can be moved by {value:.0%} of the image's maximum within {s.reference:.1%}; "
-        f"noise moves one by {random:.0%}."
+        f"A pixel in a window can be moved {value:.1f} times as much as by a map of norm 1, by {share:.0%} of the "
+        f"image's maximum within {s.reference:.1%}; noise moves one by {random:.0%}."
     )
-    return Verdict(model, "localised", value <= limit, value, limit, text)
+    return _beyond("localised", model, value, limit, text + _looked(rows))
 
 
-def _judge_details(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _judge_details(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     limits = s.thresholds
     seen = [d for r in rows for kind in s.details for d in r.numbers[kind]]
     empty = [r.numbers[kind][0] for r in rows for kind in s.details]
@@ -67,39 +150,42 @@ def _judge_details(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
         f"{len(asked) - len(lost)} of {len(asked)} details of contrast {limits.contrast:.0%} or more are seen"
         f", {len(invented)} of {len(empty)} seen where there is none."
     )
-    passed = not lost and not invented if asked else None
-    return Verdict(model, "details", passed, least if asked else None, limits.index, text)
+    outcome = Outcome.FAILED if lost or invented else Outcome.NOTHING_FOUND
+    if not asked:
+        outcome, text = Outcome.UNDECIDED, f"{text} Not decided: no detail had that contrast."
+    return Verdict(model, "details", outcome, least if asked else None, limits.index, text)
 
 
-def _judge_kernel(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _judge_kernel(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = _most([r.numbers["lipschitz"] for r in rows]), s.thresholds.lipschitz
-    text = f"Its Lipschitz constant is at least {value:.1f} near the image."
     if value == 0:
-        text = "It does not show a detail that is almost invisible to the measurement: no bound."
-    return Verdict(model, "kernel", value <= limit, value, limit, text)
+        text = "No statement: it does not show the detail that is almost invisible to the measurement."
+        return Verdict(model, "kernel", Outcome.NO_STATEMENT, None, limit, text)
+    text = f"Its Lipschitz constant is at least {value:.1f} near the image."
+    return _beyond("kernel", model, value, limit, text)
 
 
-def _judge_transfer(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _judge_transfer(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     found = [(n["amplification"], other) for r in rows for other, n in r.numbers.items()]
     value, limit = _most([v for v, _ in found]), s.thresholds.amplification
-    text = f"What was found for other models comes out at most {value:.1f} times as large."
-    return Verdict(model, "transfer", value <= limit, value, limit, text)
+    text = f"What was found elsewhere ({len(found)} perturbations) comes out at most {value:.1f} times as large."
+    return _beyond("transfer", model, value, limit, text)
 
 
-def _judge_noise(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _judge_noise(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = _most([v for r in rows for v in r.numbers["amplification"]]), s.thresholds.noise
-    text = f"Gaussian noise comes out at most {value:.1f} times as large."
-    return Verdict(model, "noise", value <= limit, value, limit, text)
+    text = f"Gaussian noise of {', '.join(f'{n:.0%}' for n in s.noise)} comes out at most {value:.1f} times as large."
+    return _beyond("noise", model, value, limit, text)
 
 
-def _judge_scaling(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _judge_scaling(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = _most([v for r in rows for v in r.numbers["change"]]), s.thresholds.scaling
     factors = ", ".join(f"{f:g}" for f in s.factors)
     text = f"With the data times {factors} the image changes by up to {value:.1%} of itself."
-    return Verdict(model, "scaling", value <= limit, value, limit, text)
+    return _beyond("scaling", model, value, limit, text)
 
 
-def _judge_samples(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _judge_samples(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = 0.0, s.thresholds.fall
     for row in rows:
         best = -math.inf
@@ -111,21 +197,22 @@ def _judge_samples(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
     worse = f"With more samples the PSNR falls by up to {value:.1f} dB."
     if math.isinf(value):
         worse = "With more samples the image is no image any more (not finite)."
-    text = worse if value > 0 else "More samples never make it worse."
-    return Verdict(model, "samples", value <= limit, value, limit, text)
+    text = worse if value > 0 else f"More samples do not make it worse at {len(rows[0].numbers['psnr'])} rates."
+    return _beyond("samples", model, value, limit, text)
 
 
-def _judge_gain(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _judge_gain(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     pairs = [(r.numbers["psnr"], r.numbers["psnr adjoint"]) for r in rows]
-    # No number is worse than all; a perfect image beside a perfect adjoint gains nothing.
+    # NaN is worse than all numbers; a perfect image beside a perfect adjoint gains nothing.
     gains = [-math.inf if math.isnan(a) else 0.0 if a == b else a - b for a, b in pairs]
     value, limit = min(gains), s.thresholds.gain
     mean = sum(a for a, _ in pairs) / len(pairs)
     text = f"{mean:.1f} dB on the mean, at least {value:+.1f} dB against the adjoint."
-    return Verdict(model, rows[0].test, value >= limit, value, limit, text)
+    outcome = Outcome.NOTHING_FOUND if value >= limit else Outcome.FAILED
+    return Verdict(model, rows[0].test, outcome, value, limit, text)
 
 
-def _judge_certificate(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
+def _judge_certificate(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     beaten = any(r.numbers["beaten"] for r in rows)
     entries = [p for r in rows for p in r.numbers["perturbations"].values()]
     shares = [p["rise"] / p["bound"] if p["bound"] else 0.0 for p in entries]
@@ -134,10 +221,11 @@ def _judge_certificate(model: str, rows: Sequence[Row], s: Settings) -> Verdict:
         if beaten
         else f"None of {len(entries)} perturbations beat the proven bound; the closest came to {max(shares):.0%} of it."
     )
-    return Verdict(model, "certificate", not beaten, max(shares), 1.0, text)
+    outcome = Outcome.FAILED if beaten else Outcome.NOTHING_FOUND
+    return Verdict(model, "certificate", outcome, max(shares), 1.0, text)
 
 
-_JUDGES: dict[str, Callable[[str, Sequence[Row], Settings], Verdict]] = {
+_JUDGES: dict[str, Callable[[str, Sequence[Row], Sequence[Row], Settings], Verdict]] = {
     "accuracy": _judge_gain,
     "worst": _judge_worst,
     "localised": _judge_localised,

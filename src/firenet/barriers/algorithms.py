@@ -9,54 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import count
-from random import Random
 
+from firenet.barriers.given import Coins, Sample, TrainingSet
 from firenet.barriers.instances import Minimisers, Problem, Vector, minimisers
-from firenet.barriers.oracle import Sample, TrainingSet
-
-MOST_TOSSES = 64
-
-
-class Tossed(BaseException):
-    """The coins that were granted are spent."""
-
-
-class Coins:
-    """Randomness for an algorithm.
-
-    ``choose`` draws one of n equally likely numbers: as long as an algorithm draws from nothing else, all that it can
-    do is tried and its failure probability is exact. ``generator`` is any randomness; then there is only a confidence
-    bound.
-    """
-
-    def __init__(self, tape: list[tuple[int, int]] | None = None, seed: int = 0) -> None:
-        self.tape = tape or []
-        self.drawn: list[tuple[int, int]] = []  # what was drawn, and among how many
-        self._random, self.sampled = Random(seed), False
-        self._free = tape is None
-
-    def choose(self, n: int) -> int:
-        """A whole number from 0 to n - 1, all equally likely."""
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"a choice among a whole number, at least 1; got {n!r}")
-        at = len(self.drawn)
-        if at >= MOST_TOSSES and not self._free:
-            self.sampled = True
-            raise Tossed
-        if self._free:
-            value = self._random.randrange(n)
-        else:
-            value, among = self.tape[at] if at < len(self.tape) else (0, n)
-            if among != n:
-                raise ValueError(f"not a function of its reads and coins: it chose among {among} before, now among {n}")
-        self.drawn.append((value, n))
-        return value
-
-    @property
-    def generator(self) -> Random:
-        """A generator of its own."""
-        self.sampled = True
-        return self._random
 
 
 def _solved(sample: Sample, problem: Problem) -> Minimisers:

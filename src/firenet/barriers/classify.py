@@ -12,9 +12,12 @@ from random import Random
 from typing import Any, Literal
 
 from firenet.barriers import algorithms
-from firenet.barriers.adversary import Trial, Verdict, defeat, outread, trial
+from firenet.barriers.adversary import defeat, outread
 from firenet.barriers.instances import BadProblem, Instance, Kind, Problem, root_decimal
-from firenet.barriers.oracle import Oracle, TrainingSet
+from firenet.barriers.oracle import Oracle
+from firenet.barriers.referee import Referee
+from firenet.barriers.trials import Trial, trial
+from firenet.barriers.verdicts import Verdict
 
 Regime = Literal["impossible", "computable, unbounded data", "computable, few data", "computable, stated bound", "open"]
 
@@ -181,7 +184,8 @@ def breakdown(problem: Problem, *, plays: int = 100, seed: int = 0) -> dict[str,
         if scale < 1:
             continue
         verdict = game(algorithms.centre, problem)
-        assert verdict.witness is not None
+        if verdict.witness is None:
+            raise BadProblem(f"fewer columns or digits are needed: {verdict.note or verdict.statement}")
         bump = Fraction(verdict.witness["instance"]["bump"])
         v = Instance(problem, scale, 0, bump).minimisers(problem.samples - 1).value
         below = v * v * Fraction(problem.columns - 1, problem.columns)
@@ -202,6 +206,6 @@ def _worst_of_centre(problem: Problem, scale: int, plays: int, seed: int) -> Fra
     for play in range(plays):
         column, bump = random.randrange(problem.columns), Fraction(1, 1 << random.randrange(4 * scale + 8, 200))
         instance = problem.strong(column, bump) if scale == problem.digits else problem.weak(column, bump)
-        outputs = algorithms.centre(TrainingSet(Oracle(instance, seed=play)))
+        outputs = algorithms.centre(Referee(Oracle(instance, seed=play)).training_set())
         worst = max(worst, *(instance.minimisers(k).distance_squared(x) for k, x in enumerate(outputs)))
     return worst

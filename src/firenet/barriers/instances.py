@@ -80,8 +80,8 @@ class Minimisers:
 
     def centre(self) -> Vector:
         """The point with equal parts."""
-        part = self.value / len(self.support)
-        return tuple(part if i in self.support else Fraction(0) for i in range(self.size))
+        part, zero, support = self.value / len(self.support), Fraction(0), set(self.support)
+        return tuple(part if i in support else zero for i in range(self.size))
 
     def distance_squared(self, x: Vector) -> Fraction:
         """The squared distance of a point to the set: x minus its projection onto the simplex, which is exact, since
@@ -94,7 +94,8 @@ class Minimisers:
             if entry >= candidate:
                 shift = candidate
         squared = sum(((e - max(e - shift, Fraction(0))) ** 2 for e in inside), Fraction(0))
-        return squared + sum((x[i] ** 2 for i in range(self.size) if i not in self.support), Fraction(0))
+        support = set(self.support)
+        return squared + sum((x[i] ** 2 for i in range(self.size) if i not in support), Fraction(0))
 
 
 def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: int) -> Minimisers:

@@ -1,7 +1,6 @@
 """Inexact input: a matrix is never seen, only rational numbers within :math:`2^{-n}` of it, read one by one.
 
 An :class:`Oracle` answers for one instance; many oracles are consistent with it, and one of them with many instances.
-A :class:`TrainingSet` is what an algorithm gets. It counts and keeps every read.
 """
 
 from __future__ import annotations
@@ -9,19 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
-from typing import NamedTuple
 
-from firenet.barriers.instances import Instance, Problem, Vector, minimisers, root
+from firenet.barriers.instances import Instance, Vector, minimisers, root
 
 MOST_ACCURATE = 4096
-
-
-class BadRead(ValueError):
-    """A read that no oracle can answer."""
-
-
-class OutOfReads(BaseException):
-    """The reads that were granted are spent. Not an Exception: an algorithm cannot catch it by accident."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +44,7 @@ class Oracle:
         tied_until: Up to this n the bump is not shown. It must be at most :math:`2^{-n-1}`: the other half of the error
             is that of rounding.
 
+    >>> from firenet.barriers import Problem
     >>> oracle = Oracle(Problem("P3", 3).strong(1, Fraction(1, 2**20)), tied_until=9)
     >>> [a for a in oracle.read(9).row] == [500, 500]
     True
@@ -77,8 +68,8 @@ class Oracle:
             return down if random is None else down + random.randrange(-14, 15) * step
 
         if n <= self.tied_until:
-            row: Vector = (known.base(self.instance.scale),) * known.columns
-            row = tuple(Fraction((a * (1 << bits)).__floor__(), 1 << bits) for a in row)
+            base = known.base(self.instance.scale)
+            row: Vector = (Fraction((base * (1 << bits)).__floor__(), 1 << bits),) * known.columns
         else:
             row = tuple(shown(a) for a in self.instance.row)
         tail = shown(root(self.instance.tail_squared, bits)[0])
@@ -97,80 +88,3 @@ def consistent(read: Read, instance: Instance) -> bool:
     y = abs(read.y - known.scales()[read.k]) <= within
     found = minimisers(known.kind, known.parameter, read.row, read.y, known.shape[1])
     return dyadic and error <= within**2 and tail and y and found.distance_squared(read.label) <= within**2
-
-
-class Sample(NamedTuple):
-    """Measurements :math:`y_{k,n}`, matrix :math:`A_n` and label :math:`x_{k,n}`, a minimiser of that problem."""
-
-    y: Vector
-    A: tuple[Vector, ...]
-    x: Vector
-
-
-class TrainingSet:
-    """What an algorithm is given: :math:`(y_{k,n},A_n,x_{k,n})` for every n it asks for, and the class of problems.
-
-    Args:
-        oracle: What answers.
-        reads: How many reads are granted; None is any number. No read is granted beyond 2**-4096.
-
-    Attributes:
-        problem: The class: which problem, K, :math:`\\lambda` or :math:`\\varepsilon`, sizes.
-        spent: What was asked for that was not granted; empty as long as all was.
-    """
-
-    def __init__(self, oracle: Oracle, reads: int | None = None) -> None:
-        self.problem: Problem = oracle.instance.problem
-        self.spent = ""
-        self._reads: list[Read] = []
-        self._oracle, self._most = oracle, reads
-        self._closed = False
-
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """All answers so far, in their order."""
-        return tuple(self._reads)
-
-    def __len__(self) -> int:
-        """R, the number of measurements."""
-        return self.problem.samples
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, N)."""
-        return self.problem.shape
-
-    def close(self) -> None:
-        """No more reads."""
-        self._closed = True
-
-    def sample(self, n: int, k: int = 0) -> Sample:
-        """Reads one triple to within :math:`2^{-n}`. Every call counts as a read.
-
-        Raises:
-            BadRead: For an n that is no whole number of at least 0, or a k that is no measurement.
-            OutOfReads: Where more is asked for than is granted.
-        """
-        n, k = (i.__index__() if hasattr(i, "__index__") and not isinstance(i, bool) else i for i in (n, k))
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise BadRead(f"an accuracy is a whole number n of at least 0, for 2**-n; got {n!r:.80}")
-        if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k < len(self):
-            raise BadRead(f"a measurement is a whole number k, 0 <= k < {len(self)}; got {k!r:.80}")
-        if n > MOST_ACCURATE:
-            self.spent = f"more than 2**-{MOST_ACCURATE}"
-        elif self._closed or (self._most is not None and len(self._reads) >= self._most):
-            self.spent = f"more than {len(self._reads)} reads"
-        if self.spent:
-            raise OutOfReads
-        read = self._oracle.read(n, k)
-        self._reads.append(read)
-        return as_sample(read, self.problem)
-
-
-def as_sample(read: Read, problem: Problem) -> Sample:
-    """The vectors and the matrix of an answer."""
-    m, size = problem.shape
-    zero = Fraction(0)
-    top = (*read.row, *(zero,) * problem.tail)
-    lower = (tuple(read.tail if j == problem.columns + i else zero for j in range(size)) for i in range(problem.tail))
-    return Sample((read.y, *(zero,) * (m - 1)), (top, *lower), read.label)

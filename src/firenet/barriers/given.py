@@ -1,0 +1,119 @@
+"""What an algorithm is given, and all it is given: a training set to read from, and coins.
+
+Both only ask. What answers is a referee (:mod:`firenet.barriers.referee`), which keeps the log on its side, in this
+process or at the other end of a pipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from operator import index
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+from firenet.barriers.instances import Problem, Vector
+
+if TYPE_CHECKING:
+    from firenet.barriers.oracle import Read
+
+MOST_SIDES = 1 << 64
+
+
+class BadRead(ValueError):
+    """A read that no oracle can answer."""
+
+
+class Over(BaseException):
+    """The run is over. Not an Exception: an algorithm cannot catch it by accident."""
+
+
+class Sample(NamedTuple):
+    """Measurements :math:`y_{k,n}`, matrix :math:`A_n` and label :math:`x_{k,n}`, a minimiser of that problem."""
+
+    y: Vector
+    A: tuple[Vector, ...]
+    x: Vector
+
+
+class TrainingSet:
+    """The data: :math:`(y_{k,n},A_n,x_{k,n})` for every n that is asked for, and the class of problems.
+
+    Args:
+        problem: The class: which problem, K, :math:`\\lambda` or :math:`\\varepsilon`, sizes.
+        read: What answers.
+    """
+
+    def __init__(self, problem: Problem, read: Callable[[int, int], Read]) -> None:
+        self.problem = problem
+        self._read = read
+
+    def __len__(self) -> int:
+        """Returns R, the number of measurements."""
+        return self.problem.samples
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, N)."""
+        return self.problem.shape
+
+    def sample(self, n: int, k: int = 0) -> Sample:
+        """Reads one triple to within :math:`2^{-n}`. Every call counts as a read.
+
+        Raises:
+            BadRead: For an n that is no whole number of at least 0, or a k that is no measurement.
+            Over: Where more is asked for than is granted.
+        """
+        accuracy, which = _whole(n), _whole(k)
+        if accuracy is None or accuracy < 0:
+            raise BadRead(f"an accuracy is a whole number n of at least 0, for 2**-n; got {n!r:.80}")
+        if which is None or not 0 <= which < len(self):
+            raise BadRead(f"a measurement is a whole number k, 0 <= k < {len(self)}; got {k!r:.80}")
+        return as_sample(self._read(accuracy, which), self.problem)
+
+
+def _whole(value: object) -> int | None:
+    """A whole number as an int and no subclass of it; None for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    return index(value)  # pyright: ignore[reportArgumentType]
+
+
+def as_sample(read: Read, problem: Problem) -> Sample:
+    """Returns the vectors and the matrix of an answer."""
+    m, size = problem.shape
+    zero = Fraction(0)
+    top = (*read.row, *(zero,) * problem.tail)
+    lower = (tuple(read.tail if j == problem.columns + i else zero for j in range(size)) for i in range(problem.tail))
+    return Sample((read.y, *(zero,) * (m - 1)), (top, *lower), read.label)
+
+
+class Coins:
+    """Randomness for an algorithm.
+
+    ``choose`` draws one of n equally likely numbers: as long as an algorithm draws from nothing else, all that it can
+    do is tried and its failure probability is exact. ``generator`` is any randomness; then there is only a confidence
+    bound.
+
+    Args:
+        toss: What answers ``choose``.
+        seed: What the generator starts from.
+    """
+
+    def __init__(self, toss: Callable[[int], int], seed: Callable[[], int]) -> None:
+        self._toss, self._seed = toss, seed
+        self._generator: Random | None = None
+
+    def choose(self, n: int) -> int:
+        """Draws a whole number from 0 to n - 1, all equally likely."""
+        sides = _whole(n)
+        if sides is None or not 1 <= sides <= MOST_SIDES:
+            raise ValueError(f"a choice among a whole number, at least 1 and at most 2**64; got {n!r:.80}")
+        return self._toss(sides)
+
+    @property
+    def generator(self) -> Random:
+        """A generator of its own."""
+        if self._generator is None:
+            self._generator = Random(self._seed())
+        return self._generator

@@ -1,0 +1,136 @@
+"""What an algorithm returned, as rational numbers: one vector a measurement, whatever it was made of."""
+
+from __future__ import annotations
+
+import inspect
+from decimal import Decimal
+from fractions import Fraction
+from math import lcm
+from numbers import Rational
+from operator import index
+from typing import Any
+
+from firenet.barriers.algorithms import Algorithm
+from firenet.barriers.instances import Problem, Vector
+
+MOST_BITS = 12_000
+NOTES = {
+    "floats": "floating-point numbers were converted exactly",
+    "imaginary": "imaginary parts were left out, to the algorithm's advantage",
+}
+
+
+class BadOutput(ValueError):
+    """What an algorithm returned is no answer."""
+
+
+def takes_coins(algorithm: Algorithm) -> bool:
+    """Returns whether an algorithm has a second positional argument without default."""
+    try:
+        parameters = list(inspect.signature(algorithm).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) >= 2 and positional[1].default is inspect.Parameter.empty
+
+
+def outputs(result: object, problem: Problem) -> tuple[tuple[Vector, ...], list[str]]:
+    """Returns one vector of rational numbers a measurement, and which :data:`NOTES` there are about them.
+
+    A network is applied to the measurements, which everybody knows.
+
+    Raises:
+        BadOutput: What was returned is no answer.
+    """
+    size, notes = problem.shape[1], set[str]()
+    if callable(result):
+        zero = (Fraction(0),) * (problem.shape[0] - 1)
+        found = [result((s, *zero)) for s in problem.scales()]
+    else:
+        found = _listed(result)
+        if problem.samples == 1 and not (len(found) == 1 and _is_list(found[0])):
+            found = [found]
+    if len(found) != problem.samples:
+        raise BadOutput(f"{problem.samples} vectors are needed, one a measurement; got {len(found)}")
+    vectors = []
+    for vector in found:
+        entries = _listed(vector)
+        if len(entries) != size or any(_is_list(e) for e in entries):
+            shape = f"{len(entries)}" + (" rows" if any(_is_list(e) for e in entries) else "")
+            raise BadOutput(f"a vector of {size} numbers is needed; got {shape}")
+        vectors.append(tuple(_fraction(e, notes) for e in entries))
+        check_size(vectors[-1])
+    return tuple(vectors), sorted(notes)
+
+
+def check_size(vector: Vector) -> None:
+    """Refuses numbers that cannot be added in reasonable time: those without a common denominator of bounded size."""
+    common = 1
+    for entry in vector:
+        common = lcm(common, entry.denominator)
+        if common.bit_length() > MOST_BITS:
+            raise BadOutput(f"numbers with a common denominator of at most {MOST_BITS} bits are needed")
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple) or (hasattr(value, "tolist") and isinstance(_plain(value), list))
+
+
+def _plain(value: Any) -> object:
+    """A tensor or array as lists of numbers, without importing what made it."""
+    value = value.detach() if hasattr(value, "detach") else value
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _listed(value: object) -> list[Any]:
+    value = _plain(value)
+    if not isinstance(value, list | tuple):
+        raise BadOutput(f"a list, tuple or array is needed, or a network; got {type(value).__name__}")
+    return list(value)
+
+
+def _fraction(entry: object, notes: set[str]) -> Fraction:
+    entry = _plain(entry)
+    if isinstance(entry, complex):
+        # the minimisers are real: without its imaginary part an output is nearer to all of them
+        notes.add("imaginary")
+        entry = entry.real
+    ratio: Any = getattr(entry, "as_integer_ratio", None)
+    if isinstance(entry, Rational):
+        exact = _ratio(entry.numerator, entry.denominator)
+    elif isinstance(entry, Decimal) and entry.is_finite() and not -4000 < entry.adjusted() < 4000:
+        raise BadOutput(f"numbers of at most {MOST_BITS} bits are needed; got {entry:.10E}")
+    elif ratio is None:
+        raise BadOutput(f"finite numbers are needed; got {type(entry).__name__}")
+    else:
+        try:
+            exact = _ratio(*ratio())
+        except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+            raise BadOutput(f"finite numbers are needed; got {entry!r:.80}") from None
+        notes.add("floats")
+    if max(exact.numerator.bit_length(), exact.denominator.bit_length()) > MOST_BITS:
+        raise BadOutput(f"numbers of at most {MOST_BITS} bits are needed")
+    return exact
+
+
+def _ratio(numerator: Any, denominator: Any) -> Fraction:
+    """A fraction of two integers, which are no subclass of int: such a one may lie about its size."""
+    return Fraction(index(numerator), index(denominator))
+
+
+def described(error: BaseException) -> str:
+    """Returns the kind of an exception and what it says."""
+    return printable(f"{type(error).__name__}: {message(error)}")
+
+
+def message(error: BaseException) -> str:
+    """Returns what an exception says, in printable characters, even where it refuses to say it."""
+    try:
+        return printable(str(error))
+    except BaseException:
+        return "(it does not say what)"
+
+
+def printable(text: str) -> str:
+    """Returns text without what would move a cursor or start a line of its own, and not too much of it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:500])

@@ -1,0 +1,202 @@
+"""What came out of a game, and the witness that goes with it.
+
+No witness is issued that was not checked: against the log, which an oracle of its own must repeat answer by answer;
+against the definitions here; and by :mod:`firenet.barriers.witness`, which shares nothing with either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal
+
+from firenet.barriers.instances import Instance, root_decimal
+from firenet.barriers.oracle import Oracle, Read, consistent
+from firenet.barriers.program import Program
+from firenet.barriers.referee import Run
+from firenet.barriers.runs import Player
+from firenet.barriers.witness import FORMAT, MOST_CHARACTERS, MOST_WORK, VERSION, Refuted, TooLong, check
+
+Claim = Literal["wrong", "did not halt", "out of time", "invalid", "randomised", "reads"]
+MOST_RIVALS = 16  # two are enough; with all of a thousand columns a witness takes an hour to check
+TRUST = "Played in this process, whose memory it shares: this holds for an algorithm that does not look there."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out of a game.
+
+    Attributes:
+        algorithm: Its name.
+        digits: The number of digits that were asked for.
+        claim: ``wrong`` (an error above :math:`10^{-digits}`), ``did not halt`` (within the reads that were granted, on
+            an input of the class), ``out of time`` (nothing is shown), ``reads`` (it needed more than so many reads),
+            ``randomised`` (:attr:`failure` says how often it fails) or ``invalid`` (no answer at all, or not a function
+            of its reads and coins).
+        statement: In words.
+        distances_squared: Of each output to the minimisers of the witness, exact.
+        witness: The JSON record, for :func:`firenet.barriers.witness.check`.
+        checked: What that said of it.
+        failure: For a randomised algorithm a lower bound of the probability that on one input it is wrong, gives no
+            answer, or is still reading after the reads that were granted.
+        exact: Whether :attr:`failure` was counted over all that the coins can do; else it is a confidence bound.
+        plays: How many runs it rests on.
+        note: Conversions, why a run ended badly, and why there is no witness.
+        isolated: Whether it was played in a process of its own.
+        seed: Of coins that could not be counted, to play the same game again.
+    """
+
+    algorithm: str
+    digits: int
+    claim: Claim
+    statement: str
+    distances_squared: tuple[Fraction, ...] = ()
+    witness: dict[str, Any] | None = None
+    checked: str = ""
+    failure: Fraction | None = None
+    exact: bool = True
+    plays: int = 1
+    note: str = ""
+    isolated: bool = False
+    seed: int | None = None
+
+    @property
+    def defeated(self) -> bool:
+        """Whether the algorithm does not do what was asked, on an input that was shown."""
+        return self.claim in ("wrong", "did not halt", "reads", "randomised")
+
+    @property
+    def trust(self) -> str:
+        """What the verdict takes on trust, in words; nothing where the algorithm had a process of its own."""
+        return "" if self.isolated else TRUST
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines: integers and fractions as strings, distances also as decimals."""
+        return {
+            "algorithm": self.algorithm,
+            "digits": str(self.digits),
+            "claim": self.claim,
+            "defeated": self.defeated,
+            "statement": self.statement,
+            "distances": [root_decimal(d, 20) for d in self.distances_squared],
+            "failure": None if self.failure is None else str(self.failure),
+            "exact": self.exact,
+            "plays": str(self.plays),
+            "note": self.note,
+            "seed": None if self.seed is None else str(self.seed),
+            "isolated": self.isolated,
+            "trust": self.trust,
+            "witness": self.witness,
+            "checked": self.checked or None,
+        }
+
+
+def name_of(player: Player) -> str:
+    """Returns what to call an algorithm."""
+    return player.name if isinstance(player, Program) else getattr(player, "__name__", type(player).__name__)
+
+
+def distances(instance: Instance, done: Run) -> tuple[Fraction, ...]:
+    """Returns the squared distances of the outputs to the minimisers."""
+    return tuple(instance.minimisers(k).distance_squared(x) for k, x in enumerate(done.outputs))
+
+
+def without_answer(name: str, digits: int, done: Run) -> Verdict | None:
+    """Returns the verdict about a run that shows nothing; None for one that does."""
+    if done.how == "out of time":
+        statement = f"No verdict: {done.note}, after {len(done.reads)} reads."
+        return Verdict(name, digits, "out of time", statement, note=done.note)
+    if done.how not in ("halted", "out of reads"):
+        return Verdict(name, digits, "invalid", f"No answer ({done.how}): {done.note}", note=done.note)
+    return None
+
+
+def issue(
+    verdict: Verdict, claim: str, done: Run, instance: Instance, rivals: Sequence[Instance], oracle: Oracle
+) -> Verdict:
+    """Returns a verdict with its witness, once that was checked.
+
+    Args:
+        verdict: What is to be shown.
+        claim: What the witness claims: ``wrong``, ``did not halt``, ``reads``, or ``missed``, an error without rivals.
+        done: The run that shows it.
+        instance: The problem on which it failed.
+        rivals: Others that agree with all reads; those beyond what a witness can hold are left out.
+        oracle: One like that which answered, and which the algorithm never had.
+    """
+    room = MOST_WORK // (max(len(done.reads), 1) * instance.problem.columns) - 1
+    kept = ([r for r in rivals if r == instance] + [r for r in rivals if r != instance])[
+        : max(min(room, MOST_RIVALS), 2)
+    ]
+    limit = Fraction(1, 100**verdict.digits)
+    true = _answered(done.reads, oracle) and all(consistent(r, i) for r in done.reads for i in (instance, *kept))
+    if claim in ("wrong", "missed"):
+        true = true and max(distances(instance, done), default=Fraction(0)) > limit
+    witness = record(verdict, claim, done, instance, kept) if true else None
+    try:
+        if witness is None:
+            raise Refuted("the log is not what the oracle answered")
+        if len(json.dumps(witness, indent=1)) >= MOST_CHARACTERS:
+            raise TooLong("more characters than a witness may have")
+        return replace(verdict, witness=witness, checked=check(witness))
+    except TooLong as error:  # true all the same, as was just seen
+        return replace(verdict, note="; ".join(filter(None, (verdict.note, f"no witness was made: {error}"))))
+    except Refuted as error:
+        statement = f"No verdict: what it did does not stand up to its log ({error})."
+        return Verdict(verdict.algorithm, verdict.digits, "invalid", statement, note=str(error))
+
+
+def _answered(reads: tuple[Read, ...], oracle: Oracle) -> bool:
+    """Whether the oracle gives all these answers."""
+    return all(oracle.read(r.n, r.k) == r for r in reads)
+
+
+def _text(value: Fraction) -> str:
+    # str() refuses long integers, and the checker longer ones than these
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 14_000:
+        raise TooLong("numbers of more than 4200 digits")
+    return str(value)
+
+
+def record(
+    verdict: Verdict, claim: str, done: Run, instance: Instance, rivals: Sequence[Instance]
+) -> dict[str, Any] | None:
+    """Returns the witness as JSON: integers and fractions as strings."""
+    known = instance.problem
+
+    def of(i: Instance) -> dict[str, str | None]:
+        column = None if i.column is None else str(i.column)
+        return {"scale": str(i.scale), "column": column, "bump": _text(i.bump)}
+
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "claim": claim,
+        "algorithm": verdict.algorithm,
+        "digits": str(verdict.digits),
+        "problem": {
+            "kind": known.kind,
+            "digits": str(known.digits),
+            "parameter": str(known.parameter),
+            "columns": str(known.columns),
+            "tail": str(known.tail),
+            "samples": str(known.samples),
+        },
+        "instance": of(instance),
+        "rivals": [of(r) for r in rivals],
+        "reads": [
+            {
+                "n": str(r.n),
+                "k": str(r.k),
+                "row": [_text(a) for a in r.row],
+                "tail": _text(r.tail),
+                "y": _text(r.y),
+                "label": [_text(x) for x in r.label],
+            }
+            for r in done.reads
+        ],
+        "outputs": [[_text(e) for e in x] for x in done.outputs],
+        "note": done.note,
+    }

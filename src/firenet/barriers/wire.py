@@ -1,0 +1,88 @@
+"""The protocol between the referee and an algorithm in a process of its own: lines of printable ASCII.
+
+The referee says ``game``, and answers ``read n k`` with ``sample``, ``choose n`` with ``chose``, ``seed`` with
+``seed``. The algorithm says ``ready``, asks, and ends with a ``vector`` for each measurement and ``done``; or with
+``missing``, ``raised``, ``refused`` (it returned no answer) or ``misread`` and a reason. Numbers travel as hexadecimal
+fractions, whose reading takes time in proportion to their length. Nothing is unpickled or evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any, cast
+
+from firenet.barriers.instances import Problem, Vector
+from firenet.barriers.oracle import Read
+
+WHOLE = re.compile(r"[0-9]{1,20}", re.ASCII)
+NUMBER = re.compile(r"(-?[0-9a-f]+)(?:/([0-9a-f]+))?", re.ASCII)
+MOST_SAID = 3000
+
+
+class Garbage(ValueError):
+    """A line that is none of the protocol."""
+
+
+def written(value: Fraction) -> str:
+    """Returns a number as it travels."""
+    return f"{value.numerator:x}" + (f"/{value.denominator:x}" if value.denominator != 1 else "")
+
+
+def number(text: str, bits: int | None = None) -> Fraction:
+    """Reads a number, whose numerator and denominator have at most so many bits."""
+    found = NUMBER.fullmatch(text)
+    if found is None:
+        raise Garbage(f"a number is needed; got {text:.40}")
+    above, below = int(found[1], 16), int(found[2] or "1", 16)
+    if below == 0:
+        raise Garbage("a number with a denominator of zero")
+    if bits is not None and max(above.bit_length(), below.bit_length()) > bits:
+        raise Garbage(f"a number of more than {bits} bits")
+    return Fraction(above, below)
+
+
+def whole(text: str) -> int:
+    """Reads a whole number that is not negative."""
+    if not WHOLE.fullmatch(text):
+        raise Garbage(f"a whole number of at most 20 digits is needed; got {text:.40}")
+    return int(text)
+
+
+def game(problem: Problem) -> str:
+    """Returns the line that opens a game: what everybody knows of the problem."""
+    p = problem
+    return f"game {p.kind} {p.digits} {written(p.parameter)} {p.columns} {p.tail} {p.samples}"
+
+
+def problem(line: str) -> Problem:
+    """Reads that line."""
+    _, kind, digits, parameter, columns, tail, samples = line.split(" ")
+    sizes = (whole(columns), whole(tail), whole(samples))
+    return Problem(cast("Any", kind), whole(digits), number(parameter), *sizes)
+
+
+def sample(read: Read) -> str:
+    """Returns the line that answers a read."""
+    last: tuple[Fraction, str] = (Fraction(0), "0")
+    words = ["sample"]
+    for value in (read.y, read.tail, *read.row, *read.label):
+        if value is not last[0]:  # most are the same object as the one before
+            last = (value, written(value))
+        words.append(last[1])
+    return " ".join(words)
+
+
+def read(line: str, n: int, k: int, problem: Problem) -> Read:
+    """Reads that line."""
+    known: dict[str, Fraction] = {}
+    values: Vector = tuple(
+        known[word] if word in known else known.setdefault(word, number(word)) for word in line.split(" ")[1:]
+    )
+    y, tail, *rest = values
+    return Read(n, k, tuple(rest[: problem.columns]), tail, y, tuple(rest[problem.columns :]))
+
+
+def ascii_of(text: str) -> str:
+    """Returns text as it travels."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")[:MOST_SAID]

@@ -1,0 +1,201 @@
+"""Differences of a reconstruction along many directions: what it does, whatever its gradient says.
+
+A gradient can be absent, wrong (a rounding, a ``detach``, a custom derivative), not finite, or too small to see (a
+saturated function). So an attack also looks at changes of the image that were really made,
+
+.. math:: D_k=\\frac{R(y+s\\,e_k)-R(y-s\\,e_k)}{2s},
+
+for random e_k, at the size s of the budget and at larger ones, where what is hidden from a random direction at the
+budget shows. From them follow
+
+* where the image changes most, the first left singular vector w of D, and the direction :math:`\\sum_k\\langle
+  w,D_k\\rangle e_k` to begin an ascent with;
+* whether the gradient can be believed: :math:`\\langle\\nabla\\langle w,R\\rangle,e_k\\rangle` must be
+  :math:`\\langle w,D_k\\rangle`;
+* which singular value would have been seen. If R is linear at that size, :math:`\\|D\\|\\ge\\sigma\\|d^*\\Omega\\|` for
+  every singular value :math:`\\sigma` with right vector d and Gaussian directions :math:`\\Omega`, and
+  :math:`\\|d^*\\Omega\\|^2` is chi-squared with as many degrees of freedom as there are directions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import real_view
+
+AGREES = 0.5  # of what random perturbations change, the gradient must explain more than this share
+HIDDEN = 1.25  # first over second singular value: beyond it random perturbations move the image mostly in one way
+CONFIDENCE = 0.999
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """Central differences along random directions of one size.
+
+    Attributes:
+        size: s, the norm of the perturbations.
+        directions: :math:`e_k`, of norm one in the measurements, stacked.
+        changes: :math:`D_k` as real numbers, (directions, entries).
+        gaussian: What makes each direction Gaussian: the norms that were divided out.
+    """
+
+    size: float
+    directions: Tensor
+    changes: Tensor
+    gaussian: Tensor
+
+    @property
+    def finite(self) -> bool:
+        """Whether every image was finite."""
+        return bool(torch.isfinite(self.changes).all())
+
+    def leading(self) -> tuple[Tensor, float]:
+        """The image in which the changes are largest, of norm one, and its singular value over the second."""
+        if len(self.changes) < 2:
+            raise BadInput("At least two directions", f"{len(self.changes)}", "12 are usual")
+        # The Gram matrix is small: as many rows as there are directions.
+        values, vectors = torch.linalg.eigh((self.changes @ self.changes.T).cpu())
+        w = vectors[:, -1].to(self.changes.device) @ self.changes
+        size = torch.linalg.vector_norm(w)
+        first, second = values[-1].clamp(min=0).sqrt().item(), values[-2].clamp(min=0).sqrt().item()
+        return (w / size if size > 0 else w), first / second if second > 0 else math.inf if first > 0 else 1.0
+
+    def towards(self, w: Tensor) -> Tensor:
+        """The direction in which :math:`\\langle w,R\\rangle` grows, as far as these directions say."""
+        shares = self.changes @ w
+        flat = real_view(self.directions).reshape(len(shares), -1)
+        found = (shares.to(flat.dtype) @ flat).reshape(real_view(self.directions[0]).shape)
+        return torch.view_as_complex(found) if self.directions.is_complex() else found
+
+    def mismatch(self, w: Tensor, gradient: Tensor) -> float:
+        """How far the gradient of :math:`\\langle w,R\\rangle` is from the changes, relative to them: 0 agrees."""
+        measured = self.changes @ w
+        flat = real_view(self.directions).reshape(len(measured), -1).to(measured.dtype)
+        promised = flat @ real_view(gradient).reshape(-1).to(measured.dtype)
+        size, off = torch.linalg.vector_norm(measured).item(), torch.linalg.vector_norm(measured - promised).item()
+        return off / size if size > 0 else 0.0 if off == 0 else math.inf
+
+    def missed(self) -> float:
+        """The largest singular value that these differences may have missed, were R linear at this size: larger ones
+        would have been seen with probability ``CONFIDENCE``."""
+        scaled = self.changes * self.gaussian[:, None]
+        top = torch.linalg.matrix_norm(scaled @ scaled.T, 2).sqrt().item()
+        return top / math.sqrt(chi_squared_above(len(scaled), CONFIDENCE))
+
+
+def chi_squared_above(freedom: int, probability: float) -> float:
+    """Returns a number that a chi-squared variable exceeds with at least this probability, by Chernoff's bound
+    :math:`P(\\chi^2_k\\le kx)\\le(xe^{1-x})^{k/2}`, 0 < x < 1."""
+    goal = 2 * math.log1p(-probability) / freedom
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        x = (low + high) / 2
+        low, high = (x, high) if math.log(x) + 1 - x < goal else (low, x)
+    return freedom * low
+
+
+def sketch(
+    change: Callable[[Tensor], Tensor],
+    directions: Sequence[Tensor],
+    gaussian: Sequence[float],
+    size: float,
+    around: Sequence[Tensor] | None = None,
+) -> Sketch:
+    """Takes central differences along directions.
+
+    Args:
+        change: Perturbation to the change of the image (or of the window that counts).
+        directions: Perturbations of norm one.
+        gaussian: The norms that they had when they were Gaussian.
+        size: s.
+        around: Perturbations, of norm one, at s times which each difference is taken; None is y itself.
+    """
+    changes = []
+    for k, e in enumerate(directions):
+        at = 0.0 if around is None else size * around[k]
+        difference = change(at + size * e) - change(at - size * e)
+        changes.append(real_view(difference).reshape(-1).double() / (2 * size))
+    gaussians = torch.tensor(gaussian, dtype=torch.float64, device=changes[0].device)
+    return Sketch(size, torch.stack(list(directions)), torch.stack(changes), gaussians)
+
+
+def largest_entry(changes: Tensor, parts: int) -> Tensor:
+    """The pixel whose changes are largest, as an image of norm one, zero elsewhere; complex ones in their best phase.
+
+    Args:
+        changes: Real numbers, (directions, pixels times parts).
+        parts: 2 for complex images, 1 for real ones.
+    """
+    pixels = changes.reshape(len(changes), -1, parts)
+    at = int(pixels.square().sum((0, 2)).argmax())
+    phase = torch.linalg.eigh((pixels[:, at].T @ pixels[:, at]).double().cpu())[1][:, -1]
+    w = torch.zeros(pixels.shape[1:], dtype=changes.dtype, device=changes.device)
+    w[at] = phase.to(w)
+    return w.reshape(-1)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard an attack looked, and whether what it followed can be believed.
+
+    Attributes:
+        evaluations: Calls of the reconstruction, all budgets together.
+        starts: Ascents for each budget.
+        steps: Of each.
+        dimension: Real numbers that a perturbation consists of.
+        directions: Random directions along which differences of the size of the reference budget were taken.
+        gradient: ``agrees`` with these differences, ``disagrees``, ``is not finite``, ``vanishes`` or ``none``.
+        mismatch: Between gradient and differences, relative to the differences; NaN without a gradient.
+        jacobian: Whether the whole Jacobian was taken by differences.
+        concentration: The largest ratio of first to second singular value of differences of larger sizes.
+        missed: The singular value up to which one may have been missed by the differences.
+    """
+
+    evaluations: int
+    starts: int
+    steps: int
+    dimension: int
+    directions: int
+    gradient: str
+    mismatch: float
+    jacobian: bool
+    concentration: float
+    missed: float
+
+    @property
+    def doubt(self) -> str:
+        """Why that nothing was found says nothing; empty where it says something."""
+        if self.concentration > HIDDEN:
+            return (
+                f"larger random perturbations move the image mostly in one way, {self.concentration:.1f} times as much "
+                "as perturbations of this size do"
+            )
+        if self.jacobian:
+            return ""
+        seen = (
+            f"{self.dimension:,} numbers can be perturbed; {2 * self.directions} calls would have missed a singular "
+            f"value of up to {self.missed:.3g}"
+        )
+        if self.gradient == "disagrees":
+            return f"its gradient does not agree with differences of that size ({self.mismatch:.0%} off); {seen}"
+        if self.gradient != "agrees":
+            return f"its gradient {self.gradient}; {seen}" if self.gradient != "none" else f"it has no gradient; {seen}"
+        return ""
+
+    @property
+    def text(self) -> str:
+        """How hard it looked, in words."""
+        if self.jacobian:
+            how = f"the whole Jacobian of {self.dimension:,} dimensions was taken by differences"
+        elif self.gradient == "agrees":
+            how = f"its gradient agrees with {self.directions} differences of that size to {self.mismatch:.1%}"
+        else:
+            how = f"differences in {self.directions} random directions of {self.dimension:,} dimensions"
+        starts = f"{self.starts} start{'s' if self.starts != 1 else ''} of {self.steps} steps"
+        return f"{self.evaluations:,} calls, {starts}; {how}"
