@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import Stored, magnitude, one_line, replacing
+from firenet.formats import Stored, check_claim, magnitude, one_line, replacing
 
 
 def read_png(path: Path, key: str | None, preferred: str) -> Stored:
@@ -28,6 +28,8 @@ def read_png(path: Path, key: str | None, preferred: str) -> Stored:
                 if odd:
                     do = "Save one opaque picture: remove transparency, take one frame"
                     raise BadInput(f"One opaque PNG image in {path}", f"one with {said}", do)
+            dtype = np.dtype({"1": "?", "L": "u1", "I;16": "u2"}.get(image.mode, "i4"))
+            check_claim((image.height, image.width), dtype, path.stat().st_size, str(path))
             return Stored(np.asarray(image), str(path))
 
 
