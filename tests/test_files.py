@@ -20,7 +20,7 @@ from file_seeds import cfl, dicom, hdf5, noise, npy_header, refusal, samples, sa
 from firenet import files, formats
 from firenet.errors import BadInput, MissingExtra
 from firenet.files import AXES, check_output, read_array, read_image, read_scan, sha256, write_image, write_json
-from firenet.io import apart
+from firenet.io import apart, numpy_files
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
@@ -271,6 +271,23 @@ def test_zip_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("kspace.npy", npy_header("(3, 4)") + bytes(96))
     assert "compression method" in refusal(read_array, path).got
+
+
+def test_npz_lists_of_very_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.comment = b"words" * 1000
+        for number in range(100):
+            archive.writestr(f"{number}.npy", npy_header("(3, 4)") + bytes(96))
+    assert read_array(path, key="7").shape == (3, 4)
+    monkeypatch.setattr(numpy_files, "MAX_HEADER", 2**12)
+    assert "a list of" in refusal(read_array, path, key="7").got
+    with zipfile.ZipFile(path, "w") as archive:
+        monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 10)  # beyond which an archive is one of 64 bits
+        for number in range(100):
+            archive.writestr(f"{number}.npy", b"")
+    assert b"PK\6\6" in path.read_bytes()
+    assert "a list of" in refusal(read_array, path, key="7").got
 
 
 def test_a_damaged_member_of_an_npz_is_noticed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -9,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import Stored, check_claim, choose, replacing, shown
+from firenet.formats import MAX_HEADER, Stored, check_claim, choose, replacing, shown
 
 # What numpy itself takes in a header. In version 2 and 3 a header may claim 4 GiB, and numpy reads it before it looks.
 _LONGEST = 10_000
@@ -24,6 +25,10 @@ def read_npy(path: Path, key: str | None, preferred: str) -> Stored:
 
 def read_npz(path: Path, key: str | None, preferred: str) -> Stored:
     """Read one array of an npz file, with k-space its ``mask`` too."""
+    listed = _directory(path)
+    if listed > MAX_HEADER:
+        got = f"a list of {listed / 2**20:.3g} MiB"
+        raise BadInput(f"{path}: a list of arrays below {MAX_HEADER >> 20} MiB", got, "Save the array in a file alone")
     with zipfile.ZipFile(path) as archive:
         inside = archive.infolist()
         members = [info.filename[:-4] for info in inside if info.filename.endswith(".npy")]
@@ -48,6 +53,16 @@ def read_npz(path: Path, key: str | None, preferred: str) -> Stored:
         name = choose(path, key, preferred, members)
         mask = read("mask") if preferred == "kspace" and name != "mask" and "mask" in members else None
         return Stored(read(name), f"{path} [{shown(name)}]", mask=mask)
+
+
+def _directory(path: Path) -> int:
+    """The size that an archive claims for its list of members, which zipfile reads whole and keeps: 20 times that."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 70_000))  # a comment of at most 64 KiB comes last
+        tail = file.read(70_000)
+    claims = [(at.end() + 8, 4) for at in re.finditer(b"PK\5\6", tail)]
+    claims += [(at.end() + 36, 8) for at in re.finditer(b"PK\6\6", tail)]  # of archives beyond 4 GiB
+    return max((int.from_bytes(tail[at : at + width], "little") for at, width in claims), default=0)
 
 
 def _read(stream: IO[bytes], size: int, stored: int, where: str) -> np.ndarray:
