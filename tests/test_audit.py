@@ -523,6 +523,15 @@ def test_a_network_that_hides_its_slope_is_not_let_through(name: str) -> None:
     assert verdict.again == pytest.approx(verdict.value, rel=1e-4)
     assert "Judged again on a fresh copy of the model" in verdict.text
     assert verdict.value > 30
+    e = torch.from_numpy(found.witnesses[verdict.witness["key"]])  # what anybody can judge again
+
+    def reconstruct(y: Tensor) -> Tensor:
+        return SENSING.adjoint(y).real + NORM * HIDDEN[name](y) * PATTERN
+
+    size = torch.linalg.vector_norm(e)
+    assert size <= 0.01 * NORM * (1 + 1e-6)
+    grown = torch.linalg.vector_norm(reconstruct(SENSING(X) + e) - reconstruct(SENSING(X))) / size
+    assert grown.item() == pytest.approx(verdict.value, rel=1e-4)
 
 
 def test_nothing_found_says_how_hard_it_looked_and_a_black_box_what_it_would_have_missed() -> None:

@@ -19,6 +19,7 @@ Reconstruct = Callable[[Tensor], Tensor]
 Ascent = Literal["gradient", "momentum", "adam", "spsa"]
 Domain = Literal["measurement", "image"]
 Window = tuple[slice, ...]
+KEPT = 4  # perturbations from differences and hints that are tried at every budget
 DIRECTIONS, BLIND_DIRECTIONS = 12, 64  # of differences, with a gradient and without one
 
 
@@ -59,7 +60,11 @@ def need_gradient(value: Tensor) -> None:
 
 def _worse(tried: Sequence[tuple[Tensor, float, str]]) -> tuple[Tensor, float, str]:
     """The entry with the largest value; what is no number is worse than all that are."""
-    return max(tried, key=lambda entry: math.inf if math.isnan(entry[1]) else entry[1])
+    return max(tried, key=lambda entry: _order(entry[1]))
+
+
+def _order(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
 
 class Search:
@@ -79,7 +84,7 @@ class Search:
         self.ascent, self.domain, self.window = ascent, domain, window
         self.norm = torch.linalg.vector_norm(y).item()
         self.progress, self.most, self.done = progress, 1, 0
-        self.known: list[Tensor] = []  # directions that may be bad ones
+        self.known: list[Tensor] = []  # perturbations that may be bad ones, with their sign once they are ranked
         with torch.no_grad():
             self.clean = reconstruct(y).detach().clone()
         if not torch.isfinite(real_view(self.clean)).all():
@@ -144,6 +149,14 @@ class Search:
         change = (self.reconstruct(self.y + self.added(v)) - self.clean).detach()
         return change if self.window is None else change[self.window]
 
+    @torch.no_grad()
+    def rank(self, budget: float) -> None:
+        """Keeps the worst ``KEPT`` of the known perturbations and of their negatives, at this budget."""
+        points = [self.within(v, budget * self.norm, full=True) for v in self.known]
+        tried = [(point, self.value(point).item(), "") for v in points for point in (v, -v)]
+        tried.sort(key=lambda entry: _order(entry[1]), reverse=True)
+        self.known = [point for point, _, _ in tried[:KEPT]]
+
     def worst(
         self, budget: float, steps: int, starts: int, generator: torch.Generator, warm: Tensor | None
     ) -> tuple[Perturbation, Tensor]:
@@ -157,7 +170,7 @@ class Search:
         for v in self.known:
             full = self.within(v, radius, full=True)
             with torch.no_grad():
-                tried += [(point, self.value(point).item(), "differences") for point in (full, -full)]
+                tried.append((full, self.value(full).item(), "differences"))
             tried = [_worse(tried)]
         if tried:
             point, _, by = tried[0] = _worse(tried)

@@ -119,6 +119,7 @@ def attack(
     generator = torch.Generator().manual_seed(seed)
     looked = survey(search, reference, calls, generator)
     search.known += [hint.detach().to(y) for hint in hints if 0 < torch.linalg.vector_norm(hint).item() < math.inf]
+    search.rank(reference)
     found: dict[float, Perturbation] = {}
     warm: Tensor | None = None
     for budget in each:

@@ -87,7 +87,7 @@ def _finish(
     """Report, record, table, exit code; ``asked`` are the names of the models that were asked for, None is all."""
     from firenet.audit import Outcome
     from firenet.files import write_json
-    from firenet.report import compared, write_report
+    from firenet.report import compared, write_report, write_witnesses
 
     command = shlex.join(["firenet", *sys.argv[1:]])
     record = {
@@ -98,6 +98,9 @@ def _finish(
         "report": str(out),
     }
     write_json(out.with_suffix(".json"), record)
+    found = {f"{k}: {key}": e for k, a in enumerate(made) for key, e in a.witnesses.items()}
+    if found:
+        write_witnesses(out.with_suffix(".witnesses.npz"), found)
     size = write_report(out, made, command=command, title=title)
     if as_json:
         terminal.print_json(record)

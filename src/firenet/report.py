@@ -12,7 +12,7 @@ import io
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -140,6 +140,14 @@ def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: st
     with replacing(path) as (temporary,):
         temporary.write_text(text, encoding="utf-8")
     return len(text.encode())
+
+
+def write_witnesses(path: Path, found: Mapping[str, np.ndarray]) -> None:
+    """Writes the perturbations that convicted a model as npz: ``names``, and ``e0``, ``e1``, ... in their order."""
+    check_output(path, suffixes=(".npz",))
+    arrays = {f"e{k}": e for k, e in enumerate(found.values())}
+    with replacing(path) as (temporary,), temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, names=np.array(list(found)), **arrays)
 
 
 def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int = 1) -> str:

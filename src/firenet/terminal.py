@@ -148,7 +148,7 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     words = [word for row in rows for word in row[0].split()]
     drawn.add_column(columns[0], overflow="fold", min_width=min(max(map(len, words), default=0), 20))
     for name in columns[1:]:
-        drawn.add_column("\n".join(textwrap.wrap(name, 14)), justify="right", overflow="fold", no_wrap=True)
+        drawn.add_column("\n".join(textwrap.wrap(name, 12)), justify="right", overflow="fold", no_wrap=True)
     for row in rows:
         drawn.add_row(*row)
     Console(markup=False).print(drawn)  # what stands in brackets, as in firenet[mri], is text

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from firenet.attack import Perturbation, attack, transferred
 from firenet.audit.bench import Bench, Measure, Measured
+from firenet.audit.records import Row
 from firenet.audit.subject import Subject, built, guarded
 from firenet.errors import BadInput
 from firenet.formats import optional
@@ -235,13 +236,13 @@ def _samples(bench: Bench, subject: Subject, model: Model, image: str) -> Measur
 CARRIED = "an ascent from the worst of them"
 
 
-def _foreign(bench: Bench, model: Model, image: str) -> dict[str, Tensor]:
-    """What was found for others at the reference budget, and for this model in one place."""
+def _foreign(bench: Bench, model: Model, image: str) -> dict[str, tuple[str, str, str]]:
+    """Where what was found for others at the reference budget lies, and for this model in one place."""
     which = (f"{bench.settings.reference:g}", ONE_PLACE)
     return {
-        other if name == which[0] else f"{other}, {name}": e
-        for (other, at, name), e in bench.found.items()
-        if at == image and name in which and (other, name) != (model.name, which[0])
+        key[0] if key[2] == which[0] else f"{key[0]}, {key[2]}": key
+        for key in bench.found
+        if key[1] == image and key[2] in which and (key[0], key[2]) != (model.name, which[0])
     }
 
 
@@ -250,12 +251,12 @@ def _transfer(bench: Bench, subject: Subject, model: Model, image: str) -> Measu
     if not foreign:
         return None
     y, s = bench.truth(image)[1], bench.settings
-    numbers = {name: _carried(bench, subject, y, e) for name, e in foreign.items()}
+    numbers: dict[str, Any] = {name: _carried(bench, subject, y, bench.found[key]) for name, key in foreign.items()}
     if s.domain != "measurement":
         return numbers, {}
     # The worst of them is a place to begin.
     worst = max(numbers, key=lambda name: _orderly(numbers[name]["amplification"]))
-    begun = [foreign[worst].to(y)]
+    begun = [bench.found[foreign[worst]].to(y)]
     (climbed,) = attack(
         subject.attacked,
         bench.sensing,
@@ -300,23 +301,43 @@ def _grown(bench: Bench, subject: Subject, image: str, e: Tensor, window: tuple[
 
 
 def _worst_again(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
-    found = [_grown(bench, subject, image, bench.found[model.name, image, f"{b:g}"]) for b in bench.settings.budgets]
-    return {"amplification": found, "amplification random": [0.0 for _ in found]}, {}
+    keys = [(model.name, image, f"{budget:g}") for budget in bench.settings.budgets]
+    found = [_grown(bench, subject, image, bench.found[key]) for key in keys]
+    return {"amplification": found, "amplification random": [0.0 for _ in found], "witness": keys}, {}
 
 
 def _localised_again(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
     x = bench.images[image]
-    e = bench.found[model.name, image, ONE_PLACE]
-    value = _grown(bench, subject, image, e, window_of(x.shape, bench.settings.window))
-    return {"amplification": value, "worst": value * _norm(e) / x.max().item(), "random": 0.0}, {}
+    key = (model.name, image, ONE_PLACE)
+    value = _grown(bench, subject, image, bench.found[key], window_of(x.shape, bench.settings.window))
+    share = value * _norm(bench.found[key]) / x.max().item()
+    return {"amplification": value, "worst": share, "random": 0.0, "witness": key}, {}
 
 
 def _transfer_again(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
     y = bench.truth(image)[1]
     every = _foreign(bench, model, image)
     if (model.name, image, CARRIED) in bench.found:
-        every[CARRIED] = bench.found[model.name, image, CARRIED]
-    return {name: _carried(bench, subject, y, e) for name, e in every.items()}, {}
+        every[CARRIED] = (model.name, image, CARRIED)
+    return {n: {**_carried(bench, subject, y, bench.found[key]), "witness": key} for n, key in every.items()}, {}
+
+
+def worst_witness(again: Sequence[Row], reference: int) -> tuple[str, tuple[str, str, str]] | None:
+    """Of rows that were judged again: the image and the place of the perturbation with the largest amplification.
+
+    Args:
+        again: Rows of ``worst``, ``localised`` or ``transfer``; of others None is returned.
+        reference: The number of the reference budget.
+    """
+    tried: list[tuple[float, str, tuple[str, str, str]]] = []
+    for row in again:
+        if row.test == "worst":
+            tried.append((row.numbers["amplification"][reference], row.image, row.numbers["witness"][reference]))
+        elif row.test == "localised":
+            tried.append((row.numbers["amplification"], row.image, row.numbers["witness"]))
+        elif row.test == "transfer":
+            tried += [(n["amplification"], row.image, n["witness"]) for n in row.numbers.values()]
+    return max(tried, key=lambda t: _orderly(t[0]))[1:] if tried else None
 
 
 def _certificate(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:

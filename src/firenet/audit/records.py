@@ -167,6 +167,7 @@ class Verdict:
         text: In words.
         again: The worst number when the witnesses were judged again on a fresh copy of the model; None where that was
             not asked for, or could not be done.
+        witness: Of a ``failed`` attack: the image, and the key of the perturbation in :attr:`Audit.witnesses`.
     """
 
     model: str
@@ -176,6 +177,7 @@ class Verdict:
     threshold: float | None
     text: str
     again: float | None = None
+    witness: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +194,7 @@ class Audit:
         verdicts: By model and test.
         versions: Of the libraries.
         pictures: Arrays by key; not in the JSON.
+        witnesses: Perturbations of the measurements that convicted a model, by key; not in the JSON.
         resumed: How many rows were measured by an earlier run, with the same versions, inputs and settings.
         schema: Version of the record.
     """
@@ -205,12 +208,15 @@ class Audit:
     verdicts: tuple[Verdict, ...]
     versions: Mapping[str, str]
     pictures: Mapping[str, np.ndarray]
+    witnesses: Mapping[str, np.ndarray] = field(default_factory=dict)
     resumed: int = 0
     schema: int = SCHEMA
 
     def record(self) -> dict[str, Any]:
-        """Everything but the pictures, for JSON."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("pictures", "settings")}
+        """Everything but the arrays, for JSON."""
+        plain = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("pictures", "witnesses", "settings")
+        }
         plain |= {"settings": asdict(self.settings)}
         plain |= {"rows": [asdict(r) for r in self.rows], "verdicts": [asdict(v) for v in self.verdicts]}
         return plain

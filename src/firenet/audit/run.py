@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from firenet.audit.bench import Bench
-from firenet.audit.measures import AGAIN, MEASURES
+from firenet.audit.measures import AGAIN, MEASURES, worst_witness
 from firenet.audit.parts import Parts, clean, digest
 from firenet.audit.records import Audit, Outcome, Row, Settings, Verdict, versions
 from firenet.audit.subject import own_randomness
@@ -82,7 +83,8 @@ def audit(
             row = bench.row(model, name, test)
             if row is not None:
                 rows.append(row)
-        verdicts = tuple(v for m in listed for v in _verdicts(bench, m, rows))
+        witnesses: dict[str, np.ndarray] = {}
+        verdicts = tuple(v for m in listed for v in _verdicts(bench, m, rows, witnesses))
     if progress is not None:
         progress(len(todo), len(todo), "done")
     about = {m.name: {**m.origin, **bench.known.get(m.name, {})} for m in listed}
@@ -101,11 +103,12 @@ def audit(
         verdicts,
         versions(),
         bench.parts.pictures,
+        witnesses,
         bench.parts.resumed,
     )
 
 
-def _verdicts(bench: Bench, model: Model, rows: Sequence[Row]) -> list[Verdict]:
+def _verdicts(bench: Bench, model: Model, rows: Sequence[Row], witnesses: dict[str, np.ndarray]) -> list[Verdict]:
     """What the rows say about a model; a witness is judged again on a fresh copy of it before anybody is convicted."""
     settings, verdicts = bench.settings, []
     own = [r for r in rows if r.model == model.name and r.failed is None]
@@ -117,5 +120,11 @@ def _verdicts(bench: Bench, model: Model, rows: Sequence[Row]) -> list[Verdict]:
             alone = replace(settings, tests=(said.test,))
             why = next((r.failed for r in again if r.failed is not None), None)
             said = judged_again(said, None if why else judge(model.name, again, alone)[0], why or "")
+            convicting = None if why else worst_witness(again, settings.budgets.index(settings.reference))
+            if said.outcome == Outcome.FAILED and convicting is not None:
+                image, found = convicting
+                key = f"{model.name}, {said.test}, {image}"
+                witnesses[key] = bench.found[found].numpy()
+                said = replace(said, witness={"image": image, "key": key, "sha256": digest(bench.found[found])})
         verdicts.append(said)
     return verdicts
