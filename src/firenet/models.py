@@ -8,6 +8,7 @@ in a process of their own (:mod:`firenet.outside`), which keeps a crash from thi
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from firenet.archives import arrays_in, bytes_of
 from firenet.baselines import Cascade
 from firenet.certificate import certify
 from firenet.errors import BadInput, FirenetError
@@ -34,7 +36,8 @@ from firenet.recon import default_schedule, network, to_centre
 from firenet.restarts import PaperSchedule
 from firenet.sensing import SubsampledFourier
 from firenet.stabilised import Stabilised
-from firenet.training import SHIPPED, load, read_safetensors, shipped
+from firenet.tensors import read_weights
+from firenet.training import SHIPPED, load, shipped
 
 Reconstruct = Callable[[Tensor], Tensor]
 RESTARTS, LAYERS = 6, 10
@@ -132,9 +135,12 @@ def stabilised_model(
 
 def cascade_model(path: Path, name: str = "D5-C5") -> Model:
     """D5-C5 with weights from an npz of fifty arrays, ``arr_0`` to ``arr_49``."""
-    existing(path)
-    with np.load(path, allow_pickle=False) as stored:
-        weights = [torch.from_numpy(stored[f"arr_{k}"]) for k in range(50)]
+    data = bytes_of(path)
+    stored = arrays_in(io.BytesIO(data), len(data), str(path))
+    names = [f"arr_{k}" for k in range(50)]
+    if not set(names) <= stored.keys():
+        raise BadInput("Fifty arrays, arr_0 to arr_49", f"{len(stored)} in {path}", "Take the weights of D5-C5")
+    weights = [torch.from_numpy(stored[name]) for name in names]
 
     def build(sensing: LinearOperator) -> Cascade:
         if not isinstance(sensing, SubsampledFourier):
@@ -273,34 +279,6 @@ def _from_factory(text: str, weights: Path | None, name: str) -> Model:
     if weights is not None:
         origin |= {"weights": str(weights), "sha256": sha256(weights)}
     return Model(name, build, origin)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors from safetensors, or from what ``torch.save`` wrote, if there is nothing else in it.
-
-    Raises:
-        BadInput: For a file that would have to be unpickled.
-    """
-    existing(path)
-    if path.suffix.lower() == ".safetensors":
-        return read_safetensors(path)[0]
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput("A file of tensors and nothing else", f"{path}: {said}", _NO_PICKLES) from None
-    if isinstance(stored, Mapping) and isinstance(stored.get("state_dict"), Mapping):
-        stored = stored["state_dict"]
-    if not isinstance(stored, Mapping) or not stored or not all(isinstance(t, Tensor) for t in stored.values()):
-        do = "Save it with torch.save(module.state_dict(), file) or as safetensors"
-        raise BadInput("A state_dict of tensors", f"{path}: {type(stored).__name__}", do)
-    return dict(stored)
-
-
-_NO_PICKLES = (
-    "A pickle runs whatever its author wrote while it is read, so none is opened. Save the weights with "
-    "safetensors.torch.save_file(module.state_dict(), file) where the file comes from and you trust it"
-)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -259,7 +259,7 @@ def each(job: ScanData, what: str, solve: Callable[[Prepared, Callable[..., None
 def warn(warnings: Sequence[str]) -> None:
     """Prints warnings on stderr."""
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        terminal.say(f"warning: {warning}", err=True)
 
 
 def status_of(solution: Solution) -> Status:
@@ -429,11 +429,11 @@ def show(record: dict[str, Any], as_json: bool, last_line: str, *, told: int = 0
     terminal.table(record["problem"] + lam, columns, rows)
     maps = [r["maps"] for r in record["results"] if r["maps"] != "none"]
     if maps:
-        typer.echo(f"coil maps: {maps[0]}")
+        terminal.say(f"coil maps: {maps[0]}")
     hidden = sum(r["undetermined_pixels"] for r in record["results"])
     if hidden:
-        typer.echo(f"{hidden} pixels are undetermined: every coil map is zero there")
-    typer.echo(last_line)
+        terminal.say(f"{hidden} pixels are undetermined: every coil map is zero there")
+    terminal.say(last_line)
 
 
 def name_of(number: int | None) -> str:

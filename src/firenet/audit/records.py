@@ -13,6 +13,7 @@ import torch
 from firenet.attack import Ascent, Domain
 from firenet.errors import BadInput
 from firenet.meaning import ROSE
+from firenet.numerics import check_seed
 
 SCHEMA = 1
 TESTS = (
@@ -109,6 +110,7 @@ class Settings:
             raise BadInput(
                 "At least one budget, detail, contrast, level of noise and factor", f"{self}", "Or leave out tests"
             )
+        check_seed(self.seed)
         if self.steps < 1 or self.starts < 1:
             raise BadInput("At least one step and one start", f"{self.steps}, {self.starts}", "20 and 2 are usual")
         numbers = (*self.budgets, *self.contrasts, *self.noise, *self.factors, self.window)
