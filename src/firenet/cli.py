@@ -319,7 +319,9 @@ def recon(
         # Image and numbers: the duals of all slices would be ten times as large.
         last = found[-1].solution
         kept = replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None)
-        return Outcome(image, last.image, kept, net, found[-1].net, sum(layers for _, layers in each), each)
+        scans.check_finite(last.image, seen, net.lam)
+        ended = found[-1].ended
+        return Outcome(image, last.image, kept, net, found[-1].net, sum(layers for _, layers in each), each, ended)
 
     outcomes = scans.each(job, "reconstruction", solve)
     images = scans.stack([outcome.image for outcome in outcomes])
