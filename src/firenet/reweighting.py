@@ -149,6 +149,8 @@ def _ended(
     """The rounds where no further one follows: the last was to make weights only, and goes on to the tolerance that
     was asked for."""
     *before, last = found
+    if reason == _ZERO and last.solution.status is not Status.TOLERANCE_REACHED:
+        return [*before, replace(last, ended=reason)]  # more layers would not be more of the same
     rest = _shortened(net, layers)
     rest = rest.reweighted(last.weights, held) if before else rest
     drafted = last.solution
