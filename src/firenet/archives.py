@@ -1,13 +1,15 @@
 """Zip archives from anywhere, npz and what ``torch.save`` writes, unpacked within bounds that are checked before.
 
 An archive says itself how large its members are, and a few kilobytes can say gigabytes. So what it claims is compared
-with what it holds before anything is unpacked: npz may grow as arrays do (`formats.check_claim`), and what
-``torch.save`` writes is never compressed.
+with what it holds before anything is unpacked: npz may grow a hundredfold, and what ``torch.save``
+writes is never compressed.
 """
 
 from __future__ import annotations
 
 import io
+import math
+import os
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -15,24 +17,25 @@ from typing import IO
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import check_claim, existing
+from firenet.formats import existing
 
 MOST_BYTES = 2**32  # of a file of weights
 _MOST_MEMBERS = 100_000
-_MOST_GROWTH, _FREE_BYTES = 100, 2**28  # as `formats` has it for compressed data
+_MOST_GROWTH, _FREE_BYTES = 100, 2**26  # below that any growth is harmless
 _MOST_HEADER = 10_000  # of an npy, as numpy has it
 
 
-def bytes_of(path: Path) -> bytes:
+def bytes_of(path: Path, most: int = MOST_BYTES) -> bytes:
     """Reads a whole file of weights.
 
     It is read and not mapped: a mapped file that shrinks meanwhile would end the process.
     """
     with existing(path).open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise BadInput(f"A file of at most {MOST_BYTES / 2**30:g} GiB", f"{path}, which is larger", "Split the weights")
-    return data
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            got = f"{path} of {size / 2**30:.3g} GiB"
+            raise BadInput(f"A file of at most {most / 2**30:g} GiB", got, "Check where it comes from")
+        return file.read(size)
 
 
 def arrays_in(stream: IO[bytes], size: int, where: str) -> dict[str, np.ndarray]:
@@ -69,9 +72,11 @@ def _array(data: bytes, where: str) -> np.ndarray:
     if version not in headers:
         raise ValueError(f"npy version {version}")
     shape, _, dtype = headers[version](stream, max_header_size=_MOST_HEADER)
-    claimed = check_claim(shape, dtype, len(data), where)
-    if claimed != len(data) - stream.tell():
-        raise ValueError(f"{claimed} bytes claimed where {len(data) - stream.tell()} are")
+    if dtype.kind not in "biufc":
+        raise BadInput(f"{where}: an array of numbers", f"the type {dtype}", "Save it again as numbers")
+    claimed, present = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
+    if claimed != present:
+        raise ValueError(f"{claimed} bytes claimed where {present} are")
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
 

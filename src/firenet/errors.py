@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 
-# What a terminal obeys instead of showing it: control characters, direction overrides and marks, line separators, tags.
-# Also lone surrogates, which no encoding knows.
-UNSHOWN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
-    "\U000e0000-\U000e007f]"
-)
-
-
 def plain(text: object) -> str:
-    r"""Returns a text that is safe to show on one line: what a terminal would obey is written as an escape.
+    r"""Returns a text that is safe to show on one line: what is not printable is written as an escape.
 
-    File names, titles and messages come from files and from the shell. A newline in one must not begin a line of ours,
+    That is what a terminal would obey: control characters, direction overrides, line separators. File names, titles and messages come from files and from the shell. A newline in one must not begin a line of ours,
     and a colour must not hide one. Bytes of a path that the locale could not decode are shown as UTF-8 where they are.
 
     >>> plain("a name\ndo: delete everything\x1b[31m")
@@ -25,7 +16,7 @@ def plain(text: object) -> str:
     text = str(text)
     with suppress(UnicodeEncodeError):  # surrogates that stand for no byte
         text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return UNSHOWN.sub(lambda found: repr(found[0])[1:-1], text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class FirenetError(Exception):

@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from firenet.errors import UNSHOWN, BadInput, FirenetError, plain
+from firenet.errors import BadInput, FirenetError, plain
 from firenet.formats import (
     AXES,
     SPATIAL,
@@ -54,6 +55,7 @@ from firenet.formats import (
 )
 from firenet.hdf5 import read_hdf5
 
+_UNUSUAL = re.compile(r"[^\n -~]")  # between its strings JSON has newlines and ASCII
 _RECORD = b'{\n  "firenet": "'
 IMAGE_SUFFIXES = (".npy", ".png", ".nii", ".nii.gz", ".cfl", ".hdr")
 
@@ -277,13 +279,7 @@ def to_json(record: Mapping[str, Any]) -> str:
         TypeError: something in the record is neither a number, text, path, array, sequence nor mapping.
     """
     text = json.dumps(_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
-    # Between the strings there are only newlines of all that a terminal would obey.
-    return UNSHOWN.sub(lambda found: found[0] if found[0] == "\n" else _escaped(found[0]), text)
-
-
-def _escaped(character: str) -> str:
-    """A character as JSON writes it in ASCII."""
-    return json.dumps(character)[1:-1]
+    return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def write_json(path: AnyPath, record: Mapping[str, Any]) -> None:

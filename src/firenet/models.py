@@ -314,7 +314,7 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except Exception:  # a damaged archive raises anything, UnicodeDecodeError and NotImplementedError included
         return False
     return any(n.endswith("constants.pkl") or "/code/" in n or n.endswith("archive_format") for n in names)
 

@@ -21,9 +21,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from firenet.archives import arrays_in
+from firenet.archives import arrays_in, bytes_of
 from firenet.errors import BadInput
-from firenet.formats import existing, replacing
+from firenet.formats import replacing
 
 _MOST = 2**30  # bytes of such a file
 _ABOUT = "about"
@@ -60,13 +60,12 @@ def read(path: Path, kind: str, identity: str) -> tuple[dict[str, np.ndarray], d
     name = kind.replace("-", " ")
     needed, do = f"A {name} that firenet wrote, as it was written", "Remove the file, or name another"
     try:
-        with existing(path).open("rb") as file:
-            data = file.read(_MOST + 1)
+        data = bytes_of(path, _MOST)
         line, _, rest = data.partition(b"\n")
         words = line[:4096].decode("ascii").split(" ")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, BadInput, UnicodeDecodeError) as error:
         raise Damaged(needed, f"{path}: {error}", do) from None
-    if len(data) > _MOST or len(words) != 5 or words[:3] != ["firenet", kind, "1"]:
+    if len(words) != 5 or words[:3] != ["firenet", kind, "1"]:
         raise Damaged(needed, f"{path}, which is something else", do)
     head = line[: -len(words[4])]
     if hashlib.sha256(head + rest).hexdigest() != words[4]:
