@@ -1,8 +1,8 @@
 """Damaged models, weights, checkpoints, parts of audits, witnesses and records: targets of the fuzz campaign.
 
-In the shape of `fuzz.TARGETS`: a name, the sound files to start from, and a reader. Checkpoints and parts carry a digest,
-which refuses nearly every damage before anything is parsed; so they are read a second time with the digest put right, as
-a forger would: what then comes out is a `BadInput` too, or values that agree with each other.
+In the shape of `fuzz.TARGETS`: a name, the sound files to start from, and a reader. Checkpoints and parts carry a
+digest, which refuses nearly every damage before anything is parsed; so they are read a second time with the digest put
+right, as a forger would: what then comes out is a `BadInput` too, or values that agree with each other.
 
 ``python tests/fuzz_records.py --count 2000`` runs these targets alone.
 """

@@ -1,8 +1,8 @@
 """Zip archives from anywhere, npz and what ``torch.save`` writes, unpacked within bounds that are checked before.
 
 An archive says itself how large its members are, and a few kilobytes can say gigabytes. So what it claims is compared
-with what it holds before anything is unpacked: npz may grow a hundredfold, and what ``torch.save``
-writes is never compressed.
+with what it holds before anything is unpacked: npz may grow a hundredfold, and what ``torch.save`` writes is never
+compressed.
 """
 
 from __future__ import annotations

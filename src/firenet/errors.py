@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+
 def plain(text: object) -> str:
     r"""Returns a text that is safe to show on one line: what is not printable is written as an escape.
 
-    That is what a terminal would obey: control characters, direction overrides, line separators. File names, titles and messages come from files and from the shell. A newline in one must not begin a line of ours,
-    and a colour must not hide one. Bytes of a path that the locale could not decode are shown as UTF-8 where they are.
+    That is what a terminal would obey: control characters, direction overrides, line separators. File names, titles
+    and messages come from files and from the shell. A newline in one must not begin a line of ours, and a colour must
+    not hide one. Bytes of a path that the locale could not decode are shown as UTF-8 where they are.
 
     >>> plain("a name\ndo: delete everything\x1b[31m")
     'a name\\ndo: delete everything\\x1b[31m'

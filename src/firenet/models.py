@@ -345,19 +345,22 @@ def _tried(outside: Outside, sensing: LinearOperator, path: Path) -> Reconstruct
 def _from_onnx(path: Path, name: str, trust: bool) -> Model:
     onnx = optional("onnx", "export", "Reading ONNX files")
     runtime = optional("onnxruntime", "export", "Running ONNX files")
+    data = bytes_of(path)
     try:
-        graph = onnx.load(str(path), load_external_data=False)
+        graph = onnx.load_model_from_string(data)
     except Exception as error:
-        said = str(error).strip().splitlines()[0]
-        raise BadInput("An ONNX file", f"{path}: {said}", "Export it again") from None
+        raise BadInput("An ONNX file", f"{path}: {_first_line(error)}", "Export it again") from None
     external = _external(graph, path)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # What was checked is what is run; only external data need the path. A fallback would print on stdout.
+        what = str(path) if external else data
+        providers = ["CPUExecutionProvider"]
+        session = runtime.InferenceSession(what, options, providers=providers, enable_fallback=0)
     except Exception as error:
-        said = str(error).strip().splitlines()[0]
-        raise BadInput("An ONNX file that onnxruntime can run", f"{path}: {said}", "Export it again") from None
+        got = f"{path}: {_first_line(error)}"
+        raise BadInput("An ONNX file that onnxruntime can run", got, "Export it again") from None
     inputs = session.get_inputs()
     if len(inputs) != 1:
         do = "Export R as a function of the measurements alone"
@@ -372,7 +375,11 @@ def _from_onnx(path: Path, name: str, trust: bool) -> Model:
 
         def reconstruct(y: Tensor) -> Tensor:
             array = place(y.detach().cpu()).numpy().astype(kind, copy=False)
-            (image, *_) = session.run(None, {inputs[0].name: np.ascontiguousarray(array)})
+            try:
+                (image, *_) = session.run(None, {inputs[0].name: np.ascontiguousarray(array)})
+            except Exception as error:
+                got = f"{path}: {_first_line(error)}"
+                raise BadInput("An ONNX file that onnxruntime can run", got, "Export it again") from None
             return take(torch.from_numpy(np.asarray(image))).to(y.device)
 
         return reconstruct
@@ -380,6 +387,10 @@ def _from_onnx(path: Path, name: str, trust: bool) -> Model:
     beside = {entry: sha256(path.parent / entry) for entry in external}
     origin = {"kind": "ONNX", "file": str(path), "sha256": sha256(path), "external data": beside}
     return Model(name, build, origin)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _external(graph: Any, path: Path) -> list[str]:

@@ -37,6 +37,8 @@ from firenet.numerics import real_view
 ATTEMPTS = 3
 _KIND, _LOCK = "audit-part", "firenet-audit-parts"
 _OURS = re.compile(r"[0-9a-f]{32}\.(part|started)")
+# Of a process that was killed while it wrote a part.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.part")
 _FIELDS = {"model": str, "image": str, "test": str, "numbers": dict, "pictures": dict, "seconds": float}
 
 
@@ -57,6 +59,9 @@ class Parts:
             except OSError as error:
                 raise BadInput("A folder for the parts of an audit", f"{folder}: {error}", "Name another") from None
             self._lock = sealed.lock(folder / _LOCK)
+            for path in folder.iterdir():
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def __enter__(self) -> Parts:
         return self
@@ -160,8 +165,7 @@ def remove(folder: Path) -> None:
     if not folder.exists():
         return
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else [""]
-    temporary = re.compile(r"\.[0-9a-f]{8}\.part")  # of a process that was killed while it wrote
-    foreign = [n for n in names if n != _LOCK and not _OURS.fullmatch(n) and not temporary.fullmatch(n)]
+    foreign = [n for n in names if n != _LOCK and not _OURS.fullmatch(n) and not _TEMPORARY.fullmatch(n)]
     if foreign or (names and _LOCK not in names):
         raise BadInput("A folder of an audit's parts", f"{folder}, with other files in it", "Rename it")
     with Parts(folder, retry=False):  # nobody is at work in it
