@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test soundness jitter kernels check layers bench accuracy clean
+.PHONY: demo test soundness jitter kernels faults check layers bench accuracy clean
 
 demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
 	$(BIN)/firenet demo --out demo-output
@@ -27,6 +27,9 @@ kernels: $(VENV)/.test  ## the test suite with other kernels of torch and MKL, a
 
 soundness: $(VENV)/.test  ## 2500 problems against 80-bit arithmetic and Clarabel: no claim may be false; some half an hour
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore soundness.py --random 2000 --built 500
+
+faults: $(VENV)/.test  ## kill -9, signals, full disks, closed folders, two runs at once, odd terminals: some half an hour
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python faults.py
 
 check: $(VENV)/.check  ## style and types
 	$(BIN)/ruff check src tests benchmarks

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import existing
+from firenet.safely import existing
 
 MOST_BYTES = 2**32  # of a file of weights
 _MOST_MEMBERS = 100_000

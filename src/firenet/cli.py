@@ -96,7 +96,7 @@ def demo(
     _set_threads(threads)
     from firenet import demo as job
     from firenet.files import ours, write_image, write_json
-    from firenet.formats import check_room, together
+    from firenet.safely import check_room, together
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -269,10 +269,10 @@ def recon(
     but a tolerance was not reached, or the data contradict mask or coil maps.
     """
     from firenet.files import check_beside, check_output, write_image, write_json
-    from firenet.formats import together
     from firenet.network import Solution
     from firenet.recon import TOLERANCE, rounds
     from firenet.restarts import Searched
+    from firenet.safely import together
     from firenet.scans import Outcome, Source
     from firenet.selection import choose_lam, draw
 
@@ -447,6 +447,9 @@ def certify(
     record = scans.record(source, scan, job, scans.each(job, "certificate", solve)) | {"image": str(image)}
     last = "gap: an upper bound of objective(image) - minimum, valid for this image and these data"
     scans.show(record, as_json, last, told=told)
+    if any(result["gap"] is None for result in record["results"]):
+        terminal.say(f"no finite gap was found: {dtype} cannot compute with numbers of this size", err=True)
+        raise typer.Exit(terminal.NOT_REACHED)
     scans.end(job)
 
 
@@ -486,9 +489,9 @@ def export(
     """
     from firenet.export import check_export, export_onnx
     from firenet.files import check_beside, write_json
-    from firenet.formats import together
     from firenet.network import Status
     from firenet.restarts import Searched
+    from firenet.safely import together
     from firenet.scans import Outcome, Source
 
     source = Source(data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise)
@@ -668,7 +671,7 @@ def mask(
 ) -> None:
     """Design a sampling mask with exactly the requested number of samples."""
     from firenet.files import check_beside, check_output, write_image, write_json
-    from firenet.formats import together
+    from firenet.safely import together
 
     check_output(out, suffixes=(".npy",))
     for path in (out.with_suffix(".png"), scans.beside(out)):

@@ -52,7 +52,8 @@ def prepare(threads: int | None) -> None:
 def _check(out: Path, overwrite: bool) -> None:
     """What the end of a long audit needs, asked for before it begins."""
     from firenet.files import check_beside, check_output
-    from firenet.formats import check_room, optional
+    from firenet.formats import optional
+    from firenet.safely import check_room
 
     check_output(out, suffixes=(".html",))
     check_beside(out.with_suffix(".json"), overwrite=overwrite)
@@ -98,8 +99,8 @@ def _finish(
 ) -> None:
     """Report, record, table, exit code; ``asked`` are the names of the models that were asked for, None is all."""
     from firenet.files import write_json
-    from firenet.formats import together
     from firenet.report import compared, write_report
+    from firenet.safely import together
 
     command = plain(shlex.join(["firenet", *sys.argv[1:]]))
     record = {

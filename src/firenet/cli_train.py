@@ -35,9 +35,9 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train a network to compare with, reproducibly; killed, it goes on from its checkpoint to the same weights."""
-    from firenet import sealed
     from firenet.files import check_output
-    from firenet.formats import check_room, optional
+    from firenet.formats import optional
+    from firenet.safely import check_room, locked
 
     check_output(out, suffixes=(".safetensors",))
     checkpoint, lock = out.with_suffix(".checkpoint"), out.with_name(f".{out.stem}.lock")
@@ -46,7 +46,7 @@ def train(
     optional("safetensors.torch", "audit", "Weights in files")
     prepare(threads)
     recipe = _recipe(network, sides, {"noise": noise, "images": images, "rate": rate, "seed": seed}, steps, batch)
-    with sealed.locked(lock):
+    with locked(lock):
         record = _trained(recipe, out, checkpoint, fresh)
     if as_json:
         terminal.print_json(record)

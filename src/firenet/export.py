@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput, MissingExtra
-from firenet.formats import check_room, replacing
 from firenet.network import Firenet
 from firenet.numerics import check_seed
 from firenet.real import Fourier, RealPacked, check_dtype, supported
+from firenet.safely import check_room, replacing
 
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _OPSETS = range(18, 24)

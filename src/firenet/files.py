@@ -272,13 +272,15 @@ def ours(path: AnyPath) -> bool:
     return head.startswith(_RECORD) or (head.startswith(b"\x89PNG") and b"Description\0firenet" in head)
 
 
-def to_json(record: Mapping[str, Any]) -> str:
+def to_json(record: Mapping[str, Any], *, ascii: bool = False) -> str:
     """A record as JSON text; NaN and infinity become null, complex numbers [real, imaginary].
+
+    What is not printable is escaped, with `ascii` all that is not ASCII.
 
     Raises:
         TypeError: something in the record is neither a number, text, path, array, sequence nor mapping.
     """
-    text = json.dumps(_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_plain(record), indent=2, ensure_ascii=ascii, allow_nan=False)
     return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 

@@ -14,14 +14,10 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import secrets
 import sys
-import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,8 +26,11 @@ from typing import Any
 import numpy as np
 
 from firenet.errors import BadInput, MissingExtra
-
-AnyPath = str | os.PathLike[str]
+from firenet.safely import AnyPath as AnyPath
+from firenet.safely import check_room as check_room
+from firenet.safely import existing as existing
+from firenet.safely import replacing as replacing
+from firenet.safely import together as together
 
 AXES = ("slice", "coil", "z", "y", "x")
 SPATIAL = ("z", "y", "x")
@@ -89,19 +88,6 @@ def named(text: str, kind: str) -> Any:
         raise BadInput(f"module:{kind}", f"{text!r}: {error}", do) from None
     finally:
         sys.path.remove(here)
-
-
-def existing(path: AnyPath) -> Path:
-    """The path, if it is a file that may be read; else `BadInput`."""
-    path = Path(path)
-    try:
-        there = path.is_file()
-        what = "a folder" if path.is_dir() else "which may not be read" if there else "which does not exist"
-    except (OSError, ValueError) as error:  # a name that is too long or has a zero in it, a closed folder above it
-        there, what = False, str(getattr(error, "strerror", None) or error)
-    if not there or not os.access(path, os.R_OK):
-        raise BadInput("A file to read", f"{path}, {what}", "Check the path and the rights")
-    return path
 
 
 def checked(array: np.ndarray, where: str) -> np.ndarray:
@@ -174,125 +160,6 @@ def positive(values: Sequence[float]) -> tuple[float, ...] | None:
     """The numbers as floats, if all are positive and finite, as sizes are; else None."""
     sizes = tuple(float(value) for value in values)
     return sizes if all(0 < size < math.inf for size in sizes) else None
-
-
-@contextmanager
-def replacing(*paths: Path) -> Iterator[list[Path]]:
-    """Yield a temporary name for each path and put the files in place together, or leave all as it was.
-
-    Inside `together` the files are put in place at its end, with those of the others.
-    """
-    # Never longer than a name may be, and with the ending that writers look at.
-    temporaries = [path.with_name(f".{secrets.token_hex(4)}{suffix(path)[:9]}") for path in paths]
-    pairs = list(zip(temporaries, paths, strict=True))
-    waiting = _waiting.get()
-    handed_on = False
-    try:
-        yield temporaries
-        if waiting is None:
-            _place(pairs)
-        else:
-            waiting.extend(pairs)
-            handed_on = True
-    except OSError as error:
-        do = "Check the folder, its rights and the free space"
-        raise BadInput("A file that can be written", f"{paths[0]}: {error.strerror or error}", do) from error
-    finally:
-        if not handed_on:
-            for temporary in temporaries:
-                temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def together() -> Iterator[None]:
-    """Put all files that are written inside in place at the end, an image and its record for example, or none.
-
-    A signal or an error leaves what was there. The names change one right after the other, while the folder is locked
-    against other runs that do the same: what two runs write to the same names at once is from one of them.
-    """
-    pairs: list[tuple[Path, Path]] = []
-    token = _waiting.set(pairs)
-    try:
-        yield
-        _place(pairs)
-    except OSError as error:
-        do = "Check the folder, its rights and the free space"
-        raise BadInput("Files that can be written", f"{pairs[0][1]}: {error.strerror or error}", do) from error
-    finally:
-        _waiting.reset(token)
-        for temporary, _ in pairs:
-            temporary.unlink(missing_ok=True)
-
-
-_waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
-
-
-def _place(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Rename all, or leave all as it was: what is replaced keeps a second name until the last one is in place."""
-    if len(pairs) == 1:
-        os.replace(*pairs[0])
-        return
-    with _locked({path.parent for _, path in pairs}):
-        backups = {path: path.with_name(f".{secrets.token_hex(4)}.old") for _, path in pairs if path.is_file()}
-        try:
-            for temporary, path in pairs:
-                if path in backups:
-                    _keep(path, backups[path])
-                os.replace(temporary, path)
-        except BaseException:  # KeyboardInterrupt too
-            for _, path in pairs:
-                with suppress(OSError):
-                    if path not in backups:
-                        path.unlink(missing_ok=True)
-                    elif backups[path].exists():
-                        os.replace(backups[path], path)
-            raise
-        finally:
-            for backup in backups.values():
-                backup.unlink(missing_ok=True)
-
-
-def _keep(path: Path, backup: Path) -> None:
-    try:
-        os.link(path, backup)
-    except OSError:  # a file system without links
-        os.replace(path, backup)
-
-
-@contextmanager
-def _locked(folders: set[Path]) -> Iterator[None]:
-    """Hold folders against others who put several files in place; where there are no locks, nobody is held."""
-    with ExitStack() as stack:
-        for folder in sorted(folders):
-            with suppress(ImportError, OSError):
-                import fcntl
-
-                handle = os.open(folder, os.O_RDONLY)
-                stack.callback(os.close, handle)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def check_room(path: Path) -> None:
-    """Check before any work that a file can be made here: that the name is no longer than names may be, and the folder
-    exists and can be written to, which its rights alone do not say.
-
-    Raises:
-        BadInput: It cannot.
-    """
-    try:
-        if not path.parent.is_dir() or path.is_dir():
-            do = "Create the folder first, or name a file in another"
-            raise BadInput("A file in an existing folder", str(path), do)
-        with suppress(FileNotFoundError):
-            os.lstat(path)  # raises where the name is too long
-        with tempfile.NamedTemporaryFile(prefix=".", dir=path.parent):
-            pass
-    except (OSError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        got = f"{path}: {getattr(error, 'strerror', None) or error}"
-        raise BadInput("A folder that can be written to, and a name that it takes", got, "Choose another") from None
 
 
 # --- numpy -----------------------------------------------------------------------------------------------------------

@@ -13,17 +13,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from firenet.archives import arrays_in, bytes_of
 from firenet.errors import BadInput
-from firenet.formats import replacing
+from firenet.safely import replacing
 
 _MOST = 2**30  # bytes of such a file
 _ABOUT = "about"
@@ -89,48 +87,3 @@ def written(path: Path, kind: str) -> bool:
             return file.read(len(kind) + 11) == f"firenet {kind} 1 ".encode()
     except OSError:
         return False
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds a lock file while something is written beside it, so that two runs do not mix; it goes when we do, whatever
-    ends us.
-
-    Raises:
-        BadInput: Another process holds it.
-    """
-    file = lock(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
-
-
-def lock(path: Path) -> IO[str]:
-    """Takes the lock of a file, which is made where it is missing; it is held until the returned file is closed.
-
-    Raises:
-        BadInput: Another process holds it, or the file cannot be made.
-    """
-    try:
-        file = path.open("a")
-    except OSError as error:
-        raise BadInput("A folder that can be written to", f"{path.parent}: {error}", "Choose another folder") from None
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs are then not told apart
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Who held it before us may have removed it meanwhile: then another one may hold a new file of this name.
-        same = os.fstat(file.fileno()).st_nlink > 0
-    except BlockingIOError:
-        same = False
-    except OSError:  # a file system without locks
-        return file
-    if not same:
-        file.close()
-        do = "Wait until it is done, or name another output"
-        raise BadInput("An output that no other run is writing", f"{path}, held by a run at work", do)
-    return file

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from firenet.archives import bytes_of, stored_members
 from firenet.errors import BadInput
-from firenet.formats import existing, optional
+from firenet.formats import optional
 from firenet.numerics import real_view
+from firenet.safely import existing
 
 # What networks are made of. The types of eight and fewer bits are codes of another network's quantisation.
 _DTYPES = {

@@ -28,7 +28,7 @@ EXIT_CODES = {
     INTERNAL_ERROR: "the computation broke off: memory, disk, a fault of firenet; `firenet --debug` shows more.",
     BAD_INPUT: "a file or an option that cannot be used as it is; nothing was written.",
     NOT_REACHED: "what was asked for was not reached, the outputs are written: a --tolerance, data fitted up to "
-    "--noise-level, the gap of an exported network, a test of audit --strict.",
+    "--noise-level, the gap of an exported network, a finite gap of certify, a test of audit --strict.",
     NOTHING_MEASURED: "every model that was to be audited failed, so nothing is known about any.",
     NO_VERDICT: "the algorithm that was to play raised an error, gave no answer or ran out of time.",
     HUNG_UP: "the terminal was closed (SIGHUP); no file is left half written.",
@@ -206,7 +206,7 @@ def print_json(record: Mapping[str, Any]) -> None:
     """Prints a record for machines."""
     from firenet.files import to_json
 
-    typer.echo(to_json(record))
+    typer.echo(to_json(record, ascii=True))  # for every encoding that stdout may have
 
 
 def versions() -> dict[str, str]:

@@ -33,6 +33,7 @@ from firenet import sealed
 from firenet.audit.records import Row
 from firenet.errors import BadInput, DoubtfulInput, plain
 from firenet.numerics import real_view
+from firenet.safely import lock
 
 ATTEMPTS = 3
 _KIND, _LOCK = "audit-part", "firenet-audit-parts"
@@ -58,7 +59,7 @@ class Parts:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise BadInput("A folder for the parts of an audit", f"{folder}: {error}", "Name another") from None
-            self._lock = sealed.lock(folder / _LOCK)
+            self._lock = lock(folder / _LOCK)
             for path in folder.iterdir():
                 if _TEMPORARY.fullmatch(path.name):
                     path.unlink(missing_ok=True)
