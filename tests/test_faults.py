@@ -56,9 +56,10 @@ def test_a_crash_is_held_against_the_model_alone(tmp_path: Path) -> None:
     assert faults.crashes(tmp_path).wrong == []
 
 
-@pytest.mark.parametrize("name", ["dumb", "ASCII", "no home"])
-def test_odd_terminals_and_paths(name: str, tmp_path: Path) -> None:
-    found = faults.odd_surroundings(tmp_path, {name: faults.TERMINALS[name]}, {"recon": JOBS["recon"]})
+def test_odd_terminals_and_paths(tmp_path: Path) -> None:
+    """All at once: 40 columns, dumb, the C locale, ASCII, no home; and every odd folder."""
+    everything = {"everything": {k: v for env in faults.TERMINALS.values() for k, v in env.items()}}
+    found = faults.odd_surroundings(tmp_path, everything, {"recon": JOBS["recon"]})
     assert found.wrong == []
     assert found.tried == 3 * len(faults.FOLDERS)
 
