@@ -73,12 +73,14 @@ class Job:
         output: The name of the output.
         content: The folder to what must be the same in every run.
         again: Added to go on.
+        sign: A pattern of files that are there while it works; none where nothing shows.
     """
 
     arguments: tuple[str, ...]
     output: str
     content: Callable[[Path], Any]
     again: tuple[str, ...] = ()
+    sign: str = ""
 
 
 def _image(folder: Path) -> Any:
@@ -111,9 +113,13 @@ AUDIT = (
 )
 JOBS = {
     "recon": Job(("recon", "scan.npz", "--layers", "300", "--threads", "1"), "x.npy", _image),
-    "train": Job((*TRAIN, "--steps", "200"), "net.safetensors", _weights),
+    "train": Job((*TRAIN, "--steps", "200"), "net.safetensors", _weights, sign="net.checkpoint"),
     "audit run": Job(
-        (*AUDIT, "--tests", "accuracy,noise,scaling", "--steps", "2", "--starts", "1"), "a.html", _rows, ("--resume",)
+        (*AUDIT, "--tests", "accuracy,noise,scaling", "--steps", "2", "--starts", "1"),
+        "a.html",
+        _rows,
+        ("--resume",),
+        "a.parts/*.started",
     ),
 }
 
@@ -220,7 +226,9 @@ def signals(job: Job, folder: Path, share: float = 0.6) -> Trials:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         here = prepared(folder / number.name)
         process = start(here, *job.arguments, "-o", job.output)
-        time.sleep(share * seconds)
+        while job.sign and not [*here.glob(job.sign)] and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.05 if job.sign else share * seconds)
         process.send_signal(number)
         code, said = ended(process)
         if (here / job.output).exists():  # it was done before, or about to end

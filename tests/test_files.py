@@ -1009,7 +1009,7 @@ def test_missing_ismrmrd_and_nibabel_for_writing(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("module", "below"),
     [
-        (formats, set()),
+        (formats, {"firenet.safely"}),
         (firenet.hdf5, {"firenet.formats"}),
         (files, {"firenet.formats", "firenet.hdf5"}),
     ],
