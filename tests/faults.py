@@ -272,7 +272,7 @@ def full_disk(job: Job, folder: Path, sizes: tuple[int, ...]) -> Trials:
         found.check(not left_behind(here), f"files of at most {size} bytes leave {left_behind(here)}")
         code, said = run(here, *job.arguments, "-o", job.output, *job.again)
         found.check(code == 0 and job.content(here) == wanted, f"after a full disk: {code}, {said[-300:]}")
-        with small_disk(folder / f"disk{size}", "size=1m") as mounted:
+        with small_disk(folder / f"disk{size}", "size=64m") as mounted:
             if not mounted:
                 continue
             here = prepared(folder / f"disk{size}")
