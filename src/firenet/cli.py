@@ -444,7 +444,8 @@ def certify(
         found = certify_image(x, net, part.y, budget=budget, progress=progress)
         return Outcome(part, x, found, net, net, int(found.layers))
 
-    record = scans.record(source, scan, job, scans.each(job, "certificate", solve)) | {"image": str(image)}
+    record: dict[str, Any] = scans.record(source, scan, job, scans.each(job, "certificate", solve))
+    record["image"] = str(image)
     last = "gap: an upper bound of objective(image) - minimum, valid for this image and these data"
     scans.show(record, as_json, last, told=told)
     if any(result["gap"] is None for result in record["results"]):
