@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test soundness fuzz jitter kernels check layers bench accuracy clean
+.PHONY: demo test soundness fuzz jitter kernels faults check layers bench accuracy clean
 
 demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
 	$(BIN)/firenet demo --out demo-output
@@ -30,6 +30,9 @@ soundness: $(VENV)/.test  ## 2500 problems against 80-bit arithmetic and Clarabe
 
 fuzz: $(VENV)/.test  ## 20,000 damaged files through every reader; some 20 minutes; FUZZ="--only npz --count 500"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py $(FUZZ)
+
+faults: $(VENV)/.test  ## kill -9, signals, full disks, closed folders, two runs at once, odd terminals: some half an hour
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python faults.py
 
 check: $(VENV)/.check  ## style and types
 	$(BIN)/ruff check src tests benchmarks models

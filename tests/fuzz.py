@@ -46,6 +46,8 @@ from random import Random
 from typing import Any
 from unittest import mock
 
+import fuzz_records
+
 SECONDS, MEMORY = 10, 10**9
 Seeds = Callable[[Path], list[Path]]
 Reader = Callable[[Path], Any]
@@ -95,7 +97,7 @@ def _read_both(path: Path) -> None:
 
 
 # Name: (sound files in a folder, reader).
-TARGETS: dict[str, tuple[Seeds, Reader]] = {
+READERS: dict[str, tuple[Seeds, Reader]] = {
     "npy": (functools.partial(_seeds, "npy"), _read_both),
     "npz": (functools.partial(_seeds, "npz"), _read_both),
     "hdf5": (functools.partial(_seeds, "hdf5"), _read_both),
@@ -106,6 +108,7 @@ TARGETS: dict[str, tuple[Seeds, Reader]] = {
     "dicom": (functools.partial(_seeds, "dicom"), _read_image),
     "mask": (functools.partial(_seeds, "mask"), _read_mask),
 }
+TARGETS = {**READERS, **fuzz_records.TARGETS}
 
 
 def _faults(folder: Path) -> list[Path]:

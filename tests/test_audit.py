@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from draws import normal
-from firenet import SubsampledFourier, variable_density
+from firenet import SubsampledFourier, sealed, variable_density
 from firenet.audit import TESTS, Audit, Row, Settings, Thresholds, audit, judge
 from firenet.audit.measures import CARRIED
 from firenet.audit.subject import TRIES
-from firenet.errors import BadInput
+from firenet.errors import BadInput, DoubtfulInput
 from firenet.models import Model, firenet_model, of, stabilised_model
 from firenet.sampling import nested
 from firenet.specimens import ellipses, load_slice, resampled
@@ -245,7 +245,7 @@ def test_a_long_audit_goes_on_where_it_ended(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         made(counted, folder=tmp_path, progress=stop)
-    assert len(list(tmp_path.glob("*.json"))) == 4
+    assert len(list(tmp_path.glob("*.part"))) == 4
     before = len(calls)
     found = made(counted, folder=tmp_path, sweep=SWEEP)
     assert len(calls) > before
@@ -311,14 +311,16 @@ def test_where_one_image_fails_the_test_is_not_passed() -> None:
 def test_a_damaged_part_is_measured_again(tmp_path: Path) -> None:
     settings = replace(QUICK, tests=("accuracy", "noise"))
     wanted = made(adjoint(), folder=tmp_path, settings=settings)
-    for part, text in zip(sorted(tmp_path.glob("*.json")), ("{}", ""), strict=True):
-        part.write_text(text)
-    found = made(adjoint(), folder=tmp_path, settings=settings)
-    assert [r.numbers for r in found.rows] == [r.numbers for r in wanted.rows]
-    assert found.resumed == 0
-    for part in tmp_path.glob("*.npz"):
-        part.write_bytes(b"")
-    assert made(adjoint(), folder=tmp_path, settings=settings).resumed == 0
+    first, second = sorted(tmp_path.glob("*.part"))
+    for damage in ("empty", "cut", "altered", "another's"):
+        whole = second.read_bytes()
+        cut = whole[:-1]
+        first.write_bytes({"empty": b"", "cut": cut, "altered": cut + bytes([whole[-1] ^ 1])}.get(damage, whole))
+        with pytest.warns(DoubtfulInput, match="measured again"):
+            found = made(adjoint(), folder=tmp_path, settings=settings)
+        assert [r.numbers for r in found.rows] == [r.numbers for r in wanted.rows]
+        assert found.resumed == 1
+    assert made(adjoint(), folder=tmp_path, settings=settings).resumed == 2
 
 
 def test_a_model_that_ends_the_process_at_once_does_so_once(tmp_path: Path) -> None:
@@ -336,9 +338,20 @@ def test_a_model_that_ends_the_process_at_once_does_so_once(tmp_path: Path) -> N
     assert len(set(begun)) == 1  # it was being tried
     for part in tmp_path.iterdir():
         part.unlink()
-    (tmp_path / begun[0]).touch()  # as if the process had died in it
+    marker = tmp_path / begun[0]
+    for attempts in (1, 2):  # as if the process had been killed in it: that says nothing about the model
+        marker.write_text(f"{attempts}\n")
+        assert made(model, folder=tmp_path, settings=settings).rows[0].failed is None
+        assert not marker.exists()
+        for part in tmp_path.glob("*.part"):
+            part.unlink()
+    marker.write_text("3\n")
     found = made(model, folder=tmp_path, settings=settings)
-    assert "the process ended" in str(found.rows[0].failed)
+    assert "ended 3 times" in str(found.rows[0].failed)
+    assert "nothing is known about the model" in str(found.rows[0].failed)
+    marker.write_text("1\nFatal Python error: Segmentation fault\n\nCurrent thread ...")
+    found = made(model, folder=tmp_path, settings=settings)
+    assert "crashed in this part: Fatal Python error: Segmentation fault" in str(found.rows[0].failed)
     assert made(model, folder=tmp_path, settings=settings, retry=True).rows[0].failed is None
 
 
@@ -379,10 +392,12 @@ def test_names_that_are_no_text_can_be_written(tmp_path: Path) -> None:
 def test_a_crash_is_not_run_into_twice(tmp_path: Path) -> None:
     settings = replace(QUICK, tests=("accuracy", "worst"))
     made(adjoint(), folder=tmp_path, settings=settings)
-    (part,) = [p for p in tmp_path.glob("*.json") if json.loads(p.read_text())["test"] == "worst"]
-    part.rename(part.with_suffix(".started"))  # as if the process had died in it
+    parts = tmp_path.glob("*.part")
+    (part,) = [p for p in parts if sealed.read(p, "audit-part", p.stem)[1]["test"] == "worst"]
+    part.unlink()
+    part.with_suffix(".started").write_text("1\nFatal Python error: Aborted\n")  # as if the process had died in it
     found = made(adjoint(), folder=tmp_path, settings=settings)
-    assert "the process ended in this part" in str(found.rows[1].failed)
+    assert "the process crashed in this part" in str(found.rows[1].failed)
     assert found.rows[0].failed is None
     again = made(adjoint(), folder=tmp_path, settings=settings, retry=True)
     assert again.rows[1].failed is None

@@ -67,7 +67,7 @@ def test_a_factory_is_audited_beside_a_firenet() -> None:
     assert len(audit["models"]["mine"]["source sha256"]) == 64
     assert record["command"].startswith("firenet")
     assert "made_for_cli:factory" in Path("a.html").read_text()
-    assert any(p.suffix == ".npz" for p in Path("a.parts").iterdir())
+    assert any(p.suffix == ".part" for p in Path("a.parts").iterdir())
 
 
 def test_json_is_one_object_and_resume_goes_on() -> None:

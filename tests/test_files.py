@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import firenet
 from file_seeds import cfl, dicom, hdf5, noise, npy_header, refusal, samples, save
 from firenet import files, formats
 from firenet.errors import BadInput, MissingExtra
@@ -473,8 +474,16 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "folder.png").mkdir()
     assert "existing folder" in refusal(check_output, tmp_path / "folder.png").needed
     assert ".json" in refusal(write_json, tmp_path / "out.txt", {}).needed
-    monkeypatch.setattr(os, "access", lambda *args: False)
-    assert "written to" in refusal(check_output, tmp_path / "out.png").needed
+    too_long = tmp_path / f"{'n' * 300}.png"
+    assert "a name that it takes" in refusal(check_output, too_long).needed
+
+    def read_only(*args: object, **kwargs: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", read_only)  # root may write everywhere else
+    error = refusal(check_output, tmp_path / "out.png")
+    assert "written to" in error.needed
+    assert "Read-only file system" in error.got
 
 
 def test_images_that_a_format_cannot_hold_are_refused(tmp_path: Path) -> None:
@@ -509,6 +518,7 @@ def test_json_records(tmp_path: Path) -> None:
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert "é" in text
     assert json.loads(text, parse_constant=pytest.fail) == {
+        "firenet": firenet.__version__,
         "number": 0.5,
         "count": 3,
         "flag": True,

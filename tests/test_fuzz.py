@@ -15,7 +15,7 @@ from firenet.formats import Stored, unreadable
 from firenet.io import hdf5
 
 
-@pytest.mark.parametrize("target", list(fuzz.TARGETS))
+@pytest.mark.parametrize("target", list(fuzz.READERS))
 def test_a_damaged_file_is_read_or_refused(target: str) -> None:
     found = fuzz.run(target, 200)
     assert not found.faults

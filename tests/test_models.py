@@ -101,7 +101,7 @@ def test_networks_of_one_size_say_so(name: str) -> None:
     sensing = SubsampledFourier(variable_density((32, 32), 0.25).samples)
     assert model.build(sensing)(torch.zeros(32, 32, dtype=torch.complex64)).shape == (32, 32)
     assert not model.fits
-    with pytest.raises(BadInput, match="others in"):
+    with pytest.raises(BadInput, match="Weights for images of"):
         model.build(SENSING)
 
 

@@ -226,6 +226,33 @@ def test_a_round_that_fails_is_the_last() -> None:
     huge = torch.full((8, 8), 1e38, dtype=torch.complex64)
     rounds = reweighted(net, 3 * huge, 2)
     assert [r.solution.statuses for r in rounds] == [(Status.NUMERICAL_ERROR,)]
+    assert "broke off" in str(rounds[0].ended)
+    assert reweighted(net, huge / 1e38, 1)[-1].ended is None
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-30, 1e36, 1e37])
+def test_what_stands_out_of_the_noise_has_no_unit(unit: float) -> None:
+    """In single precision 1e37 has no square, and neither has 1e-30."""
+    x = load_slice()[::8, ::8].to(torch.complex64)
+    sensing = SubsampledFourier(multilevel((32, 32), 0.4, seed=1).samples)
+    net = Firenet(sensing, UndecimatedWavelet((32, 32), "haar", 1), schedule=AdaptiveRestarts(1e-2, 100))
+    y = sensing(x)
+    assert standing_out(net, unit * x, unit * y) == pytest.approx(standing_out(net, x, y), abs=0.05)
+    rounds = reweighted(net, unit * y, 1, enough=0.01)
+    assert [r.ended for r in rounds] == [None, None]
+    assert rounds[-1].solution.status is Status.TOLERANCE_REACHED
+
+
+def test_a_later_round_that_fails_is_left_out_and_said() -> None:
+    """At 1e-38 the plain round is solved in single precision, and the next one is not."""
+    x = load_slice()[::8, ::8].to(torch.complex64)
+    sensing = SubsampledFourier(multilevel((32, 32), 0.4, seed=1).samples)
+    net = Firenet(sensing, UndecimatedWavelet((32, 32), "haar", 1), schedule=AdaptiveRestarts(1e-3, 300))
+    rounds = reweighted(net, 1e-38 * sensing(x), 1, keep=0.2)
+    assert len(rounds) == 1
+    assert rounds[0].solution.status is Status.TOLERANCE_REACHED
+    assert rounds[0].solution.relative_gap <= 1e-3  # and not the 3e-3 that make weights
+    assert "broke off" in str(rounds[0].ended)
 
 
 def test_a_real_slice_gains_a_decibel() -> None:

@@ -60,7 +60,7 @@ def test_a_training_that_stops_goes_on_to_the_same_weights(name: str, tmp_path: 
     assert told == [4, 5, 6]
     assert same(whole, resumed)
     assert same(whole, train(recipe, checkpoint=path))  # nothing left to do
-    with pytest.raises(BadInput, match="this recipe"):
+    with pytest.raises(BadInput, match="these settings"):
         train(replace(recipe, seed=1), checkpoint=path)
     assert not same(whole, train(replace(recipe, seed=1)))
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
@@ -95,7 +95,7 @@ def test_killed_with_nine_it_goes_on_to_the_same_weights(tmp_path: Path) -> None
     options = ["train", "unet", "--images", "ellipses", "--sides", "16", "--steps", "240", "--batch", "2"]
     command = [sys.executable, "-m", "firenet.cli", *options, "--threads", "1", "-o"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    checkpoint = tmp_path / "net.checkpoint.safetensors"
+    checkpoint = tmp_path / "net.checkpoint"
     with subprocess.Popen(
         [*command, str(tmp_path / "net.safetensors")], env=environment, stderr=subprocess.PIPE
     ) as job:

@@ -12,18 +12,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from firenet import sealed
 from firenet.errors import BadInput
+from firenet.numerics import check_seed
 from firenet.operators import LinearOperator
 from firenet.sensing import SubsampledFourier
 from firenet.transforms import Wavelet
@@ -248,13 +247,14 @@ def train_lista(
         batch: Pairs a step.
         validation: How many pairs choose the state.
         seed: Of the first weights and of the order.
-        checkpoint: A file (.npz) to go on from and to write every hundred epochs.
+        checkpoint: A file to go on from and to write every hundred epochs.
         progress: Called with epochs done and in all.
 
     Raises:
         BadInput: For a checkpoint of another training.
     """
-    generator = torch.Generator().manual_seed(seed)
+    # The order of an epoch is seeded by seed * 1000003 + epoch, and seeds take 64 bits.
+    generator = torch.Generator().manual_seed(check_seed(seed, 2**32))
     train, held = (y[:-validation], x[:-validation]), (y[-validation:], x[-validation:])
     net = Lista(matrix, generator)
     # as published: drawn again until the start is better than nothing
@@ -267,10 +267,10 @@ def train_lista(
     adam = torch.optim.Adam(net.parameters(), lr=rate)
     settings = repr((seed, epochs, batch, validation, rate)).encode()
     parts = [settings, *(a.double().contiguous().numpy().tobytes() for a in (matrix, y, x))]
-    identity = np.frombuffer(hashlib.sha256(b"".join(parts)).digest(), dtype=np.uint8)
+    identity = hashlib.sha256(b"".join(parts)).hexdigest()
     best, best_error, done = [p.detach().clone() for p in net.parameters()], float("inf"), 0
     if checkpoint is not None and checkpoint.exists():
-        best, best_error, done = _load(checkpoint, identity, net, adam)
+        best, best_error, done = _load(checkpoint, identity, net, adam, epochs, -(-len(train[0]) // batch))
     for epoch in range(done, epochs):
         order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
         for chosen in order.split(batch):
@@ -292,36 +292,41 @@ def train_lista(
     return net.requires_grad_(False)
 
 
+_KIND = "lista-checkpoint"
+
+
 def _save(
-    path: Path, identity: np.ndarray, net: Lista, adam: torch.optim.Adam, best: list[Tensor], error: float, done: int
+    path: Path, identity: str, net: Lista, adam: torch.optim.Adam, best: list[Tensor], error: float, done: int
 ) -> None:
-    arrays = {"identity": identity, "error": np.array(error), "done": np.array(done)}
+    arrays = {}
     for i, (p, kept) in enumerate(zip(net.parameters(), best, strict=True)):
         state = adam.state[p]
         arrays |= {f"p{i}": p.detach().numpy(), f"best{i}": kept.numpy(), f"step{i}": state["step"].numpy()}
         arrays |= {f"m{i}": state["exp_avg"].numpy(), f"v{i}": state["exp_avg_sq"].numpy()}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
-    np.savez(temporary, allow_pickle=False, **arrays)
-    temporary.replace(path)
+    sealed.write(path, _KIND, identity, arrays, {"error": error, "done": done})
 
 
-def _load(path: Path, identity: np.ndarray, net: Lista, adam: torch.optim.Adam) -> tuple[list[Tensor], float, int]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        same = np.array_equal(arrays["identity"], identity)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BadInput("A checkpoint of this training", f"{path}: {error}", "Remove the file") from None
-    if not same:
-        raise BadInput("A checkpoint of this training", f"{path}, made with other settings", "Remove the file")
-    best = []
-    for i, p in enumerate(net.parameters()):
+def _load(
+    path: Path, identity: str, net: Lista, adam: torch.optim.Adam, epochs: int, steps: int
+) -> tuple[list[Tensor], float, int]:
+    """Reads a checkpoint: the best weights, their error, and the epochs that are done, of so many steps each."""
+    arrays, about = sealed.read(path, _KIND, identity)
+    error, done, best = about.get("error"), about.get("done", 0), []
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    parameters = dict(enumerate(net.parameters()))
+    sound = isinstance(error, float) and isinstance(done, int) and 0 < done <= epochs
+    for i, p in parameters.items():
+        own = [tensors.get(f"{name}{i}") for name in ("p", "best", "m", "v")]
+        sound = sound and all(t is not None and (t.shape, t.dtype) == (p.shape, p.dtype) for t in own)
+        # The optimiser has counted its steps by itself.
+        sound = sound and f"step{i}" in tensors and bool((tensors[f"step{i}"] == done * steps).all())
+    if not sound:
+        raise BadInput("A checkpoint that agrees with itself", f"{path}, {done} epochs", "Remove the file")
+    assert isinstance(error, float)
+    assert isinstance(done, int)
+    for i, p in parameters.items():
         with torch.no_grad():
-            p.copy_(torch.from_numpy(arrays[f"p{i}"]))
-        adam.state[p] = {
-            "step": torch.from_numpy(arrays[f"step{i}"]),
-            "exp_avg": torch.from_numpy(arrays[f"m{i}"]),
-            "exp_avg_sq": torch.from_numpy(arrays[f"v{i}"]),
-        }
-        best.append(torch.from_numpy(arrays[f"best{i}"]))
-    return best, arrays["error"].item(), int(arrays["done"])
+            p.copy_(tensors[f"p{i}"])
+        adam.state[p] = {"step": tensors[f"step{i}"], "exp_avg": tensors[f"m{i}"], "exp_avg_sq": tensors[f"v{i}"]}
+        best.append(tensors[f"best{i}"])
+    return best, error, done

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.numerics import blocked_norms, doubled, full_precision
+from firenet.numerics import blocked_norms, check_seed, doubled, full_precision
 from firenet.operators import LinearOperator
 
 # Largest defect, whatever the size: rounding is some 1e-16 and 1e-7, faults of discretisation are 1e-3 and more.
@@ -63,7 +63,7 @@ def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
         BadInput: For an operator that fails on tensors of the shapes it states, or that returns NaN or other shapes.
     """
     dtype, device = operator.arithmetic, operator._device()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
 
     def draw(shape: tuple[int, ...], kind: torch.dtype) -> Tensor:
         parts = rng.standard_normal((2, *shape))

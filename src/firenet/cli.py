@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from firenet import scans, terminal
-from firenet.cli_audit import audits, train
+from firenet.cli_audit import audits
 from firenet.cli_barriers import barriers
+from firenet.cli_train import train
 from firenet.errors import BadInput, DoubtfulInput
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ app.add_typer(barriers)
 
 def main() -> None:
     """The entry point."""
+    terminal.prepare()
     app()
 
 
@@ -52,7 +54,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from firenet import __version__
 
-        typer.echo(f"firenet {__version__}")
+        terminal.say(f"firenet {__version__}")
         raise typer.Exit
 
 
@@ -93,21 +95,28 @@ def demo(
     """Reconstruct two real data sets: an MRI slice at 25 % and a raw 2-coil scan, 3-fold undersampled."""
     _set_threads(threads)
     from firenet import demo as job
-    from firenet.files import write_image, write_json
+    from firenet.files import ours, write_image, write_json
+    from firenet.safely import check_room, together
 
-    if out.exists() and not out.is_dir():
-        raise BadInput("A folder for --out", f"{out}, a file", "Name a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput("A folder for --out", f"{out}: {error.strerror}", "Name a folder") from None
+    check_room(out / "demo.json")
+    there = [name for name in ("demo.json", "demo.png", "slice.npy", "raw.npy") if (out / name).exists()]
+    if there and not ours(out / "demo.json"):
+        raise BadInput("A folder for the demo", f"{out}, with another {there[0]} in it", "Name another with --out")
     cases = {}
     with terminal.progress("MRI slice") as progress:
         cases["slice"] = job.slice_case(progress)
     with terminal.progress("raw scan") as progress:
         cases["raw"] = job.raw_case(progress)
     records = {name: case.record() for name, case in cases.items()}
-    job.draw(cases, out / "demo.png")
-    for name, case in cases.items():
-        write_image(out / f"{name}.npy", case.solution.image.numpy())
-    write_json(out / "demo.json", {**records, "versions": terminal.versions()})
+    with together():
+        job.draw(cases, out / "demo.png")
+        for name, case in cases.items():
+            write_image(out / f"{name}.npy", case.solution.image.numpy())
+        write_json(out / "demo.json", {**records, "versions": terminal.versions()})
     shown: dict[str, Any] = {name: {key: r[key] for key in _DEMO_KEYS} for name, r in records.items()}
     if as_json:
         terminal.print_json(shown)
@@ -127,7 +136,7 @@ def demo(
         ]
         columns = ["input", "rate", "zero-filled", "FIRENET", "objective", "rel. gap", "layers", "s"]
         terminal.table("PSNR in dB, and how far from optimal: relative duality gap", columns, rows)
-        typer.echo(f"picture: {out / 'demo.png'}")
+        terminal.say(f"picture: {out / 'demo.png'}")
 
 
 # --- recon and certify ------------------------------------------------------------------------------------------------
@@ -192,6 +201,9 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option("--dtype", help="complex64 or complex128.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the CPU to use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what lies beside OUT also where firenet did not write it.")
+]
 
 
 @app.command()
@@ -248,6 +260,7 @@ def recon(
     device: Device = "cpu",
     dtype: Dtype = "complex64",
     threads: Threads = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Reconstruct an image from undersampled k-space, with its duality gap.
@@ -255,10 +268,11 @@ def recon(
     Beside the image a JSON record of the run is written (OUT with the suffix .json). Exit code 3: the image is written,
     but a tolerance was not reached, or the data contradict mask or coil maps.
     """
-    from firenet.files import check_output, write_image, write_json
+    from firenet.files import check_beside, check_output, write_image, write_json
     from firenet.network import Solution
     from firenet.recon import TOLERANCE, rounds
     from firenet.restarts import Searched
+    from firenet.safely import together
     from firenet.scans import Outcome, Source
     from firenet.selection import choose_lam, draw
 
@@ -269,7 +283,11 @@ def recon(
     auto, value = _lam(lam)
     level = _level(noise_level, lam)
     plot = scans.beside(out).with_suffix(".lam.png")
-    scans.check_overwriting([out, scans.beside(out), *([plot] if auto else [])], source.files)
+    besides = [scans.beside(out), *([plot] if auto else [])]
+    scans.check_overwriting([out, *besides], source.files)
+    if not dry_run:
+        for path in besides:
+            check_beside(path, overwrite=overwrite)
     _set_threads(threads)
     transform = _check_problem(sparsify, wavelet, value)
     _check_limits(layers, tolerance, reweight)
@@ -301,7 +319,9 @@ def recon(
         # Image and numbers: the duals of all slices would be ten times as large.
         last = found[-1].solution
         kept = replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None)
-        return Outcome(image, last.image, kept, net, found[-1].net, sum(layers for _, layers in each), each)
+        scans.check_finite(last.image, seen, net.lam)
+        ended = found[-1].ended
+        return Outcome(image, last.image, kept, net, found[-1].net, sum(layers for _, layers in each), each, ended)
 
     outcomes = scans.each(job, "reconstruction", solve)
     images = scans.stack([outcome.image for outcome in outcomes])
@@ -314,7 +334,6 @@ def recon(
     if several and voxels is not None and scan.slice_thickness is not None and len(voxels) == 2:
         voxels = (scan.slice_thickness, *voxels)
     words = scans.description(source, scan, job)
-    write_image(out, images, voxel_size=voxels, axes=[*(["slice"] if several else []), *spatial], description=words)
     record = scans.record(source, scan, job, outcomes)
     for result, outcome in zip(record["results"], outcomes, strict=True):
         if isinstance(outcome.found, Solution) and isinstance(outcome.found.schedule, Searched):
@@ -330,20 +349,24 @@ def recon(
         "image": str(out),
     }
     if sweep is not None:
-        draw(sweep, plot)
         if sweep.at_the_edge:
             record["warnings"].append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie beyond.")
         record |= {"lam_sweep": vars(sweep), "lam_plot": str(plot)}
-    write_json(scans.beside(out), record)
+    named = [*(["slice"] if several else []), *spatial]
+    with together():
+        write_image(out, images, voxel_size=voxels, axes=named, description=words)
+        if sweep is not None:
+            draw(sweep, plot)
+        write_json(scans.beside(out), record)
     scans.show(record, as_json, f"wrote {out}", told=told)
     missed = [r for r in record["results"] if r["status"] not in ("tolerance reached", scans.EMPTY)]
     if tolerance is not None and missed:
         precision = " (--dtype complex128)" if missed[0]["status"] == "precision limit" else ""
-        typer.echo(f"the tolerance {tolerance:g} was not reached. {missed[0]['advice']}{precision}", err=True)
+        terminal.say(f"the tolerance {tolerance:g} was not reached. {missed[0]['advice']}{precision}", err=True)
     never = ("does not fit the data", "no image fits")
     unfit = noise_level is not None and any(r["status"] in never for r in record["results"])
     if unfit:
-        typer.echo(
+        terminal.say(
             "no image was found that fits the data up to the noise level; the image is the nearest seen", err=True
         )
     if unfit or (tolerance is not None and missed):
@@ -421,9 +444,13 @@ def certify(
         found = certify_image(x, net, part.y, budget=budget, progress=progress)
         return Outcome(part, x, found, net, net, int(found.layers))
 
-    record = scans.record(source, scan, job, scans.each(job, "certificate", solve)) | {"image": str(image)}
+    record: dict[str, Any] = scans.record(source, scan, job, scans.each(job, "certificate", solve))
+    record["image"] = str(image)
     last = "gap: an upper bound of objective(image) - minimum, valid for this image and these data"
     scans.show(record, as_json, last, told=told)
+    if any(result["gap"] is None for result in record["results"]):
+        terminal.say(f"no finite gap was found: {dtype} cannot compute with numbers of this size", err=True)
+        raise typer.Exit(terminal.NOT_REACHED)
     scans.end(job)
 
 
@@ -453,6 +480,7 @@ def export(
     remove_oversampling: Oversampling = False,
     noise: NoiseFile = None,
     threads: Threads = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Find the steps for these data, freeze them, and write the feed-forward network as an ONNX file (extra export).
@@ -461,14 +489,16 @@ def export(
     it is compared with the network before it is put in place. One image at a time: --slice.
     """
     from firenet.export import check_export, export_onnx
-    from firenet.files import write_json
+    from firenet.files import check_beside, write_json
     from firenet.network import Status
     from firenet.restarts import Searched
+    from firenet.safely import together
     from firenet.scans import Outcome, Source
 
     source = Source(data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise)
     scans.check_overwriting([out, scans.beside(out)], source.files)
     check_export(out)  # refuses before anything is read
+    check_beside(scans.beside(out), overwrite=overwrite)
     _set_threads(threads)
     transform = _check_problem(None, wavelet, lam)
     _check_limits(layers, tolerance)
@@ -484,12 +514,13 @@ def export(
         solution = net.solve(image.y, progress=progress)
     assert isinstance(solution.schedule, Searched)
     frozen = solution.schedule.frozen()
-    with terminal.busy(f"exporting {frozen.layers} layers"):
-        made = export_onnx(net.following(frozen), out, measurements=image.y)
     outcome = Outcome(image, solution.image, solution, net, net, int(solution.layers))
     record = scans.record(source, scan, job, [outcome])
-    record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
-    write_json(scans.beside(out), record)
+    with together():
+        with terminal.busy(f"exporting {frozen.layers} layers"):
+            made = export_onnx(net.following(frozen), out, measurements=image.y)
+        record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
+        write_json(scans.beside(out), record)
     differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
     size = f"{frozen.layers} layers, {out.stat().st_size / 2**20:.1f} MiB"
     last = f"wrote {out}: {size}; onnxruntime differs from the network by {differs}"
@@ -498,7 +529,7 @@ def export(
     if status is not Status.TOLERANCE_REACHED:
         relative = scans.shown(record["results"][0]["relative_gap"], ".1e")
         gap = f"its relative gap is {relative} after {frozen.layers} layers"
-        typer.echo(f"the tolerance {tolerance:g} was not reached: {gap}. {out} was written all the same.", err=True)
+        terminal.say(f"the tolerance {tolerance:g} was not reached: {gap}. {out} was written all the same.", err=True)
         raise typer.Exit(terminal.NOT_REACHED)
     scans.end(job)
 
@@ -540,7 +571,7 @@ def _dry_run(job: ScanData, transform: str | None, reweight: int | None, as_json
         for i in images
     ]
     terminal.table("one image after the other; memory beside the data, an estimate", ["slice", "data", "peak"], rows)
-    typer.echo("nothing was computed")
+    terminal.say("nothing was computed")
 
 
 def _set_threads(threads: int | None) -> None:
@@ -636,12 +667,16 @@ def mask(
     axis: Annotated[int, typer.Option("--axis", help="Phase-encoding axis of --lines.")] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Seed.")] = 0,
     corner_dc: MaskCorner = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Design a sampling mask with exactly the requested number of samples."""
-    from firenet.files import check_output, write_image, write_json
+    from firenet.files import check_beside, check_output, write_image, write_json
+    from firenet.safely import together
 
     check_output(out, suffixes=(".npy",))
+    for path in (out.with_suffix(".png"), scans.beside(out)):
+        check_beside(path, overwrite=overwrite)
     from firenet import sampling
 
     if transform not in ("fourier", "walsh"):
@@ -674,9 +709,6 @@ def mask(
             power=2.0 if power is None else power,
         )
     stored = (made.samples if corner_dc else made.centred()).numpy()
-    write_image(out, stored)
-    if stored.ndim > 1:
-        write_image(out.with_suffix(".png"), made.centred().float().numpy())
     bands = {",".join(map(str, k)): {"samples": m, "size": n} for k, (m, n) in made.bands.items()}
     record = {
         "count": made.count,
@@ -686,7 +718,11 @@ def mask(
         "bands": bands,
         "versions": terminal.versions(),
     }
-    write_json(scans.beside(out), record)
+    with together():
+        write_image(out, stored)
+        if stored.ndim > 1:
+            write_image(out.with_suffix(".png"), made.centred().float().numpy(), description="firenet: sampling mask")
+        write_json(scans.beside(out), record)
     if as_json:
         terminal.print_json(record)
         return
@@ -702,7 +738,7 @@ def mask(
         terminal.table(
             "samples by the largest band of a box (each box is in the .json)", ["band", "samples", "size"], rows
         )
-    typer.echo(f"{made.count} samples of {stored.size} ({made.rate:.2%}), seed {seed}; wrote {out}")
+    terminal.say(f"{made.count} samples of {stored.size} ({made.rate:.2%}), seed {seed}; wrote {out}")
 
 
 # --- bench ------------------------------------------------------------------------------------------------------------
@@ -790,7 +826,7 @@ def doctor(as_json: Json = False) -> None:
             ]
         )
     terminal.table("firenet doctor", ["library", "version", "for", "to install"], rows)
-    typer.echo(f"threads: {record['threads']} of {record['cores']} cores; GPU: {', '.join(gpus) or 'none'}")
+    terminal.say(f"threads: {record['threads']} of {record['cores']} cores; GPU: {', '.join(gpus) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``firenet audit run | demo`` and ``firenet train``: how stable a reconstruction is, and networks to compare with.
+"""``firenet audit run | demo``: how stable a reconstruction is.
 
 A module that is named on the command line, ``module:factory``, is imported; nothing else is, and no file is unpickled.
 """
@@ -6,18 +6,16 @@ A module that is named on the command line, ``module:factory``, is imported; not
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 import textwrap
-import time
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from firenet import terminal
-from firenet.errors import BadInput
+from firenet.errors import BadInput, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +36,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the record as one JSON
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the CPU to use.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the parts that are done, in OUT.parts.")]
 Retry = Annotated[bool, typer.Option("--retry", help="With --resume: try again what failed.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT.json also where firenet did not write it.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 if a test failed or is not decided.")]
 
 
-def _prepare(threads: int | None) -> None:
+def prepare(threads: int | None) -> None:
     import torch
 
     # A gradient that fades over many layers ends in numbers so small that a CPU takes ten times as long for them.
@@ -50,12 +49,15 @@ def _prepare(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _check(out: Path) -> None:
+def _check(out: Path, overwrite: bool) -> None:
     """What the end of a long audit needs, asked for before it begins."""
-    from firenet.files import check_output
+    from firenet.files import check_beside, check_output
     from firenet.formats import optional
+    from firenet.safely import check_room
 
     check_output(out, suffixes=(".html",))
+    check_beside(out.with_suffix(".json"), overwrite=overwrite)
+    check_room(out.with_suffix(".room"))  # for the parts
     for module, purpose in (
         ("jinja2", "The HTML report"),
         ("skimage.metrics", "SSIM"),
@@ -67,11 +69,11 @@ def _check(out: Path) -> None:
 
 def _parts(out: Path, resume: bool) -> Path:
     """The folder of finished parts; without --resume an empty one."""
+    from firenet.audit.parts import remove
+
     folder = out.with_suffix(".parts")
-    if folder.exists() and not resume:
-        if not folder.is_dir() or any(p.suffix not in (".json", ".npz", ".started") for p in folder.iterdir()):
-            raise BadInput("A folder of an audit's parts", f"{folder}, with other files in it", "Rename it")
-        shutil.rmtree(folder)
+    if not resume:
+        remove(folder)
     return folder
 
 
@@ -88,8 +90,9 @@ def _finish(
     from firenet.audit import Outcome
     from firenet.files import write_json
     from firenet.report import compared, write_report, write_witnesses
+    from firenet.safely import together
 
-    command = shlex.join(["firenet", *sys.argv[1:]])
+    command = plain(shlex.join(["firenet", *sys.argv[1:]]))
     record = {
         "title": title,
         "command": command,
@@ -97,11 +100,12 @@ def _finish(
         "notes": list(notes),
         "report": str(out),
     }
-    write_json(out.with_suffix(".json"), record)
     found = {f"{k}: {key}": e for k, a in enumerate(made) for key, e in a.witnesses.items()}
-    if found:
-        write_witnesses(out.with_suffix(".witnesses.npz"), found)
-    size = write_report(out, made, command=command, title=title)
+    with together():
+        write_json(out.with_suffix(".json"), record)
+        if found:
+            write_witnesses(out.with_suffix(".witnesses.npz"), found)
+        size = write_report(out, made, command=command, title=title)
     if as_json:
         terminal.print_json(record)
     else:
@@ -110,15 +114,15 @@ def _finish(
             rows = [[t, *(_word(a, name, t) for name in names)] for t in tests]
             terminal.table(a.title, ["test", *names], rows)
             for sentence in compared(a):
-                typer.echo(sentence)
-        typer.echo(f"report: {out} ({size / 1e6:.1f} MB), record: {out.with_suffix('.json')}")
+                terminal.say(sentence)
+        terminal.say(f"report: {out} ({size / 1e6:.1f} MB), record: {out.with_suffix('.json')}")
     for note in notes:
-        typer.echo(note, err=True)
+        terminal.say(note, err=True)
     failed = {name: reason for a in made for name, reason in _failed(a).items()}
     for name, reason in failed.items():
-        typer.echo(f"{name} could not be audited: {reason}", err=True)
+        terminal.say(f"{name} could not be audited: {reason}", err=True)
     if set(asked or [name for a in made for name in a.models]) <= set(failed):
-        typer.echo("every model that was to be audited failed", err=True)
+        terminal.say("every model that was to be audited failed", err=True)
         raise typer.Exit(terminal.NOTHING_MEASURED)
     undecided = [v for a in made for v in a.verdicts if v.outcome == Outcome.UNDECIDED]
     for v in undecided:
@@ -156,6 +160,7 @@ def demo(
     resume: Resume = False,
     retry: Retry = False,
     strict: Strict = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
     threads: Threads = None,
 ) -> None:
@@ -163,10 +168,10 @@ def demo(
     from firenet.files import check_output
     from firenet.showcase import benches, draw
 
-    _check(out)
+    _check(out, overwrite)
     if picture is not None:
         check_output(picture, suffixes=(".png",))
-    _prepare(threads)
+    prepare(threads)
     folder = _parts(out, resume)
     made, notes = benches()
     found = []
@@ -253,6 +258,7 @@ def run(
     resume: Resume = False,
     retry: Retry = False,
     strict: Strict = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
     threads: Threads = None,
 ) -> None:
@@ -268,15 +274,15 @@ def run(
     from firenet.sampling import nested
     from firenet.sensing import SubsampledFourier
 
-    _check(out)
-    _prepare(threads)
+    _check(out, overwrite)
+    prepare(threads)
     settings = _settings(budgets, reference, ascent, domain, steps, starts, tests, threshold, seed)
     images = {name: _image(name, side) for name in image}
     shape = tuple(next(iter(images.values())).shape)
     samples = _mask(mask, rate, corner_dc, shape)
     sensing = SubsampledFourier(samples)
     models = _models(model, weights, trust, sparsify, baseline)
-    sweep = {r: SubsampledFourier(m) for r, m in nested(samples, _numbers(rates, "--rates"), seed=seed).items()}
+    sweep = {r: SubsampledFourier(m) for r, m in nested(samples, numbers(rates, "--rates"), seed=seed).items()}
     folder = _parts(out, resume)
     with terminal.progress("audit", "parts") as tell:
         found = audit(
@@ -294,7 +300,7 @@ def run(
     _finish([found], out, "Stability audit", as_json, strict, [], asked)
 
 
-def _numbers(text: str, option: str) -> tuple[float, ...]:
+def numbers(text: str, option: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
@@ -320,7 +326,7 @@ def _settings(
         if name not in {f.name for f in fields(Thresholds)}:
             known = ", ".join(f.name for f in fields(Thresholds))
             raise BadInput(f"--threshold NAME=NUMBER, NAME one of {known}", repr(text), "--threshold amplification=3")
-        values = _numbers(number, "--threshold")
+        values = numbers(number, "--threshold")
         if len(values) != 1 or values[0] != values[0]:
             raise BadInput("One number for --threshold", repr(text), "--threshold amplification=3")
         limits[name] = values[0]
@@ -332,7 +338,7 @@ def _settings(
     plain = {"reference": reference, "ascent": ascent, "domain": domain, "steps": steps, "starts": starts}
     chosen |= {name: value for name, value in plain.items() if value is not None}
     if budgets is not None:
-        chosen["budgets"] = tuple(sorted(_numbers(budgets, "--budgets")))
+        chosen["budgets"] = tuple(sorted(numbers(budgets, "--budgets")))
     if reference is not None and budgets is None:
         chosen["budgets"] = tuple(sorted({*Settings().budgets, reference}))
     if tests is not None:
@@ -398,67 +404,3 @@ def _models(texts: Sequence[str], weights: Path | None, trust: bool, sparsify: s
     if baseline and not any(m.name == "FIRENET" for m in models):
         models.append(firenet_model(sparsify))
     return models
-
-
-@terminal.reports
-def train(
-    network: Annotated[str, typer.Argument(help="unet, automap or lista.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
-    noise: Annotated[
-        float, typer.Option("--noise", help="Jitter: noise of up to this share of |y| on every image.")
-    ] = 0.0,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of Adam. Default: by network.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images a step. Default: by network.")] = None,
-    images: Annotated[str, typer.Option("--images", help="both, ellipses or colin27.")] = "both",
-    sides: Annotated[str | None, typer.Option("--sides", help="Of the images: 128,256 for a U-Net.")] = None,
-    rate: Annotated[float, typer.Option("--rate", help="Share of k-space, variable density, seed 0.")] = 0.25,
-    seed: Annotated[int, typer.Option("--seed", help="Of weights, images and noise.")] = 0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from OUT.checkpoint.")] = False,
-    as_json: Json = False,
-    threads: Threads = None,
-) -> None:
-    """Train a network to compare with, reproducibly; killed, it goes on from its checkpoint to the same weights."""
-    from firenet.files import check_output
-    from firenet.training import USUAL, save
-    from firenet.training import train as fit
-
-    check_output(out, suffixes=(".safetensors",))
-    _prepare(threads)
-    if network not in USUAL:
-        raise BadInput(f"A network: {', '.join(USUAL)}", repr(network), "Choose one")
-    chosen: dict[str, Any] = {"noise": noise, "images": images, "rate": rate, "seed": seed}
-    chosen |= {n: v for n, v in {"steps": steps, "batch": batch}.items() if v is not None}
-    if sides is not None:
-        chosen["sides"] = tuple(int(n) for n in _numbers(sides, "--sides"))
-    recipe = replace(USUAL[network], **chosen)
-    checkpoint = out.with_suffix(".checkpoint.safetensors")
-    if fresh:
-        checkpoint.unlink(missing_ok=True)
-    start, first = time.perf_counter(), [0, 0.0]
-    losses: list[float] = []
-    with terminal.training(f"{network}, {recipe.steps} steps") as tell:
-
-        def progress(done: int, most: int, loss: float) -> None:
-            if not losses:
-                first[0], first[1] = done, time.perf_counter()
-            losses.append(loss)
-            elapsed = time.perf_counter() - first[1]
-            speed = (done - first[0]) / elapsed if elapsed > 0 and done > first[0] else 0.0
-            tell(done, most, loss, speed)
-
-        net = fit(recipe, checkpoint=checkpoint, progress=progress)
-    save(out, net, recipe, half=network != "unet")
-    checkpoint.unlink(missing_ok=True)
-    record = {
-        "weights": str(out),
-        "recipe": {f.name: getattr(recipe, f.name) for f in fields(recipe)},
-        "loss": losses[-1] if losses else None,
-        "seconds": time.perf_counter() - start,
-        "bytes": out.stat().st_size,
-        "versions": terminal.versions(),
-    }
-    if as_json:
-        terminal.print_json(record)
-    else:
-        last = f", loss {losses[-1]:.3g}" if losses else ""
-        typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) in {record['seconds']:.0f} s{last}")

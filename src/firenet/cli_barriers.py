@@ -7,7 +7,6 @@ for in this one; nothing else is.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +14,7 @@ import typer
 
 from firenet import terminal
 from firenet.errors import BadInput
+from firenet.safely import replacing
 
 if TYPE_CHECKING:
     from firenet.barriers import Problem, Verdict
@@ -85,9 +85,8 @@ def _algorithm(name: str, here: bool) -> Player:
 
 
 def _save(record: Any, path: Path) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as (temporary,):
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 @barriers.command()
@@ -150,7 +149,7 @@ def play(
     else:
         _tell(verdict, out)
     if verdict.claim in _WITHOUT:
-        typer.echo(f"no verdict about {algorithm}: {verdict.note or verdict.statement}", err=True)
+        terminal.say(f"no verdict about {algorithm}: {verdict.note or verdict.statement}", err=True)
         raise typer.Exit(_WITHOUT[verdict.claim])
 
 
@@ -162,7 +161,8 @@ def _tell(verdict: Verdict, out: Path | None) -> None:
     lines += [verdict.trust] if verdict.trust else []
     if out is not None:
         lines.append(f"witness: {out}" if verdict.witness else "no witness was made")
-    typer.echo("\n".join(lines))
+    for line in lines:
+        terminal.say(line)
 
 
 @barriers.command(name="check")
@@ -191,7 +191,7 @@ def check_command(
     if as_json:
         terminal.print_json({"witness": str(witness), "holds": True, "statement": said})
     else:
-        typer.echo(f"holds: {said}")
+        terminal.say(f"holds: {said}")
 
 
 @barriers.command(name="all")
@@ -235,14 +235,14 @@ def everything(
     terminal.table(title, ["", *_KINDS], rows)
     for p in played[: len(GALLERY)]:
         if "left_out" in p:
-            typer.echo(f"{p['algorithm']} {p['left_out']}: pip install 'firenet[barriers]'")
+            terminal.say(f"{p['algorithm']} {p['left_out']}: pip install 'firenet[barriers]'")
     for p in positive:
         if "passed" in p:
             outcome = "passed" if p["passed"] else "FAILED"
             said = f"{p['plays']} inputs {outcome}, at most {p['most_reads']} reads"
-            typer.echo(f"{p['problem']} {p['algorithm']}: {p['digits']} digits, {said}")
-    typer.echo(TRUST)
-    typer.echo(f"witnesses, barriers.json and map.png: {out}")
+            terminal.say(f"{p['problem']} {p['algorithm']}: {p['digits']} digits, {said}")
+    terminal.say(TRUST)
+    terminal.say(f"witnesses, barriers.json and map.png: {out}")
     if not all(p.get("passed", True) for p in positive):  # against the theorem: a fault of ours
         raise typer.Exit(terminal.INTERNAL_ERROR)
     if not all(p.get("defeated", True) for p in played):
@@ -340,10 +340,10 @@ def map_command(
         terminal.print_json({"cells": [c.as_json() for c in cells], "picture": str(out)})
         return
     for c in cells:
-        typer.echo(f"{c.digits} digits: {c.regime}. {c.why}")
+        terminal.say(f"{c.digits} digits: {c.regime}. {c.why}")
         for p in c.evidence:
-            typer.echo(f"    {p.algorithm}: {p.what}")
-    typer.echo(f"picture: {out}")
+            terminal.say(f"    {p.algorithm}: {p.what}")
+    terminal.say(f"picture: {out}")
 
 
 @barriers.command()

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from firenet.errors import BadInput, MissingExtra
 from firenet.network import Firenet
+from firenet.numerics import check_seed
 from firenet.real import Fourier, RealPacked, check_dtype, supported
+from firenet.safely import check_room, replacing
 
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _OPSETS = range(18, 24)
@@ -81,6 +83,7 @@ def export_onnx(
     if opset is not None and opset not in _OPSETS:
         raise BadInput(f"An opset from {_OPSETS[0]} to {_OPSETS[-1]}", f"{opset}", "Leave it out")
     check_dtype(dtype)
+    check_seed(seed)
     path = Path(path)
     libraries = check_export(path)
     if fourier is None:
@@ -107,7 +110,8 @@ def export_onnx(
                 got = f"{d:.1e} for {name} measurements, of which rounding is {rounding[name]:.1e}"
                 do = "Use dtype=torch.float64" if dtype == torch.float32 else "Use fourier='matrix', another opset"
                 raise BadInput(f"A relative difference to the network of at most {tolerance:g}", got, do)
-    _write(path, model)
+    with replacing(path) as (temporary,):
+        temporary.write_bytes(model)
     return {
         "file": str(path),
         "bytes": len(model),
@@ -137,10 +141,7 @@ def check_export(path: Path) -> dict[str, str]:
     """
     if path.suffix.lower() != ".onnx":
         raise BadInput("An output file that ends in .onnx", str(path), "Rename the output")
-    if not path.parent.is_dir() or path.is_dir():
-        raise BadInput("A file in an existing folder", str(path), "Create the folder first, or name a file in another")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise BadInput("A folder that can be written to", str(path.parent), "Choose another folder")
+    check_room(path)
     versions = {}
     for library in _LIBRARIES:
         try:
@@ -148,16 +149,6 @@ def check_export(path: Path) -> dict[str, str]:
         except ImportError as error:
             raise MissingExtra(library, "export", "Writing ONNX") from error
     return versions
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _cases(net: Firenet, module: RealPacked, batch: int, measurements: Tensor | None, seed: int) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,13 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from firenet.errors import BadInput, FirenetError
+from firenet.errors import BadInput, FirenetError, plain
 from firenet.formats import (
     AXES,
     SPATIAL,
     AnyPath,
     Stored,
     as_float,
+    check_room,
     checked,
     existing,
     optional,
@@ -53,6 +55,8 @@ from firenet.io.nifti import is_pair_header, read_nifti, write_nifti
 from firenet.io.numpy_files import read_npy, read_npz, write_npy
 from firenet.io.png import read_png, write_png
 
+_UNUSUAL = re.compile(r"[^\n -~]")  # between its strings JSON has newlines and ASCII
+_RECORD = b'{\n  "firenet": "'
 IMAGE_SUFFIXES = (".npy", ".png", ".nii", ".nii.gz", ".cfl", ".hdr")
 
 
@@ -196,10 +200,7 @@ def check_output(path: AnyPath, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> 
     path = Path(path)
     if suffix(path) not in suffixes:
         raise BadInput(f"An output file that ends in {', '.join(suffixes)}", str(path), "Rename the output")
-    if not path.parent.is_dir() or path.is_dir():
-        raise BadInput("A file in an existing folder", str(path), "Create the folder first, or name a file in another")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise BadInput("A folder that can be written to", str(path.parent), "Choose another folder")
+    check_room(path)
     if suffix(path) in (".nii", ".nii.gz"):
         optional("nibabel", "images", "Writing NIfTI")
     return path
@@ -248,24 +249,57 @@ def write_image(
         write_nifti(path, image, voxel_size, description)
 
 
-def to_json(record: Mapping[str, Any]) -> str:
+def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
+    """Check that a file can be written beside an output, which nobody named: where there is one, it must be ours.
+
+    Args:
+        path: JSON or PNG.
+        overwrite: Whatever is there may be replaced.
+
+    Raises:
+        BadInput: It is not ours, or cannot be written.
+    """
+    path = Path(path)
+    check_room(path)
+    if not overwrite and os.path.lexists(path) and not ours(path):
+        do = "Rename it, name another output, or pass --overwrite"
+        raise BadInput("A file beside the output that firenet wrote", f"{path}, which is something else", do)
+    return path
+
+
+def ours(path: AnyPath) -> bool:
+    """Tell from the first bytes whether firenet wrote a file: a record (JSON), or a PNG whose description says so."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(1024)
+    except (OSError, ValueError):
+        return False
+    return head.startswith(_RECORD) or (head.startswith(b"\x89PNG") and b"Description\0firenet" in head)
+
+
+def to_json(record: Mapping[str, Any], *, ascii: bool = False) -> str:
     """A record as JSON text; NaN and infinity become null, complex numbers [real, imaginary].
+
+    What is not printable is escaped, with `ascii` all that is not ASCII.
 
     Raises:
         TypeError: something in the record is neither a number, text, path, array, sequence nor mapping.
     """
-    return json.dumps(_plain(record), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_plain(record), indent=2, ensure_ascii=ascii, allow_nan=False)
+    return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def write_json(path: AnyPath, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON, whole or not at all, as `to_json` puts it.
+    """Write a record as JSON, whole or not at all, as `to_json` puts it, after a line that says who wrote it.
 
     Raises:
         BadInput: a path that cannot be written.
         TypeError: something in the record is neither a number, text, path, array, sequence nor mapping.
     """
+    from firenet import __version__
+
     path = check_output(path, suffixes=(".json",))
-    text = to_json(record) + "\n"
+    text = to_json({"firenet": __version__, **record}) + "\n"
     with replacing(path) as (temporary,):
         temporary.write_text(text, encoding="utf-8")
 
@@ -380,4 +414,5 @@ def _plain(value: Any) -> Any:
         return [_plain(value.real), _plain(value.imag)]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return str(value) if isinstance(value, Path) else value
+    # A path may have bytes that are no text.
+    return plain(value) if isinstance(value, Path) else value

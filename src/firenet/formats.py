@@ -11,10 +11,8 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import secrets
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,8 +21,11 @@ from typing import Any
 import numpy as np
 
 from firenet.errors import BadInput, MissingExtra
-
-AnyPath = str | os.PathLike[str]
+from firenet.safely import AnyPath as AnyPath
+from firenet.safely import check_room as check_room
+from firenet.safely import existing as existing
+from firenet.safely import replacing as replacing
+from firenet.safely import together as together
 
 AXES = ("slice", "coil", "z", "y", "x")
 SPATIAL = ("z", "y", "x")
@@ -85,15 +86,6 @@ def named(text: str, kind: str) -> Any:
         raise BadInput(f"module:{kind}", f"{text!r}: {error}", do) from None
     finally:
         sys.path.remove(here)
-
-
-def existing(path: AnyPath) -> Path:
-    """The path, if it is a file that may be read; else `BadInput`."""
-    path = Path(path)
-    if not path.is_file() or not os.access(path, os.R_OK):
-        what = "a folder" if path.is_dir() else "which may not be read" if path.is_file() else "which does not exist"
-        raise BadInput("A file to read", f"{path}, {what}", "Check the path and the rights")
-    return path
 
 
 def shown(text: object) -> str:
@@ -198,28 +190,6 @@ def positive(values: Sequence[float]) -> tuple[float, ...] | None:
     """The numbers as floats, if all are positive and finite, as sizes are; else None."""
     sizes = tuple(float(value) for value in values)
     return sizes if all(0 < size < math.inf for size in sizes) else None
-
-
-@contextmanager
-def replacing(*paths: Path) -> Iterator[list[Path]]:
-    """Yield a temporary name for each path and put the files in place together, or leave none of them."""
-    temporaries = [path.with_name(f".{secrets.token_hex(4)}-{path.name}") for path in paths]
-    placed: list[Path] = []
-    try:
-        yield temporaries
-        for temporary, path in zip(temporaries, paths, strict=True):
-            os.replace(temporary, path)
-            placed.append(path)
-    except BaseException as error:  # KeyboardInterrupt too
-        for path in placed:
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            do = "Check the folder, its rights and the free space"
-            raise BadInput("A file that can be written", f"{paths[0]}: {error}", do) from error
-        raise
-    finally:
-        for temporary in temporaries:
-            temporary.unlink(missing_ok=True)
 
 
 def one_line(text: str) -> str:

@@ -173,6 +173,6 @@ def relative_gap(gap: Tensor, bound: Tensor, zero: Tensor, beyond: Tensor) -> Te
         beyond: The relative violation.
     """
     ratio = torch.where(bound > 0, gap / bound.where(bound > 0, torch.ones_like(bound)), math.inf)
-    ratio = torch.where(gap.isnan(), math.nan, ratio)
     ratio = torch.where(zero, 0.0, ratio)
+    ratio = torch.where(gap < math.inf, ratio, gap)  # also where it is NaN
     return torch.where(beyond > ratio, beyond, ratio)

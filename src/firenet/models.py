@@ -8,6 +8,7 @@ in a process of their own (:mod:`firenet.outside`), which keeps a crash from thi
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from firenet.archives import arrays_in, bytes_of
 from firenet.baselines import Cascade
 from firenet.certificate import certify
 from firenet.errors import BadInput, FirenetError
@@ -34,7 +36,8 @@ from firenet.recon import default_schedule, network, to_centre
 from firenet.restarts import PaperSchedule
 from firenet.sensing import SubsampledFourier
 from firenet.stabilised import Stabilised
-from firenet.training import SHIPPED, load, read_safetensors, shipped, weights_of
+from firenet.tensors import read_safetensors, read_weights
+from firenet.training import SHIPPED, load, shipped, weights_of
 
 Reconstruct = Callable[[Tensor], Tensor]
 RESTARTS, LAYERS = 6, 10
@@ -139,14 +142,16 @@ def cascade_model(path: Path | None = None, name: str = "D5-C5") -> Model:
         name: What it is called.
     """
     path = weights_of("d5c5") if path is None else path
-    existing(path)
     if path.suffix == ".safetensors":
-        stored, about = read_safetensors(path)
-        weights = [stored[key] for key in sorted(stored)]
+        tensors, about = read_safetensors(path)
+        weights = [tensors[key] for key in sorted(tensors)]
     else:
-        about = {}
-        with np.load(path, allow_pickle=False) as arrays:
-            weights = [torch.from_numpy(arrays[f"arr_{k}"]) for k in range(50)]
+        data, about = bytes_of(path), {}
+        stored = arrays_in(io.BytesIO(data), len(data), str(path))
+        names = [f"arr_{k}" for k in range(50)]
+        if not set(names) <= stored.keys():
+            raise BadInput("Fifty arrays, arr_0 to arr_49", f"{len(stored)} in {path}", "Take the weights of D5-C5")
+        weights = [torch.from_numpy(stored[name]) for name in names]
 
     def build(sensing: LinearOperator) -> Cascade:
         if not isinstance(sensing, SubsampledFourier):
@@ -289,34 +294,6 @@ def _from_factory(text: str, weights: Path | None, name: str) -> Model:
     return Model(name, build, origin)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors from safetensors, or from what ``torch.save`` wrote, if there is nothing else in it.
-
-    Raises:
-        BadInput: For a file that would have to be unpickled.
-    """
-    existing(path)
-    if path.suffix.lower() == ".safetensors":
-        return read_safetensors(path)[0]
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput("A file of tensors and nothing else", f"{path}: {said}", _NO_PICKLES) from None
-    if isinstance(stored, Mapping) and isinstance(stored.get("state_dict"), Mapping):
-        stored = stored["state_dict"]
-    if not isinstance(stored, Mapping) or not stored or not all(isinstance(t, Tensor) for t in stored.values()):
-        do = "Save it with torch.save(module.state_dict(), file) or as safetensors"
-        raise BadInput("A state_dict of tensors", f"{path}: {type(stored).__name__}", do)
-    return dict(stored)
-
-
-_NO_PICKLES = (
-    "A pickle runs whatever its author wrote while it is read, so none is opened. Save the weights with "
-    "safetensors.torch.save_file(module.state_dict(), file) where the file comes from and you trust it"
-)
-
-
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +327,7 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except Exception:  # a damaged archive raises anything, UnicodeDecodeError and NotImplementedError included
         return False
     return any(n.endswith("constants.pkl") or "/code/" in n or n.endswith("archive_format") for n in names)
 
@@ -381,19 +358,22 @@ def _tried(outside: Outside, sensing: LinearOperator, path: Path) -> Reconstruct
 def _from_onnx(path: Path, name: str, trust: bool) -> Model:
     onnx = optional("onnx", "export", "Reading ONNX files")
     runtime = optional("onnxruntime", "export", "Running ONNX files")
+    data = bytes_of(path)
     try:
-        graph = onnx.load(str(path), load_external_data=False)
+        graph = onnx.load_model_from_string(data)
     except Exception as error:
-        said = str(error).strip().splitlines()[0]
-        raise BadInput("An ONNX file", f"{path}: {said}", "Export it again") from None
+        raise BadInput("An ONNX file", f"{path}: {_first_line(error)}", "Export it again") from None
     external = _external(graph, path)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        # What was checked is what is run; only external data need the path. A fallback would print on stdout.
+        what = str(path) if external else data
+        providers = ["CPUExecutionProvider"]
+        session = runtime.InferenceSession(what, options, providers=providers, enable_fallback=0)
     except Exception as error:
-        said = str(error).strip().splitlines()[0]
-        raise BadInput("An ONNX file that onnxruntime can run", f"{path}: {said}", "Export it again") from None
+        got = f"{path}: {_first_line(error)}"
+        raise BadInput("An ONNX file that onnxruntime can run", got, "Export it again") from None
     inputs = session.get_inputs()
     if len(inputs) != 1:
         do = "Export R as a function of the measurements alone"
@@ -408,7 +388,11 @@ def _from_onnx(path: Path, name: str, trust: bool) -> Model:
 
         def reconstruct(y: Tensor) -> Tensor:
             array = place(y.detach().cpu()).numpy().astype(kind, copy=False)
-            (image, *_) = session.run(None, {inputs[0].name: np.ascontiguousarray(array)})
+            try:
+                (image, *_) = session.run(None, {inputs[0].name: np.ascontiguousarray(array)})
+            except Exception as error:
+                got = f"{path}: {_first_line(error)}"
+                raise BadInput("An ONNX file that onnxruntime can run", got, "Export it again") from None
             return take(torch.from_numpy(np.asarray(image))).to(y.device)
 
         return reconstruct
@@ -416,6 +400,10 @@ def _from_onnx(path: Path, name: str, trust: bool) -> Model:
     beside = {entry: sha256(path.parent / entry) for entry in external}
     origin = {"kind": "ONNX", "file": str(path), "sha256": sha256(path), "external data": beside}
     return Model(name, build, origin)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _external(graph: Any, path: Path) -> list[str]:

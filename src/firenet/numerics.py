@@ -24,6 +24,17 @@ from firenet.errors import BadInput
 UNIT = 2.0**-53
 
 
+def check_seed(seed: int, below: int = 2**63) -> int:
+    """Returns a seed that random generators take.
+
+    Raises:
+        BadInput: It is negative or too large.
+    """
+    if not 0 <= seed < below:
+        raise BadInput(f"A seed from 0 to 2^{below.bit_length() - 1} - 1", f"{seed}", "0 is the default")
+    return seed
+
+
 def unit_roundoff(dtype: torch.dtype) -> float:
     """Returns the unit roundoff of a dtype, half its machine epsilon."""
     return torch.finfo(dtype).eps / 2

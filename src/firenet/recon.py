@@ -25,7 +25,7 @@ from firenet.evidence import MaskFindings, calibration_width, judge_inferred, ju
 from firenet.frames import Gradient, UndecimatedWavelet, Union
 from firenet.levels import SparsityLevels
 from firenet.network import Firenet, Solution
-from firenet.numerics import tensor_of
+from firenet.numerics import norms, tensor_of
 from firenet.operators import LinearOperator
 from firenet.restarts import AdaptiveRestarts, PaperSchedule, Schedule, Searched, searches
 from firenet.reweighting import Round, reweighted
@@ -473,7 +473,7 @@ def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
     schedule = PaperSchedule(outer=outer, inner=layers // outer)
     if y is None:
         return schedule
-    sizes = torch.linalg.vector_norm(torch.view_as_real(y).flatten(-3), dim=-1, dtype=torch.float64)
+    sizes = norms(y, min(y.ndim, 2))  # of a profile, of images
     smallest = sizes[sizes > 0].min().item() if bool((sizes > 0).any()) else 1.0
     return replace(schedule, delta=schedule.delta * smallest)
 

@@ -42,11 +42,20 @@ class Round:
         net: The network of the round: its problem has the weights and the noise level.
         weights: Those of its problem; None is all ones.
         solution: Image and gap; the gap is that of the problem with these weights.
+        ended: Why no further round followed although more were asked for, in words; else None.
     """
 
     net: Firenet
     weights: Tensor | None
     solution: Solution
+    ended: str | None = None
+
+
+_BROKE_OFF = (
+    "reweighting broke off: its numbers are not finite. Check the scale of data and operator, or use double precision"
+)
+_ZERO = "no reweighting: the residual is all of the data, so zero is the answer of every later round"
+_NOISE = "no reweighting: too few coefficients stand out of the noise"
 
 
 def reweighted(
@@ -76,8 +85,9 @@ def reweighted(
         progress: Called now and then with layers done and the most there can be, over all rounds.
 
     Returns:
-        All rounds, the plain one first. Each starts at the image of the one before. A round that ends in a numerical
-        error is the last, and so is the first where the residual is all of the data.
+        All rounds, the plain one first. Each starts at the image of the one before. The first round is the last where
+        it ends in a numerical error, or the residual is all of the data. A later round that ends in a numerical error
+        is left out. :attr:`Round.ended` of the last one then says why.
 
     Raises:
         BadInput: Without a transform, for a batch, for a negative number of rounds, or for more rounds than layers.
@@ -110,22 +120,42 @@ def reweighted(
         shifted = _shifted(progress, done, most)
         solution = this.solve(y, x0=first, dual0=_dual(found, this), tolerance=tolerance, progress=shifted)
         done += int(solution.layers)
-        found.append(Round(this, weights, solution))
-        if solution.status in (Status.NUMERICAL_ERROR, Status.WRONG_ADJOINT):
+        broken = solution.status in (Status.NUMERICAL_ERROR, Status.WRONG_ADJOINT)
+        if broken and found:
+            return _ended(net, y, found, held, max(most - done, 1), _BROKE_OFF, tolerance)
+        found.append(Round(this, weights, solution, _BROKE_OFF if broken and rounds else None))
+        if broken:
             break
         if held is None and rounds:
             problem = this.problem
             fitted = norms(problem.operator(solution.coefficients) - net.sensing.restrict(y), y.ndim).item()
             held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * fitted
             if held >= norms(net.sensing.restrict(y), y.ndim).item():
-                break  # zero is the answer of every later round
+                return _ended(net, y, found, held, max(most - done, 1), _ZERO, tolerance)
             if enough is not None and standing_out(net, solution.image, y) < enough:
-                start, dual = solution.image, (solution.dual, solution.dual_sparse)
-                rest = _shortened(net, most - done)
-                shifted = _shifted(progress, done, most)
-                final = rest.solve(y, x0=start, dual0=dual, tolerance=tolerance, progress=shifted)
-                return [Round(rest, own, replace(final, layers=final.layers + solution.layers))]
+                return _ended(net, y, found, held, max(most - done, 1), _NOISE, tolerance)
     return found
+
+
+def _ended(
+    net: Firenet,
+    y: Tensor,
+    found: list[Round],
+    held: float | None,
+    layers: int,
+    reason: str,
+    tolerance: float | None,
+) -> list[Round]:
+    """The rounds where no further one follows: the last was to make weights only, and goes on to the tolerance that
+    was asked for."""
+    *before, last = found
+    if reason == _ZERO and last.solution.status is not Status.TOLERANCE_REACHED:
+        return [*before, replace(last, ended=reason)]  # more layers would not be more of the same
+    rest = _shortened(net, layers)
+    rest = rest.reweighted(last.weights, held) if before else rest
+    drafted = last.solution
+    final = rest.solve(y, x0=drafted.image, dual0=(drafted.dual, drafted.dual_sparse), tolerance=tolerance)
+    return [*before, Round(rest, last.weights, replace(final, layers=final.layers + drafted.layers), reason)]
 
 
 @torch.no_grad()
@@ -142,10 +172,15 @@ def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
         y: Its data.
     """
     assert net.sparsify is not None
+    # Squares and sums of what is as large as the data may be infinite; the share has no unit.
+    unit = y.abs().max().item()
+    if not unit > 0:
+        return 0.0
+    image, y = image / unit, y / unit
     taken = net.sensing.restrict(torch.ones_like(y)) != 0
     samples = int(taken.sum())
     if isinstance(net.fidelity, Ball):
-        noise = net.fidelity.noise / math.sqrt(samples)
+        noise = net.fidelity.noise / unit / math.sqrt(samples)
     else:
         # median over root of mean square, of the modulus of a complex or a real normal number
         ratio = math.sqrt(math.log(2)) if y.is_complex() else 0.6745

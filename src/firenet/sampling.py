@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import check_seed
 from firenet.sensing import SubsampledFourier, SubsampledWalsh
 from firenet.transforms import Wavelet
 
@@ -317,7 +318,7 @@ def nested(mask: Tensor, rates: Sequence[float], *, power: float = 2.5, seed: in
     shape = tuple(mask.shape)
     grids = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij")
     distance = torch.stack([g.square() for g in grids]).sum(0).sqrt().clamp(min=1)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     # Exponential clocks: who rings first is drawn first, without replacement.
     clock = -torch.log(torch.rand(shape, generator=generator).clamp(min=1e-12)) * distance**power
     order = torch.where(mask, clock, clock + clock.max()).flatten().argsort()
@@ -438,7 +439,8 @@ def _generator(seed: int | torch.Generator) -> tuple[torch.Generator, int]:
     """A fresh generator and its seed, so that the seed in a recipe makes the same mask; a generator gives the seed."""
     if isinstance(seed, torch.Generator):
         seed = int(torch.randint(2**62, (), generator=seed))
-    return torch.Generator().manual_seed(int(seed)), int(seed)
+    seed = check_seed(int(seed))
+    return torch.Generator().manual_seed(seed), seed
 
 
 def _weighted(

@@ -197,6 +197,22 @@ def check_noise_level(level: Level, job: ScanData, *, whitened: bool) -> None:
         job.warnings.append(f"{_called(image)} has {said}.")
 
 
+def check_finite(image: torch.Tensor, y: torch.Tensor, lam: float) -> None:
+    """Refuses an image that is not finite; the data are, so it is their size or lambda's that cannot be computed with.
+
+    Raises:
+        BadInput: It is not.
+    """
+    import torch
+
+    from firenet.numerics import real_view
+
+    if not torch.isfinite(real_view(image)).all():
+        size, dtype = f"{y.abs().max().item():.2g}", str(y.dtype).removeprefix("torch.")
+        do = "Scale the data, choose another lambda, or compute with --dtype complex128"
+        raise BadInput(f"Numbers that {dtype} can compute with", f"samples of up to {size}, lambda = {lam:.2g}", do)
+
+
 def _norm(y: torch.Tensor) -> float:
     return y.abs().double().square().sum().sqrt().item()
 
@@ -221,6 +237,7 @@ class Outcome:
         posed: The network of the last round, of which the gap speaks.
         layers: All that were run.
         rounds: Relative gap and layers of every round.
+        ended: Why there were fewer rounds than asked for, or None.
         seconds: That it took.
     """
 
@@ -231,6 +248,7 @@ class Outcome:
     posed: Firenet | None = None
     layers: int = 0
     rounds: Sequence[tuple[float, int]] = ()
+    ended: str | None = None
     seconds: float = 0.0
 
 
@@ -260,7 +278,7 @@ def each(job: ScanData, what: str, solve: Callable[[Prepared, Callable[..., None
 def warn(warnings: Sequence[str]) -> None:
     """Prints warnings on stderr."""
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        terminal.say(f"warning: {warning}", err=True)
 
 
 def status_of(solution: Solution) -> Status:
@@ -306,6 +324,8 @@ def record(source: Source, scan: Scan, job: ScanData, outcomes: Sequence[Outcome
         job.warnings.append(f"The image is too small for one level of {words.partition(',')[0]}: W is the identity.")
     results = [_result(outcome) for outcome in outcomes]
     for outcome in outcomes:
+        if outcome.ended is not None and "broke off" in outcome.ended:
+            job.warnings.append(f"{_called(outcome.part)}: {outcome.ended}.")
         off = not_fitting(outcome)
         if off is not None:
             job.warnings.append(f"{_called(outcome.part)} fits the data only to {off}; is that too small for them?")
@@ -366,6 +386,8 @@ def _result(outcome: Outcome) -> dict[str, Any]:
         result |= {"status": _verdict(found), "tightness": found.tightness.item(), "kind": found.kind}
     result |= {"maps": part.maps_method, "unexplained": part.unexplained}
     result |= {"undetermined_pixels": int(part.undetermined.sum())}
+    if outcome.ended is not None:
+        result["reweighting"] = outcome.ended
     if len(outcome.rounds) > 1:
         result["rounds"] = [{"relative_gap": _finite(gap), "layers": layers} for gap, layers in outcome.rounds]
     return result
@@ -430,11 +452,11 @@ def show(record: dict[str, Any], as_json: bool, last_line: str, *, told: int = 0
     terminal.table(record["problem"] + lam, columns, rows)
     maps = [r["maps"] for r in record["results"] if r["maps"] != "none"]
     if maps:
-        typer.echo(f"coil maps: {maps[0]}")
+        terminal.say(f"coil maps: {maps[0]}")
     hidden = sum(r["undetermined_pixels"] for r in record["results"])
     if hidden:
-        typer.echo(f"{hidden} pixels are undetermined: every coil map is zero there")
-    typer.echo(last_line)
+        terminal.say(f"{hidden} pixels are undetermined: every coil map is zero there")
+    terminal.say(last_line)
 
 
 def name_of(number: int | None) -> str:

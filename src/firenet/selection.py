@@ -13,6 +13,7 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.formats import replacing
+from firenet.numerics import check_seed
 from firenet.problems import check_lam
 from firenet.recon import calibration_width, default_schedule, network
 from firenet.sensing import MultiCoilFourier, SubsampledFourier, as_mask
@@ -93,7 +94,7 @@ def choose_lam(
         raise BadInput("A fraction between 0 and 1, and one lambda at least", got, "0.05 is usual")
     outside = mask & ~_centre(mask)
     # From NumPy, whose numbers are the same on every processor.
-    chance = torch.from_numpy(np.random.default_rng(seed).random(tuple(mask.shape))).to(mask.device)
+    chance = torch.from_numpy(np.random.default_rng(check_seed(seed)).random(tuple(mask.shape))).to(mask.device)
     held = outside & (chance < fraction)
     if not held.any() or not (mask & ~held).any():
         got = f"{int(held.sum())} of {int(outside.sum())}"
@@ -132,7 +133,8 @@ def draw(sweep: Sweep, path: Path) -> None:
     axes.set_title(f"best: {sweep.best:.2g}", fontsize=10)
     axes.grid(alpha=0.3)
     with replacing(path) as (temporary,):
-        figure.savefig(temporary, dpi=100, format="png")
+        said = {"Description": "firenet: the choice of lambda"}  # by which a later run knows it for its own
+        figure.savefig(temporary, dpi=100, format="png", metadata=said)
 
 
 def _centre(mask: Tensor) -> Tensor:

@@ -19,18 +19,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from firenet import sealed
 from firenet.baselines import Automap, ListaImage, UNet
 from firenet.errors import BadInput
-from firenet.formats import existing, optional, replacing
+from firenet.formats import optional, replacing
+from firenet.numerics import check_seed
 from firenet.operators import LinearOperator
 from firenet.sampling import variable_density
 from firenet.sensing import SubsampledFourier
 from firenet.specimens import ellipses, load_colin27, resampled
+from firenet.tensors import read_safetensors
 
 Trained = UNet | Automap | ListaImage
 SLICES = range(5, 80)  # of Colin27; networks are tested on other heads and on z >= 100
 SHIPPED = ("unet", "unet-jitter", "automap", "lista")
 _POOL = 256
+_MOST_SIDES = 16
+# Of an image; the weights of the dense networks grow with the fourth power of it.
+_LARGEST = {"unet": 2048, "automap": 256, "lista": 64}
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sides", tuple(self.sides))
+        whole = (self.steps, self.batch, self.seed, *self.sides)
+        if any(type(n) is not int for n in whole) or len(self.sides) > _MOST_SIDES:
+            got = f"steps={self.steps!r}, batch={self.batch!r}, seed={self.seed!r}, sides={self.sides!r}"
+            raise BadInput(f"Whole numbers, and at most {_MOST_SIDES} sides", got, "The defaults are a start")
         numbers = (self.rate, self.noise, self.steps, self.batch, self.learning_rate, *self.sides)
         sensible = all(math.isfinite(n) and n >= 0 for n in numbers) and min(self.steps, self.batch, *self.sides) >= 1
         if not (sensible and self.sides) or not 0 < self.rate <= 1 or self.learning_rate <= 0:
@@ -72,6 +82,13 @@ class Recipe:
         if self.network != "unet" and len(self.sides) != 1:
             do = "Train one network a side"
             raise BadInput(f"One side for {self.network}, whose layers have a size", f"{self.sides}", do)
+
+        largest = _LARGEST[self.network]
+        if max(self.sides) > largest:
+            got = f"a side of {max(self.sides)}"
+            raise BadInput(f"Sides of at most {largest} for {self.network}", got, "Larger networks need gigabytes")
+        # The generators of the steps are seeded by seed * 1000003 + step, and take 64 bits.
+        check_seed(self.seed, 2**32)
 
     @property
     def identity(self) -> str:
@@ -139,13 +156,13 @@ def train(
 
     Args:
         recipe: Of what, on what, how long.
-        checkpoint: A file (.safetensors) to go on from where it is there, and to write every so many steps.
+        checkpoint: A file to go on from where it is there, and to write every so many steps.
         every: See above.
         progress: Called with steps done, steps in all and the loss.
 
     Raises:
-        BadInput: For a checkpoint of another recipe; where images are missing; where the loss is no number any more.
-        MissingExtra: Without safetensors, where there is a checkpoint.
+        BadInput: For a checkpoint that is damaged or of another recipe; where images are missing; where the loss is NaN
+            or infinite.
     """
     sensing = {side: recipe.sensing(side) for side in recipe.sides}
     net = recipe.build(sensing[recipe.sides[0]])
@@ -186,27 +203,43 @@ def _safetensors() -> ModuleType:
     return optional("safetensors.torch", "audit", "Weights in files")
 
 
+CHECKPOINT = "training-checkpoint"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
 def _keep(
     path: Path, recipe: Recipe, net: nn.Module, adam: torch.optim.Adam, parameters: Sequence[Tensor], done: int
 ) -> None:
     """Writes a checkpoint, whole or not at all."""
     tensors = {f"net.{name}": t for name, t in _learned(net).items()}
     for k, p in enumerate(parameters):
-        tensors |= {f"adam.{k}.{name}": t for name, t in adam.state[p].items()}
-    about = {"recipe": recipe.identity, "done": str(done)}
-    with replacing(path) as (temporary,):
-        temporary.write_bytes(_safetensors().save({n: t.contiguous() for n, t in tensors.items()}, about))
+        tensors |= {f"adam.{k}.{name}": adam.state[p][name] for name in _MOMENTS}
+    arrays = {name: t.detach().numpy() for name, t in tensors.items()}
+    sealed.write(path, CHECKPOINT, recipe.identity, arrays, {"done": done})
 
 
 def _go_on(path: Path, recipe: Recipe, net: nn.Module, adam: torch.optim.Adam, parameters: Sequence[Tensor]) -> int:
     """Reads a checkpoint and returns the steps that are done."""
-    tensors, about = read_safetensors(path)
-    if about.get("recipe") != recipe.identity:
-        raise BadInput("A checkpoint of this recipe", f"{path}, of another one", "Remove the file or name another")
+    arrays, about = sealed.read(path, CHECKPOINT, recipe.identity)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    done = about.get("done")
+    moments = {f"adam.{k}.{name}": p for k, p in enumerate(parameters) for name in _MOMENTS}
+    # The optimiser has counted its steps by itself.
+    sound = (
+        isinstance(done, int)
+        and 0 < done <= recipe.steps
+        and moments.keys() <= tensors.keys()
+        and all(bool((tensors[n] == done).all()) for n in moments if n.endswith(".step"))
+        and all(tensors[n].shape == p.shape for n, p in moments.items() if not n.endswith(".step"))
+        and all(bool(torch.isfinite(t).all()) for t in tensors.values())
+    )
+    if not sound:
+        raise BadInput("A checkpoint that agrees with itself", f"{path}, {done} steps", "Remove the file")
     _place(net, {name[4:]: t for name, t in tensors.items() if name.startswith("net.")}, path)
     for k, p in enumerate(parameters):
-        adam.state[p] = {name: tensors[f"adam.{k}.{name}"] for name in ("step", "exp_avg", "exp_avg_sq")}
-    return int(about["done"])
+        adam.state[p] = {name: tensors[f"adam.{k}.{name}"] for name in _MOMENTS}
+    assert isinstance(done, int)
+    return done
 
 
 def _learned(net: nn.Module) -> dict[str, Tensor]:
@@ -217,36 +250,12 @@ def _learned(net: nn.Module) -> dict[str, Tensor]:
 
 def _place(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     own = _learned(net)
-    shapes = {name: tuple(t.shape) for name, t in own.items()}
-    if shapes != {name: tuple(t.shape) for name, t in tensors.items()}:
+    wanted = {name: (tuple(t.shape), t.is_floating_point()) for name, t in own.items()}
+    if wanted != {name: (tuple(t.shape), t.is_floating_point()) for name, t in tensors.items()}:
         raise BadInput(f"Weights of a {type(net).__name__}", f"others in {path}", "Check which network they are of")
     with torch.no_grad():
         for name, t in own.items():
             t.copy_(tensors[name])
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a file; nothing in it can run.
-
-    Raises:
-        BadInput: For a file that is missing, damaged or of another format, or holds NaN or infinity.
-        MissingExtra: Without safetensors.
-    """
-    existing(path)
-    optional("safetensors", "audit", "Weights in files")
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        do = "Write it with safetensors.torch.save_file"
-        raise BadInput("A file of safetensors", f"{path}: {error}", do) from None
-    for name, t in tensors.items():
-        if (t.is_floating_point() or t.is_complex()) and not torch.isfinite(t).all():
-            raise BadInput("Finite weights", f"NaN or infinity in {name} of {path}", "Train again")
-    return tensors, about
 
 
 def save(path: Path, net: Trained, recipe: Recipe, *, half: bool = False) -> None:
@@ -271,14 +280,24 @@ def load(path: Path, sensing: LinearOperator | None = None) -> tuple[Trained, Re
     try:
         stored: dict[str, Any] = json.loads(about["firenet"])
         recipe = Recipe(**{f.name: stored[f.name] for f in fields(Recipe)})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         do = "Give a factory with the weights: --model module:factory --weights FILE"
-        raise BadInput("Weights written by firenet train", f"{path}: {error!r}", do) from None
+        raise BadInput("Weights written by firenet train", f"{path}: {str(error)[:300]}", do) from None
+    _check_claim(recipe, tensors, recipe.sides[0] ** 2 if sensing is None else math.prod(sensing.in_shape), path)
     net = recipe.build(recipe.sensing(recipe.sides[0]) if sensing is None else sensing)
     if recipe.network == "lista":
         net = net.float()
     _place(net, tensors, path)
     return net.eval().requires_grad_(False), recipe
+
+
+def _check_claim(recipe: Recipe, tensors: dict[str, Tensor], pixels: int, path: Path) -> None:
+    """Refuses a recipe that asks for a network of another size than the file's, before memory is taken for it."""
+    name, axis = {"automap": ("second.bias", 0), "lista": ("network.mixing", -1)}.get(recipe.network, ("", 0))
+    stored = tensors[name].shape[axis] if name in tensors and tensors[name].ndim else 0
+    if name and stored != pixels:
+        do = "Such a network fits images of one size: give a mask of that size"
+        raise BadInput(f"Weights for images of {pixels} pixels", f"{path}, for {stored}", do)
 
 
 def shipped(name: str, sensing: LinearOperator | None = None) -> tuple[Trained, Recipe]:

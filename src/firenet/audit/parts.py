@@ -1,33 +1,75 @@
-"""The finished parts of an audit, in memory and on disk."""
+"""The finished parts of an audit, in memory and on disk.
+
+A part on disk is one file with a digest (:mod:`firenet.sealed`) under the fingerprint of everything that it depends on.
+While a part is measured there is a marker beside, so that what a model did to this process is known to the next one:
+
+* a model that crashes the process (a segmentation fault, an abort) leaves its last words in the marker, written by
+  Python's fault handler: the part has failed, and is not tried again without ``retry``;
+* a process that ends without a word was killed from outside, by a person, the power or the system for want of memory,
+  which nobody can tell apart afterwards. The part is tried again, but not for ever: after ``ATTEMPTS`` ends in the same
+  part the row says so;
+* SIGTERM, SIGHUP and Ctrl-C take the marker away.
+"""
 
 from __future__ import annotations
 
+import faulthandler
 import hashlib
 import json
-import zipfile
+import re
+import sys
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from firenet import sealed
 from firenet.audit.records import Row
-from firenet.formats import replacing
+from firenet.errors import BadInput, DoubtfulInput, plain
 from firenet.numerics import real_view
+from firenet.safely import lock
+
+ATTEMPTS = 3
+_KIND, _LOCK = "audit-part", "firenet-audit-parts"
+_OURS = re.compile(r"[0-9a-f]{32}\.(part|started)")
+# Of a process that was killed while it wrote a part.
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.part")
+_FIELDS = {"model": str, "image": str, "test": str, "numbers": dict, "pictures": dict, "seconds": float}
 
 
 class Parts:
-    """What is done, in memory and, where there is a folder, on disk."""
+    """What is done, in memory and, where there is a folder, on disk. One process at a time may use a folder."""
 
     def __init__(self, folder: Path | None, retry: bool) -> None:
         self.folder, self.retry = folder, retry
         self.pictures: dict[str, np.ndarray] = {}
         self.resumed = 0
+        self._attempts: dict[str, int] = {}
+        self._marker: IO[bytes] | None = None
+        self._watched = False
+        self._lock: IO[str] | None = None
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadInput("A folder for the parts of an audit", f"{folder}: {error}", "Name another") from None
+            self._lock = lock(folder / _LOCK)
+            for path in folder.iterdir():
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
     def keep(self, key: str, image: Tensor) -> str:
         """Puts a picture away: the real part where it is real, else the modulus."""
@@ -36,52 +78,107 @@ class Parts:
         return key
 
     def done(self, key: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """The part of this key: its row and its arrays."""
+        """The part of this key: its row and its arrays. A file that is damaged or was altered is measured again."""
         if self.folder is None:
             return None
-        text, arrays, started = (self.folder / f"{key}{end}" for end in (".json", ".npz", ".started"))
-        if text.exists():
+        part, started = self.folder / f"{key}.part", self.folder / f"{key}.started"
+        if part.exists():
             try:
-                row, stored = json.loads(text.read_text(encoding="utf-8")), {}
-                _ = row["failed"], row["numbers"]
-                if arrays.exists():
-                    with np.load(arrays, allow_pickle=False) as archive:
-                        stored = {n: archive[n] for n in archive.files}
-            except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
-                return None  # damaged: it is measured again
+                arrays, row = sealed.read(part, _KIND, key)
+                _check(row, part)
+            except sealed.Damaged as error:
+                warnings.warn(f"A part is measured again. {error.got}", DoubtfulInput, stacklevel=2)
+                return None
             if row["failed"] is not None and self.retry:
                 return None
             self.resumed += 1
-            return row, stored
-        if started.exists() and not self.retry:
-            return {"failed": _ENDED}, {}
+            return row, arrays
+        return None if self.retry else self._ended(key, started)
+
+    def _ended(self, key: str, started: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """What a marker says about the process that left it."""
+        try:
+            first, _, words = started.read_bytes()[:10_000].decode("ascii", "replace").partition("\n")
+        except OSError:
+            return None
+        crash = words.strip().partition("\n")[0]
+        attempts = int(first) if first.isdecimal() and len(first) < 4 else 1
+        if crash:
+            return {"failed": f"the process crashed in this part: {plain(crash)} (--retry tries again)"}, {}
+        if attempts >= ATTEMPTS:
+            return {"failed": f"the process was ended {attempts} times in this part: {_ENDED}"}, {}
+        self._attempts[key] = attempts
         return None
 
     def begin(self, key: str) -> None:
-        if self.folder is not None:
-            (self.folder / f"{key}.started").touch()
-
-    def end(self, key: str, row: Row | None, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes a part; without a row, forgets that it was begun."""
+        """Says on disk that a part is being measured, and where its last words are to be written."""
         if self.folder is None:
             return
-        text, packed, started = (self.folder / f"{key}{end}" for end in (".json", ".npz", ".started"))
-        if row is not None:
-            if arrays:
-                with replacing(packed) as (temporary,), temporary.open("wb") as file:
-                    np.savez_compressed(file, allow_pickle=False, **arrays)
-            with replacing(text) as (temporary,):
-                # With NaN and infinity as they are: a row that is read again is the row that was measured.
-                temporary.write_text(json.dumps(asdict(row), allow_nan=True), encoding="utf-8")
-        started.unlink(missing_ok=True)
+        try:
+            self._marker = (self.folder / f"{key}.started").open("wb", buffering=0)
+            self._marker.write(f"{self._attempts.get(key, 0) + 1}\n".encode())
+        except OSError as error:
+            self._forget(key)
+            do = "Check the folder, its rights and the free space"
+            raise BadInput("A folder of parts that can be written to", f"{self.folder}: {error}", do) from None
+        self._watched = faulthandler.is_enabled()
+        faulthandler.enable(self._marker, all_threads=False)
+
+    def end(self, key: str, row: Row | None, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes a part; without a row, forgets that it was begun. The marker goes also where writing fails."""
+        if self.folder is None:
+            return
+        try:
+            if row is not None:
+                sealed.write(self.folder / f"{key}.part", _KIND, key, arrays, asdict(row))
+        finally:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        faulthandler.disable()
+        if self._watched and sys.__stderr__ is not None:
+            faulthandler.enable(sys.__stderr__)
+        if self._marker is not None:
+            self._marker.close()
+            self._marker = None
+        if self.folder is not None:
+            with suppress(OSError):  # it stays: the part is tried again
+                (self.folder / f"{key}.started").unlink(missing_ok=True)
 
 
-_ENDED = "the process ended in this part: a crash, or no memory left (--retry tries again)"
+_ENDED = "killed, perhaps for want of memory; nothing is known about the model (--retry tries again)"
+
+
+def _check(row: Mapping[str, Any], part: Path) -> None:
+    """A digest says that nothing was altered, not that it is a row."""
+    names = {*_FIELDS, "failed"}
+    kinds = all(isinstance(row.get(name), kind) for name, kind in _FIELDS.items())
+    if row.keys() != names or not kinds or not isinstance(row["failed"], str | None):
+        raise sealed.Damaged("A row of an audit", f"{part}, which holds something else", "Remove the file")
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder of parts, for an audit from the beginning.
+
+    Raises:
+        BadInput: The folder is not one that an audit made, or has other files in it: nothing is removed then.
+    """
+    if not folder.exists():
+        return
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else [""]
+    foreign = [n for n in names if n != _LOCK and not _OURS.fullmatch(n) and not _TEMPORARY.fullmatch(n)]
+    if foreign or (names and _LOCK not in names):
+        raise BadInput("A folder of an audit's parts", f"{folder}, with other files in it", "Rename it")
+    with Parts(folder, retry=False):  # nobody is at work in it
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+    (folder / _LOCK).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def clean(name: str) -> str:
-    """A name that can be written: what is no text in a file's name is replaced."""
-    return name.encode("utf-8", "replace").decode("utf-8")
+    """A name that can be written and shown: what is no text in it is an escape."""
+    return plain(name)
 
 
 def digest(*things: Any) -> str:

@@ -14,6 +14,7 @@ import torch
 from firenet.attack import CALLS, Ascent, Domain
 from firenet.errors import BadInput
 from firenet.meaning import ROSE
+from firenet.numerics import check_seed
 
 SCHEMA = 2
 TESTS = (
@@ -113,6 +114,7 @@ class Settings:
             raise BadInput(
                 "At least one budget, detail, contrast, level of noise and factor", f"{self}", "Or leave out tests"
             )
+        check_seed(self.seed)
         if self.steps < 1 or self.starts < 1:
             raise BadInput("At least one step and one start", f"{self.steps}, {self.starts}", "20 and 2 are usual")
         numbers = (*self.budgets, *self.contrasts, *self.noise, *self.factors, self.window)

@@ -68,25 +68,17 @@ def audit(
         if image.min() < 0 or image.max() == 0:
             got = f"{name}: from {image.min().item():g} to {image.max().item():g}"
             raise BadInput("Images that are not negative and not all zero", got, "Take the magnitude")
-    bench = Bench(sensing, images, others, sweep or {}, settings, Parts(folder, retry), MEASURES)
     # What needs the perturbations that were found for all models comes last.
     last = [t for t in ("transfer", "certificate") if t in settings.tests]
     first = [t for t in settings.tests if t not in ("anatomy", *last)]
     todo = [(m, n, t) for m in listed for n in images for t in first]
     todo += [(m, n, "anatomy") for m in listed for n in others if "anatomy" in settings.tests]
     todo += [(m, n, t) for t in last for m in listed for n in images]
-    rows: list[Row] = []
-    with own_randomness():
-        for k, (model, name, test) in enumerate(todo):
-            if progress is not None:
-                progress(k, len(todo), f"{model.name}: {test}")
-            row = bench.row(model, name, test)
-            if row is not None:
-                rows.append(row)
+    with Parts(folder, retry) as parts, own_randomness():
+        bench = Bench(sensing, images, others, sweep or {}, settings, parts, MEASURES)
+        rows = _measured(bench, todo, progress)
         witnesses: dict[str, np.ndarray] = {}
         verdicts = tuple(v for m in listed for v in _verdicts(bench, m, rows, witnesses))
-    if progress is not None:
-        progress(len(todo), len(todo), "done")
     about = {m.name: {**m.origin, **bench.known.get(m.name, {})} for m in listed}
     pictured = {n: (x, "audited") for n, x in images.items()} | {n: (x, "other") for n, x in others.items()}
     described = {
@@ -106,6 +98,20 @@ def audit(
         witnesses,
         bench.parts.resumed,
     )
+
+
+def _measured(bench: Bench, todo: Sequence[tuple[Model, str, str]], progress: Progress | None) -> list[Row]:
+    """Measures all parts, in this order; a test that says nothing about a model gives no row."""
+    rows: list[Row] = []
+    for k, (model, name, test) in enumerate(todo):
+        if progress is not None:
+            progress(k, len(todo), f"{model.name}: {test}")
+        row = bench.row(model, name, test)
+        if row is not None:
+            rows.append(row)
+    if progress is not None:
+        progress(len(todo), len(todo), "done")
+    return rows
 
 
 def _verdicts(bench: Bench, model: Model, rows: Sequence[Row], witnesses: dict[str, np.ndarray]) -> list[Verdict]:

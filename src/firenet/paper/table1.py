@@ -166,7 +166,7 @@ def lista(
     """
     number, epochs, batch = (600, 60, 100) if quick else (8100, 4000, 1000)
     y, x = training_pairs(row, number)
-    name = f"lista-{row.digits}-{row.n}{'-quick' if quick else ''}.npz"
+    name = f"lista-{row.digits}-{row.n}{'-quick' if quick else ''}.checkpoint"
     net = train_lista(
         torch.from_numpy(row.matrix),
         torch.from_numpy(y),

@@ -1,0 +1,79 @@
+"""The short version of ``make faults``: a few trials of each kind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import faults
+from faults import JOBS, Job
+
+SHORT = {
+    "recon": JOBS["recon"],
+    "train": Job((*faults.TRAIN, "--steps", "110"), "net.safetensors", JOBS["train"].content),
+    "audit run": Job((*faults.AUDIT, "--tests", "accuracy"), "a.html", JOBS["audit run"].content, ("--resume",)),
+}
+
+
+@pytest.mark.parametrize("name", list(SHORT))
+def test_kill_nine_at_any_moment(name: str, tmp_path: Path) -> None:
+    found = faults.kills(SHORT[name], tmp_path, 1, seed=3)
+    assert found.wrong == []
+    assert found.tried >= 1
+
+
+def test_signals_leave_nothing_and_say_which_they_were(tmp_path: Path) -> None:
+    # A model that answers slowly, so that the signal meets it at work.
+    arguments = (*faults.AUDIT, "--tests", "accuracy,noise")
+    found = faults.signals(replace(JOBS["audit run"], arguments=arguments), tmp_path)
+    assert found.wrong == []
+    assert found.tried == 9
+
+
+@pytest.mark.parametrize("name", ["recon", "audit run"])
+def test_a_full_disk(name: str, tmp_path: Path) -> None:
+    found = faults.full_disk(SHORT[name], tmp_path, (0,))
+    assert found.wrong == []
+    assert found.tried >= 3
+
+
+def test_closed_folders(tmp_path: Path) -> None:
+    assert faults.closed_folders(tmp_path).wrong == []
+
+
+def test_foreign_files(tmp_path: Path) -> None:
+    assert faults.foreign_files(tmp_path).wrong == []
+
+
+def test_two_at_once(tmp_path: Path) -> None:
+    assert faults.two_at_once(tmp_path, 1).wrong == []
+
+
+def test_a_crash_is_held_against_the_model_alone(tmp_path: Path) -> None:
+    assert faults.crashes(tmp_path).wrong == []
+
+
+def test_odd_terminals_and_paths(tmp_path: Path) -> None:
+    """All at once: 40 columns, dumb, the C locale, ASCII, no home; and every odd folder."""
+    everything = {"everything": {k: v for env in faults.TERMINALS.values() for k, v in env.items()}}
+    found = faults.odd_surroundings(tmp_path, everything, {"recon": JOBS["recon"]})
+    assert found.wrong == []
+    assert found.tried == 3 * len(faults.FOLDERS)
+
+
+def test_the_campaign_finds_what_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs that differ from run to run, temporary files, a code that is not documented."""
+    first = faults.JOBS["recon"]
+    changing = Job(first.arguments, first.output, lambda folder: os.urandom(4))
+    assert any("other content" in words for words in faults.kills(changing, tmp_path / "a", 1).wrong)
+    found = faults.Trials()
+    faults.refused(found, "a signal", -signal.SIGKILL, "needed: x")
+    faults.refused(found, "a traceback", 1, "needed: x\nTraceback (most recent call last)")
+    faults.refused(found, "no words", 2, "")
+    assert len(found.wrong) == 3
+    (tmp_path / ".abc.part").touch()
+    assert faults.left_behind(tmp_path) == [".abc.part"]
