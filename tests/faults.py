@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,11 +219,14 @@ def kills_in_a_row(job: Job, folder: Path, count: int, seed: int = 0) -> Trials:
     return found
 
 
-def signals(job: Job, folder: Path, share: float = 0.6) -> Trials:
+POLITE = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def signals(job: Job, folder: Path, share: float = 0.6, which: Sequence[signal.Signals] = POLITE) -> Trials:
     """The three signals that end a process politely."""
     wanted, seconds = undisturbed(job, folder / "calm")
     found = Trials()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in which:
         here = prepared(folder / number.name)
         process = start(here, *job.arguments, "-o", job.output)
         while job.sign and not [*here.glob(job.sign)] and process.poll() is None:
@@ -368,11 +371,16 @@ TERMINALS: dict[str, dict[str, str]] = {
 FOLDERS = {"umlauts": "Größe ä".encode(), "not UTF-8": b"k\xff\xfe", "colours": "\x1b[31m\ndo: x\u202e".encode()}
 
 
-def odd_surroundings(folder: Path, terminals: Mapping[str, Mapping[str, str]], jobs: Mapping[str, Job]) -> Trials:
+def odd_surroundings(
+    folder: Path,
+    terminals: Mapping[str, Mapping[str, str]],
+    jobs: Mapping[str, Job],
+    folders: Mapping[str, bytes] = FOLDERS,
+) -> Trials:
     """Every terminal with every folder."""
     found = Trials()
     for title, env in terminals.items():
-        for kind, name in FOLDERS.items():
+        for kind, name in folders.items():
             here = prepared(folder / title / os.fsdecode(name))
             where = str(here)
             commands = [(*job.arguments, "-o", f"{where}/{job.output}") for job in jobs.values()]

@@ -124,7 +124,9 @@ def _faulty(path: Path) -> None:
 
     kind = path.read_bytes()[0] if path.parent.name == "damaged" else 6
     if kind == 0:
-        raise BadInput("A sound file", "\x1b[2J", "Copy it")
+        error = BadInput("A sound file", "another", "Copy it")
+        error.args = ("\x1b[2J",)  # by itself it escapes what it is given
+        raise error
     if kind == 1:
         raise KeyError
     if kind == 2:

@@ -76,7 +76,7 @@ def test_a_network_is_attacked_through_its_gradient_and_nothing_unmeasured_is_to
     net = Firenet(sensing, UndecimatedWavelet((16, 16), "haar", 2), lam=0.02, schedule=FixedSteps(15))
     y = sensing(draw(16, 16, complex_=True))
     told: list[tuple[int, int]] = []
-    small, large = attack(net, sensing, y, [0.01, 0.1], progress=lambda d, m: told.append((d, m)))
+    small, large = attack(net, sensing, y, [0.01, 0.1], steps=8, progress=lambda d, m: told.append((d, m)))
     for found in (small, large):
         assert found.error > found.noise
         assert (found.e[~mask] == 0).all()
@@ -84,9 +84,9 @@ def test_a_network_is_attacked_through_its_gradient_and_nothing_unmeasured_is_to
         assert torch.equal(found.image, net(y + found.e).detach())
     assert large.error > small.error
     assert told[-1][0] <= told[-1][1]
-    again = attack(net, sensing, y, [0.01, 0.1])
+    again = attack(net, sensing, y, [0.01, 0.1], steps=8)
     assert [a.error for a in again] == [small.error, large.error]
-    (blind,) = attack(lambda m: net(m).detach(), sensing, y, 0.1, ascent="spsa", calls=0)
+    (blind,) = attack(lambda m: net(m).detach(), sensing, y, 0.1, ascent="spsa", steps=8, calls=0)
     assert blind.error >= blind.noise
 
 

@@ -1,4 +1,5 @@
-"""The short version of ``make faults``: a few trials of each kind."""
+"""The short version of ``make faults``: a trial of each kind that takes seconds. Closed folders, two runs at once and full
+disks under an audit or a training are in the whole campaign alone."""
 
 from __future__ import annotations
 
@@ -14,12 +15,11 @@ from faults import JOBS, Job
 
 SHORT = {
     "recon": JOBS["recon"],
-    "train": Job((*faults.TRAIN, "--steps", "110"), "net.safetensors", JOBS["train"].content),
     "audit run": Job((*faults.AUDIT, "--tests", "accuracy"), "a.html", JOBS["audit run"].content, ("--resume",)),
 }
 
 
-@pytest.mark.parametrize("name", list(SHORT))
+@pytest.mark.parametrize("name", ["recon", "audit run"])
 def test_kill_nine_at_any_moment(name: str, tmp_path: Path) -> None:
     found = faults.kills(SHORT[name], tmp_path, 1, seed=3)
     assert found.wrong == []
@@ -29,28 +29,20 @@ def test_kill_nine_at_any_moment(name: str, tmp_path: Path) -> None:
 def test_signals_leave_nothing_and_say_which_they_were(tmp_path: Path) -> None:
     # A model that answers slowly, so that the signal meets it at work.
     arguments = (*faults.AUDIT, "--tests", "accuracy,noise")
-    found = faults.signals(replace(JOBS["audit run"], arguments=arguments), tmp_path)
+    job = replace(JOBS["audit run"], arguments=arguments)
+    found = faults.signals(job, tmp_path, which=(signal.SIGTERM,))
     assert found.wrong == []
-    assert found.tried == 9
+    assert found.tried == 3
 
 
-@pytest.mark.parametrize("name", ["recon", "audit run"])
-def test_a_full_disk(name: str, tmp_path: Path) -> None:
-    found = faults.full_disk(SHORT[name], tmp_path, (0,))
+def test_a_full_disk(tmp_path: Path) -> None:
+    found = faults.full_disk(SHORT["recon"], tmp_path, (0,))
     assert found.wrong == []
     assert found.tried >= 3
 
 
-def test_closed_folders(tmp_path: Path) -> None:
-    assert faults.closed_folders(tmp_path).wrong == []
-
-
 def test_foreign_files(tmp_path: Path) -> None:
     assert faults.foreign_files(tmp_path).wrong == []
-
-
-def test_two_at_once(tmp_path: Path) -> None:
-    assert faults.two_at_once(tmp_path, 1).wrong == []
 
 
 def test_a_crash_is_held_against_the_model_alone(tmp_path: Path) -> None:
@@ -58,11 +50,12 @@ def test_a_crash_is_held_against_the_model_alone(tmp_path: Path) -> None:
 
 
 def test_odd_terminals_and_paths(tmp_path: Path) -> None:
-    """All at once: 40 columns, dumb, the C locale, ASCII, no home; and every odd folder."""
+    """All at once: 40 columns, dumb, the C locale, ASCII, no home; and the oddest folder."""
     everything = {"everything": {k: v for env in faults.TERMINALS.values() for k, v in env.items()}}
-    found = faults.odd_surroundings(tmp_path, everything, {"recon": JOBS["recon"]})
+    oddest = {"colours": faults.FOLDERS["colours"]}
+    found = faults.odd_surroundings(tmp_path, everything, {"recon": JOBS["recon"]}, oddest)
     assert found.wrong == []
-    assert found.tried == 3 * len(faults.FOLDERS)
+    assert found.tried == 3
 
 
 def test_the_campaign_finds_what_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
