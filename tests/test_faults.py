@@ -1,5 +1,7 @@
-"""The short version of ``make faults``: a trial of each kind that takes seconds. Closed folders, two runs at once and full
-disks under an audit or a training are in the whole campaign alone."""
+"""The short version of ``make faults``: a trial of each kind that takes seconds.
+
+Closed folders, two runs at once and full disks under an audit or a training are in the whole campaign alone.
+"""
 
 from __future__ import annotations
 
