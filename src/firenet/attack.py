@@ -61,6 +61,7 @@ def attack(
     reference: float | None = None,
     hints: Sequence[Tensor] = (),
     calls: int = CALLS,
+    differences: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Perturbation]:
     """Searches for the worst perturbation within each budget, small budgets first; the next starts from their best.
@@ -88,6 +89,7 @@ def attack(
             the measurements of a detail. Only for ``domain="measurement"``.
         calls: What the whole Jacobian by differences may cost: it is taken where a perturbation has no more dimensions,
             and the gradient is absent or not believed, or larger differences show something hidden.
+        differences: Whether differences are taken at all; without them nothing is known of how hard it looked.
         progress: Called with evaluations done and an estimate of all.
 
     Returns:
@@ -117,7 +119,7 @@ def attack(
     search = Search(reconstruct, sensing, y, ascent, domain, window, progress)
     search.most = len(each) * (20 + starts * (1 + steps * (3 if ascent == "spsa" else 1) + 1) + starts + 1)
     generator = torch.Generator().manual_seed(seed)
-    looked = survey(search, reference, calls, generator)
+    looked = survey(search, reference, calls, generator) if differences else None
     search.known += [hint.detach().to(y) for hint in hints if 0 < torch.linalg.vector_norm(hint).item() < math.inf]
     search.rank(reference)
     found: dict[float, Perturbation] = {}
@@ -125,7 +127,7 @@ def attack(
     for budget in each:
         generator = torch.Generator().manual_seed(seed)
         found[budget], warm = search.worst(budget, steps, starts, generator, warm)
-    effort = replace(looked, evaluations=search.done, starts=starts, steps=steps)
+    effort = None if looked is None else replace(looked, evaluations=search.done, starts=starts, steps=steps)
     return [replace(found[b], effort=effort) for b in wanted]
 
 

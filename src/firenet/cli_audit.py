@@ -141,15 +141,15 @@ def _failed(audit: Audit) -> dict[str, str]:
     return found
 
 
-def _word(audit: Audit, model: str, test: str) -> str:
-    """The outcome and its number with its unit, in a cell."""
+def _word(audit: Audit, model: str, test: str) -> tuple[str, ...]:
+    """The outcome and its number with its unit, the lines of a cell."""
     from firenet.audit.verdicts import measured
 
     for v in audit.verdicts:
         if (v.model, v.test) == (model, test):
             number = measured(test, v.value)
-            return "\n".join([v.outcome, *textwrap.wrap(number, 14)])
-    return ""
+            return (*textwrap.wrap(v.outcome, 13), *textwrap.wrap(number, 16))
+    return ()
 
 
 @audits.command()

@@ -11,7 +11,7 @@ import signal
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec
 
@@ -186,20 +186,20 @@ def busy(what: str) -> Iterator[None]:
         yield
 
 
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Prints a table."""
+def table(title: str, columns: list[str], rows: Sequence[Sequence[str | tuple[str, ...]]]) -> None:
+    """Prints a table; a cell of several lines is a tuple of them."""
     from rich.console import Console
     from rich.table import Table
 
-    rows = [[plain(cell) for cell in row] for row in rows]
+    cells = [["\n".join(map(plain, (c,) if isinstance(c, str) else c)) for c in row] for row in rows]
     drawn = Table(title=plain(title), title_justify="left")
     # Where space is short the first column folds, but never below its words: without names numbers say nothing.
-    words = [word for row in rows for word in row[0].split()]
+    words = [word for row in cells for word in row[0].split()]
     columns = [plain(name) for name in columns]
     drawn.add_column(columns[0], overflow="fold", min_width=min(max(map(len, words), default=0), 20))
     for name in columns[1:]:
         drawn.add_column("\n".join(textwrap.wrap(name, 12)), justify="right", overflow="fold", no_wrap=True)
-    for row in rows:
+    for row in cells:
         drawn.add_row(*row)
     Console(markup=False).print(drawn)  # what stands in brackets, as in firenet[mri], is text
 
