@@ -159,7 +159,7 @@ def _judge_details(model: str, rows: Sequence[Row], every: Sequence[Row], s: Set
 def _judge_kernel(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = _most([r.numbers["lipschitz"] for r in rows]), s.thresholds.lipschitz
     if value == 0:
-        text = "No statement: it does not show the detail that is almost invisible to the measurement."
+        text = "It does not show the detail that is almost invisible to the measurement, so nothing follows."
         return Verdict(model, "kernel", Outcome.NO_STATEMENT, None, limit, text)
     text = f"Its Lipschitz constant is at least {value:.1f} near the image."
     return _beyond("kernel", model, value, limit, text)
