@@ -35,6 +35,8 @@ def broken(sensing):
 def images(sensing):
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Conv2d(4, 1, 3, padding=1))
     return lambda y: net(y[None, None])[0, 0]
+def loud(sensing):
+    return lambda y: 9 * sensing.adjoint(y).real
 def hostile(sensing):
     raise RuntimeError("<script>alert(1)</script>")
 """
@@ -131,6 +133,23 @@ def test_the_table_says_its_units() -> None:
         assert number.endswith(units[verdict["test"]])
         assert number in said
         assert verdict["outcome"] in said
+
+
+def test_witnesses_lie_beside_the_report_and_can_be_judged_by_anybody() -> None:
+    command = ["audit", "run", "-m", "made_for_cli:loud", "-i", "s1045", *QUICK, "--tests", "worst", "--no-baseline"]
+    assert "failed" in firenet(*command, "-o", "a.html")
+    (verdict,) = json.loads(Path("a.json").read_text())["audits"][0]["verdicts"]
+    with np.load("a.witnesses.npz", allow_pickle=False) as stored:
+        (name,), e = stored["firenet_witnesses"], torch.from_numpy(stored["e0"])
+    assert str(name) == f"0: {verdict['witness']['key']}"
+    # The map is nine times the adjoint of a mask, real part.
+    image = 9 * torch.fft.ifft2(e, norm="ortho").real
+    grown = torch.linalg.vector_norm(image) / torch.linalg.vector_norm(e)
+    assert grown.item() == pytest.approx(verdict["value"], rel=1e-4)
+    firenet(*command, "-o", "a.html", "--threshold", "amplification=100")
+    assert not Path("a.witnesses.npz").exists()  # of another run
+    np.savez("a.witnesses.npz", mine=np.zeros(3))
+    assert "which is something else" in " ".join(firenet(*command, "-o", "a.html", code=2).split())
 
 
 def test_images_masks_and_weights_from_files(tmp_path: Path) -> None:

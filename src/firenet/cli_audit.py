@@ -32,6 +32,7 @@ audits = typer.Typer(
     rich_markup_mode=None,
 )
 
+_WITNESSES = ".witnesses.npz"
 Json = Annotated[bool, typer.Option("--json", help="Print the record as one JSON object.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the CPU to use.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the parts that are done, in OUT.parts.")]
@@ -56,7 +57,8 @@ def _check(out: Path, overwrite: bool) -> None:
     from firenet.safely import check_room
 
     check_output(out, suffixes=(".html",))
-    check_beside(out.with_suffix(".json"), overwrite=overwrite)
+    for end in (".json", _WITNESSES):
+        check_beside(out.with_suffix(end), overwrite=overwrite)
     check_room(out.with_suffix(".room"))  # for the parts
     for module, purpose in (
         ("jinja2", "The HTML report"),
@@ -104,7 +106,9 @@ def _finish(
     with together():
         write_json(out.with_suffix(".json"), record)
         if found:
-            write_witnesses(out.with_suffix(".witnesses.npz"), found)
+            write_witnesses(out.with_suffix(_WITNESSES), found)
+        else:  # those of an earlier run would convict the models of this one
+            out.with_suffix(_WITNESSES).unlink(missing_ok=True)
         size = write_report(out, made, command=command, title=title)
     if as_json:
         terminal.print_json(record)

@@ -56,6 +56,7 @@ from firenet.io.numpy_files import read_npy, read_npz, write_npy
 from firenet.io.png import read_png, write_png
 
 _UNUSUAL = re.compile(r"[^\n -~]")  # between its strings JSON has newlines and ASCII
+WITNESSES = "firenet_witnesses"  # the array of names in such a file
 _RECORD = b'{\n  "firenet": "'
 IMAGE_SUFFIXES = (".npy", ".png", ".nii", ".nii.gz", ".cfl", ".hdr")
 
@@ -253,7 +254,7 @@ def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
     """Check that a file can be written beside an output, which nobody named: where there is one, it must be ours.
 
     Args:
-        path: JSON or PNG.
+        path: JSON, PNG or npz.
         overwrite: Whatever is there may be replaced.
 
     Raises:
@@ -268,12 +269,15 @@ def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
 
 
 def ours(path: AnyPath) -> bool:
-    """Tell from the first bytes whether firenet wrote a file: a record (JSON), or a PNG whose description says so."""
+    """Tell from the first bytes whether firenet wrote a file: a record (JSON), a PNG whose description says so, or the
+    witnesses of an audit (npz, whose first array has that name)."""
     try:
         with Path(path).open("rb") as file:
             head = file.read(1024)
     except (OSError, ValueError):
         return False
+    if head.startswith(b"PK"):
+        return WITNESSES.encode() in head[:100]
     return head.startswith(_RECORD) or (head.startswith(b"\x89PNG") and b"Description\0firenet" in head)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from firenet.audit import Audit, Outcome, Row, Verdict
 from firenet.errors import BadInput
-from firenet.files import check_output, to_json
+from firenet.files import WITNESSES, check_output, to_json
 from firenet.formats import optional, replacing
 
 MOST_BYTES = 10_000_000
@@ -143,11 +143,11 @@ def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: st
 
 
 def write_witnesses(path: Path, found: Mapping[str, np.ndarray]) -> None:
-    """Writes the perturbations that convicted a model as npz: ``names``, and ``e0``, ``e1``, ... in their order."""
-    check_output(path, suffixes=(".npz",))
+    """Writes the perturbations that convicted a model as npz: ``firenet_witnesses``, their names, and ``e0``, ``e1``,
+    ... in this order."""
     arrays = {f"e{k}": e for k, e in enumerate(found.values())}
     with replacing(path) as (temporary,), temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, names=np.array(list(found)), **arrays)
+        np.savez_compressed(file, allow_pickle=False, **{WITNESSES: np.array(list(found))}, **arrays)
 
 
 def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int = 1) -> str:
