@@ -256,5 +256,5 @@ def test_a_network_from_elsewhere_is_found_to_be_unstable() -> None:
     y = sensing(x)
     assert psnr(network(y), x) > psnr(sensing.adjoint(y), x) + 4
     (found,) = attack(network, sensing, y, 0.01, steps=4, starts=1)
-    assert found.amplification > 10
-    assert found.noise / (0.01 * torch.linalg.vector_norm(y)) < 4
+    assert found.amplification > 13.7
+    assert 1 < found.noise / (0.01 * torch.linalg.vector_norm(y)) < 4

@@ -68,7 +68,7 @@ def test_each_restart_damps_what_the_network_does() -> None:
     """
 
     def worst(reconstruct: object) -> float:
-        (found,) = attack(reconstruct, SENSING, Y, 0.01, steps=16, starts=1)  # type: ignore[arg-type]
+        (found,) = attack(reconstruct, SENSING, Y, 0.01, steps=30, starts=2)  # type: ignore[arg-type]
         return found.amplification
 
     alone = worst(net(6))

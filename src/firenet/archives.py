@@ -47,7 +47,7 @@ def arrays_in(stream: IO[bytes], size: int, where: str) -> dict[str, np.ndarray]
         where: Its name, for messages.
 
     Raises:
-        BadInput: It is damaged, grows too much, or holds what are no numbers.
+        BadInput: It is damaged, grows too much, or holds something other than numbers.
     """
     do = "Write it again with numpy.savez"
     try:

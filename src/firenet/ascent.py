@@ -59,7 +59,7 @@ def need_gradient(value: Tensor) -> None:
 
 
 def _worse(tried: Sequence[tuple[Tensor, float, str]]) -> tuple[Tensor, float, str]:
-    """The entry with the largest value; what is no number is worse than all that are."""
+    """Returns the entry with the largest value; NaN is worse than every number."""
     return max(tried, key=lambda entry: _order(entry[1]))
 
 
@@ -100,7 +100,7 @@ class Search:
         return v * (radius / size) if size > radius or (full and size > 0) else v
 
     def objective(self, image: Tensor) -> Tensor:
-        """What is made large."""
+        """Returns what is made large: the norm of the change, or its largest modulus in the window."""
         change = image - self.clean
         if self.window is None:
             return torch.linalg.vector_norm(change)
@@ -142,7 +142,7 @@ class Search:
 
     @torch.no_grad()
     def change(self, v: Tensor) -> Tensor:
-        """What v changes, in the window if there is one."""
+        """Returns the change of the image, in the window if there is one."""
         self.done += 1
         if self.progress is not None:
             self.progress(min(self.done, self.most), self.most)
@@ -160,7 +160,7 @@ class Search:
     def worst(
         self, budget: float, steps: int, starts: int, generator: torch.Generator, warm: Tensor | None
     ) -> tuple[Perturbation, Tensor]:
-        """The best of all starts within one budget."""
+        """Returns the best of all starts within one budget."""
         radius, before = budget * self.norm, self.done
         tried: list[tuple[Tensor, float, str]] = []
         if warm is not None:  # what a smaller budget allowed is allowed: a larger one is never weaker
@@ -198,7 +198,7 @@ class Search:
     def judged(
         self, v: Tensor, budget: float, noise: float, by: str, before: int, *, free: bool = False
     ) -> Perturbation:
-        """What a perturbation does, measured again within its budget; free: of whatever size it is."""
+        """Measures again what a perturbation does within its budget; free: of whatever size it is."""
         e = self.added(v).detach()
         size, radius = torch.linalg.vector_norm(e).item(), budget * self.norm
         if size > radius and not free:  # by rounding
@@ -211,7 +211,7 @@ class Search:
         return Perturbation(e, budget, relative, image, error, noise, amplification, by, self.done - before)
 
     def _aligned(self, steps: int) -> int:
-        """How many of the last steps go straight to where the slope points."""
+        """Returns how many of the last steps go straight to where the slope points."""
         return steps // 4 if self.ascent in ("gradient", "momentum") else 0
 
     def steepest(self, slope: Tensor) -> Tensor:

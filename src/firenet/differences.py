@@ -56,7 +56,7 @@ class Sketch:
         return bool(torch.isfinite(self.changes).all())
 
     def leading(self) -> tuple[Tensor, float]:
-        """The image in which the changes are largest, of norm one, and its singular value over the second."""
+        """Returns the image in which the changes are largest, of norm one, and its singular value over the second."""
         if len(self.changes) < 2:
             raise BadInput("At least two directions", f"{len(self.changes)}", "12 are usual")
         # The Gram matrix is small: as many rows as there are directions.
@@ -67,7 +67,7 @@ class Sketch:
         return (w / size if size > 0 else w), first / second if second > 0 else math.inf if first > 0 else 1.0
 
     def towards(self, w: Tensor) -> Tensor:
-        """The direction in which :math:`\\langle w,R\\rangle` grows, as far as these directions say."""
+        """Returns the direction in which :math:`\\langle w,R\\rangle` grows, as far as these directions say."""
         shares = self.changes @ w
         flat = real_view(self.directions).reshape(len(shares), -1)
         found = (shares.to(flat.dtype) @ flat).reshape(real_view(self.directions[0]).shape)
@@ -82,8 +82,8 @@ class Sketch:
         return off / size if size > 0 else 0.0 if off == 0 else math.inf
 
     def missed(self) -> float:
-        """The largest singular value that these differences may have missed, were R linear at this size: larger ones
-        would have been seen with probability ``CONFIDENCE``."""
+        """Returns the largest singular value that these differences may have missed, were R linear at this size: a
+        larger one would have been seen with probability ``CONFIDENCE``."""
         scaled = self.changes * self.gaussian[:, None]
         top = torch.linalg.matrix_norm(scaled @ scaled.T, 2).sqrt().item()
         return top / math.sqrt(chi_squared_above(len(scaled), CONFIDENCE))

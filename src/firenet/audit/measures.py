@@ -90,7 +90,7 @@ def _attacked(
 
 
 def _searched(subject: Subject, found: Perturbation) -> dict[str, Any]:
-    """How hard an attack looked, and why that says nothing, if it does not."""
+    """Returns how hard an attack looked and, if that says nothing, why."""
     effort = found.effort
     if effort is None:
         return {}
@@ -237,7 +237,7 @@ CARRIED = "an ascent from the worst of them"
 
 
 def _foreign(bench: Bench, model: Model, image: str) -> dict[str, tuple[str, str, str]]:
-    """Where what was found for others at the reference budget lies, and for this model in one place."""
+    """Returns the keys in ``bench.found`` of what was found for others at the reference budget, and in one place."""
     which = (f"{bench.settings.reference:g}", ONE_PLACE)
     return {
         key[0] if key[2] == which[0] else f"{key[0]}, {key[2]}": key
