@@ -36,6 +36,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet.mri.coils import estimate_maps
+from firenet.mri.kspace import to_corner
+from firenet.mri.scan import prepare
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "accuracy"
 DOCS = HERE.parent / "docs"
@@ -107,7 +111,7 @@ def _inside(package: str, path: str) -> Path:
 def image(name: str) -> Tensor:
     """Real images of known packages, from 0 to a maximum of 1."""
     if name == "s1045":
-        from firenet.demo import load_slice
+        from firenet.mri.demo import load_slice
 
         return load_slice().double()
     if name.startswith("colin"):
@@ -204,7 +208,7 @@ class Problem:
     @cached_property
     def centred(self) -> tuple[np.ndarray, np.ndarray]:
         """k-space and maps as SigPy and BART want them: (coils, *mask), the origin in the middle."""
-        from firenet.recon import to_centre
+        from firenet.mri.kspace import to_centre
 
         k = to_centre(self.y, 2).numpy()
         if self.maps is None:
@@ -215,34 +219,34 @@ class Problem:
 def problem(recipe: Recipe) -> Problem:
     """The data of a case."""
     import firenet
-    from firenet import demo, recon, selection
+    from firenet.mri import choose_lambda, demo, reconstruct
 
     source, kind, rate, noise = recipe
     if source == "phantom":
         full = demo.load_raw()
         if kind == "lines":
-            mask = firenet.lines(full.shape[1:], rate, centre=16)
+            mask = firenet.sensing.lines(full.shape[1:], rate, centre=16)
         elif kind == "multilevel":
-            mask = firenet.multilevel(full.shape[1:], rate, full=demo.RAW_FULL)
+            mask = firenet.sensing.multilevel(full.shape[1:], rate, full=demo.RAW_FULL)
         else:
-            mask = firenet.variable_density(full.shape[1:], rate, radius=17.0)
-        y, samples, _ = recon.prepare(full * mask.centred(), mask.centred())
-        maps = recon.estimate_maps(y, samples).maps
+            mask = firenet.sensing.variable_density(full.shape[1:], rate, radius=17.0)
+        y, samples, _ = prepare(full * mask.centred(), mask.centred())
+        maps = estimate_maps(y, samples).maps
         # In units in which the zero-filled image has the maximum 1, nearly as all other images have.
-        unit = recon.zero_filled(y, samples, maps).abs().max()
+        unit = reconstruct.zero_filled(y, samples, maps).abs().max()
         y, full = y / unit, full / unit
         weight = maps.abs().square().sum(dim=0).sqrt()
-        truth = recon.zero_filled(recon.to_corner(full, 2), torch.ones_like(samples), maps).abs() * weight
+        truth = reconstruct.zero_filled(to_corner(full, 2), torch.ones_like(samples), maps).abs() * weight
         return Problem(samples, y, truth, maps, weight=weight)
     if source == "brain":
         if not BRAIN.exists():
             raise Skip(f"{BRAIN.name} is absent")
         with np.load(BRAIN, allow_pickle=False) as arrays:
-            y, mask, _ = recon.prepare(arrays["kspace"])
-        maps = recon.estimate_maps(y, mask).maps
+            y, mask, _ = prepare(arrays["kspace"])
+        maps = estimate_maps(y, mask).maps
         # In units in which the zero-filled image has the maximum 1, nearly as all other images have.
-        y = y / recon.zero_filled(y, mask, maps).abs().max()
-        outside = mask & ~selection._centre(mask)
+        y = y / reconstruct.zero_filled(y, mask, maps).abs().max()
+        outside = mask & ~choose_lambda._centre(mask)
         chance = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
         held = outside & (chance < 0.05)
         seen = mask & ~held & ~(outside & (chance > 0.05 + 0.95 * rate))
@@ -250,11 +254,13 @@ def problem(recipe: Recipe) -> Problem:
     truth = image(source)
     shape = tuple(truth.shape)
     if kind == "lines":
-        samples = firenet.lines(shape, rate).samples
+        samples = firenet.sensing.lines(shape, rate).samples
     elif kind == "walsh":
-        samples = firenet.multilevel(shape, rate, transform="walsh").samples
+        samples = firenet.sensing.multilevel(shape, rate, transform="walsh").samples
     else:
-        samples = (firenet.multilevel if kind == "multilevel" else firenet.variable_density)(shape, rate).samples
+        samples = (firenet.sensing.multilevel if kind == "multilevel" else firenet.sensing.variable_density)(
+            shape, rate
+        ).samples
     found = Problem(samples, torch.empty(0), truth, walsh=kind == "walsh")
     dtype = torch.float64 if found.walsh else torch.complex128
     y = found.sensing(truth.to(dtype))
@@ -270,8 +276,9 @@ def problem(recipe: Recipe) -> Problem:
 def _solver(p: Problem) -> Callable[..., tuple[Tensor, float, int]]:
     """Our network on the data: image, relative gap and layers; ``share`` is that of the default lambda."""
     import firenet
-    from firenet.recon import default_schedule, transform
-    from firenet.recon import rounds as usual_rounds
+    from firenet.mri.reconstruct import default_schedule
+    from firenet.mri.reconstruct import rounds as usual_rounds
+    from firenet.transforms.spec import transform
 
     def solve(
         sparsify: str | None = None,

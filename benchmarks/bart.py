@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from problems import Problem, Skip
 
-from firenet.recon import psnr, to_centre
+from firenet.metrics import psnr
+from firenet.mri.kspace import to_centre
 
 LAMBDAS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 PROBE = 100

@@ -20,7 +20,7 @@ import pywt
 import torch
 
 import firenet
-from firenet.demo import load_slice
+from firenet.mri.demo import load_slice
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 CASES = (("s1045", 256), ("camera", 256), ("camera", 512))
@@ -38,7 +38,7 @@ def image(name: str, side: int) -> torch.Tensor:
 @torch.no_grad()
 def measure(name: str, side: int, wavelet: str) -> dict[str, Any]:
     truth = image(name, side)
-    sensing = firenet.SubsampledFourier(firenet.multilevel((side, side), 0.2, seed=0).samples)
+    sensing = firenet.SubsampledFourier(firenet.sensing.multilevel((side, side), 0.2, seed=0).samples)
     y = sensing(truth.to(torch.complex128))
     error = sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1)))
     y = y + 0.02 * torch.linalg.vector_norm(y) / torch.linalg.vector_norm(error) * error
@@ -61,10 +61,11 @@ def measure(name: str, side: int, wavelet: str) -> dict[str, Any]:
 @torch.no_grad()
 def default() -> list[dict[str, float]]:
     """Gap and PSNR of the undecimated default after so many layers."""
-    from firenet.recon import network, psnr
+    from firenet.metrics import psnr
+    from firenet.mri.reconstruct import network
 
     truth = load_slice()
-    mask = firenet.variable_density(truth.shape, 0.25).samples
+    mask = firenet.sensing.variable_density(truth.shape, 0.25).samples
     y, rows = firenet.SubsampledFourier(mask)(truth.to(torch.complex64)), []
     for layers in (20, 50, 100, 150, 250, 400, 800):
         solution = network(mask, schedule=firenet.AdaptiveRestarts(1e-12, layers)).solve(y)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 import firenet
-from firenet.transforms import filter_bank
+from firenet.transforms.filters import filter_bank
 
 
 class Separable:

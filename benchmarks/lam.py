@@ -21,8 +21,10 @@ import numpy as np
 import torch
 
 import firenet
-from firenet.demo import load_slice
-from firenet.recon import default_schedule, psnr, transform
+from firenet.metrics import psnr
+from firenet.mri.demo import load_slice
+from firenet.mri.reconstruct import default_schedule
+from firenet.transforms.spec import transform
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOISE = (0.0, 0.01, 0.05)
@@ -33,7 +35,7 @@ LASSO = [float(s) for s in np.geomspace(1e-6, 1e-3, 13)]
 @torch.no_grad()
 def curves() -> list[dict[str, Any]]:
     truth = load_slice()
-    sensing = firenet.SubsampledFourier(firenet.variable_density(truth.shape, 0.25).samples)
+    sensing = firenet.SubsampledFourier(firenet.sensing.variable_density(truth.shape, 0.25).samples)
     frame, schedule = transform(None, truth.shape), default_schedule(1e-3, 400)
     found = []
     for noise in NOISE:

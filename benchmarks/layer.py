@@ -66,7 +66,7 @@ def butterfly(x: Tensor) -> Tensor:
 
 def networks(sensing: firenet.LinearOperator, frame: firenet.Wavelet, y: Tensor) -> Callable[[int], Run]:
     def make(layers: int) -> Run:
-        net = firenet.Firenet(sensing, frame, lam=2.5e-4, schedule=firenet.FixedSteps(layers), iterate="last")
+        net = firenet.Firenet(sensing, frame, lam=2.5e-4, schedule=firenet.solver.FixedSteps(layers), iterate="last")
         return lambda: net(y)
 
     return make
@@ -77,7 +77,7 @@ def measure() -> list[dict[str, float | int | str]]:
     results: list[dict[str, float | int | str]] = []
     generator = torch.Generator().manual_seed(0)
     for side in SIDES:
-        mask = firenet.multilevel((side, side), 0.2).samples
+        mask = firenet.sensing.multilevel((side, side), 0.2).samples
         image = torch.randn(side, side, dtype=torch.complex64, generator=generator)
         sensing = firenet.SubsampledFourier(mask)
         two = lambda image=image: (torch.fft.fft2(image), torch.fft.fft2(image))  # noqa: E731
@@ -94,7 +94,7 @@ def measure() -> list[dict[str, float | int | str]]:
             found |= {"per_coil_ms": found["layer_ms"] / 8, "single_coil_ms": single}
             results.append({"sensing": "8 coils", "side": side, "wavelet": "db4", "unit": "two fft2", **found})
         if side == 1024:
-            walsh = firenet.SubsampledWalsh(firenet.multilevel((side, side), 0.2, transform="walsh").samples)
+            walsh = firenet.SubsampledWalsh(firenet.sensing.multilevel((side, side), 0.2, transform="walsh").samples)
             real = image.real.contiguous()
             plain = lambda real=real: butterfly(real)  # noqa: E731
             for wavelet in ("haar", "db4"):

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 import firenet
-from firenet.layer import peak_bytes
+from firenet.solver.iteration import peak_bytes
 
 MIB = 2**20
 
@@ -40,7 +40,7 @@ def measured(run: Callable[[], object]) -> tuple[int, float]:
 
 
 def network(shape: tuple[int, ...], layers: int) -> tuple[firenet.Firenet, torch.Tensor]:
-    mask = firenet.multilevel(shape, 0.2).samples
+    mask = firenet.sensing.multilevel(shape, 0.2).samples
     sensing = firenet.SubsampledFourier(mask)
     y = sensing(torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)))
     frame = firenet.Wavelet(shape, "db4")
@@ -65,7 +65,7 @@ def volume(side: int = 128, layers: int = 40) -> dict[str, float | str]:
 
 def gradient(side: int = 512, layers: int = 300, checkpoint: int = 17) -> dict[str, float | str]:
     net, y = network((side, side), layers)
-    net = firenet.Firenet(net.sensing, net.sparsify, lam=net.lam, schedule=firenet.FixedSteps(layers))
+    net = firenet.Firenet(net.sensing, net.sparsify, lam=net.lam, schedule=firenet.solver.FixedSteps(layers))
     y.requires_grad_()
 
     def run() -> None:

@@ -367,7 +367,7 @@ METHODS = (
     Method(ADAPTIVE, "firenet", _ours(_later("AdaptiveRestarts", tolerance=1e-12))),
     Method("radial search", "firenet", _ours(_later("RadialSearch"))),
     Method("paper schedule", "firenet", _ours(_paper)),
-    Method("fixed step", "firenet", _ours(lambda layers: firenet.FixedSteps(layers))),
+    Method("fixed step", "firenet", _ours(lambda layers: firenet.solver.FixedSteps(layers))),
     Method(FISTA, "sigpy", _sigpy("GradientMethod", False)),
     Method("SigPy FISTA, tuned", "sigpy", _sigpy("GradientMethod", True)),
     Method("SigPy PDHG", "sigpy", _sigpy("PrimalDualHybridGradient", False)),

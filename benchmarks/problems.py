@@ -29,8 +29,9 @@ import torch
 from torch import Tensor
 
 import firenet
-from firenet.demo import load_slice
-from firenet.recon import estimate_maps, to_corner
+from firenet.mri.coils import estimate_maps
+from firenet.mri.demo import load_slice
+from firenet.mri.kspace import to_corner
 
 HERE = Path(__file__).parent
 RATE = 0.2
@@ -133,7 +134,7 @@ def minimiser(problem: Problem, progress: Callable[[int, int], None] | None = No
     loose = min(problem.accuracies) >= 1e-2
     layers = 3000 if loose else 12000
     # One pair of steps that suits the size of x and of the dual; its last iterate converges linearly.
-    fixed = firenet.FixedSteps(layers // 3, 0.1 / problem.lam if problem.exact else None)
+    fixed = firenet.solver.FixedSteps(layers // 3, 0.1 / problem.lam if problem.exact else None)
     tries: list[tuple[Any, str]] = [(fixed, "last")]
     adaptive = getattr(firenet, "AdaptiveRestarts", None)
     if adaptive is not None:
@@ -186,7 +187,7 @@ def photograph(side: int) -> Tensor:
 def _simulated(name: str, image: Tensor, c: float, *, noise: float = 0.0, walsh: bool = False, **rest: Any) -> Problem:
     """Retrospective measurements of an image; lambda is c over the side."""
     image = image.to(torch.float64)
-    mask = firenet.multilevel(image.shape, RATE, transform="walsh" if walsh else "fourier", seed=0)
+    mask = firenet.sensing.multilevel(image.shape, RATE, transform="walsh" if walsh else "fourier", seed=0)
     sensing = firenet.SubsampledWalsh(mask.samples) if walsh else firenet.SubsampledFourier(mask.samples)
     y = sensing(image if walsh else image.to(torch.complex128))
     if noise:

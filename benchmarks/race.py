@@ -33,7 +33,7 @@ FRESH = """
 import sys, numpy as np, torch
 torch.set_num_threads({threads})
 import firenet
-from firenet.recon import default_schedule, network
+from firenet.mri.reconstruct import default_schedule, network
 y, mask = (torch.from_numpy(np.load(f"{{sys.argv[1]}}/{{k}}.npy")) for k in ("y", "mask"))
 x = network(mask, schedule=default_schedule(1e-9, {layers})).solve(y).image
 np.save(f"{{sys.argv[1]}}/x.npy", x.numpy())
@@ -53,7 +53,7 @@ def fastest(run: Callable[[], object]) -> float:
 def race(name: str) -> dict[str, Any]:
     import numpy as np
 
-    from firenet.recon import default_schedule, network
+    from firenet.mri.reconstruct import default_schedule, network
 
     record = json.loads((RESULTS / f"{name}.json").read_text())
     theirs = {k: v for k, v in record["methods"].items() if k.startswith("BART")}

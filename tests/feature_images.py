@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from file_seeds import dicom, nifti, noise, refusal
-from firenet.files import read_array, read_image, read_scan
+from firenet.io.files import read_array, read_image, read_scan
 from format_features import feature
 
 h5py = pytest.importorskip("h5py")

@@ -1,4 +1,4 @@
-"""The entries of `format_features` for files of models: what `firenet.models.load_model` takes."""
+"""The entries of `format_features` for files of models: what `firenet.models.load.load.load_model` takes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from firenet.models import load_model
-from firenet.sensing import SubsampledFourier
-from firenet.training import save, shipped
+from firenet.models.load import load_model
+from firenet.nets.training import save, shipped
+from firenet.sensing.fourier import SubsampledFourier
 from format_features import feature
 
 onnx = pytest.importorskip("onnx")

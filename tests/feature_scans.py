@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from file_seeds import cfl, hdf5, mrd, mrd_header, mrd_line, noise, npy_header, save
-from firenet.files import read_array, read_image, read_scan
+from firenet.io.files import read_array, read_image, read_scan
 from format_features import feature
 
 h5py = pytest.importorskip("h5py")
@@ -403,7 +403,7 @@ def _(f: Path) -> Any:
 
 @feature("cfl", "masks in complex numbers; patterns with one sample along READ stand for whole lines")
 def _(f: Path) -> Any:
-    from firenet.recon import binary_mask
+    from firenet.mri.scan import binary_mask
 
     path = cfl(f / "a", "1 4", 4)
     np.array([1, 0, 0, 1], "<c8").tofile(path)
@@ -446,7 +446,7 @@ def _(f: Path) -> Any:
 
 @feature("masks", "samples in the outermost lines where k-space is zero: padding, partial Fourier", "named")
 def _(f: Path) -> Any:
-    from firenet.recon import prepare_scan
+    from firenet.mri.scan import prepare_scan
 
     k = noise(2, 16, 16)
     k[..., :3] = 0
@@ -455,7 +455,7 @@ def _(f: Path) -> Any:
 
 @feature("masks", "other exact zeros among the samples of a mask", "named")
 def _(f: Path) -> Any:
-    from firenet.recon import prepare_scan
+    from firenet.mri.scan import prepare_scan
 
     k = noise(16, 16)
     k[3, 5] = 0

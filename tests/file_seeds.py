@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from firenet.errors import BadInput
-from firenet.files import write_image
+from firenet.io.files import write_image
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")

@@ -63,7 +63,7 @@ def _seeds(kind: str, folder: Path) -> list[Path]:
 
 def _read_scan(path: Path) -> None:
     from firenet.errors import BadInput
-    from firenet.files import read_scan
+    from firenet.io.files import read_scan
 
     try:
         read_scan(path)
@@ -74,14 +74,14 @@ def _read_scan(path: Path) -> None:
 
 
 def _read_image(path: Path) -> None:
-    from firenet.files import read_image
+    from firenet.io.files import read_image
 
     read_image(path)
 
 
 def _read_mask(path: Path) -> None:
-    from firenet.files import read_array
-    from firenet.recon import binary_mask
+    from firenet.io.files import read_array
+    from firenet.mri.scan import binary_mask
 
     binary_mask(read_array(path, purpose="mask"))
 
@@ -348,16 +348,16 @@ def _limit_computing(seconds: int) -> None:
 
 def _room_apart() -> int:
     """The memory that the process apart has for a file of this size: its own, and that for the most a claim is free."""
-    from firenet.formats import FREE_BYTES
     from firenet.io.apart import MEMORY
+    from firenet.io.stored import FREE_BYTES
 
     return MEMORY + 4 * FREE_BYTES
 
 
 def _read_together() -> None:
     """Read in this process what the library reads in another."""
-    from firenet.formats import unreadable
     from firenet.io import hdf5
+    from firenet.io.stored import unreadable
 
     def here(format: str, title: str, path: Path, key: str | None, preferred: str) -> Any:
         from firenet.errors import FirenetError

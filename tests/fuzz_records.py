@@ -24,7 +24,7 @@ SIDE = 8
 
 
 def _recipes() -> list[Any]:
-    from firenet.training import Recipe
+    from firenet.nets.training import Recipe
 
     unet = Recipe("unet", (SIDE,), steps=2, batch=2, images="ellipses")
     return [unet, Recipe("lista", (SIDE,), steps=2, batch=2, images="ellipses")]
@@ -33,7 +33,7 @@ def _recipes() -> list[Any]:
 def _weights(folder: Path) -> list[Path]:
     import torch
 
-    from firenet.training import save
+    from firenet.nets.training import save
 
     paths = []
     for recipe in _recipes():
@@ -71,7 +71,7 @@ def _onnx(folder: Path) -> list[Path]:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    from firenet.training import train
+    from firenet.nets.training import train
 
     paths = []
     for recipe in _recipes():
@@ -89,7 +89,7 @@ def _lista(folder: Path) -> list[Path]:
 def _train_lista(path: Path) -> None:
     import torch
 
-    from firenet.baselines import train_lista
+    from firenet.nets.lista import train_lista
 
     generator = torch.Generator().manual_seed(0)
     matrix, x = torch.randn(4, 6, generator=generator).double(), torch.randn(12, 6, generator=generator).double()
@@ -101,8 +101,8 @@ def _parts(folder: Path) -> list[Path]:
 
     import numpy as np
 
-    from firenet import sealed
     from firenet.audit import Row
+    from firenet.io import sealed
 
     numbers = {"psnr": 31.5, "by": ["gradient"], "each": [1.0, float("nan")], "ssim": None}
     paths = []
@@ -133,7 +133,7 @@ def _witnesses(folder: Path) -> list[Path]:
 def _records(folder: Path) -> list[Path]:
     import numpy as np
 
-    from firenet.files import write_image, write_json
+    from firenet.io.files import write_image, write_json
 
     write_json(folder / "a.json", {"title": "x", "numbers": [1, 2.5, None]})
     write_image(folder / "a.png", np.eye(4), description="firenet: a picture")
@@ -153,7 +153,7 @@ def _sensing() -> Any:
 
 def _read_weights(path: Path) -> None:
     from firenet.errors import BadInput
-    from firenet.models import load_model, read_weights
+    from firenet.models.load import load_model, read_weights
 
     if path.suffix == ".safetensors":
         load_model(str(path)).build(_recipes()[0].sensing(SIDE))
@@ -169,7 +169,7 @@ def _read_weights(path: Path) -> None:
 def _read_onnx(path: Path) -> None:
     import torch
 
-    from firenet.models import load_model
+    from firenet.models.load import load_model
 
     load_model(str(path)).build(_sensing())(torch.ones(SIDE, SIDE, dtype=torch.complex64))
 
@@ -183,7 +183,7 @@ def resealed(path: Path) -> Path:
 
 
 def _read_checkpoint(path: Path) -> None:
-    from firenet.training import train
+    from firenet.nets.training import train
 
     recipe = next(r for r in _recipes() if r.network in path.name)
     train(recipe, checkpoint=path)
@@ -214,7 +214,7 @@ def _read_witness(path: Path) -> None:
 
 
 def _read_record(path: Path) -> None:
-    from firenet.files import check_beside
+    from firenet.io.files import check_beside
 
     check_beside(path)
 

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import firenet
-from firenet import AdaptiveRestarts, BadInput, Firenet, Matrix, NormBound, NumericalError, Status, certify
+from firenet import AdaptiveRestarts, BadInput, Firenet, Matrix, NumericalError, Status, certify
+from firenet.operators import NormBound
 
 Long = NDArray[Any]
 L, CL = np.longdouble, np.clongdouble
@@ -144,10 +145,10 @@ class Case:
         sizes = np.abs(c) if self.groups is None else np.array([norm(c[g]) for g in self.groups])
         penalty = L(self.net.lam) * (sizes * self.weights).sum()
         fidelity = self.net.fidelity
-        if isinstance(fidelity, firenet.Ball):
+        if isinstance(fidelity, firenet.problems.Ball):
             return penalty
         r = self.residual(x)
-        return penalty + (r * r if isinstance(fidelity, firenet.Squared) else r)
+        return penalty + (r * r if isinstance(fidelity, firenet.problems.Squared) else r)
 
     def allowance(self, x: Long) -> Any:
         """How far :meth:`objective` may be off: sums of at most some hundred terms."""
@@ -155,11 +156,11 @@ class Case:
         sizes = np.abs(c) if self.groups is None else np.array([norm(c[g]) for g in self.groups])
         data = norm(np.abs(self.A) @ np.abs(x)) + norm(self.y.detach().numpy().astype(CL).ravel())
         size = L(self.net.lam) * (sizes * self.weights).sum() + data
-        return LOSS * (size * data if isinstance(self.net.fidelity, firenet.Squared) else size)
+        return LOSS * (size * data if isinstance(self.net.fidelity, firenet.problems.Squared) else size)
 
     def fits(self, x: Long) -> bool:
         fidelity = self.net.fidelity
-        return not isinstance(fidelity, firenet.Ball) or self.residual(x) <= fidelity.noise
+        return not isinstance(fidelity, firenet.problems.Ball) or self.residual(x) <= fidelity.noise
 
 
 def norm(v: Long) -> Any:
@@ -220,7 +221,7 @@ def check(case: Case, tolerance: float, tally: Counter[str]) -> list[str]:
         zero = exact <= L(solution.rounding.item())  # the minimum is zero up to that
         if least < np.inf and not (exact <= (1 + L(tolerance)) * least + case.allowance(x) or zero):
             false.append(f"tolerance reached at {exact}, and {least} is possible")
-        if isinstance(case.net.fidelity, firenet.Ball):
+        if isinstance(case.net.fidelity, firenet.problems.Ball):
             u = torch.finfo(case.y.dtype).eps / 2
             data = float(norm(case.y.numpy().astype(CL).ravel()))
             allowed = tolerance * max(unit, u * data) + 300 * u * (data + float(norm(case.A @ x)) + float(norm(x)))
@@ -252,7 +253,7 @@ def fidelities(rng: np.random.Generator, y: NDArray[Any], misfit: float, lam: fl
 
 def schedule(rng: np.random.Generator, tolerance: float) -> Any:
     if rng.random() < 0.15:
-        return firenet.RadialSearch(tolerance=tolerance, max_layers=300)
+        return firenet.solver.RadialSearch(tolerance=tolerance, max_layers=300)
     return AdaptiveRestarts(tolerance=tolerance, max_layers=int(rng.choice([20, 100, 400])))
 
 
@@ -358,7 +359,7 @@ def frame_of(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Any, Lon
         rows.append(L(factor) * W)
         groups += [[i + at for i in one] for one in g]
         at += len(W)
-    return firenet.Union([p[0] for p in parts], factors), np.concatenate(rows), groups, np.ones(1)
+    return firenet.transforms.Union([p[0] for p in parts], factors), np.concatenate(rows), groups, np.ones(1)
 
 
 def analysis_case(rng: np.random.Generator, tolerance: float) -> Case:
@@ -382,7 +383,7 @@ def analysis_case(rng: np.random.Generator, tolerance: float) -> Case:
     data = torch.from_numpy(y.reshape(sensing.out_shape).astype(cplx))
     lam = float(10.0 ** rng.uniform(-4, -0.5)) * (sensing.norm_bound.value or 1.0)
     own = rng.random() < 0.6
-    count = frame.moduli_shape
+    count = frame.penalty_shape
     w = 10.0 ** rng.uniform(-2, 2, count) if own else np.ones(count)
     if single and rng.random() < 0.7:  # products of weights in single precision would be another problem
         w = w.astype(np.float32)
@@ -461,14 +462,16 @@ def built(k: int, seed: int, tally: Counter[str]) -> list[str]:
     kind = k % 5
     if kind == 0:  # parts of a sum from 1e-12 to 1e12
         shape, factor = (4, 4), float(10.0 ** rng.uniform(-12, 12))
-        frame = firenet.Union([firenet.Gradient(shape), firenet.UndecimatedWavelet(shape, "haar", 1)], [1.0, factor])
+        frame = firenet.transforms.Union(
+            [firenet.Gradient(shape), firenet.UndecimatedWavelet(shape, "haar", 1)], [1.0, factor]
+        )
         W = np.concatenate([gradient(shape), L(factor) * np.concatenate(undecimated(shape, "haar", 1))])
         groups = [[i, i + 16] for i in range(16)] + [[i] for i in range(32, 32 + 64)]
         mask = np.ones(shape, bool)
         x = np.full(16, 5.0) + (rng.random(16) < 0.2) * 1e-3
         A = fourier(shape)
         y = (A @ x.astype(CL)).astype(np.complex128).reshape(shape)
-        w = np.ones(frame.moduli_shape)
+        w = np.ones(frame.penalty_shape)
         keys = fidelities(rng, y, 1e-12, 0.01)
         net = Firenet(
             firenet.SubsampledFourier(mask),
@@ -579,8 +582,8 @@ def clarabel(case: Case) -> Long | None:
     else:
         penalty = cp.sum([float(v) * cp.norm(c[g], 2) for v, g in zip(w, case.groups, strict=True)])
     fidelity, r = case.net.fidelity, cp.norm(A @ x - y, 2)
-    limits: list[Any] = [r <= fidelity.noise * (1 - 1e-7)] if isinstance(fidelity, firenet.Ball) else []
-    value = {firenet.Norm: r, firenet.Squared: cp.square(r), firenet.Ball: 0}[type(fidelity)]
+    limits: list[Any] = [r <= fidelity.noise * (1 - 1e-7)] if isinstance(fidelity, firenet.problems.Ball) else []
+    value = {firenet.problems.Norm: r, firenet.problems.Squared: cp.square(r), firenet.problems.Ball: 0}[type(fidelity)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -14,29 +14,25 @@ from torch import Tensor
 from draws import normal, uniform
 from firenet import (
     AdaptiveRestarts,
-    AnalysisOperator,
-    AnalysisProblem,
     BadInput,
     Firenet,
-    FixedSteps,
     Gradient,
     LinearOperator,
     Matrix,
     MultiCoilFourier,
     PaperSchedule,
-    RadialSearch,
     Status,
     SubsampledFourier,
     SubsampledWalsh,
-    TightFrame,
     UndecimatedWavelet,
-    Union,
-    WalshHadamard,
     Wavelet,
 )
-from firenet.analysis import AnalysisLayers, Stacked
-from firenet.gap import within
-from firenet.restarts import Schedule
+from firenet.problems import AnalysisProblem
+from firenet.problems.gap import within
+from firenet.solver import FixedSteps, RadialSearch
+from firenet.solver.analysis import AnalysisLayers, Stacked
+from firenet.solver.schedules import Schedule
+from firenet.transforms import AnalysisOperator, TightFrame, Union, WalshHadamard
 from laws import Probe, assert_near, assert_refuses, norm
 from oracles import Recovery
 
@@ -139,9 +135,9 @@ def recovery(
 ) -> Recovery:
     A, W = setup.dense()
     frame = setup.frame
-    w = torch.ones(frame.moduli_shape, dtype=REAL) if weights is None else weights.expand(frame.moduli_shape)
+    w = torch.ones(frame.penalty_shape, dtype=REAL) if weights is None else weights.expand(frame.penalty_shape)
     groups = None
-    if frame.moduli_shape != frame.out_shape:
+    if frame.penalty_shape != frame.out_shape:
         rows, at, found = torch.arange(len(W)).view(frame.out_shape), 0, []
         for size in frame.groups or (frame.out_shape[0],):
             found += rows[at : at + size].flatten(1).mT.tolist()
@@ -152,7 +148,7 @@ def recovery(
 
 def weights_of(setup: Setup, kind: str) -> Tensor | None:
     """The usual ones, a number a band, or one for each coefficient."""
-    shape = setup.frame.moduli_shape
+    shape = setup.frame.penalty_shape
     if kind == "none":
         return Firenet(setup.sensing, setup.frame, form="analysis").problem.weights
     full = 10 ** (2 * uniform(shape, dtype=REAL, seed=5) - 1)
@@ -195,7 +191,7 @@ def test_coordinates_are_those_of_the_dense_stack(name: str) -> None:
     assert_near(stacked.adjoint(dual, out), back, 1e-13 * norm(back))
     # W of A*q + W*p, as the repair of p needs it.
     image = sensing.adjoint(stacked.unpack_measured(q)) / stacked.unit + frame.adjoint(p)
-    assert_near(bands(stacked, stacked.lifted(back)), frame(frame.gram_solve(image)), 1e-11 * norm(image))
+    assert_near(bands(stacked, stacked.lifted(back)), frame(frame.apply_gram_inverse(image)), 1e-11 * norm(image))
 
 
 @setups
@@ -269,7 +265,7 @@ def test_every_pair_becomes_feasible_and_bounds_the_minimum(name: str) -> None:
         x = draw(setup.frame.in_shape, setup.dtype, k + 20)
         a, b = problem.feasible(q, p)
         assert norm(a) <= 1 + 1e-12
-        assert (setup.frame.moduli(b) <= lam * weights * (1 + 1e-12)).all()
+        assert (setup.frame.magnitudes(b) <= lam * weights * (1 + 1e-12)).all()
         residual = setup.sensing.adjoint(a) + setup.frame.adjoint(b)
         assert norm(residual) <= 1e-9 * (norm(setup.sensing.adjoint(a)) + norm(b) + 1e-12)
         gap = problem.gap(x, q, p, y).item()
@@ -486,10 +482,11 @@ def test_refusals() -> None:
 def test_the_derivative_written_out_is_that_of_autograd(
     spec: str, schedule: str, coils: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from firenet import FixedSteps, PaperSchedule
-    from firenet.analysis import AnalysisLayers, _Sweep
-    from firenet.recon import network
-    from firenet.restarts import FrozenSteps, Run
+    from firenet import PaperSchedule
+    from firenet.mri.reconstruct import network
+    from firenet.solver import FixedSteps
+    from firenet.solver.analysis import AnalysisLayers, _Sweep
+    from firenet.solver.schedules import FrozenSteps, Run
 
     rng = np.random.default_rng(0)
 
@@ -523,9 +520,9 @@ def test_the_derivative_written_out_is_that_of_autograd(
 
 
 def test_a_second_derivative_is_refused_or_right() -> None:
-    from firenet import FixedSteps
-    from firenet.analysis import twice_differentiable
-    from firenet.recon import network
+    from firenet.mri.reconstruct import network
+    from firenet.solver import FixedSteps
+    from firenet.solver.analysis import twice_differentiable
 
     rng = np.random.default_rng(0)
     mask = uniform(6, 8, seed=rng) < 0.7

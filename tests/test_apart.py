@@ -14,10 +14,10 @@ import pytest
 
 from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, refusal
 from firenet.errors import BadInput
-from firenet.files import read_array, read_scan
-from firenet.formats import Stored
 from firenet.io import apart
 from firenet.io import hdf5 as hdf5_reader
+from firenet.io.files import read_array, read_scan
+from firenet.io.stored import Stored
 
 LIMITED = pytest.mark.skipif(sys.platform == "win32", reason="there are no limits")
 
@@ -46,7 +46,7 @@ def test_a_library_that_finds_no_end_is_ended(hanging: Path) -> None:
 def test_ctrl_c_ends_a_read_that_hangs(hanging: Path) -> None:
     # Where the tests run in the background of a shell, Ctrl-C is ignored by whatever they start.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += f"from firenet.files import read_scan; print(1, flush=True); read_scan({str(hanging)!r})"
+    code += f"from firenet.io.files import read_scan; print(1, flush=True); read_scan({str(hanging)!r})"
     surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, env=surroundings) as process:

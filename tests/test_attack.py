@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from draws import normal
-from firenet import Firenet, FixedSteps, Matrix, SubsampledFourier, UndecimatedWavelet, multilevel
-from firenet.attack import antun, attack, transferred
+from firenet import Firenet, Matrix, SubsampledFourier, UndecimatedWavelet
+from firenet.audit.attack import antun, attack, transferred
 from firenet.errors import BadInput
+from firenet.sensing import multilevel
+from firenet.solver import FixedSteps
 from laws import assert_near, norm
 
 ASCENTS = ("gradient", "momentum", "adam", "spsa")
@@ -387,7 +389,7 @@ class Identity(Matrix):
 
 def test_what_would_have_been_missed_is_a_bound() -> None:
     """Random maps with one large singular value: it is above what is said to have been missed once in a thousand."""
-    from firenet.differences import chi_squared_above, sketch
+    from firenet.audit.differences import chi_squared_above, sketch
 
     beyond = 0
     for seed in range(200):

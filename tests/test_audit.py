@@ -15,14 +15,18 @@ import torch
 from torch import Tensor
 
 from draws import normal
-from firenet import SubsampledFourier, sealed, variable_density
-from firenet.audit import TESTS, Audit, Row, Settings, Thresholds, audit, judge
+from firenet import SubsampledFourier
+from firenet.audit import Audit, Row, Settings, Thresholds, audit, judge
 from firenet.audit.measures import CARRIED
+from firenet.audit.model import Model, of
+from firenet.audit.records import TESTS
 from firenet.audit.subject import TRIES
 from firenet.errors import BadInput, DoubtfulInput
-from firenet.models import Model, firenet_model, of, stabilised_model
-from firenet.sampling import nested
-from firenet.specimens import ellipses, load_slice, resampled
+from firenet.images import ellipses, load_slice, resampled
+from firenet.io import sealed
+from firenet.models.firenets import firenet_model, stabilised_model
+from firenet.sensing import variable_density
+from firenet.sensing.masks import nested
 
 SIDE = 32
 MASK = variable_density((SIDE, SIDE), 0.4).samples
@@ -62,7 +66,7 @@ def test_every_test_is_made_and_recorded(whole: Audit, tmp_path: Path) -> None:
     for name in whole.models:
         wanted = set(TESTS) - ({"certificate"} if name in ("adjoint", "loud") else set())
         assert {r.test for r in whole.rows if r.model == name} == wanted
-    from firenet.files import to_json
+    from firenet.io.files import to_json
 
     record = json.loads(to_json(whole.record()))
     assert record["schema"] == 2
@@ -182,11 +186,11 @@ def test_one_that_breaks_under_perturbation_is_infinitely_bad() -> None:
 
     found = made(of("fragile", fragile), firenet_model("tv", 2, 3), settings=replace(QUICK, tests=("worst",)))
     assert verdict(found, "fragile", "worst") == "failed"
-    from firenet.report import compared, render
+    from firenet.audit.report import compared, render
 
     assert "fragile breaks" in compared(found)[0]
     assert "not finite" in render([found], command="", title="x")
-    from firenet.files import to_json
+    from firenet.io.files import to_json
 
     record = json.loads(to_json(found.record()))
     assert record["rows"][0]["numbers"]["amplification"] == [None, None]
@@ -283,7 +287,7 @@ def test_odd_numbers_are_the_same_when_they_are_read_again(odd: float, tmp_path:
     assert repr(runs[0].verdicts) == repr(runs[1].verdicts)
     assert [repr(replace(r, seconds=0)) for r in runs[0].rows] == [repr(replace(r, seconds=0)) for r in runs[1].rows]
     assert (runs[0].resumed, runs[1].resumed) == (0, len(runs[1].rows))
-    from firenet.report import render
+    from firenet.audit.report import render
 
     assert "Taken from an earlier run" in render(runs[1:], command="", title="x")
     if math.isnan(odd):
@@ -384,7 +388,7 @@ def test_functions_are_measured_anew_and_networks_known_by_their_weights(tmp_pat
 def test_names_that_are_no_text_can_be_written(tmp_path: Path) -> None:
     name = b"\xff.npy".decode("utf-8", "surrogateescape")
     found = audit([adjoint()], SENSING, {name: X}, settings=replace(QUICK, tests=("accuracy",)), folder=tmp_path)
-    from firenet.report import render
+    from firenet.audit.report import render
 
     assert render([found], command="", title="x").encode("utf-8")
 
@@ -675,8 +679,8 @@ def test_the_kernel_test_makes_no_statement_without_a_pair_that_says_something()
     assert verdict.outcome == "no statement"
     assert verdict.value is None
     # One that knows both images shows the hidden detail, and so cannot be stable.
+    from firenet.audit.detail import hidden
     from firenet.audit.measures import _inserted
-    from firenet.meaning import hidden
 
     shape = _inserted("text", X, 0.5 * X.max().item())
     other = X + hidden(SENSING, shape, 0.01 * NORM.item())

@@ -45,9 +45,9 @@ from firenet.barriers.given import as_sample
 from firenet.barriers.instances import decimal, minimisers, root, root_decimal
 from firenet.barriers.referee import Referee
 from firenet.barriers.witness import __file__ as CHECKER
-from firenet.cli import app
-from firenet.gallery import GALLERY
-from firenet.terminal import INVALID, NO_VERDICT
+from firenet.cli.app import app
+from firenet.cli.console import INVALID, NO_VERDICT
+from firenet.paper.contestants import CONTESTANTS
 
 HALF = Fraction(1, 2)
 PROBLEMS = {
@@ -310,9 +310,9 @@ def test_nor_does_anything_else(reads: list[int], output: list[Fraction], answer
     check(verdict.witness)
 
 
-@pytest.mark.parametrize("name", [n for n in GALLERY if n not in algorithms.SHIPPED])
+@pytest.mark.parametrize("name", [n for n in CONTESTANTS if n not in algorithms.SHIPPED])
 def test_real_solvers_reach_one_digit_less_and_no_more(name: str) -> None:
-    entry = GALLERY[name]
+    entry = CONTESTANTS[name]
     assert not entry.missing
     for problem in (Problem("P3", 8), Problem("P1", 3, Fraction(1, 3), samples=1), Problem("P2", 2, Fraction(1))):
         verdict = defeat(entry.algorithm, problem, name=name)
@@ -764,10 +764,10 @@ def test_the_whole_gallery(tmp_path: Path) -> None:
     run = _firenet("all", "-k", "3", "-o", str(tmp_path), "--reads", "60")
     assert run.exit_code == 0, run.output
     rows = [line.split("│") for line in run.stdout.splitlines() if "│" in line]  # 80 characters wide
-    assert [row[1].strip() for row in rows] == list(GALLERY)
+    assert [row[1].strip() for row in rows] == list(CONTESTANTS)
     assert {cell.strip() for cell in rows[0][2:5]} == {"2.828427e-03", "2.827013e-03"}  # times 1 - 1/2000 for (P2)
     found = json.loads((tmp_path / "barriers.json").read_text())
-    assert len(found["defeats"]) == 3 * len(GALLERY)
+    assert len(found["defeats"]) == 3 * len(CONTESTANTS)
     assert all(p["defeated"] for p in found["defeats"])
     for p in found["defeats"]:
         check(json.loads((tmp_path / p["witness"]).read_text()))

@@ -19,16 +19,16 @@ from firenet import (
     Guarantee,
     Matrix,
     Solution,
-    SparseProblem,
     SparsityLevels,
     SubsampledFourier,
-    TightFrame,
     UndecimatedWavelet,
     Wavelet,
     certify,
-    multilevel,
 )
-from firenet.demo import load_slice
+from firenet.mri.demo import load_slice
+from firenet.problems import SparseProblem
+from firenet.sensing import multilevel
+from firenet.transforms import TightFrame
 from oracles import optimum
 from test_network import PROBLEMS, Data, kinds, problem
 

@@ -14,18 +14,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from firenet import sealed
 from firenet.audit import Settings
 from firenet.barriers import witness
-from firenet.baselines import train_lista
-from firenet.cli import app
+from firenet.cli.app import app
 from firenet.errors import BadInput
-from firenet.gap import relative_gap
-from firenet.models import cascade_model, load_model
-from firenet.recon import paper_schedule
-from firenet.sampling import lines, multilevel, variable_density
-from firenet.selection import choose_lam
-from firenet.training import CHECKPOINT, Recipe, train
+from firenet.io import sealed
+from firenet.models.load import load_model
+from firenet.models.weights import cascade_model
+from firenet.mri.choose_lambda import choose_lambda
+from firenet.mri.reconstruct import paper_schedule
+from firenet.nets.lista import train_lista
+from firenet.nets.training import CHECKPOINT, Recipe, train
+from firenet.problems.gap import relative_gap
+from firenet.sensing.masks import lines, multilevel, variable_density
 from fuzz_records import resealed
 
 SMALL = Recipe("unet", (16,), steps=3, batch=2, images="ellipses")
@@ -135,7 +136,7 @@ def test_a_checkpoint_that_was_edited_is_refused(tmp_path: Path) -> None:
         lambda seed: Settings(seed=seed),
         lambda seed: replace(SMALL, seed=seed),
         lambda seed: train_lista(torch.eye(3), torch.ones(9, 3), torch.ones(9, 3), rate=1e-3, validation=3, seed=seed),
-        lambda seed: choose_lam(torch.ones(8, 8) + 0j, torch.ones(8, 8, dtype=torch.bool), seed=seed),
+        lambda seed: choose_lambda(torch.ones(8, 8) + 0j, torch.ones(8, 8, dtype=torch.bool), seed=seed),
     ],
 )
 def test_seeds_that_no_generator_takes(takes: Callable[[int], Any], seed: int) -> None:

@@ -19,12 +19,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from firenet import SubsampledFourier, multilevel
-from firenet.cli import app
-from firenet.demo import load_raw, load_slice
-from firenet.files import write_image
-from firenet.recon import prepare_scan, psnr, to_centre, zero_filled
-from firenet.terminal import (
+from firenet import SubsampledFourier
+from firenet.cli.app import app
+from firenet.cli.console import (
     BAD_INPUT,
     EXIT_CODES,
     INTERRUPTED,
@@ -34,6 +31,13 @@ from firenet.terminal import (
     NOTHING_MEASURED,
     table,
 )
+from firenet.io.files import write_image
+from firenet.metrics import psnr
+from firenet.mri.demo import load_raw, load_slice
+from firenet.mri.kspace import to_centre
+from firenet.mri.reconstruct import zero_filled
+from firenet.mri.scan import prepare_scan
+from firenet.sensing import multilevel
 
 SHARED = Path(os.environ.get("FIRENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -323,7 +327,7 @@ def test_interrupt_while_writing_leaves_nothing(scan, tmp_path, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("firenet.files.os.replace", interrupted)
+    monkeypatch.setattr("firenet.io.files.os.replace", interrupted)
     assert call("recon", scan, "-o", tmp_path / "x.npy", "--layers", "10").exit_code == INTERRUPTED
     assert files(tmp_path) == []
 

@@ -15,14 +15,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from firenet import showcase
 from firenet.audit import Settings
+from firenet.audit.model import of
 from firenet.audit.verdicts import measured
-from firenet.cli import app
-from firenet.models import firenet_model, of
-from firenet.sampling import variable_density
-from firenet.specimens import COLIN27, load_slice, resampled
-from firenet.training import SHIPPED
+from firenet.cli.app import app
+from firenet.images import COLIN27, load_slice, resampled
+from firenet.models import audit_demo
+from firenet.models.firenets import firenet_model
+from firenet.nets.training import SHIPPED
+from firenet.sensing.masks import variable_density
 
 SIDE = "32"
 QUICK = ["--side", SIDE, "--steps", "2", "--starts", "1", "--sparsify", "tv", "--rates", "0.2,0.5"]
@@ -197,12 +198,12 @@ def test_the_demo_command(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(budgets=(0.01,), steps=2, starts=1, tests=("accuracy", "worst"))
     images = {"s1045": resampled(load_slice()[None], 32)[0]}
     models = [of("adjoint", lambda y: torch.fft.ifft2(y, norm="ortho").real), firenet_model("tv", 2, 3)]
-    bench = showcase.Bench("Small", models, mask, images, settings)
+    bench = audit_demo.Bench("Small", models, mask, images, settings)
 
-    def few() -> tuple[list[showcase.Bench], list[str]]:
+    def few() -> tuple[list[audit_demo.Bench], list[str]]:
         return [bench, replace(bench, title="Smaller")], ["Colin27 left out"]
 
-    monkeypatch.setattr(showcase, "benches", few)
+    monkeypatch.setattr(audit_demo, "benches", few)
     said = firenet("audit", "demo", "-o", "d.html")
     assert "Small" in said
     assert "Colin27 left out" in said
@@ -210,7 +211,7 @@ def test_the_demo_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_benches_are_what_the_documents_say() -> None:
-    made, left_out = showcase.benches()
+    made, left_out = audit_demo.benches()
     assert any("mricron" in note for note in left_out) != COLIN27.exists()
     names = {m.name for b in made for m in b.models}
     assert {*SHIPPED, "FIRENET", "Stabilised unet", "Stabilised automap", "D5-C5"} <= names
@@ -219,14 +220,25 @@ def test_the_benches_are_what_the_documents_say() -> None:
         assert b.settings.reference == 0.01
         assert "s1045" in b.images
         assert b.mask.float().mean().item() == pytest.approx(0.25, abs=1e-3)
-    mask = showcase.cascade_mask()
+    mask = audit_demo.cascade_mask()
     assert mask.all(1).sum() == 64 == mask.any(1).sum()
     assert mask[[0, 1, 2, 3, -1, -2, -3, -4]].all()
 
 
 def test_train_from_the_shell_says_how_far_it_is() -> None:
     options = ["--images", "ellipses", "--sides", "16", "--steps", "20", "--batch", "2"]
-    command = [sys.executable, "-m", "firenet.cli", "train", "unet", *options, "--noise", "0.1", "-o", "w.safetensors"]
+    command = [
+        sys.executable,
+        "-m",
+        "firenet.cli",
+        "train",
+        "unet",
+        *options,
+        "--noise",
+        "0.1",
+        "-o",
+        "w.safetensors",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 0, run.stderr
@@ -245,11 +257,11 @@ def test_a_network_from_elsewhere_is_found_to_be_unstable() -> None:
     """D5-C5 at R = 4, the slice that comes with matplotlib at 64 x 64 pixels: within 1 % a perturbation of its data
     comes out more than ten times as large after a few steps, noise does not."""
     from firenet import SubsampledFourier, psnr
-    from firenet.attack import attack
-    from firenet.models import load_model
+    from firenet.audit.attack import attack
+    from firenet.models.load import load_model
 
     torch.set_flush_denormal(True)
-    sensing, x = SubsampledFourier(showcase.cascade_mask(64)), resampled(load_slice()[None], 64)[0]
+    sensing, x = SubsampledFourier(audit_demo.cascade_mask(64)), resampled(load_slice()[None], 64)[0]
     model = load_model("d5c5")
     assert model.origin["licence"] == "Apache-2.0"
     network = model.build(sensing)

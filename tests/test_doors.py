@@ -16,11 +16,8 @@ from firenet import (
     AdaptiveRestarts,
     BadInput,
     Firenet,
-    FixedSteps,
-    FrozenSteps,
     Matrix,
     PaperSchedule,
-    RadialSearch,
     Status,
     SubsampledFourier,
     SubsampledWalsh,
@@ -28,6 +25,8 @@ from firenet import (
     certify,
 )
 from firenet.numerics import tensor_of
+from firenet.solver import FixedSteps, FrozenSteps, RadialSearch
+from firenet.solver.schedules import Run
 
 RNG = np.random.default_rng(0)
 PLAIN = RNG.standard_normal((12, 20))
@@ -172,7 +171,7 @@ def test_status_of_one_image_and_of_a_batch():
 
 
 def test_what_is_shown_of_networks_and_solutions():
-    mask = firenet.multilevel((16, 16), 0.25).samples
+    mask = firenet.sensing.multilevel((16, 16), 0.25).samples
     net = Firenet(SubsampledFourier(mask), UndecimatedWavelet((16, 16), "haar", 1), schedule=AdaptiveRestarts(1e-2))
     said = repr(net)
     for word in ("(P3)", "analysis", "SubsampledFourier", "64 of 256", "16 x 16", "UndecimatedWavelet", "lam=", "1e-2"):
@@ -193,7 +192,7 @@ SCHEDULES = [
     RadialSearch(1e-2, 88),
     PaperSchedule(3, 4, 1e-5, 0.5),
     FixedSteps(9, 2.0),
-    FrozenSteps((firenet.restarts.Run(0.1, 0.2, 3, 1.5, "last", False),)),
+    FrozenSteps((Run(0.1, 0.2, 3, 1.5, "last", False),)),
 ]
 
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from firenet import BadInput
-from firenet.demo import load_raw
-from firenet.espirit import NARROWEST, centre_of, espirit, kernel_for
-from firenet.recon import to_corner
+from firenet.mri.demo import load_raw
+from firenet.mri.espirit import NARROWEST, centre_of, espirit, kernel_for
+from firenet.mri.kspace import to_corner
 
 SHARED = Path(os.environ.get("FIRENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -169,7 +169,7 @@ def test_a_coil_without_signal_has_the_map_zero():
 
 
 def test_the_largest_eigenvector_also_where_two_are_close():
-    from firenet.espirit import _largest
+    from firenet.mri.espirit import _largest
 
     vectors = torch.linalg.qr(normal(50, 6, 6))[0]
     second = torch.from_numpy(1 - np.logspace(-12, -0.3, 50))

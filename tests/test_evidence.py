@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from firenet import BadInput
-from firenet.espirit import espirit
-from firenet.evidence import calibration_width, judge_inferred, judge_maps, judge_mask, unexplained, without_padding
-from firenet.recon import prepare_scan
+from firenet.mri.espirit import espirit
+from firenet.mri.evidence import calibration_width, judge_inferred, judge_maps, judge_mask, unexplained, without_padding
+from firenet.mri.scan import prepare_scan
 from test_espirit import fourier, normal, phantom
 
 

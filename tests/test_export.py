@@ -21,26 +21,24 @@ from firenet import (
     AdaptiveRestarts,
     BadInput,
     Firenet,
-    FixedSteps,
-    FrozenSteps,
     LinearOperator,
     Matrix,
     MissingExtra,
     MultiCoilFourier,
     PaperSchedule,
-    RadialSearch,
     SubsampledFourier,
     SubsampledWalsh,
-    TightFrame,
     UndecimatedWavelet,
-    VerticalStack,
-    WalshHadamard,
     Wavelet,
 )
-from firenet import export as exporting
-from firenet.export import export_onnx
-from firenet.real import Fourier, RealPacked
-from firenet.restarts import HandOn, Run, Schedule, Searched
+from firenet.export import onnx_file as exporting
+from firenet.export.onnx_file import export_onnx
+from firenet.export.real_valued import Fourier, RealPacked
+from firenet.operators import VerticalStack
+from firenet.solver import FixedSteps, FrozenSteps, RadialSearch
+from firenet.solver.controller import RestartPoint
+from firenet.solver.schedules import Run, Schedule, Searched
+from firenet.transforms import TightFrame, WalshHadamard
 from laws import ROUNDINGS, units
 
 KINDS: tuple[Fourier, ...] = ("fft", "matrix")
@@ -89,7 +87,7 @@ def real(sensing: LinearOperator) -> bool:
 
 def frozen(
     sensing: LinearOperator,
-    hand_on: Sequence[HandOn] = ("last", "average", "last"),
+    restart_point: Sequence[RestartPoint] = ("last", "average", "last"),
     relaxation: Sequence[float] = (1.0, 1.8, 0.5),
     keep_dual: bool = True,
     layers: int = 4,
@@ -100,7 +98,7 @@ def frozen(
     return FrozenSteps(
         tuple(
             Run(ratio / norm, 1 / (ratio * norm), layers + k, rho, where, keep_dual)
-            for k, (ratio, rho, where) in enumerate(zip(ratios, relaxation, hand_on, strict=True))
+            for k, (ratio, rho, where) in enumerate(zip(ratios, relaxation, restart_point, strict=True))
         )
     )
 
@@ -141,11 +139,15 @@ def test_the_images_are_those_of_the_network(name: str, fourier: Fourier):
 
 
 @pytest.mark.parametrize("keep_dual", [True, False], ids=["dual kept", "dual dropped"])
-@pytest.mark.parametrize("hand_on", [("last",) * 3, ("average",) * 3, ("average", "last", "average")], ids="-".join)
+@pytest.mark.parametrize(
+    "restart_point", [("last",) * 3, ("average",) * 3, ("average", "last", "average")], ids="-".join
+)
 @pytest.mark.parametrize("relaxation", [(1.0,) * 3, (1.8,) * 3, (1.5, 1.0, 0.3)], ids=str)
 @pytest.mark.parametrize("name", ["2-D, padded", "coils", "Walsh"])
-def test_whatever_is_handed_on(name: str, relaxation: Sequence[float], hand_on: Sequence[HandOn], keep_dual: bool):
-    net = network(name, relaxation=relaxation, hand_on=hand_on, keep_dual=keep_dual)
+def test_whatever_is_handed_on(
+    name: str, relaxation: Sequence[float], restart_point: Sequence[RestartPoint], keep_dual: bool
+):
+    net = network(name, relaxation=relaxation, restart_point=restart_point, keep_dual=keep_dual)
     y = numbers(1, *net.sensing.out_shape, real=real(net.sensing))
     image, wanted = both(net, y)
     assert distance(image, wanted) <= 1e-12
@@ -543,7 +545,7 @@ def test_a_frozen_solution_packs_itself():
     y = sensing(normal(sensing.in_shape, dtype=torch.complex128, seed=0))
     solution = net.following(AdaptiveRestarts(1e-3)).solve(y)
     assert isinstance(solution.schedule, Searched)
-    packed = net.following(solution.schedule.frozen()).real_packed(dtype=torch.float64)
+    packed = RealPacked(net.following(solution.schedule.frozen()), dtype=torch.float64)
     assert isinstance(packed, RealPacked)
     image = torch.view_as_complex(packed(torch.view_as_real(y)[None])[0].contiguous())
     torch.testing.assert_close(image, solution.image, rtol=0, atol=1e-9)

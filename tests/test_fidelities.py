@@ -15,28 +15,24 @@ from torch import Tensor
 from draws import uniform
 from firenet import (
     AdaptiveRestarts,
-    AnalysisProblem,
-    Ball,
     Firenet,
-    FixedSteps,
     Gradient,
     Guarantee,
     LinearOperator,
     Matrix,
     MultiCoilFourier,
-    Norm,
     PaperSchedule,
-    RadialSearch,
     SparsityLevels,
-    Squared,
     Status,
     SubsampledFourier,
     SubsampledWalsh,
-    WalshHadamard,
     Wavelet,
     certify,
 )
-from firenet.problems import Fidelity
+from firenet.problems import AnalysisProblem, Ball, Norm, Squared
+from firenet.problems.fidelity import Fidelity
+from firenet.solver import FixedSteps, RadialSearch
+from firenet.transforms import WalshHadamard
 from laws import Probe, assert_near, assert_refuses, norm
 from oracles import Recovery, null_space_gamma
 from test_analysis import COMPLEX, REAL, SETUPS, Setup, draw, recovery, some, weights_of
@@ -113,18 +109,18 @@ def test_right_inverses(name: str) -> None:
     A = INVERTIBLE[name]
     dtype = REAL if name in ("Walsh", "Walsh of Walsh", "orthogonal rows") else COMPLEX
     y = A.restrict(draw((3, *A.out_shape), dtype))
-    assert A.has_right_inverse
-    x = A.right_inverse(y)
+    assert A.has_minimum_norm
+    x = A.minimum_norm(y)
     assert x is not None
     assert_near(A(x), y, 1e-11 * norm(y))
     # of least norm: orthogonal to what A does not see
     null = draw((3, *A.in_shape), dtype, 5)
-    null = null - _must(A.right_inverse(A(null)))
+    null = null - _must(A.minimum_norm(A(null)))
     assert abs((null.conj() * x).sum()) <= 1e-11 * norm(x) * norm(null)
     packed = A.compact()
-    assert packed.has_right_inverse
+    assert packed.has_minimum_norm
     y_ = packed.pack_measured(y)
-    assert_near(packed(_must(packed.right_inverse(y_))), y_, 1e-11 * norm(y))
+    assert_near(packed(_must(packed.minimum_norm(y_))), y_, 1e-11 * norm(y))
 
 
 def _must(x: Tensor | None) -> Tensor:
@@ -144,16 +140,16 @@ def _must(x: Tensor | None) -> Tensor:
     ids=["coils", "matrix", "tall", "zero", "product"],
 )
 def test_where_there_is_no_cheap_right_inverse(A: LinearOperator) -> None:
-    assert not A.has_right_inverse
-    assert A.right_inverse(torch.zeros(A.out_shape, dtype=COMPLEX)) is None
-    assert not A.compact().has_right_inverse
+    assert not A.has_minimum_norm
+    assert A.minimum_norm(torch.zeros(A.out_shape, dtype=COMPLEX)) is None
+    assert not A.compact().has_minimum_norm
 
 
 def test_a_matrix_that_has_moved_is_looked_at_again() -> None:
     A = Matrix(torch.eye(3, dtype=REAL))
-    assert A.has_right_inverse
+    assert A.has_minimum_norm
     A.load_state_dict({"matrix": torch.ones(3, 3, dtype=REAL)})
-    assert not A.has_right_inverse
+    assert not A.has_minimum_norm
 
 
 # -------------------------------------------------------------------------------------------------------- minimisers
@@ -205,7 +201,7 @@ def test_reaches_the_optimum_and_every_gap_is_valid(name: str, form: Any, kind: 
         assert s.violation is not None
         assert s.objective.item() == pytest.approx(found, rel=1e-9)
         assert s.violation.item() == pytest.approx(excess, rel=1e-6, abs=1e-12 * norm(y))
-        if setup.sensing.has_right_inverse:
+        if setup.sensing.has_minimum_norm:
             assert s.violation.item() <= 1e-12 * norm(y)
         q = s.dual.numpy().ravel()
         p = -(known.A.conj().T @ q) if s.dual_sparse is None else s.dual_sparse.numpy().ravel()
@@ -441,7 +437,7 @@ def test_values_enclose_the_minimum_at_every_look(name: str, form: Any, kind: An
                 # where the point does not fit the data, what is missing is made up for by a dual point's norm
                 dual = min(values.dual_last.item(), values.dual_average.item())
                 assert (
-                    upper.item() >= (dual if kind == "ball" and not setup.sensing.has_right_inverse else least) - slack
+                    upper.item() >= (dual if kind == "ball" and not setup.sensing.has_minimum_norm else least) - slack
                 )
         layers.place("average", keep_dual=True)
         layers.forget()

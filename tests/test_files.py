@@ -18,10 +18,9 @@ import pytest
 
 import firenet
 from file_seeds import cfl, dicom, hdf5, noise, npy_header, refusal, samples, save
-from firenet import files, formats
 from firenet.errors import BadInput, MissingExtra
-from firenet.files import AXES, check_output, read_array, read_image, read_scan, sha256, write_image, write_json
-from firenet.io import apart, numpy_files
+from firenet.io import apart, files, numpy_files, stored
+from firenet.io.files import AXES, check_output, read_array, read_image, read_scan, sha256, write_image, write_json
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
@@ -265,9 +264,9 @@ def test_zip_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "a.npz"
     np.savez_compressed(path, kspace=np.zeros((512, 512), np.complex64))
     assert read_array(path).shape == (512, 512)  # small ones do no harm
-    monkeypatch.setattr(formats, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(stored, "FREE_BYTES", 2**20)
     assert "100-fold" in refusal(read_array, path).needed
-    monkeypatch.setattr(formats, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(stored, "MAX_BYTES", 2**20)
     assert "at most" in refusal(read_array, path).needed
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("kspace.npy", npy_header("(3, 4)") + bytes(96))
@@ -386,7 +385,7 @@ def test_missing_nibabel_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyP
             write(tmp_path / "image.nii")
 
 
-@pytest.mark.parametrize("path", [files.__file__, formats.__file__, *Path(apart.__file__).parent.glob("*.py")], ids=str)
+@pytest.mark.parametrize("path", [files.__file__, stored.__file__, *Path(apart.__file__).parent.glob("*.py")], ids=str)
 def test_optional_libraries_are_imported_only_where_they_are_used(path: str | Path) -> None:
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
     roots = set()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from file_seeds import cfl, dicom, nifti, noise, refusal
-from firenet import formats
-from firenet.files import read_array, read_image, read_scan, write_image
+from firenet.io import stored
+from firenet.io.files import read_array, read_image, read_scan, write_image
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
@@ -156,7 +156,7 @@ def test_png_in_colour_and_too_large_are_refused(tmp_path: Path, monkeypatch: py
     write_image(tmp_path / "image.png", np.ones((10, 10)))
     Image.fromarray(np.zeros((1000, 1000), np.uint8)).save(tmp_path / "bomb.png")
     assert read_image(tmp_path / "bomb.png")[0].shape == (1000, 1000)  # small ones do no harm
-    monkeypatch.setattr(formats, "FREE_BYTES", 2**18)
+    monkeypatch.setattr(stored, "FREE_BYTES", 2**18)
     assert "100-fold" in refusal(read_image, tmp_path / "bomb.png").needed
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90)
     assert "DecompressionBomb" in refusal(read_image, tmp_path / "image.png").got

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from firenet import AnalysisOperator, Gradient, LinearOperator, UndecimatedWavelet, Union, Wavelet
+from firenet import Gradient, LinearOperator, UndecimatedWavelet, Wavelet
+from firenet.transforms import AnalysisOperator, Union
 from laws import LAWS, Probe, assert_near, assert_refuses, norm, probes
 
 Shape = tuple[int, ...]
@@ -75,12 +76,12 @@ def test_norms_grams_and_constants(kind: str, shape: Shape) -> None:
     assert W.scale == pytest.approx(math.sqrt(gram.diagonal().real.mean().item()), rel=1e-11, abs=1e-14)
     assert W.is_tight == bool(torch.allclose(gram, torch.eye(n, dtype=COMPLEX), rtol=0, atol=1e-11)) or n == 1
     ones = W(torch.ones(shape, dtype=REAL))
-    assert W.kills_constants == bool(norm(ones) <= 1e-13 * n)
+    assert W.annihilates_constants == bool(norm(ones) <= 1e-13 * n)
     inverse = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True)
     for dtype in (REAL, COMPLEX):
         x = Probe(dtype, seed=3).draw((2, *shape))
         expected = (x.flatten(1).to(COMPLEX) @ inverse.mT).view(x.shape)
-        found = W.gram_solve(x)
+        found = W.apply_gram_inverse(x)
         assert found.dtype == dtype
         assert_near(found.to(COMPLEX), expected, 1e-11 * norm(expected) + 1e-13 * norm(x))
 
@@ -97,8 +98,8 @@ def test_responses_moduli_and_levels(kind: str, shape: Shape) -> None:
         assert sum(W.groups) == W.out_shape[0]
         squares = W.responses(COMPLEX, x.device).abs().square().sum(dim=0)
         torch.testing.assert_close(W.gram(COMPLEX, x.device), squares, rtol=1e-11, atol=1e-11)
-    sizes = W.moduli(c)
-    assert sizes.shape == (3, *W.moduli_shape)
+    sizes = W.magnitudes(c)
+    assert sizes.shape == (3, *W.penalty_shape)
     assert not sizes.is_complex()
     assert_near(sizes.square().sum(), c.abs().square().sum(), 1e-12 * norm(c) ** 2 + 1e-30)
     groups = W.groups or (W.out_shape[0],)
@@ -108,7 +109,7 @@ def test_responses_moduli_and_levels(kind: str, shape: Shape) -> None:
         torch.testing.assert_close(sizes[:, k], expected)
         start += size
     levels = W.levels()
-    assert levels.shape == W.moduli_shape
+    assert levels.shape == W.penalty_shape
     assert levels.dtype == torch.int64
     assert levels.min() >= 0
 
@@ -125,7 +126,7 @@ def test_total_variation_of_a_square() -> None:
     for boundary in ("periodic", "neumann"):
         W = Gradient((16, 16), boundary)
         # Each side counts its length; at one corner the two differences meet in one pixel.
-        assert W.moduli(W(x)).sum().item() == pytest.approx(2 * (4 + 4 + 6 + 6) - 2 * (2 - math.sqrt(2)))
+        assert W.magnitudes(W(x)).sum().item() == pytest.approx(2 * (4 + 4 + 6 + 6) - 2 * (2 - math.sqrt(2)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)

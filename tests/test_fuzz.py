@@ -11,8 +11,8 @@ import pytest
 
 import fuzz
 from firenet.errors import BadInput
-from firenet.formats import Stored, unreadable
 from firenet.io import hdf5
+from firenet.io.stored import Stored, unreadable
 
 
 @pytest.mark.parametrize("target", list(fuzz.READERS))

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from firenet.errors import BadInput
 from firenet.guarantee import Guarantee
-from firenet.levels import SparsityLevels, defect
-from firenet.operators import Matrix, NormBound
-from firenet.problems import SparseProblem
+from firenet.operators.matrix import Matrix
+from firenet.operators.norm_bound import NormBound
+from firenet.problems.synthesis import SparseProblem
+from firenet.sparsity import SparsityLevels, defect
 from laws import assert_refuses
 from oracles import paper_network
 

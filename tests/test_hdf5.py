@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, refusal
-from firenet import formats
-from firenet.files import read_array, read_image, read_scan
-from firenet.io import apart
+from firenet.io import apart, stored
 from firenet.io import hdf5 as hdf5_reader
+from firenet.io.files import read_array, read_image, read_scan
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
@@ -100,7 +99,7 @@ def test_hdf5_claims_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "0 bytes stored" in refusal(read_array, path, key="unwritten").got
     assert "numbers" in refusal(read_array, path, key="text").needed
     assert read_array(path, key="bomb").shape == (512, 512)
-    monkeypatch.setattr(formats, "FREE_BYTES", 2**20)
+    monkeypatch.setattr(stored, "FREE_BYTES", 2**20)
     for key in ("bomb", "chunk"):
         assert "100-fold" in refusal(hdf5_reader.read_here, path, key, "array").needed
 

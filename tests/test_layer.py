@@ -18,7 +18,6 @@ from draws import uniform
 from firenet import (
     BadInput,
     Firenet,
-    FixedSteps,
     LinearOperator,
     Matrix,
     MultiCoilFourier,
@@ -27,10 +26,12 @@ from firenet import (
     SubsampledWalsh,
     Wavelet,
 )
-from firenet.layer import Layers
-from firenet.operators import Compact
-from firenet.problems import SparseProblem
-from firenet.restarts import FrozenSteps, HandOn, Run
+from firenet.operators.compact import Compact
+from firenet.problems.synthesis import SparseProblem
+from firenet.solver import FixedSteps
+from firenet.solver.controller import RestartPoint
+from firenet.solver.iteration import Layers
+from firenet.solver.schedules import FrozenSteps, Run
 from laws import ROUNDINGS, Probe, assert_refuses, rounding_of_layers, units
 from oracles import dual_bound, objective, soft
 
@@ -304,14 +305,14 @@ def test_a_look_changes_nothing():
         assert getattr(looked, field).equal(getattr(blind, field))
 
 
-WHERES: tuple[HandOn, ...] = ("average", "last")
+WHERES: tuple[RestartPoint, ...] = ("average", "last")
 
 
 @setups
 @pytest.mark.parametrize("where", WHERES)
 @pytest.mark.parametrize("keep_dual", [False, True])
 @pytest.mark.parametrize("gradients", [False, True])
-def test_place(name: str, kind: str, where: HandOn, keep_dual: bool, gradients: bool):
+def test_place(name: str, kind: str, where: RestartPoint, keep_dual: bool, gradients: bool):
     """Where a run starts from, and that Ax and A*q belong to it."""
     s = setup(name, kind)
     layers = s.layers(gradients=gradients)

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from draws import normal, permutation
-from firenet.levels import Approximation, SparsityLevels, defect
-from firenet.transforms import TightFrame, WalshHadamard, Wavelet
+from firenet.sparsity import Approximation, SparsityLevels, defect
+from firenet.transforms.analysis_operator import TightFrame
+from firenet.transforms.walsh import WalshHadamard
+from firenet.transforms.wavelet import Wavelet
 from laws import Probe, assert_refuses, random_states
 
 

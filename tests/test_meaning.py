@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from draws import normal
-from firenet import Matrix, SubsampledFourier, variable_density
+from firenet import Matrix, SubsampledFourier
+from firenet.audit.detail import ROSE, detect, kernel, scaled
 from firenet.errors import BadInput
-from firenet.meaning import ROSE, detect, kernel, scaled
-from firenet.specimens import DETAILS, detail, ellipses
+from firenet.images import DETAILS, detail, ellipses
+from firenet.sensing import variable_density
 
 SIDE = 64
 MASK = variable_density((SIDE, SIDE), 0.3).samples

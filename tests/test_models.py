@@ -17,10 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from draws import uniform
-from firenet import Matrix, SubsampledFourier, variable_density
+from firenet import Matrix, SubsampledFourier
+from firenet.audit.model import fingerprint, of
 from firenet.errors import BadInput, MissingExtra
-from firenet.models import BUILT_IN, deepinv_reconstruct, fingerprint, load_model, of, read_weights, taken
-from firenet.outside import Outside
+from firenet.models.deepinv import deepinv_reconstruct
+from firenet.models.load import BUILT_IN, load_model, read_weights
+from firenet.models.onnx_files import taken
+from firenet.models.process import Outside
+from firenet.sensing import variable_density
 
 SIDE = 16
 SENSING = SubsampledFourier(variable_density((SIDE, SIDE), 0.5).samples)

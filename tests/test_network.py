@@ -20,22 +20,21 @@ from firenet import (
     AdaptiveRestarts,
     BadInput,
     Firenet,
-    FixedSteps,
     LinearOperator,
     Matrix,
     MultiCoilFourier,
-    NormBound,
     PaperSchedule,
-    SparseProblem,
     SparsityLevels,
     Status,
     SubsampledFourier,
     SubsampledWalsh,
-    TightFrame,
-    VerticalStack,
     Wavelet,
 )
-from firenet.restarts import FixedSchedule, Restart, Schedule
+from firenet.operators import NormBound, VerticalStack
+from firenet.problems import SparseProblem
+from firenet.solver import FixedSteps
+from firenet.solver.schedules import FixedSchedule, Restart, Schedule
+from firenet.transforms import TightFrame
 from oracles import affine_layers, fourier_of_wavelet, objective, optimum, paper_network, soft
 
 Iterate = Literal["average", "last", "best"]
@@ -79,9 +78,9 @@ class Data:
 
     def infeasible(self, dual: np.ndarray) -> float:
         """How far above 1 a constraint of a feasible dual point may be computed: a sum of m products is off by m u of
-        the moduli, there and here, and they may be far larger than a small lambda w. Eight for norm and scaling."""
-        moduli = np.abs(self.A).T @ np.abs(dual) / (self.lam * self.w)
-        return (len(self.A) + 8) * EPS * max(1.0, float(moduli.max()))
+        the magnitudes, there and here, and they may be far larger than a small lambda w. Eight for norm and scaling."""
+        magnitudes = np.abs(self.A).T @ np.abs(dual) / (self.lam * self.w)
+        return (len(self.A) + 8) * EPS * max(1.0, float(magnitudes.max()))
 
     def rounding(self, dual: np.ndarray, value: float) -> float:
         """How far a computed gap may be off: the sums of F, and the dual value with what its point is infeasible."""

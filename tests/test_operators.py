@@ -18,18 +18,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from draws import normal
-from firenet.operators import (
-    Adjoint,
-    Composition,
-    Kind,
-    LinearOperator,
-    Matrix,
-    NormBound,
-    VerticalStack,
-    differentiable,
-)
-from firenet.sensing import MultiCoilFourier, SubsampledFourier
-from firenet.transforms import Wavelet
+from firenet.operators.linear import Adjoint, Composition, LinearOperator, differentiable
+from firenet.operators.matrix import Matrix
+from firenet.operators.norm_bound import Kind, NormBound
+from firenet.operators.stack import VerticalStack
+from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
+from firenet.transforms.wavelet import Wavelet
 from laws import (
     DTYPES,
     LAWS,

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from draws import normal, uniform
-from firenet import BadInput, Matrix, SparseProblem, SparsityLevels, SubsampledFourier, Wavelet
-from firenet.gap import prove, relative_gap
-from firenet.operators import LinearOperator
+from firenet import BadInput, Matrix, SparsityLevels, SubsampledFourier, Wavelet
+from firenet.operators.linear import LinearOperator
+from firenet.problems import SparseProblem
+from firenet.problems.gap import prove, relative_gap
 from oracles import dual_bound, objective, optimum, soft
 
 DTYPES = [torch.float64, torch.complex128]

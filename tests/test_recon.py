@@ -9,31 +9,19 @@ import pytest
 import torch
 
 from draws import normal, uniform
-from firenet import BadInput, DoubtfulInput, Status, SubsampledFourier, UndecimatedWavelet, Wavelet, multilevel
-from firenet.demo import load_raw, load_slice
-from firenet.frames import Gradient, Union
-from firenet.recon import (
-    calibration_width,
-    certify_image,
-    default_schedule,
-    describe,
-    estimate_maps,
-    mask_of,
-    network,
-    paper_schedule,
-    peak_is_central,
-    prepare,
-    prepare_scan,
-    prewhiten,
-    psnr,
-    reconstruct,
-    remove_oversampling,
-    to_centre,
-    to_corner,
-    transform,
-    zero_filled,
-)
-from firenet.restarts import Searched
+from firenet import BadInput, DoubtfulInput, Status, SubsampledFourier, UndecimatedWavelet, Wavelet
+from firenet.metrics import psnr
+from firenet.mri.coils import estimate_maps
+from firenet.mri.demo import load_raw, load_slice
+from firenet.mri.evidence import calibration_width
+from firenet.mri.kspace import mask_of, peak_is_central, prewhiten, remove_oversampling, to_centre, to_corner
+from firenet.mri.reconstruct import certify_image, default_schedule, network, paper_schedule, reconstruct, zero_filled
+from firenet.mri.scan import prepare, prepare_scan
+from firenet.sensing import multilevel
+from firenet.solver.schedules import Searched
+from firenet.transforms.gradient import Gradient
+from firenet.transforms.spec import describe, transform
+from firenet.transforms.union import Union
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

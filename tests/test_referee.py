@@ -37,8 +37,8 @@ from firenet.barriers import (
 from firenet.barriers.given import Over
 from firenet.barriers.oracle import Read, consistent
 from firenet.barriers.referee import Referee
-from firenet.cli import app
-from firenet.terminal import INVALID
+from firenet.cli.app import app
+from firenet.cli.console import INVALID
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes of their own need POSIX")
 SMALL = Problem("P3", 3)

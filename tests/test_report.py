@@ -15,13 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from firenet import SubsampledFourier, variable_density
+from firenet import SubsampledFourier
 from firenet.audit import Audit, Settings, audit
+from firenet.audit.model import Model
+from firenet.audit.report import compared, render, write_report
+from firenet.audit.report_curves import COLOURS, curve
+from firenet.audit.report_text import EXPLAINED
 from firenet.errors import BadInput
-from firenet.models import Model, firenet_model
-from firenet.report import COLOURS, EXPLAINED, compared, curve, render, write_report
-from firenet.sampling import nested
-from firenet.specimens import ellipses, load_slice, resampled
+from firenet.images import ellipses, load_slice, resampled
+from firenet.models.firenets import firenet_model
+from firenet.sensing import variable_density
+from firenet.sensing.masks import nested
 
 SIDE = 32
 MASK = variable_density((SIDE, SIDE), 0.4).samples
@@ -87,7 +91,7 @@ def test_ratios_are_those_of_the_rows(made: Audit) -> None:
 def test_one_that_is_too_large_goes_without_pictures(
     made: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from firenet import report
+    from firenet.audit import report
 
     with_pictures = len(render([made], command="", title="x"))
     without = len(render([made], command="", title="x", pictured=0))

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from firenet import BadInput, Firenet, FixedSteps, Guarantee, Matrix, NormBound, PaperSchedule, SparsityLevels
-from firenet.levels import defect
-from firenet.restarts import FixedSchedule
+from firenet import BadInput, Firenet, Guarantee, Matrix, PaperSchedule, SparsityLevels
+from firenet.operators import NormBound
+from firenet.solver import FixedSteps
+from firenet.solver.schedules import FixedSchedule
+from firenet.sparsity import defect
 from oracles import null_space_gamma, objective, optimum
 
 

@@ -11,28 +11,27 @@ import torch
 from draws import normal, permutation, uniform
 from firenet import (
     AdaptiveRestarts,
-    Ball,
     Firenet,
-    FixedSteps,
     Gradient,
     Matrix,
     PaperSchedule,
-    RadialSearch,
     Status,
     SubsampledFourier,
-    TightFrame,
     UndecimatedWavelet,
-    Union,
     Wavelet,
     certify,
-    multilevel,
     reweighted,
 )
-from firenet.demo import load_slice
 from firenet.errors import BadInput
-from firenet.recon import default_schedule, network, psnr, reconstruct, rounds
-from firenet.restarts import Schedule
+from firenet.metrics import psnr
+from firenet.mri.demo import load_slice
+from firenet.mri.reconstruct import default_schedule, network, reconstruct, rounds
+from firenet.problems import Ball
 from firenet.reweighting import standing_out, weights_from
+from firenet.sensing import multilevel
+from firenet.solver import FixedSteps, RadialSearch
+from firenet.solver.schedules import Schedule
+from firenet.transforms import TightFrame, Union
 from laws import assert_refuses
 from oracles import Recovery
 
@@ -182,7 +181,7 @@ def test_what_stands_out_of_the_noise_is_counted() -> None:
         assert standing_out(net, x, y) == pytest.approx(50 / int(mask.sum()))
         exact = Firenet(sensing, basis, noise=sigma * torch.linalg.vector_norm(error).item())
         assert standing_out(exact, x, y) == pytest.approx(50 / int(mask.sum()))
-    assert standing_out(Firenet(sensing, basis), x, sensing(x) + error) == 0  # three deviations are 3
+    assert standing_out(Firenet(sensing, basis), x, sensing(x) + error) == 0  # three band_noise are 3
     frame = UndecimatedWavelet((32, 32), "haar", 2)
     net, y = Firenet(sensing, frame), sensing(x) + 1e-9 * error
     dense = normal(32, 32, dtype=torch.complex128, seed=2)
@@ -208,13 +207,13 @@ def test_weights_put_every_band_at_the_same_multiple_of_its_noise() -> None:
     noise = normal(40, *shape, dtype=torch.float64, seed=0)
     sym4, gradient = UndecimatedWavelet(shape, "sym4", 3), Gradient(shape)
     for frame in (sym4, UndecimatedWavelet(shape, "haar", 2), gradient, Union([sym4, gradient], [1.0, 0.25])):
-        measured = frame.moduli(frame(noise)).square().mean(dim=(0, 2, 3)).sqrt()
-        torch.testing.assert_close(frame.deviations().flatten(), measured, rtol=0.03, atol=0)
+        measured = frame.magnitudes(frame(noise)).square().mean(dim=(0, 2, 3)).sqrt()
+        torch.testing.assert_close(frame.band_noise().flatten(), measured, rtol=0.03, atol=0)
     sensing = SubsampledFourier(torch.ones(shape, dtype=torch.bool))
     weights = Firenet(sensing, sym4).problem.weights
     assert weights is not None
     assert weights.square().mean().item() == pytest.approx(1)
-    torch.testing.assert_close(weights / weights[0], sym4.deviations() / sym4.deviations()[0])
+    torch.testing.assert_close(weights / weights[0], sym4.band_noise() / sym4.band_noise()[0])
     assert Firenet(sensing, gradient).problem.weights is None
     assert Firenet(sensing, Wavelet(shape)).problem.weights is None
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from firenet import safely, sealed
-from firenet.archives import arrays_in, stored_members
 from firenet.errors import BadInput
-from firenet.files import check_beside, ours, write_image, write_json
-from firenet.safely import check_room, existing, lock, locked, replacing, together
-from firenet.tensors import read_safetensors, read_weights
+from firenet.io import safely, sealed
+from firenet.io.archives import arrays_in, stored_members
+from firenet.io.files import check_beside, ours, write_image, write_json
+from firenet.io.safely import check_room, existing, lock, locked, replacing, together
+from firenet.io.tensors import read_safetensors, read_weights
 
 
 def contents(folder: Path) -> dict[str, bytes]:

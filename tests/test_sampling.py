@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scipy.linalg import hadamard
 from torch import Tensor
 
-from firenet.sampling import (
+from firenet.sensing.masks import (
     Mask,
     Transform,
     _allot,

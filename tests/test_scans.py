@@ -14,20 +14,14 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from firenet import BadInput, SubsampledFourier, multilevel
-from firenet.cli import app
-from firenet.demo import load_raw, load_slice
-from firenet.recon import (
-    coil_axis_is_elsewhere,
-    is_split,
-    noise_estimate,
-    prepare,
-    prepare_scan,
-    reconstruct,
-    to_centre,
-    to_usual_origin,
-)
-from firenet.terminal import BAD_INPUT, NOT_REACHED
+from firenet import BadInput, SubsampledFourier
+from firenet.cli.app import app
+from firenet.cli.console import BAD_INPUT, NOT_REACHED
+from firenet.mri.demo import load_raw, load_slice
+from firenet.mri.kspace import coil_axis_is_elsewhere, is_split, noise_estimate, to_centre, to_usual_origin
+from firenet.mri.reconstruct import reconstruct
+from firenet.mri.scan import prepare, prepare_scan
+from firenet.sensing import multilevel
 
 ismrmrd = pytest.importorskip("ismrmrd")
 SIDE = 64
@@ -338,8 +332,8 @@ def test_a_noise_level_far_below_the_noise_is_warned_of_before(tmp_path: Path, h
 
 @pytest.mark.parametrize("coils", [1, 3])
 def test_the_noise_is_estimated_from_the_outermost_samples(coils: int) -> None:
-    """Noise alone: the median of n moduli has a deviation of some 1 / (2 log 2 sqrt(n)) of itself, five of which are
-    allowed. A signal at low frequencies changes nothing."""
+    """Noise alone: the median of n magnitudes has a deviation of some 1 / (2 log 2 sqrt(n)) of itself, five of which
+    are allowed. A signal at low frequencies changes nothing."""
     mask = multilevel((SIDE, SIDE), 0.5).samples
     random = torch.Generator().manual_seed(0)
     y = torch.randn((coils, SIDE, SIDE), dtype=torch.complex128, generator=random) * mask

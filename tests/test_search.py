@@ -15,20 +15,17 @@ import torch
 from torch import Tensor
 
 from draws import normal
-from firenet import BadInput, Firenet, FixedSteps, Matrix, NormBound, Solution, Status, SubsampledFourier, Wavelet
-from firenet.gap import working_floor
-from firenet.layer import Layers, Values
-from firenet.restarts import (
-    AdaptiveRestarts,
-    FrozenSteps,
-    Look,
-    Pilot,
-    RadialSearch,
-    Run,
-    Searched,
-    searches,
-)
-from firenet.sensing import MultiCoilFourier, SubsampledWalsh
+from firenet import BadInput, Firenet, Matrix, Solution, Status, SubsampledFourier, Wavelet
+from firenet.operators import NormBound
+from firenet.problems.gap import working_floor
+from firenet.sensing.fourier import MultiCoilFourier
+from firenet.sensing.walsh import SubsampledWalsh
+from firenet.solver import FixedSteps
+from firenet.solver.adaptive import AdaptiveRestarts
+from firenet.solver.controller import Check, Controller
+from firenet.solver.iteration import Layers, Values
+from firenet.solver.radial import RadialSearch
+from firenet.solver.schedules import FrozenSteps, Run, Searched, searches
 from oracles import Optimum, dual_bound, optimum
 from test_network import PROBLEMS, Data, kinds, problem, relative
 from test_sensing import coil_maps, some
@@ -142,17 +139,17 @@ def test_adaptive_restarts_stop_at_the_tolerance(name: str, kind: str):
 
 
 class Watched:
-    """Looks over the shoulder of the loop: at every look, its numbers again in NumPy, from the state as it is."""
+    """Looks over the shoulder of the loop: at every check, its numbers again in NumPy, from the state as it is."""
 
     def __init__(self, data: Data) -> None:
         self.data, self.best = data, truth(data)
-        self.looks, self.tightest = 0, -math.inf
+        self.checks, self.tightest = 0, -math.inf
         self.gaps: list[float] = []
         self._evaluate = Layers.evaluate
 
     def __call__(self, layers: Layers) -> Values:
         values, data = self._evaluate(layers), self.data
-        self.looks += 1
+        self.checks += 1
         for k in range(len(layers.y)):
             lowest = math.inf
             for z, value in ((layers.last, values.last), (layers.average(), values.average)):
@@ -178,7 +175,7 @@ def test_gap_bounds_the_suboptimality_at_every_look(
     watched = Watched(data)
     monkeypatch.setattr(Layers, "evaluate", lambda layers: watched(layers))
     solution = data.net(schedule).solve(data.measured)
-    assert watched.looks >= 10
+    assert watched.checks >= 10
     # The proof rounds down: an entry of A*q that is a small sum of large products is held to its limit with all of
     # their rounding, which counts where a weight is small.
     sums = np.abs(data.A).T @ np.abs(solution.dual.numpy()) / (data.lam * data.w)
@@ -262,7 +259,7 @@ def test_units_change_nothing(norm: float, size: float, kind: str):
     assert [r.layers for r in runs(solution)] == [r.layers for r in runs(expected)]
     for mine, theirs in zip(runs(solution), runs(expected), strict=True):
         assert mine.tau * norm**2 / size == pytest.approx(theirs.tau, rel=1e-6)
-        assert mine.hand_on == theirs.hand_on
+        assert mine.restart_point == theirs.restart_point
     assert_proves(other, solution)
 
 
@@ -344,27 +341,27 @@ def test_the_first_steps_are_those_of_the_docstring():
 
 @dataclass
 class Fixed:
-    """A test's own pilot: keeps its steps, tau / sigma fixed, and restarts whenever it is told."""
+    """A test's own controller: keeps its steps, tau / sigma fixed, and restarts whenever it is told."""
 
     tau: float
     sigma: float
     until: int = 10
     relaxation: float = 1.8
-    hand_on: Any = "last"
+    restart_point: Any = "last"
     keep_dual: bool = True
-    looks: list[Look] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
     tolerance: float = 1e-6
     limit: int = 4000
 
-    def content(self, objective: float, bound: float) -> bool:
+    def converged(self, objective: float, bound: float) -> bool:
         return objective - bound <= self.tolerance * bound
 
-    def look(self, look: Look) -> Any:
-        self.looks.append(look)
-        self.hand_on = look.better
-        if self.content(look.objective, look.dual):
+    def decide(self, check: Check) -> Any:
+        self.checks.append(check)
+        self.restart_point = check.better
+        if self.converged(check.objective, check.dual):
             return "tolerance"
-        if look.layers >= self.limit:
+        if check.layers >= self.limit:
             return "layers"
         self.until = 10
         return "go on"
@@ -379,30 +376,32 @@ class Ratio:
 
     omega: float
     relaxation: float = 1.8
-    pilots: list[Fixed] = field(default_factory=list)
+    controllers: list[Fixed] = field(default_factory=list)
     tolerance: float = 1e-6
 
     @property
     def layers(self) -> int:
         return 4000
 
-    def pilot(self, norm: NormBound, size: float) -> Pilot:
-        self.pilots.append(Fixed(self.omega / norm.value, 1 / (self.omega * norm.value), relaxation=self.relaxation))
-        return self.pilots[-1]
+    def controller(self, norm: NormBound, size: float) -> Controller:
+        self.controllers.append(
+            Fixed(self.omega / norm.value, 1 / (self.omega * norm.value), relaxation=self.relaxation)
+        )
+        return self.controllers[-1]
 
 
 @kinds
 @pytest.mark.parametrize(("omega", "relaxation"), [(0.25, 1.8), (4.0, 1.8), (4.0, 1.0), (1.0, 0.5)])
 def test_unequal_steps_with_any_relaxation(kind: str, omega: float, relaxation: float):
-    """tau != sigma, relaxed or not, without any restart: the optimum, and at every look a valid gap."""
+    """tau != sigma, relaxed or not, without any restart: the optimum, and at every check a valid gap."""
     data = problem(kind, 20, 40)
     schedule = Ratio(omega, relaxation)
     solution = data.net(schedule).solve(data.measured)
     assert solution.statuses == (Status.TOLERANCE_REACHED,)
     assert assert_proves(data, solution) <= 2.1e-6
     best = truth(data)
-    (pilot,) = schedule.pilots
-    for look in pilot.looks:
+    (controller,) = schedule.controllers
+    for look in controller.checks:
         for value in (look.last, look.average):
             assert value >= best.lower - 1e-12 * best.value
         for bound in (look.dual, look.dual_last, look.dual_average):
@@ -410,7 +409,7 @@ def test_unequal_steps_with_any_relaxation(kind: str, omega: float, relaxation: 
         assert look.gap >= look.objective - best.value - 1e-12 * best.value
         floor = working_floor(2.0**-52, min(look.last, look.average), float(np.linalg.norm(data.y)))
         assert look.floor == pytest.approx(floor, rel=1e-12)
-    assert [look.dual for look in pilot.looks] == sorted(look.dual for look in pilot.looks)
+    assert [look.dual for look in controller.checks] == sorted(look.dual for look in controller.checks)
     assert searches(schedule)
 
 
@@ -521,8 +520,8 @@ def test_batch_is_loop(kind: str, schedule: Searching):
         size = 1e-10 * alone.objective.item()
         torch.testing.assert_close(together.gap.flatten()[k], alone.gap, rtol=0, atol=size)
         mine, theirs = runs(together, k), runs(alone)
-        assert [(r.layers, r.hand_on, r.keep_dual) for r in mine] == [
-            (r.layers, r.hand_on, r.keep_dual) for r in theirs
+        assert [(r.layers, r.restart_point, r.keep_dual) for r in mine] == [
+            (r.layers, r.restart_point, r.keep_dual) for r in theirs
         ]
         for a, b in zip(mine, theirs, strict=True):
             assert a.tau == pytest.approx(b.tau, rel=1e-5)
@@ -539,9 +538,9 @@ class InTurn:
     def layers(self) -> int:
         return max(rules.max_layers for rules in self.rules)
 
-    def pilot(self, norm: NormBound, size: float) -> Pilot:
+    def controller(self, norm: NormBound, size: float) -> Controller:
         self.given += 1
-        return self.rules[self.given - 1].pilot(norm, size)
+        return self.rules[self.given - 1].controller(norm, size)
 
 
 def test_items_are_looked_at_in_their_own_time():
@@ -753,7 +752,11 @@ def test_frozen_steps_list_each_layer():
         assert restart.tau.equal(torch.full_like(size, run.tau))
         assert restart.sigma.equal(torch.full_like(size, run.sigma))
         assert restart.layers == run.layers
-        assert (restart.relaxation, restart.hand_on, restart.keep_dual) == (run.relaxation, run.hand_on, run.keep_dual)
+        assert (restart.relaxation, restart.restart_point, restart.keep_dual) == (
+            run.relaxation,
+            run.restart_point,
+            run.keep_dual,
+        )
 
 
 @pytest.mark.parametrize("bad", [(), (Run(1.0, 1.0, 0),), (Run(1.0, 1.0, 3), Run(1.0, 1.0, -1))], ids=len)
@@ -947,19 +950,19 @@ def test_relative_gap_is_that_of_the_solution():
 
 
 def guesses(schedule: RadialSearch, layers: int, norm: float = 1.0, size: float = 1.0) -> list[tuple[float, int]]:
-    """What a pilot tries when nothing ever gets better: the radius omega of each run and its layers."""
-    pilot = schedule.pilot(NormBound(norm, "exact", "a test"), size)
+    """What a controller tries when nothing ever gets better: the radius omega of each run and its layers."""
+    controller = schedule.controller(NormBound(norm, "exact", "a test"), size)
     tried, done = [], 0
     while True:
-        tried.append((math.sqrt(pilot.tau / pilot.sigma), pilot.until))
-        assert pilot.tau * pilot.sigma * norm**2 == pytest.approx(1, rel=1e-12)
-        done += pilot.until
-        verdict = pilot.look(Look(done, 1.0, 1.0, -1.0, -1.0, -1.0, 0.0))
+        tried.append((math.sqrt(controller.tau / controller.sigma), controller.until))
+        assert controller.tau * controller.sigma * norm**2 == pytest.approx(1, rel=1e-12)
+        done += controller.until
+        verdict = controller.decide(Check(done, 1.0, 1.0, -1.0, -1.0, -1.0, 0.0))
         if done >= layers:
             assert verdict == "layers"
             return tried
         assert verdict == "restart"
-        pilot.restarted(1.0, 1.0)
+        controller.restarted(1.0, 1.0)
 
 
 @pytest.mark.parametrize("factor", [math.exp(-1), 0.5])
@@ -1007,14 +1010,14 @@ def test_a_radial_search_never_gets_worse(kind: str):
 
 @schedules
 def test_an_unlucky_pilot_says_layers_at_the_limit(schedule: Searching):
-    pilot = replace(schedule, max_layers=30).pilot(NormBound(1.0, "exact", "a test"), 1.0)
+    controller = replace(schedule, max_layers=30).controller(NormBound(1.0, "exact", "a test"), 1.0)
     done, verdict = 0, ""
     while done < 30:
-        done += pilot.until
-        verdict = pilot.look(Look(done, 2.0, 3.0, -1.0, -1.0, -1.0, 0.0))
+        done += controller.until
+        verdict = controller.decide(Check(done, 2.0, 3.0, -1.0, -1.0, -1.0, 0.0))
         assert verdict in (("go on", "restart") if done < 30 else ("layers",))
         if verdict == "restart":
-            pilot.restarted(1.0, 1.0)
+            controller.restarted(1.0, 1.0)
     assert done == 30
     assert verdict == "layers"
 
@@ -1022,41 +1025,41 @@ def test_an_unlucky_pilot_says_layers_at_the_limit(schedule: Searching):
 @schedules
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_ends_at_once(schedule: Searching, value: float):
-    pilot = schedule.pilot(NormBound(1.0, "exact", "a test"), 1.0)
-    assert pilot.look(Look(pilot.until, value, value, -1.0, -1.0, -1.0, 0.0)) == "not finite"
+    controller = schedule.controller(NormBound(1.0, "exact", "a test"), 1.0)
+    assert controller.decide(Check(controller.until, value, value, -1.0, -1.0, -1.0, 0.0)) == "not finite"
 
 
 @schedules
 def test_a_gap_of_less_than_nothing_proves_no_more_than_the_floor(schedule: Searching):
     """Objective and bound agree to all digits: with a floor above the tolerance that is the limit of the precision."""
     for floor, expected in ((1e-3, "precision"), (1e-9, "tolerance")):
-        pilot = schedule.pilot(NormBound(1.0, "exact", "a test"), 1.0)
-        assert pilot.look(Look(pilot.until, 1.0, 1.0, 1.0 + 1e-12, 1.0, 1.0, floor)) == expected
+        controller = schedule.controller(NormBound(1.0, "exact", "a test"), 1.0)
+        assert controller.decide(Check(controller.until, 1.0, 1.0, 1.0 + 1e-12, 1.0, 1.0, floor)) == expected
 
 
 # ---------------------------------------------------------------------------------------------------- adaptive restarts
 
 
-def verdicts(rules: AdaptiveRestarts, *looks: tuple[int, float], floor: float = 1e-15) -> list[str]:
-    """What a pilot says at these layers to these gaps."""
-    pilot, said = rules.pilot(NormBound(1.0, "exact", "a test"), 1.0), []
-    for layers, gap in looks:
-        said.append(pilot.look(Look(layers, 1 + gap, 9.0, 1.0, 1.0, -9.0, floor)))
+def verdicts(rules: AdaptiveRestarts, *checks: tuple[int, float], floor: float = 1e-15) -> list[str]:
+    """What a controller says at these layers to these gaps."""
+    controller, said = rules.controller(NormBound(1.0, "exact", "a test"), 1.0), []
+    for layers, gap in checks:
+        said.append(controller.decide(Check(layers, 1 + gap, 9.0, 1.0, 1.0, -9.0, floor)))
         if said[-1] == "restart":
-            pilot.restarted(1.0, 1.0)
+            controller.restarted(1.0, 1.0)
     return said
 
 
 def test_restarts_follow_the_rules():
-    """Sufficient fall, necessary fall with a rise, and the longest run: by the gaps a pilot is shown."""
+    """Sufficient fall, necessary fall with a rise, and the longest run: by the gaps a controller is shown."""
     rules = AdaptiveRestarts(1e-12, max_layers=10_000, sufficient=0.2, necessary=0.8, longest=0.36)
     # One run of 1010 layers is too long: a restart, by which the others are measured.
     start = ((1000, 1.0), (1010, 1.0))
     assert verdicts(rules, *start) == ["go on", "restart"]
 
     def after(*gaps: float, longest: float = 0.36) -> list[str]:
-        looks = [(1020 + 10 * k, gap) for k, gap in enumerate(gaps)]
-        return verdicts(replace(rules, longest=longest), *start, *looks)[2:]
+        checks = [(1020 + 10 * k, gap) for k, gap in enumerate(gaps)]
+        return verdicts(replace(rules, longest=longest), *start, *checks)[2:]
 
     assert after(0.21, 0.19) == ["go on", "restart"]
     assert after(0.19) == ["restart"]
@@ -1087,21 +1090,21 @@ def test_a_search_that_goes_round_in_its_rounding_ends():
 def test_restarts_take_the_better_of_the_two():
     rules = AdaptiveRestarts(1e-9)
     for last, average, expected in ((2.0, 3.0, "last"), (3.0, 2.0, "average")):
-        pilot = rules.pilot(NormBound(1.0, "exact", "a test"), 1.0)
-        pilot.look(Look(10, 9.0, 9.0, 1.0, 1.0, 1.0, 1e-15))
-        assert pilot.look(Look(20, last, average, 1.0, 1.0, 1.0, 1e-15)) == "restart"
-        assert pilot.hand_on == expected
+        controller = rules.controller(NormBound(1.0, "exact", "a test"), 1.0)
+        controller.decide(Check(10, 9.0, 9.0, 1.0, 1.0, 1.0, 1e-15))
+        assert controller.decide(Check(20, last, average, 1.0, 1.0, 1.0, 1e-15)) == "restart"
+        assert controller.restart_point == expected
         # And at the end the point with the lower objective, whatever its own dual.
-        assert pilot.look(Look(2000, last, average, 1.0, 1.0, 1.0, 1e-15)) == "layers"
-        assert pilot.hand_on == expected
+        assert controller.decide(Check(2000, last, average, 1.0, 1.0, 1.0, 1e-15)) == "layers"
+        assert controller.restart_point == expected
 
 
 @pytest.mark.parametrize(
     ("primal", "dual", "factor"), [(4.0, 1.0, 2.0), (1.0, 4.0, 0.5), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0)]
 )
 def test_the_primal_weight_is_the_geometric_mean(primal: float, dual: float, factor: float):
-    pilot = ADAPTIVE.pilot(NormBound(2.0, "exact", "a test"), 2.0)  # omega = 1
-    assert (pilot.tau, pilot.sigma) == (0.5, 0.5)
-    pilot.restarted(primal, dual)
-    assert pilot.tau == pytest.approx(factor / 2, rel=1e-14)
-    assert pilot.sigma == pytest.approx(1 / (2 * factor), rel=1e-14)
+    controller = ADAPTIVE.controller(NormBound(2.0, "exact", "a test"), 2.0)  # omega = 1
+    assert (controller.tau, controller.sigma) == (0.5, 0.5)
+    controller.restarted(primal, dual)
+    assert controller.tau == pytest.approx(factor / 2, rel=1e-14)
+    assert controller.sigma == pytest.approx(1 / (2 * factor), rel=1e-14)

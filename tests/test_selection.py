@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from draws import normal, uniform
-from firenet import BadInput, MultiCoilFourier, SubsampledFourier, choose_lam, multilevel
-from firenet.demo import load_slice
-from firenet.recon import default_schedule, network, psnr
+from firenet import BadInput, MultiCoilFourier, SubsampledFourier, choose_lambda
+from firenet.metrics import psnr
+from firenet.mri.demo import load_slice
+from firenet.mri.reconstruct import default_schedule, network
+from firenet.sensing import multilevel
 from laws import assert_refuses
 
 
@@ -34,7 +36,9 @@ def slice_data(
 def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> None:
     _, y, mask, maps = slice_data(0.02, coils)
     seen: list[tuple[int, int]] = []
-    sweep = choose_lam(y, mask, maps, sparsify=sparsify, lams=[1e-3, 1e-2], seed=3, progress=lambda *n: seen.append(n))
+    sweep = choose_lambda(
+        y, mask, maps, sparsify=sparsify, lams=[1e-3, 1e-2], seed=3, progress=lambda *n: seen.append(n)
+    )
     assert seen == [(1, 2), (2, 2)]
     assert sweep.lams == (1e-3, 1e-2)
     assert sweep.errors[sweep.lams.index(sweep.best)] <= 1.01 * min(sweep.errors)
@@ -57,12 +61,12 @@ def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> 
 
 def test_an_absurd_lambda_is_not_chosen() -> None:
     _, y, mask, _ = slice_data()
-    assert choose_lam(y, mask, lams=[1e-3, 1.0]).best == 1e-3
+    assert choose_lambda(y, mask, lams=[1e-3, 1.0]).best == 1e-3
 
 
 def test_the_choice_is_nearly_the_best_there_is() -> None:
     truth, y, mask, _ = slice_data(0.05)
-    sweep = choose_lam(y, mask)
+    sweep = choose_lambda(y, mask)
     found = [
         psnr(network(mask, lam=lam, schedule=default_schedule(3e-3, 250)).solve(y).image, truth) for lam in sweep.lams
     ]
@@ -73,7 +77,7 @@ def test_the_choice_is_nearly_the_best_there_is() -> None:
 def test_where_all_are_equal_the_nearest_to_the_default_is_taken() -> None:
     _, y, mask, _ = slice_data()
     usual = network(mask).lam
-    sweep = choose_lam(y, mask, lams=[0.5 * usual, 0.501 * usual, 0.502 * usual])
+    sweep = choose_lambda(y, mask, lams=[0.5 * usual, 0.501 * usual, 0.502 * usual])
     assert max(sweep.errors) <= 1.01 * min(sweep.errors)
     assert sweep.best == 0.502 * usual
 
@@ -81,20 +85,20 @@ def test_where_all_are_equal_the_nearest_to_the_default_is_taken() -> None:
 def test_the_random_state_is_left_alone() -> None:
     _, y, mask, _ = slice_data()
     before = torch.get_rng_state()
-    first = choose_lam(y, mask, lams=[1e-3], seed=1)
+    first = choose_lambda(y, mask, lams=[1e-3], seed=1)
     assert torch.equal(before, torch.get_rng_state())
-    assert first == choose_lam(y, mask, lams=[1e-3], seed=1)
-    assert first.errors != choose_lam(y, mask, lams=[1e-3], seed=2).errors
+    assert first == choose_lambda(y, mask, lams=[1e-3], seed=1)
+    assert first.errors != choose_lambda(y, mask, lams=[1e-3], seed=2).errors
 
 
 def test_refusals() -> None:
     _, y, mask, _ = slice_data()
-    assert_refuses(lambda: choose_lam(y, mask, fraction=1.5), "fraction=1.5")
-    assert_refuses(lambda: choose_lam(y, mask, lams=[]), "0 lambdas")
+    assert_refuses(lambda: choose_lambda(y, mask, fraction=1.5), "fraction=1.5")
+    assert_refuses(lambda: choose_lambda(y, mask, lams=[]), "0 lambdas")
     full = torch.ones_like(mask)
-    assert_refuses(lambda: choose_lam(y, full), "outside the fully sampled centre")
+    assert_refuses(lambda: choose_lambda(y, full), "outside the fully sampled centre")
     with pytest.raises(BadInput):
-        choose_lam(y, mask, lams=[-1.0])
-    assert_refuses(lambda: choose_lam(torch.stack([y, y]), mask), "(2, 64, 64)")
+        choose_lambda(y, mask, lams=[-1.0])
+    assert_refuses(lambda: choose_lambda(torch.stack([y, y]), mask), "(2, 64, 64)")
     # A mask of numbers is one too.
-    assert choose_lam(y, mask.double(), lams=[1e-3]) == choose_lam(y, mask, lams=[1e-3])
+    assert choose_lambda(y, mask.double(), lams=[1e-3]) == choose_lambda(y, mask, lams=[1e-3])

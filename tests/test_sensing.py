@@ -17,9 +17,13 @@ from scipy.linalg import hadamard
 from torch import Tensor
 
 from draws import uniform
-from firenet.operators import Composition, LinearOperator, VerticalStack
-from firenet.sensing import FourierOfWavelet, MultiCoilFourier, SubsampledFourier, SubsampledWalsh
-from firenet.transforms import WalshHadamard, Wavelet
+from firenet.operators.linear import Composition, LinearOperator
+from firenet.operators.stack import VerticalStack
+from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
+from firenet.sensing.fourier_wavelet import FourierOfWavelet
+from firenet.sensing.walsh import SubsampledWalsh
+from firenet.transforms.walsh import WalshHadamard
+from firenet.transforms.wavelet import Wavelet
 from laws import (
     COMPLEX,
     DTYPES,

@@ -17,23 +17,22 @@ from firenet import (
     BadInput,
     DoubtfulInput,
     Firenet,
-    FixedSteps,
     Gradient,
     LinearOperator,
     Matrix,
     MultiCoilFourier,
-    NormBound,
     NumericalError,
-    RadialSearch,
-    SparseProblem,
     Status,
     SubsampledFourier,
     UndecimatedWavelet,
-    Union,
     Wavelet,
     certify,
     check_adjoint,
 )
+from firenet.operators import NormBound
+from firenet.problems import SparseProblem
+from firenet.solver import FixedSteps, RadialSearch
+from firenet.transforms import Union
 
 PARTS = 8  # the campaign's problems are spread over so many tests, for as many processes
 
@@ -61,15 +60,15 @@ def test_no_claim_of_a_built_problem_is_false():
 
 
 def test_the_campaign_finds_a_false_bound(monkeypatch: pytest.MonkeyPatch):
-    from firenet import problems
+    from firenet.problems import synthesis
 
-    honest = problems.dual_bound
+    honest = synthesis.dual_bound
 
     def optimistic(*arguments: Any) -> tuple[torch.Tensor, ...]:
         bound, size, error = honest(*arguments)
         return 1.01 * bound, size, error
 
-    monkeypatch.setattr(problems, "dual_bound", optimistic)
+    monkeypatch.setattr(synthesis, "dual_bound", optimistic)
     tally: Counter[str] = Counter()
     false = [
         claim
@@ -94,7 +93,7 @@ def test_a_small_part_of_a_sum_is_not_taken_for_zero(factors: tuple[float, float
     y = sensing(x)
     frame = Union([Gradient(shape), UndecimatedWavelet(shape, "haar", 1)], factors)
     keys: dict[str, Any] = {"squared": {"fidelity": "squared"}, "ball": {"noise": 0.1}}.get(how, {})
-    weights = torch.ones(frame.moduli_shape, dtype=torch.float64)
+    weights = torch.ones(frame.penalty_shape, dtype=torch.float64)
     schedule = AdaptiveRestarts(tolerance=1e-6, max_layers=300)
     net = Firenet(sensing, frame, weights=weights, lam=0.01, schedule=schedule, **keys)
     true = net.problem.objective(x, y).item()  # at most so large is the minimum
@@ -327,7 +326,7 @@ def test_that_no_image_fits_is_proved():
         assert s.status is expected
     s = Firenet(Matrix(A), Gradient((3,)), noise=0.5 * nearest, schedule=AdaptiveRestarts(1e-4, 500)).solve(y)
     assert s.status is Status.NO_IMAGE_FITS
-    stack = firenet.VerticalStack([Matrix(A), Matrix(A)])  # an operator without a right inverse
+    stack = firenet.operators.VerticalStack([Matrix(A), Matrix(A)])  # an operator without a right inverse
     s = Firenet(stack, noise=0.1, schedule=AdaptiveRestarts(1e-4, 300)).solve(np.concatenate([y, y]))
     assert s.status is Status.NO_IMAGE_FITS
 

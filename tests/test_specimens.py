@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from firenet.errors import BadInput
-from firenet.specimens import COLIN27, DETAILS, detail, ellipses, load_colin27, load_slice, resampled
+from firenet.images import COLIN27, DETAILS, detail, ellipses, load_colin27, load_slice, resampled
 
 
 @pytest.mark.parametrize("side", [16, 32, 65, 256])

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from draws import normal
-from firenet import Firenet, FixedSteps, PaperSchedule, Stabilised, SubsampledFourier, Wavelet, variable_density
-from firenet.attack import attack
+from firenet import Firenet, PaperSchedule, Stabilised, SubsampledFourier, Wavelet
+from firenet.audit.attack import attack
 from firenet.errors import BadInput
-from firenet.specimens import load_slice, resampled
+from firenet.images import load_slice, resampled
+from firenet.sensing import variable_density
+from firenet.solver import FixedSteps
 
 SIDE = 32
 SENSING = SubsampledFourier(variable_density((SIDE, SIDE), 0.4).samples)

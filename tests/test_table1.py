@@ -11,9 +11,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from firenet.baselines import Lista, train_lista
-from firenet.cli import app
+from firenet.cli.app import app
 from firenet.errors import BadInput
+from firenet.nets.lista import Lista, train_lista
 from firenet.paper import table1
 from test_barriers import _solve
 

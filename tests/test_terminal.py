@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import typer
 
-from firenet import terminal
+from firenet.cli import console
 from firenet.errors import BadInput, DoubtfulInput, plain
-from firenet.files import to_json
+from firenet.io.files import to_json
 
 FORGED = "scan\ndo: run this\x1b[31m\x9b2J\u202e\u2066\u2028\r\x07\x00\x7f\U000e0041\ud800"
 
@@ -38,18 +38,18 @@ def test_words_are_shown_on_one_line(text: str, wanted: str | None) -> None:
 
 
 def test_errors_tables_and_lines_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    @terminal.reports
+    @console.reports
     def command() -> None:
         raise BadInput(FORGED, FORGED, FORGED)
 
     with pytest.raises(typer.Exit) as ended:
         command()
-    assert ended.value.exit_code == terminal.BAD_INPUT
+    assert ended.value.exit_code == console.BAD_INPUT
     said = capsys.readouterr().err
     assert [line[:8] for line in said.splitlines()] == ["needed: ", "got:    ", "do:     "]
-    terminal.table(FORGED, ["model", FORGED], [[FORGED, FORGED]])
-    terminal.say(FORGED)
-    terminal.print_json({FORGED: FORGED, "ä": "ü"})
+    console.table(FORGED, ["model", FORGED], [[FORGED, FORGED]])
+    console.say(FORGED)
+    console.print_json({FORGED: FORGED, "ä": "ü"})
     out = capsys.readouterr().out
     assert all(c.isprintable() or c == "\n" for c in out)
     assert not any(line.startswith("do: run") for line in out.splitlines())
@@ -80,9 +80,9 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(name: str, handlers: None) -> No
     for each in ("SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, each), signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    terminal.prepare()
+    console.prepare()
 
-    @terminal.reports
+    @console.reports
     def command() -> None:
         try:
             signal.raise_signal(number)
@@ -93,18 +93,18 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(name: str, handlers: None) -> No
     with pytest.raises(typer.Exit) as ended:
         command()
     assert ended.value.exit_code == 128 + number
-    assert ended.value.exit_code in terminal.EXIT_CODES
+    assert ended.value.exit_code in console.EXIT_CODES
     assert cleaned == [name]
 
 
 def test_nohup_is_respected(handlers: None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    terminal.prepare()
+    console.prepare()
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_doubts_are_shown_as_warnings(handlers: None, capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.prepare()
+    console.prepare()
     warnings.showwarning(DoubtfulInput(f"a part is measured again: {FORGED}"), DoubtfulInput, "x.py", 1)
     said = capsys.readouterr().err
     assert said.startswith("warning: a part is measured again")

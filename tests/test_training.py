@@ -15,13 +15,16 @@ import pytest
 import torch
 
 from draws import normal, uniform
-from firenet import SubsampledFourier, variable_density
-from firenet.baselines import Automap, Cascade, UNet
+from firenet import SubsampledFourier
 from firenet.errors import BadInput
-from firenet.files import sha256
-from firenet.recon import psnr
-from firenet.specimens import load_slice, resampled
-from firenet.training import SHIPPED, USUAL, Recipe, load, read_safetensors, save, shipped, train
+from firenet.images import load_slice, resampled
+from firenet.io.files import sha256
+from firenet.metrics import psnr
+from firenet.nets.automap import Automap
+from firenet.nets.cascade import Cascade
+from firenet.nets.training import SHIPPED, USUAL, Recipe, load, read_safetensors, save, shipped, train
+from firenet.nets.unet import UNet
+from firenet.sensing import variable_density
 
 SMALL = {
     "unet": Recipe("unet", (16, 24), steps=6, batch=2, images="ellipses", noise=0.1),
@@ -121,7 +124,7 @@ def test_killed_with_nine_it_goes_on_to_the_same_weights(tmp_path: Path) -> None
 
 
 def test_every_side_sees_every_kind_of_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    from firenet import training
+    from firenet.nets import training
 
     monkeypatch.setattr(training, "load_colin27", lambda slices: torch.full((2, 256, 256), 0.5))
     recipe = replace(USUAL["unet"], sides=(16, 32), steps=40, batch=4)

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from torch import Tensor
 
-from firenet.frames import UndecimatedWavelet
-from firenet.operators import LinearOperator
-from firenet.transforms import TightFrame, WalshHadamard, Wavelet
+from firenet.operators.linear import LinearOperator
+from firenet.transforms.analysis_operator import TightFrame
+from firenet.transforms.undecimated import UndecimatedWavelet
+from firenet.transforms.walsh import WalshHadamard
+from firenet.transforms.wavelet import Wavelet
 from laws import (
     DTYPES,
     LAWS,

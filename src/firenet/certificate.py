@@ -16,16 +16,18 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from firenet.analysis import AnalysisProblem, duals, layers_for
-from firenet.check import conditions
 from firenet.errors import BadInput, NumericalError
-from firenet.gap import Proof
 from firenet.guarantee import Guarantee
 from firenet.numerics import full_precision, norms, real_view, tensor_of
-from firenet.operators import Compact, LinearOperator
-from firenet.problems import Ball, Fidelity, SparseProblem, Squared
-from firenet.restarts import AdaptivePilot, AdaptiveRestarts
-from firenet.search import search
+from firenet.operators.check import conditions
+from firenet.operators.compact import Compact
+from firenet.operators.linear import LinearOperator
+from firenet.problems.fidelity import Ball, Fidelity, Squared
+from firenet.problems.gap import Proof
+from firenet.problems.synthesis import SparseProblem
+from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
+from firenet.solver.adaptive_loop import search
+from firenet.solver.analysis import AnalysisProblem, duals, layers_for
 
 # The refinement stops when the gap is at most so many times what is known to be suboptimal about the point.
 _TIGHT = 1.05
@@ -77,7 +79,7 @@ class Certificate:
         return "conditional" if self.conditions or self.assumptions else "unconditional"
 
 
-class _Witness(AdaptivePilot):
+class _Witness(AdaptiveController):
     """Is content when the gap of a given value can hardly become smaller."""
 
     def __init__(self, rules: AdaptiveRestarts, norm: float, size: float, value: float) -> None:
@@ -85,7 +87,7 @@ class _Witness(AdaptivePilot):
         self._value = value
         self.tolerance = math.inf  # only dual points are looked for
 
-    def content(self, objective: float, bound: float) -> bool:
+    def converged(self, objective: float, bound: float) -> bool:
         return self._value - bound <= _TIGHT * (self._value - objective)
 
 
@@ -307,10 +309,10 @@ def _refined(
     rules = AdaptiveRestarts(tolerance=1e-15, max_layers=budget)
     norm = layers.operator.norm_bound
     sizes = (problem.first_weight * norms(y, y.ndim - 1)).tolist()
-    pilots = [
+    controllers = [
         _Witness(rules, norm.value or 1.0, size, value) for size, value in zip(sizes, objective.tolist(), strict=True)
     ]
-    found = search(layers, list(pilots), budget, progress)
+    found = search(layers, list(controllers), budget, progress)
     q = torch.stack([f.dual for f in found])
     # Only what fits the data, up to rounding, says how low an objective can be.
     proofs = [f.proof for f in found]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from firenet.errors import BadInput
-from firenet.levels import SparsityLevels
+from firenet.sparsity import SparsityLevels
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Guarantee:
         can be aimed.
 
         Args:
-            sparsity_defect: At least :math:`\\sigma_{s,M}(x)_{l^1_w}`; :func:`firenet.levels.defect` computes it.
+            sparsity_defect: At least :math:`\\sigma_{s,M}(x)_{l^1_w}`; :func:`.defect` computes it.
             noise: At least :math:`\\|Ax-y\\|_2`.
             lam: The lambda in use; None is :attr:`lam`.
             model_error: :math:`\\eta b_1` for a network built from :math:`A_l`: :math:`\\|A_l-A\\|\\le\\eta`,

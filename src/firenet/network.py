@@ -1,8 +1,8 @@
 """The network: a primal-dual iteration for the square-root LASSO, unrolled, with restarts.
 
-A layer is :mod:`firenet.layer`'s; the network is what is done with many of them. The weights are the operator and the
-schedule's steps, computed and not trained. With a fixed schedule the network is feed-forward; with a searching one it
-looks at its duality gap every few layers, and what it did can be frozen into a feed-forward network.
+A layer is :mod:`firenet.solver.iteration`'s; the network is what is done with many of them. The weights are the
+operator and the schedule's steps, computed and not trained. With a fixed schedule the network is feed-forward; with a
+searching one it looks at its duality gap every few layers, and what it did can be frozen into a feed-forward network.
 """
 
 from __future__ import annotations
@@ -11,141 +11,40 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Literal, Self, cast, final
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from firenet.analysis import AnalysisProblem, duals, layers_for
-from firenet.check import conditions, trusted
 from firenet.errors import BadInput, DoubtfulInput
-from firenet.frames import Convolutions
-from firenet.gap import Proof, within, working_floor
-from firenet.layer import Layers, Values
-from firenet.levels import SparsityLevels
 from firenet.numerics import full_precision, norms, real_view, tensor_of
-from firenet.operators import Compact, LinearOperator, keep_kind
-from firenet.problems import (
-    Ball,
-    Fidelity,
-    Norm,
-    SparseProblem,
-    Squared,
-    check_lam,
-    usual_lam,
-)
-from firenet.real import Fourier, RealPacked
-from firenet.restarts import (
-    AdaptiveRestarts,
-    FixedSchedule,
-    FixedSteps,
-    FrozenSteps,
-    Restart,
-    Schedule,
-    Searched,
-    SearchingSchedule,
-    schedule_from,
-    schedule_state,
-    searches,
-)
-from firenet.search import Found, prove_at, search
-from firenet.transforms import AnalysisOperator
+from firenet.operators.check import conditions, trusted
+from firenet.operators.compact import Compact
+from firenet.operators.linear import LinearOperator, keep_kind
+from firenet.problems.fidelity import Ball, Fidelity, Norm, Squared
+from firenet.problems.gap import Proof, working_floor
+from firenet.problems.penalty import check_lam, default_lam
+from firenet.problems.synthesis import SparseProblem
+from firenet.solver.adaptive import AdaptiveRestarts
+from firenet.solver.adaptive_loop import Found, prove_at, search
+from firenet.solver.analysis import AnalysisProblem, duals, layers_for
+from firenet.solver.controller import SearchingSchedule
+from firenet.solver.fixed_loop import BestSoFar, Iterate
+from firenet.solver.iteration import Layers
+from firenet.solver.least_squares import least_squares
+from firenet.solver.schedules import FixedSchedule, FixedSteps, FrozenSteps, Restart, Schedule, Searched, searches
+from firenet.solver.solution import Solution, Status
+from firenet.solver.stored_schedules import schedule_from, schedule_state
+from firenet.sparsity import SparsityLevels
+from firenet.transforms.analysis_operator import AnalysisOperator
+from firenet.transforms.convolutions import Convolutions
 
-Iterate = Literal["average", "last", "best"]
 Form = Literal["synthesis", "analysis"]
 
 # In units of the noise gain. Without noise all of 2e-4 to 2e-3 give much the same image of 256 x 256.
 DEFAULT_LAM = 1e-3
-
-
-class Status(Enum):
-    """How a computation ended."""
-
-    TOLERANCE_REACHED = "tolerance reached"
-    LAYER_LIMIT = "layer limit"
-    PRECISION_LIMIT = "precision limit"
-    DOES_NOT_FIT = "does not fit the data"
-    NO_IMAGE_FITS = "no image fits"
-    NUMERICAL_ERROR = "numerical error"
-    WRONG_ADJOINT = "the adjoint is not the adjoint of A"
-
-    @property
-    def advice(self) -> str:
-        """What to do about it."""
-        return _ADVICE[self]
-
-
-_ADVICE = {
-    Status.TOLERANCE_REACHED: "The relative duality gap is at most the tolerance: that is proved, rounding included.",
-    Status.LAYER_LIMIT: "The layers ended; the gap bounds the distance to the optimum. More layers make it smaller.",
-    Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
-    Status.DOES_NOT_FIT: "The image is further from the data than the noise level. More layers may bring it there; "
-    "whether any image fits is not decided.",
-    Status.NO_IMAGE_FITS: "Every image that fits the data is proved to have a penalty above a million times this "
-    "one's: raise the noise level.",
-    Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of data and operator, or use double precision.",
-    Status.WRONG_ADJOINT: "The gap is negative beyond its rounding, which proves a numerical error: the adjoint is not "
-    "the adjoint of A. check_adjoint(A) measures by how much.",
-}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Solution:
-    """A reconstruction with its certificate; one entry a batch item.
-
-    Attributes:
-        image: :math:`W^*z`, shape (..., \\*image shape).
-        coefficients: z, the point the numbers below speak of; in the analysis form that is the image.
-        dual: A feasible dual point q, shape of y, up to the rounding of its dtype.
-        objective: F(z), float64, computed in double precision; for (P1) the penalty alone.
-        lower_bound: At most :math:`\\min F`, float64.
-        gap: At least :math:`F(z)-\\min F` up to ``rounding``, float64: the objective minus the lower bound, for (P1)
-            plus :math:`\\|q\\|_2` times the violation.
-        rounding: A bound of the rounding error in the gap, float64.
-        relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
-            where the lower bound is zero; zero where F(z) is at most its own rounding.
-        violation: For (P1) how far z is from fitting the data, :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64:
-            zero up to rounding where AA* is diagonal, for z is projected there. Else zero.
-        relative_violation: What of it exceeds rounding, over :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
-        statuses: One :class:`Status` a batch item, in the order of the flattened batch.
-        layers: How many layers were run, int64.
-        schedule: The schedule, or with a searching one what it did (:class:`firenet.restarts.Searched`).
-        dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients).
-        conditions: What the gap rests on beside arithmetic: empty for operators of this library, for others the adjoint
-            and the rounding of theirs, with the measured defect.
-    """
-
-    image: Tensor
-    coefficients: Tensor
-    dual: Tensor
-    objective: Tensor
-    lower_bound: Tensor
-    gap: Tensor
-    rounding: Tensor
-    relative_gap: Tensor
-    violation: Tensor
-    relative_violation: Tensor
-    statuses: tuple[Status, ...]
-    layers: Tensor
-    schedule: FixedSchedule | Searched
-    dual_sparse: Tensor | None = None
-    conditions: tuple[str, ...] = ()
-
-    @property
-    def status(self) -> Status | tuple[Status, ...]:
-        """Returns how it ended: a :class:`Status` for one image, a tuple of them for a batch."""
-        return self.statuses[0] if self.gap.ndim == 0 else self.statuses
-
-    def __repr__(self) -> str:
-        shape = " x ".join(map(str, self.image.shape))
-        ended = ", ".join(sorted({s.value for s in self.statuses})) or "empty batch"
-        worst = f"relative gap {self.relative_gap.max().item():.2g}, " if self.relative_gap.numel() else ""
-        most = int(self.layers.max()) if self.layers.numel() else 0
-        kind = str(self.image.dtype).removeprefix("torch.")
-        return f"Solution({shape} {kind}: {ended}, {worst}{most} layers)"
 
 
 @final
@@ -158,18 +57,19 @@ class Firenet(nn.Module):
     Args:
         sensing: A.
         sparsify: W; in synthesis form with W*W = I. None is the identity (plain matrices).
-        weights: Positive weights that broadcast to the coefficients (to ``sparsify.moduli_shape``), or
+        weights: Positive weights that broadcast to the coefficients (to ``sparsify.penalty_shape``), or
             :class:`SparsityLevels` whose recommended weights are taken. None is all ones, in the analysis form of
-            several bands their :meth:`firenet.frames.Convolutions.deviations`, in units in which their mean square is
+            several bands their :meth:`.convolutions.Convolutions.band_noise`, in units in which their mean square is
             1.
         lam: :math:`\\lambda`, a number. None is 1e-3 times the noise gain of A, in the analysis form
-            :func:`firenet.problems.usual_lam`, which suits images with noise and without. The theorem's
+            :func:`.penalty.default_lam`, which suits images with noise and without. The theorem's
             :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths them.
             With ``noise`` it only scales the objective, and is 1; for (P2) it must be given.
         schedule: The steps. None is :class:`AdaptiveRestarts`, which finds its own and stops on a proof;
             :class:`PaperSchedule` and others are fixed. What is proven of the paper's schedule is proven for (P3).
-        form: ``synthesis`` or ``analysis``; None is analysis for what :mod:`firenet.frames` has and synthesis for
-            orthonormal and other tight frames. For an orthonormal W the two are the same problem.
+        form: ``synthesis`` or ``analysis``; None is analysis for convolutions (undecimated wavelets, the gradient,
+            unions) and synthesis for orthonormal and other tight frames. For an orthonormal W the two are the same
+            problem.
         iterate: What a fixed schedule returns: the ``average`` of the last restart (what the theory speaks of), the
             ``last`` point, or the ``best`` of all averages and last points, by objective. A searching schedule and a
             frozen one choose themselves.
@@ -261,7 +161,7 @@ class Firenet(nn.Module):
                 )
             weights = torch.from_numpy(weights.spread(weights.weights(), sparsify.levels().numpy()))
         elif weights is None and self.form == "analysis" and isinstance(sparsify, Convolutions):
-            sizes = sparsify.deviations()
+            sizes = sparsify.band_noise()
             weights = sizes / sizes.square().mean().sqrt() if len(sizes) > 1 else None
         elif weights is not None:
             weights = tensor_of(weights, "weights")
@@ -307,7 +207,7 @@ class Firenet(nn.Module):
             # Where the gain is zero, so is A, and any lambda will do.
             return DEFAULT_LAM * (self.sensing.gain or 1.0)
         frame = self.sparsify
-        return usual_lam(self.sensing, math.prod(frame.moduli_shape)) / (frame.scale or 1.0)
+        return default_lam(self.sensing, math.prod(frame.penalty_shape)) / (frame.scale or 1.0)
 
     @property
     def problem(self) -> SparseProblem | AnalysisProblem:
@@ -384,13 +284,6 @@ class Firenet(nn.Module):
             fidelity=fidelity,
         )
 
-    def real_packed(self, *, fourier: Fourier = "fft", dtype: torch.dtype = torch.float32) -> RealPacked:
-        """This network of fixed steps in real numbers, complex ones as pairs on the last axis: what
-        ``torch.onnx.export(dynamo=True)`` takes. See :class:`RealPacked`; usual is
-        ``net.following(solution.schedule.frozen()).real_packed()``.
-        """
-        return RealPacked(self, fourier=fourier, dtype=dtype)
-
     @torch.no_grad()
     def solve(
         self,
@@ -450,14 +343,14 @@ class Firenet(nn.Module):
             searching = cast(SearchingSchedule, self.schedule)
             sizes = norms(layers.y, layers.y.ndim - 1).tolist()
             factor = layers.problem.first_weight if isinstance(searching, AdaptiveRestarts) else 1.0
-            pilots = [searching.pilot(layers.operator.norm_bound, factor * size) for size in sizes]
-            tolerances = [pilot.tolerance for pilot in pilots]
+            controllers = [searching.controller(layers.operator.norm_bound, factor * size) for size in sizes]
+            tolerances = [controller.tolerance for controller in controllers]
             packed = layers.y  # of all items: those that are done leave the layers
-            found, problem = search(layers, pilots, searching.layers, progress), layers.problem
+            found, problem = search(layers, controllers, searching.layers, progress), layers.problem
             del layers  # its memory is for the image
             return self._searched(found, problem, packed, batch, tolerances)
         schedule = cast(FixedSchedule, self.schedule)
-        best, done = _Best(layers), 0
+        best, done = BestSoFar(layers), 0
         for restart in self._runs(layers, schedule):
             layers.run(restart.layers)
             done += restart.layers
@@ -539,7 +432,7 @@ class Firenet(nn.Module):
         """
         beyond = proof.relative_violation > allowed
         none = torch.zeros_like(proof.infeasible)
-        if not isinstance(self.fidelity, Ball) or self.operator.has_right_inverse or not bool(beyond.any()):
+        if not isinstance(self.fidelity, Ball) or self.operator.has_minimum_norm or not bool(beyond.any()):
             return replace(proof, infeasible=none)
         plain = self.operator.compact()
         nearest, residual = least_squares(plain, self.operator.precisely(y).reshape(-1, *plain.out_shape))
@@ -584,7 +477,7 @@ class Firenet(nn.Module):
 
     def _returned(self, restart: Restart) -> Iterate:
         """What a fixed schedule returns after this restart."""
-        return restart.hand_on if isinstance(self.schedule, FrozenSteps) else self.iterate
+        return restart.restart_point if isinstance(self.schedule, FrozenSteps) else self.iterate
 
     def _layers(self, y: Tensor, x0: Tensor | None, *, track: bool, average: bool = True) -> tuple[Layers, torch.Size]:
         """The state before the first layer, with one batch axis, and the batch axes of y."""
@@ -623,7 +516,7 @@ class Firenet(nn.Module):
         before: Restart | None = None
         for restart in schedule.restarts(layers.operator.norm_bound, size):
             if before is not None:
-                layers.place(before.hand_on, keep_dual=before.keep_dual)
+                layers.place(before.restart_point, keep_dual=before.keep_dual)
                 layers.forget()
             layers.set_steps(restart.tau, restart.sigma, torch.full_like(size.detach(), restart.relaxation))
             yield restart
@@ -636,7 +529,7 @@ class Firenet(nn.Module):
         # One run of which only the last point is wanted needs no average.
         average = not (self.iterate == "last" and isinstance(schedule, FixedSteps))
         layers, batch = self._layers(y, x0, track=isinstance(schedule, FrozenSteps) or best_of_all, average=average)
-        best, restart = _Best(layers), None
+        best, restart = BestSoFar(layers), None
         for restart in self._runs(layers, schedule):
             layers.run(restart.layers, checkpoint)
             if best_of_all:
@@ -698,52 +591,6 @@ class Firenet(nn.Module):
         return z if self.sparsify is None or self.form == "analysis" else self.sparsify.adjoint(z)
 
 
-class _Best:
-    """What a fixed schedule has found so far: the best dual, and for each batch item the point it ended with."""
-
-    def __init__(self, layers: Layers) -> None:
-        like = torch.zeros(len(layers.y), dtype=torch.float64, device=layers.y.device)
-        self.z, self.dual = layers.x, layers.q
-        self.lowest, self.objective, self.bound = like + torch.inf, like + torch.inf, like - torch.inf
-        self.layers = like.to(torch.int64)
-        self.done = like > 0
-
-    def improve(self, layers: Layers) -> Values:
-        """Takes the last point or the average where its objective is the lowest so far."""
-        with torch.no_grad():
-            values = layers.evaluate()
-        for objective, z in ((values.average, layers.average()), (values.last, layers.last)):
-            lower = (objective < self.lowest) & ~self.done
-            self.lowest = torch.where(lower, objective, self.lowest)
-            self.z = torch.where(_over(lower, z), z, self.z)
-        return values
-
-    def update(self, layers: Layers, which: Iterate, done: int, tolerance: float | None) -> bool:
-        """Looks at the state after a restart; whether all items are done. Those that are stay as they are."""
-        goes_on = ~self.done
-        if which == "best":
-            values = self.improve(layers)
-            objective = self.lowest
-        else:
-            values = layers.evaluate()
-            z = layers.last if which == "last" else layers.average()
-            objective = values.last if which == "last" else values.average
-            self.z = torch.where(_over(goes_on, z), z, self.z)
-        for bound, q in ((values.dual_last, layers.q), (values.dual_average, layers.average_dual())):
-            higher = (bound > self.bound) & goes_on
-            self.bound = torch.where(higher, bound, self.bound)
-            self.dual = torch.where(_over(higher, q), q, self.dual)
-        self.objective = torch.where(goes_on, objective, self.objective)
-        self.layers = torch.where(goes_on, done, self.layers)
-        if tolerance is not None:
-            pairs = zip(objective.tolist(), self.bound.tolist(), strict=True)
-            held = [within(tolerance, value, bound) for value, bound in pairs]
-            if any(held):  # the proof counts
-                _, proof = prove_at(layers, self.z, self.dual, layers.y)
-                self.done = self.done | (proof.reached(tolerance) & self.done.new_tensor(held))
-        return bool(self.done.all())
-
-
 def _keep_freed_memory() -> None:
     """Lets the C library keep the memory of freed tensors instead of fetching it anew, page by page.
 
@@ -755,41 +602,6 @@ def _keep_freed_memory() -> None:
 
 def _batch(items: list[Tensor]) -> Tensor:
     return items[0][None] if len(items) == 1 else torch.stack(items)  # one volume is not copied
-
-
-def _over(flags: Tensor, x: Tensor) -> Tensor:
-    return flags.reshape(*flags.shape, *(1,) * (x.ndim - flags.ndim))
-
-
-@torch.no_grad()
-def least_squares(operator: Compact, y: Tensor, steps: int = 300) -> tuple[Tensor, Tensor]:
-    """Returns an x that almost minimises the norm of Ax - y, and Ax - y, by conjugate gradients on the normal equations
-    (Hestenes and Stiefel 1952), started at zero.
-
-    Args:
-        operator: A, packed.
-        y: Packed measurements, a batch.
-        steps: The most steps; it stops where A* of the residual is rounding.
-    """
-    n, m = len(operator.in_shape), len(operator.out_shape)
-    residual = y.clone()
-    gradient = operator.adjoint(residual)
-    x = torch.zeros_like(gradient)
-    direction, energy = gradient, norms(gradient, n).square()
-    first = energy.clone()
-    for _ in range(steps):
-        if not bool((energy > 1e-28 * first).any()):
-            break
-        image = operator(direction)
-        curvature = norms(image, m).square()
-        step = torch.where(curvature > 0, energy / curvature, 0.0).to(y.real.dtype)
-        x = x + step.view(-1, *(1,) * n) * direction
-        residual = residual - step.view(-1, *(1,) * m) * image
-        gradient = operator.adjoint(residual)
-        before, energy = energy, norms(gradient, n).square()
-        share = torch.where(before > 0, energy / before, 0.0).to(y.real.dtype)
-        direction = gradient + share.view(-1, *(1,) * n) * direction
-    return x, -residual
 
 
 # Counts of a detector and numbers in half precision are taken, in a dtype that has them all.

@@ -132,7 +132,7 @@ _BLOCK = 256
 def blocked_sum(x: Tensor) -> Tensor:
     """Returns the sum over the last axis in float64, by blocks of 256 whose sums are summed by blocks again.
 
-    Whatever the order inside a block, the error is at most :func:`sum_rounding` units of the sum of moduli, and not
+    Whatever the order inside a block, the error is at most :func:`sum_rounding` units of the sum of magnitudes, and not
     n of them.
     """
     x = x.to(torch.float64)
@@ -142,7 +142,8 @@ def blocked_sum(x: Tensor) -> Tensor:
 
 
 def sum_rounding(n: int) -> float:
-    """Returns k such that :func:`blocked_sum` of n numbers is off by at most k unit roundoffs of the sum of moduli."""
+    """Returns k such that :func:`blocked_sum` of n numbers is off by at most k unit roundoffs of the sum of
+    magnitudes."""
     k = 0.0
     while n > _BLOCK:
         k, n = k + _BLOCK, -(-n // _BLOCK)

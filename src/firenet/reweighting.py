@@ -22,12 +22,15 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.frames import Convolutions
-from firenet.network import Firenet, Solution, Status
+from firenet.network import Firenet
 from firenet.numerics import norms
-from firenet.problems import Ball
-from firenet.restarts import AdaptiveRestarts, FixedSteps, PaperSchedule, RadialSearch
-from firenet.transforms import AnalysisOperator
+from firenet.problems.fidelity import Ball
+from firenet.solver.adaptive import AdaptiveRestarts
+from firenet.solver.radial import RadialSearch
+from firenet.solver.schedules import FixedSteps, PaperSchedule
+from firenet.solver.solution import Solution, Status
+from firenet.transforms.analysis_operator import AnalysisOperator
+from firenet.transforms.convolutions import Convolutions
 
 # Large: close to the plain norm. Smaller floors take more layers for little, and lose with noise.
 FLOOR = 2.0
@@ -160,7 +163,7 @@ def _ended(
 
 @torch.no_grad()
 def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
-    """How many coefficients of an image stand out of the noise by three deviations, in parts of the number of samples.
+    """How many coefficients of an image stand out of the noise by three band_noise, in parts of the number of samples.
 
     Of a redundant transform each counts as a part of one, so that all together are the number of pixels. The noise
     of a sample is estimated from the median of the residual, which leaves out the few large samples whose residual is
@@ -186,9 +189,9 @@ def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
         ratio = math.sqrt(math.log(2)) if y.is_complex() else 0.6745
         noise = (net.sensing(image) - y)[taken].abs().median().item() / ratio
     frame = net.sparsify
-    sizes = frame.deviations() if isinstance(frame, Convolutions) else torch.ones((), dtype=torch.float64)
+    sizes = frame.band_noise() if isinstance(frame, Convolutions) else torch.ones((), dtype=torch.float64)
     sizes = sizes.to(device=y.device, dtype=y.real.dtype)
-    out = frame.moduli(frame(image)) > 3 * noise * sizes
+    out = frame.magnitudes(frame(image)) > 3 * noise * sizes
     return ((out * sizes.square()).sum() / frame.scale**2).item() / samples
 
 
@@ -238,7 +241,7 @@ def weights_from(image: Tensor, frame: AnalysisOperator, *, floor: float = FLOOR
         raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")
     if image.shape != frame.in_shape:
         raise BadInput(f"One image of shape {frame.in_shape}", f"shape {tuple(image.shape)}", "Loop over the batch")
-    size = frame.moduli(frame(image)).to(torch.float64)
+    size = frame.magnitudes(frame(image)).to(torch.float64)
     levels = frame.levels().to(size.device)
     weights = torch.ones_like(size)
     for level in range(1, int(levels.max()) + 1):

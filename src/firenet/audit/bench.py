@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet.audit.model import Model
 from firenet.audit.parts import Parts, digest
 from firenet.audit.records import SCHEMA, TESTS, Row, Settings, Thresholds, versions
 from firenet.audit.subject import Subject, built, guarded, mean, reason, tried
-from firenet.models import Model
-from firenet.operators import LinearOperator
+from firenet.operators.linear import LinearOperator
 
 HINTED = ("worst", "localised", "transfer", "certificate")  # they use what was found before
 Measured = tuple[dict[str, Any], dict[str, Tensor]] | None

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firenet.attack import Perturbation, attack, transferred
+from firenet.audit.attack import Perturbation, attack, transferred
 from firenet.audit.bench import Bench, Measure, Measured
+from firenet.audit.detail import detect, hidden, kernel, scaled
+from firenet.audit.model import Model
 from firenet.audit.records import Row
 from firenet.audit.subject import Subject, built, guarded
 from firenet.errors import BadInput
-from firenet.formats import optional
-from firenet.meaning import detect, hidden, kernel, scaled
-from firenet.models import Model, certified
-from firenet.recon import psnr
-from firenet.specimens import detail
+from firenet.images import detail
+from firenet.metrics import psnr
+from firenet.optional import optional
 
 ONE_PLACE = "one place"
 
@@ -347,7 +347,7 @@ def _certificate(bench: Bench, subject: Subject, model: Model, image: str) -> Me
     for (other, at, which), e in bench.found.items():
         if at == image:
             tried[f"{other}, {which}"] = e.to(y.device)
-    numbers = certified(subject.raw, y, tried)
+    numbers = None if model.certify is None else model.certify(subject.raw, y, tried)
     return None if numbers is None else (numbers, {})
 
 

@@ -1,7 +1,8 @@
 """The finished parts of an audit, in memory and on disk.
 
-A part on disk is one file with a digest (:mod:`firenet.sealed`) under the fingerprint of everything that it depends on.
-While a part is measured there is a marker beside, so that what a model did to this process is known to the next one:
+A part on disk is one file with a digest (:mod:`firenet.io.sealed`) under the fingerprint of everything that it depends
+on. While a part is measured there is a marker beside, so that what a model did to this process is known to the next
+one:
 
 * a model that crashes the process (a segmentation fault, an abort) leaves its last words in the marker, written by
   Python's fault handler: the part has failed, and is not tried again without ``retry``;
@@ -29,11 +30,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet import sealed
 from firenet.audit.records import Row
 from firenet.errors import BadInput, DoubtfulInput, plain
+from firenet.io import sealed
+from firenet.io.safely import lock
 from firenet.numerics import real_view
-from firenet.safely import lock
 
 ATTEMPTS = 3
 _KIND, _LOCK = "audit-part", "firenet-audit-parts"

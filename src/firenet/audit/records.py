@@ -11,9 +11,9 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from firenet.attack import CALLS, Ascent, Domain
+from firenet.audit.attack import CALLS, Ascent, Domain
+from firenet.audit.detail import ROSE
 from firenet.errors import BadInput
-from firenet.meaning import ROSE
 from firenet.numerics import check_seed
 
 SCHEMA = 2
@@ -68,7 +68,7 @@ class Settings:
     Attributes:
         budgets: Of perturbations, in parts of the measurements' norm.
         reference: The budget that verdicts speak of; one of ``budgets``.
-        ascent: As in :func:`firenet.attack.attack`; ``spsa`` is taken where there is no gradient.
+        ascent: As in :func:`.attack`; ``spsa`` is taken where there is no gradient.
         domain: ``measurement``: whatever is added to the measurements; ``image``: what a change of the object can do.
         steps: Of an ascent.
         starts: Of an ascent.

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from firenet.audit.bench import Bench
 from firenet.audit.measures import AGAIN, MEASURES, worst_witness
+from firenet.audit.model import Model, of
 from firenet.audit.parts import Parts, clean, digest
 from firenet.audit.records import Audit, Outcome, Row, Settings, Verdict, versions
 from firenet.audit.subject import own_randomness
 from firenet.audit.verdicts import judge, judged_again
 from firenet.errors import BadInput
-from firenet.models import Model, of
-from firenet.operators import LinearOperator
+from firenet.operators.linear import LinearOperator
 
 Progress = Callable[[int, int, str], None]
 

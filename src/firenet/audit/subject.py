@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet.attack import Ascent
+from firenet.audit.attack import Ascent
+from firenet.audit.model import Model
 from firenet.audit.parts import clean
 from firenet.audit.records import Settings
 from firenet.errors import BadInput, FirenetError
-from firenet.models import Model
 from firenet.numerics import real_view
-from firenet.operators import LinearOperator
+from firenet.operators.linear import LinearOperator
 
 DRAWS = 4  # answers whose mean is attacked, of a model that answers differently every time
 TRIES = 20  # calls at the door

@@ -13,7 +13,7 @@ UNITS = {
     "accuracy": ("dB gain", "{:+.1f}", 1),
     "worst": ("times", "{:.2f}", 1),
     "localised": ("times", "{:.2f}", 1),
-    "details": ("deviations", "{:.1f}", 1),
+    "details": ("band_noise", "{:.1f}", 1),
     "kernel": ("times", "{:.2f}", 1),
     "noise": ("times", "{:.2f}", 1),
     "scaling": ("% of image", "{:.1f}", 100),

@@ -58,12 +58,12 @@ def trial(
     """Runs an algorithm on inputs of both families, ties and bumps of many sizes, each with an oracle of its own.
 
     Args:
-        algorithm: As for :func:`firenet.barriers.defeat`.
+        algorithm: As for :func:`.defeat`.
         problem: The class.
         digits: What is asked for, 1 to K.
         plays: How many inputs; it ends at the first on which the algorithm fails.
         seed: Of inputs, oracles and coins. Whoever knows it knows the answers: None draws one that nobody can foresee.
-        seconds: As for :func:`firenet.barriers.defeat`, for each input.
+        seconds: As for :func:`.defeat`, for each input.
     """
     if not 1 <= digits <= problem.digits:
         raise BadProblem(f"from 1 to K = {problem.digits} digits can be asked for; got {digits}")

@@ -37,7 +37,7 @@ class Verdict:
             of its reads and coins).
         statement: In words.
         distances_squared: Of each output to the minimisers of the witness, exact.
-        witness: The JSON record, for :func:`firenet.barriers.witness.check`.
+        witness: The JSON record, for :func:`.check`.
         checked: What that said of it.
         failure: For a randomised algorithm a lower bound of the probability that on one input it is wrong, gives no
             answer, or is still reading after the reads that were granted.

@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from firenet.errors import BadInput, FirenetError
-from firenet.formats import MAX_HEADER, Stored, check_claim, native, unreadable
+from firenet.io.stored import MAX_HEADER, Stored, check_claim, native, unreadable
 
 try:
     import resource

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import MAX_HEADER, SPATIAL, Stored, check_claim, checked, existing, one_line, replacing, shown
+from firenet.io.safely import existing, replacing
+from firenet.io.stored import MAX_HEADER, SPATIAL, Stored, check_claim, checked, one_line, shown
 
 _BART = (
     *("READ", "PHS1", "PHS2", "COIL", "MAPS", "TE", "COEFF", "COEFF2"),

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import Stored, as_float, check_claim, optional, positive, shown
+from firenet.io.stored import Stored, as_float, check_claim, positive, shown
+from firenet.optional import optional
 
 _CONVERT = "Convert it to NIfTI, e.g. with dcm2niix"
 _RAW = "Decompress it first: gdcmconv --raw IN OUT, or dcmdjpeg, dcmdjpls"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from firenet.errors import BadInput
-from firenet.formats import shown, suffix
+from firenet.io.stored import shown, suffix
 
 _SCANNER = "Convert it to ISMRMRD with {}"
 _BY_BYTES = (

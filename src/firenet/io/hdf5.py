@@ -17,9 +17,10 @@ from types import ModuleType
 from typing import Any
 
 from firenet.errors import BadInput, MissingExtra
-from firenet.formats import Stored, check_claim, choose, optional, positive, shown
 from firenet.io import mrd
 from firenet.io.apart import allow, read_apart
+from firenet.io.stored import Stored, check_claim, choose, positive, shown
+from firenet.optional import optional
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 

@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import MAX_HEADER, SPATIAL, Stored, check_claim, positive, shown
 from firenet.io.apart import allow
+from firenet.io.stored import MAX_HEADER, SPATIAL, Stored, check_claim, positive, shown
 
 # Bits of a line's flags, as ISMRMRD numbers them from 1.
 _CALIBRATION, _CALIBRATION_AND_IMAGING, _REVERSE = 20, 21, 22

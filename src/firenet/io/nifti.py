@@ -13,17 +13,9 @@ from typing import Any
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import (
-    MAX_HEADER,
-    Stored,
-    check_claim,
-    existing,
-    magnitude,
-    one_line,
-    optional,
-    positive,
-    replacing,
-)
+from firenet.io.safely import existing, replacing
+from firenet.io.stored import MAX_HEADER, Stored, check_claim, magnitude, one_line, positive
+from firenet.optional import optional
 
 _LENGTHS = (348, 540)  # of the headers of NIfTI 1 and 2
 

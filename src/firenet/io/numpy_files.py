@@ -10,7 +10,8 @@ from typing import IO
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import MAX_HEADER, Stored, check_claim, choose, replacing, shown
+from firenet.io.safely import replacing
+from firenet.io.stored import MAX_HEADER, Stored, check_claim, choose, shown
 
 # What numpy itself takes in a header. In version 2 and 3 a header may claim 4 GiB, and numpy reads it before it looks.
 _LONGEST = 10_000

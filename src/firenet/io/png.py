@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.formats import Stored, check_claim, magnitude, one_line, replacing
+from firenet.io.safely import replacing
+from firenet.io.stored import Stored, check_claim, magnitude, one_line
 
 
 def read_png(path: Path, key: str | None, preferred: str) -> Stored:

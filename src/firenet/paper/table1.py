@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from firenet.baselines import train_lista
+from firenet.nets.lista import train_lista
 
 Array = NDArray[np.float64]
 DIGITS, ACCURACIES = (1, 3, 6), (10, 20, 30)

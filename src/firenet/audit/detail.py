@@ -1,0 +1,211 @@
+"""Tests of meaning: is what a reconstruction shows there, and does it show what is there?
+
+A small error in a norm can hide a lesion, so details are looked for one by one. And what should make no difference
+(the unit of the data), or only an improvement (more samples), is tried. Any callable can be tested; where other samples
+are tried it must be possible to build it for them.
+
+Of one pair of images more follows (Gottschling, Antun, Hansen, Adcock, *The troublesome kernel*, 2025): if a
+reconstruction R is accurate to within :math:`\\eta` on x and x', whose measurements differ by :math:`\\epsilon`,
+
+.. math:: \\|R(Ax)-R(Ax')\\|\\ge\\|x-x'\\|-2\\eta,
+
+so somewhere between the two its Lipschitz constant is at least :math:`(\\|x-x'\\|-2\\eta)/\\epsilon`. A network that
+shows details which are almost invisible to A cannot be stable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.operators.linear import LinearOperator
+
+Reconstruct = Callable[[Tensor], Tensor]
+ROSE = 3.0  # an observer sees what stands out of the noise by three to five band_noise (Rose 1948)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How one detail came out.
+
+    Attributes:
+        contrast: Its height in the object.
+        recovered: The share of it that is new in the reconstruction against that of the object without it: 1 is all.
+        index: By how many band_noise a matched filter sees what is new; the band_noise are those of the filter's
+            answers to the errors elsewhere in the object. Below ``ROSE`` it is lost: a false negative.
+        empty: The index of what the filter sees where the object does not have the detail; above ``ROSE`` it is
+            invented, a false positive.
+    """
+
+    contrast: float
+    recovered: float
+    index: float
+    empty: float
+
+    @property
+    def lost(self) -> bool:
+        """Whether an observer would not see it."""
+        return not self.index >= ROSE
+
+    @property
+    def invented(self) -> bool:
+        """Whether an observer would see it although it is not there."""
+        return not self.empty < ROSE
+
+
+def detect(
+    reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, contrasts: Sequence[float]
+) -> tuple[list[Detection], list[Tensor]]:
+    """Inserts a detail at falling contrast and looks for it in the reconstruction.
+
+    The filter is the detail minus its mean over its neighbourhood, so that a change of brightness is none of it. It is
+    applied to the reconstruction minus x: what is looked for is the detail, not the anatomy. Its answers to what is
+    left without the detail say how large chance answers are.
+
+    Args:
+        reconstruct: R.
+        sensing: A.
+        x: The object without the detail, (rows, columns).
+        shape: The detail at height one, zero elsewhere, of the shape of x.
+        contrasts: Its heights, in the unit of x.
+
+    Returns:
+        One detection a contrast, and the reconstructions.
+    """
+    if tuple(shape.shape) != tuple(x.shape) or not (shape != 0).any():
+        raise BadInput(f"A detail of shape {tuple(x.shape)}", f"{tuple(shape.shape)}", "See specimens.detail")
+    x, shape = x.double(), shape.double()
+    inside = shape != 0
+    rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
+    near = torch.zeros_like(inside)
+    near[max(int(rows[0]) - 2, 0) : int(rows[-1]) + 3, max(int(columns[0]) - 2, 0) : int(columns[-1]) + 3] = True
+    template = (shape - shape[near].mean()) * near
+    energy = (template * shape).sum()
+    spectrum = torch.fft.fft2(template).conj()
+    # Half a detail away from itself the filter still sees it.
+    away = torch.ones_like(inside)
+    reach = [int(rows[-1] - rows[0]) // 2 + 3, int(columns[-1] - columns[0]) // 2 + 3]
+    away[: reach[0] + 1, : reach[1] + 1] = away[-reach[0] :, : reach[1] + 1] = False
+    away[: reach[0] + 1, -reach[1] :] = away[-reach[0] :, -reach[1] :] = False
+    # Errors are larger in the object than in the air around it; so only answers from within are compared.
+    middle = [int(rows[0] + rows[-1]) // 2, int(columns[0] + columns[-1]) // 2]
+    within = away & torch.roll(x.abs() > 0.05 * x.abs().max(), [-m for m in middle], (0, 1))
+    away = within if within.sum() >= 50 else away
+
+    def answers(image: Tensor) -> tuple[float, float]:
+        """The share of the filter where the detail is, and the deviation elsewhere once that share is taken out: a text
+        answers to itself at other places too."""
+        error = (image.real if image.is_complex() else image).double() - x
+        here = ((template * error).sum() / energy).item()
+        every = torch.fft.ifft2(torch.fft.fft2(error - here * shape) * spectrum).real / energy
+        return here, every[away].square().mean().sqrt().item()
+
+    empty, elsewhere = answers(reconstruct(_measured(sensing, x)))
+    found, images = [], []
+    for contrast in contrasts:
+        image = reconstruct(_measured(sensing, x + contrast * shape))
+        here, deviation = answers(image)
+        new = here - empty
+        found.append(Detection(contrast, new / contrast, _over(new, deviation), _over(empty, elsewhere)))
+        images.append(image)
+    return found, images
+
+
+def _measured(sensing: LinearOperator, x: Tensor) -> Tensor:
+    return sensing(x.to(torch.float32))
+
+
+def _over(value: float, deviation: float) -> float:
+    return value / deviation if deviation else math.copysign(math.inf, value) if value else 0.0
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a detail that A hardly sees says about a reconstruction.
+
+    Attributes:
+        distance: :math:`\\|x-x'\\|`.
+        difference: :math:`\\epsilon=\\|A(x-x')\\|`.
+        accuracy: :math:`\\eta`, the larger of the two errors.
+        lipschitz: :math:`(\\|x-x'\\|-2\\eta)/\\epsilon`, a lower bound of the local Lipschitz constant, 0 where
+            negative: who is not accurate on both says nothing about stability.
+        measured: :math:`\\|R(Ax)-R(Ax')\\|/\\epsilon`, which is at least that.
+    """
+
+    distance: float
+    difference: float
+    accuracy: float
+    lipschitz: float
+    measured: float
+
+
+def kernel(
+    reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, budget: float
+) -> tuple[Kernel, Tensor, Tensor]:
+    """Moves a detail towards the kernel of A until its measurements are within a budget, and reconstructs both.
+
+    Args:
+        reconstruct: R.
+        sensing: A.
+        x: The object.
+        shape: The detail.
+        budget: Of :math:`\\epsilon`, in parts of :math:`\\|Ax\\|`.
+
+    Returns:
+        The numbers, x' and R(Ax').
+    """
+    y = sensing(x)
+    other = x + hidden(sensing, shape.to(x.dtype), budget * torch.linalg.vector_norm(y).item())
+    images = [reconstruct(sensing(point)) for point in (x, other)]
+    errors = [torch.linalg.vector_norm(i - p).item() for i, p in zip(images, (x, other), strict=True)]
+    distance = torch.linalg.vector_norm(other - x).item()
+    difference = torch.linalg.vector_norm(sensing(other) - y).item()
+    measured = torch.linalg.vector_norm(images[1] - images[0]).item()
+    bound = max(distance - 2 * max(errors), 0.0)
+    numbers = Kernel(
+        distance, difference, max(errors), _over(bound, difference) if bound else 0.0, _over(measured, difference)
+    )
+    return numbers, other, images[1]
+
+
+def hidden(sensing: LinearOperator, d: Tensor, most: float) -> Tensor:
+    """Moves a detail d towards the kernel of A until the norm of its measurements is at most ``most``."""
+    size = torch.linalg.vector_norm(sensing(d)).item()
+    return d if size <= most else d - (1 - most / size) * _visible(sensing, d)
+
+
+def _visible(sensing: LinearOperator, d: Tensor, iterations: int = 30) -> Tensor:
+    """The part of d that A sees, d minus its projection onto the kernel, by conjugate gradients on A*A u = A*A d.
+
+    Of a real image the real part is taken: with samples that have no mirror image the eigenvalues are 0, 1/2 and 1.
+    """
+
+    def normal(v: Tensor) -> Tensor:
+        image = sensing.adjoint(sensing(v))
+        return image if v.is_complex() else image.real if image.is_complex() else image
+
+    u = torch.zeros_like(d)
+    r = normal(d)
+    p, energy = r, r.abs().square().sum()
+    first = energy
+    for _ in range(iterations):
+        if not energy > 1e-12 * first:
+            break
+        q = normal(p)
+        step = energy / (p.conj() * q).real.sum()
+        u, r = u + step * p, r - step * q
+        old, energy = energy, r.abs().square().sum()
+        p = r + energy / old * p
+    return u
+
+
+def scaled(reconstruct: Reconstruct, y: Tensor, factors: Sequence[float]) -> list[float]:
+    """:math:`\\|R(cy)/c-R(y)\\|/\\|R(y)\\|` for each factor c: 0 for who does not mind the unit of the data."""
+    image = reconstruct(y)
+    size = torch.linalg.vector_norm(image).item()
+    return [_over(torch.linalg.vector_norm(reconstruct(c * y) / c - image).item(), size) for c in factors]

@@ -1,0 +1,1 @@
+from firenet.cli.app import main as main

@@ -1,0 +1,5 @@
+"""``python -m firenet.cli``."""
+
+from firenet.cli.app import main
+
+main()

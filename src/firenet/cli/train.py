@@ -1,0 +1,104 @@
+"""``firenet train``: networks to compare with."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from firenet.cli import console
+from firenet.cli.audit import Json, Threads, numbers, prepare
+from firenet.errors import BadInput
+
+if TYPE_CHECKING:
+    from firenet.nets.training import Recipe
+
+
+@console.reports
+def train(
+    network: Annotated[str, typer.Argument(help="unet, automap or lista.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
+    noise: Annotated[
+        float, typer.Option("--noise", help="Jitter: noise of up to this share of |y| on every image.")
+    ] = 0.0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of Adam. Default: by network.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images a step. Default: by network.")] = None,
+    images: Annotated[str, typer.Option("--images", help="both, ellipses or colin27.")] = "both",
+    sides: Annotated[str | None, typer.Option("--sides", help="Of the images: 128,256 for a U-Net.")] = None,
+    rate: Annotated[float, typer.Option("--rate", help="Share of k-space, variable density, seed 0.")] = 0.25,
+    seed: Annotated[int, typer.Option("--seed", help="Of weights, images and noise.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from OUT.checkpoint.")] = False,
+    as_json: Json = False,
+    threads: Threads = None,
+) -> None:
+    """Train a network to compare with, reproducibly; killed, it goes on from its checkpoint to the same weights."""
+    from firenet.io.files import check_output
+    from firenet.io.safely import check_room, locked
+    from firenet.optional import optional
+
+    check_output(out, suffixes=(".safetensors",))
+    checkpoint, lock = out.with_suffix(".checkpoint"), out.with_name(f".{out.stem}.lock")
+    for path in (checkpoint, lock):
+        check_room(path)
+    optional("safetensors.torch", "audit", "Weights in files")
+    prepare(threads)
+    recipe = _recipe(network, sides, {"noise": noise, "images": images, "rate": rate, "seed": seed}, steps, batch)
+    with locked(lock):
+        record = _trained(recipe, out, checkpoint, fresh)
+    if as_json:
+        console.print_json(record)
+    else:
+        last = "" if record["loss"] is None else f", loss {record['loss']:.3g}"
+        console.say(f"wrote {out} ({record['bytes'] / 1e6:.1f} MB) in {record['seconds']:.0f} s{last}")
+
+
+def _recipe(network: str, sides: str | None, given: dict[str, Any], steps: int | None, batch: int | None) -> Recipe:
+    from firenet.nets.training import USUAL
+
+    if network not in USUAL:
+        raise BadInput(f"A network: {', '.join(USUAL)}", repr(network), "Choose one")
+    chosen = given | {n: v for n, v in {"steps": steps, "batch": batch}.items() if v is not None}
+    if sides is not None:
+        each = numbers(sides, "--sides")
+        if not all(n.is_integer() for n in each):
+            raise BadInput("Whole numbers for --sides", repr(sides), "For example 128,256")
+        chosen["sides"] = tuple(int(n) for n in each)
+    return replace(USUAL[network], **chosen)
+
+
+def _trained(recipe: Recipe, out: Path, checkpoint: Path, fresh: bool) -> dict[str, Any]:
+    """Trains, from the checkpoint on where there is one, writes the weights and returns the record."""
+    from firenet.io import sealed
+    from firenet.nets.training import CHECKPOINT, save
+    from firenet.nets.training import train as fit
+
+    if fresh and checkpoint.exists():
+        if not sealed.written(checkpoint, CHECKPOINT):
+            raise BadInput("A checkpoint to remove", f"{checkpoint}, which firenet did not write", "Rename it")
+        checkpoint.unlink()
+    start, first = time.perf_counter(), [0, 0.0]
+    losses: list[float] = []
+    with console.training(f"{recipe.network}, {recipe.steps} steps") as tell:
+
+        def progress(done: int, most: int, loss: float) -> None:
+            if not losses:
+                first[0], first[1] = done, time.perf_counter()
+            losses.append(loss)
+            elapsed = time.perf_counter() - first[1]
+            speed = (done - first[0]) / elapsed if elapsed > 0 and done > first[0] else 0.0
+            tell(done, most, loss, speed)
+
+        net = fit(recipe, checkpoint=checkpoint, progress=progress)
+    save(out, net, recipe, half=recipe.network != "unet")
+    checkpoint.unlink(missing_ok=True)
+    return {
+        "weights": str(out),
+        "recipe": {f.name: getattr(recipe, f.name) for f in fields(recipe)},
+        "loss": losses[-1] if losses else None,
+        "seconds": time.perf_counter() - start,
+        "bytes": out.stat().st_size,
+        "versions": console.versions(),
+    }

@@ -1,0 +1,409 @@
+"""A network of fixed steps in real numbers.
+
+Runtimes for trained networks know no complex tensors. :class:`RealPacked` is a :class:`.Firenet` of
+fixed steps whose complex numbers are pairs of reals on the last axis. Every transform is a few products with small
+dense matrices, one an axis; only the FFT is one, and it may be made a product too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from firenet.errors import BadInput
+from firenet.network import Firenet
+from firenet.operators.linear import LinearOperator
+from firenet.problems.fidelity import Norm
+from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
+from firenet.sensing.walsh import SubsampledWalsh
+from firenet.solver.schedules import FrozenSteps
+from firenet.transforms.walsh import WalshHadamard
+from firenet.transforms.wavelet import Wavelet
+
+Fourier = Literal["fft", "matrix"]
+
+
+class RealPacked(nn.Module):
+    """A network of fixed steps in real numbers: y (batch, \\*sensing.out_shape, 2) to the image (batch,
+    \\*sensing.in_shape, 2).
+
+    The layers are those of :class:`.Layers`, with complex numbers as pairs (real, imaginary) on the last
+    axis; with Walsh sensing everything is real and there is no such axis. It is an ordinary module: differentiable,
+    and what ``torch.export`` and ``torch.onnx.export`` take, which refuse complex tensors. What ``Firenet`` checks of
+    its measurements (that they are finite) it does not check. In double precision it equals the network to rounding;
+    in single precision A is applied to what has changed since the layer before, so that its rounding dies with the
+    change, as in a network that needs no gradients.
+
+    A wavelet level along an axis of n is a product with an n x n matrix, so that a transform of an n x n image costs
+    some :math:`8n^3` multiplications instead of O(n^2): meant for sides of some hundreds.
+
+    Args:
+        net: With a :class:`FrozenSteps` schedule; sensing by Fourier transform (one coil or several, zero frequency in
+            the corner) or by Walsh transform; a :class:`Wavelet` or no transform.
+        fourier: ``fft`` puts complex numbers around ``torch.fft`` and nowhere else; ``matrix`` makes the transform of
+            each axis a product with a 2n x 2n matrix: no complex number anywhere.
+        dtype: float32 or float64; move the module with ``.to`` to change it.
+
+    Raises:
+        BadInput: For another schedule, operator or transform, and for steps too long for the operator's norm.
+    """
+
+    mask: Tensor
+    weights: Tensor | None
+
+    def __init__(self, net: Firenet, *, fourier: Fourier = "fft", dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        if not isinstance(net.schedule, FrozenSteps):
+            raise BadInput(
+                "A network with fixed steps, the same for all measurements",
+                type(net.schedule).__name__,
+                "Freeze a solution: net.following(solution.schedule.frozen())",
+            )
+        if fourier not in ("fft", "matrix"):
+            raise BadInput("fourier: fft or matrix", repr(fourier), "Choose one")
+        check_dtype(dtype)
+        sensing = supported(net)
+        self.in_shape, self.out_shape, self.pairs = sensing.in_shape, sensing.out_shape, _complex(sensing)
+        self.runs = net.schedule.runs
+        bound = net.operator.norm_bound.value
+        for run in self.runs:
+            product = run.tau * run.sigma * bound**2
+            if not (run.tau > 0 and product <= 1 + 1e-9):
+                got = f"{product:.6g} with the norm bound {bound:.6g} and tau = {run.tau:.6g}"
+                raise BadInput("Steps with tau > 0 and tau * sigma * norm^2 <= 1", got, "Use smaller steps")
+        self._state = (*net.operator.in_shape, *self._pair)
+        self._frame = _Wavelets(net.sparsify, self.pairs) if isinstance(net.sparsify, Wavelet) else None
+        # What A* lacks of being the adjoint, so that no layer spends a product on it: the primal step carries it.
+        factor = 1.0
+        if isinstance(sensing, SubsampledWalsh):
+            self._transform: _Separable | _Ffts | _Dfts = _walsh(self.in_shape)
+        elif fourier == "matrix":
+            self._transform = _Dfts(self.in_shape)
+        else:
+            self._transform, factor = _Ffts(self.in_shape), math.prod(self.in_shape) ** -0.5
+        mask = sensing.mask.cpu().double()
+        mask = mask.unsqueeze(-1) if self.pairs else mask
+        self.register_buffer("mask", mask)
+        self.register_buffer("_filled", mask * factor)
+        self._coils = isinstance(sensing, MultiCoilFourier)
+        if isinstance(sensing, MultiCoilFourier):
+            maps = torch.view_as_real(sensing.maps.detach().cpu().to(torch.complex128))
+            self.register_buffer("_maps", maps)  # the products s x and i s x, of the real and the imaginary part of x
+            self.register_buffer("_turned", torch.stack([-maps[..., 1], maps[..., 0]], dim=-1))
+        weights = net.problem.weights
+        if weights is not None:
+            weights = weights.detach().cpu().double().expand(net.operator.in_shape)
+            weights = (weights.unsqueeze(-1) if self.pairs else weights).contiguous()
+            weights = weights.reciprocal() if self.pairs else weights
+        self.register_buffer("weights", weights)
+        for k, run in enumerate(self.runs):
+            # Tensors and no Python numbers, which become single precision on their way to ONNX.
+            numbers = {"tau": run.tau * factor, "sigma": run.sigma, "rho": run.relaxation}
+            numbers["threshold"] = 1 / (run.tau * net.lam) if self.pairs else run.tau * net.lam
+            for name, number in numbers.items():
+                self.register_buffer(f"_{name}{k}", torch.tensor(number, dtype=torch.float64))
+        self.to(device=sensing.mask.device, dtype=dtype).eval()
+
+    @property
+    def layers(self) -> int:
+        """How many layers."""
+        return sum(run.layers for run in self.runs)
+
+    @property
+    def _pair(self) -> tuple[int, ...]:
+        return (2,) if self.pairs else ()
+
+    def forward(self, y: Tensor) -> Tensor:
+        """The image of measurements (batch, \\*sensing.out_shape, 2); what lies off the mask is ignored.
+
+        Raises:
+            BadInput: For measurements of another shape or dtype.
+        """
+        shape = (*self.out_shape, *self._pair)
+        if y.ndim != 1 + len(shape) or tuple(y.shape[1:]) != shape or y.dtype != self.mask.dtype:
+            what = "real and imaginary parts on the last axis" if self.pairs else "real numbers"
+            raise BadInput(
+                f"Measurements of shape (batch, {', '.join(map(str, shape))}) and dtype {self.mask.dtype}: {what}",
+                f"{y.dtype} of shape {tuple(y.shape)}",
+                "Use torch.view_as_real for complex ones, add a batch axis, move the module with .to(dtype)",
+            )
+        if not len(y):
+            return y.new_zeros(0, *self.in_shape, *self._pair)
+        z = self._iterate(y * self.mask)
+        return z if self._frame is None else self._frame.synthesise(z)
+
+    def _iterate(self, y: Tensor) -> Tensor:
+        """The coefficients: names as in :class:`.Layers`."""
+        single = y.dtype == torch.float32
+        x, q = y.new_zeros(len(y), *self._state), torch.zeros_like(y)
+        measured = torch.zeros_like(y)  # Ax
+        new, last, last_measured = x, x, measured
+        back: Tensor | None = torch.zeros_like(x)  # A*q, where it is known
+        for k, run in enumerate(self.runs):
+            tau, sigma, rho, threshold = (
+                cast(Tensor, getattr(self, f"_{name}{k}")) for name in ("tau", "sigma", "rho", "threshold")
+            )
+            average, duals = run.restart_point == "average", run.restart_point == "average" and run.keep_dual
+            x_sum = measured_sum = q_sum = None
+            for _ in range(run.layers):
+                back = self._adjoint(q) if back is None else back
+                new = self._shrink(x - tau * back, threshold)
+                new_measured = self._apply_operator(new - last) + last_measured if single else self._apply_operator(new)
+                u = _clip(q + sigma * (2 * new_measured - measured - y))
+                if run.relaxation == 1:
+                    x, measured, q = new, new_measured, u
+                else:
+                    x, q = x + rho * (new - x), q + rho * (u - q)
+                    measured = measured + rho * (new_measured - measured)
+                last, last_measured, back = new, new_measured, None
+                x_sum = _plus(x_sum, new) if average else None
+                measured_sum = _plus(measured_sum, new_measured) if average and not single else None
+                q_sum = _plus(q_sum, q) if duals else None
+            if average:
+                x = cast(Tensor, x_sum) / run.layers
+            if k + 1 == len(self.runs):
+                return x if average else new
+            if q_sum is not None:
+                q = q_sum / run.layers
+            elif not run.keep_dual:
+                q, back = torch.zeros_like(q), torch.zeros_like(x)
+            if single:  # measured anew: clears away the rounding that has gathered
+                last, measured = x, self._apply_operator(x)
+                last_measured = measured
+            elif measured_sum is not None:
+                measured = measured_sum / run.layers
+        raise AssertionError("a schedule has at least one run")
+
+    def _apply_operator(self, z: Tensor) -> Tensor:
+        x = z if self._frame is None else self._frame.synthesise(z)
+        if self._coils:
+            maps, turned = cast(Tensor, self._maps), cast(Tensor, self._turned)
+            x = x.unsqueeze(1)
+            x = x[..., :1] * maps + x[..., 1:] * turned
+        return self._transform(x) * cast(Tensor, self._filled)
+
+    def _adjoint(self, q: Tensor) -> Tensor:
+        """A*q, up to the factor that the primal step carries."""
+        x = self._transform.adjoint(q)
+        if self._coils:
+            maps, turned = cast(Tensor, self._maps), cast(Tensor, self._turned)
+            x = torch.stack([(x * maps).sum(dim=(1, -1)), (x * turned).sum(dim=(1, -1))], dim=-1)
+        return x if self._frame is None else self._frame.analyse(x)
+
+    def _shrink(self, v: Tensor, threshold: Tensor) -> Tensor:
+        """The soft threshold; for pairs ``threshold`` and the weights are their inverses."""
+        t = threshold if self.weights is None else threshold * self.weights
+        if not self.pairs:
+            return v - torch.minimum(torch.maximum(v, -t), t)
+        u = v * t
+        return v * (1 - (u * u).sum(dim=-1, keepdim=True).clamp(min=1).rsqrt())
+
+
+def _plus(total: Tensor | None, term: Tensor) -> Tensor:
+    return term if total is None else total + term
+
+
+def _clip(u: Tensor) -> Tensor:
+    """The projection of each batch item on the unit ball."""
+    return u * (u * u).sum(dim=tuple(range(1, u.ndim)), keepdim=True).clamp(min=1).rsqrt()
+
+
+def _complex(sensing: LinearOperator) -> bool:
+    return not isinstance(sensing, SubsampledWalsh)
+
+
+def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | SubsampledWalsh:
+    """The sensing of a network that can be had in real numbers. A subclass may compute something else."""
+    sensing, frame = net.sensing, net.sparsify
+    if type(sensing) not in (SubsampledFourier, MultiCoilFourier, SubsampledWalsh):
+        needed = "Sensing by SubsampledFourier, MultiCoilFourier or SubsampledWalsh"
+        raise BadInput(needed, type(sensing).__name__, "Export a network with one of these")
+    if not isinstance(sensing, SubsampledWalsh) and cast(SubsampledFourier, sensing).centred:
+        do = "Shift mask, maps and k-space with torch.fft.ifftshift and build the operator without centred=True"
+        raise BadInput("Fourier sensing with zero frequency in the corner", "centred=True", do)
+    if not isinstance(net.problem.fidelity, Norm):
+        raise BadInput("The square-root LASSO", type(net.problem.fidelity).__name__, "Export a network without noise=")
+    if net.form == "analysis" or (frame is not None and type(frame) is not Wavelet):
+        got = f"{type(frame).__name__}, {net.form} form"
+        raise BadInput("The synthesis form with a Wavelet, or no transform", got, "Use firenet.Wavelet")
+    return cast("SubsampledFourier | MultiCoilFourier | SubsampledWalsh", sensing)
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    if dtype not in (torch.float32, torch.float64):
+        raise BadInput("dtype float32 or float64", f"{dtype}", "Pairs of float32 are complex64")
+
+
+# --- transforms as products with dense matrices -----------------------------------------------------------------------
+
+
+class _Separable(nn.Module):
+    """A real linear map along each axis: (batch, \\*sides) to (batch, \\*others).
+
+    Args:
+        matrices: One an axis, (other, side).
+        pairs: The last axis holds pairs, (side * 2).
+    """
+
+    def __init__(self, matrices: Sequence[Tensor], *, pairs: bool) -> None:
+        super().__init__()
+        self._count = len(matrices)
+        *others, last = matrices
+        last = torch.kron(last.mT.contiguous(), torch.eye(2, dtype=last.dtype)) if pairs else last.mT.contiguous()
+        for axis, matrix in enumerate([*others, last]):
+            self.register_buffer(f"_matrix{axis}", matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        matrices = [cast(Tensor, getattr(self, f"_matrix{axis}")) for axis in range(self._count)]
+        x = x @ matrices[-1]
+        if self._count > 1:
+            x = matrices[-2] @ x
+        if self._count > 2:
+            x = (matrices[0] @ x.flatten(-2)).unflatten(-1, tuple(x.shape[-2:]))
+        return x
+
+    def adjoint(self, x: Tensor) -> Tensor:
+        """The same map: only :func:`_walsh`, which is symmetric, has it asked for."""
+        return self(x)
+
+
+class _Dense(nn.Module):
+    """A real linear map as one matrix: (batch, \\*sides), as in :class:`_Separable`, to (batch, \\*to)."""
+
+    def __init__(self, matrix: Tensor, to: Sequence[int], *, pairs: bool) -> None:
+        super().__init__()
+        self._pair, self._to = (2 if pairs else 1), (*to[:-1], to[-1] * (2 if pairs else 1))
+        self.register_buffer("_matrix", matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = cast(Tensor, self._matrix) @ x.reshape(len(x), -1, self._pair)
+        return x.reshape(len(x), *self._to)
+
+
+def _walsh(shape: tuple[int, ...]) -> _Separable:
+    return _Separable([WalshHadamard((n,))(torch.eye(n, dtype=torch.float64)) for n in shape], pairs=False)
+
+
+# Corners of at most so many coefficients are one dense matrix, whatever number of levels that is.
+_DENSE = 256
+
+
+class _Wavelets(nn.Module):
+    """A :class:`Wavelet` and its adjoint: a level is one dense matrix an axis, on the corner it acts on.
+
+    The matrices are those of the one-level transform of an axis; those of the finest level pad and crop as well. The
+    last of the maps, from the coarsest levels to their corner, is one matrix where that is small.
+    """
+
+    def __init__(self, frame: Wavelet, pairs: bool) -> None:
+        super().__init__()
+        self.pairs, self.depth = pairs, frame.depth
+        back: list[nn.Module] = []
+        forth: list[nn.Module] = []
+        for k in range(frame.depth):
+            corner = [padded >> k for padded in frame.out_shape]
+            kept = corner if k else list(frame.in_shape)
+            if math.prod(corner) <= _DENSE:
+                coarse = Wavelet(corner, frame.wavelet, frame.depth - k)
+                units = torch.eye(math.prod(corner), dtype=torch.float64).view(-1, *corner)
+                matrix = coarse.adjoint(units)[(slice(None), *(slice(n) for n in kept))].flatten(1).mT.contiguous()
+                back.append(_Dense(matrix, kept, pairs=pairs))
+                forth.append(_Dense(matrix.mT.contiguous(), corner, pairs=pairs))
+                break
+            matrices = []
+            for n, m in zip(corner, kept, strict=True):
+                units = torch.eye(n, dtype=torch.float64)
+                matrices.append(Wavelet((n,), frame.wavelet, 1).adjoint(units).mT[:m].contiguous())
+            back.append(_Separable(matrices, pairs=pairs))
+            forth.append(_Separable([m.mT.contiguous() for m in matrices], pairs=pairs))
+            details = torch.ones(corner, dtype=torch.float64)
+            details[tuple(slice(n // 2) for n in corner)] = 0
+            self.register_buffer(f"_details{k}", details.repeat_interleave(2, dim=-1) if pairs else details)
+        self._back, self._forth = nn.ModuleList(back), nn.ModuleList(forth)
+
+    def synthesise(self, z: Tensor) -> Tensor:
+        """W*z for z of shape (batch, \\*sides), or (batch, \\*sides, 2)."""
+        if not self.depth:
+            return z
+        levels = [z.flatten(-2) if self.pairs else z]
+        for _ in self._back[1:]:
+            levels.append(self._corner(levels[-1]))
+        x = self._back[-1](levels[-1])
+        for k in reversed(range(len(self._back) - 1)):
+            x = self._back[k](self._joined(x, levels[k], k))
+        return self._split(x)
+
+    def analyse(self, x: Tensor) -> Tensor:
+        """Wx."""
+        if not self.depth:
+            return x
+        levels = [self._forth[0](x.flatten(-2) if self.pairs else x)]
+        for level in self._forth[1:]:
+            levels.append(level(self._corner(levels[-1])))
+        z = levels[-1]
+        for k in reversed(range(len(self._forth) - 1)):
+            z = self._joined(z, levels[k], k)
+        return self._split(z)
+
+    def _corner(self, z: Tensor) -> Tensor:
+        return z[(slice(None), *(slice(n // 2) for n in z.shape[1:]))]
+
+    def _joined(self, corner: Tensor, z: Tensor, level: int) -> Tensor:
+        """z with another corner."""
+        pad = [p for n, m in zip(reversed(corner.shape[1:]), reversed(z.shape[1:]), strict=True) for p in (0, m - n)]
+        return z * cast(Tensor, getattr(self, f"_details{level}")) + nn.functional.pad(corner, pad)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (x.shape[-1] // 2, 2)) if self.pairs else x
+
+
+class _Ffts(nn.Module):
+    """The Fourier transform of pairs (..., \\*sides, 2) by ``torch.fft``, and its adjoint, without their factor."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self._axes = tuple(range(-len(shape), 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.view_as_real(torch.fft.fftn(_paired(x), dim=self._axes, norm="backward"))
+
+    def adjoint(self, x: Tensor) -> Tensor:
+        return torch.view_as_real(torch.fft.ifftn(_paired(x), dim=self._axes, norm="forward"))
+
+
+def _paired(x: Tensor) -> Tensor:
+    return torch.view_as_complex(x.contiguous())
+
+
+class _Dfts(nn.Module):
+    """The unitary Fourier transform of pairs (..., \\*sides, 2), each axis as one real 2n x 2n matrix."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self._sides = len(shape)
+        for axis, n in enumerate(shape):
+            # Angles from integers modulo n, so that large n lose no digits.
+            index = torch.arange(n)
+            angle = (torch.outer(index, index) % n).double() * (2 * math.pi / n)
+            turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)  # times i, of a row (re, im)
+            matrix = torch.kron(angle.cos(), torch.eye(2, dtype=torch.float64)) - torch.kron(angle.sin(), turn)
+            matrix = matrix / math.sqrt(n)
+            self.register_buffer(f"_forth{axis}", matrix)
+            self.register_buffer(f"_back{axis}", matrix.mT.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._along_each(x, "_forth")
+
+    def adjoint(self, x: Tensor) -> Tensor:
+        return self._along_each(x, "_back")
+
+    def _along_each(self, x: Tensor, name: str) -> Tensor:
+        """The last axis, then the axes turned by one: after all of them they are in order again."""
+        for axis in reversed(range(self._sides)):
+            x = (x.flatten(-2) @ cast(Tensor, getattr(self, f"{name}{axis}"))).unflatten(-1, (x.shape[-2], 2))
+            x = x.movedim(-2, -1 - self._sides) if self._sides > 1 else x
+        return x

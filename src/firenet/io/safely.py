@@ -1,0 +1,205 @@
+"""Files taken and put in place safely: tried before the work, whole or not at all, one run at a time.
+
+A file is written under a temporary name in its own folder and renamed when it is whole, so there is never half a file,
+whatever interrupts the writing; files that belong together are put in place together. Imports nothing but the errors,
+so that mathematics and file formats may both use it without knowing each other.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import IO
+
+from firenet.errors import BadInput
+
+AnyPath = str | os.PathLike[str]
+
+
+def existing(path: AnyPath) -> Path:
+    """The path, if it is a file that may be read; else `BadInput`."""
+    path = Path(path)
+    try:
+        there = path.is_file()
+        what = "a folder" if path.is_dir() else "which may not be read" if there else "which does not exist"
+    except (OSError, ValueError) as error:  # a name that is too long or has a zero in it, a closed folder above it
+        there, what = False, str(getattr(error, "strerror", None) or error)
+    if not there or not os.access(path, os.R_OK):
+        raise BadInput("A file to read", f"{path}, {what}", "Check the path and the rights")
+    return path
+
+
+@contextmanager
+def replacing(*paths: Path) -> Iterator[list[Path]]:
+    """Yield a temporary name for each path and put the files in place together, or leave all as it was.
+
+    Inside `together` the files are put in place at its end, with those of the others.
+    """
+    # Never longer than a name may be, and with the ending that writers look at.
+    temporaries = [path.with_name(f".{secrets.token_hex(4)}{_ending(path)[:9]}") for path in paths]
+    pairs = list(zip(temporaries, paths, strict=True))
+    waiting = _waiting.get()
+    restart_point = False
+    try:
+        yield temporaries
+        if waiting is None:
+            _place(pairs)
+        else:
+            waiting.extend(pairs)
+            restart_point = True
+    except OSError as error:
+        do = "Check the folder, its rights and the free space"
+        raise BadInput("A file that can be written", f"{paths[0]}: {error.strerror or error}", do) from error
+    finally:
+        if not restart_point:
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
+
+
+def _ending(path: Path) -> str:
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Put all files that are written inside in place at the end, an image and its record for example, or none.
+
+    A signal or an error leaves what was there. The names change one right after the other, while the folder is locked
+    against other runs that do the same: what two runs write to the same names at once is from one of them.
+    """
+    pairs: list[tuple[Path, Path]] = []
+    token = _waiting.set(pairs)
+    try:
+        yield
+        _place(pairs)
+    except OSError as error:
+        do = "Check the folder, its rights and the free space"
+        raise BadInput("Files that can be written", f"{pairs[0][1]}: {error.strerror or error}", do) from error
+    finally:
+        _waiting.reset(token)
+        for temporary, _ in pairs:
+            temporary.unlink(missing_ok=True)
+
+
+_waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
+
+
+def _place(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Rename all, or leave all as it was: what is replaced keeps a second name until the last one is in place."""
+    if len(pairs) == 1:
+        os.replace(*pairs[0])
+        return
+    with _locked({path.parent for _, path in pairs}):
+        backups = {path: path.with_name(f".{secrets.token_hex(4)}.old") for _, path in pairs if path.is_file()}
+        try:
+            for temporary, path in pairs:
+                if path in backups:
+                    _keep(path, backups[path])
+                os.replace(temporary, path)
+        except BaseException:  # KeyboardInterrupt too
+            for _, path in pairs:
+                with suppress(OSError):
+                    if path not in backups:
+                        path.unlink(missing_ok=True)
+                    elif backups[path].exists():
+                        os.replace(backups[path], path)
+            raise
+        finally:
+            for backup in backups.values():
+                backup.unlink(missing_ok=True)
+
+
+def _keep(path: Path, backup: Path) -> None:
+    try:
+        os.link(path, backup)
+    except OSError:  # a file system without links
+        os.replace(path, backup)
+
+
+@contextmanager
+def _locked(folders: set[Path]) -> Iterator[None]:
+    """Hold folders against others who put several files in place; where there are no locks, nobody is held."""
+    with ExitStack() as stack:
+        for folder in sorted(folders):
+            with suppress(ImportError, OSError):
+                import fcntl
+
+                handle = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def check_room(path: Path) -> None:
+    """Check before any work that a file can be made here: that the name is no longer than names may be, and the folder
+    exists and can be written to, which its rights alone do not say.
+
+    Raises:
+        BadInput: It cannot.
+    """
+    try:
+        if not path.parent.is_dir() or path.is_dir():
+            do = "Create the folder first, or name a file in another"
+            raise BadInput("A file in an existing folder", str(path), do)
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # raises where the name is too long
+        with tempfile.NamedTemporaryFile(prefix=".", dir=path.parent):
+            pass
+    except (OSError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        got = f"{path}: {getattr(error, 'strerror', None) or error}"
+        raise BadInput("A folder that can be written to, and a name that it takes", got, "Choose another") from None
+
+
+# --- locks ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock file while something is written beside it, so that two runs do not mix; it goes when we do, whatever
+    ends us.
+
+    Raises:
+        BadInput: Another process holds it.
+    """
+    file = lock(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def lock(path: Path) -> IO[str]:
+    """Takes the lock of a file, which is made where it is missing; it is held until the returned file is closed.
+
+    Raises:
+        BadInput: Another process holds it, or the file cannot be made.
+    """
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise BadInput("A folder that can be written to", f"{path.parent}: {error}", "Choose another folder") from None
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs are then not told apart
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who held it before us may have removed it meanwhile: then another one may hold a new file of this name.
+        same = os.fstat(file.fileno()).st_nlink > 0
+    except BlockingIOError:
+        same = False
+    except OSError:  # a file system without locks
+        return file
+    if not same:
+        file.close()
+        do = "Wait until it is done, or name another output"
+        raise BadInput("An output that no other run is writing", f"{path}, held by a run at work", do)
+    return file

@@ -1,0 +1,113 @@
+"""Tensors from files of weights: safetensors, and what ``torch.save`` wrote if there is nothing else in it.
+
+Files are read whole, within bounds, and nothing of them is mapped or unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.io.archives import bytes_of, stored_members
+from firenet.io.safely import existing
+from firenet.numerics import real_view
+from firenet.optional import optional
+
+# What networks are made of. The types of eight and fewer bits are codes of another network's quantisation.
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "C64": torch.complex64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NO_PICKLES = (
+    "A pickle runs whatever its author wrote while it is read, so none is opened. Save the weights with "
+    "safetensors.torch.save_file(module.state_dict(), file) where the file comes from and you trust it"
+)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads the tensors and the metadata of a file; nothing in it can run.
+
+    Raises:
+        BadInput: For a file that is missing, damaged or of another format, or holds NaN, infinity or exotic types.
+        MissingExtra: Without safetensors.
+    """
+    existing(path)
+    library = optional("safetensors", "audit", "Weights in files")
+    data = bytes_of(path)
+    try:
+        entries = library.deserialize(data)
+        # The library has checked the header, and has no function that gives its metadata from memory.
+        head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = {str(name): str(text) for name, text in (head.get("__metadata__") or {}).items()}
+    except (library.SafetensorError, OSError, ValueError, RecursionError, AttributeError) as error:
+        do = "Write it with safetensors.torch.save_file"
+        raise BadInput("A file of safetensors", f"{path}: {str(error)[:300]}", do) from None
+    tensors = {}
+    for name, entry in entries:
+        if entry["dtype"] not in _DTYPES:
+            got = f"{entry['dtype']} in {name} of {path}"
+            raise BadInput("Weights in floating point of 16 bits or more", got, "Convert them: tensor.float()")
+        tensors[name] = _tensor(entry["data"], _DTYPES[entry["dtype"]], entry["shape"])
+    _check_finite(tensors, path)
+    return tensors, about
+
+
+def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> Tensor:
+    if not math.prod(shape):
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Reads tensors from safetensors, or from what ``torch.save`` wrote, if there is nothing else in it.
+
+    Raises:
+        BadInput: For a file that would have to be unpickled, and for one that claims more than it holds.
+    """
+    existing(path)
+    if path.suffix.lower() == ".safetensors":
+        return read_safetensors(path)[0]
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            raise BadInput("An archive of tensors and nothing else", f"{path}, a pickle or another file", _NO_PICKLES)
+    archive = stored_members(path)
+    size = len(archive.getbuffer())
+    try:
+        stored = torch.load(archive, map_location="cpu", weights_only=True)
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise BadInput("A file of tensors and nothing else", f"{path}: {said}", _NO_PICKLES) from None
+    if isinstance(stored, Mapping) and isinstance(stored.get("state_dict"), Mapping):
+        stored = stored["state_dict"]
+    if not isinstance(stored, Mapping) or not stored or not all(isinstance(t, Tensor) for t in stored.values()):
+        do = "Save it with torch.save(module.state_dict(), file) or as safetensors"
+        raise BadInput("A state_dict of tensors", f"{path}: {type(stored).__name__}", do)
+    tensors = dict(stored)
+    plain = all(t.layout == torch.strided and t.device.type == "cpu" and not t.is_quantized for t in tensors.values())
+    # A tensor may repeat one number over any shape (stride 0), which is memory only when it is first used.
+    if not plain or sum(t.numel() * t.element_size() for t in tensors.values()) > size:
+        do = "Save module.state_dict() of a plain network"
+        raise BadInput("Dense tensors, each number in the file", f"others in {path}", do)
+    _check_finite(tensors, path)
+    return tensors
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    for name, t in tensors.items():
+        if (t.is_floating_point() or t.is_complex()) and not torch.isfinite(real_view(t)).all():
+            raise BadInput("Finite weights", f"NaN or infinity in {name} of {path}", "Train again")

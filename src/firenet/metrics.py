@@ -1,0 +1,26 @@
+"""How far an image is from a reference."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import tensor_of
+
+
+def psnr(image: Tensor | ArrayLike, reference: Tensor | ArrayLike) -> float:
+    """Peak signal-to-noise ratio of magnitudes in dB; the peak is the maximum of the reference."""
+    a = tensor_of(image, "an image").detach().abs().to("cpu", torch.float64)
+    b = tensor_of(reference, "a reference").detach().abs().to("cpu", torch.float64)
+    if a.shape != b.shape:
+        raise BadInput(
+            f"An image of the reference's shape {tuple(b.shape)}", f"{tuple(a.shape)}", "Crop or pad one of them"
+        )
+    error = (a - b).square().mean().item()
+    if error in (0, math.inf):
+        return math.inf if error == 0 else -math.inf
+    return 10 * math.log10(b.max().item() ** 2 / error)

@@ -1,0 +1,50 @@
+"""Models of deepinv."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firenet.audit.model import Reconstruct
+from firenet.errors import BadInput
+from firenet.models.onnx_files import taken
+from firenet.mri.kspace import to_centre
+from firenet.operators.linear import LinearOperator
+from firenet.optional import optional
+from firenet.sensing.fourier import SubsampledFourier
+
+# --- deepinv ----------------------------------------------------------------------------------------------------------
+
+
+def is_deepinv(made: Any) -> bool:
+    module = sys.modules.get("deepinv.models")
+    return module is not None and isinstance(made, getattr(module, "Reconstructor", ()))
+
+
+def deepinv_reconstruct(reconstructor: Any, sensing: LinearOperator, physics: Any = None) -> Reconstruct:
+    """A deepinv ``Reconstructor`` as a function of our measurements.
+
+    deepinv has centred k-space of a centred image, (1, 2, rows, columns), real and imaginary part on the second axis.
+
+    Args:
+        reconstructor: Called as ``reconstructor(y, physics)``.
+        sensing: One channel.
+        physics: deepinv's; None is ``deepinv.physics.MRI`` with the same mask.
+    """
+    if not isinstance(sensing, SubsampledFourier) or len(sensing.in_shape) != 2:
+        raise BadInput(
+            "Single-channel Fourier sensing of two axes for deepinv", type(sensing).__name__, "Take one coil"
+        )
+    if physics is None:
+        deepinv = optional("deepinv", "deepinv", "A deepinv Reconstructor")
+        mask = torch.fft.fftshift(sensing.mask).float()[None, None]
+        physics = deepinv.physics.MRI(mask=mask, img_size=(1, 2, *sensing.in_shape))
+
+    def reconstruct(y: Tensor) -> Tensor:
+        k = torch.view_as_real(to_centre(sensing.restrict(y), 2)).movedim(-1, 0)[None]
+        return taken(reconstructor(k, physics), tuple(sensing.in_shape))
+
+    return reconstruct

@@ -1,0 +1,141 @@
+"""Models from ONNX files, run by onnxruntime or translated for gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet.audit.model import Model, Reconstruct
+from firenet.errors import BadInput
+from firenet.io.archives import bytes_of
+from firenet.io.files import sha256
+from firenet.operators.linear import LinearOperator
+from firenet.optional import optional
+
+
+def from_onnx(path: Path, name: str, trust: bool) -> Model:
+    onnx = optional("onnx", "export", "Reading ONNX files")
+    runtime = optional("onnxruntime", "export", "Running ONNX files")
+    data = bytes_of(path)
+    try:
+        graph = onnx.load_model_from_string(data)
+    except Exception as error:
+        raise BadInput("An ONNX file", f"{path}: {_first_line(error)}", "Export it again") from None
+    external = _external(graph, path)
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        # What was checked is what is run; only external data need the path. A fallback would print on stdout.
+        what = str(path) if external else data
+        providers = ["CPUExecutionProvider"]
+        session = runtime.InferenceSession(what, options, providers=providers, enable_fallback=0)
+    except Exception as error:
+        got = f"{path}: {_first_line(error)}"
+        raise BadInput("An ONNX file that onnxruntime can run", got, "Export it again") from None
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        do = "Export R as a function of the measurements alone"
+        raise BadInput("An ONNX model of one input", f"{[i.name for i in inputs]}", do)
+    kind = {"tensor(float)": np.float32, "tensor(double)": np.float64}.get(inputs[0].type)
+    if kind is None:
+        do = "Export it for real numbers, real and imaginary part on an axis of length 2"
+        raise BadInput("An input of float32 or float64", inputs[0].type, do)
+
+    def build(sensing: LinearOperator) -> Reconstruct:
+        place, take = _layout([*inputs[0].shape], sensing, path)
+
+        def reconstruct(y: Tensor) -> Tensor:
+            array = place(y.detach().cpu()).numpy().astype(kind, copy=False)
+            try:
+                (image, *_) = session.run(None, {inputs[0].name: np.ascontiguousarray(array)})
+            except Exception as error:
+                got = f"{path}: {_first_line(error)}"
+                raise BadInput("An ONNX file that onnxruntime can run", got, "Export it again") from None
+            return take(torch.from_numpy(np.asarray(image))).to(y.device)
+
+        return reconstruct
+
+    beside = {entry: sha256(path.parent / entry) for entry in external}
+    origin = {"kind": "ONNX", "file": str(path), "sha256": sha256(path), "external data": beside}
+    return Model(name, build, origin)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _external(graph: Any, path: Path) -> list[str]:
+    """The files beside the model that its numbers lie in, wherever in the model they are named: in initializers, sparse
+    ones, attributes, branches and functions. They must lie in its folder: a path could name any file of this machine.
+    """
+    folder, found = path.resolve().parent, []
+    for tensor in _tensors(graph):
+        for entry in tensor.external_data:
+            if entry.key != "location":
+                continue
+            target = (folder / entry.value).resolve()
+            if Path(entry.value).is_absolute() or not target.is_relative_to(folder) or not target.is_file():
+                do = "Put the data into the model's folder, or save the model in one file"
+                raise BadInput("External data in the model's folder", f"{entry.value!r} in {path}", do)
+            found.append(entry.value)
+    return sorted(set(found))
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """All tensors of a protobuf message, at any depth."""
+    if message.DESCRIPTOR.full_name == "onnx.TensorProto":
+        yield message
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for inner in value if descriptor.is_repeated else [value]:
+                yield from _tensors(inner)
+
+
+def _layout(
+    shape: Sequence[Any], sensing: LinearOperator, path: Path
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """How measurements are laid for an input of this shape, and how an image is taken out."""
+    grid, image = tuple(sensing.out_shape), tuple(sensing.in_shape)
+    wanted = [(*grid, 2), (1, *grid, 2), (2, *grid), (1, 2, *grid)]
+    fits = [w for w in wanted if len(w) == len(shape) and all(_same(s, n) for s, n in zip(shape, w, strict=True))]
+    if not fits:
+        needed = f"An input of shape {' or '.join(map(str, wanted))}"
+        raise BadInput(needed, f"{list(shape)} in {path}", "Audit it with measurements of its own shape")
+    if len(fits) > 1:
+        needed = "An input whose shape says where real and imaginary part lie"
+        raise BadInput(needed, f"{list(shape)} in {path}", "Export it with fixed sizes")
+    chosen = fits[0]
+    last = chosen[-1] == 2 and chosen[-1 - len(grid) : -1] == grid
+
+    def place(y: Tensor) -> Tensor:
+        pairs = torch.view_as_real(y.resolve_conj())
+        return (pairs if last else pairs.movedim(-1, 0)).reshape(chosen)
+
+    return place, lambda out: taken(out, image)
+
+
+def taken(out: Tensor, image: tuple[int, ...]) -> Tensor:
+    """An image out of what a network in real numbers returns: itself, or pairs on the last or the first axis."""
+
+    def is_one(shape: tuple[int, ...]) -> bool:
+        """These axes, and before them only such of length one."""
+        before = out.ndim - len(shape)
+        return before >= 0 and tuple(out.shape) == (*(1,) * before, *shape)
+
+    if is_one(image):
+        return out.reshape(image)
+    if is_one((*image, 2)) and not out.is_complex():
+        return torch.view_as_complex(out.reshape(*image, 2).contiguous())
+    if is_one((2, *image)) and not out.is_complex():
+        return torch.view_as_complex(out.reshape(2, *image).movedim(0, -1).contiguous())
+    do = "One image, real, or real and imaginary part on the last or the first axis"
+    raise BadInput(f"An image of shape {image}", f"{tuple(out.shape)}", do)
+
+
+def _same(stored: Any, wanted: int) -> bool:
+    return not isinstance(stored, int) or stored == wanted

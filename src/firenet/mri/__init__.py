@@ -1,0 +1,5 @@
+"""From the arrays of a scanner to images."""
+
+from firenet.optional import lazy
+
+__getattr__, __dir__, __all__ = lazy(__name__, __file__)

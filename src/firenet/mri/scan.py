@@ -1,0 +1,354 @@
+"""From the arrays of a scan to measurements, masks and coil maps, one image at a time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from firenet.errors import BadInput, DoubtfulInput
+from firenet.mri.coils import CoilMaps, estimate_maps
+from firenet.mri.evidence import (
+    MaskFindings,
+    judge_inferred,
+    judge_maps,
+    judge_mask,
+    without_padding,
+)
+from firenet.mri.kspace import (
+    Origin,
+    coil_axis_is_elsewhere,
+    is_split,
+    mask_of,
+    peak_is_central,
+    prewhiten,
+    remove_oversampling,
+    to_corner,
+    to_usual_origin,
+)
+from firenet.numerics import tensor_of
+
+
+def prepare(
+    kspace: Tensor | NDArray[Any],
+    mask: Tensor | NDArray[Any] | None = None,
+    maps: Tensor | NDArray[Any] | None = None,
+    *,
+    dims: int = 2,
+    centred: bool = True,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """k-space, mask and maps in the library's convention: zero frequency in the corner, the image as it looks.
+
+    Arguments as in :func:`reconstruct`; one mask for all items.
+
+    Raises:
+        BadInput: For arrays that do not fit together, or a mask that contradicts the data
+            (:func:`.judge_mask`).
+
+    Warns:
+        DoubtfulInput: Where much of what the mask calls measured is zero.
+    """
+    y = tensor_of(kspace, "k-space")
+    if not y.is_complex():
+        raise BadInput(
+            "Complex k-space",
+            f"{y.dtype} of shape {tuple(y.shape)}",
+            "If the last axis holds real and imaginary parts, use torch.view_as_complex",
+        )
+    if not 1 <= dims <= 3 or y.ndim < dims + (maps is not None):
+        raise BadInput(
+            f"k-space with {dims + (maps is not None)} axes or more",
+            f"shape {tuple(y.shape)}",
+            "Check dims and the coil axis",
+        )
+    if not torch.isfinite(torch.view_as_real(y.resolve_conj())).all():
+        raise BadInput("Finite k-space", "NaN or infinity", "Set missing samples to zero and give the mask")
+    shape = tuple(y.shape[y.ndim - dims :])
+    m = mask_of(y, dims) if mask is None else binary_mask(mask).to(y.device)
+    if tuple(m.shape) != shape:
+        raise BadInput(
+            f"A mask of the image's shape {shape}", f"{tuple(m.shape)}", "Broadcast line masks to the full shape"
+        )
+    if not m.any():
+        raise BadInput("At least one sample", "a mask that is zero everywhere", "Check that k-space was read correctly")
+    if mask is not None:
+        for doubt in judge_mask(y, m).doubts:
+            warnings.warn(doubt, DoubtfulInput, stacklevel=2)
+    s = None if maps is None else tensor_of(maps, "coil maps").to(y.device)
+    if s is not None and (s.ndim != dims + 1 or tuple(s.shape) != tuple(y.shape[y.ndim - dims - 1 :])):
+        raise BadInput(
+            f"Coil maps of shape {tuple(y.shape[y.ndim - dims - 1 :])}",
+            f"{tuple(s.shape)}",
+            "Give one map a coil, on the grid of the image",
+        )
+    if s is not None and not torch.isfinite(s).all():
+        raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
+    if centred:
+        y, m = to_corner(y, dims), torch.fft.ifftshift(m)
+    return y, m, None if s is None else s.to(y.dtype)
+
+
+def binary_mask(mask: Tensor | ArrayLike) -> Tensor:
+    """A boolean mask from zeros and one other number (1, or 255 in a picture) of any dtype, complex ones too.
+
+    Raises:
+        BadInput: For other numbers, NaN among them.
+    """
+    values = tensor_of(mask, "a mask")
+    if values.dtype == torch.bool:
+        return values
+    measured = values != 0  # NaN too, which equals nothing, itself neither
+    ones = values[measured]
+    if len(ones) and not bool((ones == ones[0]).all()):
+        finite = torch.isfinite(ones)
+        got = "NaN or infinity" if not bool(finite.all()) else f"{values.dtype} with other numbers"
+        raise BadInput("A mask of zeros and ones", got, "Save mask != 0")
+    if len(ones) and not bool(torch.isfinite(ones[0])):
+        raise BadInput("A mask of zeros and ones", "NaN or infinity", "Save mask != 0")
+    return measured
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    r"""One image of a scan, ready for the network.
+
+    Attributes:
+        y: Measurements, zero frequency in the corner, shape (\*image) or (coils, \*image).
+        mask: Zero frequency in the corner.
+        maps: Coil maps or None.
+        maps_method: Where the maps come from, in words.
+        undetermined: Pixels where every map is zero.
+        unexplained: The share of the energy that no image explains through the maps
+            (:func:`.unexplained`), or None without maps.
+        notes: What is good to know about the mask.
+        doubts: What says that mask or maps may be wrong.
+        number: Of the slice in its file, counted from 0; None where the data have no axis of slices.
+        empty: Every sample is zero, so the image is: there is nothing to solve, and maps are None.
+    """
+
+    y: Tensor
+    mask: Tensor
+    maps: Tensor | None
+    maps_method: str
+    undetermined: Tensor
+    unexplained: float | None = None
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    number: int | None = None
+    empty: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ScanData:
+    """The images of a scan, one :class:`Prepared` each, and what the user should know about the data.
+
+    Attributes:
+        images: In the order of the slices.
+        warnings: All that there is to say, in sentences, doubts included.
+        doubts: Those of the warnings for which the result should not be trusted unseen: the commands end with exit
+            code 3.
+    """
+
+    images: list[Prepared]
+    warnings: list[str]
+    doubts: list[str] = field(default_factory=list)
+
+
+def prepare_scan(
+    kspace: NDArray[Any],
+    axes: Sequence[str],
+    *,
+    mask: NDArray[Any] | None = None,
+    maps: NDArray[Any] | str | None = None,
+    only: int | None = None,
+    oversampling: float = 1.0,
+    readout: str = "x",
+    noise: NDArray[Any] | None = None,
+    centred: bool = True,
+    origin: Origin | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.complex64,
+) -> ScanData:
+    r"""Makes the images of a scan ready: choice of slices, oversampling, whitening, masks, coil maps.
+
+    A slice without any sample that is not zero stays, marked as empty, and a warning names it.
+
+    Args:
+        kspace: Complex k-space.
+        axes: What its axes are, names from slice, coil, z, y, x in this order.
+        mask: Shape of the image axes, or of trailing ones of them; None finds it from the data.
+        maps: Array (coils, \*image), the word ``auto`` (estimate them), or None for data without coils.
+        only: The slice to take; None takes all.
+        oversampling: Crop the image along the readout by this factor.
+        readout: Which axis the readout is, x or y.
+        noise: Noise samples (coils, ...), to whiten the coils.
+        centred: As in :func:`reconstruct`.
+        origin: As in :func:`reconstruct`.
+        device: Where to compute.
+        dtype: complex64 or complex128.
+
+    Raises:
+        BadInput: For what does not fit together, and where all samples are zero.
+    """
+    data = tensor_of(kspace, "k-space").to(device=device, dtype=dtype)
+    dims = sum(a in ("z", "y", "x") for a in axes)
+    notes = []
+    elsewhere = coil_axis_is_elsewhere(axes, np.shape(kspace))
+    if elsewhere is not None:
+        notes.append(f"{elsewhere}; if the axes are stored in another order, name them: --axes y,x,coil.")
+    numbers: list[int | None] = [None] if "slice" not in axes else list(range(len(data)) if only is None else [only])
+    if "slice" not in axes:
+        if only is not None:
+            raise BadInput("A file with several slices for --slice", f"axes {', '.join(axes)}", "Leave --slice out")
+        data = data[None]
+    elif only is not None:
+        if not 0 <= only < data.shape[0]:
+            raise BadInput(f"A slice between 0 and {data.shape[0] - 1}", f"{only}", "Slices are counted from 0")
+        data = data[only : only + 1]
+    has_coils = "coil" in axes
+    if has_coils and maps is None:
+        raise BadInput(
+            "Coil maps for multi-coil data", "none", "Estimate them from the data with --maps auto, or pass a file"
+        )
+    if not has_coils and (maps is not None or noise is not None):
+        raise BadInput(
+            "Multi-coil data for coil maps or noise",
+            f"axes {', '.join(axes)}",
+            "Leave --maps and --noise out, or name the coil axis with --axes",
+        )
+    if peak_is_central(data, dims) != centred:
+        where, option = ("corner", "add --corner-dc") if centred else ("middle", "leave out --corner-dc")
+        notes.append(f"The energy of k-space peaks in the {where}; if that is where zero frequency lies, {option}.")
+    data = to_usual_origin(data, dims, centred=centred, origin=origin)
+    grid = tuple(data.shape[data.ndim - dims :])
+    given = None if mask is None else _given_mask(mask, grid)
+    stored = given
+    if given is not None:
+        # Whoever removes oversampling needs whole readout lines.
+        along = [axis for axis in axes[-dims:] if oversampling == 1.0 or axis != readout]
+        given, padding = without_padding(data, given, axes[-dims:], along, centred=centred)
+        notes += [] if padding is None else [padding]
+    known = None
+    if isinstance(maps, np.ndarray):
+        if not np.any(maps):
+            raise BadInput("Coil maps that are not zero everywhere", "zeros", "Check that the maps were read correctly")
+        known = tensor_of(maps, "coil maps").to(device=device, dtype=dtype)
+    if noise is not None:
+        arrays = [data] if known is None else [data, known]
+        data, *mixed = prewhiten(arrays, noise, coil_axis=-dims - 1)
+        known = mixed[0] if mixed else None
+    filled: list[Prepared | None] = []
+    for number, k in zip(numbers, data, strict=True):
+        if not bool((k != 0).any()):
+            filled.append(None)
+            continue
+        # Before the readout is cropped, which spreads rounding over what was zero.
+        findings = MaskFindings() if given is None else judge_mask(k, given, stored)
+        lines = given
+        if oversampling != 1.0:
+            k, lines = _crop_readout(k, given, oversampling, -1 if readout == "x" else -2, dims, centred)
+        if known is not None and known.shape != k.shape:
+            do = "Give one map a coil on the grid of the image (after --remove-oversampling)"
+            raise BadInput(f"Coil maps of shape {tuple(k.shape)}", f"{tuple(known.shape)}", do)
+        try:
+            image = _prepare_image(k, lines, known if known is not None else maps, dims, centred, given is None)
+        except BadInput as error:
+            # What is odd about the whole scan is the likelier reason, and so the better advice.
+            raise BadInput(error.needed, error.got, " ".join([*notes, error.do])) from error
+        found = findings.notes + image.notes, findings.doubts + image.doubts
+        filled.append(replace(image, number=number, notes=found[0], doubts=found[1]))
+    images = _with_empty(filled, numbers, notes)
+    # Where zero frequency is not where it is said to be, the image is nothing to judge by.
+    if peak_is_central(data, dims) == centred and is_split([i.y * i.mask for i in images], dims):
+        usual = "middle" if centred else "corner"
+        other = "corner" if (origin or usual) == "middle" else "middle"
+        option = f"add --image-origin {other}" if other != usual else f"leave out --image-origin {origin}"
+        notes.append(
+            f"The object lies around the borders of the image, as if cut in four; to put it together, {option}."
+        )
+    doubts = _once(images, lambda image: image.doubts)
+    return ScanData(images, notes + _once(images, lambda image: image.notes) + doubts, doubts)
+
+
+def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> list[str]:
+    """Each sentence once, with the number of slices that it holds for where there are several."""
+    found: dict[str, int] = {}
+    for image in images:
+        for sentence in of(image):
+            found[sentence] = found.get(sentence, 0) + 1
+    every = len(images)
+    return [s if n == every else f"{s} ({n} of {every} slices)" for s, n in found.items()]
+
+
+def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None], notes: list[str]) -> list[Prepared]:
+    """The images of a scan, an empty one for each None; the notes name those."""
+    full = [image for image in filled if image is not None]
+    if not full:
+        one = "zeros alone" if numbers == [None] else f"zeros alone in slice {numbers[0]}"
+        got = one if len(numbers) == 1 else f"zeros alone in all {len(numbers)} slices"
+        raise BadInput("At least one sample that is not zero", got, "Check that k-space was read correctly")
+    like = full[0]
+    sampled = torch.stack([image.mask for image in full]).any(dim=0)
+    nowhere = torch.zeros(sampled.shape, dtype=torch.bool)
+    images = []
+    for number, image in zip(numbers, filled, strict=True):
+        if image is None:
+            notes.append(f"Slice {number} holds nothing but zeros, and so does its image.")
+            image = Prepared(torch.zeros_like(like.y), sampled, None, "none", nowhere, number=number, empty=True)
+        images.append(image)
+    return images
+
+
+def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:
+    """A mask from a file: zeros and one other value (1, or 255 in a picture), on the grid or on trailing axes of it.
+
+    Singletons beyond the grid's axes are dropped, first those in front and then those behind, as patterns of BART have.
+    """
+    found = binary_mask(mask)
+    while found.ndim > len(grid) and 1 in (found.shape[0], found.shape[-1]):
+        found = found[0] if found.shape[0] == 1 else found[..., 0]
+    try:
+        return found.expand(grid)
+    except RuntimeError:
+        do = "The mask lies on the grid of k-space"
+        raise BadInput(f"A mask of shape {grid}", f"{np.shape(mask)}", do) from None
+
+
+def _crop_readout(
+    k: Tensor, mask: Tensor | None, factor: float, axis: int, dims: int, centred: bool
+) -> tuple[Tensor, Tensor]:
+    """Removes oversampling from one image's data, whose readout lines are fully sampled or not sampled at all."""
+    sampled = mask_of(k, dims) if mask is None else mask.to(k.device)
+    lines = sampled.any(dim=axis, keepdim=True)
+    if not bool((sampled == lines).all()):
+        do = "Leave --remove-oversampling out, or say with --axes which axis is x, the readout"
+        raise BadInput("Whole readout lines to remove oversampling", "a mask with gaps along the readout", do)
+    cropped = remove_oversampling(k, factor, axis=axis, centred=centred)
+    new = lines.expand(cropped.shape[cropped.ndim - dims :])
+    return cropped * new, new
+
+
+def _prepare_image(
+    k: Tensor,
+    mask: Tensor | None,
+    maps: Tensor | NDArray[Any] | str | None,
+    dims: int,
+    centred: bool,
+    inferred: bool,
+) -> Prepared:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DoubtfulInput)  # they are among the findings
+        y, m, _ = prepare(k, mask, dims=dims, centred=centred)
+    notes = judge_inferred(y, m, maps is not None).notes if inferred else ()
+    if maps is None:
+        return Prepared(y, m, None, "none", torch.zeros(m.shape, dtype=torch.bool), notes=notes)
+    found = CoilMaps(maps, "from a file") if isinstance(maps, Tensor) else estimate_maps(y * m, m)
+    share, doubt = judge_maps(y, m, found.maps, found.method)
+    nowhere = (found.maps == 0).all(dim=0).cpu()
+    return Prepared(y, m, found.maps, found.method, nowhere, share, notes, () if doubt is None else (doubt,))

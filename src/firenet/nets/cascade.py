@@ -1,0 +1,44 @@
+"""D5-C5: a cascade of convolutions and data consistency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from firenet.errors import BadInput
+from firenet.sensing.fourier import SubsampledFourier
+
+
+class Cascade(nn.Module):
+    """D5-C5 (Schlemper et al. 2017): five times five convolutions, residual, and hard data consistency behind each.
+
+    Args:
+        sensing: Fourier sensing of one channel, zero frequency in the corner.
+        weights: Fifty arrays, weight and bias by turns.
+    """
+
+    def __init__(self, sensing: SubsampledFourier, weights: Sequence[Tensor]) -> None:
+        super().__init__()
+        if len(weights) != 50 or len(sensing.in_shape) != 2 or sensing.centred:
+            got = f"{len(weights)} arrays, images of {sensing.in_shape}"
+            raise BadInput("Fifty arrays, and images of two axes with zero frequency in the corner", got, "Check them")
+        self.sensing = sensing
+        self.weights = nn.ParameterList(nn.Parameter(w.float(), requires_grad=False) for w in weights)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Measurements (..., \\*out_shape) to complex images (..., \\*in_shape)."""
+        measured = self.sensing.restrict(y)
+        x = torch.fft.ifft2(measured, norm="ortho")
+        for cascade in range(5):
+            pairs = torch.view_as_real(x).movedim(-1, -3)
+            features = pairs.reshape(-1, *pairs.shape[-3:])
+            for layer in range(5):
+                weight, bias = self.weights[10 * cascade + 2 * layer : 10 * cascade + 2 * layer + 2]
+                features = nn.functional.conv2d(features, weight, bias, padding=1)
+                features = features.relu() if layer < 4 else features
+            pairs = pairs + features.view(pairs.shape)
+            k = torch.fft.fft2(torch.view_as_complex(pairs.movedim(-3, -1).contiguous()), norm="ortho")
+            x = torch.fft.ifft2(torch.where(self.sensing.mask, measured, k), norm="ortho")
+        return x

@@ -1,0 +1,189 @@
+"""Trained networks to compare with: U-Net, AUTOMAP-like, LISTA. Images and steps they are trained on: ``training``.
+
+LISTA is the learned iterative shrinkage of Gregor and LeCun (2010), as the paper's Table 1 has it, of ten layers
+
+.. math:: x^{k+1}=S_{\\theta_k}\\big(x^k+W_k^T(y-Ax^k/c)\\big),\\qquad c=10\\|A\\|,
+
+with the matrices :math:`W_k` and the thresholds :math:`\\theta_k\\ge0` trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from firenet.errors import BadInput
+from firenet.io import sealed
+from firenet.numerics import check_seed
+from firenet.operators.linear import LinearOperator
+from firenet.transforms.wavelet import Wavelet
+
+LAYERS = 10
+
+
+class Lista(nn.Module):
+    """The network for a real matrix; batches of measurements (..., m) to (..., N), float64.
+
+    Args:
+        matrix: A, shape (m, N).
+        generator: Draws the first :math:`W_k\\sim\\mathcal N(0,0.05^2)/c` and :math:`\\theta_k\\sim U(0,10^{-7})`.
+        layers: How many.
+    """
+
+    def __init__(self, matrix: Tensor, generator: torch.Generator, layers: int = LAYERS) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix.double())
+        self.scale = 10 * torch.linalg.matrix_norm(matrix.double(), 2).item()
+        first = 0.05 * torch.randn(layers, *matrix.shape, generator=generator, dtype=torch.float64) / self.scale
+        self.mixing = nn.Parameter(first)
+        self.thresholds = nn.Parameter(1e-7 * torch.rand(layers, generator=generator, dtype=torch.float64))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Measurements to coefficients."""
+        matrix = self.get_buffer("matrix").mT / self.scale
+        x = y.new_zeros(*y.shape[:-1], matrix.shape[0])
+        for mixing, threshold in zip(self.mixing, self.thresholds, strict=True):
+            x = x + (y - x @ matrix) @ mixing
+            x = x.sign() * (x.abs() - threshold.clamp(min=0)).clamp(min=0)
+        return x
+
+
+class ListaImage(nn.Module):
+    """LISTA for images: :class:`Lista` for the matrix of :math:`AW^*` in real numbers, and :math:`W^*` behind it."""
+
+    def __init__(self, sensing: LinearOperator, layers: int = 5, wavelet: str = "haar", seed: int = 0) -> None:
+        super().__init__()
+        self.sensing = sensing
+        self.frame = Wavelet(sensing.in_shape, wavelet)
+        self._compact = sensing.compact()
+        size = math.prod(sensing.in_shape)
+        eye = torch.eye(size, dtype=torch.float64).view(size, *sensing.in_shape)
+        columns = self._real(sensing(self.frame.adjoint(eye).to(torch.complex128)))
+        self.network = Lista(columns.mT.contiguous(), torch.Generator().manual_seed(seed), layers)
+
+    def _real(self, y: Tensor) -> Tensor:
+        return torch.view_as_real(self._compact.pack_measured(y)).flatten(1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
+        batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
+        samples = self._real(y.reshape(-1, *self.sensing.out_shape)).to(self.network.mixing.dtype)
+        image = self.frame.adjoint(self.network(samples).view(-1, *self.sensing.in_shape))
+        return image.reshape(*batch, *self.sensing.in_shape)
+
+
+def train_lista(
+    matrix: Tensor,
+    y: Tensor,
+    x: Tensor,
+    *,
+    rate: float,
+    epochs: int = 4000,
+    batch: int = 1000,
+    validation: int = 100,
+    seed: int = 5,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Lista:
+    """Trains by Adam on the mean squared error and returns the state that was best on the validation set.
+
+    The same arguments give the same network, also where it was stopped and goes on from a checkpoint, on one machine
+    with one number of threads.
+
+    Args:
+        matrix: A.
+        y: Measurements, shape (number, m).
+        x: Their minimisers, shape (number, N); the last ``validation`` pairs are not trained on.
+        rate: Learning rate.
+        epochs: Passes over the data.
+        batch: Pairs a step.
+        validation: How many pairs choose the state.
+        seed: Of the first weights and of the order.
+        checkpoint: A file to go on from and to write every hundred epochs.
+        progress: Called with epochs done and in all.
+
+    Raises:
+        BadInput: For a checkpoint of another training.
+    """
+    # The order of an epoch is seeded by seed * 1000003 + epoch, and seeds take 64 bits.
+    generator = torch.Generator().manual_seed(check_seed(seed, 2**32))
+    train, held = (y[:-validation], x[:-validation]), (y[-validation:], x[-validation:])
+    net = Lista(matrix, generator)
+    # as published: drawn again until the start is better than nothing
+    for _ in range(1000):
+        with torch.no_grad():
+            start = torch.linalg.vector_norm(net(held[0]) - held[1]) / torch.linalg.vector_norm(held[1])
+        if start <= 1 - 1e-5:
+            break
+        net = Lista(matrix, generator)
+    adam = torch.optim.Adam(net.parameters(), lr=rate)
+    settings = repr((seed, epochs, batch, validation, rate)).encode()
+    parts = [settings, *(a.double().contiguous().numpy().tobytes() for a in (matrix, y, x))]
+    identity = hashlib.sha256(b"".join(parts)).hexdigest()
+    best, best_error, done = [p.detach().clone() for p in net.parameters()], float("inf"), 0
+    if checkpoint is not None and checkpoint.exists():
+        best, best_error, done = _load(checkpoint, identity, net, adam, epochs, -(-len(train[0]) // batch))
+    for epoch in range(done, epochs):
+        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        for chosen in order.split(batch):
+            adam.zero_grad(set_to_none=True)
+            loss = (net(train[0][chosen]) - train[1][chosen]).square().mean()
+            loss.backward()
+            adam.step()
+        with torch.no_grad():
+            error = (net(held[0]) - held[1]).square().mean().item()
+        if error < best_error:
+            best, best_error = [p.detach().clone() for p in net.parameters()], error
+        if checkpoint is not None and ((epoch + 1) % 100 == 0 or epoch + 1 == epochs):
+            _save(checkpoint, identity, net, adam, best, best_error, epoch + 1)
+        if progress is not None:
+            progress(epoch + 1, epochs)
+    with torch.no_grad():
+        for p, kept in zip(net.parameters(), best, strict=True):
+            p.copy_(kept)
+    return net.requires_grad_(False)
+
+
+_KIND = "lista-checkpoint"
+
+
+def _save(
+    path: Path, identity: str, net: Lista, adam: torch.optim.Adam, best: list[Tensor], error: float, done: int
+) -> None:
+    arrays = {}
+    for i, (p, kept) in enumerate(zip(net.parameters(), best, strict=True)):
+        state = adam.state[p]
+        arrays |= {f"p{i}": p.detach().numpy(), f"best{i}": kept.numpy(), f"step{i}": state["step"].numpy()}
+        arrays |= {f"m{i}": state["exp_avg"].numpy(), f"v{i}": state["exp_avg_sq"].numpy()}
+    sealed.write(path, _KIND, identity, arrays, {"error": error, "done": done})
+
+
+def _load(
+    path: Path, identity: str, net: Lista, adam: torch.optim.Adam, epochs: int, steps: int
+) -> tuple[list[Tensor], float, int]:
+    """Reads a checkpoint: the best weights, their error, and the epochs that are done, of so many steps each."""
+    arrays, about = sealed.read(path, _KIND, identity)
+    error, done, best = about.get("error"), about.get("done", 0), []
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    parameters = dict(enumerate(net.parameters()))
+    sound = isinstance(error, float) and isinstance(done, int) and 0 < done <= epochs
+    for i, p in parameters.items():
+        own = [tensors.get(f"{name}{i}") for name in ("p", "best", "m", "v")]
+        sound = sound and all(t is not None and (t.shape, t.dtype) == (p.shape, p.dtype) for t in own)
+        # The optimiser has counted its steps by itself.
+        sound = sound and f"step{i}" in tensors and bool((tensors[f"step{i}"] == done * steps).all())
+    if not sound:
+        raise BadInput("A checkpoint that agrees with itself", f"{path}, {done} epochs", "Remove the file")
+    assert isinstance(error, float)
+    assert isinstance(done, int)
+    for i, p in parameters.items():
+        with torch.no_grad():
+            p.copy_(tensors[f"p{i}"])
+        adam.state[p] = {"step": tensors[f"step{i}"], "exp_avg": tensors[f"m{i}"], "exp_avg_sq": tensors[f"v{i}"]}
+        best.append(tensors[f"best{i}"])
+    return best, error, done

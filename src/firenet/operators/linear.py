@@ -1,0 +1,468 @@
+"""Linear operators with a bound of their norm.
+
+An operator maps the *trailing* axes of a tensor; every leading axis is batch. It is complex-native: a complex number is
+one complex number, never a pair of reals on an axis of its own. ``A(x)`` is :math:`Ax`, ``A.adjoint(y)`` is
+:math:`A^*y`, ``A.H`` the adjoint as an operator, ``A @ B`` the composition, :class:`VerticalStack` the stack.
+
+Step sizes of primal-dual methods stand or fall with :math:`\\tau\\sigma\\|A\\|^2\\le1`, so an operator carries a
+:class:`NormBound`: a number that is *at least* :math:`\\|A\\|`, with where it comes from. A power iteration converges
+from below and is therefore never used.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from firenet.errors import BadInput
+from firenet.numerics import UNIT, doubled, full_precision, norms, tensor_of
+from firenet.operators.compact import Compact, CompactComposition
+from firenet.operators.norm_bound import NormBound
+
+
+class _Numbers:
+    """Tensors and how often each had been written to: equal to another if nothing was changed or exchanged since.
+
+    A copy of an operator has copies of its tensors. Its copied ``_Numbers`` is None, "as they are at the first look",
+    unless they were changed already.
+    """
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._tensors = tensors
+        self._versions = [_version(t) for t in tensors]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Numbers) or len(self._tensors) != len(other._tensors):
+            return False
+        same = all(a is b for a, b in zip(self._tensors, other._tensors, strict=True))
+        return same and self._versions == other._versions
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Numbers | None:
+        return None if self._versions == [_version(t) for t in self._tensors] else _Numbers([])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_as_they_are, ())
+
+
+def _as_they_are() -> None:
+    """Returns None, as which a pickled :class:`_Numbers` comes back."""
+
+
+def _version(t: Tensor) -> int:
+    return 0 if t.is_inference() else t._version
+
+
+class LinearOperator(nn.Module, ABC):
+    """A linear map between trailing axes, with its adjoint and a bound of its norm.
+
+    A subclass defines ``_forward`` and ``_adjoint``; both get a tensor whose trailing axes have been checked.
+
+    Attributes:
+        in_shape: Trailing shape of what the operator takes.
+        out_shape: Trailing shape of what it gives.
+        norm_bound: At least the operator's norm.
+    """
+
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound | None) -> None:
+        super().__init__()
+        self.in_shape = tuple(int(n) for n in in_shape)
+        self.out_shape = tuple(int(n) for n in out_shape)
+        self._norm_bound = norm_bound
+        self._seen: _Numbers | None = None
+        # What the check of the adjoint found, and for which numbers: firenet.operators.check.
+        self._checked_adjoint: tuple[_Numbers | None, Any] | None = None
+        self._arithmetic: torch.dtype | None = None
+
+    @property
+    def norm_bound(self) -> NormBound:
+        """A number that is at least the operator's norm.
+
+        Raises:
+            BadInput: Where the operator's buffers or parameters were changed in place since the bound was stated, and
+                the operator does not :meth:`renew` it.
+        """
+        self.notice_changes()
+        return self._composed_bound() if self._norm_bound is None else self._norm_bound
+
+    @norm_bound.setter
+    def norm_bound(self, bound: NormBound) -> None:
+        self._norm_bound, self._seen = bound, self.numbers()
+
+    def numbers(self, recurse: bool = False) -> _Numbers:
+        """Returns the operator's buffers and parameters as they are now, to tell later whether they were changed."""
+        return _Numbers([*self.parameters(recurse=recurse), *self.buffers(recurse=recurse)])
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        known = name in self._buffers  # then it is exchanged, which norm_bound is to notice
+        super().register_buffer(name, tensor, persistent)
+        if not known:
+            self._seen = self.numbers()
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        known = name in self._parameters
+        super().register_parameter(name, param)
+        if not known:
+            self._seen = self.numbers()
+
+    def notice_changes(self) -> None:
+        """Renews what was computed from the operator's numbers where these were changed in place or exchanged."""
+        now = self.numbers()
+        if self._seen is None or now == self._seen:
+            self._seen = now
+            return
+        if self._norm_bound is not None and type(self).renew is LinearOperator.renew:
+            got = f"{type(self).__name__}, whose numbers were changed since its bound was stated"
+            raise BadInput("A norm bound that is true", got, "Set norm_bound anew, or define renew() to compute it")
+        self._seen = now
+        self.renew()
+
+    def _composed_bound(self) -> NormBound:
+        """The bound of an operator made of others, from theirs as they are now."""
+        raise BadInput("A norm bound", f"none for {type(self).__name__}", "Pass norm_bound to LinearOperator.__init__")
+
+    def renew(self) -> None:
+        """Brings up to date what was computed from the operator's numbers, after they were moved, cast or loaded."""
+
+    @abstractmethod
+    def _forward(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _adjoint(self, y: Tensor) -> Tensor: ...
+
+    def forward(self, x: Tensor | ArrayLike) -> Tensor:
+        """Computes :math:`Ax`: shape (..., \\*in_shape) to (..., \\*out_shape)."""
+        with full_precision():
+            return self._forward(_checked(x, self.in_shape, self))
+
+    def adjoint(self, y: Tensor | ArrayLike) -> Tensor:
+        """Computes :math:`A^*y`: shape (..., \\*out_shape) to (..., \\*in_shape)."""
+        with full_precision():
+            return self._adjoint(_checked(y, self.out_shape, self))
+
+    def restrict(self, y: Tensor) -> Tensor:
+        """Sets to zero the entries of y that the operator never fills (what was not measured)."""
+        return y
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        """The dtype of :math:`A^*y` for y of the given dtype, and that of Ax for such an x."""
+        return y
+
+    def compact(self) -> Compact:
+        """The same map in the coordinates of a loop, see :class:`Compact`. It holds work buffers: one for each loop."""
+        return Compact(self)
+
+    @property
+    def is_own(self) -> bool:
+        """True for operators made of this library's alone: their adjoint is one, their rounding is bounded."""
+        return type(self).__module__.partition(".")[0] == "firenet"
+
+    @property
+    def samples(self) -> int:
+        """The number of measurements: the entries of y that :meth:`restrict` keeps."""
+        return math.prod(self.out_shape)
+
+    @property
+    def gain(self) -> float:
+        """The noise gain, what A* makes of white noise: :math:`\\|A\\|_F/\\sqrt m` for m :attr:`samples`, in root mean
+        square :math:`\\|A^*e\\|_2/\\|e\\|_2`. Exact where that is known; here Hutchinson's estimate from 8 seeded
+        draws, as a rule within a few per cent."""
+        dtype, device = self.arithmetic, self._device()
+        rng = np.random.default_rng(0)
+        ratios = []
+        for _ in range(8):
+            parts = rng.standard_normal((2, *self.out_shape))
+            e = torch.from_numpy(parts[0] + 1j * parts[1] if dtype.is_complex else parts[0]).to(device, dtype)
+            e = self.restrict(e)
+            size = norms(e, e.ndim).item()
+            ratios.append(norms(self.adjoint(e), len(self.in_shape)).item() / size if size else 0.0)
+        return math.sqrt(math.fsum(r * r for r in ratios) / len(ratios))
+
+    @property
+    def arithmetic(self) -> torch.dtype:
+        """The dtype of the highest precision that the operator takes measurements in: for this library's operators
+        complex128; for others what its adjoint accepts, tried in turn on zeros."""
+        if self.is_own:
+            return torch.complex128
+        if self._arithmetic is None:
+            self._arithmetic = self._tried()
+        return self._arithmetic
+
+    def _tried(self) -> torch.dtype:
+        for dtype in (torch.complex128, torch.float64, torch.complex64, torch.float32):
+            try:
+                back = self.adjoint(torch.zeros(self.out_shape, dtype=dtype, device=self._device()))
+                measured = self(back.to(self.state_dtype(dtype)))
+            except Exception:
+                continue
+            kinds = (back.dtype, self.state_dtype(dtype), measured.dtype)
+            if all(torch.finfo(kind).bits >= torch.finfo(dtype).bits for kind in kinds):
+                return dtype
+        got = f"{type(self).__name__}, whose adjoint or forward fails on zeros of all of these"
+        do = "Call A.adjoint(torch.zeros(A.out_shape)) and A(torch.zeros(A.in_shape)), and see what they say"
+        raise BadInput("An operator that takes complex or real numbers in double or single precision", got, do)
+
+    def precisely(self, t: Tensor) -> Tensor:
+        """Returns a tensor in the highest precision that the operator computes in, exactly."""
+        if self.is_own or torch.finfo(self.arithmetic).bits == 64:
+            return doubled(t)
+        return t.to(torch.complex64 if t.is_complex() else torch.float32)
+
+    def _device(self) -> torch.device:
+        own = next((t for t in (*self.buffers(), *self.parameters())), None)
+        return torch.device("cpu") if own is None else own.device
+
+    @property
+    def rounding(self) -> float:
+        """k such that the computed Ax and A*y are off by at most k unit roundoffs of the norms of x and y.
+
+        A bound for this library's operators. For others an estimate: sums of as many terms as there are numbers, whose
+        errors are independent.
+        """
+        return 4 * math.sqrt(max(math.prod(self.in_shape), math.prod(self.out_shape), 1)) * self.norm_bound.value
+
+    def adjoint_roundings(self, y: Tensor) -> Tensor:
+        """Returns a bound of the error of A*y in unit roundoffs: shape (batch,), of its 2-norm, or (batch,
+        \\*in_shape), of each entry.
+
+        Args:
+            y: Shape (batch, \\*out_shape).
+        """
+        return self.rounding * norms(y, len(self.out_shape))
+
+    def constant_response(self) -> tuple[Tensor, float]:
+        """Returns A1 for the image that is one everywhere, in double precision, and a bound of its error's norm."""
+        ones = torch.ones(self.in_shape, dtype=self.arithmetic, device=self._device())
+        measured = doubled(self(ones))
+        unit = torch.finfo(self.arithmetic).eps / 2
+        return measured, self.rounding * unit * math.sqrt(math.prod(self.in_shape))
+
+    @property
+    def is_coisometry(self) -> bool:
+        """Whether AA* = I on what is measured, up to rounding and filter tables."""
+        return False
+
+    @property
+    def is_isometry(self) -> bool:
+        """Whether A*A = I, up to rounding and filter tables."""
+        return False
+
+    @property
+    def has_minimum_norm(self) -> bool:
+        """Whether AA* is diagonal, so that :meth:`minimum_norm` costs one adjoint."""
+        return self.is_coisometry
+
+    def minimum_norm(self, y: Tensor) -> Tensor | None:
+        """The x of least norm with Ax = y: :math:`A^*(AA^*)^{-1}y`, where AA* is diagonal; else None."""
+        return self.adjoint(y) if self.is_coisometry else None
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint as an operator; ``A.H.H is A``."""
+        return Adjoint(self)
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        if not isinstance(other, LinearOperator):
+            return NotImplemented
+        return Composition(self, other)
+
+    def as_matrix(self, dtype: torch.dtype | None = None) -> Tensor:
+        """The dense matrix, shape (prod(out_shape), prod(in_shape)). For small sizes: it applies A to every unit
+        vector."""
+        n = math.prod(self.in_shape)
+        own = next(
+            (b for b in self.buffers() if b.is_floating_point() or b.is_complex()), torch.ones((), dtype=torch.float64)
+        )
+        if dtype is None:
+            dtype = torch.promote_types(own.dtype, torch.complex64)
+        units = torch.eye(n, dtype=dtype, device=own.device).reshape(n, *self.in_shape)
+        return self(units).reshape(n, math.prod(self.out_shape)).mT
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.renew()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(keep_kind(fn), recurse)
+        self.renew()
+        self._seen = self.numbers()
+        return self
+
+
+def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A move or a cast of buffers that changes their precision, but leaves complex ones complex and real ones real.
+
+    ``module.to(torch.float64)`` would cast complex buffers to real ones and lose their imaginary parts, and
+    ``module.to(torch.complex128)`` would make weights complex.
+    """
+
+    def move(t: Tensor) -> Tensor:
+        if not t.is_complex():
+            moved = fn(t)
+            return moved.real.clone() if moved.is_complex() else moved
+        moved = fn(torch.view_as_real(t.resolve_conj()))
+        return fn(t) if moved.is_complex() else torch.view_as_complex(moved.contiguous())
+
+    return move
+
+
+class _Linear(torch.autograd.Function):
+    """A linear map as one node of the graph: its vjp is the adjoint, its jvp the map itself."""
+
+    @staticmethod
+    def forward(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
+        return apply(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.map, ctx.map_adjoint = inputs
+        ctx.real = not x.is_complex()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        grad = differentiable(grad_outputs[0], ctx.map_adjoint, ctx.map)
+        return grad.real if ctx.real and grad.is_complex() else grad, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Tensor:
+        return differentiable(grad_inputs[0], ctx.map, ctx.map_adjoint)
+
+
+def differentiable(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
+    """``apply(x)`` for a linear map given with its adjoint, differentiable whatever happens inside (work buffers,
+    views)."""
+    result = _Linear.apply(x, apply, adjoint)
+    assert isinstance(result, Tensor)
+    return result
+
+
+class Adjoint(LinearOperator):
+    """The adjoint of an operator."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.out_shape, operator.in_shape, None)
+        self.operator = operator
+
+    def _composed_bound(self) -> NormBound:
+        return self.operator.norm_bound
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.operator.adjoint(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.operator(y)
+
+    @property
+    def is_coisometry(self) -> bool:
+        return self.operator.is_isometry
+
+    @property
+    def is_isometry(self) -> bool:
+        return self.operator.is_coisometry
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self.operator.state_dtype(y)
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.operator
+
+    @property
+    def is_own(self) -> bool:
+        return self.operator.is_own
+
+    @property
+    def gain(self) -> float:
+        return self.operator.gain * math.sqrt(self.operator.samples / max(self.samples, 1))
+
+    @property
+    def rounding(self) -> float:
+        return self.operator.rounding
+
+
+class Composition(LinearOperator):
+    """The composition AB: first B, then A. Its norm is bounded by the product of the bounds."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.in_shape != inner.out_shape:
+            raise BadInput(
+                f"A @ B needs A to take what B gives, trailing shape {inner.out_shape}",
+                f"an A that takes {outer.in_shape}",
+                "Check the order and the shapes of the two operators",
+            )
+        super().__init__(inner.in_shape, outer.out_shape, None)
+        self.outer = outer
+        self.inner = inner
+
+    def _composed_bound(self) -> NormBound:
+        return self.outer.norm_bound * self.inner.norm_bound
+
+    @property
+    def is_own(self) -> bool:
+        return self.outer.is_own and self.inner.is_own
+
+    @property
+    def samples(self) -> int:
+        return self.outer.samples
+
+    @property
+    def gain(self) -> float:
+        return self.outer.gain if self.inner.is_coisometry else super().gain
+
+    @property
+    def rounding(self) -> float:
+        first, second = self.inner, self.outer
+        if not self.is_own:
+            return super().rounding
+        through = first.norm_bound.value * second.rounding + first.rounding * second.norm_bound.value
+        return through + first.rounding * second.rounding * UNIT
+
+    @property
+    def is_coisometry(self) -> bool:
+        return self.outer.is_coisometry and self.inner.is_coisometry
+
+    @property
+    def is_isometry(self) -> bool:
+        return self.outer.is_isometry and self.inner.is_isometry
+
+    def compact(self) -> Compact:
+        return CompactComposition(self)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self.outer.restrict(y)
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self.inner.state_dtype(self.outer.state_dtype(y))
+
+
+def _checked(x: Tensor | ArrayLike, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:
+    """Returns x as a tensor, if its trailing axes have the shape and its numbers are real or complex floats."""
+    x = tensor_of(x, f"what {type(operator).__name__} is applied to")
+    if tuple(x.shape[x.ndim - len(shape) :]) != shape or x.ndim < len(shape):
+        packed = tuple(x.shape) == (2, *shape) or (
+            x.ndim > len(shape) and tuple(x.shape[-len(shape) - 1 :]) == (*shape, 2)
+        )
+        raise BadInput(
+            f"{type(operator).__name__} needs a tensor with trailing shape {shape}",
+            f"shape {tuple(x.shape)}",
+            "Pack real and imaginary parts with torch.view_as_complex" if packed else "Check the order of the axes",
+        )
+    if not (x.is_floating_point() or x.is_complex()):
+        raise BadInput(
+            f"{type(operator).__name__} needs float or complex numbers", f"dtype {x.dtype}", "Convert the tensor first"
+        )
+    return x

@@ -1,0 +1,63 @@
+"""Imports at the moment of use: libraries of the extras, public names, and what users call ``module:name``."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from firenet.errors import BadInput, MissingExtra
+
+
+def optional(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import a library of an extra; `MissingExtra` says for what `purpose` it is needed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(module.partition(".")[0], extra, purpose) from error
+
+
+def named(text: str, kind: str) -> Any:
+    """What ``module:name`` stands for, a thing of this `kind`; the module is imported from the current folder or from
+    what is installed.
+
+    Raises:
+        BadInput: there is no such module, or no such name in it.
+    """
+    module, _, name = text.partition(":")
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+        do = "It is imported from the current folder or from what is installed"
+        raise BadInput(f"module:{kind}", f"{text!r}: {error}", do) from None
+    finally:
+        sys.path.remove(here)
+
+
+def lazy(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Returns ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose public names load when they are used.
+
+    The list of names is the package's stub, ``__init__.pyi``, which type checkers read as well: each of its lines says
+    ``from module import name as name``.
+
+    Args:
+        package: The name of the package.
+        file: Its ``__file__``.
+    """
+    tree = ast.parse(Path(file).with_suffix(".pyi").read_text(encoding="utf-8"))
+    home = {a.name: node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names}
+
+    def load(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(f"{package}.{name}" if home[name] == package else home[name])
+        return module if home[name] == package else getattr(module, name)
+
+    return load, lambda: sorted(home), sorted(home)

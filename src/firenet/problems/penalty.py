@@ -1,0 +1,58 @@
+"""The weighted l1 norm: its parameter lambda, its weights, its proximal map."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.operators.linear import LinearOperator
+
+
+def check_lam(lam: float) -> None:
+    """Refuses a regularisation parameter that is none."""
+    if not (math.isfinite(lam) and lam > 0):
+        raise BadInput("A regularisation parameter lam > 0", f"{lam}", "1e-3 is usual for images")
+
+
+def default_lam(operator: LinearOperator, coefficients: int) -> float:
+    """:math:`1.45\\,g/\\sqrt n` for n coefficients of a tight frame with weights of mean square 1, g the
+    :attr:`LinearOperator.gain`; half of that where AA* is not the identity.
+
+    With AA* = I, so g = 1, and W*W = I, a residual that is not zero needs :math:`\\lambda\\ge n^{-1/2}`: its dual point
+    has :math:`1=\\|q\\|=\\|A^*q\\|=\\|W^*p\\|\\le\\|p\\|\\le\\lambda\\|w\\|=\\lambda\\sqrt n`. Below that all noise is
+    fitted. The factor 1.45 is from experience with redundant frames, the half from raw scans: maps are never exact.
+    """
+    factor = 1.45 if operator.is_coisometry else 0.725
+    return factor * (operator.gain or 1.0) / math.sqrt(max(coefficients, 1))
+
+
+def check_weights(w: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Refuses weights that are not positive or do not broadcast to the coefficients."""
+    if w is None:
+        return
+    if not w.is_floating_point() or not torch.isfinite(w).all() or (w <= 0).any():
+        bad = w[~(torch.isfinite(w) & (w > 0))] if w.is_floating_point() else w[:0]
+        got = f"{w.dtype}" if not w.is_floating_point() else f"{bad.numel()} others, e.g. {bad.flatten()[0].item():g}"
+        do = "For a coefficient without penalty use a small positive weight, e.g. 1e-3: the dual needs it"
+        raise BadInput("Real, finite and positive weights", got, do)
+    try:
+        fits = torch.broadcast_shapes(tuple(w.shape), shape) == shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        needed = f"Weights that broadcast to the coefficients' shape {shape}"
+        raise BadInput(needed, f"shape {tuple(w.shape)}", "Check the transform they were made for")
+
+
+def soft_threshold(v: Tensor, threshold: Tensor) -> Tensor:
+    """:math:`\\max(0,1-t/|v|)\\,v`, with derivative 0 (not NaN) where the result is 0."""
+    if not v.is_complex():
+        return v - torch.clamp(v, -threshold, threshold)
+    # In units of the threshold, so that no scale of the data over- or underflows. max(|u|^2, 1) instead of |u|^2 gives
+    # an exact zero below the threshold and a finite derivative at 0.
+    inverse = threshold.clamp(min=torch.finfo(threshold.dtype).tiny).reciprocal()
+    re, im = (torch.view_as_real(v.resolve_conj()) * inverse[..., None]).unbind(-1)
+    return v * (1 - (re * re).addcmul(im, im).clamp(min=1).rsqrt())

@@ -1,0 +1,163 @@
+"""Measurement operators of MRI: samples of the Fourier transform, of one channel or of several coils."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import UNIT, fft_rounding, norms, power_of_two, tensor_of
+from firenet.operators.compact import Compact
+from firenet.operators.linear import Adjoint, LinearOperator, differentiable
+from firenet.operators.norm_bound import NormBound
+from firenet.sensing.fourier_wavelet import FourierOfWavelet
+from firenet.sensing.masked import FourierSampling, Sampled, as_mask, need_complex
+from firenet.transforms.wavelet import Wavelet
+
+
+class SubsampledFourier(FourierSampling):
+    """The subsampled unitary Fourier transform :math:`P_\\Omega F` in 1-D to 3-D: norm exactly 1.
+
+    Args:
+        mask: Which frequencies are measured, zeros and ones, one to three axes. Images and measurements have its shape.
+        centred: The origin of image, k-space and mask lies in the middle (index n // 2 of each axis) instead of the
+            corner. Any parity of the sides is right; it costs two copies an application, so hot loops leave it off.
+    """
+
+    def __init__(self, mask: Tensor | ArrayLike, *, centred: bool = False) -> None:
+        mask = as_mask(mask)
+        norm = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
+        super().__init__(mask, mask.shape, mask.shape, norm, centred)
+
+    @property
+    def is_coisometry(self) -> bool:
+        return True
+
+    def _whole(self, x: Tensor) -> Tensor:
+        return self._fft(x)
+
+    def _whole_adjoint(self, y: Tensor) -> Tensor:
+        return self._ifft(y)
+
+    def constant_response(self) -> tuple[Tensor, float]:
+        # All of it lies at zero frequency: zero, exactly, where that is not measured.
+        at = tuple(n // 2 if self.centred else 0 for n in self.mask.shape)
+        found = torch.zeros(self.mask.shape, dtype=torch.complex128, device=self.mask.device)
+        found[at] = math.sqrt(self.mask.numel()) * self.mask[at]
+        return found, 2 * UNIT * abs(found[at]).item()
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        if (
+            isinstance(other, Adjoint)
+            and isinstance(other.operator, Wavelet)
+            and other.operator.is_orthonormal
+            and other.out_shape == self.in_shape
+            and not self.centred
+        ):
+            return FourierOfWavelet(self.mask, other.operator)
+        return super().__matmul__(other)
+
+
+class MultiCoilFourier(FourierSampling):
+    """Fourier measurements by several receive coils, :math:`y_c=P_\\Omega F(s_c\\cdot x)`.
+
+    Norm: :math:`\\|A\\|\\le\\max_r(\\sum_c|s_c(r)|^2)^{1/2}`, the largest root sum of squares of the maps.
+
+    Args:
+        mask: Which frequencies are measured, shape of the image, the same for all coils.
+        maps: Complex coil sensitivities, shape (coils, \\*mask.shape).
+        centred: As in :class:`SubsampledFourier`; the maps are images and are centred with it.
+    """
+
+    maps: Tensor
+
+    def __init__(self, mask: Tensor | ArrayLike, maps: Tensor | ArrayLike, *, centred: bool = False) -> None:
+        mask, maps = as_mask(mask), tensor_of(maps, "coil maps").clone()
+        if maps.ndim != mask.ndim + 1 or maps.shape[1:] != mask.shape or maps.shape[0] == 0:
+            raise BadInput(
+                f"Coil maps of shape (coils, {', '.join(map(str, mask.shape))})",
+                f"shape {tuple(maps.shape)}",
+                "Give one map a coil, each of the shape of the mask",
+            )
+        need_complex(maps, "coil maps")
+        if not torch.isfinite(torch.view_as_real(maps)).all():
+            raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
+        super().__init__(mask, mask.shape, maps.shape, _coils_norm(maps), centred)
+        self.register_buffer("maps", maps)
+
+    @property
+    def gain(self) -> float:
+        """Over the pixels where a map is not zero: :math:`(\\sum|s|^2/(\\text{coils}\\cdot\\text{pixels}))^{1/2}`."""
+        maps = self.maps.detach()
+        seen = int((maps != 0).any(dim=0).sum())
+        return norms(maps, maps.ndim).item() / (max(seen, 1) * len(maps)) ** 0.5
+
+    @property
+    def rounding(self) -> float:
+        return (fft_rounding(tuple(self.mask.shape)) + 2 * len(self.maps) + 8) * self.norm_bound.value
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return torch.promote_types(super().state_dtype(y), self.maps.dtype)
+
+    def renew(self) -> None:
+        super().renew()
+        self._norm_bound = _coils_norm(self.maps)
+
+    def compact(self) -> Compact:
+        return _Coils(self)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        return self._fft(x.unsqueeze(-self.mask.ndim - 1) * self.maps)
+
+    def _whole_adjoint(self, y: Tensor) -> Tensor:
+        # conj(sum of conj(z) s): conjugating z where it lies is cheaper than a conjugate copy of all the maps.
+        z = self._ifft(y)
+        z = z.conj_physical() if z.numel() == 0 or torch.is_grad_enabled() else z.conj_physical_()
+        return (z * self.maps).sum(dim=-self.mask.ndim - 1).conj_physical()
+
+
+class _Coils(Sampled):
+    """:class:`MultiCoilFourier` for a loop: on the CPU coil by coil, so that what one coil needs stays in the cache."""
+
+    def __init__(self, operator: MultiCoilFourier) -> None:
+        super().__init__(operator)
+        self._coils = operator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.numel() == 0:
+            return super().forward(x)
+        return differentiable(x, self._measure, self._backproject)
+
+    def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled() or y.device.type != "cpu" or y.numel() == 0:
+            return super().adjoint(y, out)
+        return differentiable(y, self._backproject, self._measure)
+
+    def _measure(self, x: Tensor) -> Tensor:
+        maps = self._coils.maps
+        out = torch.empty(len(x), *self.out_shape, dtype=torch.promote_types(x.dtype, maps.dtype))
+        for coil, sensitivity in enumerate(maps):
+            out[:, coil] = self.pack_measured(self._coils._fft(x * sensitivity))
+        return out
+
+    def _backproject(self, y: Tensor) -> Tensor:
+        grid = torch.zeros(len(y), math.prod(self._grid), dtype=y.dtype)
+        total = torch.zeros(len(y), *self._grid, dtype=torch.promote_types(y.dtype, self._coils.maps.dtype))
+        for coil, sensitivity in enumerate(self._coils.maps):
+            grid.index_copy_(1, self._where, y[:, coil])  # the same places each time: the rest stays zero
+            image = self._coils._ifft(grid.view(-1, *self._grid))
+            total.addcmul_(image.conj_physical_(), sensitivity)
+        return total.conj_physical_()
+
+    def scratch(self, batch: int) -> int:
+        return 5 * batch * math.prod(self._grid)
+
+
+def _coils_norm(maps: Tensor) -> NormBound:
+    values = torch.view_as_real(maps.cpu()).to(torch.float64)
+    scale = power_of_two(values.abs().max()).item()  # no square under- or overflows
+    rss = torch.linalg.vector_norm(values / scale, dim=(0, -1)).max().item() * scale
+    return NormBound(rss * (1 + 1e-14 * maps.shape[0]), "proven", "largest root sum of squares of the coil maps")

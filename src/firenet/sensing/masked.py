@@ -1,0 +1,168 @@
+"""Sensing operators: what the scanner or the camera measures.
+
+Measurements keep the shape of the mask and are zero where nothing was measured. Transforms are unitary, so a mask alone
+has norm exactly 1. Inside, zero frequency lies in the corner (as ``torch.fft`` has it); ``centred=True`` is for k-space
+and images with the origin in the middle, as files and scanners have them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import fft_rounding, tensor_of
+from firenet.operators.compact import Compact
+from firenet.operators.linear import LinearOperator
+from firenet.operators.norm_bound import NormBound
+
+
+def as_mask(mask: Tensor | ArrayLike) -> Tensor:
+    """A boolean mask of one to three axes with at least one sample."""
+    # A tensor of its own: what the caller does to the array later does not reach an operator and its norm bound.
+    tensor = tensor_of(mask, "a sampling mask").clone()
+    if not 1 <= tensor.ndim <= 3 or 0 in tensor.shape:
+        raise BadInput(
+            "A sampling mask with one to three axes, none empty",
+            f"shape {tuple(tensor.shape)}",
+            "Give the mask of one image",
+        )
+    if not ((tensor == 0) | (tensor == 1)).all():
+        raise BadInput(
+            "A sampling mask of zeros and ones (or booleans)", f"other numbers, dtype {tensor.dtype}", "Pass mask != 0"
+        )
+    if not tensor.any():
+        raise BadInput(
+            "A sampling mask with at least one sample",
+            "a mask that is zero everywhere",
+            "Check that the mask was read correctly",
+        )
+    return tensor != 0
+
+
+_PACKED = "If an axis of length 2 holds real and imaginary parts, move it last and use torch.view_as_complex"
+
+
+def need_complex(y: Tensor, what: str) -> Tensor:
+    if not y.is_complex():
+        raise BadInput(f"Complex {what}", f"{y.dtype} of shape {tuple(y.shape)}", _PACKED)
+    return y
+
+
+class Masked(LinearOperator):
+    """Measurements on the grid of a mask, zero where nothing was measured.
+
+    A subclass defines ``_whole`` and ``_whole_adjoint``, the transform without the mask.
+    """
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound) -> None:
+        super().__init__(in_shape, out_shape, norm_bound)
+        self.register_buffer("mask", mask)
+        self._factors: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def _whole(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _whole_adjoint(self, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.restrict(self._whole(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._whole_adjoint(self.restrict(y))
+
+    def compact(self) -> Compact:
+        return Sampled(self)
+
+    @property
+    def samples(self) -> int:
+        return int(self.mask.sum()) * math.prod(self.out_shape[: len(self.out_shape) - self.mask.ndim])
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return y * self._factor(y)
+
+    def renew(self) -> None:
+        self._factors.clear()
+
+    @property
+    def gain(self) -> float:
+        return 1.0 if self.is_coisometry else super().gain
+
+    @torch.inference_mode(False)
+    def _factor(self, y: Tensor) -> Tensor:
+        """The mask in the dtype of y: a product of two dtypes would first copy one of them, as large as the image."""
+        key = (y.dtype, y.device)
+        if key not in self._factors:
+            self._factors[key] = self.mask.to(device=y.device, dtype=y.dtype)
+        return self._factors[key]
+
+
+class Sampled(Compact):
+    """A masked operator whose measurements are only those that were made: shape (..., samples)."""
+
+    operator: Masked
+
+    def __init__(self, operator: Masked) -> None:
+        super().__init__(operator)
+        self._where = operator.mask.flatten().nonzero().squeeze(1)
+        self._grid = tuple(operator.mask.shape)
+        self.out_shape = (*operator.out_shape[: -len(self._grid)], len(self._where))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pack_measured(self.operator._whole(x))
+
+    def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
+        return self.operator._whole_adjoint(self.unpack_measured(y))
+
+    def pack_measured(self, y: Tensor) -> Tensor:
+        return y.flatten(-len(self._grid)).index_select(-1, self._where)
+
+    def unpack_measured(self, y: Tensor) -> Tensor:
+        grid = torch.zeros(*y.shape[:-1], math.prod(self._grid), dtype=y.dtype, device=y.device)
+        return grid.index_copy(-1, self._where, y).unflatten(-1, self._grid)
+
+
+def complex_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.complex64)
+
+
+class FourierSampling(Masked):
+    """What the Fourier operators share: the unitary FFT over the last axes."""
+
+    def __init__(
+        self, mask: Tensor, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound, centred: bool
+    ) -> None:
+        super().__init__(mask, in_shape, out_shape, norm_bound)
+        self.centred = centred
+        self._axes = tuple(range(-mask.ndim, 0))
+
+    def _fft(self, x: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x.to(complex_dtype(x.dtype))
+        if self.centred:
+            x = torch.fft.ifftshift(x, dim=self._axes)
+        k = torch.fft.fftn(x, dim=self._axes, norm="ortho")
+        return torch.fft.fftshift(k, dim=self._axes) if self.centred else k
+
+    def _ifft(self, y: Tensor) -> Tensor:
+        need_complex(y, "measurements")
+        if y.numel() == 0:
+            return y
+        if self.centred:
+            y = torch.fft.ifftshift(y, dim=self._axes)
+        x = torch.fft.ifftn(y, dim=self._axes, norm="ortho")
+        return torch.fft.fftshift(x, dim=self._axes) if self.centred else x
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return complex_dtype(y)
+
+    @property
+    def rounding(self) -> float:
+        return fft_rounding(tuple(self.mask.shape))

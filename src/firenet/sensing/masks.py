@@ -1,0 +1,473 @@
+"""Sampling masks: which frequencies or sequencies to measure.
+
+Multilevel random sampling splits the frequency axis into dyadic bands, its product into boxes
+:math:`B_\\mathbf{k}=B_{k_1}\\times\\dots\\times B_{k_d}`, and draws :math:`m_\\mathbf{k}` samples uniformly at random
+in each box. Every mask has exactly the number of samples asked for, its own generator (the global random state is not
+touched) and the recipe that made it. Zero frequency lies in the corner; ``Mask.centred()`` moves it to the middle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import check_seed
+from firenet.sensing.fourier import SubsampledFourier
+from firenet.sensing.walsh import SubsampledWalsh
+from firenet.transforms.wavelet import Wavelet
+
+Transform = Literal["fourier", "walsh"]
+
+# Decay of the Fourier transform of the Daubechies scaling function with v vanishing moments, |omega|^-(1 + q).
+_DECAY = (0.0, 0.339, 0.636, 0.913, 1.177, 1.432, 1.682, 1.927, 2.168, 2.406)
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A sampling mask and how it was made.
+
+    Attributes:
+        samples: Boolean, zero frequency in the corner.
+        bands: For multilevel masks, samples and size of each box, ``{(k_1, ..., k_d): (m, size)}``, bands from 1.
+        recipe: Everything needed to make it again: kind, shape, parameters, seed.
+    """
+
+    samples: Tensor
+    bands: Mapping[tuple[int, ...], tuple[int, int]] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Number of samples."""
+        return int(self.samples.sum())
+
+    @property
+    def rate(self) -> float:
+        """Samples over the size of the grid."""
+        return self.count / self.samples.numel()
+
+    def centred(self) -> Tensor:
+        """The mask with zero frequency in the middle (index n // 2), as files have it."""
+        return (
+            torch.fft.fftshift(self.samples) if self.recipe.get("transform", "fourier") == "fourier" else self.samples
+        )
+
+
+def frequency_bands(n: int, transform: Transform = "fourier") -> NDArray[np.int64]:
+    """The band 1, 2, ... of each index of an axis of n frequencies (``fftfreq`` order) or sequencies.
+
+    Fourier :math:`B_1=\\{0,1\\}`, :math:`B_k=\\{-2^{k-1}+1..-2^{k-2}\\}\\cup\\{2^{k-2}+1..2^{k-1}\\}`; for even n the
+    frequency -n/2 stands for n/2; for n other than a power of two the bands hold what exists. Walsh
+    :math:`B_1=\\{0,1\\}`, :math:`B_k=\\{2^{k-1}..2^k-1\\}`.
+
+    >>> frequency_bands(8).tolist(), frequency_bands(8, "walsh").tolist()
+    ([1, 1, 2, 3, 3, 3, 3, 2], [1, 1, 2, 2, 3, 3, 3, 3])
+    """
+    i = np.arange(n)
+    if transform == "walsh":
+        return np.ceil(np.log2(np.maximum(i + 1, 2))).astype(np.int64)
+    f = np.where(i <= n // 2, i, i - n)
+    return 1 + np.ceil(np.log2(np.where(f >= 1, f, 1 - f))).astype(np.int64)
+
+
+def theory_density(
+    sparsities: Sequence[float], box: Sequence[int], transform: Transform = "fourier", vanishing_moments: int = 1
+) -> float:
+    """The number of samples that box k wants, up to one factor common to all boxes.
+
+    Haar, Fourier and Walsh: :math:`\\mathcal M_\\mathcal F(s,\\mathbf k)` and
+    :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` of Theorem 4. Daubechies wavelets with v > 1 vanishing moments,
+    Fourier: the density of the authors' code,
+
+    .. math:: \\sum_ls_l\\prod_i2^{-a_{il}|k_i-l|}\\;2^{-2v\\max(0,l-\\|\\mathbf k\\|_\\infty)},\\qquad
+        a_{il}=2q_v+1\\ (k_i\\ge l),\\ 1\\ (k_i<l),
+
+    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again; Walsh: :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`,
+    also theirs. (Their code also doubles the boxes with some :math:`k_i=1`; these hold few samples and it is not done
+    here.)
+
+    Args:
+        sparsities: :math:`s_1,\\dots,s_r`, one a wavelet scale, the approximation merged with the first.
+        box: :math:`\\mathbf k`, bands from 1.
+        transform: ``fourier`` or ``walsh``.
+        vanishing_moments: 1 (Haar) to 10.
+    """
+    top = max(box)
+    if transform == "walsh" and vanishing_moments == 1:
+        return sparsities[min(top, len(sparsities)) - 1] * math.prod(2.0 ** -(top - k) for k in box)
+    total = 0.0
+    q = _DECAY[vanishing_moments - 1]
+    for level, s in enumerate(sparsities, start=1):
+        if transform == "walsh":
+            total += s * math.prod(2.0 ** -abs(k - level) for k in box)
+            continue
+        decay = math.prod(2.0 ** -((2 * q + 1) * (k - level) if k >= level else level - k) for k in box)
+        total += s * decay * 2.0 ** (-2 * vanishing_moments * max(0, level - top))
+    return total
+
+
+def multilevel(
+    shape: Sequence[int],
+    rate: float | None = None,
+    *,
+    count: int | None = None,
+    transform: Transform = "fourier",
+    sparsities: Sequence[float] | None = None,
+    vanishing_moments: int = 1,
+    power: float = 2.0,
+    full: int = 1,
+    seed: int | torch.Generator = 0,
+) -> Mask:
+    """Draws a multilevel random mask with exactly the number of samples asked for.
+
+    Args:
+        shape: One to three sides (Walsh: powers of two).
+        rate: Share of the grid to sample; or
+        count: the number of samples.
+        transform: ``fourier`` or ``walsh``.
+        sparsities: Local sparsities, one a wavelet scale from the coarsest, the first with the approximation (levels
+            ``merged``); scale l goes with band l. Samples a box as :func:`theory_density` has
+            them. None: a power law, for which nobody needs to know the image, with
+        power: the density of a box proportional to the mean of :math:`|k|^{-power}` over its frequencies.
+        vanishing_moments: Of the wavelet, for ``sparsities``; 1 is Haar.
+        full: Boxes with all bands at most this are sampled fully; 1 is {0, 1} on each axis, and band k reaches
+            frequency 2**(k-1).
+        seed: A number, or a generator on the CPU.
+
+    Raises:
+        BadInput: For a count outside 1..N or below what the full boxes hold.
+
+    >>> mask = multilevel((64, 64), 0.25, seed=1)
+    >>> mask.count, mask.bands[1, 1]
+    (1024, (4, 4))
+    """
+    shape = _sides(shape)
+    _check_walsh(shape, transform)
+    if not 1 <= vanishing_moments <= len(_DECAY):
+        raise BadInput("Between 1 and 10 vanishing moments", f"{vanishing_moments}", "Use 1 for Haar, N for dbN")
+    if not math.isfinite(power):
+        raise BadInput("A finite power", f"{power}", "2 is usual")
+    wanted = _wanted(shape, rate, count)
+    axes = [frequency_bands(n, transform) for n in shape]
+    boxes = list(product(*(range(1, int(b.max()) + 1) for b in axes)))
+    tops = [int(b.max()) for b in axes]
+    box_of = np.ravel_multi_index(np.meshgrid(*(b - 1 for b in axes), indexing="ij"), tops).ravel()
+    sizes = np.bincount(box_of, minlength=len(boxes))
+    if sparsities is None:
+        density = np.zeros(len(boxes))
+        np.add.at(density, box_of, _power_law(shape, transform, power).ravel())
+    else:
+        if not sparsities or min(sparsities) < 0 or not all(map(math.isfinite, sparsities)):
+            raise BadInput(
+                "Sparsities zero or more, one a scale",
+                f"{list(sparsities)}",
+                "Count them with SparsityLevels.from_image",
+            )
+        density = np.array([theory_density(sparsities, k, transform, vanishing_moments) for k in boxes])
+    forced = np.array([max(k) <= full for k in boxes])
+    held = int(sizes[forced].sum())
+    if held > wanted:
+        raise BadInput(
+            f"At least the {held} samples of the fully sampled boxes",
+            f"{wanted}",
+            "Ask for more samples or a smaller `full`",
+        )
+    counts = np.where(forced, sizes, 0)
+    counts[~forced] = _allot(density[~forced], sizes[~forced], wanted - held)
+    generator, recorded = _generator(seed)
+    samples = _draw(box_of, counts, generator).reshape(shape)
+    recipe = {
+        "kind": "multilevel",
+        "shape": list(shape),
+        "count": wanted,
+        "transform": transform,
+        "full": full,
+        "seed": recorded,
+        **(
+            {"power": power}
+            if sparsities is None
+            else {"sparsities": list(sparsities), "vanishing_moments": vanishing_moments}
+        ),
+    }
+    bands = {k: (int(m), int(n)) for k, m, n in zip(boxes, counts, sizes, strict=True)}
+    return Mask(samples, bands, recipe)
+
+
+def variable_density(
+    shape: Sequence[int],
+    rate: float | None = None,
+    *,
+    count: int | None = None,
+    transform: Transform = "fourier",
+    power: float = 2.5,
+    radius: float | None = None,
+    seed: int | torch.Generator = 0,
+) -> Mask:
+    """Draws single frequencies, the low ones rather than the high ones, exactly as many as asked for.
+
+    Args:
+        shape: One to three sides (Walsh: powers of two).
+        rate: Share of the grid to sample; or
+        count: the number of samples.
+        transform: ``fourier`` or ``walsh``.
+        power: Without replacement, with probability proportional to :math:`|k|^{-power}`.
+        radius: Frequencies with :math:`|k|` at most this are all taken; None is the disc (ball) of a sixth of the
+            samples. On shorter axes frequencies count for more, by the ratio of the sides.
+        seed: A number, or a generator on the CPU.
+
+    >>> variable_density((64, 64), 0.25).count
+    1024
+    """
+    shape = _sides(shape)
+    _check_walsh(shape, transform)
+    if not math.isfinite(power):
+        raise BadInput("A finite power", f"{power}", "2.5 is usual")
+    wanted = _wanted(shape, rate, count)
+    # |k| where it is above one; the density is flat below, the radius is not.
+    distance = _distance(shape, transform).ravel()
+    order = np.argsort(distance, kind="stable")
+    if radius is None:
+        radius = float(distance[order[max(wanted // 6, 1) - 1]])
+    central = distance <= radius
+    if not (radius >= 0 and int(central.sum()) <= wanted):
+        got = f"radius={radius} with {int(central.sum())} of {wanted} samples in it"
+        raise BadInput("A radius of zero or more that holds no more than the samples", got, "Ask for a smaller one")
+    generator, recorded = _generator(seed)
+    taken = _weighted(distance, power, central, wanted, generator)
+    recipe = {
+        "kind": "variable density",
+        "shape": list(shape),
+        "count": wanted,
+        "transform": transform,
+        "power": power,
+        "radius": radius,
+        "seed": recorded,
+    }
+    return Mask(torch.from_numpy(taken.reshape(shape)), {}, recipe)
+
+
+def lines(
+    shape: Sequence[int],
+    acceleration: float,
+    *,
+    axis: int = 0,
+    centre: int | None = None,
+    power: float = 1.5,
+    seed: int | torch.Generator = 0,
+) -> Mask:
+    """Draws full lines, as a Cartesian scanner takes them: round(n / acceleration) of the n phase encodings.
+
+    Args:
+        shape: Two or three sides.
+        acceleration: R >= 1.
+        axis: The phase-encoding axis; lines run along the others.
+        centre: How many lowest frequencies are all taken; None is a third of the lines.
+        power: The other lines are drawn without replacement with probability proportional to :math:`|k|^{-power}`.
+        seed: A number, or a generator on the CPU.
+    """
+    shape = _sides(shape)
+    if not -len(shape) <= axis < len(shape):
+        raise BadInput(f"A phase-encoding axis of a {len(shape)}-D image", f"{axis}", "Axes are counted from 0")
+    if not (math.isfinite(acceleration) and acceleration >= 1):
+        raise BadInput("An acceleration of 1 or more", f"{acceleration}", "3 keeps every third line on average")
+    if not math.isfinite(power):
+        raise BadInput("A finite power", f"{power}", "1.5 is usual")
+    n = shape[axis]
+    wanted = max(1, round(n / acceleration))
+    low = wanted // 3 if centre is None else centre
+    if not 0 <= low <= wanted:
+        raise BadInput(f"At most {wanted} central lines", f"{low}", "Ask for a smaller centre or acceleration")
+    frequency = np.abs(np.fft.fftfreq(n, 1 / n))
+    generator, recorded = _generator(seed)
+    central = np.argsort(frequency, kind="stable")[:low]
+    taken = _weighted(frequency, power, central, wanted, generator)
+    along = [1] * len(shape)
+    along[axis] = n
+    samples = torch.from_numpy(np.broadcast_to(taken.reshape(along), shape).copy())
+    recipe = {
+        "kind": "lines",
+        "shape": list(shape),
+        "acceleration": acceleration,
+        "axis": axis,
+        "lines": wanted,
+        "centre": low,
+        "power": power,
+        "seed": recorded,
+        "transform": "fourier",
+    }
+    return Mask(samples, {}, recipe)
+
+
+def nested(mask: Tensor, rates: Sequence[float], *, power: float = 2.5, seed: int = 0) -> dict[float, Tensor]:
+    """Masks of other rates, each within the next: samples are added to a mask, or taken out of it, the high ones first.
+
+    Args:
+        mask: Zero frequency in the corner.
+        rates: Shares of the grid.
+        power: Of the density :math:`|k|^{-power}` with which they are drawn.
+        seed: Of the draw.
+    """
+    shape = tuple(mask.shape)
+    grids = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij")
+    distance = torch.stack([g.square() for g in grids]).sum(0).sqrt().clamp(min=1)
+    generator = torch.Generator().manual_seed(check_seed(seed))
+    # Exponential clocks: who rings first is drawn first, without replacement.
+    clock = -torch.log(torch.rand(shape, generator=generator).clamp(min=1e-12)) * distance**power
+    order = torch.where(mask, clock, clock + clock.max()).flatten().argsort()
+    found = {}
+    for rate in sorted(set(rates)):
+        count = round(rate * mask.numel())
+        if not 1 <= count <= mask.numel():
+            raise BadInput("Rates above 0 and at most 1", f"{rate}", "For example 0.1, 0.2, 0.4")
+        taken = torch.zeros(mask.numel(), dtype=torch.bool)
+        taken[order[:count]] = True
+        found[rate] = taken.view(shape)
+    return found
+
+
+def local_coherences(
+    shape: Sequence[int], transform: Transform = "fourier", wavelet: str = "haar"
+) -> dict[tuple[tuple[int, ...], int], float]:
+    """The local coherences :math:`|B_\\mathbf k|\\max|U|^2` of each box and wavelet scale, from the dense
+    :math:`U=V\\Psi^*`.
+
+    A self-check of the densities for small sides (the dense matrix has prod(shape)**2 entries).
+
+    Returns:
+        ``{(k, j): coherence}`` for boxes k and scales j = 1.. (the approximation merged with scale 1).
+    """
+    shape = _sides(shape)
+    if math.prod(shape) > 4096:
+        raise BadInput("At most 4096 pixels for the dense matrix", f"{math.prod(shape)}", "Use a smaller shape")
+    everything = torch.ones(shape, dtype=torch.bool)
+    sensing = SubsampledFourier(everything) if transform == "fourier" else SubsampledWalsh(everything)
+    frame = Wavelet(shape, wavelet)
+    energy = (sensing @ frame.H).as_matrix().abs().square().numpy()
+    scale = np.maximum(frame.levels().numpy().ravel(), 1)
+    axes = [frequency_bands(n, transform) for n in shape]
+    rows = np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")], axis=1)
+    result = {}
+    for k in product(*(range(1, int(b.max()) + 1) for b in axes)):
+        inside = energy[(rows == np.array(k)).all(axis=1)]
+        for j in range(1, int(scale.max()) + 1):
+            result[k, j] = float(len(inside) * inside[:, scale == j].max())
+    return result
+
+
+def _sides(shape: Sequence[int]) -> tuple[int, ...]:
+    sides = tuple(int(n) for n in shape)
+    if not 1 <= len(sides) <= 3 or min(sides) < 1:
+        raise BadInput("One to three positive sides", f"{sides}", "Pass the shape of one image, e.g. (256, 256)")
+    return sides
+
+
+def _check_walsh(shape: tuple[int, ...], transform: Transform) -> None:
+    if transform == "walsh" and any(n & (n - 1) for n in shape):
+        raise BadInput("A Walsh mask needs sides that are powers of two", f"{shape}", "Crop or pad the image")
+
+
+def _wanted(shape: tuple[int, ...], rate: float | None, count: int | None) -> int:
+    size = math.prod(shape)
+    if (rate is None) == (count is None):
+        raise BadInput("Either a rate or a count", f"rate={rate}, count={count}", "Pass one of the two")
+    wanted = count if count is not None else round(rate * size) if rate is not None and math.isfinite(rate) else 0
+    if not 1 <= wanted <= size:
+        raise BadInput(
+            f"Between 1 and {size} samples",
+            f"{wanted} (rate={rate}, count={count})",
+            "Ask for a rate between 0 and 1, e.g. 0.25",
+        )
+    return wanted
+
+
+def _distance(shape: tuple[int, ...], transform: Transform) -> NDArray[np.float64]:
+    """:math:`|k|`; on shorter axes frequencies count for more, by the ratio of the sides."""
+    longest = max(shape)
+    square = np.zeros(shape)
+    for axis, n in enumerate(shape):
+        f = np.arange(n) / 2 if transform == "walsh" else np.fft.fftfreq(n, 1 / n)
+        along = [1] * len(shape)
+        along[axis] = n
+        square = square + (f * (longest / n)).reshape(along) ** 2
+    return np.sqrt(square)
+
+
+def _power_law(shape: tuple[int, ...], transform: Transform, power: float) -> NDArray[np.float64]:
+    """:math:`\\max(1,|k|)^{-power}`."""
+    return np.maximum(1.0, _distance(shape, transform)) ** -power
+
+
+def _allot(density: NDArray[np.float64], sizes: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """Integers :math:`m_k\\le` sizes with sum ``wanted``, near to :math:`\\min(c\\cdot density,size)`.
+
+    Boxes without density are filled last, in proportion to their sizes.
+    """
+    some = density > 0
+    room = int(sizes[some].sum())
+    if wanted > room:
+        counts = np.where(some, sizes, 0)
+        if not some.all():
+            counts[~some] = _allot(sizes[~some].astype(float), sizes[~some], wanted - room)
+        return counts
+    weight = density / density.max() if some.any() else density
+    with np.errstate(divide="ignore", over="ignore"):
+        order = np.argsort(np.where(some, sizes / weight, np.inf), kind="stable")  # boxes saturate in this order
+    filled, left, c = 0, float(weight.sum()), 0.0
+    for place, k in enumerate(order[: int(some.sum())], start=1):
+        c = (wanted - filled) / left
+        if c * weight[k] <= sizes[k]:
+            break
+        filled += int(sizes[k])
+        left = float(weight[order[place:]].sum())
+    ideal = np.minimum(c * weight, sizes)
+    counts = np.minimum(np.floor(ideal).astype(np.int64), sizes)
+    while (missing := wanted - int(counts.sum())) > 0:
+        open_ = np.flatnonzero((counts < sizes) & some)
+        counts[open_[np.argsort(counts[open_] - ideal[open_], kind="stable")][:missing]] += 1
+    return counts
+
+
+def _generator(seed: int | torch.Generator) -> tuple[torch.Generator, int]:
+    """A fresh generator and its seed, so that the seed in a recipe makes the same mask; a generator gives the seed."""
+    if isinstance(seed, torch.Generator):
+        seed = int(torch.randint(2**62, (), generator=seed))
+    seed = check_seed(int(seed))
+    return torch.Generator().manual_seed(seed), seed
+
+
+def _weighted(
+    distance: NDArray[np.float64],
+    power: float,
+    central: NDArray[Any],
+    wanted: int,
+    generator: torch.Generator,
+) -> NDArray[np.bool_]:
+    """So many frequencies: the central ones, then others without replacement, with probabilities proportional to
+    :math:`\\max(1,|k|)^{-power}`."""
+    keys = -torch.rand(len(distance), generator=generator, dtype=torch.float64).numpy()
+    # The k-th smallest of independent exponentials with rates p draws without replacement with probabilities p.
+    waiting = -np.log1p(keys) * np.maximum(distance, 1) ** power
+    waiting[central] = -1
+    taken = np.zeros(len(distance), dtype=bool)
+    taken[np.argsort(waiting, kind="stable")[:wanted]] = True
+    return taken
+
+
+def _draw(box_of: NDArray[np.int64], counts: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+    """counts[k] members of each box, uniformly at random: the ones with the smallest random keys."""
+    keys = torch.rand(len(box_of), generator=generator, dtype=torch.float64).numpy()
+    order = np.lexsort((keys, box_of))
+    first = np.searchsorted(box_of[order], np.arange(len(counts)))
+    rank = np.arange(len(box_of)) - first[box_of[order]]
+    samples = np.zeros(len(box_of), dtype=bool)
+    samples[order] = rank < counts[box_of[order]]
+    return torch.from_numpy(samples)

@@ -1,0 +1,128 @@
+"""Adaptive restarts: a step-size controller that finds its own steps and stops on a proof."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from firenet.errors import BadInput
+from firenet.operators.norm_bound import NormBound
+from firenet.problems.gap import within
+from firenet.solver.controller import Check, Controller, RestartPoint, Verdict, check_search, ended, plain_numbers
+
+
+@dataclass(frozen=True)
+class AdaptiveRestarts:
+    """Restarts that find their own steps and stop on a proof. No constant of the problem is asked for.
+
+    Every ``check`` layers the duality gap of the last point and of the average since the last restart is computed. The
+    iteration starts anew from the better of the two when its gap has fallen to ``sufficient`` times that of the last
+    restart; when it has fallen to ``necessary`` times and grows again; or when a run is ``longest`` times as long as
+    all layers so far (the rules of PDLP: Applegate et al., *Practical large-scale linear programming using primal-dual
+    hybrid gradient*, 2021, here with the gap). At each restart the primal weight :math:`\\omega` of the steps
+    :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance moved by
+    x) / (distance moved by q); it begins at :math:`\\|y\\|_2/\\|A\\|`. The analysis form keeps the weight it begins
+    with, a share of that; (P1) and (P2) divide it by an estimate of the size of their dual.
+
+    Proven: the gap at which it stops, whatever the steps were. For steps that stay as they are, the relaxed iteration
+    converges for every relaxation below 2 (Condat 2013), its averages with O(1/layers) (Chambolle and Pock 2016, whose
+    averages leave the relaxation out of the dual). Not proven: how many layers the search for the steps takes.
+
+    Attributes:
+        tolerance: Stop when the objective is proved to exceed the minimum by at most this share of it: at this relative
+            gap, the gap over the lower bound.
+        max_layers: Stop after so many layers.
+        check: Layers between two looks.
+        relaxation: :math:`0<\\rho<2`. 1.8 needs some 40 % fewer layers than 1.
+        sufficient: See above.
+        necessary: See above.
+        longest: See above.
+    """
+
+    tolerance: float = 1e-4
+    max_layers: int = 2000
+    check: int = 10
+    relaxation: float = 1.8
+    sufficient: float = 0.2
+    necessary: float = 0.8
+    longest: float = 0.36
+
+    def __post_init__(self) -> None:
+        plain_numbers(self)
+        check_search(self.tolerance, self.max_layers)
+        if self.check < 1 or not 0 < self.relaxation < 2:
+            got = f"check={self.check}, relaxation={self.relaxation}"
+            raise BadInput("check >= 1 and a relaxation between 0 and 2", got, "The defaults are 10 and 1.8")
+        if not (0 < self.sufficient <= self.necessary < 1 and 0 < self.longest < 1):
+            got = f"sufficient={self.sufficient}, necessary={self.necessary}, longest={self.longest}"
+            raise BadInput("0 < sufficient <= necessary < 1 and 0 < longest < 1", got, "Leave them at their defaults")
+
+    @property
+    def layers(self) -> int:
+        return self.max_layers
+
+    def controller(self, norm: NormBound, size: float) -> Controller:
+        return AdaptiveController(self, norm.value or 1.0, size)
+
+
+class AdaptiveController:
+    """The controller of :class:`AdaptiveRestarts`."""
+
+    restart_point: Literal["average", "last", "best"] = "last"
+    keep_dual = True
+
+    def __init__(self, rules: AdaptiveRestarts, norm: float, size: float) -> None:
+        self._rules, self._norm = rules, norm
+        self.tolerance = rules.tolerance
+        self.relaxation = rules.relaxation
+        self.until = min(rules.check, rules.max_layers)
+        # Within a range in which steps and their products are numbers.
+        self._omega = min(max(size / norm, 1e-305), 1e305) if 0 < size / norm < math.inf else 1.0
+        self._set()
+        self._began = 0  # the layer at which this run began
+        self._at_restart: float | None = None  # the gap then
+        self._before = math.inf  # the gap at the last check
+        self._best, self._best_at = math.inf, 0
+        self._last_try = False
+
+    def _set(self) -> None:
+        self.tau, self.sigma = self._omega / self._norm, 1 / (self._omega * self._norm)
+
+    def converged(self, objective: float, bound: float) -> bool:
+        return within(self._rules.tolerance, objective, bound)
+
+    def decide(self, check: Check) -> Verdict:
+        rules = self._rules
+        verdict = ended(self, check, rules.max_layers)
+        if verdict is not None:
+            self.restart_point = check.better
+            return verdict
+        self.until = min(rules.check, rules.max_layers - check.layers)
+        if check.gap < 0.9 * self._best:
+            self._best, self._best_at = check.gap, check.layers
+        elif check.gap < 100 * check.floor and check.layers - self._best_at >= max(200, self._best_at // 2):
+            self.restart_point = check.better
+            return "precision"  # it goes round in its rounding errors
+        gaps: dict[RestartPoint, float] = {
+            "last": check.last - check.dual_last,
+            "average": check.average - check.dual_average,
+        }
+        self.restart_point = "average" if gaps["average"] < gaps["last"] else "last"
+        gap, run = gaps[self.restart_point], check.layers - self._began
+        if self._at_restart is None:
+            self._at_restart = gap  # the first check is what the first run is measured by
+            return "go on"
+        fell = gap <= rules.sufficient * self._at_restart
+        fell |= self._before < gap <= rules.necessary * self._at_restart
+        self._before = gap
+        if not (fell or run >= rules.longest * check.layers):
+            return "go on"
+        self._at_restart, self._began, self._before = gap, check.layers, math.inf
+        return "restart"
+
+    def restarted(self, primal: float, dual: float) -> None:
+        ratio = primal / dual if dual > 0 else 0.0
+        if 0 < ratio < math.inf:
+            self._omega = math.sqrt(self._omega) * math.sqrt(ratio)
+            self._set()

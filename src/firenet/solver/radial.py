@@ -1,0 +1,123 @@
+"""A search over the radius: the steps of the theorem for a solution whose norm is not known."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from firenet.errors import BadInput
+from firenet.operators.norm_bound import NormBound
+from firenet.problems.gap import within
+from firenet.solver.controller import Check, Controller, Verdict, check_search, ended, plain_numbers
+
+
+@dataclass(frozen=True)
+class RadialSearch:
+    """Restarts by a search for the constants of approximate sharpness: free of parameters, with a proof.
+
+    Assume :math:`\\mathrm{dist}(x,\\hat X)\\le((F(x)-\\hat F+\\eta)/\\alpha)^{1/\\beta}` with unknown
+    :math:`\\alpha>0,\\beta\\ge1,\\eta\\ge0`. Guesses :math:`\\alpha_i=\\|A\\|e^{i}` and :math:`\\beta_j=e^{j}` (with
+    ``beta=1`` only j = 0) share one incumbent x. A guess that has been tried U times goes from
+    :math:`\\varepsilon=r^U\\|y\\|` to :math:`r\\varepsilon` by :math:`\\lceil2\\|A\\|\\delta/(r\\varepsilon)\\rceil`
+    layers with :math:`\\delta=(2\\varepsilon/\\alpha_i)^{1/\\beta_j}` and
+    :math:`(\\tau,\\sigma)=(\\delta,1/\\delta)/\\|A\\|`, the dual starting at zero; the result is kept if its objective
+    is lower. Guesses take turns such that (i, j) is given k layers by the time :math:`(|i|+1)^2(j+1)^2k`.
+
+    Proven (Adcock, Colbrook, Neyra-Nesterenko, *Restarts subject to approximate sharpness*, arXiv 2301.02268): the
+    layers for an accuracy above :math:`\\eta` are those of the best guess up to a constant factor; for
+    :math:`\\beta=1` that is :math:`O(|\\log\\varepsilon|)`. And the gap at which it stops, as always.
+
+    Attributes:
+        tolerance: Stop at this relative gap.
+        max_layers: Stop after so many layers.
+        beta: 1 for a linear growth of the objective (what the theory of FIRENETs gives); None searches it too.
+        factor: :math:`r=e^{-1}`.
+    """
+
+    tolerance: float = 1e-4
+    max_layers: int = 10000
+    beta: float | None = 1.0
+    factor: float = math.exp(-1)
+
+    def __post_init__(self) -> None:
+        plain_numbers(self)
+        check_search(self.tolerance, self.max_layers)
+        if not (self.beta is None or self.beta >= 1) or not 0 < self.factor < 1:
+            got = f"beta={self.beta}, factor={self.factor}"
+            raise BadInput("beta >= 1 or None, and a factor between 0 and 1", got, "The defaults are 1 and exp(-1)")
+
+    @property
+    def layers(self) -> int:
+        return self.max_layers
+
+    def controller(self, norm: NormBound, size: float) -> Controller:
+        return _RadialController(self, norm.value or 1.0, size)
+
+
+class _RadialController:
+    relaxation = 1.0
+    keep_dual = False
+
+    def __init__(self, rules: RadialSearch, norm: float, size: float) -> None:
+        self._rules, self._norm = rules, norm
+        self.tolerance = rules.tolerance
+        self._size = size if 0 < size < math.inf else 1.0
+        self._done: dict[tuple[int, int], tuple[int, int]] = {}  # (i, j): halvings U, layers V
+        self._queue: list[tuple[float, int, int]] = []
+        self._edge_i = self._edge_j = -1
+        self._incumbent = math.inf
+        self.restart_point: Literal["average", "last", "best"] = "best"
+        self._next(rules.max_layers)
+
+    def _guess(self, i: int, j: int) -> tuple[float, int]:
+        """The radius and the layers of the next run of a guess."""
+        halvings, _ = self._done.get((i, j), (0, 0))
+        r = self._rules.factor
+        # In units of ||y|| for the objective and ||y|| / ||A|| for x, so that no scale of the data matters.
+        accuracy = max(r**halvings, 1e-15)
+        beta = math.exp(j) if self._rules.beta is None else self._rules.beta
+        delta = (2 * accuracy * math.exp(-i)) ** (1 / beta)
+        return delta, max(1, math.ceil(min(2 * delta / max(r * accuracy, 1e-15), 1e9)))
+
+    def _due(self, i: int, j: int) -> float:
+        return (abs(i) + 1) ** 2 * (j + 1) ** 2 * (self._done.get((i, j), (0, 0))[1] + self._guess(i, j)[1])
+
+    def _next(self, remaining: int) -> None:
+        # Every guess is due at (|i| + 1)^2 (j + 1)^2 at the earliest: the queue is complete up to the next ring.
+        while not self._queue or self._queue[0][0] >= (self._edge_i + 2) ** 2:
+            self._edge_i += 1
+            columns = range(self._edge_j + 1) if self._rules.beta is None else range(1)
+            for i in {self._edge_i, -self._edge_i}:
+                for j in columns:
+                    heapq.heappush(self._queue, (self._due(i, j), i, j))
+            if self._rules.beta is None:
+                self._edge_j += 1
+                for i in range(-self._edge_i, self._edge_i + 1):
+                    heapq.heappush(self._queue, (self._due(i, self._edge_j), i, self._edge_j))
+        _, i, j = heapq.heappop(self._queue)
+        delta, layers = self._guess(i, j)
+        halvings, spent = self._done.get((i, j), (0, 0))
+        self._done[i, j] = (halvings + 1, spent + layers)
+        heapq.heappush(self._queue, (self._due(i, j), i, j))
+        radius = delta * self._size / self._norm
+        self.tau, self.sigma = radius / self._norm, 1 / (radius * self._norm)
+        self.until = min(layers, remaining)
+
+    def converged(self, objective: float, bound: float) -> bool:
+        return within(self._rules.tolerance, objective, bound)
+
+    def decide(self, check: Check) -> Verdict:
+        if check.objective < self._incumbent:
+            self._incumbent, self.restart_point = check.objective, check.better
+        else:
+            self.restart_point = "best"
+        kept = replace(check, last=self._incumbent, average=math.inf)
+        verdict = ended(self, kept, self._rules.max_layers)
+        if verdict is None:
+            self._next(self._rules.max_layers - check.layers)
+        return verdict or "restart"
+
+    def restarted(self, primal: float, dual: float) -> None:
+        pass

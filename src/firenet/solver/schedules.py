@@ -1,0 +1,236 @@
+"""Schedules: which steps each layer takes, and when to start anew. The only place where step sizes are made.
+
+One layer is one step of the primal-dual iteration with steps :math:`(\\tau,\\sigma)`, which must satisfy
+:math:`\\tau\\sigma\\|A\\|^2\\le1`; a run is a number of layers with one pair, after which something is handed on: the
+average or the last point. The paper rescales the data at each restart instead; by homogeneity of the objective that is
+a choice of :math:`(\\tau,\\sigma)`, and data are never rescaled here.
+
+There are two kinds of schedule. A fixed one (:class:`PaperSchedule`, :class:`FixedSteps`, :class:`FrozenSteps`) lists
+its runs beforehand: the network is feed-forward. A searching one (:class:`AdaptiveRestarts`, :class:`RadialSearch`)
+gives each image a :class:`Controller` that looks at the gap every few layers and decides; what it did can be frozen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.operators.norm_bound import NormBound
+from firenet.solver.controller import RestartPoint, SearchingSchedule, plain_numbers
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+
+@dataclass(frozen=True, eq=False)
+class Restart:
+    """A run of layers with one pair of steps.
+
+    Attributes:
+        tau: Primal step, one float64 number a batch item. With unit of x over unit of y.
+        sigma: Dual step.
+        layers: How many layers.
+        relaxation: :math:`0<\\rho<2`, one number a batch item or one for all.
+        restart_point: What the next run starts from.
+        keep_dual: The next run starts from the dual of the same kind, and not from zero.
+    """
+
+    tau: Tensor
+    sigma: Tensor
+    layers: int
+    relaxation: float = 1.0
+    restart_point: RestartPoint = "average"
+    keep_dual: bool = False
+
+
+class FixedSchedule(Protocol):
+    """What lists its runs beforehand."""
+
+    @property
+    def layers(self) -> int:
+        """Layers in all."""
+        ...
+
+    def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
+        """The restarts for an operator whose norm is bounded by ``norm`` and measurements of norm ``size`` (a
+        batch)."""
+        ...
+
+
+Schedule = FixedSchedule | SearchingSchedule
+
+
+def searches(schedule: Schedule) -> TypeIs[SearchingSchedule]:
+    """Returns whether a schedule searches for its steps."""
+    return isinstance(schedule, SearchingSchedule)
+
+
+@dataclass(frozen=True)
+class PaperSchedule:
+    """The schedule of the paper: geometrically falling accuracies, each bought with the same number of layers.
+
+    .. math::
+        \\varepsilon_0=\\|y\\|_2,\\quad\\varepsilon_k=\\nu(\\delta+\\varepsilon_{k-1}),\\quad\\beta_k=\\varepsilon_k/(2\\|A\\|),
+        \\quad\\tau_k=p\\beta_k/\\|A\\|,\\quad\\sigma_k=1/(p\\beta_k\\|A\\|).
+
+    Proven: if A has the weighted robust null space property in levels and ``inner`` is at least
+    :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least the model's misfit, then
+    after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`;
+    :class:`firenet.Guarantee` has the constants. The default ``inner=10`` is far below what those constants ask for:
+    with it the schedule is a good heuristic, and what holds is the duality gap that comes with the result.
+
+    Attributes:
+        outer: Number of restarts, n.
+        inner: Layers in each, p.
+        delta: The accuracy :math:`\\delta>0` below which nothing is aimed at, in the unit of :math:`\\|y\\|`.
+        nu: Factor :math:`0<\\nu<1` by which the accuracy falls; :math:`e^{-1}` needs the fewest layers.
+    """
+
+    outer: int = 10
+    inner: int = 10
+    delta: float = 1e-9
+    nu: float = math.exp(-1)
+
+    def __post_init__(self) -> None:
+        plain_numbers(self)
+        if self.outer < 1 or self.inner < 1:
+            raise BadInput(
+                "At least one restart and one layer in each",
+                f"outer={self.outer}, inner={self.inner}",
+                "Use positive numbers",
+            )
+        if not (self.delta > 0 and math.isfinite(self.delta)) or not 0 < self.nu < 1:
+            raise BadInput(
+                "delta > 0 and nu between 0 and 1",
+                f"delta={self.delta}, nu={self.nu}",
+                "The defaults are 1e-9 and exp(-1)",
+            )
+
+    @property
+    def layers(self) -> int:
+        return self.outer * self.inner
+
+    def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
+        length = norm.value or 1.0  # the zero operator takes any steps
+        epsilon = size
+        for _ in range(self.outer):
+            epsilon = self.nu * (self.delta + epsilon)
+            scale = self.inner * epsilon / (2 * length)  # p beta
+            yield Restart(scale / length, 1 / (scale * length), self.inner)
+
+
+@dataclass(frozen=True)
+class FixedSteps:
+    """No restart: ``count`` layers with the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|`.
+
+    Proven for (P3) in synthesis form: the objective at the average exceeds the optimum by at most
+    :math:`\\frac{\\|A\\|}{k}\\big(\\frac{\\|x^*-x^0\\|^2}{\\omega}+\\omega\\big)` after k layers (Chambolle and Pock).
+
+    Attributes:
+        count: Number of layers.
+        omega: Primal weight :math:`\\omega>0`, in the unit of x; None is :math:`\\|y\\|_2/\\|A\\|`, the size of x.
+    """
+
+    count: int = 300
+    omega: float | None = None
+
+    def __post_init__(self) -> None:
+        plain_numbers(self)
+        if self.count < 1 or not (self.omega is None or (self.omega > 0 and math.isfinite(self.omega))):
+            raise BadInput(
+                "count >= 1 and omega > 0",
+                f"count={self.count}, omega={self.omega}",
+                "Leave omega out to have it set by the data",
+            )
+
+    @property
+    def layers(self) -> int:
+        return self.count
+
+    def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
+        length = norm.value or 1.0
+        own = torch.where(size > 0, (size / length).clamp(1e-305, 1e305), 1.0)
+        omega = own if self.omega is None else torch.full_like(size, self.omega)
+        yield Restart(omega / length, 1 / (omega * length), self.count)
+
+
+# --- what a search did ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Layers with one pair of steps, as numbers.
+
+    Attributes:
+        tau: Primal step.
+        sigma: Dual step.
+        layers: How many.
+        relaxation: Their relaxation.
+        restart_point: What is handed on, or after the last run returned.
+        keep_dual: Whether the dual is handed on too.
+    """
+
+    tau: float
+    sigma: float
+    layers: int
+    relaxation: float = 1.0
+    restart_point: RestartPoint = "average"
+    keep_dual: bool = True
+
+
+@dataclass(frozen=True)
+class FrozenSteps:
+    """The steps that a search found, as a fixed schedule: a feed-forward network, the same for every y.
+
+    Proven: nothing about other measurements than those it was found for; there it gives what the search gave.
+
+    Attributes:
+        runs: The runs, one after the other.
+    """
+
+    runs: tuple[Run, ...]
+
+    def __post_init__(self) -> None:
+        if not self.runs or any(r.layers < 1 for r in self.runs):
+            raise BadInput("At least one run of at least one layer", f"{len(self.runs)} runs", "Freeze a solution")
+
+    @property
+    def layers(self) -> int:
+        return sum(run.layers for run in self.runs)
+
+    @property
+    def steps(self) -> list[tuple[float, float]]:
+        """The pair :math:`(\\tau,\\sigma)` of each layer."""
+        return [(run.tau, run.sigma) for run in self.runs for _ in range(run.layers)]
+
+    def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
+        for run in self.runs:
+            tau, sigma = (torch.full_like(size, step) for step in (run.tau, run.sigma))
+            yield Restart(tau, sigma, run.layers, run.relaxation, run.restart_point, run.keep_dual)
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search did, image by image.
+
+    Attributes:
+        runs: For each batch item (flattened) its runs; those of a radial search that were not kept are left out.
+    """
+
+    runs: tuple[tuple[Run, ...], ...]
+
+    def frozen(self, item: int | None = None) -> FrozenSteps:
+        """The runs of one batch item as a schedule.
+
+        Args:
+            item: Which, in the order of the flattened batch; may be left out where there is only one.
+        """
+        if item is None and len(self.runs) != 1:
+            raise BadInput("The number of a batch item", f"none, of {len(self.runs)} items", "Call frozen(item)")
+        return FrozenSteps(self.runs[item or 0])

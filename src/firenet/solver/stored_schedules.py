@@ -1,0 +1,39 @@
+"""Schedules as plain data, for the state of a network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from firenet.errors import BadInput
+from firenet.solver.adaptive import AdaptiveRestarts
+from firenet.solver.radial import RadialSearch
+from firenet.solver.schedules import FixedSteps, FrozenSteps, PaperSchedule, Run, Schedule
+
+_PLAIN = (PaperSchedule, FixedSteps, AdaptiveRestarts, RadialSearch)
+
+
+def schedule_state(schedule: Schedule) -> dict[str, Any]:
+    """Returns the class and the numbers of a schedule of this library as plain data; of another its name alone."""
+    name = type(schedule).__name__
+    if isinstance(schedule, FrozenSteps):
+        return {"name": name, "runs": [asdict(run) for run in schedule.runs]}
+    return {"name": name, **(asdict(schedule) if isinstance(schedule, _PLAIN) else {})}
+
+
+def schedule_from(state: dict[str, Any]) -> Schedule:
+    """Returns the schedule of a :func:`schedule_state`.
+
+    Raises:
+        BadInput: For a schedule that is not of this library, or other numbers than it has.
+    """
+    known = {made.__name__: made for made in _PLAIN}
+    numbers = dict(state)
+    name = numbers.pop("name", None)
+    try:
+        if name == FrozenSteps.__name__:
+            return FrozenSteps(tuple(Run(**run) for run in numbers["runs"]))
+        return known[name](**numbers)
+    except (KeyError, TypeError) as error:
+        needed = f"A schedule of this library: {', '.join(known)} or {FrozenSteps.__name__}"
+        raise BadInput(needed, f"{name!r} ({error})", "Set the schedule by net.following(schedule)") from None

@@ -1,0 +1,115 @@
+"""Redundant analysis operators: bands as large as the image, each a periodic convolution.
+
+.. math:: Wx=\\big(\\mathcal F^{-1}(\\hat g_b\\cdot\\mathcal Fx)\\big)_b
+
+They are linear in x and diagonal in the spectrum, :math:`W^*W=\\sum_b|\\hat g_b|^2`, so :math:`(W^*W)^\\dagger` costs
+two FFTs, and with Fourier samples they share the spectrum (:mod:`firenet.solver.analysis`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from firenet.numerics import fft_rounding
+from firenet.transforms.analysis_operator import AnalysisOperator
+
+
+class Convolutions(AnalysisOperator):
+    """An analysis operator by its :meth:`responses`, through the FFT."""
+
+    @abstractmethod
+    def response(self, band: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Returns the response of a band at the frequencies of ``torch.fft.fftn``: complex, shape of the image."""
+
+    @abstractmethod
+    def band_norms(self) -> Tensor:
+        """Returns for each band a bound of the largest modulus of its response, float64."""
+
+    @abstractmethod
+    def response_roundings(self) -> Tensor:
+        """Returns for each band a bound of the error of its response in double precision, in unit roundoffs."""
+
+    def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Returns the responses of all bands: complex, shape (bands, \\*image); not to be written to."""
+        return torch.stack([self.response(k, dtype, device) for k in range(self.out_shape[0])])
+
+    @property
+    def rounding(self) -> float:
+        # Two transforms and a product a band.
+        each = (2 * fft_rounding(self.in_shape) + 8) * self.band_norms() + self.response_roundings()
+        return float(torch.linalg.vector_norm(each)) + self.out_shape[0]
+
+    def pseudo_rows(self) -> Tensor:
+        # The row of a band is the convolution with g_b over the gram; its energy, summed over a group.
+        inverse = self._pseudo_inverse(torch.device("cpu"))
+        device, dtype = inverse.device, torch.complex128
+        energy = [(self.response(k, dtype, device) * inverse).abs().square().mean() for k in range(self.out_shape[0])]
+        return torch.stack([e.sum() for e in torch.stack(energy).split(list(self.groups))]).sqrt() * (1 + 1e-9)
+
+    def _pseudo_inverse(self, device: torch.device) -> Tensor:
+        """One over :meth:`gram`, in double precision; zero at frequency zero where W annihilates constants, and
+        nowhere else: whether a frequency is in the kernel is decided by what W is, not by how small a number is."""
+        gram = self.gram(torch.complex128, device).clone()
+        zero = (0,) * gram.ndim
+        if self.annihilates_constants:
+            gram[zero] = 1
+        inverse = gram.reciprocal()
+        if self.annihilates_constants:
+            inverse[zero] = 0
+        return inverse
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(-len(self.in_shape), 0))
+
+    def _analyse(self, x: Tensor) -> Tensor:
+        axes = self._axes
+        if x.numel() == 0:
+            return x.new_zeros((*x.shape[: x.ndim - len(axes)], *self.out_shape))
+        if x.is_complex():
+            spectrum = torch.fft.fftn(x, dim=axes).unsqueeze(-len(axes) - 1)
+            return torch.fft.ifftn(spectrum * self.responses(x.dtype, x.device), dim=axes)
+        half = torch.fft.rfftn(x, dim=axes).unsqueeze(-len(axes) - 1)
+        response = self.responses(half.dtype, x.device)[..., : half.shape[-1]]
+        return torch.fft.irfftn(half * response, s=self.in_shape, dim=axes)
+
+    def _synthesise(self, c: Tensor) -> Tensor:
+        axes = self._axes
+        if c.numel() == 0:
+            return c.new_zeros((*c.shape[: c.ndim - len(self.out_shape)], *self.in_shape))
+        if c.is_complex():
+            response = self.responses(c.dtype, c.device)
+            spectrum = (torch.fft.fftn(c, dim=axes) * response.conj()).sum(dim=-len(axes) - 1)
+            return torch.fft.ifftn(spectrum, dim=axes)
+        half = torch.fft.rfftn(c, dim=axes)
+        response = self.responses(half.dtype, c.device)[..., : half.shape[-1]]
+        return torch.fft.irfftn((half * response.conj()).sum(dim=-len(axes) - 1), s=self.in_shape, dim=axes)
+
+    @abstractmethod
+    def band_noise(self) -> Tensor:
+        """The root of the mean square of each modulus when the image is white noise of variance one: shape (groups,
+        1, ..., 1), float64.
+
+        As weights, they put the threshold of every band at the same multiple of its noise, and make of the undecimated
+        l1 norm the mean of the orthonormal ones over all shifts of the image.
+        """
+
+    def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """:math:`\\sum_b|\\hat g_b|^2`, real, shape of the image."""
+        found = torch.zeros(self.in_shape, dtype=torch.empty(0, dtype=dtype).real.dtype, device=device)
+        for k in range(self.out_shape[0]):
+            found += torch.view_as_real(self.response(k, dtype, device)).square().sum(dim=-1)
+        return found
+
+    def apply_gram_inverse(self, x: Tensor) -> Tensor:
+        if self.is_tight or x.numel() == 0:
+            return x
+        # In double precision: the lowest eigenvalue of a large image is below the rounding of the highest in single.
+        inverse = self._pseudo_inverse(x.device).to(x.real.dtype)
+        if x.is_complex():
+            return torch.fft.ifftn(torch.fft.fftn(x, dim=self._axes) * inverse, dim=self._axes)
+        half = torch.fft.rfftn(x, dim=self._axes)
+        return torch.fft.irfftn(half * inverse[..., : half.shape[-1]], s=self.in_shape, dim=self._axes)

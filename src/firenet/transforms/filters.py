@@ -1,0 +1,159 @@
+"""The filters of the orthonormal wavelets, and one step of the filter bank along an axis."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import pywt
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet.errors import BadInput
+
+WAVELETS = (
+    "haar",
+    *(f"db{i}" for i in range(1, 11)),
+    *(f"sym{i}" for i in range(2, 11)),
+    *(f"coif{i}" for i in range(1, 6)),
+)
+
+
+@lru_cache(maxsize=64)
+def filter_bank(wavelet: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The decomposition filters h (low-pass) and g (high-pass) of an orthonormal wavelet, from PyWavelets' table."""
+    filters = pywt.Wavelet(wavelet)  # pyright: ignore[reportAttributeAccessIssue]  (compiled, without stubs)
+    return np.array(filters.dec_lo), np.array(filters.dec_hi)
+
+
+def check_depth(depth: int, deepest: int, shape: tuple[int, ...], asked: int | None) -> None:
+    if not 0 <= depth <= deepest:
+        needed = f"Between 0 and {deepest} levels for an image of shape {shape}"
+        raise BadInput(needed, f"{asked}", "Ask for fewer, or leave it to levels=None")
+
+
+def table_defect(wavelet: str) -> float:
+    """How far the filter table is from orthonormal (1e-16 for Daubechies, up to 5e-12 for symlets): by Gershgorin, the
+    largest singular value of one level along one axis is at most sqrt(1 + defect)."""
+    low, high = filter_bank(wavelet)
+    pairs = [(low, low, 1.0), (high, high, 1.0), (low, high, 0.0)]
+    return sum(
+        2 * abs(_overlap(a, b, k) - (k == 0) * unit)
+        for a, b, unit in pairs
+        for k in range(-len(low) // 2, len(low) // 2)
+    )
+
+
+def _overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
+    """The inner product of a with b shifted by 2k."""
+    shift = abs(2 * k)
+    first, second = (a, b) if k >= 0 else (b, a)
+    return float(first[shift:] @ second[: len(second) - shift])
+
+
+def haar_split(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Sums and differences of neighbours along an axis (no factor 1/sqrt 2)."""
+    even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
+    return even + odd, even - odd
+
+
+def haar_merge(low: Tensor, high: Tensor, axis: int) -> Tensor:
+    """The transpose of ``haar_split``."""
+    shape = (*low.shape[:axis], low.shape[axis], 2, *low.shape[axis + 1 :])
+    out = torch.empty(shape, dtype=low.dtype, device=low.device)
+    even, odd = out.unbind(axis + 1)
+    torch.add(low, high, out=even)
+    torch.sub(low, high, out=odd)
+    return out.flatten(axis, axis + 1)
+
+
+# A filter bank along one axis is a banded circulant matrix. It is applied block by block: a block of outputs from the
+# window of inputs that reaches it is a small dense product, and there the hardware is fastest (conv1d with stride 2 was
+# measured and is slower). Short axes are one block, which also takes filters longer than the axis, wrapped.
+_BLOCK = 16
+_SHORT = 64
+
+
+def split_along(x: Tensor, axis: int, wavelet: str) -> tuple[Tensor, Tensor]:
+    """The low-pass and the high-pass half along an axis of a real tensor."""
+    n = x.shape[axis]
+    block = n if n <= _SHORT else math.gcd(n, _BLOCK)
+    reach = 0 if block == n else len(filter_bank(wavelet)[0]) // 2 - 1
+    windows, inner = _windows(x, axis, block, reach)
+    shape = (*x.shape[:axis], n // 2, *x.shape[axis + 1 :])
+    low, high = filter_kernels(wavelet, block, reach, False, 1 if inner >= _WIDE else inner, x.dtype, x.device)
+    if inner >= _WIDE:
+        return low.expand(len(windows), *low.shape).bmm(windows).view(shape), high.expand(
+            len(windows), *high.shape
+        ).bmm(windows).view(shape)
+    return (windows @ low.mT).view(shape), (windows @ high.mT).view(shape)
+
+
+def merge_along(low: Tensor, high: Tensor, axis: int, wavelet: str) -> Tensor:
+    """The transpose of ``split_along``, and its inverse."""
+    n = 2 * low.shape[axis]
+    block = n if n <= _SHORT else math.gcd(n, _BLOCK)
+    reach = 0 if block == n else len(filter_bank(wavelet)[0]) // 4
+    first, inner = _windows(low, axis, block // 2, reach)
+    second, _ = _windows(high, axis, block // 2, reach)
+    shape = (*low.shape[:axis], n, *low.shape[axis + 1 :])
+    k, h = filter_kernels(wavelet, block, reach, True, 1 if inner >= _WIDE else inner, low.dtype, low.device)
+    if inner >= _WIDE:
+        return k.expand(len(first), *k.shape).bmm(first).baddbmm_(h.expand(len(first), *h.shape), second).view(shape)
+    return (first @ k.mT).addmm_(second, h.mT).view(shape)
+
+
+# From this many numbers behind the filtered axis on, a block is a matrix times a matrix and overlapping windows are
+# used where they lie; below it the windows are copied and the block is a Kronecker product with the identity.
+_WIDE = 16
+
+
+def _windows(x: Tensor, axis: int, step: int, reach: int) -> tuple[Tensor, int]:
+    """Windows of ``step + 2 reach`` entries every ``step`` along an axis, periodic, and the entries behind the axis.
+
+    The windows have shape (windows, width, inner), or (windows, width * inner) if inner is small.
+    """
+    n, before, behind = x.shape[axis], x.shape[:axis], x.shape[axis + 1 :]
+    outer, inner = math.prod(before), math.prod(behind)
+    count, width = n // step, step + 2 * reach
+    if reach:
+        wide = torch.empty(*before, n + 2 * reach, *behind, dtype=x.dtype, device=x.device)
+        wide.narrow(axis, reach, n).copy_(x)
+        wide.narrow(axis, 0, reach).copy_(x.narrow(axis, n - reach, reach))
+        wide.narrow(axis, reach + n, reach).copy_(x.narrow(axis, 0, reach))
+        windows = wide.as_strided((outer, count, width, inner), ((n + 2 * reach) * inner, step * inner, inner, 1))
+    else:
+        windows = x
+    return windows.reshape((outer * count, width, inner) if inner >= _WIDE else (outer * count, width * inner)), inner
+
+
+@lru_cache(maxsize=512)
+@torch.inference_mode(False)
+def filter_kernels(
+    wavelet: str, block: int, reach: int, inverse: bool, inner: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The dense block of the low-pass and of the high-pass filter, each as Kronecker product with the identity of
+    ``inner``.
+
+    Analysis: (block/2, block + 2 reach), coefficients from samples. Synthesis: (block, block/2 + 2 reach), the other
+    way.
+    """
+    pair = []
+    for taps in filter_bank(wavelet):
+        half = len(taps) // 2
+        samples = block if inverse else block + 2 * reach
+        coefficients = block // 2 + (2 * reach if inverse else 0)
+        kernel = np.zeros((samples, coefficients))
+        for k in range(coefficients):
+            for j, tap in enumerate(taps):
+                # The sample that meets tap j of the k-th coefficient. Both are counted from the start of the block.
+                place = 2 * (k - reach) + half - j if inverse else 2 * k + half - j + reach
+                place = place % block if reach == 0 else place
+                if 0 <= place < samples:
+                    kernel[place, k] += tap
+        pair.append(
+            torch.from_numpy(np.kron(kernel if inverse else kernel.T, np.eye(inner))).to(device=device, dtype=dtype)
+        )
+    return pair[0], pair[1]
