@@ -276,8 +276,7 @@ def problem(recipe: Recipe) -> Problem:
 def _solver(p: Problem) -> Callable[..., tuple[Tensor, float, int]]:
     """Our network on the data: image, relative gap and layers; ``share`` is that of the default lambda."""
     import firenet
-    from firenet.mri.reconstruct import default_schedule
-    from firenet.mri.reconstruct import rounds as usual_rounds
+    from firenet.mri.reconstruct import default_schedule, rounds as usual_rounds
     from firenet.transforms.spec import transform
 
     def solve(

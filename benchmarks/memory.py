@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 import firenet
-from firenet.solver.iteration import peak_bytes
+from firenet.solver.memory import peak_bytes
 
 MIB = 2**20
 
@@ -50,7 +50,7 @@ def network(shape: tuple[int, ...], layers: int) -> tuple[firenet.Firenet, torch
 def volume(side: int = 128, layers: int = 40) -> dict[str, float | str]:
     """An adaptive solve of a volume; 'copies' are complex volumes."""
     net, y = network((side,) * 3, layers)
-    predicted = peak_bytes(net.operator, y)
+    predicted = peak_bytes(net.problem, y)
     with torch.no_grad():
         peak, seconds = measured(lambda: net.solve(y))
     one = 8 * side**3

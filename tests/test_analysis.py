@@ -29,8 +29,9 @@ from firenet import (
 )
 from firenet.problems import AnalysisProblem
 from firenet.problems.gap import within
+from firenet.problems.pair import OperatorPair
 from firenet.solver import FixedSteps, RadialSearch
-from firenet.solver.analysis import AnalysisLayers, Stacked
+from firenet.solver.analysis_kernel import AnalysisKernel
 from firenet.solver.schedules import Schedule
 from firenet.transforms import AnalysisOperator, TightFrame, Union, WalshHadamard
 from laws import Probe, assert_near, assert_refuses, norm
@@ -158,7 +159,7 @@ def weights_of(setup: Setup, kind: str) -> Tensor | None:
 # -------------------------------------------------------------------------------------------------------- coordinates
 
 
-def bands(stacked: Stacked, u: Tensor) -> Tensor:
+def bands(stacked: OperatorPair, u: Tensor) -> Tensor:
     prepared = stacked.prepare(u)
     parts = [stacked.band(g, prepared) for g in stacked.groups]
     return torch.cat(parts, dim=1).reshape(len(u), *stacked.frame.out_shape)
@@ -168,7 +169,7 @@ def bands(stacked: Stacked, u: Tensor) -> Tensor:
 def test_coordinates_are_those_of_the_dense_stack(name: str) -> None:
     setup = SETUPS[name]()
     sensing, frame = setup.sensing, setup.frame
-    stacked = Stacked(sensing, frame)
+    stacked = OperatorPair(sensing, frame)
     x = draw((2, *sensing.in_shape), setup.dtype)
     u = stacked.pack(x)
     assert_near(stacked.unpack(u), x, 1e-13 * norm(x))
@@ -197,7 +198,7 @@ def test_coordinates_are_those_of_the_dense_stack(name: str) -> None:
 @setups
 def test_the_stack_has_norm_one(name: str) -> None:
     setup = SETUPS[name]()
-    stacked = Stacked(setup.sensing, setup.frame)
+    stacked = OperatorPair(setup.sensing, setup.frame)
     units = torch.eye(math.prod(stacked.in_shape), dtype=setup.dtype).view(-1, *stacked.in_shape)
     K = torch.cat([stacked(units), bands(stacked, units).flatten(1)], dim=1).mT
     largest = torch.linalg.matrix_norm(K, 2).item()
@@ -456,7 +457,7 @@ def test_jumps_are_recovered_exactly(dtype: torch.dtype) -> None:
 def test_layers_hold_what_they_should() -> None:
     setup = SETUPS["Fourier"]()
     layers, _ = network(setup, FixedSteps(3))._layers(setup.data(2), None, track=True)
-    assert isinstance(layers, AnalysisLayers)
+    assert isinstance(layers.kernel, AnalysisKernel)
     assert not hasattr(layers, "_q_start")  # as large as ten images, and nobody would look at it
     assert layers.q.shape == (2, int(setup.sensing.restrict(torch.ones(4, 5)).sum()) + 7 * 20)
 
@@ -485,7 +486,7 @@ def test_the_derivative_written_out_is_that_of_autograd(
     from firenet import PaperSchedule
     from firenet.mri.reconstruct import network
     from firenet.solver import FixedSteps
-    from firenet.solver.analysis import AnalysisLayers, _Sweep
+    from firenet.solver.analysis_kernel import AnalysisKernel, _Sweep
     from firenet.solver.schedules import FrozenSteps, Run
 
     rng = np.random.default_rng(0)
@@ -511,7 +512,7 @@ def test_the_derivative_written_out_is_that_of_autograd(
     monkeypatch.setattr(_Sweep, "apply", lambda *inputs: swept.append(1) or apply(*inputs))
     found, again = derivatives(None), derivatives(3)
     assert len(swept) >= 2 * net.schedule.layers
-    monkeypatch.setattr(AnalysisLayers, "_swept", lambda self: False)
+    monkeypatch.setattr(AnalysisKernel, "_swept", lambda self, *state: False)
     wanted = derivatives(None)
     for a, b, c in zip(found, again, wanted, strict=True):
         assert torch.allclose(a, c, rtol=1e-9, atol=1e-12)
@@ -522,7 +523,7 @@ def test_the_derivative_written_out_is_that_of_autograd(
 def test_a_second_derivative_is_refused_or_right() -> None:
     from firenet.mri.reconstruct import network
     from firenet.solver import FixedSteps
-    from firenet.solver.analysis import twice_differentiable
+    from firenet.solver.analysis_kernel import twice_differentiable
 
     rng = np.random.default_rng(0)
     mask = uniform(6, 8, seed=rng) < 0.7

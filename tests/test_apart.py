@@ -14,8 +14,7 @@ import pytest
 
 from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, refusal
 from firenet.errors import BadInput
-from firenet.io import apart
-from firenet.io import hdf5 as hdf5_reader
+from firenet.io import apart, hdf5 as hdf5_reader
 from firenet.io.files import read_array, read_scan
 from firenet.io.stored import Stored
 

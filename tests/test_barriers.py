@@ -18,8 +18,7 @@ from typing import Any
 import cvxpy
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy import optimize, stats
 from typer.testing import CliRunner
 

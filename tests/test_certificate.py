@@ -26,7 +26,7 @@ from firenet import (
     certify,
 )
 from firenet.mri.demo import load_slice
-from firenet.problems import SparseProblem
+from firenet.problems import SynthesisProblem
 from firenet.sensing import multilevel
 from firenet.transforms import TightFrame
 from oracles import optimum
@@ -35,8 +35,8 @@ from test_network import PROBLEMS, Data, kinds, problem
 DEFECTS = [1e-1, 1e-2, 1e-3, 1e-4]
 
 
-def posed(data: Data) -> SparseProblem:
-    return SparseProblem(Matrix(torch.from_numpy(data.A)), torch.from_numpy(data.w), data.lam)
+def posed(data: Data) -> SynthesisProblem:
+    return SynthesisProblem(Matrix(torch.from_numpy(data.A)), torch.from_numpy(data.w), data.lam)
 
 
 def moved(data: Data, x: np.ndarray, least: float, defect: float, seed: int = 0) -> np.ndarray:
@@ -207,7 +207,7 @@ def test_the_error_bound_holds_under_its_assumptions():
     y = A @ x + error
     w = levels.spread(levels.weights(), level)
     for lam in (guarantee.lam, 0.1 * guarantee.lam):
-        posed = SparseProblem(Matrix(torch.from_numpy(A)), torch.from_numpy(w), lam)
+        posed = SynthesisProblem(Matrix(torch.from_numpy(A)), torch.from_numpy(w), lam)
         for z in (x, 0 * x, x + 0.1 * rng.standard_normal(12), 3 * rng.standard_normal(12)):
             c = certify(
                 posed,

@@ -8,8 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import Tensor
 
 from draws import normal, uniform
@@ -18,7 +17,7 @@ from firenet.operators.compact import Compact
 from firenet.operators.linear import Composition, LinearOperator
 from firenet.operators.matrix import Matrix
 from firenet.operators.stack import VerticalStack
-from firenet.problems.synthesis import SparseProblem
+from firenet.problems.synthesis import SynthesisProblem
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
 from firenet.sensing.fourier_wavelet import FourierOfWavelet
 from firenet.sensing.walsh import SubsampledWalsh
@@ -43,10 +42,8 @@ from laws import (
     norm,
     units,
 )
-from test_operators import CASES as OPERATORS
-from test_operators import product_case
-from test_sensing import CASES as SENSING
-from test_sensing import coil_maps, size, some, synthesis_case, walsh_case
+from test_operators import CASES as OPERATORS, product_case
+from test_sensing import CASES as SENSING, coil_maps, size, some, synthesis_case, walsh_case
 
 Shape = tuple[int, ...]
 
@@ -188,7 +185,7 @@ def test_weights_are_packed_as_coefficients_are(case: Case) -> None:
     operator = case.make(torch.float64)
     weights = uniform(operator.in_shape, seed=0, dtype=torch.float64) + 0.1
     for w in (weights, weights.float(), weights[..., :1], weights.flatten()[0], None):
-        problem = SparseProblem(operator, w, 0.1)
+        problem = SynthesisProblem(operator, w, 0.1)
         compact = problem.compact()
         assert isinstance(compact.operator, Compact)
         assert compact.lam == 0.1

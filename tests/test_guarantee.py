@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 
 from firenet.errors import BadInput
 from firenet.guarantee import Guarantee
 from firenet.operators.matrix import Matrix
 from firenet.operators.norm_bound import NormBound
-from firenet.problems.synthesis import SparseProblem
+from firenet.problems.synthesis import SynthesisProblem
 from firenet.sparsity import SparsityLevels, defect
 from laws import assert_refuses
 from oracles import paper_network
@@ -384,7 +383,7 @@ def test_error_from_gap_bounds_the_true_error(make: Any, seed: int) -> None:
     operator = Matrix(torch.from_numpy(a))
     best = math.inf
     for lam in (1e-2, g.lam, 3 * g.lam, 10.0):  # any lambda, also far beyond what constants(lam) takes
-        problem = SparseProblem(operator, torch.from_numpy(known.weights), lam)
+        problem = SynthesisProblem(operator, torch.from_numpy(known.weights), lam)
         for z in candidates(random, known, x, y):
             residual = a @ z - y
             duals = [10.0 ** random.uniform(-3, 3) * random_complex(random, len(y)), 0 * y]
@@ -403,7 +402,7 @@ def test_a_bound_on_wrong_assumptions_can_be_negative() -> None:
     # y has nothing to do with a sparse signal: r is large, and x = 0, noise = 0 are refuted.
     g = Guarantee(SparsityLevels((4,), (1,)), rho=0.5, gamma=1.0)
     y = torch.full((4,), 10.0, dtype=torch.float64)
-    problem = SparseProblem(Matrix(torch.eye(4, dtype=torch.float64)), None, 1e-3)
+    problem = SynthesisProblem(Matrix(torch.eye(4, dtype=torch.float64)), None, 1e-3)
     z = torch.zeros(4, dtype=torch.float64)
     residual = torch.linalg.vector_norm(y).item()
     gap = problem.gap(z, -y / residual, y).item()

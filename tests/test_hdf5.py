@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, refusal
-from firenet.io import apart, stored
-from firenet.io import hdf5 as hdf5_reader
+from firenet.io import apart, hdf5 as hdf5_reader, stored
 from firenet.io.files import read_array, read_image, read_scan
 
 h5py = pytest.importorskip("h5py")

@@ -1,4 +1,5 @@
-"""Layers: the formula, written anew in NumPy; the way in place and the differentiable way; what lies between layers."""
+"""Iteration: the formula, written anew in NumPy; the way in place and the differentiable way; what lies between
+layers."""
 
 from __future__ import annotations
 
@@ -27,11 +28,12 @@ from firenet import (
     Wavelet,
 )
 from firenet.operators.compact import Compact
-from firenet.problems.synthesis import SparseProblem
+from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver import FixedSteps
 from firenet.solver.controller import RestartPoint
-from firenet.solver.iteration import Layers
+from firenet.solver.iteration import Iteration
 from firenet.solver.schedules import FrozenSteps, Run
+from firenet.solver.synthesis_kernel import SynthesisKernel
 from laws import ROUNDINGS, Probe, assert_refuses, rounding_of_layers, units
 from oracles import dual_bound, objective, soft
 
@@ -70,7 +72,7 @@ setups = pytest.mark.parametrize(("name", "kind"), SETUPS)
 class Setup:
     """A problem, measurements and a first point in the usual coordinates, with a batch axis; steps for each item."""
 
-    problem: SparseProblem
+    problem: SynthesisProblem
     y: Tensor
     x: Tensor
     tau: Tensor
@@ -84,13 +86,13 @@ class Setup:
         assert isinstance(operator, Matrix)
         return operator.matrix.numpy(), np.ones(operator.in_shape) if weights is None else weights.numpy()
 
-    def layers(self, *, first: bool = True, track: bool = True, gradients: bool = False) -> Layers:
+    def layers(self, *, first: bool = True, track: bool = True, gradients: bool = False) -> Iteration:
         problem = self.problem.compact()
         compact = problem.operator
         assert isinstance(compact, Compact)
         y = self.y.clone().requires_grad_(gradients)
         x = compact.pack(self.x) if first else None
-        layers = Layers(problem, compact.pack_measured(y), x, self.x.dtype, track=track)
+        layers = Iteration(SynthesisKernel(problem), compact.pack_measured(y), x, self.x.dtype, track=track)
         layers.set_steps(self.tau, self.sigma, self.rho)
         return layers
 
@@ -108,7 +110,7 @@ def setup(name: str, kind: str, *, weighted: bool = True, rho: float = 1.8, lam:
     omega = torch.tensor([1.0, 0.1, 30.0], dtype=torch.float64)
     one = torch.ones(BATCH, dtype=torch.float64)
     tau, sigma = omega / norm, torch.tensor([1.0, 0.5, 0.9]) / (omega * norm)
-    return Setup(SparseProblem(operator, weights, lam), y, x, tau, sigma, rho * one)
+    return Setup(SynthesisProblem(operator, weights, lam), y, x, tau, sigma, rho * one)
 
 
 def near(a: Tensor, b: Tensor, roundings: float = 100) -> None:
@@ -124,7 +126,7 @@ def near(a: Tensor, b: Tensor, roundings: float = 100) -> None:
 STATE = ("x", "q", "measured", "last", "last_measured", "back")
 
 
-def rounding(s: Setup, a: Layers, layers: int, items: list[int]) -> dict[str, Tensor]:
+def rounding(s: Setup, a: Iteration, layers: int, items: list[int]) -> dict[str, Tensor]:
     """How far runs may be apart that were the same so many layers ago, and their values: one number a batch item."""
     operator, w = a.operator.operator, s.problem.weights
     size, tau, data = operator.norm_bound.value, s.tau[items], lengths(s.y[items])
@@ -142,7 +144,7 @@ def rounding(s: Setup, a: Layers, layers: int, items: list[int]) -> dict[str, Te
     return allowed | {"dual": data * (allowed["q"] + q * (worst + unit))}
 
 
-def alike(s: Setup, a: Layers, b: Layers, layers: int, items: list[int] | None = None) -> None:
+def alike(s: Setup, a: Iteration, b: Iteration, layers: int, items: list[int] | None = None) -> None:
     """State, averages and values of two runs are those of the same run, but for rounding. ``items`` are those of the
     setup that the runs consist of."""
     allowed = rounding(s, a, layers, list(range(BATCH)) if items is None else items)
@@ -159,7 +161,7 @@ def alike(s: Setup, a: Layers, b: Layers, layers: int, items: list[int] | None =
         assert (off <= most).all(), f"{kind} off by {off.tolist()}, allowed {most.tolist()}"
 
 
-def item(layers: Layers, k: int) -> Layers:
+def item(layers: Iteration, k: int) -> Iteration:
     """One of the batch, to be looked at."""
     one = copy.copy(layers)
     one.keep([k])
@@ -242,7 +244,7 @@ def test_what_is_given_stays_as_it_is(name: str, kind: str):
     assert isinstance(problem.operator, Compact)
     y, x = problem.operator.pack_measured(s.y), problem.operator.pack(s.x)
     kept = y.clone(), x.clone()
-    layers = Layers(problem, y, x, x.dtype, track=True)
+    layers = Iteration(SynthesisKernel(problem), y, x, x.dtype, track=True)
     layers.set_steps(s.tau, s.sigma, s.rho)
     for _ in range(3):
         layers.run(3)
@@ -477,7 +479,7 @@ def test_new_steps_do_not_reach_back():
     for checkpoint in (None, 1, 3):
         s = setup("matrix", "complex")
         y = s.y.clone().requires_grad_()
-        layers = Layers(s.problem.compact(), y, s.x, s.x.dtype, track=True)
+        layers = Iteration(SynthesisKernel(s.problem.compact()), y, s.x, s.x.dtype, track=True)
         for factor in (1.0, 0.1, 0.7):
             layers.set_steps(factor * s.tau, 0.9 / factor * s.sigma, torch.full_like(s.rho, 2 * factor - factor**2))
             layers.run(5, checkpoint)
@@ -612,9 +614,10 @@ def test_shrink_in_place_is_shrink(kind: str, scale: float, bits: int):
     v[:, 0] = 0
     tau = torch.tensor([1.0, 0.3, 2.0], dtype=dtype.to_real()).view(-1, 1) * scale
     for w in (None, weights):
-        problem = SparseProblem(operator, w, 0.7)
-        expected, kept = problem.shrink(v, tau), v.clone()
-        result = problem.shrink_(kept, problem.threshold(tau, v))
+        problem = SynthesisProblem(operator, w, 0.7)
+        kernel = SynthesisKernel(problem)
+        expected, kept = kernel.primal(v, tau), v.clone()
+        result = kernel.primal_(kept, kernel.threshold(tau, v))
         assert result.data_ptr() == kept.data_ptr()  # it is the argument, written over
         near(result, expected, 4)
         assert result.eq(0).equal(expected.eq(0))
@@ -667,17 +670,19 @@ def test_shrink_in_place_for_every_length_and_ratio(kind: str, bits: int, weight
     dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), DTYPES[kind])
     for n, exponent in itertools.product((1, 2, 3, 5, 6, 7, 15, 16, 20, 33), (0, 2, 4, 6, 8, 12, 15, 18, 22, 30)):
         weights = (uniform(n, seed=1) + 0.5).to(dtype.to_real())
-        problem = SparseProblem(Matrix(torch.ones(1, n, dtype=dtype)), weights if weighted else None, 0.7)
+        problem = SynthesisProblem(Matrix(torch.ones(1, n, dtype=dtype)), weights if weighted else None, 0.7)
         v = random((7, n), dtype, exponent)
         tau = torch.full((7, 1), 10.0**-exponent, dtype=dtype.to_real())
-        near(problem.shrink_(v.clone(), problem.threshold(tau, v)), problem.shrink(v, tau), 4)
+        kernel = SynthesisKernel(problem)
+        near(kernel.primal_(v.clone(), kernel.threshold(tau, v)), kernel.primal(v, tau), 4)
 
 
 @kinds
 def test_a_threshold_of_zero_is_no_division_by_zero(kind: str):
     dtype = DTYPES[kind].to_real()
-    problem = SparseProblem(Matrix(torch.ones(1, 4, dtype=dtype)), None, 1e-300)
+    problem = SynthesisProblem(Matrix(torch.ones(1, 4, dtype=dtype)), None, 1e-300)
     v = random((1, 4), DTYPES[kind], 0)
     tau = torch.full((1, 1), 1e-300, dtype=dtype)
-    near(problem.shrink_(v.clone(), problem.threshold(tau, v)), v)
-    near(problem.shrink(v, tau), v)
+    kernel = SynthesisKernel(problem)
+    near(kernel.primal_(v.clone(), kernel.threshold(tau, v)), v)
+    near(kernel.primal(v, tau), v)

@@ -31,7 +31,7 @@ from firenet import (
     Wavelet,
 )
 from firenet.operators import NormBound, VerticalStack
-from firenet.problems import SparseProblem
+from firenet.problems import SynthesisProblem
 from firenet.solver import FixedSteps
 from firenet.solver.schedules import FixedSchedule, Restart, Schedule
 from firenet.transforms import TightFrame
@@ -444,7 +444,7 @@ def test_gap_bounds_the_suboptimality_at_every_restart(name: str, kind: str, ite
         assert s.gap.item() >= value - best.value - rounding
         assert s.objective.item() == pytest.approx(value, rel=1e-13)
         # What the solution holds fits together: a feasible dual, and the gap that it gives.
-        assert isinstance(net.problem, SparseProblem)
+        assert isinstance(net.problem, SynthesisProblem)
         assert net.problem.gap(s.coefficients, s.dual, data.measured).item() == pytest.approx(
             s.gap.item(), rel=1e-9, abs=rounding
         )
@@ -570,7 +570,7 @@ def test_what_a_stopped_item_holds_fits_together(iterate: Iterate):
     s = net.solve(y, tolerance=1e-3)
     assert s.statuses.count(Status.TOLERANCE_REACHED) > 2
     assert len(set(s.layers.tolist())) > 2
-    assert isinstance(net.problem, SparseProblem)
+    assert isinstance(net.problem, SynthesisProblem)
     torch.testing.assert_close(net.problem.gap(s.coefficients, s.dual, y), s.gap, rtol=1e-9, atol=1e-13)
     torch.testing.assert_close(net.problem.objective(s.coefficients, y), s.objective, rtol=1e-13, atol=0)
     stopped = (s.layers < net.schedule.layers) & (s.gap > 0)

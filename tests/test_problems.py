@@ -13,7 +13,7 @@ from torch import Tensor
 from draws import normal, uniform
 from firenet import BadInput, Matrix, SparsityLevels, SubsampledFourier, Wavelet
 from firenet.operators.linear import LinearOperator
-from firenet.problems import SparseProblem
+from firenet.problems import SynthesisProblem
 from firenet.problems.gap import prove, relative_gap
 from oracles import dual_bound, objective, optimum, soft
 
@@ -43,7 +43,7 @@ def random_weights(n: int, spread: float = 1.0) -> Tensor:
 
 def lasso(m: int, n: int, dtype: torch.dtype, *, lam: float = 0.1, spread: float = 1.0, scale: float = 1.0):
     A = draw(m, n, dtype=dtype) * scale
-    return A, SparseProblem(Matrix(A), random_weights(n, spread), lam)
+    return A, SynthesisProblem(Matrix(A), random_weights(n, spread), lam)
 
 
 # ----------------------------------------------------------------------------------------------------------- objective
@@ -65,7 +65,7 @@ def test_objective_is_the_formula(dtype: torch.dtype, m: int, n: int, scale: flo
 def test_objective_without_weights_is_that_with_ones(dtype: torch.dtype):
     A, _ = lasso(3, 5, dtype)
     z, y = draw(5, dtype=dtype, seed=1), draw(3, dtype=dtype, seed=2)
-    plain, ones = (SparseProblem(Matrix(A), w, 0.3) for w in (None, torch.ones(5, dtype=torch.float64)))
+    plain, ones = (SynthesisProblem(Matrix(A), w, 0.3) for w in (None, torch.ones(5, dtype=torch.float64)))
     assert plain.objective(z, y).item() == pytest.approx(ones.objective(z, y).item(), rel=1e-15)
     assert plain.gap(z, y, y).item() == pytest.approx(ones.gap(z, y, y).item(), rel=1e-13)
 
@@ -73,7 +73,7 @@ def test_objective_without_weights_is_that_with_ones(dtype: torch.dtype):
 def test_weights_broadcast_to_the_coefficients():
     operator = SubsampledFourier(torch.ones(4, 8))
     w = torch.linspace(1, 2, 8, dtype=torch.float64)
-    row, full = (SparseProblem(operator, v, 0.3) for v in (w, w.expand(4, 8)))
+    row, full = (SynthesisProblem(operator, v, 0.3) for v in (w, w.expand(4, 8)))
     z, y = draw(4, 8), draw(4, 8, seed=3)
     assert row.objective(z, y) == full.objective(z, y)
     assert torch.equal(row.shrink(z, step(0.5)), full.shrink(z, step(0.5)))
@@ -81,7 +81,7 @@ def test_weights_broadcast_to_the_coefficients():
 
 
 def test_numbers_are_one_a_batch_item_and_summed_in_double():
-    problem = SparseProblem(SubsampledFourier(torch.ones(4, 8)), None, 0.3)
+    problem = SynthesisProblem(SubsampledFourier(torch.ones(4, 8)), None, 0.3)
     z, y = draw(2, 3, 4, 8, dtype=torch.complex64), draw(2, 3, 4, 8, dtype=torch.complex64, seed=4)
     for value in (problem.objective(z, y), problem.dual_value(y, y), problem.gap(z, y, y)):
         assert value.shape == (2, 3)
@@ -92,7 +92,7 @@ def test_numbers_are_one_a_batch_item_and_summed_in_double():
                 problem.gap(z[i, j], y[i, j], y[i, j]).item(), rel=1e-6
             )
     # A sum of a million float32 numbers that single precision would get wrong in the third digit.
-    long = SparseProblem(SubsampledFourier(torch.ones(2**20)), None, 1.0)
+    long = SynthesisProblem(SubsampledFourier(torch.ones(2**20)), None, 1.0)
     z = torch.full((2**20,), 0.1, dtype=torch.complex64)
     zero = torch.zeros_like(z)
     assert (long.objective(z, zero) - long.objective(zero, -long.operator(z))).item() == pytest.approx(
@@ -113,8 +113,8 @@ VALUES = {
 }
 
 
-def problem_for(n: int, lam: float = 1.0, weights: Tensor | None = None) -> SparseProblem:
-    return SparseProblem(Matrix(torch.eye(n, dtype=torch.float64)), weights, lam)
+def problem_for(n: int, lam: float = 1.0, weights: Tensor | None = None) -> SynthesisProblem:
+    return SynthesisProblem(Matrix(torch.eye(n, dtype=torch.float64)), weights, lam)
 
 
 @both
@@ -175,7 +175,7 @@ def test_moreau_decomposition(dtype: torch.dtype):
 @pytest.mark.parametrize("scale", [1e-8, 1e-2, 1.0, 1e2, 1e8])
 def test_proximal_maps_do_not_expand(dtype: torch.dtype, scale: float):
     n = 30
-    problem = SparseProblem(Matrix(torch.eye(n, dtype=dtype)), random_weights(n), 0.5)
+    problem = SynthesisProblem(Matrix(torch.eye(n, dtype=dtype)), random_weights(n), 0.5)
     a, b = draw(200, n, dtype=dtype), draw(200, n, dtype=dtype, seed=9)
     b[::2] = a[::2] + scale * b[::2]  # near ones too
     distance = torch.linalg.vector_norm(a - b, dim=-1)
@@ -232,7 +232,7 @@ def test_clip_reaches_the_unit_ball_in_single_precision(dtype: torch.dtype, scal
 @both
 @pytest.mark.parametrize("size", [0.0, 1e-12, 0.5, 1.0, 1.5, 1e12])
 def test_clip_is_the_projection_on_the_unit_ball(dtype: torch.dtype, size: float):
-    problem = SparseProblem(SubsampledFourier(torch.ones(4, 3)), None, 1.0)
+    problem = SynthesisProblem(SubsampledFourier(torch.ones(4, 3)), None, 1.0)
     u = draw(5, 4, 3, dtype=dtype)
     u = size * u / torch.linalg.vector_norm(u, dim=(-2, -1), keepdim=True)
     p = problem.clip(u)
@@ -251,7 +251,7 @@ def test_clip_is_the_projection_on_the_unit_ball(dtype: torch.dtype, size: float
 
 @both
 def test_proximal_maps_pass_gradcheck_away_from_the_kink(dtype: torch.dtype):
-    problem = SparseProblem(Matrix(torch.eye(6, dtype=dtype)), random_weights(6, 0.2), 0.5)
+    problem = SynthesisProblem(Matrix(torch.eye(6, dtype=dtype)), random_weights(6, 0.2), 0.5)
     v = draw(2, 6, dtype=dtype, seed=1) * 2
     v[:, ::3] *= 0.1
     threshold = 0.8 * 0.5 * random_weights(6, 0.2)
@@ -414,7 +414,7 @@ def test_what_rounding_hides_is_not_proved():
 
 def refusal(weights: Any = None, lam: float = 0.1, operator: LinearOperator | None = None) -> BadInput:
     with pytest.raises(BadInput) as caught:
-        SparseProblem(operator or Matrix(torch.eye(3, dtype=torch.float64)), weights, lam)
+        SynthesisProblem(operator or Matrix(torch.eye(3, dtype=torch.float64)), weights, lam)
     for part in (caught.value.needed, caught.value.got, caught.value.do):
         assert part
         assert not part.endswith(".")
@@ -457,4 +457,4 @@ def test_weights_of_levels_need_no_second_look():
     sizes = tuple(torch.bincount(frame.levels().flatten()).tolist())
     levels = SparsityLevels(sizes, tuple(max(1, n // 4) for n in sizes))
     w = torch.from_numpy(levels.spread(levels.weights(), frame.levels().numpy()))
-    SparseProblem(SubsampledFourier(torch.ones(8, 8)) @ frame.H, w, 0.1)
+    SynthesisProblem(SubsampledFourier(torch.ones(8, 8)) @ frame.H, w, 0.1)

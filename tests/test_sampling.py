@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.linalg import hadamard
 from torch import Tensor
 

@@ -23,7 +23,7 @@ from firenet.sensing.walsh import SubsampledWalsh
 from firenet.solver import FixedSteps
 from firenet.solver.adaptive import AdaptiveRestarts
 from firenet.solver.controller import Check, Controller
-from firenet.solver.iteration import Layers, Values
+from firenet.solver.iteration import Iteration, Values
 from firenet.solver.radial import RadialSearch
 from firenet.solver.schedules import FrozenSteps, Run, Searched, searches
 from oracles import Optimum, dual_bound, optimum
@@ -145,9 +145,9 @@ class Watched:
         self.data, self.best = data, truth(data)
         self.checks, self.tightest = 0, -math.inf
         self.gaps: list[float] = []
-        self._evaluate = Layers.evaluate
+        self._evaluate = Iteration.evaluate
 
-    def __call__(self, layers: Layers) -> Values:
+    def __call__(self, layers: Iteration) -> Values:
         values, data = self._evaluate(layers), self.data
         self.checks += 1
         for k in range(len(layers.y)):
@@ -173,7 +173,7 @@ def test_gap_bounds_the_suboptimality_at_every_look(
 ):
     data = MORE[name](kind)
     watched = Watched(data)
-    monkeypatch.setattr(Layers, "evaluate", lambda layers: watched(layers))
+    monkeypatch.setattr(Iteration, "evaluate", lambda layers: watched(layers))
     solution = data.net(schedule).solve(data.measured)
     assert watched.checks >= 10
     # The proof rounds down: an entry of A*q that is a small sum of large products is held to its limit with all of

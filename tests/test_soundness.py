@@ -30,7 +30,7 @@ from firenet import (
     check_adjoint,
 )
 from firenet.operators import NormBound
-from firenet.problems import SparseProblem
+from firenet.problems import SynthesisProblem
 from firenet.solver import FixedSteps, RadialSearch
 from firenet.transforms import Union
 
@@ -195,7 +195,9 @@ def test_a_wrong_adjoint_is_refused_by_name(fault: str):
     with pytest.raises(BadInput, match=message):
         Firenet(operator, lam=0.3)
     with pytest.raises(BadInput, match=message):
-        certify(SparseProblem(operator, None, 0.3), torch.zeros(60).to(matrix.dtype), torch.ones(40).to(matrix.dtype))
+        certify(
+            SynthesisProblem(operator, None, 0.3), torch.zeros(60).to(matrix.dtype), torch.ones(40).to(matrix.dtype)
+        )
 
 
 def test_an_adjoint_that_goes_wrong_later_is_a_numerical_error():

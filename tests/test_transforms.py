@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 from scipy.linalg import hadamard
 from torch import Tensor

@@ -1,56 +1,26 @@
 from firenet import (
     audit as audit,
-)
-from firenet import (
     barriers as barriers,
-)
-from firenet import (
     export as export,
-)
-from firenet import (
     io as io,
-)
-from firenet import (
     models as models,
-)
-from firenet import (
     mri as mri,
-)
-from firenet import (
     nets as nets,
-)
-from firenet import (
     operators as operators,
-)
-from firenet import (
     problems as problems,
-)
-from firenet import (
     sensing as sensing,
-)
-from firenet import (
     solver as solver,
-)
-from firenet import (
     transforms as transforms,
 )
 from firenet.audit.model import Model as Model
 from firenet.certificate import (
     Certificate as Certificate,
-)
-from firenet.certificate import (
     certify as certify,
 )
 from firenet.errors import (
     BadInput as BadInput,
-)
-from firenet.errors import (
     DoubtfulInput as DoubtfulInput,
-)
-from firenet.errors import (
     MissingExtra as MissingExtra,
-)
-from firenet.errors import (
     NumericalError as NumericalError,
 )
 from firenet.export.onnx_file import export_onnx as export_onnx
@@ -66,8 +36,6 @@ from firenet.operators.matrix import Matrix as Matrix
 from firenet.reweighting import reweighted as reweighted
 from firenet.sensing.fourier import (
     MultiCoilFourier as MultiCoilFourier,
-)
-from firenet.sensing.fourier import (
     SubsampledFourier as SubsampledFourier,
 )
 from firenet.sensing.walsh import SubsampledWalsh as SubsampledWalsh
@@ -75,8 +43,6 @@ from firenet.solver.adaptive import AdaptiveRestarts as AdaptiveRestarts
 from firenet.solver.schedules import PaperSchedule as PaperSchedule
 from firenet.solver.solution import (
     Solution as Solution,
-)
-from firenet.solver.solution import (
     Status as Status,
 )
 from firenet.sparsity import SparsityLevels as SparsityLevels

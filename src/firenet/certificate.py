@@ -22,12 +22,14 @@ from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions
 from firenet.operators.compact import Compact
 from firenet.operators.linear import LinearOperator
+from firenet.problems.analysis import AnalysisProblem
 from firenet.problems.fidelity import Ball, Fidelity, Squared
 from firenet.problems.gap import Proof
-from firenet.problems.synthesis import SparseProblem
+from firenet.problems.problem import Problem
+from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
 from firenet.solver.adaptive_loop import search
-from firenet.solver.analysis import AnalysisProblem, duals, layers_for
+from firenet.solver.iteration import Iteration, kernel_for
 
 # The refinement stops when the gap is at most so many times what is known to be suboptimal about the point.
 _TIGHT = 1.05
@@ -54,7 +56,7 @@ class Certificate:
         conditions: What the gap rests on beside arithmetic: empty for operators of this library, for others the adjoint
             and the rounding of theirs, with the measured defect.
         dual: The feasible dual point with this value, shape of y, up to the rounding of its dtype.
-        layers: Layers that were run to find it, int64.
+        layers: Iteration that were run to find it, int64.
         dual_sparse: Of an analysis problem, the part p of the dual point; else None.
     """
 
@@ -92,7 +94,7 @@ class _Witness(AdaptiveController):
 
 
 def certify(
-    problem: SparseProblem | AnalysisProblem,
+    problem: SynthesisProblem | AnalysisProblem,
     z: Tensor | ArrayLike,
     y: Tensor | ArrayLike,
     *,
@@ -144,7 +146,7 @@ def certify(
 
 
 def _certified(
-    problem: SparseProblem | AnalysisProblem,
+    problem: SynthesisProblem | AnalysisProblem,
     z: Tensor,
     y: Tensor,
     dual: Tensor | None,
@@ -212,7 +214,7 @@ def _certified(
         got = f"one {abs(least):.3g} below it: the adjoint is not the adjoint of A, or its rounding is underestimated"
         raise NumericalError("A gap that is not negative beyond its rounding", got, "Run firenet.check_adjoint(A)")
     best = packed.feasible(best, y_)
-    flat, (best, sparse) = best, duals(compact, best, batch)
+    flat, (best, sparse) = best, packed.duals(best, batch)
     # The objective of what does not fit may be below the minimum.
     known = torch.where(proof.relative_violation == 0, objective - torch.minimum(lowest, objective), 0.0)
     tightness = torch.where(known > 0, proof.gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
@@ -271,7 +273,7 @@ def _guess(fidelity: Fidelity, residual: Tensor, size: Tensor) -> Tensor:
     return residual / size.view(-1, *(1,) * (residual.ndim - 1))
 
 
-def _slack(problem: SparseProblem, proof: Proof, remains: Tensor, dual: Tensor, noise: float) -> Tensor:
+def _slack(problem: Problem, proof: Proof, remains: Tensor, dual: Tensor, noise: float) -> Tensor:
     """Lambda times the Delta of the error bound: at least :math:`\\lambda(\\|z\\|-\\|x\\|)` in the weighted l1 norms,
     for every x that explains the data up to ``noise``. By weak duality
     :math:`\\lambda\\|x\\|\\ge-\\mathrm{Re}\\langle y,q\\rangle-\\|q\\|\\,\\|Ax-y\\|`."""
@@ -283,9 +285,7 @@ def _slack(problem: SparseProblem, proof: Proof, remains: Tensor, dual: Tensor, 
     return objective - bound - fidelity.value(remains) + fidelity.value(e)
 
 
-def _better(
-    problem: SparseProblem, z: Tensor, y: Tensor, best: Tensor, proof: Proof, q: Tensor
-) -> tuple[Tensor, Proof]:
+def _better(problem: Problem, z: Tensor, y: Tensor, best: Tensor, proof: Proof, q: Tensor) -> tuple[Tensor, Proof]:
     """The dual point with the higher lower bound, and what it proves."""
     other = problem.proof(z, q, y)
     higher = (other.lower_bound > proof.lower_bound) | other.contradiction
@@ -294,7 +294,7 @@ def _better(
 
 
 def _refined(
-    problem: SparseProblem,
+    problem: Problem,
     z: Tensor,
     y: Tensor,
     objective: Tensor,
@@ -303,7 +303,7 @@ def _refined(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Dual points from the iteration, the lowest objectives it met, and its layers."""
-    layers = layers_for(problem, y, z, z.dtype)
+    layers = Iteration(kernel_for(problem), y, z, z.dtype, track=True)
     if dual is not None:
         layers.place_dual(dual)
     rules = AdaptiveRestarts(tolerance=1e-15, max_layers=budget)

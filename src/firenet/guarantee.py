@@ -165,7 +165,7 @@ class Guarantee:
         return 2 * (self.lam if lam is None else lam) * sparsity_defect + 2 * noise + 2 * model_error
 
     def inner(self, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
-        """Layers a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`."""
+        """Iteration a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`."""
         _nu(nu)
         return math.ceil(2 * self.constants(lam)[1] * self._norm / nu)
 
@@ -186,7 +186,7 @@ class Guarantee:
         return n if second * nu**n * size <= accuracy else n + 1  # the logarithms are rounded
 
     def layers(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
-        """Layers for an accuracy: :meth:`outer` times :meth:`inner`, about :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` at
+        """Iteration for an accuracy: :meth:`outer` times :meth:`inner`, about :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` at
         :math:`\\nu=e^{-1}`."""
         return self.outer(accuracy, size, nu, lam=lam) * self.inner(nu, lam=lam)
 

@@ -23,16 +23,17 @@ from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions, trusted
 from firenet.operators.compact import Compact
 from firenet.operators.linear import LinearOperator, keep_kind
+from firenet.problems.analysis import AnalysisProblem
 from firenet.problems.fidelity import Ball, Fidelity, Norm, Squared
 from firenet.problems.gap import Proof, working_floor
 from firenet.problems.penalty import check_lam, default_lam
-from firenet.problems.synthesis import SparseProblem
+from firenet.problems.problem import Problem
+from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.adaptive import AdaptiveRestarts
 from firenet.solver.adaptive_loop import Found, prove_at, search
-from firenet.solver.analysis import AnalysisProblem, duals, layers_for
 from firenet.solver.controller import SearchingSchedule
 from firenet.solver.fixed_loop import BestSoFar, Iterate
-from firenet.solver.iteration import Layers
+from firenet.solver.iteration import Iteration, kernel_for
 from firenet.solver.least_squares import least_squares
 from firenet.solver.schedules import FixedSchedule, FixedSteps, FrozenSteps, Restart, Schedule, Searched, searches
 from firenet.solver.solution import Solution, Status
@@ -210,12 +211,12 @@ class Firenet(nn.Module):
         return default_lam(self.sensing, math.prod(frame.penalty_shape)) / (frame.scale or 1.0)
 
     @property
-    def problem(self) -> SparseProblem | AnalysisProblem:
+    def problem(self) -> SynthesisProblem | AnalysisProblem:
         """The problem, in the coefficients; in the analysis form in the image."""
         if self.form == "analysis":
             assert self.sparsify is not None
             return AnalysisProblem(self.sensing, self.sparsify, self._weights, self.lam, self.fidelity)
-        return SparseProblem(self.operator, self._weights, self.lam, self.fidelity)
+        return SynthesisProblem(self.operator, self._weights, self.lam, self.fidelity)
 
     @property
     def _weights(self) -> Tensor | None:
@@ -370,7 +371,7 @@ class Firenet(nn.Module):
         return norms(y, y.ndim - 1)
 
     def _searched(
-        self, found: list[Found], problem: SparseProblem, y: Tensor, batch: torch.Size, tolerances: list[float]
+        self, found: list[Found], problem: Problem, y: Tensor, batch: torch.Size, tolerances: list[float]
     ) -> Solution:
         if found:
             z, dual = torch.cat([f.z for f in found]), _batch([f.dual for f in found])
@@ -390,7 +391,7 @@ class Firenet(nn.Module):
 
     def _solution(
         self,
-        problem: SparseProblem,
+        problem: Problem,
         y: Tensor,
         batch: torch.Size,
         z: Tensor,
@@ -404,7 +405,7 @@ class Firenet(nn.Module):
         asked = proof.gap.new_tensor([-1.0 if t is None else t for t in tolerances])
         proof = self._infeasible(problem, y, z, proof, asked.clamp(min=0))
         statuses = self._statuses(proof, verdicts, asked, y)
-        q, sparse = duals(cast(Compact, problem.operator), problem.feasible(dual, y), batch)
+        q, sparse = problem.duals(problem.feasible(dual, y), batch)
         z = z.view(*batch, *self.operator.in_shape)
         return Solution(
             image=self._image(z),
@@ -424,7 +425,7 @@ class Firenet(nn.Module):
             conditions=conditions(self.sensing, self.sparsify),
         )
 
-    def _infeasible(self, problem: SparseProblem, y: Tensor, z: Tensor, proof: Proof, allowed: Tensor) -> Proof:
+    def _infeasible(self, problem: Problem, y: Tensor, z: Tensor, proof: Proof, allowed: Tensor) -> Proof:
         """Returns the proof, for (P1) with what the least-squares problem says of images that do not fit.
 
         Where the nearest image x does not fit either, its residual is a dual ray: nothing but a huge image can fit.
@@ -479,7 +480,9 @@ class Firenet(nn.Module):
         """What a fixed schedule returns after this restart."""
         return restart.restart_point if isinstance(self.schedule, FrozenSteps) else self.iterate
 
-    def _layers(self, y: Tensor, x0: Tensor | None, *, track: bool, average: bool = True) -> tuple[Layers, torch.Size]:
+    def _layers(
+        self, y: Tensor, x0: Tensor | None, *, track: bool, average: bool = True
+    ) -> tuple[Iteration, torch.Size]:
         """The state before the first layer, with one batch axis, and the batch axes of y."""
         _keep_freed_memory()
         y = self._measurements(y)
@@ -492,9 +495,9 @@ class Firenet(nn.Module):
         if x0 is not None:
             first = compact.pack(self._start(x0, batch, dtype).reshape(count, *self.operator.in_shape))
         measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
-        return layers_for(problem, measured, first, dtype, track=track, average=average), batch
+        return Iteration(kernel_for(problem), measured, first, dtype, track=track, average=average), batch
 
-    def _dual(self, layers: Layers, dual0: tuple[Tensor, Tensor | None], batch: torch.Size) -> Tensor:
+    def _dual(self, layers: Iteration, dual0: tuple[Tensor, Tensor | None], batch: torch.Size) -> Tensor:
         """A first dual point as the loop has it."""
         q, p = dual0
         frame = self.sparsify.out_shape if self.form == "analysis" and self.sparsify is not None else None
@@ -510,7 +513,7 @@ class Firenet(nn.Module):
             p = p.to(dtype).reshape(-1, *self.sparsify.out_shape)
         return layers.problem.dual_of(q, p)
 
-    def _runs(self, layers: Layers, schedule: FixedSchedule) -> Iterator[Restart]:
+    def _runs(self, layers: Iteration, schedule: FixedSchedule) -> Iterator[Restart]:
         """The restarts of a fixed schedule, the state and the steps ready for each; the caller runs its layers."""
         size = norms(layers.y, layers.y.ndim - 1).cpu()
         before: Restart | None = None
@@ -538,7 +541,7 @@ class Firenet(nn.Module):
         which = self._returned(restart)
         z = {"average": layers.average, "last": lambda: layers.last, "best": lambda: best.z}[which]()
         if isinstance(self.fidelity, Ball):
-            z = layers.problem.admissible(z, layers.operator(z) - layers.y)
+            z = layers.problem.feasible_point(z, layers.operator(z) - layers.y)
         return self._image(self._unpacked(layers.operator, z, batch))
 
     def _unpacked(self, compact: Compact, z: Tensor, batch: torch.Size) -> Tensor:

@@ -212,7 +212,7 @@ def recon(
 
 
 def _dry_run(job: ScanData, transform: str | None, reweight: int | None, as_json: bool) -> None:
-    from firenet.solver.analysis import peak_bytes
+    from firenet.solver.memory import peak_bytes
 
     scans.warn(job.warnings)
     images: list[dict[str, Any]] = []

@@ -31,7 +31,7 @@ class RealPacked(nn.Module):
     """A network of fixed steps in real numbers: y (batch, \\*sensing.out_shape, 2) to the image (batch,
     \\*sensing.in_shape, 2).
 
-    The layers are those of :class:`.Layers`, with complex numbers as pairs (real, imaginary) on the last
+    The layers are those of :class:`.Iteration`, with complex numbers as pairs (real, imaginary) on the last
     axis; with Walsh sensing everything is real and there is no such axis. It is an ordinary module: differentiable,
     and what ``torch.export`` and ``torch.onnx.export`` take, which refuse complex tensors. What ``Firenet`` checks of
     its measurements (that they are finite) it does not check. In double precision it equals the network to rounding;
@@ -137,7 +137,7 @@ class RealPacked(nn.Module):
         return z if self._frame is None else self._frame.synthesise(z)
 
     def _iterate(self, y: Tensor) -> Tensor:
-        """The coefficients: names as in :class:`.Layers`."""
+        """The coefficients: names as in :class:`.Iteration`."""
         single = y.dtype == torch.float32
         x, q = y.new_zeros(len(y), *self._state), torch.zeros_like(y)
         measured = torch.zeros_like(y)  # Ax

@@ -1,11 +1,7 @@
 from firenet.models.deepinv import deepinv_reconstruct as deepinv_reconstruct
 from firenet.models.firenets import (
     adaptive_model as adaptive_model,
-)
-from firenet.models.firenets import (
     firenet_model as firenet_model,
-)
-from firenet.models.firenets import (
     stabilised_model as stabilised_model,
 )
 from firenet.models.load import load_model as load_model

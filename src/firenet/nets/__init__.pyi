@@ -3,8 +3,6 @@ from firenet.nets.cascade import Cascade as Cascade
 from firenet.nets.lista import Lista as Lista
 from firenet.nets.training import (
     Recipe as Recipe,
-)
-from firenet.nets.training import (
     train as train,
 )
 from firenet.nets.unet import UNet as UNet

@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from firenet.numerics import (
     UNIT,
-    blocked_inner,
     blocked_norms,
     blocked_sum,
     derived,
@@ -34,17 +32,16 @@ from firenet.numerics import (
 )
 from firenet.operators.compact import Compact
 from firenet.operators.linear import LinearOperator
-from firenet.problems.fidelity import Ball, Fidelity, Norm
+from firenet.problems.fidelity import Norm
 from firenet.problems.gap import Proof, dual_bound, prove
 from firenet.problems.penalty import check_lam, check_weights, default_lam, soft_threshold
+from firenet.problems.problem import Problem, inner_product
 
 # --- the problem in synthesis form ------------------------------------------------------------------------------------
 
-_NORM = Norm()
-
 
 @dataclass(frozen=True, eq=False)
-class SparseProblem:
+class SynthesisProblem(Problem):
     """A weighted l1 norm and a fidelity,
 
     .. math:: \\min_z F(z),\\qquad F(z)=\\lambda\\sum_iw_i|z_i|+\\varphi(\\|Az-y\\|_2),
@@ -61,18 +58,12 @@ class SparseProblem:
     """
 
     operator: LinearOperator | Compact
-    weights: Tensor | None
-    lam: float
-    fidelity: Fidelity = _NORM
 
     def __post_init__(self) -> None:
         check_lam(self.lam)
         if self.weights is not None:
             object.__setattr__(self, "weights", tensor_of(self.weights, "weights"))
         check_weights(self.weights, self.operator.in_shape)
-
-    # Whether a searching schedule may balance the primal weight anew.
-    rebalances: ClassVar[bool] = True
 
     @property
     def first_weight(self) -> float:
@@ -85,10 +76,10 @@ class SparseProblem:
         would want."""
         if isinstance(self.fidelity, Norm):
             return 1.0
-        return default_lam(self._sensing, math.prod(self.operator.in_shape)) / self.lam
+        return default_lam(self.measurement, math.prod(self.operator.in_shape)) / self.lam
 
     @property
-    def _sensing(self) -> LinearOperator:
+    def measurement(self) -> LinearOperator:
         return self.operator.operator if isinstance(self.operator, Compact) else self.operator
 
     def shrink(self, v: Tensor, tau: Tensor) -> Tensor:
@@ -100,38 +91,6 @@ class SparseProblem:
         """
         threshold = tau * self.lam if self.weights is None else tau * self.lam * self.weights
         return soft_threshold(v, threshold.to(v.real.dtype))
-
-    def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """What :meth:`shrink_` needs of its step: the threshold and its inverse, ready to meet the real view of v."""
-        t = tau * self.lam if self.weights is None else tau * self.lam * self.weights
-        t = t.to(tau.dtype).clamp(min=torch.finfo(tau.dtype).tiny)
-        if like.is_complex():
-            # A number a pair where it is the same for all, else as many as there are reals: what broadcasts along the
-            # last axis is slow.
-            t = t[..., None] if self.weights is None else torch.stack([t, t], dim=-1)
-        return t, t.reciprocal()
-
-    def shrink_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
-        """:meth:`shrink` for a v that may be overwritten, without gradients; ``work`` is memory as large, if there is.
-
-        For complex numbers the modulus is computed as complex numbers of imaginary part zero: on the CPU torch has no
-        fast way from pairs to single numbers and back.
-        """
-        t, inverse = threshold
-        if not v.is_complex():
-            return v.sub_(torch.maximum(torch.minimum(v, t), -t))
-        v = torch.view_as_complex(torch.view_as_real(v).mul_(inverse))
-        work = torch.empty_like(v) if work is None else work
-        factor = torch.view_as_real(torch.conj_physical(v, out=work).mul_(v))  # |v|^2 in units of the threshold
-        # Its imaginary part is zero but for fused roundings, and no number at all where |v|^2 overflows.
-        factor[..., 1].fill_(1)
-        # 1 - 1/max(|v|, 1), exactly zero below the threshold and in the imaginary part, times the threshold
-        factor.clamp_(min=1).rsqrt_()
-        if self.weights is None:
-            factor.sub_(1).mul_(-t)
-        else:
-            torch.addcmul(t, factor, t, value=-1, out=factor)
-        return v.mul_(torch.view_as_complex(factor))
 
     def clip(self, u: Tensor, sigma: Tensor | float = 1.0) -> Tensor:
         """The proximal map of the dual: of each batch item a multiple. For (P3) the projection on the unit ball,
@@ -153,29 +112,6 @@ class SparseProblem:
     def violation(self, z: Tensor, y: Tensor) -> Tensor:
         """Returns for (P1) :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, else 0."""
         return self.fidelity.violation(norms(self.operator(z) - y, len(self.operator.out_shape)))
-
-    def admissible(self, z: Tensor, residual: Tensor) -> Tensor:
-        """For (P1) a point that fits the data, where A has a cheap right inverse
-        :math:`A^+`: :math:`z-A^+r\\max\\{0,1-\\varepsilon/\\|r\\|_2\\}` for the residual r = Az - y, its projection
-        where AA* is a multiple of the identity. Else z itself."""
-        if not isinstance(self.fidelity, Ball):
-            return z
-        d = len(self.operator.out_shape)
-        size = norms(residual, d)
-        share = (1 - self.fidelity.noise / size.clamp(min=torch.finfo(size.dtype).tiny)).clamp(min=0)
-        if not derived(share) and not (share > 0).any():
-            return z
-        correction = self.operator.minimum_norm(scaled(residual, share.to(residual.real.dtype), d))
-        return z if correction is None else z - correction
-
-    def value_at(self, z: Tensor, residual: Tensor, dual_size: Tensor) -> Tensor:
-        """Returns F at :meth:`admissible`; where that does not fit the data, plus ``dual_size`` times the violation:
-        with the norm of a feasible dual point this is at least its dual value."""
-        if not isinstance(self.fidelity, Ball):
-            return self.penalty(z) + self.fidelity.value(norms(residual, residual.ndim - 1))
-        if self.operator.has_minimum_norm:
-            return self.penalty(self.admissible(z, residual))
-        return self.penalty(z) + dual_size * self.fidelity.violation(norms(residual, residual.ndim - 1))
 
     def penalty(self, z: Tensor) -> Tensor:
         """:math:`\\lambda\\|z\\|_{l^1_w}`, one float64 number a batch item."""
@@ -204,24 +140,12 @@ class SparseProblem:
         size = norms(q, len(self.operator.out_shape)) / count
         return self._bound(inner, size, self.worst(q, back) / count)
 
-    def _bound(self, inner: Tensor, size: Tensor, worst: Tensor) -> tuple[Tensor, Tensor]:
-        return dual_bound(self.fidelity, inner, torch.zeros_like(inner), size, worst)[:2]
-
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
         """Returns q, multiplied so that it is feasible: divided by :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/
         (\\lambda w_i)\\}`, without the norm for (P1) and (P2); if y is given, the best of all feasible multiples."""
         d = len(self.operator.out_shape)
         multiple = self._multiple(norms(q, d), self.worst(q, self.operator.adjoint(q)), q, y)
         return scaled(q, multiple.to(q.real.dtype), d)
-
-    def _multiple(self, size: Tensor, worst: Tensor, q: Tensor, y: Tensor | None) -> Tensor:
-        """Returns the multiple that :meth:`feasible` takes of a q with this norm."""
-        if y is None:
-            most = worst.clamp(min=1).reciprocal()
-            return self.fidelity.multiple(torch.full_like(most, torch.inf), size.clamp(min=1), most)
-        inner = -real_inner(y, q, q.ndim - size.ndim)
-        multiple = self.fidelity.multiple(inner, size, worst.reciprocal())
-        return torch.where(torch.isfinite(multiple), multiple, 1.0)
 
     def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
         """Returns :math:`-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2)`, one float64 number a batch item: at
@@ -246,7 +170,7 @@ class SparseProblem:
             q: Any dual point (..., \\*out_shape): its best feasible multiple is taken.
             y: Measurements, shape of q.
         """
-        operator = self._sensing
+        operator = self.measurement
         z, q, y = (tensor_of(t) for t in (z, q, y))
         batch = y.shape[: y.ndim - len(operator.out_shape)]
         compact = operator.compact()
@@ -266,7 +190,7 @@ class SparseProblem:
             q: Packed dual points (batch, \\*out_shape).
             y: Packed measurements.
         """
-        compact, own = self.operator, self._sensing
+        compact, own = self.operator, self.measurement
         assert isinstance(compact, Compact)
         unit = unit_roundoff(y.dtype)
         z, y = own.precisely(z), own.precisely(y)
@@ -289,31 +213,6 @@ class SparseProblem:
         bound, dual_norm, error = dual_bound(self.fidelity, *inner_product(y, q, d), size, worst)
         return prove(*objective[:2], bound, error, dual_norm, *objective[2:])
 
-    def _proved_objective(
-        self, z: Tensor, size: Tensor, y: Tensor, u: float, unit: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Returns objective, a bound of its error, violation, what of it is rounding, and the unit of violations.
-
-        Args:
-            z: Packed points.
-            size: Their norms, not packed.
-            y: Packed measurements.
-            u: The unit roundoff in which this is computed.
-            unit: That of the data: a point of that precision can fit no better than to it.
-        """
-        d, own = y.ndim - 1, self._sensing
-        penalty, penalty_error = self._proved_penalty(z, size, u)
-        measured = self.operator(z)
-        r, data = blocked_norms(measured - y, d), blocked_norms(y, d)
-        error = u * (own.rounding * size + 6 * (blocked_norms(measured, d) + data))
-        error = error + (sum_rounding(2 * math.prod(y.shape[1:])) + 4) * UNIT * r
-        value = self.fidelity.value(r)
-        objective_error = penalty_error + self.fidelity.error(r, error) + 2 * UNIT * (penalty + value)
-        # What storing z and y in their precision costs already.
-        fits = error + 4 * unit * (own.norm_bound.value * size + data)
-        violation = self.fidelity.violation(r)
-        return penalty + value, objective_error, violation, fits, self.fidelity.violation_unit(data, unit)
-
     def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
         """Returns the penalty and a bound of its error; z is exact here."""
         sizes = doubled(z).abs()
@@ -325,19 +224,17 @@ class SparseProblem:
         """A dual point as the loop has it, from a packed q."""
         return q
 
-    def compact(self) -> SparseProblem:
+    def duals(self, dual: Tensor, batch: torch.Size) -> tuple[Tensor, None]:
+        assert isinstance(self.operator, Compact)
+        return self.operator.unpack_measured(dual).view(*batch, *self.measurement.out_shape), None
+
+    def compact(self) -> SynthesisProblem:
         """Returns the same problem in the coordinates of :class:`.compact.Compact`, for a loop."""
         if isinstance(self.operator, Compact):
             return self
         compact = self.operator.compact()
         if self.weights is None:
-            return SparseProblem(compact, None, self.lam, self.fidelity)
+            return SynthesisProblem(compact, None, self.lam, self.fidelity)
         shape = self.operator.in_shape
         weights = compact.pack(self.weights.expand(shape)[None])[0]
-        return SparseProblem(compact, weights, self.lam, self.fidelity)
-
-
-def inner_product(y: Tensor, q: Tensor, trailing: int) -> tuple[Tensor, Tensor]:
-    """Returns :math:`-\\mathrm{Re}\\langle y,q\\rangle` in float64, and a bound of its error."""
-    size = blocked_norms(y, trailing) * blocked_norms(q, trailing)
-    return -blocked_inner(y, q, trailing), (sum_rounding(2 * math.prod(y.shape[1:])) + 8) * UNIT * size
+        return SynthesisProblem(compact, weights, self.lam, self.fidelity)

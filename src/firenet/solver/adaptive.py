@@ -33,7 +33,7 @@ class AdaptiveRestarts:
         tolerance: Stop when the objective is proved to exceed the minimum by at most this share of it: at this relative
             gap, the gap over the lower bound.
         max_layers: Stop after so many layers.
-        check: Layers between two looks.
+        check: Iteration between two looks.
         relaxation: :math:`0<\\rho<2`. 1.8 needs some 40 % fewer layers than 1.
         sufficient: See above.
         necessary: See above.

@@ -14,11 +14,11 @@ from firenet.numerics import norms
 from firenet.problems.fidelity import Ball
 from firenet.problems.gap import Proof, working_floor
 from firenet.solver.controller import Check, Controller, RestartPoint, Verdict
-from firenet.solver.iteration import Layers
+from firenet.solver.iteration import Iteration
 from firenet.solver.schedules import Run
 
-# Layers after which a gap is computed again that held in the working precision and not in the proof; twice as many each
-# time.
+# Iteration after which a gap is computed again that held in the working precision and not in the proof; twice as many
+# each time.
 _AGAIN = 5
 
 
@@ -30,7 +30,7 @@ class Found:
         z: The point, as the user has it: not packed, with a batch axis of one.
         dual: The packed dual point, without batch axis.
         proof: What the two prove.
-        layers: Layers done.
+        layers: Iteration done.
         verdict: Why it ended.
         runs: What was done.
     """
@@ -70,7 +70,7 @@ class _Item:
 
 
 def search(
-    layers: Layers, controllers: list[Controller], limit: int, progress: Callable[[int, int], None] | None = None
+    layers: Iteration, controllers: list[Controller], limit: int, progress: Callable[[int, int], None] | None = None
 ) -> list[Found]:
     """Runs the layers until every controller says stop.
 
@@ -193,15 +193,15 @@ def search(
     return [found[k] for k in range(len(size))]
 
 
-def prove_at(layers: Layers, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
+def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
     """Returns the points where runs end, for (P1) made to fit the data where that is cheap and not packed any more, and
     what they prove with these dual points."""
     if isinstance(layers.problem.fidelity, Ball):
-        z = layers.problem.admissible(z, layers.operator(z) - y)
+        z = layers.problem.feasible_point(z, layers.operator(z) - y)
     z = layers.operator.unpack(z)
     return z, layers.problem.proof(z, dual, y)
 
 
-def _set_steps(layers: Layers, group: list[_Item]) -> None:
+def _set_steps(layers: Iteration, group: list[_Item]) -> None:
     tau, sigma, relaxation = torch.tensor([t.steps for t in group], dtype=torch.float64).mT
     layers.set_steps(tau, sigma, relaxation)

@@ -19,7 +19,7 @@ class Check:
     """What a controller is shown, for one image.
 
     Attributes:
-        layers: Layers done since the beginning.
+        layers: Iteration done since the beginning.
         last: Objective at the last point.
         average: Objective at the average since the last restart.
         dual: The largest dual value seen: a lower bound of the minimum.
@@ -61,7 +61,7 @@ class Controller(Protocol):
         tau: Primal step of the layers to come.
         sigma: Dual step.
         relaxation: Their relaxation.
-        until: Layers until it wants to check.
+        until: Iteration until it wants to check.
         restart_point: After the verdict ``restart``: what to start from; ``best`` is the best point that was ever
             handed on.
         keep_dual: And whether the dual is kept.
@@ -95,7 +95,7 @@ class SearchingSchedule(Protocol):
 
     @property
     def layers(self) -> int:
-        """Layers at the most."""
+        """Iteration at the most."""
         ...
 
     def controller(self, norm: NormBound, size: float) -> Controller:

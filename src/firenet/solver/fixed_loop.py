@@ -9,7 +9,7 @@ from torch import Tensor
 
 from firenet.problems.gap import within
 from firenet.solver.adaptive_loop import prove_at
-from firenet.solver.iteration import Layers, Values
+from firenet.solver.iteration import Iteration, Values
 
 Iterate = Literal["average", "last", "best"]
 
@@ -17,14 +17,14 @@ Iterate = Literal["average", "last", "best"]
 class BestSoFar:
     """What a fixed schedule has found so far: the best dual, and for each batch item the point it ended with."""
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Iteration) -> None:
         like = torch.zeros(len(layers.y), dtype=torch.float64, device=layers.y.device)
         self.z, self.dual = layers.x, layers.q
         self.lowest, self.objective, self.bound = like + torch.inf, like + torch.inf, like - torch.inf
         self.layers = like.to(torch.int64)
         self.done = like > 0
 
-    def improve(self, layers: Layers) -> Values:
+    def improve(self, layers: Iteration) -> Values:
         """Takes the last point or the average where its objective is the lowest so far."""
         with torch.no_grad():
             values = layers.evaluate()
@@ -34,7 +34,7 @@ class BestSoFar:
             self.z = torch.where(_over(lower, z), z, self.z)
         return values
 
-    def update(self, layers: Layers, which: Iterate, done: int, tolerance: float | None) -> bool:
+    def update(self, layers: Iteration, which: Iterate, done: int, tolerance: float | None) -> bool:
         """Looks at the state after a restart; whether all items are done. Those that are stay as they are."""
         goes_on = ~self.done
         if which == "best":

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import math
 import sys
 from dataclasses import dataclass
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -27,11 +27,14 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from firenet.errors import BadInput
 from firenet.numerics import derived, norms, real_view
-from firenet.operators.compact import Compact
-from firenet.operators.linear import LinearOperator
+from firenet.problems.analysis import PairProblem
 from firenet.problems.fidelity import Ball
-from firenet.problems.synthesis import SparseProblem
+from firenet.problems.problem import Problem
+from firenet.problems.synthesis import SynthesisProblem
+from firenet.solver.analysis_kernel import AnalysisKernel
 from firenet.solver.controller import RestartPoint
+from firenet.solver.kernel import Kernel, Steps
+from firenet.solver.synthesis_kernel import SynthesisKernel, pairs
 
 # What a layer hands to the next, and what it adds to.
 _STATE = ("x", "measured", "q", "_back", "last", "last_measured", "_x_sum", "_measured_sum", "_q_sum", "_back_sum")
@@ -42,7 +45,7 @@ class Values:
     """Objectives and dual values of a batch, float64, one a batch item.
 
     Attributes:
-        last: F at the last :math:`\\tilde x`, as :meth:`.synthesis.SparseProblem.value_at` has it.
+        last: F at the last :math:`\\tilde x`, as :meth:`.synthesis.SynthesisProblem.value_at` has it.
         average: F at the average of the :math:`\\tilde x` since the last restart.
         dual_last: The dual value of the last q, made feasible: at most min F.
         dual_average: The same for the average of the q.
@@ -54,14 +57,16 @@ class Values:
     dual_average: Tensor
 
 
-class Layers:
+@final
+class Iteration:
     """The state of a batch, and the loop.
 
-    It lives in the coordinates of :class:`.compact.Compact`. Without gradients a layer writes over its own
-    state; with gradients the same formulas make new tensors.
+    It lives in the coordinates of its kernel. Without gradients a layer writes over its own state; with gradients the
+    same formulas make new tensors.
+
 
     Args:
-        problem: In compact coordinates: its operator is a :class:`Compact`, its weights are packed.
+        kernel: What a layer computes, see :func:`kernel_for`.
         y: Packed measurements (batch, \\*out_shape).
         x: Packed first coefficients (batch, \\*in_shape), or None for zero.
         dtype: Of the coefficients.
@@ -71,7 +76,7 @@ class Layers:
 
     def __init__(
         self,
-        problem: SparseProblem,
+        kernel: Kernel,
         y: Tensor,
         x: Tensor | None,
         dtype: torch.dtype,
@@ -79,20 +84,20 @@ class Layers:
         track: bool,
         average: bool = True,
     ) -> None:
-        assert isinstance(problem.operator, Compact)
         self._double = torch.finfo(dtype).bits == 64
-        self.problem, self.operator, self.y = problem, problem.operator, y
+        self.kernel, self.problem, self.operator, self.y = kernel, kernel.problem, kernel.operator, y
         self._track, self._average = track, average
         shape = (len(y), *self.operator.in_shape)
         self.x = torch.zeros(shape, dtype=dtype, device=y.device) if x is None else x.clone()
         self.measured = torch.zeros_like(y) if x is None else self.operator(self.x)  # Ax
-        self.q = self._zero_dual()
+        self.q = kernel.zero_dual(y, dtype)
+        self._parts: Any = None  # of this q, see Kernel.dual
         self.last, self.last_measured = self.x.clone(), self.measured
         self._counted = True  # whether A*q is in its sum
         # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not as bad steps.
         self._finite: list[bool] = torch.isfinite(norms(y.detach(), y.ndim - 1)).tolist()
-        own = self.operator.operator
-        weights = [] if problem.weights is None else [problem.weights]
+        own = self.problem.measurement
+        weights = [] if self.problem.weights is None else [self.problem.weights]
         self._derivatives = any(map(derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
         self._back: Tensor | None = torch.zeros_like(self.x)  # A*q, where it is known
         # Large tensors change places instead of being freed and fetched again, which would leave holes in the memory:
@@ -103,12 +108,10 @@ class Layers:
     @property
     def back(self) -> Tensor:
         """A*q."""
-        if self._back is None:
-            self._back = self.operator.adjoint(self.q, self._memory)
-        return self._back
-
-    def _zero_dual(self) -> Tensor:
-        return torch.zeros_like(self.y)
+        back = self._back
+        if back is None:
+            back = self._back = cast(Tensor, self.operator.adjoint(self.q, self._memory))
+        return back
 
     def set_steps(self, tau: Tensor, sigma: Tensor, relaxation: Tensor) -> None:
         """The steps and the relaxation of the layers to come, float64, one a batch item, on the CPU: to check them
@@ -119,17 +122,14 @@ class Layers:
         """
         bound = self.operator.norm_bound.value
         self._check_steps((tau * bound) * (sigma * bound))  # the square of a bound may overflow
-        self._plain = bool((relaxation == 1).all())
-        if not self._plain and self.x is self.last:  # as a plain run leaves them; from now on x is written over
+        plain = bool((relaxation == 1).all())
+        if not plain and self.x is self.last:  # as a plain run leaves them; from now on x is written over
             self.x = self.x.clone()
         real = self.y.real.dtype
-        tau, sigma, relaxation = (t.to(self.y.device) for t in (tau, sigma, relaxation))
-        m, n = len(self.operator.out_shape), len(self.operator.in_shape)
-        self._tau = tau.to(real).view(-1, *(1,) * n)
-        self._sigma = sigma.to(real).view(-1, *(1,) * m)
-        rho = relaxation.to(real)
-        self._rho_x, self._rho_y = rho.view(-1, *(1,) * n), rho.view(-1, *(1,) * m)
-        self._threshold = None if self._derivatives else self.problem.threshold(self._tau, self.x)
+        tau, sigma, rho = (t.to(self.y.device).to(real) for t in (tau, sigma, relaxation))
+        wide, flat = ((-1, *(1,) * len(shape)) for shape in (self.operator.in_shape, self.operator.out_shape))
+        self._steps = Steps(tau.view(wide), sigma.view(flat), rho.view(wide), rho.view(flat), plain)
+        self._threshold = None if self._derivatives else self.kernel.threshold(self._steps.tau, self.x)
 
     def _check_steps(self, products: Tensor) -> None:
         products = products.detach()[self._finite]
@@ -157,7 +157,7 @@ class Layers:
         names = [name for name in _STATE if hasattr(self, name)]
         before = tuple(getattr(self, name) for name in names)
         plan = copy.copy(self)  # keeps these steps, whatever is set later, and no state
-        vars(plan).update(dict.fromkeys(names))
+        vars(plan).update(dict.fromkeys([*names, "_parts"]))
 
         def walk(*state: Tensor) -> tuple[Tensor, ...]:
             _give_back_memory()
@@ -170,73 +170,62 @@ class Layers:
 
         after = recompute(walk, *before, use_reentrant=False, preserve_rng_state=False)
         vars(self).update(zip(names, after, strict=True))
-        self._counted = False
+        self._parts, self._counted = None, False
 
     def _step(self) -> None:
-        back = self.back
-        new = self.problem.shrink(self.x - self._tau * back, self._tau)
+        """One layer as the formula has it; makes new tensors."""
+        steps, back = self._steps, self.back
+        new = self.kernel.primal(self.x - steps.tau * back, steps.tau)
         measured = self.operator(new)
-        u = self._ascended(new, measured)
-        if self._plain:
-            self.x, self.measured, self.q = new, measured, u
+        around = 2 * measured - self.measured
+        self.q, after, self._parts = self.kernel.dual(self.q, self.y, self.x, new, around, steps, self._parts)
+        if steps.plain:
+            self.x, self.measured = new, measured
         else:
-            self.x = self.x + self._rho_x * (new - self.x)
-            self.measured = self.measured + self._rho_y * (measured - self.measured)
-            self.q = self.q + self._rho_y * (u - self.q)
+            self.x = self.x + steps.rho_x * (new - self.x)
+            self.measured = self.measured + steps.rho_y * (measured - self.measured)
         self._x_sum, self._measured_sum = self._x_sum + new, self._measured_sum + measured
         if self._track:
             self._back_sum = self._back_sum if self._counted else self._back_sum + back
             self._q_sum = self._q_sum + self.q
-        self.last, self.last_measured, self._back, self._counted = new, measured, None, False
-
-    def _ascended(self, new: Tensor, measured: Tensor) -> Tensor:
-        """:math:`\\tilde q`."""
-        return self.problem.clip(self.q + self._sigma * (2 * measured - self.measured - self.y), self._sigma)
+        self.last, self.last_measured, self._back, self._counted = new, measured, after, False
 
     def _step_in_place(self) -> None:
-        """The same numbers in fewer passes over memory, and with as few tensors alive as can be."""
+        """The same numbers in fewer passes over memory, and with as few tensors alive as can be.
+
+        Three tensors as large as x take turns: where A*q lay comes the next point, and A*q where the last point was.
+        """
         assert self._threshold is not None
         assert self._memory is not None
+        steps, kernel = self._steps, self.kernel
         if self._track and not self._counted:
             _add(self._back_sum, self.back)
         new = self._memory
-        torch.addcmul(real_view(self.x), _pairs(self._tau.neg(), new), real_view(self.back), out=real_view(new))
+        torch.addcmul(real_view(self.x), pairs(steps.tau.neg(), new), real_view(self.back), out=real_view(new))
         self._back = None
-        self.problem.shrink_(new, self._threshold, self.operator.spare(new))
-        self._measure_and_ascend(new)
-        self._counted = False
-        if self._track or self._average:
-            _add(self._x_sum, new)
-            _add(self._measured_sum, self.last_measured)
-        if self._track:
-            _add(self._q_sum, self.q)
-
-    def _measure_and_ascend(self, new: Tensor) -> None:
-        """From the next point to the next dual and the relaxed state; the last point's memory is free afterwards."""
+        kernel.primal_(new, self._threshold, self.operator.spare(new))
+        overshoot = kernel.overshoot(new, self.x)  # before the last point is written over
         if self._double:
             measured = self.operator(new)
         else:
             # A of what has changed. In single precision the rounding of A(new), as large as y, would be a new noise in
             # every layer, and keep the dual from settling; that of the change dies with it.
             measured = self.operator(_subtract_from(self.last, new)).add_(self.last_measured)
-        self.q = self._ascended_in_place(measured)
-        if self._plain:
+        self.q, self._back = kernel.dual_(self.q, self.y, overshoot, measured, self.measured, steps, self.last)
+        del overshoot
+        if steps.plain:
             self.x, self.measured = new, measured
         else:
-            real_view(self.x).lerp_(real_view(new), _pairs(self._rho_x, self.x))
-            relaxed = torch.lerp(real_view(self.measured), real_view(measured), _pairs(self._rho_y, self.y))
+            real_view(self.x).lerp_(real_view(new), pairs(steps.rho_x, self.x))
+            relaxed = torch.lerp(real_view(self.measured), real_view(measured), pairs(steps.rho_y, self.y))
             self.measured = torch.view_as_complex(relaxed) if self.y.is_complex() else relaxed
         self._memory, self.last, self.last_measured = self.last, new, measured
-
-    def _ascended_in_place(self, measured: Tensor) -> Tensor:
-        """q after the step, relaxed; a new tensor."""
-        u = real_view(measured).mul(2).sub_(real_view(self.measured)).sub_(real_view(self.y))
-        u = torch.addcmul(real_view(self.q), _pairs(self._sigma, self.y), u)
-        factor = self.problem.fidelity.factor(norms(u, u.ndim - 1), self._sigma.flatten().to(torch.float64))
-        u.mul_(_pairs(factor.to(u.dtype).view_as(self._sigma), self.y))
-        if not self._plain:
-            u = torch.lerp(real_view(self.q), u, _pairs(self._rho_y, self.y))
-        return torch.view_as_complex(u) if self.y.is_complex() else u
+        self._counted = False
+        if self._track or self._average:
+            _add(self._x_sum, new)
+            _add(self._measured_sum, self.last_measured)
+        if self._track:
+            _add(self._q_sum, self.q)
 
     # --------------------------------------------------------------------------------------------- between the layers
 
@@ -252,7 +241,7 @@ class Layers:
         count = self.count.to(total.real.dtype).view(-1, *(1,) * (total.ndim - 1))
         if out is None:
             return total / count
-        torch.div(real_view(total), _pairs(count, total), out=real_view(out))
+        torch.div(real_view(total), pairs(count, total), out=real_view(out))
         return out
 
     def evaluate(self) -> Values:
@@ -302,7 +291,7 @@ class Layers:
                 old if new is old else old.index_copy(0, at, new[at])
                 for old, new in zip((self.x, self.measured, self.q, self.back), (x, measured, q, back), strict=True)
             )
-        self.x, self.measured, self.q, self._back = x, measured, q, back
+        self.x, self.measured, self.q, self._back, self._parts = x, measured, q, back, None
         if not self._derivatives:
             self.anchor()
 
@@ -315,7 +304,7 @@ class Layers:
 
     def place_dual(self, q: Tensor) -> None:
         """Starts from these dual points."""
-        self.q, self._back = q.clone(), None  # the loop may write over it
+        self.q, self._back, self._parts = q.clone(), None, None  # the loop may write over it
         self.forget()
 
     def moved(self, rows: list[int]) -> tuple[Tensor, Tensor]:
@@ -359,7 +348,7 @@ class Layers:
     def keep(self, rows: list[int]) -> None:
         """Goes on with these items only: the others cost nothing more. Steps must be set anew."""
         at = torch.tensor(rows, device=self.y.device)
-        self._memory = None
+        self._memory = self._parts = None
         self._finite = [self._finite[k] for k in rows]
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
@@ -367,23 +356,12 @@ class Layers:
         self._memory = torch.empty_like(self.x)
 
 
-def peak_bytes(operator: LinearOperator, y: Tensor) -> int:
-    """How much memory a solve with these measurements takes beside them, an estimate: the sum of the tensors alive at
-    once.
-
-    As large as the coefficients: x, its start, the last point, A*q (whose place the next takes), two sums; ten as large
-    as the measurements that were made; what the operator needs for itself. Before it ends, instead of that the proof of
-    one image in double precision: two as large as the coefficients, five as the measurements, and the operator's. The
-    allocator's own losses are not in it.
-    """
-    compact = operator.compact()
-    batch = max(math.prod(y.shape[: y.ndim - len(operator.out_shape)]), 1)
-    dtype = operator.state_dtype(y.dtype)
-    size = torch.empty((), dtype=dtype).element_size()
-    inside, outside = math.prod(compact.in_shape), math.prod(compact.out_shape)
-    twice = 1 if torch.finfo(dtype).bits == 64 else 2
-    proof = twice * (2 * inside + 5 * outside + compact.scratch(1))
-    return int(size * (batch * (6 * inside + 10 * outside) + max(compact.scratch(batch), proof)))
+def kernel_for(problem: Problem) -> Kernel:
+    """Returns the kernel of a problem in the coordinates of a loop."""
+    if isinstance(problem, PairProblem):
+        return AnalysisKernel(problem)
+    assert isinstance(problem, SynthesisProblem)
+    return SynthesisKernel(problem)
 
 
 def _give_back_memory() -> None:
@@ -392,11 +370,6 @@ def _give_back_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
-
-
-def _pairs(number: Tensor, like: Tensor) -> Tensor:
-    """A real factor that broadcasts to ``real_view(like)``."""
-    return number.unsqueeze(-1) if like.is_complex() else number
 
 
 def _subtract_from(b: Tensor, a: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class FixedSchedule(Protocol):
 
     @property
     def layers(self) -> int:
-        """Layers in all."""
+        """Iteration in all."""
         ...
 
     def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
@@ -87,7 +87,7 @@ class PaperSchedule:
 
     Attributes:
         outer: Number of restarts, n.
-        inner: Layers in each, p.
+        inner: Iteration in each, p.
         delta: The accuracy :math:`\\delta>0` below which nothing is aimed at, in the unit of :math:`\\|y\\|`.
         nu: Factor :math:`0<\\nu<1` by which the accuracy falls; :math:`e^{-1}` needs the fewest layers.
     """
@@ -165,7 +165,7 @@ class FixedSteps:
 
 @dataclass(frozen=True)
 class Run:
-    """Layers with one pair of steps, as numbers.
+    """Iteration with one pair of steps, as numbers.
 
     Attributes:
         tau: Primal step.

@@ -1,15 +1,11 @@
 from firenet.transforms.analysis_operator import (
     AnalysisOperator as AnalysisOperator,
-)
-from firenet.transforms.analysis_operator import (
     TightFrame as TightFrame,
 )
 from firenet.transforms.convolutions import Convolutions as Convolutions
 from firenet.transforms.gradient import Gradient as Gradient
 from firenet.transforms.spec import (
     describe as describe,
-)
-from firenet.transforms.spec import (
     transform as transform,
 )
 from firenet.transforms.undecimated import UndecimatedWavelet as UndecimatedWavelet

@@ -3,7 +3,7 @@
 .. math:: Wx=\\big(\\mathcal F^{-1}(\\hat g_b\\cdot\\mathcal Fx)\\big)_b
 
 They are linear in x and diagonal in the spectrum, :math:`W^*W=\\sum_b|\\hat g_b|^2`, so :math:`(W^*W)^\\dagger` costs
-two FFTs, and with Fourier samples they share the spectrum (:mod:`firenet.solver.analysis`).
+two FFTs, and with Fourier samples they share the spectrum (:mod:`firenet.problems.analysis`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,347 @@
+"""Analysis sparsity: the image has few large coefficients, instead of being made of few.
+
+.. math:: \\min_x\\ \\lambda\\sum_iw_i|(Wx)_i|+\\varphi(\\|Ax-y\\|_2)
+
+for an analysis operator W with more coefficients than pixels: undecimated wavelets, the gradient, unions of them
+(:mod:`firenet.transforms`). With the norm as fidelity it is :math:`(P_3^a)`. The magnitudes are those of single
+coefficients, of a gradient those of all its components together. The dual is
+
+.. math:: \\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\ |p_i|\\le\\lambda w_i,\\ A^*q+W^*p=0\\}.
+
+Every pair (q, p) can be made feasible: :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)` satisfies the equation, and a division
+the bounds. Where W annihilates constants (total variation), q first loses its component along A1. So the duality gap
+is finite at every point, as in the synthesis form.
+
+A proof counts what rounding leaves of the equation (:meth:`PairProblem.proof`): a remainder s of it, measured after
+the repair and with a bound of its own rounding, is one more correction :math:`W(W^*W)^\\dagger s`, no entry of which is
+larger than the row's norm times that of s. Nothing is set to zero because it is small.
+
+A layer has no threshold on the image and a second dual block in its stead:
+
+.. math::
+    \\tilde x=x-\\tau(A^*q+W^*p),\\qquad\\bar x=2\\tilde x-x,\\qquad
+    \\tilde q=\\mathrm{prox}_{\\sigma\\varphi^*}\\big(q+\\sigma(A\\bar x-y)\\big),\\qquad
+    \\tilde p=\\mathrm{clip}_{\\lambda w}(p+\\sigma W\\bar x).
+
+It is the loop of :mod:`firenet.solver.iteration`; here are the operator, the problem and the dual step. In the loop
+(q, p) is one flat tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import (
+    UNIT,
+    blocked_norms,
+    blocked_sum,
+    derived,
+    doubled,
+    modulus,
+    norms,
+    real_inner,
+    sum_rounding,
+    tensor_of,
+    unit_roundoff,
+)
+from firenet.operators.linear import LinearOperator
+from firenet.problems.fidelity import Ball, Fidelity, Norm
+from firenet.problems.gap import Proof, dual_bound, prove
+from firenet.problems.pair import OperatorPair
+from firenet.problems.penalty import check_lam, check_weights, default_lam
+from firenet.problems.problem import Problem, inner_product
+from firenet.transforms.analysis_operator import AnalysisOperator
+
+
+@dataclass(frozen=True, eq=False)
+class PairProblem(Problem):
+    """The analysis problem in the coordinates of :class:`.OperatorPair`, with flat duals."""
+
+    operator: OperatorPair
+    rebalances: ClassVar[bool] = False
+    _made: dict[tuple[int, torch.dtype, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    @property
+    def first_weight(self) -> float:
+        """The image is far nearer to what was measured than to zero, and the two duals live on different scales:
+        balanced by distances, the weight drifts to ever smaller values. 1/8 of the plain guess where the stack is an
+        isometry (1/24 for (P1)) and 1/2 elsewhere, kept, was best or nearly so for head, photograph and raw scans."""
+        if not self.operator.is_isometry:
+            return self._dual_unit / 2
+        return self._dual_unit / (24 if isinstance(self.fidelity, Ball) else 8)
+
+    @property
+    def _dual_unit(self) -> float:
+        if isinstance(self.fidelity, Norm):
+            return 1.0
+        pair = self.operator
+        frame = pair.frame
+        usual = default_lam(pair.operator, math.prod(frame.penalty_shape)) / (frame.scale or 1.0) / pair.unit
+        return usual / self.lam
+
+    @property
+    def measurement(self) -> LinearOperator:
+        return self.operator.operator
+
+    def _limit(self, k: int) -> Tensor | float:
+        """:math:`\\lambda w` of a group, to meet its magnitudes (batch, 1, \\*band_shape); in double precision, since a
+        product of weights in single precision would be another problem."""
+        w, pair = self.weights, self.operator
+        if w is None:
+            return self.lam
+        if len(pair.groups) > 1 and w.ndim == len(pair.band_shape) + 1:
+            w = w[k if len(w) > 1 else 0]
+        elif w.ndim > len(pair.band_shape):
+            w = w[0]
+        return self.lam * w.to(torch.float64)
+
+    def limits(self, k: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The same and its inverse in the precision of a layer, made once."""
+        key = (k, like.dtype, like.device)
+        found = self._made.get(key)
+        if found is None:
+            limit = torch.as_tensor(self._limit(k), dtype=torch.float64, device=like.device).to(like.real.dtype)
+            found = limit, limit.reciprocal()
+            if self.weights is None or not derived(self.weights):
+                self._made[key] = found
+        return found
+
+    def penalty(self, z: Tensor) -> Tensor:
+        pair, total = self.operator, torch.zeros(len(z), dtype=torch.float64, device=z.device)
+        prepared = pair.prepare(z)
+        for k, group in enumerate(pair.groups):
+            limit = self._limit(k)
+            sizes = _group_magnitudes(pair.band(group, prepared))
+            if isinstance(limit, Tensor):
+                total = total + (sizes * limit).flatten(1).sum(dim=1, dtype=torch.float64)
+            else:
+                total = total + limit * sizes.flatten(1).sum(dim=1, dtype=torch.float64)
+        return total
+
+    def _repaired(self, p: Tensor, lifted: Tensor | None) -> Iterator[tuple[int, slice, Tensor]]:
+        """Yields group by group :math:`p-W'(W'^*W')^\\dagger b`, given the lifted b (:meth:`.OperatorPair.lifted`), in
+        its precision. The only repair of a dual pair that there is."""
+        pair = self.operator
+        prepared = None if lifted is None else pair.prepare(lifted)
+        for k, group in enumerate(pair.groups):
+            part = p[:, group]
+            if prepared is not None:
+                band = pair.band(group, prepared)
+                part = part.to(band.dtype) - band
+            yield k, group, part
+
+    def _worst(self, p: Tensor, back: Tensor) -> Tensor:
+        """The largest :math:`|p_i|/(\\lambda w_i)` once p is repaired, given A*q + W*p."""
+        p, back = self._precisely(p, back)
+        largest = torch.zeros(len(p), dtype=torch.float64, device=p.device)
+        for k, _, part in self._repaired(p, self.operator.lifted(back)):
+            sizes = _group_magnitudes(part) / self._limit(k)
+            largest = torch.maximum(largest, sizes.flatten(1).amax(dim=1).to(torch.float64))
+        return largest
+
+    def bound(self, q: Tensor, back: Tensor, y: Tensor, count: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        first, p = self.operator.split(q)
+        first, back = self.operator.without_constant(first, back)
+        inner = -real_inner(y, first, 1) / count
+        return self._bound(inner, norms(first, 1) / count, self._worst(p, back) / count)
+
+    def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
+        """The pair, made feasible: p repaired, both multiplied."""
+        pair = self.operator
+        back = pair.adjoint(q)
+        first, p = pair.split(q)
+        first, back = pair.without_constant(first, back)
+        scale = self._multiple(norms(first, 1), self._worst(p, back), first, y).to(q.real.dtype)
+        p, back = self._precisely(p, back)
+        repaired = [part.flatten(1).to(q.dtype) for _, _, part in self._repaired(p, pair.lifted(back))]
+        return torch.cat([first, *repaired], dim=1) * scale.view(-1, 1)
+
+    @torch.no_grad()
+    def proof(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:
+        """As :meth:`SynthesisProblem.proof`, for images z and flat duals.
+
+        The pair is repaired; what rounding and filter tables leave of the equation is measured, and repaired once more
+        where it is more than the rounding of the measurement; what is left then counts against every entry of p by
+        :meth:`.OperatorPair.rows`. So does what is left of the component of q along A1, by the norm of y.
+        """
+        pair, own = self.operator, self.measurement
+        unit = unit_roundoff(y.dtype)
+        first, p = pair.split(q)
+        x, first, y = (own.precisely(t) for t in (z, first, y))
+        u, double = unit_roundoff(x.dtype), own.precisely(p[:, :0]).dtype
+        parts = self._proved_objective(pair.pack(x), blocked_norms(x, x.ndim - 1), y, u, unit)
+        first, off = pair.orthogonalised(first)
+        worst, cost, left = self._remainder(first, p, u, double)
+        left = left + off  # A has at most norm one in these coordinates
+        worst = (worst + cost * left) * (1 + 4 * UNIT)
+        inner, inner_error = inner_product(y, first, 1)
+        inner_error = inner_error + torch.where(off > 0, blocked_norms(y, 1) * off, 0.0)
+        size = blocked_norms(first, 1) * (1 + (sum_rounding(2 * first.shape[1]) + 4) * UNIT) + off
+        bound, dual_norm, error = dual_bound(self.fidelity, inner, inner_error, size, worst)
+        return prove(*parts[:2], bound, error, dual_norm, *parts[2:])
+
+    def _remainder(self, q: Tensor, p: Tensor, u: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns of a repaired pair the largest :math:`|p_i|/(\\lambda w_i)`, what a remainder of the equation of norm
+        one adds to it at most, and a bound of the remainder's norm, in arithmetic of unit roundoff u."""
+        pair = self.operator
+        of_q, of_p = pair.adjoint_roundings()
+        size = blocked_norms(q, 1)
+        lifted: Tensor | None = None
+        sweep = 0
+        while True:
+            total = pair.start(q.new_zeros(len(q), 1), None)
+            error, worst, cost = of_q * u * size, torch.zeros_like(size), torch.zeros_like(size)
+            for k, group, part in self._repaired(p, lifted):
+                part = part.to(dtype)
+                total = pair.collect(group, part, total)
+                error = error + float(of_p[k]) * u * blocked_norms(part, part.ndim - 1)
+                if lifted is not None:
+                    limit = torch.as_tensor(self._limit(k), dtype=torch.float64, device=part.device)
+                    ratio = (_group_magnitudes(part).to(torch.float64) / limit).flatten(1).amax(dim=1)
+                    worst = torch.maximum(worst, ratio * (1 + 8 * UNIT))
+                    cost = torch.maximum(cost, float(pair.rows()[k]) / limit.min())
+            back = pair.finish(total, q)
+            left = blocked_norms(back, back.ndim - 1)
+            if sweep == 3 or (sweep and bool((left <= 2 * error).all())):
+                return worst, cost, (left + error) * (1 + 1e-9)
+            more = pair.lifted(doubled(back) if torch.finfo(dtype).bits == 64 else back)
+            lifted, sweep = more if lifted is None else lifted + more, sweep + 1
+
+    def _precisely(self, p: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+        """In double precision where W*W is not the identity: the inverse of a Laplacian has a condition of the size of
+        the image."""
+        if self.operator.frame.is_tight:
+            return p, back
+        double = torch.complex128 if p.is_complex() else torch.float64
+        return p.to(double), back.to(double)
+
+    def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
+        pair = self.operator
+        penalty = error = torch.zeros(len(z), dtype=torch.float64, device=z.device)
+        prepared, roundings = pair.prepare(z), pair.forward_roundings()
+        for k, group in enumerate(pair.groups):
+            limit = torch.as_tensor(self._limit(k), dtype=torch.float64, device=z.device)
+            sizes = _group_magnitudes(pair.band(group, prepared)).to(torch.float64)
+            part = blocked_sum((sizes * limit).flatten(1))
+            penalty = penalty + part
+            weight = torch.linalg.vector_norm(limit.expand(sizes.shape[1:])) * (1 + 1e-9)
+            error = error + weight * float(roundings[k]) * u * size
+            error = error + (sum_rounding(math.prod(sizes.shape[1:])) + 16 + len(pair.groups)) * UNIT * part
+        return penalty, error
+
+    def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
+        """The flat dual of a packed q and of p, shape (batch, \\*coefficients), zero where there is none."""
+        pair = self.operator
+        if p is None:
+            return torch.cat([q, q.new_zeros(len(q), pair.bands * math.prod(pair.band_shape))], dim=1)
+        return torch.cat([q, p.flatten(1) / pair.unit], dim=1)
+
+    def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
+        first = q[:, : self.operator.measured]
+        return -real_inner(y, first, 1) - self.fidelity.conjugate(norms(first, 1))
+
+    def dual_size(self, q: Tensor) -> Tensor:
+        return norms(q[:, : self.operator.measured], 1)
+
+    def duals(self, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor]:
+        pair = self.operator
+        q, p = pair.split(dual)
+        q = pair.unpack_measured(q).view(*batch, *self.measurement.out_shape)
+        return q, pair.unit * p.reshape(*batch, *pair.frame.out_shape)
+
+
+def _group_magnitudes(p: Tensor) -> Tensor:
+    """The modulus over the bands of a group (axis 1), which stays."""
+    sizes = modulus(p)
+    return sizes if p.shape[1] == 1 else torch.linalg.vector_norm(sizes, dim=1, keepdim=True)
+
+
+@dataclass(frozen=True, eq=False)
+class AnalysisProblem:
+    """The analysis problem, see :mod:`firenet.problems.analysis`.
+
+    Attributes:
+        operator: A.
+        frame: W.
+        weights: Positive weights that broadcast to ``frame.penalty_shape``; None is all ones. The approximation too
+            needs one: the dual rests on it.
+        lam: :math:`\\lambda>0`. For (P1) it only scales the objective.
+        fidelity: As in :class:`.synthesis.SynthesisProblem`.
+    """
+
+    operator: LinearOperator
+    frame: AnalysisOperator
+    weights: Tensor | None
+    lam: float
+    fidelity: Fidelity = Norm()  # noqa: RUF009  (it has no state)
+
+    def __post_init__(self) -> None:
+        if self.operator.in_shape != self.frame.in_shape:
+            needed = f"A frame for images of shape {self.operator.in_shape}"
+            raise BadInput(needed, f"one for {self.frame.in_shape}", "Make both for the same image")
+        check_lam(self.lam)
+        if self.weights is not None:
+            object.__setattr__(self, "weights", tensor_of(self.weights, "weights"))
+        check_weights(self.weights, self.frame.penalty_shape)
+
+    def compact(self) -> PairProblem:
+        """The same problem in the coordinates of a loop."""
+        pair = OperatorPair(self.operator, self.frame)
+        return PairProblem(pair, self.weights, self.lam / pair.unit, self.fidelity)
+
+    def _penalty(self, x: Tensor) -> Tensor:
+        sizes = self.frame.magnitudes(self.frame(x)).to(torch.float64)
+        sizes = sizes if self.weights is None else sizes * self.weights
+        return self.lam * sizes.flatten(-len(self.frame.penalty_shape)).sum(dim=-1)
+
+    def objective(self, x: Tensor, y: Tensor) -> Tensor:
+        """Returns F(x) for images (..., \\*in_shape), one float64 number a batch item, computed in the precision of x.
+        For (P1) the penalty alone."""
+        return self._penalty(x) + self.fidelity.value(norms(self.operator(x) - y, len(self.operator.out_shape)))
+
+    def violation(self, x: Tensor, y: Tensor) -> Tensor:
+        """Returns for (P1) :math:`\\max\\{0,\\|Ax-y\\|_2-\\varepsilon\\}`, else 0."""
+        return self.fidelity.violation(norms(self.operator(x) - y, len(self.operator.out_shape)))
+
+    def feasible(self, q: Tensor, p: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the pair with p replaced by :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)`, both divided by the smallest
+        number that makes them feasible, or if y is given times the best multiple. Where W annihilates constants q is
+        first made orthogonal to A1."""
+        packed = self.compact()
+        batch = q.shape[: q.ndim - len(self.operator.out_shape)]
+        return packed.duals(packed.feasible(self._flat(packed, q, p), self._packed(packed, y)), batch)
+
+    def gap(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Tensor:
+        """Returns an upper bound of :math:`F(x)-\\min F`, finite for every x and every pair (q, p), up to its rounding:
+        see :meth:`prove`."""
+        return self.prove(x, q, p, y).gap
+
+    def prove(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Proof:
+        """Returns what (x, q, p) proves, computed in double precision: objective, lower bound, gap, rounding.
+
+        Args:
+            x: Any image (..., \\*in_shape).
+            q: Any dual point (..., \\*out_shape).
+            p: And its part for the coefficients, (..., \\*coefficients): the pair is made feasible.
+            y: Measurements, shape of q.
+        """
+        packed, d = self.compact(), len(self.operator.out_shape)
+        x, q, p, y = (tensor_of(t) for t in (x, q, p, y))
+        flat = self._flat(packed, q, p)
+        found = packed.proof(x.reshape(-1, *self.operator.in_shape), flat, self._packed(packed, y))
+        return Proof(**{name: value.view(y.shape[: y.ndim - d]) for name, value in vars(found).items()})
+
+    def _flat(self, packed: PairProblem, q: Tensor, p: Tensor) -> Tensor:
+        dtype = torch.promote_types(q.dtype, p.dtype)
+        q = packed.operator.pack_measured(q.to(dtype).reshape(-1, *self.operator.out_shape))
+        return packed.dual_of(q, p.to(dtype).reshape(-1, *self.frame.out_shape))
+
+    def _packed(self, packed: PairProblem, y: Tensor | None) -> Any:
+        return None if y is None else packed.operator.pack_measured(y.reshape(-1, *self.operator.out_shape))

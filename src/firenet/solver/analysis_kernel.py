@@ -1,0 +1,216 @@
+"""The layer of the analysis form: a second dual block, clipped band by band.
+
+.. math::
+    \\tilde x=x-\\tau(A^*q+W^*p),\\qquad\\bar x=2\\tilde x-x,\\qquad
+    \\tilde q=\\mathrm{prox}_{\\sigma\\varphi^*}\\big(q+\\sigma(A\\bar x-y)\\big),\\qquad
+    \\tilde p=\\mathrm{clip}_{\\lambda w}(p+\\sigma W\\bar x).
+
+The image itself has no penalty, so it has no threshold. In the loop (q, p) is one flat tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import derived, norms, real_view, reverse_only
+from firenet.problems.analysis import PairProblem
+from firenet.problems.pair import OperatorPair
+from firenet.solver.kernel import Kernel, Steps
+
+_once: ContextVar[bool] = ContextVar("_once", default=True)
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Inside, layers of the analysis form leave their derivative to autograd, which can take it again: for second
+    derivatives (``create_graph=True``), at the price of time and memory."""
+    token = _once.set(False)
+    try:
+        yield
+    finally:
+        _once.reset(token)
+
+
+class _Sweep(torch.autograd.Function):
+    """The dual step of all bands and W* of its result:
+
+    .. math:: p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(p+\\sigma Ws),\\qquad t=W^*p^+.
+
+    Its derivative takes as many transforms again: W of the gradient of t, the clip's own derivative, W* of that. What
+    autograd would make of the same takes more passes and memory. Kept is what was to be clipped, and p where sigma has
+    a derivative, as with steps that depend on y.
+    """
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, p: Tensor, prepared: Tensor, sigma: Tensor, rho: Tensor, kernel: AnalysisKernel
+    ) -> tuple[Tensor, Tensor]:
+        pair = kernel.operator
+        total = pair.start(prepared, None)
+        unclipped, after = torch.empty_like(p), torch.empty_like(p)
+        for k, group in enumerate(pair.groups):
+            old, u, new = p[:, group], unclipped[:, group], after[:, group]
+            torch.add(pair.band(group, prepared).mul_(sigma), old, out=u)
+            torch.add(kernel.clip_group(k, u).sub_(old).mul_(rho), old, out=new)
+            total = pair.collect(group, new, total)
+        ctx.kernel = kernel
+        ctx.save_for_backward(unclipped, sigma, rho, p if ctx.needs_input_grad[2] else None)
+        return after, total
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            do = "Take it inside `with firenet.solver.analysis.twice_differentiable():`, slower"
+            raise BadInput("A first derivative of a FIRENET in analysis form", "a second one", do)
+        unclipped, sigma, rho, p = ctx.saved_tensors
+        of_sigma = None if p is None else torch.zeros_like(sigma)
+        kernel: AnalysisKernel = ctx.kernel
+        pair = kernel.operator
+        of_p, of_total = (g.resolve_conj() for g in grad_outputs)
+        into_p, into_prepared = torch.empty_like(unclipped), pair.start(of_total, None)
+        for k, group in enumerate(pair.groups):
+            v = pair.band(group, of_total).add_(of_p[:, group])
+            w = kernel.clip_slope(k, unclipped[:, group], v * rho)
+            torch.add(v.mul_(1 - rho), w, out=into_p[:, group])
+            if p is not None and of_sigma is not None:  # Re<w, Ws>, and sigma Ws is what was added to p
+                added = real_view(unclipped[:, group] - p[:, group])
+                of_sigma += (added * real_view(w)).flatten(1).sum(1).view_as(sigma) / sigma
+            into_prepared = pair.collect(group, w.mul_(sigma), into_prepared)
+        return into_p, into_prepared, of_sigma, None, None
+
+
+@final
+class AnalysisKernel(Kernel):
+    """The layer for :class:`.PairProblem`."""
+
+    problem: PairProblem
+    operator: OperatorPair
+
+    def zero_dual(self, y: Tensor, dtype: Any) -> Tensor:
+        pair = self.operator
+        size = pair.measured + pair.bands * math.prod(pair.band_shape)
+        return torch.zeros(len(y), size, dtype=dtype, device=y.device)
+
+    def primal(self, v: Tensor, tau: Tensor) -> Tensor:
+        return v
+
+    def dual(
+        self, q: Tensor, y: Tensor, x: Tensor, new: Tensor, measured: Tensor, steps: Steps, parts: Any
+    ) -> tuple[Tensor, Tensor | None, Any]:
+        pair = self.operator
+        if not self._swept(x, y, q, steps.sigma):
+            prepared = pair.prepare(2 * new - x)
+            bands = [pair.band(g, prepared).flatten(1) for g in pair.groups]
+            u = self._clip(q + steps.sigma * torch.cat([measured - y, *bands], dim=1), steps.sigma)
+            return u if steps.plain else q + steps.rho_y * (u - q), None, None
+        prepared = pair.prepare(2 * new - x)
+        first, p = pair.split(q) if parts is None else parts
+        u = first + steps.sigma * (measured - y)
+        factor = self.problem.fidelity.factor(norms(u, 1), steps.sigma.flatten().to(torch.float64))
+        first = first + steps.rho_y * (u * factor.to(u.real.dtype).view(-1, 1) - first)
+        wide = (-1, *(1,) * (1 + len(pair.band_shape)))
+        p, total = _Sweep.apply(p, prepared, steps.sigma.view(wide), steps.rho_y.view(wide), self)
+        # Slices of the flat dual would make as large a gradient each: the next layer takes the parts.
+        return torch.cat([first, p.flatten(1)], dim=1), pair.finish(total, first), (first, p)
+
+    def _swept(self, x: Tensor, y: Tensor, q: Tensor, sigma: Tensor) -> bool:
+        """Returns whether the derivative that is written out will do: a first one, backward, not of the weights."""
+        if not (x.is_complex() and self.operator.convolves and _once.get()):
+            return False
+        weights = self.problem.weights
+        return reverse_only(x, y, q, sigma) and (weights is None or not derived(weights))
+
+    def _clip(self, u: Tensor, sigma: Tensor) -> Tensor:
+        """Returns the proximal map of q, and the projection of p on :math:`|p_i|\\le\\lambda w_i`."""
+        q, p = self.operator.split(u)
+        size = norms(q, 1)
+        q = q * self.problem.fidelity.factor(size, sigma.flatten().to(size.dtype)).to(q.real.dtype).view(-1, 1)
+        return torch.cat([q, *(self.clip_group(k, p[:, g]).flatten(1) for k, g in enumerate(self.operator.groups))], 1)
+
+    def clip_group(self, k: int, p: Tensor) -> Tensor:
+        limit, _ = self.problem.limits(k, p)
+        if not p.is_complex() and p.shape[1] == 1:
+            return p.clamp(-limit, limit)
+        u = real_view(p / limit)
+        square = u.square().sum(dim=(1, -1) if p.is_complex() else 1, keepdim=True)
+        square = square.squeeze(-1) if p.is_complex() else square
+        return p * square.clamp(min=1).rsqrt()
+
+    def clip_slope(self, k: int, u: Tensor, v: Tensor) -> Tensor:
+        """The derivative of :meth:`clip_group` at u applied to v, itself its adjoint: v where u is within the limit,
+        else :math:`(v-u\\,\\mathrm{Re}\\langle u,v\\rangle/|u|^2)\\lambda w/|u|`."""
+        limit, _ = self.problem.limits(k, u)
+        axes = (1, -1)
+        square = real_view(u).square().sum(dim=axes, keepdim=True).squeeze(-1)
+        inner = (real_view(u) * real_view(v)).sum(dim=axes, keepdim=True).squeeze(-1)
+        beyond = square > limit * limit
+        factor = torch.where(beyond, limit * square.rsqrt(), 1.0)
+        along = torch.where(beyond, -factor * inner / square, 0.0)
+        return torch.addcmul(v * factor, u, along.to(u.dtype))
+
+    def clip_group_(self, k: int, p: Tensor, work: Tensor) -> Tensor:
+        """:meth:`clip_group` for a p that may be overwritten, without gradients; ``work`` is memory as large as a
+        band."""
+        if p.shape[1] > 1:
+            return self.clip_group(k, p)
+        limit, inverse = self.problem.limits(k, p)
+        if not p.is_complex():
+            return p.clamp_(-limit, limit)
+        p.mul_(inverse)
+        factor = torch.view_as_real(torch.conj_physical(p, out=work).mul_(p))
+        factor.clamp_(min=1).rsqrt_()
+        factor[..., 1].fill_(0)
+        return p.mul_(work).mul_(limit)
+
+    def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        return tau, tau
+
+    def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
+        return v
+
+    def overshoot(self, new: Tensor, x: Tensor) -> Tensor:
+        return self.operator.prepare(2 * new - x)
+
+    def dual_(
+        self,
+        q: Tensor,
+        y: Tensor,
+        overshoot: Tensor | None,
+        measured: Tensor,
+        before: Tensor,
+        steps: Steps,
+        work: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Takes in one sweep over the bands the dual step and W* of its result; the flat dual is written over."""
+        assert overshoot is not None
+        pair = self.operator
+        first, p = pair.split(q)
+        change = (2 * measured).sub_(before).sub_(y).mul_(steps.sigma).add_(first)
+        factor = self.problem.fidelity.factor(norms(change, 1), steps.sigma.flatten().to(torch.float64))
+        _relax(first, change.mul_(factor.to(change.real.dtype).view(-1, 1)), steps)
+        total = pair.start(q, work)
+        sigma = steps.sigma.view(-1, *(1,) * (1 + len(pair.band_shape)))
+        band = torch.empty(len(p), 1, *pair.band_shape, dtype=p.dtype, device=p.device)
+        for k, group in enumerate(pair.groups):
+            u = pair.band(group, overshoot).mul_(sigma).add_(p[:, group])
+            _relax(p[:, group], self.clip_group_(k, u, band), steps)
+            total = pair.collect(group, p[:, group], total)
+        return q, pair.finish(total, first)
+
+
+def _relax(old: Tensor, new: Tensor, steps: Steps) -> None:
+    if steps.plain:
+        old.copy_(new)
+    else:
+        rho = steps.rho_y.view(-1, *(1,) * (old.ndim - 1 + old.is_complex()))
+        real_view(old).lerp_(real_view(new), rho)

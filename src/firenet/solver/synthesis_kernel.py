@@ -1,0 +1,87 @@
+"""The layer of the synthesis form: a soft threshold of the coefficients, and the proximal map of the fidelity."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from firenet.numerics import norms, real_view
+from firenet.problems.synthesis import SynthesisProblem
+from firenet.solver.kernel import Kernel, Steps
+
+
+@final
+class SynthesisKernel(Kernel):
+    """The layer for :class:`.SynthesisProblem`."""
+
+    problem: SynthesisProblem
+
+    def zero_dual(self, y: Tensor, dtype: Any) -> Tensor:
+        return torch.zeros_like(y)
+
+    def primal(self, v: Tensor, tau: Tensor) -> Tensor:
+        return self.problem.shrink(v, tau)
+
+    def dual(
+        self, q: Tensor, y: Tensor, x: Tensor, new: Tensor, measured: Tensor, steps: Steps, parts: Any
+    ) -> tuple[Tensor, None, None]:
+        u = self.problem.clip(q + steps.sigma * (measured - y), steps.sigma)
+        return u if steps.plain else q + steps.rho_y * (u - q), None, None
+
+    def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the threshold and its inverse, ready to meet the real view of v."""
+        weights = self.problem.weights
+        t = tau * self.problem.lam if weights is None else tau * self.problem.lam * weights
+        t = t.to(tau.dtype).clamp(min=torch.finfo(tau.dtype).tiny)
+        if like.is_complex():
+            # A number a pair where it is the same for all, else as many as there are reals: what broadcasts along the
+            # last axis is slow.
+            t = t[..., None] if weights is None else torch.stack([t, t], dim=-1)
+        return t, t.reciprocal()
+
+    def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
+        """Computes the soft threshold in place.
+
+        For complex numbers the magnitude is computed as complex numbers of imaginary part zero: on the CPU torch has no
+        fast way from pairs to single numbers and back.
+        """
+        t, inverse = threshold
+        if not v.is_complex():
+            return v.sub_(torch.maximum(torch.minimum(v, t), -t))
+        v = torch.view_as_complex(torch.view_as_real(v).mul_(inverse))
+        work = torch.empty_like(v) if work is None else work
+        factor = torch.view_as_real(torch.conj_physical(v, out=work).mul_(v))  # |v|^2 in units of the threshold
+        # Its imaginary part is zero but for fused roundings, and NaN where |v|^2 overflows.
+        factor[..., 1].fill_(1)
+        # 1 - 1/max(|v|, 1), exactly zero below the threshold and in the imaginary part, times the threshold
+        factor.clamp_(min=1).rsqrt_()
+        if self.problem.weights is None:
+            factor.sub_(1).mul_(-t)
+        else:
+            torch.addcmul(t, factor, t, value=-1, out=factor)
+        return v.mul_(torch.view_as_complex(factor))
+
+    def dual_(
+        self,
+        q: Tensor,
+        y: Tensor,
+        overshoot: Tensor | None,
+        measured: Tensor,
+        before: Tensor,
+        steps: Steps,
+        work: Tensor,
+    ) -> tuple[Tensor, None]:
+        u = real_view(measured).mul(2).sub_(real_view(before)).sub_(real_view(y))
+        u = torch.addcmul(real_view(q), pairs(steps.sigma, y), u)
+        factor = self.problem.fidelity.factor(norms(u, u.ndim - 1), steps.sigma.flatten().to(torch.float64))
+        u.mul_(pairs(factor.to(u.dtype).view_as(steps.sigma), y))
+        if not steps.plain:
+            u = torch.lerp(real_view(q), u, pairs(steps.rho_y, y))
+        return torch.view_as_complex(u) if y.is_complex() else u, None
+
+
+def pairs(number: Tensor, like: Tensor) -> Tensor:
+    """Returns a real factor in a shape that broadcasts to ``real_view(like)``."""
+    return number.unsqueeze(-1) if like.is_complex() else number
