@@ -220,12 +220,16 @@ def in_rounds(data: tuple[Any, Tensor], frame: Any) -> Results:
     return {f"{key} {k}": value for k, one in enumerate(found) for key, value in numbers(one.solution).items()}
 
 
-def scan(dtype: torch.dtype, **options: Any) -> Any:
-    """Reconstructs centred k-space of several coils, as a file has it."""
+def scan_data(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Makes centred k-space of several coils, as a file has it, with its mask and maps."""
     m, maps = mask(share=0.2), coil_maps(dtype=dtype)
     y = noisy(named("MultiCoilFourier")(m, maps), picture(dtype=dtype))
-    kspace = torch.fft.fftshift(y, dim=(-2, -1))
-    return named("reconstruct")(kspace, torch.fft.fftshift(m), maps, **options)
+    return torch.fft.fftshift(y, dim=(-2, -1)), torch.fft.fftshift(m), maps
+
+
+def scan(dtype: torch.dtype, **options: Any) -> Any:
+    """Reconstructs such a scan."""
+    return named("reconstruct")(*scan_data(dtype), **options)
 
 
 def cases() -> dict[str, Callable[[], Any]]:
