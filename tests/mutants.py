@@ -306,7 +306,7 @@ sys.exit(pytest.main(sys.argv[2:]))
 """
 
 
-async def outcome(copy: Path, targets: list[Path], limit: float | None = None) -> tuple[bool, float, str]:
+async def outcome(copy: Path, run: list[str], limit: float | None = None) -> tuple[bool, float, str]:
     """Runs tests with the sources of a copy: whether they pass, the seconds it took, and the last words.
 
     Raises:
@@ -320,7 +320,7 @@ async def outcome(copy: Path, targets: list[Path], limit: float | None = None) -
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-c", f"{PROJECT / 'pyproject.toml'}"]
-    command = [sys.executable, "-c", _RUN, str(MEMORY), *options, f"--basetemp={copy / 'tmp'}", *map(str, targets)]
+    command = [sys.executable, "-c", _RUN, str(MEMORY), *options, f"--basetemp={copy / 'tmp'}", *run]
     began = time.monotonic()
     with (copy / "output").open("w+") as output:
         process = await asyncio.create_subprocess_exec(
@@ -338,7 +338,7 @@ async def outcome(copy: Path, targets: list[Path], limit: float | None = None) -
         output.seek(0)
         words = output.read().strip().splitlines()[-30:]
     if code in (4, 5, 97):  # pytest: wrong usage, no tests; see _RUN
-        raise RuntimeError("\n".join([f"no tests ran: {' '.join(map(str, targets))}", *words]))
+        raise RuntimeError("\n".join([f"no tests ran: {' '.join(run)}", *words]))
     failed = [line for line in words if line.startswith(("FAILED", "ERROR"))]
     return code == 0, time.monotonic() - began, (failed or words or [""])[-1]
 
@@ -365,10 +365,10 @@ class Record:
                 file.write(json.dumps(result) + "\n")
 
 
-def targets(change: Change, copy: Path) -> list[Path]:
-    """Returns what is run for a change: the doctests of the changed file, then its own tests."""
-    doctests = [copy / "src" / change.file] if ">>> " in (SOURCE / change.file).read_text(encoding="utf-8") else []
-    return [*doctests, *own_tests(change.file)]
+def targets(file: str) -> list[str]:
+    """Returns what is run for a file, seen from a copy: its doctests and its own tests, which are not copied."""
+    doctests = re.search(r"^ +>>> ", (SOURCE / file).read_text(encoding="utf-8"), re.MULTILINE)
+    return [*([f"src/{file}"] if doctests else []), *map(str, own_tests(file))]
 
 
 async def each(jobs: int, folder: Path, work: list[Any], do: Callable[[Path, Any], Any]) -> None:
@@ -392,31 +392,32 @@ async def campaign(selected: list[Change], jobs: int, record: Record) -> None:
     todo = [change for change in selected if change.key not in record.results]
     print(f"{len(selected)} changes, {len(selected) - len(todo)} of them tried before", flush=True)
 
-    async def unchanged(copy: Path, test: Path) -> None:
-        passed, seconds, words = await outcome(copy, [test])
+    async def unchanged(copy: Path, target: str) -> None:
+        passed, seconds, words = await outcome(copy, [target])
         if not passed:
-            raise RuntimeError(f"{test.name} fails without a change: {words}")
-        record.add(test.name, seconds=seconds)
-        print(f"  {seconds:6.1f} s  {test.name} unchanged", flush=True)
+            raise RuntimeError(f"{target} fails without a change: {words}")
+        record.add(target, seconds=seconds)
+        print(f"  {seconds:6.1f} s  {target} unchanged", flush=True)
 
     async def changed(copy: Path, change: Change) -> None:
-        path = copy / "src" / change.file
+        path, run = copy / "src" / change.file, targets(change.file)
         source = path.read_text(encoding="utf-8")
-        limit = SLACK + PATIENCE * sum(record.results[test.name]["seconds"] for test in own_tests(change.file))
+        limit = SLACK + PATIENCE * sum(record.results[target]["seconds"] for target in run)
+        passed, seconds, words = True, 0.0, "no tests"
         path.write_text(change.made(source), encoding="utf-8")
         try:
-            passed, seconds, words = await outcome(copy, targets(change, copy), limit)
+            if run:  # pytest without targets would run everything
+                passed, seconds, words = await outcome(copy, run, limit)
         finally:
             path.write_text(source, encoding="utf-8")
         record.add(change.key, noticed=not passed, seconds=seconds, words=words)
         done = sum(c.key in record.results for c in selected)
-        print(
-            f"{done}/{len(selected)} {'noticed' if not passed else 'NOT NOTICED'} {seconds:.0f} s  {change}", flush=True
-        )
+        said = "NOT NOTICED" if passed else "noticed"
+        print(f"{done}/{len(selected)} {said} {seconds:.0f} s  {change}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        needed = {test for change in todo for test in own_tests(change.file)}
-        fresh = sorted(test for test in needed if test.name not in record.results)
+        needed = {target for change in todo for target in targets(change.file)}
+        fresh = sorted(target for target in needed if target not in record.results)
         await each(jobs, Path(folder), fresh, unchanged)
         await each(jobs, Path(folder), todo, changed)
 
@@ -447,6 +448,7 @@ def main() -> None:
             print(change, "  ", *(test.name for test in own_tests(change.file)))
         return
     record = Record(options.resume)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the tests that run end, too
     try:
         asyncio.run(campaign(selected, options.jobs, record))
     except* RuntimeError as group:
