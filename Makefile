@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test soundness fuzz jitter kernels faults check layers bench accuracy clean
+.PHONY: demo test soundness fuzz jitter kernels faults mutants check layers bench accuracy clean
 
 demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
 	$(BIN)/firenet demo --out demo-output
@@ -33,6 +33,9 @@ fuzz: $(VENV)/.test  ## 20,000 damaged files through every reader; some 20 minut
 
 faults: $(VENV)/.test  ## kill -9, signals, full disks, closed folders, two runs at once, odd terminals: some half an hour
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python faults.py
+
+mutants: $(VENV)/.test  ## 300 small changes of the code, each of which a test should notice: hours; MUTANTS="--only network"
+	$(BIN)/python tests/mutants.py $(MUTANTS)
 
 check: $(VENV)/.check  ## style and types
 	$(BIN)/ruff check src tests benchmarks models
