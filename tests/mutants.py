@@ -451,8 +451,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the tests that run end, too
     try:
         asyncio.run(campaign(selected, options.jobs, record))
-    except* RuntimeError as group:
+    except ExceptionGroup as group:
+        if group.split(RuntimeError)[1]:
+            raise
         raise SystemExit("\n".join(map(str, group.exceptions))) from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; what was tried is kept with --resume FILE") from None
     print(*summary(selected, record), sep="\n")
 
 
