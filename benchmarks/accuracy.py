@@ -39,6 +39,7 @@ from torch import Tensor
 from firenet.mri.coils import estimate_maps
 from firenet.mri.kspace import to_corner
 from firenet.mri.scan import prepare
+from firenet.sensing.fourier import fourier_samples
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "accuracy"
@@ -219,7 +220,7 @@ class Problem:
 def problem(recipe: Recipe) -> Problem:
     """The data of a case."""
     import firenet
-    from firenet.mri import choose_lambda, demo, reconstruct
+    from firenet.mri import choose_lambda, demo
 
     source, kind, rate, noise = recipe
     if source == "phantom":
@@ -230,22 +231,24 @@ def problem(recipe: Recipe) -> Problem:
             mask = firenet.sensing.multilevel(full.shape[1:], rate, full=demo.RAW_FULL)
         else:
             mask = firenet.sensing.variable_density(full.shape[1:], rate, radius=17.0)
-        y, samples, _ = prepare(full * mask.centred(), mask.centred())
+        y, channel = prepare(full * mask.centred(), mask.centred())
+        samples = channel.mask
         maps = estimate_maps(y, samples).maps
         # In units in which the zero-filled image has the maximum 1, nearly as all other images have.
-        unit = reconstruct.zero_filled(y, samples, maps).abs().max()
+        unit = fourier_samples(samples, maps).adjoint(y).abs().max()
         y, full = y / unit, full / unit
         weight = maps.abs().square().sum(dim=0).sqrt()
-        truth = reconstruct.zero_filled(to_corner(full, 2), torch.ones_like(samples), maps).abs() * weight
+        truth = fourier_samples(torch.ones_like(samples), maps).adjoint(to_corner(full, 2)).abs() * weight
         return Problem(samples, y, truth, maps, weight=weight)
     if source == "brain":
         if not BRAIN.exists():
             raise Skip(f"{BRAIN.name} is absent")
         with np.load(BRAIN, allow_pickle=False) as arrays:
-            y, mask, _ = prepare(arrays["kspace"])
+            y, channel = prepare(arrays["kspace"])
+            mask = channel.mask
         maps = estimate_maps(y, mask).maps
         # In units in which the zero-filled image has the maximum 1, nearly as all other images have.
-        y = y / reconstruct.zero_filled(y, mask, maps).abs().max()
+        y = y / fourier_samples(mask, maps).adjoint(y).abs().max()
         outside = mask & ~choose_lambda._centre(mask)
         chance = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
         held = outside & (chance < 0.05)
@@ -276,7 +279,7 @@ def problem(recipe: Recipe) -> Problem:
 def _solver(p: Problem) -> Callable[..., tuple[Tensor, float, int]]:
     """Our network on the data: image, relative gap and layers; ``share`` is that of the default lambda."""
     import firenet
-    from firenet.mri.reconstruct import default_schedule, rounds as usual_rounds
+    from firenet.reconstruction import default_schedule, rounds as usual_rounds
     from firenet.transforms.spec import transform
 
     def solve(

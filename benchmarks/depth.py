@@ -62,13 +62,15 @@ def measure(name: str, side: int, wavelet: str) -> dict[str, Any]:
 def default() -> list[dict[str, float]]:
     """Gap and PSNR of the undecimated default after so many layers."""
     from firenet.metrics import psnr
-    from firenet.mri.reconstruct import network
+    from firenet.reconstruction import default_network
 
     truth = load_slice()
     mask = firenet.sensing.variable_density(truth.shape, 0.25).samples
     y, rows = firenet.SubsampledFourier(mask)(truth.to(torch.complex64)), []
     for layers in (20, 50, 100, 150, 250, 400, 800):
-        solution = network(mask, schedule=firenet.AdaptiveRestarts(1e-12, layers)).solve(y)
+        solution = default_network(
+            firenet.SubsampledFourier(mask), schedule=firenet.AdaptiveRestarts(1e-12, layers)
+        ).solve(y)
         gap = solution.relative_gap.item()
         rows.append({"layers": int(solution.layers), "relative_gap": gap, "psnr": psnr(solution.image, truth)})
     return rows

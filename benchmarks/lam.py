@@ -23,7 +23,7 @@ import torch
 import firenet
 from firenet.metrics import psnr
 from firenet.mri.demo import load_slice
-from firenet.mri.reconstruct import default_schedule
+from firenet.reconstruction import default_schedule
 from firenet.transforms.spec import transform
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -33,9 +33,9 @@ FRESH = """
 import sys, numpy as np, torch
 torch.set_num_threads({threads})
 import firenet
-from firenet.mri.reconstruct import default_schedule, network
+from firenet.reconstruction import default_network, default_schedule
 y, mask = (torch.from_numpy(np.load(f"{{sys.argv[1]}}/{{k}}.npy")) for k in ("y", "mask"))
-x = network(mask, schedule=default_schedule(1e-9, {layers})).solve(y).image
+x = default_network(firenet.SubsampledFourier(mask), schedule=default_schedule(1e-9, {layers})).solve(y).image
 np.save(f"{{sys.argv[1]}}/x.npy", x.numpy())
 """
 
@@ -53,7 +53,8 @@ def fastest(run: Callable[[], object]) -> float:
 def race(name: str) -> dict[str, Any]:
     import numpy as np
 
-    from firenet.mri.reconstruct import default_schedule, network
+    from firenet.reconstruction import default_network, default_schedule
+    from firenet.sensing.fourier import fourier_samples
 
     record = json.loads((RESULTS / f"{name}.json").read_text())
     theirs = {k: v for k, v in record["methods"].items() if k.startswith("BART")}
@@ -71,7 +72,7 @@ def race(name: str) -> dict[str, Any]:
         reached, layers, ours = 0.0, 0, None
         while reached < best and layers < 400:
             layers += 10
-            net = network(p.mask, p.maps, schedule=default_schedule(1e-9, layers))
+            net = default_network(fourier_samples(p.mask, p.maps), schedule=default_schedule(1e-9, layers))
             reached = p.quality(net.solve(p.y).image)["psnr"]
         if reached >= best:
             ours = fastest(lambda: net.solve(p.y))

@@ -33,7 +33,7 @@ Results = dict[str, NDArray[Any]]
 TOLERANCES = {"double": 1e-12, "single": 1e-5}
 PARTS = ("image", "objective", "lower_bound", "gap", "layers", "status")
 # What has another name in a later checkout.
-RENAMED = {"usual_lam": "default_lam", "choose_lam": "choose_lambda", "layers": "iterations", "frozen": "freeze"}
+RENAMED = {"usual_lam": "default_lam", "choose_lambda": "choose_lambda", "layers": "iterations", "frozen": "freeze"}
 
 
 @functools.cache

@@ -30,6 +30,7 @@ from firenet import (
 from firenet.problems import AnalysisProblem
 from firenet.problems.gap import within
 from firenet.problems.pair import OperatorPair
+from firenet.sensing.fourier import fourier_samples
 from firenet.solver import FixedSteps, RadialSearch
 from firenet.solver.analysis_kernel import AnalysisKernel
 from firenet.solver.schedules import Schedule
@@ -484,7 +485,7 @@ def test_the_derivative_written_out_is_that_of_autograd(
     spec: str, schedule: str, coils: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from firenet import PaperSchedule
-    from firenet.mri.reconstruct import network
+    from firenet.reconstruction import default_network
     from firenet.solver import FixedSteps
     from firenet.solver.analysis_kernel import AnalysisKernel, _Sweep
     from firenet.solver.schedules import FrozenSteps, Run
@@ -499,7 +500,7 @@ def test_the_derivative_written_out_is_that_of_autograd(
     rho = 1.8 if schedule == "relaxed" else 1.0
     frozen = FrozenSteps((Run(0.7, 1.2, 7, rho, "average"), Run(0.5, 1.5, 5, rho, "last")))
     plans = {"paper": PaperSchedule(3, 4), "fixed": FixedSteps(9)}  # their steps depend on y
-    net = network(mask, maps, sparsify=spec, lam=0.2, schedule=plans.get(schedule, frozen))
+    net = default_network(fourier_samples(mask, maps), sparsify=spec, lam=0.2, schedule=plans.get(schedule, frozen))
     y, x0 = net.sensing(draw(2, 12, 14)), draw(12, 14)
     weight = uniform(12, 14, dtype=torch.float64, seed=rng)
 
@@ -521,13 +522,13 @@ def test_the_derivative_written_out_is_that_of_autograd(
 
 
 def test_a_second_derivative_is_refused_or_right() -> None:
-    from firenet.mri.reconstruct import network
+    from firenet.reconstruction import default_network
     from firenet.solver import FixedSteps
     from firenet.solver.analysis_kernel import twice_differentiable
 
     rng = np.random.default_rng(0)
     mask = uniform(6, 8, seed=rng) < 0.7
-    net = network(mask, sparsify="tv", lam=0.2, schedule=FixedSteps(5, omega=1.0))
+    net = default_network(fourier_samples(mask), sparsify="tv", lam=0.2, schedule=FixedSteps(5, omega=1.0))
     y = net.sensing(normal(6, 8, dtype=torch.complex128, seed=rng))
     e = net.sensing(normal(6, 8, dtype=torch.complex128, seed=rng))
 

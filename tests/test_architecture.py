@@ -139,7 +139,7 @@ def test_imports_point_down(module: str) -> None:
 
 
 def test_the_reader_of_imports_reads() -> None:
-    assert {"errors", "numerics", "operators.linear"} <= KNOWS["transforms.analysis_operator"]
+    assert {"errors", "operators.linear"} <= KNOWS["transforms.analysis_operator"]
     assert "io.files" in KNOWS["cli.recon"]  # inside a function
     assert "certificate" in imports("cli.scans", typed=True) - KNOWS["cli.scans"]
     assert imports("models.audit_demo", typed=False) >= {"audit.records", "audit.run"}  # by names of the package

@@ -14,6 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from firenet import choose_lambda
 from firenet.audit import Settings
 from firenet.barriers import witness
 from firenet.cli.app import app
@@ -21,11 +22,10 @@ from firenet.errors import BadInput
 from firenet.io import sealed
 from firenet.models.load import load_model
 from firenet.models.weights import cascade_model
-from firenet.mri.choose_lambda import choose_lambda
-from firenet.mri.reconstruct import paper_schedule
 from firenet.nets.lista import train_lista
 from firenet.nets.training import CHECKPOINT, Recipe, train
 from firenet.problems.gap import relative_gap
+from firenet.reconstruction import paper_schedule
 from firenet.sensing.masks import lines, multilevel, variable_density
 from fuzz_records import resealed
 

@@ -17,7 +17,8 @@ from hypothesis import given, strategies as st
 from torch import Tensor, nn
 
 from draws import normal
-from firenet.operators.linear import Adjoint, Composition, LinearOperator, differentiable
+from firenet.operators.derivative import differentiable
+from firenet.operators.linear import Adjoint, Composition, LinearOperator
 from firenet.operators.matrix import Matrix
 from firenet.operators.norm_bound import Kind, NormBound
 from firenet.operators.stack import VerticalStack

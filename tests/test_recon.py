@@ -11,13 +11,15 @@ import torch
 from draws import normal, uniform
 from firenet import BadInput, DoubtfulInput, Status, SubsampledFourier, UndecimatedWavelet, Wavelet
 from firenet.metrics import psnr
+from firenet.mri import reconstruct_kspace
 from firenet.mri.coils import estimate_maps
 from firenet.mri.demo import load_raw, load_slice
 from firenet.mri.evidence import calibration_width
 from firenet.mri.kspace import mask_of, peak_is_central, prewhiten, remove_oversampling, to_centre, to_corner
-from firenet.mri.reconstruct import certify_image, default_schedule, network, paper_schedule, reconstruct, zero_filled
 from firenet.mri.scan import prepare, prepare_scan
+from firenet.reconstruction import certify_image, default_network, default_schedule, paper_schedule
 from firenet.sensing import multilevel
+from firenet.sensing.fourier import fourier_samples
 from firenet.solver.schedules import Searched
 from firenet.transforms.gradient import Gradient
 from firenet.transforms.spec import describe, transform
@@ -43,9 +45,10 @@ def test_centred_data_and_the_centred_operator_agree(shape):
     mask = uniform(shape, seed=1) < 0.6
     operator = SubsampledFourier(mask, centred=True)
     image = noise(*shape)
-    y, m, _ = prepare(operator(image), mask)
+    y, operator_ = prepare(operator(image), mask)
+    m = operator_.mask
     torch.testing.assert_close(y, SubsampledFourier(m)(image), rtol=0, atol=1e-12)
-    torch.testing.assert_close(zero_filled(y, m), operator.adjoint(operator(image)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(SubsampledFourier(m).adjoint(y), operator.adjoint(operator(image)), rtol=0, atol=1e-12)
 
 
 def test_psnr_is_of_magnitudes_with_the_reference_as_peak():
@@ -113,17 +116,19 @@ def test_gain_on_a_real_slice(sparsify, gain):
     mask = multilevel(truth.shape, 0.25)
     assert mask.count == truth.numel() // 4
     y = SubsampledFourier(mask.samples)(truth)
-    solution = network(mask.samples, sparsify=sparsify, schedule=default_schedule(1e-3)).solve(y)
-    assert psnr(solution.image, truth) >= psnr(zero_filled(y, mask.samples), truth) + gain
+    solution = default_network(fourier_samples(mask.samples), sparsify=sparsify, schedule=default_schedule(1e-3)).solve(
+        y
+    )
+    assert psnr(solution.image, truth) >= psnr(SubsampledFourier(mask.samples).adjoint(y), truth) + gain
     assert 0 < solution.relative_gap.item() <= 1e-3
     assert solution.statuses == (Status.TOLERANCE_REACHED,)
 
 
 def test_the_default_of_recon_is_the_undecimated_one():
-    volume = network(torch.ones(8, 8, 8, dtype=torch.bool))
+    volume = default_network(fourier_samples(torch.ones(8, 8, 8, dtype=torch.bool)))
     assert isinstance(volume.sparsify, Wavelet)
     assert volume.form == "synthesis"
-    net = network(torch.ones(16, 12, dtype=torch.bool))
+    net = default_network(fourier_samples(torch.ones(16, 12, dtype=torch.bool)))
     assert isinstance(net.sparsify, Union)
     assert net.sparsify.is_tight
     haar, sym4 = net.sparsify.parts.children()
@@ -139,7 +144,7 @@ def test_printed_gap_is_true_on_a_real_slice(sparsify):
     truth = load_slice()[::4, ::4].to(torch.float64)
     mask = multilevel(truth.shape, 0.25)
     y = SubsampledFourier(mask.samples)(truth)
-    net = network(mask.samples, sparsify=sparsify, schedule=default_schedule(1e-3))
+    net = default_network(fourier_samples(mask.samples), sparsify=sparsify, schedule=default_schedule(1e-3))
     solution = net.solve(y)
     better = net.following(default_schedule(4e-6, 10000)).solve(y)
     assert better.relative_gap.item() < 4e-6
@@ -161,7 +166,7 @@ def test_a_phase_changes_nothing_that_is_seen():
     """MRI images are complex: the magnitude's PSNR hardly depends on a smooth phase."""
     truth = load_slice().to(torch.complex64)
     mask = multilevel(truth.shape, 0.25)
-    net = network(mask.samples, schedule=default_schedule(3e-3))
+    net = default_network(fourier_samples(mask.samples), schedule=default_schedule(3e-3))
     ramp = torch.linspace(-1, 1, 256)
     phase = torch.exp(1j * (2 * ramp[:, None] ** 2 + ramp[None, :] + 1.5 * ramp[:, None] * ramp[None, :]))
     plain, turned = (psnr(net.solve(net.sensing(x)).image, truth) for x in (truth, truth * phase))
@@ -247,8 +252,8 @@ def test_centred_and_corner_k_space_give_the_same_image():
     truth = load_slice()[::4, ::4].to(torch.complex128)
     mask = multilevel(truth.shape, 0.4)
     y = SubsampledFourier(mask.samples)(truth)
-    corner = reconstruct(y, mask.samples, centred=False, schedule=paper_schedule(40))
-    centred = reconstruct(to_centre(y, 2), schedule=paper_schedule(40))
+    corner = reconstruct_kspace(y, mask.samples, centred=False, schedule=paper_schedule(40))
+    centred = reconstruct_kspace(to_centre(y, 2), schedule=paper_schedule(40))
     torch.testing.assert_close(corner.image, centred.image, rtol=0, atol=1e-10)
 
 
@@ -256,7 +261,7 @@ def test_centred_and_corner_k_space_give_the_same_image():
 def test_certificate_of_a_foreign_image(sparsify):
     truth = load_slice()[::4, ::4].to(torch.complex128)
     mask = multilevel(truth.shape, 0.4)
-    net = network(mask.samples, sparsify=sparsify)
+    net = default_network(fourier_samples(mask.samples), sparsify=sparsify)
     y = net.sensing(truth)
     best = net.following(default_schedule(4e-6, 20000)).solve(y)
     for image in (truth, torch.zeros_like(truth), net.solve(y).image):
@@ -277,7 +282,8 @@ def test_certificate_of_a_foreign_image(sparsify):
 def test_coil_maps_of_the_raw_scan():
     full = load_raw()
     assert full.shape == (2, 160, 160)
-    y, m, _ = prepare(full)
+    y, operator_ = prepare(full)
+    m = operator_.mask
     found = estimate_maps(y, m)
     assert "ESPIRiT" in found.method
     rss = found.maps.abs().square().sum(dim=0).sqrt()
@@ -331,19 +337,19 @@ def test_maps_that_do_not_explain_the_data_are_doubted_or_refused():
         share = data.images[0].unexplained
         assert share is not None
         assert share < 0.01
-    reconstruct(k, maps=maps, schedule=paper_schedule(10))  # no warning
+    reconstruct_kspace(k, maps=maps, schedule=paper_schedule(10))  # no warning
     flipped = maps.flip(-2)
     data = prepare_scan(k.numpy(), axes, maps=flipped.numpy())
     (doubt,) = data.doubts
     assert doubt in data.warnings
     assert f"{data.images[0].unexplained:.1%} of the energy" in doubt
     with pytest.warns(DoubtfulInput, match="not explained by any image"):
-        reconstruct(k, maps=flipped, schedule=paper_schedule(10))
+        reconstruct_kspace(k, maps=flipped, schedule=paper_schedule(10))
     wrong = (
         maps.conj().resolve_conj()
     )  # phases of quarter turns: orthogonal to the right ones where the coils are as strong
     with pytest.raises(BadInput, match="Coil maps that explain the data"):
-        reconstruct(k, maps=wrong)
+        reconstruct_kspace(k, maps=wrong)
     with pytest.raises(BadInput, match="Coil maps that explain the data"):
         prepare_scan(k.numpy(), axes, maps=wrong.numpy())
 
@@ -355,7 +361,7 @@ def test_narrow_calibration_centres_give_the_image(width):
     mask[::3] = mask[24 - width // 2 : 24 - width // 2 + width] = True
     (image,) = prepare_scan((k * mask).numpy(), ("coil", "y", "x"), maps="auto").images
     assert image.maps is not None
-    net = network(image.mask, image.maps, schedule=default_schedule(1e-2))
+    net = default_network(image.operator, schedule=default_schedule(1e-2))
     found = net.solve(image.y).image.abs()
     full = torch.linalg.vector_norm(torch.fft.ifft2(to_corner(k, 2), norm="ortho"), dim=0)
     inside = full > 0.2 * full.max()
@@ -370,10 +376,10 @@ def test_masks_of_files_and_arrays():
     ones = np.zeros((8, 8), dtype=bool)
     ones[::2] = True
     k = k * torch.from_numpy(ones)
-    expected = prepare(k)[1]
+    expected = prepare(k)[1].mask
     for mask in (ones, ones * 255, ones.astype(np.complex64), ones.astype(">f4"), ones.astype(np.longdouble)):
-        assert torch.equal(prepare(k, mask)[1], expected)
-        assert torch.equal(prepare_scan(k.numpy(), ("y", "x"), mask=mask).images[0].mask, expected)
+        assert torch.equal(prepare(k, mask)[1].mask, expected)
+        assert torch.equal(prepare_scan(k.numpy(), ("y", "x"), mask=mask).images[0].operator.mask, expected)
     for mask in (np.where(ones, 1.0, np.nan), np.where(ones, np.nan, 0.0), np.where(ones, np.inf, 0), ones * k.numpy()):
         with pytest.raises(BadInput, match="A mask of zeros and ones"):
             prepare(k, mask)
@@ -389,7 +395,7 @@ def test_masks_that_contradict_the_data():
         prepare(k * mask, torch.fft.ifftshift(mask))
     with pytest.raises(BadInput, match="shifted by half its sides"):
         prepare_scan((k * mask).numpy(), ("y", "x"), mask=torch.fft.ifftshift(mask).numpy())
-    assert torch.equal(prepare(k, mask)[1], torch.fft.ifftshift(mask))  # a full scan, undersampled: no warning
+    assert torch.equal(prepare(k, mask)[1].mask, torch.fft.ifftshift(mask))  # a full scan, undersampled: no warning
     data = prepare_scan(k.numpy(), ("y", "x"), mask=mask.numpy())
     assert data.doubts == []
     assert any(f"leaves out {int((~mask).sum())} of 144 samples" in warning for warning in data.warnings)
@@ -421,16 +427,16 @@ def test_items_with_different_samples_have_their_own_masks(given, schedule, with
     if with_maps:
         maps = torch.tensor([0.6, 0.8j], dtype=torch.complex128)[:, None, None].expand(2, 24, 20)
         y = y[:, None] * maps[:, 0, 0][:, None, None]
-    batch = reconstruct(y, masks if given else None, maps, schedule=schedule)
+    batch = reconstruct_kspace(y, masks if given else None, maps, schedule=schedule)
     assert batch.gap.shape == (3,)
     for k in range(3):
-        one = reconstruct(y[k], masks[k] if given else None, maps, schedule=schedule, reweight=0)
+        one = reconstruct_kspace(y[k], masks[k] if given else None, maps, schedule=schedule, reweight=0)
         for name in ("image", "coefficients", "dual", "objective", "gap", "layers", "dual_sparse", "violation"):
             torch.testing.assert_close(getattr(batch, name)[k], getattr(one, name), rtol=1e-9, atol=1e-12)
         if isinstance(batch.schedule, Searched) and isinstance(one.schedule, Searched):
             assert [r.layers for r in batch.schedule.runs[k]] == [r.layers for r in one.schedule.runs[0]]
     assert len(batch.statuses) == 3
-    axes = reconstruct(y[None], masks[None] if given else None, maps, schedule=schedule)
+    axes = reconstruct_kspace(y[None], masks[None] if given else None, maps, schedule=schedule)
     assert axes.image.shape == (1, 3, 24, 20)
     torch.testing.assert_close(axes.image[0], batch.image)
 
@@ -440,9 +446,11 @@ def test_an_empty_item_of_a_batch_has_the_image_zero():
     masks[:, ::2] = True
     y = stack(masks)
     y[1] = 0
-    found = reconstruct(y, schedule=default_schedule(1e-2))
+    found = reconstruct_kspace(y, schedule=default_schedule(1e-2))
     assert torch.equal(found.image[1], torch.zeros_like(found.image[1]))
-    torch.testing.assert_close(found.image[0], reconstruct(y[0], schedule=default_schedule(1e-2), reweight=0).image)
+    torch.testing.assert_close(
+        found.image[0], reconstruct_kspace(y[0], schedule=default_schedule(1e-2), reweight=0).image
+    )
 
 
 def test_arrays_that_only_numpy_has():
@@ -478,7 +486,7 @@ def test_arrays_that_only_numpy_has():
 )
 def test_refusals(arguments, needed):
     with pytest.raises(BadInput, match=needed):
-        reconstruct(**arguments)
+        reconstruct_kspace(**arguments)
 
 
 def test_scan_needs_maps_for_coils_and_coils_for_maps():

@@ -24,11 +24,13 @@ from firenet import (
 )
 from firenet.errors import BadInput
 from firenet.metrics import psnr
+from firenet.mri import reconstruct_kspace
 from firenet.mri.demo import load_slice
-from firenet.mri.reconstruct import default_schedule, network, reconstruct, rounds
 from firenet.problems import Ball
+from firenet.reconstruction import default_network, default_schedule, rounds
 from firenet.reweighting import standing_out, weights_from
 from firenet.sensing import multilevel
+from firenet.sensing.fourier import fourier_samples
 from firenet.solver import FixedSteps, RadialSearch
 from firenet.solver.schedules import Schedule
 from firenet.transforms import TightFrame, Union
@@ -157,7 +159,7 @@ def test_noise_stops_the_reweighting() -> None:
     clean = sensing(truth)
     error = sensing.restrict(normal(clean.shape, dtype=clean.dtype, seed=0))
     noisy = clean + 0.1 * torch.linalg.vector_norm(clean) / torch.linalg.vector_norm(error) * error
-    net = network(sensing.mask, schedule=default_schedule(1e-3))
+    net = default_network(fourier_samples(sensing.mask), schedule=default_schedule(1e-3))
     assert len(rounds(net, clean)) == 2
     (only,) = rounds(net, noisy)
     plain = net.solve(noisy)
@@ -259,8 +261,8 @@ def test_a_real_slice_gains_a_decibel() -> None:
     mask = multilevel(truth.shape, 0.25).samples
     y = SubsampledFourier(mask)(truth)
     schedule = AdaptiveRestarts(1e-2, 150)
-    plain = reconstruct(y, mask, centred=False, schedule=schedule, reweight=0)
-    better = reconstruct(y, mask, centred=False, schedule=schedule)
+    plain = reconstruct_kspace(y, mask, centred=False, schedule=schedule, reweight=0)
+    better = reconstruct_kspace(y, mask, centred=False, schedule=schedule)
     assert psnr(better.image, truth) >= psnr(plain.image, truth) + 1.0
     assert better.relative_gap.item() < 5e-2
 

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 from firenet import BadInput, SubsampledFourier
 from firenet.cli.app import app
 from firenet.cli.console import BAD_INPUT, NOT_REACHED
+from firenet.mri import reconstruct_kspace
 from firenet.mri.demo import load_raw, load_slice
-from firenet.mri.kspace import coil_axis_is_elsewhere, is_split, noise_estimate, to_centre, to_usual_origin
-from firenet.mri.reconstruct import reconstruct
+from firenet.mri.kspace import coil_axis_is_elsewhere, is_split, to_centre, to_usual_origin
+from firenet.mri.noise_level import noise_estimate
 from firenet.mri.scan import prepare, prepare_scan
 from firenet.sensing import multilevel
 
@@ -144,8 +145,8 @@ def test_every_convention_gives_the_same_upright_image(
     found = torch.fft.ifft2(scan.images[0].y, norm="ortho").numpy()
     # the data are rounded to single precision on their way: 2^-24 of each sample, and so at most of the norm
     assert np.linalg.norm(found - image) <= 2**-23 * np.linalg.norm(image)
-    solution = reconstruct(k, centred=centred, origin=origin, reweight=0, tolerance=0.01)
-    first = reconstruct(CONVENTIONS["centred"][0](image), reweight=0, tolerance=0.01)
+    solution = reconstruct_kspace(k, centred=centred, origin=origin, reweight=0, tolerance=0.01)
+    first = reconstruct_kspace(CONVENTIONS["centred"][0](image), reweight=0, tolerance=0.01)
     np.testing.assert_allclose(solution.image.numpy(), first.image.numpy(), rtol=0, atol=1e-3)
 
 
@@ -153,7 +154,7 @@ def test_other_origins_and_real_data_are_refused() -> None:
     with pytest.raises(BadInput, match="middle or corner"):
         prepare_scan(np.ones((8, 8), np.complex64), ("y", "x"), origin="left")  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="Complex k-space"):
-        reconstruct(torch.ones(8, 8), origin="corner")
+        reconstruct_kspace(torch.ones(8, 8), origin="corner")
 
 
 @pytest.mark.parametrize("convention", list(CONVENTIONS))
@@ -215,7 +216,7 @@ def test_hollow_and_double_objects_and_those_at_an_edge_are_in_one_piece() -> No
 
 
 def test_a_real_scan_is_split_where_it_is() -> None:
-    y, _, _ = prepare(load_raw())
+    y, _ = prepare(load_raw())
     assert not is_split([y], 2)
     assert is_split([to_usual_origin(y, 2, centred=False, origin="middle")], 2)
 

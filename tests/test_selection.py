@@ -10,14 +10,15 @@ from draws import normal, uniform
 from firenet import BadInput, MultiCoilFourier, SubsampledFourier, choose_lambda
 from firenet.metrics import psnr
 from firenet.mri.demo import load_slice
-from firenet.mri.reconstruct import default_schedule, network
+from firenet.reconstruction import default_network, default_schedule
 from firenet.sensing import multilevel
+from firenet.sensing.fourier import fourier_samples
 from laws import assert_refuses
 
 
 def slice_data(
     noise: float = 0.0, coils: int = 0
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+) -> tuple[torch.Tensor, torch.Tensor, SubsampledFourier | MultiCoilFourier]:
     truth = load_slice()[::4, ::4].to(torch.complex64)
     mask = multilevel((64, 64), 0.4).samples
     rng = np.random.default_rng(0)
@@ -25,20 +26,19 @@ def slice_data(
     if coils:
         maps = normal(coils, 64, 64, dtype=torch.complex64, seed=rng)
         maps = maps / maps.abs().square().sum(0).sqrt()
-    sensing = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
+    sensing = fourier_samples(mask, maps)
     y = sensing(truth)
     error = sensing.restrict(normal(y.shape, dtype=y.dtype, seed=rng))
-    return truth, y + noise * y.norm() / error.norm() * error, mask, maps
+    return truth, y + noise * y.norm() / error.norm() * error, sensing
 
 
 @pytest.mark.parametrize("coils", [0, 2])
 @pytest.mark.parametrize("sparsify", ["undecimated:haar:2", "orthonormal:haar"])
 def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> None:
-    _, y, mask, maps = slice_data(0.02, coils)
+    _, y, operator = slice_data(0.02, coils)
+    mask = operator.mask
     seen: list[tuple[int, int]] = []
-    sweep = choose_lambda(
-        y, mask, maps, sparsify=sparsify, lams=[1e-3, 1e-2], seed=3, progress=lambda *n: seen.append(n)
-    )
+    sweep = choose_lambda(y, operator, sparsify=sparsify, lams=[1e-3, 1e-2], seed=3, progress=lambda *n: seen.append(n))
     assert seen == [(1, 2), (2, 2)]
     assert sweep.lams == (1e-3, 1e-2)
     assert sweep.errors[sweep.lams.index(sweep.best)] <= 1.01 * min(sweep.errors)
@@ -53,52 +53,56 @@ def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> 
     centre[32 - width // 2 : 32 - width // 2 + width, 32 - width // 2 : 32 - width // 2 + width] = True
     held &= ~torch.fft.ifftshift(centre)
     assert int(held.sum()) == sweep.held_out
-    net = network(mask & ~held, maps, sparsify=sparsify, lam=1e-2, schedule=default_schedule(3e-3, 250))
-    predicted = (SubsampledFourier(held) if maps is None else MultiCoilFourier(held, maps))(net.solve(y * ~held).image)
+    maps = operator.maps if isinstance(operator, MultiCoilFourier) else None
+    seen = fourier_samples(mask & ~held, maps)
+    net = default_network(seen, sparsify=sparsify, lam=1e-2, schedule=default_schedule(3e-3, 250))
+    predicted = fourier_samples(held, maps)(net.solve(y * ~held).image)
     expected = (predicted - y * held).norm() / (y * held).norm()
     assert sweep.errors[1] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_an_absurd_lambda_is_not_chosen() -> None:
-    _, y, mask, _ = slice_data()
-    assert choose_lambda(y, mask, lams=[1e-3, 1.0]).best == 1e-3
+    _, y, operator = slice_data()
+    assert choose_lambda(y, operator, lams=[1e-3, 1.0]).best == 1e-3
 
 
 def test_the_choice_is_nearly_the_best_there_is() -> None:
-    truth, y, mask, _ = slice_data(0.05)
-    sweep = choose_lambda(y, mask)
+    truth, y, operator = slice_data(0.05)
+    sweep = choose_lambda(y, operator)
     found = [
-        psnr(network(mask, lam=lam, schedule=default_schedule(3e-3, 250)).solve(y).image, truth) for lam in sweep.lams
+        psnr(default_network(operator, lam=lam, schedule=default_schedule(3e-3, 250)).solve(y).image, truth)
+        for lam in sweep.lams
     ]
     assert found[sweep.lams.index(sweep.best)] >= max(found) - 0.5
     assert max(found) - min(found) > 1
 
 
 def test_where_all_are_equal_the_nearest_to_the_default_is_taken() -> None:
-    _, y, mask, _ = slice_data()
-    usual = network(mask).lam
-    sweep = choose_lambda(y, mask, lams=[0.5 * usual, 0.501 * usual, 0.502 * usual])
+    _, y, operator = slice_data()
+    usual = default_network(operator).lam
+    sweep = choose_lambda(y, operator, lams=[0.5 * usual, 0.501 * usual, 0.502 * usual])
     assert max(sweep.errors) <= 1.01 * min(sweep.errors)
     assert sweep.best == 0.502 * usual
 
 
 def test_the_random_state_is_left_alone() -> None:
-    _, y, mask, _ = slice_data()
+    _, y, operator = slice_data()
     before = torch.get_rng_state()
-    first = choose_lambda(y, mask, lams=[1e-3], seed=1)
+    first = choose_lambda(y, operator, lams=[1e-3], seed=1)
     assert torch.equal(before, torch.get_rng_state())
-    assert first == choose_lambda(y, mask, lams=[1e-3], seed=1)
-    assert first.errors != choose_lambda(y, mask, lams=[1e-3], seed=2).errors
+    assert first == choose_lambda(y, operator, lams=[1e-3], seed=1)
+    assert first.errors != choose_lambda(y, operator, lams=[1e-3], seed=2).errors
 
 
 def test_refusals() -> None:
-    _, y, mask, _ = slice_data()
-    assert_refuses(lambda: choose_lambda(y, mask, fraction=1.5), "fraction=1.5")
-    assert_refuses(lambda: choose_lambda(y, mask, lams=[]), "0 lambdas")
-    full = torch.ones_like(mask)
-    assert_refuses(lambda: choose_lambda(y, full), "outside the fully sampled centre")
+    _, y, operator = slice_data()
+    assert_refuses(lambda: choose_lambda(y, operator, fraction=1.5), "fraction=1.5")
+    assert_refuses(lambda: choose_lambda(y, operator, lams=[]), "0 lambdas")
+    full = SubsampledFourier(torch.ones_like(operator.mask))
+    assert_refuses(lambda: choose_lambda(y, full), "0 of 0")
     with pytest.raises(BadInput):
-        choose_lambda(y, mask, lams=[-1.0])
-    assert_refuses(lambda: choose_lambda(torch.stack([y, y]), mask), "(2, 64, 64)")
+        choose_lambda(y, operator, lams=[-1.0])
+    assert_refuses(lambda: choose_lambda(torch.stack([y, y]), operator), "(2, 64, 64)")
     # A mask of numbers is one too.
-    assert choose_lambda(y, mask.double(), lams=[1e-3]) == choose_lambda(y, mask, lams=[1e-3])
+    numbers = SubsampledFourier(operator.mask.double())
+    assert choose_lambda(y, numbers, lams=[1e-3]) == choose_lambda(y, operator, lams=[1e-3])

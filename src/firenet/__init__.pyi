@@ -8,6 +8,7 @@ from firenet import (
     nets as nets,
     operators as operators,
     problems as problems,
+    reconstruction as reconstruction,
     sensing as sensing,
     solver as solver,
     transforms as transforms,
@@ -27,12 +28,13 @@ from firenet.export.onnx_file import export_onnx as export_onnx
 from firenet.guarantee import Guarantee as Guarantee
 from firenet.metrics import psnr as psnr
 from firenet.models.load import load_model as load_model
-from firenet.mri.choose_lambda import choose_lambda as choose_lambda
-from firenet.mri.reconstruct import reconstruct as reconstruct
+from firenet.mri.reconstruct import reconstruct_kspace as reconstruct_kspace
 from firenet.network import Firenet as Firenet
 from firenet.operators.check import check_adjoint as check_adjoint
 from firenet.operators.linear import LinearOperator as LinearOperator
 from firenet.operators.matrix import Matrix as Matrix
+from firenet.reconstruction.choose_lambda import choose_lambda as choose_lambda
+from firenet.reconstruction.reconstruct import reconstruct as reconstruct
 from firenet.reweighting import reweighted as reweighted
 from firenet.sensing.fourier import (
     MultiCoilFourier as MultiCoilFourier,

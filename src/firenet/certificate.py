@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from numpy.typing import ArrayLike
@@ -20,7 +20,6 @@ from firenet.errors import BadInput, NumericalError
 from firenet.guarantee import Guarantee
 from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions
-from firenet.operators.compact import Compact
 from firenet.operators.linear import LinearOperator
 from firenet.problems.analysis import AnalysisProblem
 from firenet.problems.fidelity import Ball, Fidelity, Squared
@@ -173,9 +172,8 @@ def _certified(
     if guarantee is not None and isinstance(problem, AnalysisProblem):
         do = "Certify without a guarantee: the gap needs none"
         raise BadInput("A synthesis problem for an error bound", "an analysis problem", do)
-    packed = problem.compact()
-    compact = packed.operator
-    assert isinstance(compact, Compact)
+    packed: Problem = problem.compact()
+    compact: Any = packed.operator
     y_ = compact.pack_measured(y.reshape(-1, *operator.out_shape))
     z_ = compact.pack(z.reshape(-1, *operator.in_shape))
     residual = compact(z_) - y_

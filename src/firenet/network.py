@@ -22,7 +22,8 @@ from firenet.errors import BadInput, DoubtfulInput
 from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions, trusted
 from firenet.operators.compact import Compact
-from firenet.operators.linear import LinearOperator, keep_kind
+from firenet.operators.derivative import keep_kind
+from firenet.operators.linear import LinearOperator
 from firenet.problems.analysis import AnalysisProblem
 from firenet.problems.fidelity import Ball, Fidelity, Norm, Squared
 from firenet.problems.gap import Proof, working_floor

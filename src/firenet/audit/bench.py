@@ -13,9 +13,10 @@ from torch import Tensor
 
 from firenet.audit.model import Model
 from firenet.audit.parts import Parts, digest
-from firenet.audit.records import SCHEMA, TESTS, Row, Settings, Thresholds, versions
+from firenet.audit.records import SCHEMA, TESTS, Row, Settings, Thresholds
 from firenet.audit.subject import Subject, built, guarded, mean, reason, tried
 from firenet.operators.linear import LinearOperator
+from firenet.versions import versions
 
 HINTED = ("worst", "localised", "transfer", "certificate")  # they use what was found before
 Measured = tuple[dict[str, Any], dict[str, Tensor]] | None
@@ -84,7 +85,15 @@ class Bench:
 
     def _key(self, model: Model, image: str, test: str) -> str:
         settings = asdict(replace(self.settings, thresholds=Thresholds(), tests=TESTS))
-        what = [SCHEMA, versions(), model.name, dict(model.origin), image, test, settings]
+        what = [
+            SCHEMA,
+            (versions() | {"threads": str(torch.get_num_threads())}),
+            model.name,
+            dict(model.origin),
+            image,
+            test,
+            settings,
+        ]
         swept = [(rate, getattr(s, "mask", None)) for rate, s in self.sweep.items()] if test == "samples" else []
         masks: list[Tensor] = [t for _, t in swept if isinstance(t, Tensor)]
         if test in HINTED:
@@ -102,7 +111,10 @@ class Bench:
         """The model, built and tried once; or why it cannot be audited."""
         if model.name not in self.subjects:
             # A model that ends the process when it is first tried must not do so at every --resume.
-            key = digest([versions(), model.name, dict(model.origin)], self.described)[:32]
+            key = digest(
+                [(versions() | {"threads": str(torch.get_num_threads())}), model.name, dict(model.origin)],
+                self.described,
+            )[:32]
             stored = self.parts.done(key)
             if stored is not None:
                 self.subjects[model.name] = stored[0]["failed"]

@@ -9,7 +9,6 @@ from enum import StrEnum
 from typing import Any, get_args
 
 import numpy as np
-import torch
 
 from firenet.audit.attack import CALLS, Ascent, Domain
 from firenet.audit.detail import ROSE
@@ -226,18 +225,3 @@ class Audit:
     def of(self, model: str, test: str) -> list[Row]:
         """The rows of a model and a test that did not fail."""
         return [r for r in self.rows if (r.model, r.test, r.failed) == (model, test, None)]
-
-
-def versions() -> dict[str, str]:
-    """Those that the numbers depend on."""
-    import platform
-
-    from firenet import __version__
-
-    return {
-        "firenet": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "threads": str(torch.get_num_threads()),
-    }

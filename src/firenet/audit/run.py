@@ -14,11 +14,12 @@ from firenet.audit.bench import Bench
 from firenet.audit.measures import AGAIN, MEASURES, worst_witness
 from firenet.audit.model import Model, of
 from firenet.audit.parts import Parts, clean, digest
-from firenet.audit.records import Audit, Outcome, Row, Settings, Verdict, versions
+from firenet.audit.records import Audit, Outcome, Row, Settings, Verdict
 from firenet.audit.subject import own_randomness
 from firenet.audit.verdicts import judge, judged_again
 from firenet.errors import BadInput
 from firenet.operators.linear import LinearOperator
+from firenet.versions import versions
 
 Progress = Callable[[int, int, str], None]
 
@@ -93,7 +94,7 @@ def audit(
         settings,
         tuple(rows),
         verdicts,
-        versions(),
+        (versions() | {"threads": str(torch.get_num_threads())}),
         bench.parts.pictures,
         witnesses,
         bench.parts.resumed,

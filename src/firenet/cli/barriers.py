@@ -15,6 +15,7 @@ import typer
 from firenet.cli import console
 from firenet.errors import BadInput
 from firenet.io.safely import replacing
+from firenet.versions import versions
 
 if TYPE_CHECKING:
     from firenet.barriers import Problem, Verdict
@@ -146,7 +147,7 @@ def play(
     if out is not None and verdict.witness:
         _save(verdict.witness, out)
     if as_json:
-        console.print_json({**verdict.as_json(), "versions": console.versions()})
+        console.print_json({**verdict.as_json(), "versions": versions()})
     else:
         _tell(verdict, out)
     if verdict.claim in _WITHOUT:
@@ -222,7 +223,7 @@ def everything(
         "positive": positive,
         "breakdown": {kind: breakdown(Problem(kind, digits)) for kind in _KINDS},
         "cells": [c.as_json() for c in cells],
-        "versions": console.versions(),
+        "versions": versions(),
     }
     _save(found, out / "barriers.json")
     if as_json:
@@ -370,7 +371,7 @@ def table1(
 
         rows = paper.make(train=train, quick=quick, folder=folder if train else None, progress=told if train else None)
     if as_json:
-        console.print_json({"rows": rows, "quick": quick, "versions": console.versions()})
+        console.print_json({"rows": rows, "quick": quick, "versions": versions()})
         return
     columns = list(rows[0])
     text = [[_cell(c, r[c]) for c in columns] for r in rows]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,6 +14,7 @@ from firenet.cli.options import (
     Data,
     Device,
     Dtype,
+    Formula,
     ImageOrigin,
     Json,
     Key,
@@ -24,18 +24,14 @@ from firenet.cli.options import (
     NoiseFile,
     NoiseLevel,
     Oversampling,
+    Quiet,
     Slice,
     Sparsify,
     Threads,
     WaveletName,
-    check_problem,
-    parse_noise_level,
     set_threads,
+    transform_of,
 )
-from firenet.errors import BadInput
-
-if TYPE_CHECKING:
-    from firenet.mri.scan import Prepared
 
 
 @console.reports
@@ -61,6 +57,8 @@ def certify(
     device: Device = "cpu",
     dtype: Dtype = "complex64",
     threads: Threads = None,
+    formula: Formula = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Bound how far any image, from any source, is from optimal for given data: its duality gap.
@@ -68,50 +66,37 @@ def certify(
     The problem (transform, lambda, maps) must be the one the image is meant to solve; use the options of its `recon`,
     which must have had --reweight 0: other weights are another problem.
     """
-    set_threads(threads)
-    transform, level = check_problem(sparsify, wavelet, lam), parse_noise_level(noise_level, lam)
-    if budget < 0:
-        raise BadInput("--layers: a number of layers, zero or more", f"{budget}", "500 is the default")
-    import torch
-
-    from firenet.cli.scans import Outcome, Source
     from firenet.io.files import read_image
-    from firenet.mri.reconstruct import certify_image
+    from firenet.mri.record import scan_record, summary
+    from firenet.mri.scan_reconstruction import certify_scan
+    from firenet.mri.source import Source
 
+    set_threads(threads)
     source = Source(
         data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise, device, dtype
     )
-    scan, job = scans.read(source)
-    values, _ = read_image(image)
-    several = len(job.images) > 1
-    shape = (len(job.images), *job.images[0].mask.shape)
-    if (values if several else values[None]).shape != shape:
-        needed = f"An image of shape {shape if several else shape[1:]}"
-        raise BadInput(needed, f"{values.shape}", "Certify the image that belongs to these data")
-    if values.dtype.kind != "c":
-        job.warnings.append("The image is real: if its phase was lost, the gap is large for that reason alone.")
-    scans.check_noise_level(level, job, whitened=noise is not None)
-    scans.warn(job.warnings)
-    told = len(job.warnings)
-    pixels = iter(values if several else values[None])
-    given = [torch.from_numpy(p) for p in pixels]
-    for part, pixel in zip(job.images, given, strict=True):
-        if part.empty and bool((pixel != 0).any()):
-            needed = f"An image of zeros for slice {part.number}, whose data are zero"
-            raise BadInput(needed, "another one", "Certify the image that belongs to these data")
-    images = {id(part): pixel for part, pixel in zip(job.images, given, strict=True)}
-
-    def solve(part: Prepared, progress: Callable[..., None]) -> Outcome:
-        net = scans.network(part, transform, lam, None, level(part.y * part.mask))
-        x = images[id(part)].to(device=part.y.device, dtype=part.y.dtype)
-        found = certify_image(x, net, part.y, budget=budget, progress=progress)
-        return Outcome(part, x, found, net, net, int(found.layers))
-
-    record: dict[str, Any] = scans.record(source, scan, job, scans.each(job, "certificate", solve))
-    record["image"] = str(image)
-    last = "gap: an upper bound of objective(image) - minimum, valid for this image and these data"
-    scans.show(record, as_json, last, told=told)
-    if any(result["gap"] is None for result in record["results"]):
+    transform = transform_of(sparsify, wavelet)
+    with console.progress("reading", quiet=quiet) as tell:
+        found = certify_scan(
+            source,
+            read_image(image)[0],
+            sparsify=transform,
+            lam=lam,
+            noise_level=noise_level,
+            layers=budget,
+            progress=lambda what, done, most, gap: tell(done, most, what, gap),
+            notify=scans.warn,
+        )
+    scan, told = found[0].scan, len(found[0].scan.warnings)
+    record = scan_record(found) | {"image": str(image)}
+    for sentence in scan.warnings[told:]:
+        scans.warn(sentence)
+    if as_json:
+        console.print_json(record)
+    elif not quiet:
+        last = "gap: an upper bound of objective(image) - minimum, valid for this image and these data"
+        scans.show(record, summary(found), last, formula=formula)
+    if any(one.record()["gap"] is None for one in found):
         console.say(f"no finite gap was found: {dtype} cannot compute with numbers of this size", err=True)
         raise typer.Exit(console.NOT_REACHED)
-    scans.end(job)
+    scans.end(scan)

@@ -133,8 +133,9 @@ def say(line: object, *, err: bool = False) -> None:
 
 
 @contextmanager
-def progress(what: str, unit: str = "layers") -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr where that is a terminal; told done, all and, if it changes, what is done."""
+def progress(what: str, unit: str = "layers", *, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """A progress bar on stderr where that is a terminal; told done, all, and if it changes what is done and the
+    relative gap that is reached."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -144,11 +145,21 @@ def progress(what: str, unit: str = "layers") -> Iterator[Callable[..., None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
+        TextColumn("{task.fields[gap]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(plain(what), total=None)
-        yield lambda done, total, now=what: bar.update(task, completed=done, total=total, description=plain(now))
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task, doing = bar.add_task(plain(what), total=None, gap=""), what
+
+        def tell(done: int, total: int, now: str | None = None, gap: float | None = None) -> None:
+            nonlocal doing
+            if now is not None and now != doing:
+                doing = now
+                bar.reset(task, total=total or None, description=plain(now))
+            reached = "" if gap is None else f"gap {100 * gap:.2g} %" if gap < float("inf") else "no gap yet"
+            bar.update(task, completed=done, total=total or None, gap=reached)
+
+        yield tell
 
 
 @contextmanager
@@ -186,13 +197,13 @@ def busy(what: str) -> Iterator[None]:
         yield
 
 
-def table(title: str, columns: list[str], rows: Sequence[Sequence[str | tuple[str, ...]]]) -> None:
+def table(title: str | None, columns: list[str], rows: Sequence[Sequence[str | tuple[str, ...]]]) -> None:
     """Prints a table; a cell of several lines is a tuple of them."""
     from rich.console import Console
     from rich.table import Table
 
     cells = [["\n".join(map(plain, (c,) if isinstance(c, str) else c)) for c in row] for row in rows]
-    drawn = Table(title=plain(title), title_justify="left")
+    drawn = Table(title=None if title is None else plain(title), title_justify="left")
     # Where space is short the first column folds, but never below its words: without names numbers say nothing.
     words = [word for row in cells for word in row[0].split()]
     columns = [plain(name) for name in columns]
@@ -209,14 +220,3 @@ def print_json(record: Mapping[str, Any]) -> None:
     from firenet.io.files import to_json
 
     typer.echo(to_json(record, ascii=True))  # for every encoding that stdout may have
-
-
-def versions() -> dict[str, str]:
-    """Returns those that a result depends on, as they were installed: what libraries say of themselves may be old."""
-    import platform
-    from importlib import metadata
-
-    from firenet import __version__
-
-    libraries = {name: metadata.version(name) for name in ("torch", "numpy", "pywavelets")}
-    return {"firenet": __version__, **libraries, "python": platform.python_version()}

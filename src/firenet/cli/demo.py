@@ -10,6 +10,7 @@ import typer
 from firenet.cli import console
 from firenet.cli.options import set_threads
 from firenet.errors import BadInput
+from firenet.versions import versions
 
 if TYPE_CHECKING:
     pass
@@ -62,7 +63,7 @@ def demo(
         job.draw(cases, out / "demo.png")
         for name, case in cases.items():
             write_image(out / f"{name}.npy", case.solution.image.numpy())
-        write_json(out / "demo.json", {**records, "versions": console.versions()})
+        write_json(out / "demo.json", {**records, "versions": versions()})
     shown: dict[str, Any] = {name: {key: r[key] for key in _DEMO_KEYS} for name, r in records.items()}
     if as_json:
         console.print_json(shown)

@@ -12,6 +12,7 @@ import typer
 from firenet.cli import console
 from firenet.cli.options import Json
 from firenet.errors import BadInput
+from firenet.versions import versions
 
 if TYPE_CHECKING:
     pass
@@ -79,7 +80,7 @@ def doctor(as_json: Json = False) -> None:
         [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
     record = {
-        "versions": console.versions(),
+        "versions": versions(),
         "extras": extras,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),

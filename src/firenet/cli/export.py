@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from firenet.cli.options import (
     Axes,
     CornerDC,
     Data,
+    Formula,
     ImageOrigin,
     Json,
     Key,
@@ -21,17 +22,11 @@ from firenet.cli.options import (
     NoiseFile,
     Oversampling,
     Overwrite,
+    Quiet,
     Slice,
     Threads,
-    check_limits,
-    check_problem,
-    schedule_for,
     set_threads,
 )
-from firenet.errors import BadInput
-
-if TYPE_CHECKING:
-    pass
 
 
 @console.reports
@@ -60,6 +55,8 @@ def export(
     noise: NoiseFile = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
+    formula: Formula = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Find the steps for these data, freeze them, and write the feed-forward network as an ONNX file (extra export).
@@ -67,47 +64,57 @@ def export(
     The file takes measurements with zero frequency in the corner, complex numbers as pairs of reals on the last axis;
     it is compared with the network before it is put in place. One image at a time: --slice.
     """
-    from firenet.cli.scans import Outcome, Source
     from firenet.export.onnx_file import check_export, export_onnx
     from firenet.io.files import check_beside, write_json
     from firenet.io.safely import together
+    from firenet.mri.record import scan_record, summary
+    from firenet.mri.scan_reconstruction import reconstruct_scan
+    from firenet.mri.source import Source
     from firenet.solver.schedules import Searched
-    from firenet.solver.solution import Status
+    from firenet.solver.solution import Solution, Status
 
     source = Source(data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise)
-    scans.check_overwriting([out, scans.beside(out)], source.files)
+    beside = scans.beside(out)
+    scans.check_overwriting([out, beside], source.files)
     check_export(out)  # refuses before anything is read
-    check_beside(scans.beside(out), overwrite=overwrite)
+    check_beside(beside, overwrite=overwrite)
     set_threads(threads)
-    transform = check_problem(None, wavelet, lam)
-    check_limits(layers, tolerance)
-    plan = schedule_for("adaptive", layers, tolerance)
-    scan, job = scans.read(source)
-    if len(job.images) > 1:
-        raise BadInput("One image", f"{len(job.images)} slices", "Choose one with --slice")
-    scans.warn(job.warnings)
-    told = len(job.warnings)
-    image = job.images[0]
-    net = scans.network(image, transform, lam, plan(image.y))
-    with console.progress("finding the steps") as progress:
-        solution = net.solve(image.y, progress=progress)
+    with console.progress("reading", quiet=quiet) as tell:
+        found = reconstruct_scan(
+            source,
+            sparsify=f"orthonormal:{wavelet}",
+            lam=lam,
+            layers=layers,
+            tolerance=tolerance,
+            reweight=0,
+            one=True,
+            progress=lambda what, done, most, gap: tell(done, most, what, gap),
+            notify=scans.warn,
+        )
+    (made_of,) = found
+    solution, net, scan, told = made_of.found, made_of.asked, made_of.scan, len(made_of.scan.warnings)
+    assert isinstance(solution, Solution)
     assert isinstance(solution.schedule, Searched)
+    assert net is not None
     frozen = solution.schedule.frozen()
-    outcome = Outcome(image, solution.image, solution, net, net, int(solution.layers))
-    record = scans.record(source, scan, job, [outcome])
+    record = scan_record(found)
     with together():
         with console.busy(f"exporting {frozen.layers} layers"):
-            made = export_onnx(net.following(frozen), out, measurements=image.y)
+            made = export_onnx(net.following(frozen), out, measurements=made_of.part.y)
         record |= {"steps": [vars(run) for run in frozen.runs], "onnx": made}
-        write_json(scans.beside(out), record)
-    differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
-    size = f"{frozen.layers} layers, {out.stat().st_size / 2**20:.1f} MiB"
-    last = f"wrote {out}: {size}; onnxruntime differs from the network by {differs}"
-    scans.show(record, as_json, last, told=told)
-    status = scans.status_of(solution)
-    if status is not Status.TOLERANCE_REACHED:
+        write_json(beside, record)
+    for sentence in scan.warnings[told:]:
+        scans.warn(sentence)
+    if as_json:
+        console.print_json(record)
+    elif not quiet:
+        differs = ", ".join(f"{d:.1e} ({what})" for what, d in made["difference"].items())
+        size = f"{frozen.layers} layers, {out.stat().st_size / 2**20:.1f} MiB"
+        last = f"wrote {out}: {size}; onnxruntime differs from the network by {differs}"
+        scans.show(record, summary(found), last, formula=formula)
+    if solution.statuses[0] is not Status.TOLERANCE_REACHED:
         relative = scans.shown(record["results"][0]["relative_gap"], ".1e")
         gap = f"its relative gap is {relative} after {frozen.layers} layers"
         console.say(f"the tolerance {tolerance:g} was not reached: {gap}. {out} was written all the same.", err=True)
         raise typer.Exit(console.NOT_REACHED)
-    scans.end(job)
+    scans.end(scan)

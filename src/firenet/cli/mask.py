@@ -10,6 +10,7 @@ import typer
 from firenet.cli import console, scans
 from firenet.cli.options import Json, MaskCorner, Overwrite
 from firenet.errors import BadInput
+from firenet.versions import versions
 
 if TYPE_CHECKING:
     pass
@@ -101,7 +102,7 @@ def mask(
         "recipe": dict(made.recipe),
         "centred": not corner_dc,
         "bands": bands,
-        "versions": console.versions(),
+        "versions": versions(),
     }
     with together():
         write_image(out, stored)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from firenet.cli import scans
 from firenet.errors import BadInput
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 
 # --- recon and certify ------------------------------------------------------------------------------------------------
@@ -77,27 +75,11 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, typer.Option("--dtype", help="complex64 or complex128.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the CPU to use.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print warnings and errors alone; no progress, no table.")]
+Formula = Annotated[bool, typer.Option("--formula", help="Print the optimisation problem that was solved, too.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what lies beside OUT also where firenet did not write it.")
 ]
-
-
-def schedule_for(name: str, layers: int, tolerance: float | None) -> Callable[[torch.Tensor], Any]:
-    """What makes the schedule for given measurements."""
-    from firenet.mri.reconstruct import default_schedule, paper_schedule
-    from firenet.solver.radial import RadialSearch
-    from firenet.solver.schedules import FixedSteps
-
-    adaptive = default_schedule(tolerance, layers)
-    made: dict[str, Callable[[torch.Tensor], Any]] = {
-        "adaptive": lambda y: adaptive,
-        "radial": lambda y: RadialSearch(adaptive.tolerance, layers),
-        "paper": lambda y: paper_schedule(layers, y),
-        "fixed": lambda y: FixedSteps(layers),
-    }
-    if name not in made:
-        raise BadInput(f"A schedule: {', '.join(made)}", name, "adaptive needs no choice of steps")
-    return made[name]
 
 
 def set_threads(threads: int | None) -> None:
@@ -110,46 +92,19 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
-def parse_noise_level(noise_level: str | None, lam: float | str | None) -> scans.Level:
-    """What makes the noise level for given measurements; refuses one beside a lambda."""
-    if noise_level is not None and lam is not None:
-        raise BadInput("One of --lam and --noise-level", "both", "With a noise level there is no lambda")
-    return scans.noise_level(noise_level)
-
-
-def check_limits(layers: int, tolerance: float | None, reweight: int | None = None) -> None:
-    """Refuses limits that mean nothing, before anything is read."""
-    if layers < 1:
-        raise BadInput("--layers: at least one layer", f"{layers}", "2000 are the default of recon; most need fewer")
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise BadInput("--tolerance: a relative gap between 0 and 1", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
-    if reweight is not None and reweight < 0:
-        raise BadInput("--reweight: a number of rounds, zero or more", f"{reweight}", "1 or 2 are usual")
-    if reweight is not None and layers <= reweight:
-        got = f"--layers {layers} for {reweight + 1} rounds, the first one among them"
-        raise BadInput("At least one layer for every round", got, "Allow more layers, or fewer rounds")
-
-
-def parse_lam(given: str | None) -> tuple[bool, float | None]:
-    """Whether lambda is to be chosen, and the number where it is not."""
+def parse_lam(given: str | None) -> float | Literal["auto"] | None:
+    """Returns lambda as a number, the word auto, or None."""
     if given is None or given == "auto":
-        return given == "auto", None
+        return given
     try:
-        return False, float(given)
+        return float(given)
     except ValueError:
         raise BadInput("--lam: a number, or auto", repr(given), "For example --lam 1e-3") from None
 
 
-def check_problem(sparsify: str | None, wavelet: str | None, lam: float | None) -> str | None:
-    """The transform, None for the default; refuses a problem that cannot be posed before anything is read."""
-    from firenet.problems.penalty import check_lam
-    from firenet.transforms.spec import transform
-
+def transform_of(sparsify: str | None, wavelet: str | None) -> str | None:
+    """Returns the transform in the words of --sparsify, None for the default."""
     if sparsify is not None and wavelet is not None:
-        raise BadInput(
-            "One of --sparsify and --wavelet", "both", "--wavelet db4 is short for --sparsify orthonormal:db4"
-        )
-    spec = f"orthonormal:{wavelet}" if wavelet is not None else sparsify
-    transform(spec, (2**20,))
-    check_lam(1.0 if lam is None else lam)
-    return spec
+        do = "--wavelet db4 is short for --sparsify orthonormal:db4"
+        raise BadInput("One of --sparsify and --wavelet", "both", do)
+    return sparsify if wavelet is None else f"orthonormal:{wavelet}"

@@ -12,6 +12,7 @@ import typer
 from firenet.cli import console
 from firenet.cli.audit import Json, Threads, numbers, prepare
 from firenet.errors import BadInput
+from firenet.versions import versions
 
 if TYPE_CHECKING:
     from firenet.nets.training import Recipe
@@ -99,5 +100,5 @@ def _trained(recipe: Recipe, out: Path, checkpoint: Path, fresh: bool) -> dict[s
         "loss": losses[-1] if losses else None,
         "seconds": time.perf_counter() - start,
         "bytes": out.stat().st_size,
-        "versions": console.versions(),
+        "versions": versions(),
     }

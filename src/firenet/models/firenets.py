@@ -10,12 +10,11 @@ from torch import Tensor
 
 from firenet.audit.model import Model
 from firenet.certificate import certify
-from firenet.errors import BadInput
-from firenet.mri.reconstruct import default_schedule, network
 from firenet.network import Firenet
 from firenet.numerics import norms
 from firenet.operators.linear import LinearOperator
 from firenet.problems.fidelity import Norm
+from firenet.reconstruction.defaults import default_network, default_schedule
 from firenet.solver.schedules import PaperSchedule
 from firenet.solver.solution import Solution
 from firenet.stabilised import Stabilised
@@ -36,8 +35,7 @@ def firenet_model(
     """
 
     def build(sensing: LinearOperator) -> Firenet:
-        mask, maps = _fourier(sensing)
-        return network(mask, maps, sparsify=sparsify, schedule=PaperSchedule(outer=restarts, inner=layers))
+        return default_network(sensing, sparsify=sparsify, schedule=PaperSchedule(outer=restarts, inner=layers))
 
     origin = {"kind": "FIRENET", "sparsify": sparsify, "restarts": restarts, "layers": layers}
     return Model(name, build, origin, certify=certified)
@@ -49,8 +47,7 @@ def adaptive_model(
     """The same with the schedule of ``firenet recon``, which finds its steps for every image, of so many layers."""
 
     def build(sensing: LinearOperator) -> Firenet:
-        mask, maps = _fourier(sensing)
-        return network(mask, maps, sparsify=sparsify, schedule=default_schedule(None, layers))
+        return default_network(sensing, sparsify=sparsify, schedule=default_schedule(None, layers))
 
     origin = {"kind": "FIRENET, adaptive", "sparsify": sparsify, "layers": layers}
     return Model(name, build, origin, certify=certified)
@@ -110,11 +107,3 @@ def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) 
         "perturbations": entries,
         "beaten": any(entry["beaten"] for entry in entries.values()),
     }
-
-
-def _fourier(sensing: LinearOperator) -> tuple[Tensor, Tensor | None]:
-    mask, maps = getattr(sensing, "mask", None), getattr(sensing, "maps", None)
-    if not isinstance(mask, Tensor):
-        do = "Give a factory that builds a Firenet for your operator"
-        raise BadInput("Fourier sensing with a mask", type(sensing).__name__, do)
-    return mask, maps

@@ -24,9 +24,10 @@ from firenet.io.safely import replacing
 from firenet.metrics import psnr
 from firenet.mri.coils import estimate_maps
 from firenet.mri.kspace import remove_oversampling, to_corner
-from firenet.mri.reconstruct import network, rounds, zero_filled
 from firenet.mri.scan import prepare
 from firenet.network import Firenet
+from firenet.reconstruction.defaults import default_network, rounds
+from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
 from firenet.sensing.masks import Mask, multilevel
 from firenet.solver.solution import Solution
 
@@ -87,14 +88,12 @@ def slice_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
     truth = load_slice()
     mask = multilevel(truth.shape, SLICE_RATE, seed=seed)
     start = time.perf_counter()
-    net = network(mask.samples)
+    net = default_network(SubsampledFourier(mask.samples))
     y = net.sensing(truth)
     solution = _solve(net, y, progress)
     seconds = time.perf_counter() - start
     title = "MRI slice s1045"
-    return Case(
-        title, mask, truth, zero_filled(y, mask.samples).abs(), solution.image.abs(), solution, seconds, net.lam
-    )
+    return Case(title, mask, truth, net.sensing.adjoint(y).abs(), solution.image.abs(), solution, seconds, net.lam)
 
 
 def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
@@ -102,20 +101,20 @@ def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
     full = load_raw()
     mask = multilevel(full.shape[1:], 1 / RAW_ACCELERATION, full=RAW_FULL, seed=seed)
     start = time.perf_counter()
-    y, samples, _ = prepare(full * mask.centred(), mask.centred())
-    maps = estimate_maps(y, samples).maps
-    net = network(samples, maps)
+    y, channel = prepare(full * mask.centred(), mask.centred())
+    maps = estimate_maps(y, channel.mask).maps
+    net = default_network(MultiCoilFourier(channel.mask, maps))
     solution = _solve(net, y, progress)
     seconds = time.perf_counter() - start
     weight = maps.abs().square().sum(dim=0).sqrt()
     # The full scan, its coils combined with the same maps: its noise is in the reference, and no method gets below it.
-    truth = zero_filled(to_corner(full, 2), torch.ones_like(samples), maps).abs() * weight
+    truth = MultiCoilFourier(torch.ones_like(channel.mask), maps).adjoint(to_corner(full, 2)).abs() * weight
     title = "raw 2-coil scan"
     return Case(
         title,
         mask,
         truth,
-        zero_filled(y, samples, maps).abs() * weight,
+        net.sensing.adjoint(y).abs() * weight,
         solution.image.abs() * weight,
         solution,
         seconds,

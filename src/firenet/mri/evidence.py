@@ -16,6 +16,7 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.mri.espirit import NARROWEST, WIDEST, centre_of
 from firenet.sensing.fourier import MultiCoilFourier
+from firenet.sensing.masked import calibration_width
 
 # Measured on a brain (8 coils), a raw phantom (2 coils) and computed ones (2, 4, 8): maps that are right leave up to
 # 0.9 % of the energy, at all widths from 8 on and with as much noise as signal in the image; maps of permuted or
@@ -133,23 +134,6 @@ def judge_maps(kspace: Tensor, mask: Tensor, maps: Tensor, method: str) -> tuple
     if share > max(HOPELESS * (1 - 1 / len(maps)), limit):
         raise BadInput("Coil maps that explain the data", said, do)
     return share, f"{said}; right maps leave less than {limit:.0%}. {do}."
-
-
-def calibration_width(mask: Tensor) -> int:
-    """Returns the side of the largest fully sampled cube of frequencies around zero.
-
-    Args:
-        mask: Zero frequency in the corner.
-    """
-    missing = (~mask).nonzero()
-    # The window of width w holds the frequencies from -(w // 2) to (w - 1) // 2. A sample of frequency f is outside it
-    # as long as w is at most 2 f for positive f, and at most -2 f - 1 for negative ones.
-    if len(missing) == 0:
-        return min(mask.shape)
-    sides = torch.tensor(mask.shape, device=mask.device)
-    frequency = torch.where(missing < (sides + 1) // 2, missing, missing - sides)
-    widest = torch.where(frequency >= 0, 2 * frequency, -2 * frequency - 1).amax(dim=1)
-    return max(min(int(widest.min()), *mask.shape), 0)
 
 
 @dataclass(frozen=True)

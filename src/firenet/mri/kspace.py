@@ -155,27 +155,6 @@ def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | N
     return f"The axis of the coils is {coils} long and {short} {few}"
 
 
-def noise_estimate(y: Tensor, mask: Tensor) -> float:
-    """Returns an estimate of the 2-norm of the noise: the samples farthest out are taken to be noise alone.
-
-    Of a tenth of the samples, those of the highest frequencies, the median of the modulus is over :math:`\\sqrt{\\log
-    2}` the root mean square of complex normal numbers. An image that reaches that far makes the estimate too large.
-
-    Args:
-        y: Measurements of one image, zero frequency in the corner, leading axes coils.
-        mask: Zero frequency in the corner.
-    """
-    far = torch.zeros((), dtype=torch.float64)
-    for n in mask.shape:
-        k = torch.fft.fftfreq(n, dtype=torch.float64)
-        far = far[..., None] + k.square()
-    taken = far.to(mask.device)[mask]
-    outermost = taken >= torch.quantile(taken[:: max(1, len(taken) >> 20)], 0.9)
-    values = y[..., mask]
-    sigma = values[..., outermost].abs().double().median().item() / math.sqrt(math.log(2))
-    return sigma * math.sqrt(values.numel())
-
-
 def remove_oversampling(kspace: Tensor, factor: float = 2.0, *, axis: int = -1, centred: bool = True) -> Tensor:
     """Crops the image along the readout to the middle 1/factor of its field of view.
 

@@ -1,8 +1,8 @@
-"""From k-space to an image with a certificate: what ``firenet recon`` calls.
+"""From arrays of k-space to images, each with a certificate.
 
-Arrays as they come from files and scanners go in. Centred k-space is brought to the library's convention once, before
-the network: shifted to put zero frequency in the corner and multiplied by the phase ramp that keeps the image centred,
-so that no layer shifts anything and an object in the middle of the picture stays in one piece.
+Centred k-space is brought to the library's convention once, before the network: shifted to put zero frequency in the
+corner and multiplied by the phase ramp that keeps the image centred, so that no layer shifts anything and an object in
+the middle of the picture stays in one piece.
 """
 
 from __future__ import annotations
@@ -17,122 +17,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet.certificate import Certificate, certify
-from firenet.errors import BadInput, DoubtfulInput
-from firenet.mri.evidence import (
-    judge_maps,
-)
+from firenet.errors import DoubtfulInput
+from firenet.mri.evidence import judge_maps
 from firenet.mri.kspace import Origin, to_usual_origin
 from firenet.mri.scan import binary_mask, prepare
-from firenet.network import Firenet
-from firenet.numerics import norms, tensor_of
+from firenet.numerics import tensor_of
 from firenet.operators.linear import LinearOperator
-from firenet.reweighting import Round, reweighted
-from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
-from firenet.solver.adaptive import AdaptiveRestarts
-from firenet.solver.schedules import PaperSchedule, Schedule, Searched, searches
+from firenet.reconstruction.reconstruct import reconstruct
+from firenet.sensing.fourier import MultiCoilFourier
+from firenet.solver.schedules import Schedule, Searched
 from firenet.solver.solution import Solution
 from firenet.sparsity import SparsityLevels
-from firenet.transforms.spec import transform
-
-RESTARTS = 10
-TOLERANCE = 1e-3
-# Where fewer coefficients than this share of the samples stand out of the noise, reweighting is left out.
-ENOUGH = 0.5
-# The share of the residual that reweighting keeps where AA* = I. Coil maps are never exact: they keep all.
-KEEP = 0.2
 
 
-def network(
-    mask: Tensor,
-    maps: Tensor | None = None,
-    *,
-    sparsify: str | None = None,
-    weights: Tensor | SparsityLevels | None = None,
-    lam: float | None = None,
-    noise: float | None = None,
-    schedule: Schedule | None = None,
-) -> Firenet:
-    """The network of ``firenet recon``: Fourier sensing with or without coils, for images an undecimated wavelet in the
-    analysis form, adaptive restarts.
-
-    Args:
-        mask: Zero frequency in the corner.
-        maps: Coil maps, or None for one channel without a map.
-        sparsify: As in :func:`transform`.
-        weights: As in :class:`Firenet`.
-        lam: As in :class:`Firenet`.
-        noise: As in :class:`Firenet`.
-        schedule: None is :func:`default_schedule`.
-    """
-    sensing: LinearOperator = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
-    schedule = default_schedule() if schedule is None else schedule
-    frame = transform(sparsify, mask.shape)
-    return Firenet(sensing, frame, weights=weights, lam=lam, noise=noise, schedule=schedule)
-
-
-def rounds(
-    net: Firenet,
-    y: Tensor,
-    reweight: int | None = None,
-    *,
-    tolerance: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Round]:
-    """Solves and reweights one image as ``firenet recon`` does.
-
-    Args:
-        net: The network.
-        y: Measurements of one image.
-        reweight: Rounds of reweighting. None is one in the analysis form with a searching schedule, where it sharpens
-            for as much time again or twice that, keeping a fifth of the first residual where AA* = I; left out there
-            where less than half as many coefficients as samples stand out of the noise. Else none. The layers of the
-            schedule are those of all rounds together (:func:`firenet.reweighted`).
-        tolerance: As in :meth:`Firenet.solve`.
-        progress: As in :func:`firenet.reweighted`.
-    """
-    keep, enough = (KEEP, ENOUGH) if net.sensing.is_coisometry else (1.0, None)
-    if reweight is not None:
-        return reweighted(net, y, reweight, keep=keep, tolerance=tolerance, progress=progress)
-    usual = int(net.form == "analysis" and searches(net.schedule) and net.schedule.layers > 1)
-    return reweighted(net, y, usual, keep=keep, enough=enough, tolerance=tolerance, progress=progress)
-
-
-def default_schedule(tolerance: float | None = None, layers: int | None = None) -> AdaptiveRestarts:
-    """Adaptive restarts.
-
-    Args:
-        tolerance: The relative gap to stop at; None is 1e-3, from where on the image changes by some 0.05 dB.
-        layers: The most layers; None is 2000.
-    """
-    plain = AdaptiveRestarts()
-    return replace(
-        plain,
-        tolerance=TOLERANCE if tolerance is None else tolerance,
-        max_layers=plain.max_layers if layers is None else layers,
-    )
-
-
-def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
-    """Returns the paper's schedule of at most so many layers, in 10 restarts of equally many: of 25 layers 20 are used
-    (fewer than 10 layers: one restart of each).
-
-    Args:
-        layers: 1 or more.
-        y: The measurements: the schedule's delta is then 1e-9 of the smallest image's norm, whatever their unit.
-    """
-    if layers < 1:
-        raise BadInput("At least one layer", f"{layers}", "300 is usual")
-    outer = min(RESTARTS, layers)
-    schedule = PaperSchedule(outer=outer, inner=layers // outer)
-    if y is None:
-        return schedule
-    sizes = norms(y, min(y.ndim, 2))  # of a profile, of images
-    smallest = sizes[sizes > 0].min().item() if bool((sizes > 0).any()) else 1.0
-    return replace(schedule, delta=schedule.delta * smallest)
-
-
-def reconstruct(
+def reconstruct_kspace(
     kspace: Tensor | NDArray[Any],
     mask: Tensor | NDArray[Any] | None = None,
     maps: Tensor | NDArray[Any] | None = None,
@@ -175,29 +73,32 @@ def reconstruct(
     """
     if origin is not None:
         kspace = to_usual_origin(tensor_of(kspace, "k-space"), dims, centred=centred, origin=origin)
-    if schedule is None:
-        schedule, tolerance = default_schedule(tolerance), None
 
-    def solve(y: Tensor, m: Tensor, s: Tensor | None, progress: Callable[[int, int], None] | None) -> Solution:
-        net = network(m, s, sparsify=sparsify, weights=weights, lam=lam, noise=noise, schedule=schedule).to(y.device)
-        again = 0 if reweight is None and y.shape != net.sensing.out_shape else reweight
-        if again != 0:
-            return rounds(net, y, again, tolerance=tolerance, progress=progress)[-1].solution
-        return net.solve(y, tolerance=tolerance, progress=progress)
+    def solve(y: Tensor, operator: LinearOperator, progress: Callable[[int, int], None] | None) -> Solution:
+        _check_maps(y, operator)
+        return reconstruct(
+            y,
+            operator,
+            sparsify=sparsify,
+            weights=weights,
+            lam=lam,
+            noise=noise,
+            schedule=schedule,
+            tolerance=tolerance,
+            reweight=reweight,
+            progress=progress,
+        )
 
     groups = _groups(kspace, mask, dims, dims + (maps is not None))
     if groups is None:
-        y, m, s = prepare(kspace, mask, maps, dims=dims, centred=centred)
-        _check_maps(y, m, s)
-        return solve(y, m, s, progress)
+        return solve(*prepare(kspace, mask, maps, dims=dims, centred=centred), progress)
     data = tensor_of(kspace, "k-space")
     axes = dims + (maps is not None)
     batch, items = data.shape[: data.ndim - axes], data.flatten(0, data.ndim - axes - 1)
     found = []
     for number, (own, which) in enumerate(groups):
-        y, m, s = prepare(items[which], own, maps, dims=dims, centred=centred)
-        _check_maps(y, m, s)
-        found.append(solve(y, m, s, _shifted(progress, number, len(groups))))
+        y, operator = prepare(items[which], own, maps, dims=dims, centred=centred)
+        found.append(solve(y, operator, _shifted(progress, number, len(groups))))
     return _together(found, [which for _, which in groups], batch)
 
 
@@ -233,13 +134,13 @@ def _groups(
     return [(own[which[0]], which) for which in groups.values()]
 
 
-def _check_maps(y: Tensor, mask: Tensor, maps: Tensor | None) -> None:
+def _check_maps(y: Tensor, operator: LinearOperator) -> None:
     """Warns where coil maps explain the data badly, and refuses those that explain nothing."""
-    if maps is None:
+    if not isinstance(operator, MultiCoilFourier):
         return
-    _, doubt = judge_maps(y, mask, maps, "given")
+    _, doubt = judge_maps(y, operator.mask, operator.maps, "given")
     if doubt is not None:
-        warnings.warn(doubt, DoubtfulInput, stacklevel=3)
+        warnings.warn(doubt, DoubtfulInput, stacklevel=4)
 
 
 def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) -> Solution:
@@ -260,34 +161,3 @@ def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) 
         return first  # a fixed schedule, or None
 
     return replace(parts[0], **{f.name: joined([getattr(p, f.name) for p in parts]) for f in fields(Solution)})
-
-
-def zero_filled(y: Tensor, mask: Tensor, maps: Tensor | None = None) -> Tensor:
-    """The image of A*y: what the data give without any prior. Arguments as :func:`prepare` returns them."""
-    sensing: LinearOperator = SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
-    return sensing.adjoint(y)
-
-
-def certify_image(
-    image: Tensor,
-    net: Firenet,
-    y: Tensor,
-    *,
-    budget: int = 500,
-    progress: Callable[[int, int], None] | None = None,
-) -> Certificate:
-    """The certificate of any image against given data: of the image in the analysis form, of
-    :math:`z=W\\,\\text{image}` in the synthesis form.
-
-    Args:
-        image: Shape (..., \\*image), on the grid and in the convention of ``net``.
-        net: Gives the problem: sensing, transform, weights, lambda. Its schedule is not used.
-        y: Measurements.
-        budget: As in :func:`.certify`.
-        progress: Likewise.
-    """
-    if not torch.isfinite(torch.view_as_real(image) if image.is_complex() else image).all():
-        raise BadInput("A finite image", "NaN or infinity", "Check the file")
-    with torch.no_grad():
-        z = image if net.sparsify is None or net.form == "analysis" else net.sparsify(image)
-    return certify(net.problem, z, y, budget=budget, progress=progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from firenet.errors import BadInput, DoubtfulInput
+from firenet.io.files import Scan
 from firenet.mri.coils import CoilMaps, estimate_maps
 from firenet.mri.evidence import (
     MaskFindings,
@@ -33,6 +34,10 @@ from firenet.mri.kspace import (
     to_usual_origin,
 )
 from firenet.numerics import tensor_of
+from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier, fourier_samples
+
+if TYPE_CHECKING:
+    from firenet.mri.source import Source
 
 
 def prepare(
@@ -42,10 +47,11 @@ def prepare(
     *,
     dims: int = 2,
     centred: bool = True,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """k-space, mask and maps in the library's convention: zero frequency in the corner, the image as it looks.
+) -> tuple[Tensor, SubsampledFourier | MultiCoilFourier]:
+    """Returns measurements and their operator in the library's convention: zero frequency in the corner, the image as
+    it looks.
 
-    Arguments as in :func:`reconstruct`; one mask for all items.
+    Arguments as in :func:`.reconstruct_kspace`; one mask for all items.
 
     Raises:
         BadInput: For arrays that do not fit together, or a mask that contradicts the data
@@ -91,7 +97,7 @@ def prepare(
         raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
     if centred:
         y, m = to_corner(y, dims), torch.fft.ifftshift(m)
-    return y, m, None if s is None else s.to(y.dtype)
+    return y, fourier_samples(m, None if s is None else s.to(y.dtype))
 
 
 def binary_mask(mask: Tensor | ArrayLike) -> Tensor:
@@ -120,8 +126,7 @@ class Prepared:
 
     Attributes:
         y: Measurements, zero frequency in the corner, shape (\*image) or (coils, \*image).
-        mask: Zero frequency in the corner.
-        maps: Coil maps or None.
+        operator: The measurement operator: mask and coil maps. Of an empty slice, of all samples that others have.
         maps_method: Where the maps come from, in words.
         undetermined: Pixels where every map is zero.
         unexplained: The share of the energy that no image explains through the maps
@@ -129,12 +134,11 @@ class Prepared:
         notes: What is good to know about the mask.
         doubts: What says that mask or maps may be wrong.
         number: Of the slice in its file, counted from 0; None where the data have no axis of slices.
-        empty: Every sample is zero, so the image is: there is nothing to solve, and maps are None.
+        empty: Every sample is zero, so the image is: there is nothing to solve.
     """
 
     y: Tensor
-    mask: Tensor
-    maps: Tensor | None
+    operator: SubsampledFourier | MultiCoilFourier
     maps_method: str
     undetermined: Tensor
     unexplained: float | None = None
@@ -142,6 +146,22 @@ class Prepared:
     doubts: tuple[str, ...] = ()
     number: int | None = None
     empty: bool = False
+
+    @property
+    def measured(self) -> Tensor:
+        """The measurements without what was not sampled."""
+        return self.operator.restrict(self.y)
+
+    @property
+    def called(self) -> str:
+        """The image in a sentence, at its beginning."""
+        return "The image" if self.number is None else f"Slice {self.number}"
+
+    @property
+    def rate(self) -> float:
+        """The share of k-space that was sampled."""
+        mask = self.operator.mask
+        return int(mask.sum()) / mask.numel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +173,33 @@ class ScanData:
         warnings: All that there is to say, in sentences, doubts included.
         doubts: Those of the warnings for which the result should not be trusted unseen: the commands end with exit
             code 3.
+        file: What the file says beside the numbers; None for arrays.
+        source: The files and how they were read; None for arrays.
     """
 
     images: list[Prepared]
     warnings: list[str]
     doubts: list[str] = field(default_factory=list)
+    file: Scan | None = None
+    source: Source | None = None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Returns the names of the axes of all images together: slices, if there are several, and those of the
+        image."""
+        dims = len(self.images[0].operator.in_shape)
+        spatial = [a for a in self.file.axes if a in ("z", "y", "x")] if self.file else ["z", "y", "x"][-dims:]
+        return (*(["slice"] if len(self.images) > 1 else []), *spatial)
+
+    @property
+    def voxel_size(self) -> tuple[float, ...] | None:
+        """Returns the sizes of a voxel in mm along these axes, or None where the file does not say."""
+        if self.file is None or self.file.voxel_size is None:
+            return None
+        sizes, thickness = self.file.voxel_size, self.file.slice_thickness
+        if len(self.images) > 1 and thickness is not None and len(sizes) == 2:
+            return (thickness, *sizes)
+        return sizes
 
 
 def prepare_scan(
@@ -265,7 +307,7 @@ def prepare_scan(
         filled.append(replace(image, number=number, notes=found[0], doubts=found[1]))
     images = _with_empty(filled, numbers, notes)
     # Where zero frequency is not where it is said to be, the image is nothing to judge by.
-    if peak_is_central(data, dims) == centred and is_split([i.y * i.mask for i in images], dims):
+    if peak_is_central(data, dims) == centred and is_split([image.measured for image in images], dims):
         usual = "middle" if centred else "corner"
         other = "corner" if (origin or usual) == "middle" else "middle"
         option = f"add --image-origin {other}" if other != usual else f"leave out --image-origin {origin}"
@@ -294,13 +336,14 @@ def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None]
         got = one if len(numbers) == 1 else f"zeros alone in all {len(numbers)} slices"
         raise BadInput("At least one sample that is not zero", got, "Check that k-space was read correctly")
     like = full[0]
-    sampled = torch.stack([image.mask for image in full]).any(dim=0)
+    sampled = torch.stack([image.operator.mask for image in full]).any(dim=0)
+    operator = fourier_samples(sampled, like.operator.maps if isinstance(like.operator, MultiCoilFourier) else None)
     nowhere = torch.zeros(sampled.shape, dtype=torch.bool)
     images = []
     for number, image in zip(numbers, filled, strict=True):
         if image is None:
             notes.append(f"Slice {number} holds nothing but zeros, and so does its image.")
-            image = Prepared(torch.zeros_like(like.y), sampled, None, "none", nowhere, number=number, empty=True)
+            image = Prepared(torch.zeros_like(like.y), operator, "none", nowhere, number=number, empty=True)
         images.append(image)
     return images
 
@@ -344,11 +387,13 @@ def _prepare_image(
 ) -> Prepared:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DoubtfulInput)  # they are among the findings
-        y, m, _ = prepare(k, mask, dims=dims, centred=centred)
+        y, operator = prepare(k, mask, dims=dims, centred=centred)
+    m = operator.mask
     notes = judge_inferred(y, m, maps is not None).notes if inferred else ()
     if maps is None:
-        return Prepared(y, m, None, "none", torch.zeros(m.shape, dtype=torch.bool), notes=notes)
+        return Prepared(y, operator, "none", torch.zeros(m.shape, dtype=torch.bool), notes=notes)
     found = CoilMaps(maps, "from a file") if isinstance(maps, Tensor) else estimate_maps(y * m, m)
     share, doubt = judge_maps(y, m, found.maps, found.method)
     nowhere = (found.maps == 0).all(dim=0).cpu()
-    return Prepared(y, m, found.maps, found.method, nowhere, share, notes, () if doubt is None else (doubt,))
+    operator, doubts = fourier_samples(m, found.maps), () if doubt is None else (doubt,)
+    return Prepared(y, operator, found.method, nowhere, share, notes, doubts)

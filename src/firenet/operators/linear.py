@@ -24,41 +24,9 @@ from torch import Tensor, nn
 from firenet.errors import BadInput
 from firenet.numerics import UNIT, doubled, full_precision, norms, tensor_of
 from firenet.operators.compact import Compact, CompactComposition
+from firenet.operators.derivative import keep_kind
 from firenet.operators.norm_bound import NormBound
-
-
-class _Numbers:
-    """Tensors and how often each had been written to: equal to another if nothing was changed or exchanged since.
-
-    A copy of an operator has copies of its tensors. Its copied ``_Numbers`` is None, "as they are at the first look",
-    unless they were changed already.
-    """
-
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self._tensors = tensors
-        self._versions = [_version(t) for t in tensors]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Numbers) or len(self._tensors) != len(other._tensors):
-            return False
-        same = all(a is b for a, b in zip(self._tensors, other._tensors, strict=True))
-        return same and self._versions == other._versions
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Numbers | None:
-        return None if self._versions == [_version(t) for t in self._tensors] else _Numbers([])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (_as_they_are, ())
-
-
-def _as_they_are() -> None:
-    """Returns None, as which a pickled :class:`_Numbers` comes back."""
-
-
-def _version(t: Tensor) -> int:
-    return 0 if t.is_inference() else t._version
+from firenet.operators.numbers_seen import Numbers
 
 
 class LinearOperator(nn.Module, ABC):
@@ -77,9 +45,9 @@ class LinearOperator(nn.Module, ABC):
         self.in_shape = tuple(int(n) for n in in_shape)
         self.out_shape = tuple(int(n) for n in out_shape)
         self._norm_bound = norm_bound
-        self._seen: _Numbers | None = None
+        self._seen: Numbers | None = None
         # What the check of the adjoint found, and for which numbers: firenet.operators.check.
-        self._checked_adjoint: tuple[_Numbers | None, Any] | None = None
+        self._checked_adjoint: tuple[Numbers | None, Any] | None = None
         self._arithmetic: torch.dtype | None = None
 
     @property
@@ -97,9 +65,9 @@ class LinearOperator(nn.Module, ABC):
     def norm_bound(self, bound: NormBound) -> None:
         self._norm_bound, self._seen = bound, self.numbers()
 
-    def numbers(self, recurse: bool = False) -> _Numbers:
+    def numbers(self, recurse: bool = False) -> Numbers:
         """Returns the operator's buffers and parameters as they are now, to tell later whether they were changed."""
-        return _Numbers([*self.parameters(recurse=recurse), *self.buffers(recurse=recurse)])
+        return Numbers([*self.parameters(recurse=recurse), *self.buffers(recurse=recurse)])
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         known = name in self._buffers  # then it is exchanged, which norm_bound is to notice
@@ -169,6 +137,19 @@ class LinearOperator(nn.Module, ABC):
     def samples(self) -> int:
         """The number of measurements: the entries of y that :meth:`restrict` keeps."""
         return math.prod(self.out_shape)
+
+    def subset(self, keep: Tensor) -> LinearOperator:
+        """Returns the operator of some of the measurements; the others are zero.
+
+        Args:
+            keep: Which are kept, booleans that broadcast to ``out_shape``.
+        """
+        return Subset(self, keep)
+
+    def holdout_candidates(self) -> Tensor:
+        """Returns which measurements cross-validation may hold out, booleans that broadcast to ``out_shape``: all that
+        are made."""
+        return self.restrict(torch.ones(self.out_shape, dtype=torch.float64, device=self._device())) != 0
 
     @property
     def gain(self) -> float:
@@ -297,53 +278,6 @@ class LinearOperator(nn.Module, ABC):
         return self
 
 
-def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A move or a cast of buffers that changes their precision, but leaves complex ones complex and real ones real.
-
-    ``module.to(torch.float64)`` would cast complex buffers to real ones and lose their imaginary parts, and
-    ``module.to(torch.complex128)`` would make weights complex.
-    """
-
-    def move(t: Tensor) -> Tensor:
-        if not t.is_complex():
-            moved = fn(t)
-            return moved.real.clone() if moved.is_complex() else moved
-        moved = fn(torch.view_as_real(t.resolve_conj()))
-        return fn(t) if moved.is_complex() else torch.view_as_complex(moved.contiguous())
-
-    return move
-
-
-class _Linear(torch.autograd.Function):
-    """A linear map as one node of the graph: its vjp is the adjoint, its jvp the map itself."""
-
-    @staticmethod
-    def forward(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
-        return apply(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.map, ctx.map_adjoint = inputs
-        ctx.real = not x.is_complex()
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        grad = differentiable(grad_outputs[0], ctx.map_adjoint, ctx.map)
-        return grad.real if ctx.real and grad.is_complex() else grad, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *grad_inputs: Any) -> Tensor:
-        return differentiable(grad_inputs[0], ctx.map, ctx.map_adjoint)
-
-
-def differentiable(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
-    """``apply(x)`` for a linear map given with its adjoint, differentiable whatever happens inside (work buffers,
-    views)."""
-    result = _Linear.apply(x, apply, adjoint)
-    assert isinstance(result, Tensor)
-    return result
-
-
 class Adjoint(LinearOperator):
     """The adjoint of an operator."""
 
@@ -447,6 +381,59 @@ class Composition(LinearOperator):
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return self.inner.state_dtype(self.outer.state_dtype(y))
+
+
+class Subset(LinearOperator):
+    """The operator :math:`P A`, where P keeps some of the measurements and sets the others to zero.
+
+    Args:
+        operator: A.
+        keep: Which measurements are kept, booleans that broadcast to ``A.out_shape``.
+    """
+
+    keep: Tensor
+
+    def __init__(self, operator: LinearOperator, keep: Tensor) -> None:
+        try:
+            kept = keep.to(torch.bool).expand(operator.out_shape)
+        except RuntimeError:
+            got = f"shape {tuple(keep.shape)}"
+            raise BadInput(f"Flags that broadcast to shape {operator.out_shape}", got, "Check the axes") from None
+        super().__init__(operator.in_shape, operator.out_shape, None)
+        self.operator = operator
+        self.register_buffer("keep", kept.clone())
+
+    def _composed_bound(self) -> NormBound:
+        bound = self.operator.norm_bound
+        return NormBound(bound.value, "estimate" if bound.kind == "estimate" else "proven", f"part of: {bound.why}")
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.operator(x) * self.keep
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.operator.adjoint(y * self.keep)
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self.operator.restrict(y) * self.keep
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self.operator.state_dtype(y)
+
+    def holdout_candidates(self) -> Tensor:
+        return self.operator.holdout_candidates() & self.keep
+
+    @property
+    def samples(self) -> int:
+        measured = self.operator.restrict(torch.ones(self.out_shape, dtype=torch.float64, device=self.keep.device))
+        return int(((measured != 0) & self.keep).sum())
+
+    @property
+    def is_own(self) -> bool:
+        return self.operator.is_own
+
+    @property
+    def rounding(self) -> float:
+        return self.operator.rounding
 
 
 def _checked(x: Tensor | ArrayLike, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.numerics import UNIT, fft_rounding, norms, power_of_two, tensor_of
 from firenet.operators.compact import Compact
-from firenet.operators.linear import Adjoint, LinearOperator, differentiable
+from firenet.operators.derivative import differentiable
+from firenet.operators.linear import Adjoint, LinearOperator
 from firenet.operators.norm_bound import NormBound
 from firenet.sensing.fourier_wavelet import FourierOfWavelet
 from firenet.sensing.masked import FourierSampling, Sampled, as_mask, need_complex
@@ -117,6 +118,14 @@ class MultiCoilFourier(FourierSampling):
         z = self._ifft(y)
         z = z.conj_physical() if z.numel() == 0 or torch.is_grad_enabled() else z.conj_physical_()
         return (z * self.maps).sum(dim=-self.mask.ndim - 1).conj_physical()
+
+
+def fourier_samples(
+    mask: Tensor | ArrayLike, maps: Tensor | ArrayLike | None = None
+) -> SubsampledFourier | MultiCoilFourier:
+    """Returns the measurement operator of a mask: :class:`MultiCoilFourier` with these coil maps, or for None
+    :class:`SubsampledFourier`."""
+    return SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
 
 
 class _Coils(Sampled):

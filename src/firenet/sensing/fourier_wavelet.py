@@ -19,7 +19,7 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.numerics import fft_rounding
 from firenet.operators.compact import Compact
-from firenet.operators.linear import differentiable
+from firenet.operators.derivative import differentiable
 from firenet.operators.norm_bound import NormBound
 from firenet.sensing.masked import FourierSampling, Sampled, complex_dtype, need_complex
 from firenet.transforms.filters import filter_bank

@@ -7,6 +7,7 @@ and images with the origin in the middle, as files and scanners have them.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -42,6 +43,23 @@ def as_mask(mask: Tensor | ArrayLike) -> Tensor:
             "Check that the mask was read correctly",
         )
     return tensor != 0
+
+
+def calibration_width(mask: Tensor) -> int:
+    """Returns the side of the largest fully sampled cube of frequencies around zero.
+
+    Args:
+        mask: Zero frequency in the corner.
+    """
+    missing = (~mask).nonzero()
+    # The window of width w holds the frequencies from -(w // 2) to (w - 1) // 2. A sample of frequency f is outside it
+    # as long as w is at most 2 f for positive f, and at most -2 f - 1 for negative ones.
+    if len(missing) == 0:
+        return min(mask.shape)
+    sides = torch.tensor(mask.shape, device=mask.device)
+    frequency = torch.where(missing < (sides + 1) // 2, missing, missing - sides)
+    widest = torch.where(frequency >= 0, 2 * frequency, -2 * frequency - 1).amax(dim=1)
+    return max(min(int(widest.min()), *mask.shape), 0)
 
 
 _PACKED = "If an axis of length 2 holds real and imaginary parts, move it last and use torch.view_as_complex"
@@ -80,6 +98,30 @@ class Masked(LinearOperator):
 
     def compact(self) -> Compact:
         return Sampled(self)
+
+    def subset(self, keep: Tensor) -> Masked:
+        """Returns the same operator with fewer samples.
+
+        Args:
+            keep: Which are kept, booleans that broadcast to the mask.
+        """
+        part = copy.deepcopy(self)
+        part.register_buffer("mask", as_mask(self.mask & keep.to(self.mask.device)))
+        part.renew()
+        return part
+
+    def holdout_candidates(self) -> Tensor:
+        """Returns the samples outside the fully sampled centre, whose energy would drown all others and which no
+        reconstruction gets wrong."""
+        return self.mask & ~self._centre()
+
+    def _centre(self) -> Tensor:
+        """The largest fully sampled cube of low frequencies: here beginning at the corner."""
+        missing = (~self.mask).nonzero()
+        width = min(self.mask.shape) if len(missing) == 0 else int(missing.amax(dim=1).min())
+        centre = torch.zeros_like(self.mask)
+        centre[tuple(slice(width) for _ in self.mask.shape)] = True
+        return centre
 
     @property
     def samples(self) -> int:
@@ -159,6 +201,13 @@ class FourierSampling(Masked):
             y = torch.fft.ifftshift(y, dim=self._axes)
         x = torch.fft.ifftn(y, dim=self._axes, norm="ortho")
         return torch.fft.fftshift(x, dim=self._axes) if self.centred else x
+
+    def _centre(self) -> Tensor:
+        mask = torch.fft.ifftshift(self.mask) if self.centred else self.mask
+        width = calibration_width(mask)
+        centre = torch.zeros_like(mask)
+        centre[tuple(slice(n // 2 - width // 2, n // 2 - width // 2 + width) for n in mask.shape)] = True
+        return centre if self.centred else torch.fft.ifftshift(centre)
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return complex_dtype(y)

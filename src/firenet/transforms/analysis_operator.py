@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.operators.linear import LinearOperator, differentiable
+from firenet.operators.derivative import differentiable
+from firenet.operators.linear import LinearOperator
 from firenet.transforms.filters import WAVELETS
 
 

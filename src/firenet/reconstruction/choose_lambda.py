@@ -1,4 +1,4 @@
-"""The choice of lambda without ground truth: which one predicts samples that it has not seen?"""
+"""The choice of lambda without ground truth: which one predicts measurements that it has not seen?"""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.io.safely import replacing
-from firenet.mri.evidence import calibration_width
-from firenet.mri.reconstruct import default_schedule, network
 from firenet.numerics import check_seed
+from firenet.operators.linear import LinearOperator
 from firenet.problems.penalty import check_lam
-from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
-from firenet.sensing.masked import as_mask
+from firenet.reconstruction.defaults import default_network, default_schedule
 
 _STEPS = 8
 _RANGE = (1 / 8, 2.0)  # of the default lambda, beyond which images are over-smoothed
@@ -56,8 +54,7 @@ class Sweep:
 @torch.no_grad()
 def choose_lambda(
     y: Tensor,
-    mask: Tensor,
-    maps: Tensor | None = None,
+    operator: LinearOperator,
     *,
     sparsify: str | None = None,
     lams: Sequence[float] | None = None,
@@ -76,15 +73,14 @@ def choose_lambda(
         maps: Coil maps or None.
         sparsify: As in :func:`.spec.transform`.
         lams: The grid; None is 8 values from an eighth of the default to twice it.
-        fraction: Of the samples outside the centre, how many to hold out.
+        fraction: Of the candidates, how many to hold out.
         seed: Of their choice.
         progress: Called with steps done and all.
 
     Raises:
         BadInput: Where there is nothing to hold out, or a lambda is none.
     """
-    mask = as_mask(mask)
-    usual = network(mask, maps, sparsify=sparsify).lam
+    usual = default_network(operator, sparsify=sparsify).lam
     if lams is None:
         low, high = (math.log(r * usual) for r in _RANGE)
         lams = [math.exp(low + (high - low) * k / (_STEPS - 1)) for k in range(_STEPS)]
@@ -94,24 +90,26 @@ def choose_lambda(
     if not 0 < fraction < 1 or not lams:
         got = f"fraction={fraction} and {len(lams)} lambdas"
         raise BadInput("A fraction between 0 and 1, and one lambda at least", got, "0.05 is usual")
-    outside = mask & ~_centre(mask)
+    if y.shape != operator.out_shape:
+        got = f"shape {tuple(y.shape)}"
+        raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "One at a time")
+    candidates = operator.holdout_candidates()
     # From NumPy, whose numbers are the same on every processor.
-    chance = torch.from_numpy(np.random.default_rng(check_seed(seed)).random(tuple(mask.shape))).to(mask.device)
-    held = outside & (chance < fraction)
-    if not held.any() or not (mask & ~held).any():
-        got = f"{int(held.sum())} of {int(outside.sum())}"
-        raise BadInput("Some samples to hold out, outside the fully sampled centre", got, "Give --lam a number")
-    seen = SubsampledFourier(held) if maps is None else MultiCoilFourier(held, maps)
-    if y.shape != seen.out_shape:
-        raise BadInput(f"One image's measurements, shape {seen.out_shape}", f"shape {tuple(y.shape)}", "One at a time")
-    known, target = y * (mask & ~held), seen.restrict(y)
+    chance = torch.from_numpy(np.random.default_rng(check_seed(seed)).random(tuple(candidates.shape)))
+    held = candidates & (chance.to(candidates.device) < fraction)
+    made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
+    if not held.any() or not (made & ~held).any():
+        got = f"{int(held.sum())} of {int(candidates.sum())}"
+        raise BadInput("Some measurements to hold out (of k-space, outside its centre)", got, "Give lambda a number")
+    unseen, seen = operator.subset(held), operator.subset(~held)
+    known, target = seen.restrict(y), unseen.restrict(y)
     size = torch.linalg.vector_norm(target).item()
     schedule, image = default_schedule(_TOLERANCE, _LAYERS), None
     errors: list[float] = []
     for k, lam in enumerate(reversed(lams)):  # from the smooth to the sharp, each from the one before
-        net = network(mask & ~held, maps, sparsify=sparsify, lam=lam, schedule=schedule).to(y.device)
+        net = default_network(seen, sparsify=sparsify, lam=lam, schedule=schedule).to(y.device)
         image = net.solve(known, x0=image).image
-        errors.append(torch.linalg.vector_norm(seen(image) - target).item() / (size or 1.0))
+        errors.append(torch.linalg.vector_norm(unseen(image) - target).item() / (size or 1.0))
         if progress is not None:
             progress(k + 1, len(lams))
     errors.reverse()
@@ -137,11 +135,3 @@ def draw(sweep: Sweep, path: Path) -> None:
     with replacing(path) as (temporary,):
         said = {"Description": "firenet: the choice of lambda"}  # by which a later run knows it for its own
         figure.savefig(temporary, dpi=100, format="png", metadata=said)
-
-
-def _centre(mask: Tensor) -> Tensor:
-    """The largest fully sampled cube around zero frequency, a mask with zero frequency in the corner."""
-    width = calibration_width(mask)
-    centre = torch.zeros_like(mask)
-    centre[tuple(slice(n // 2 - width // 2, n // 2 - width // 2 + width) for n in mask.shape)] = True
-    return torch.fft.ifftshift(centre)

@@ -1,0 +1,221 @@
+"""The record of a scan's images, for JSON: what was done, what came out, and what is proved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firenet.certificate import Certificate
+from firenet.io.files import sha256
+from firenet.mri.scan import Prepared, ScanData
+from firenet.network import Firenet
+from firenet.problems.fidelity import Ball
+from firenet.reconstruction.choose_lambda import Sweep
+from firenet.solver.schedules import Searched
+from firenet.solver.solution import Solution
+from firenet.transforms.spec import describe
+from firenet.versions import versions
+
+EMPTY = "empty slice"
+# An image that is further from the data than the noise level by this share of it does not fit.
+FITS = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What became of one image of a scan.
+
+    Attributes:
+        scan: The scan, with its warnings.
+        part: The image's data.
+        image: The image.
+        found: Its solution or certificate; None for an empty slice. Of a solution the image and the numbers are kept,
+            not the dual points, which are many times as large.
+        asked: The network that was asked for; None for an empty slice.
+        posed: The network of the last round, of which the gap speaks.
+        layers: All that were run.
+        rounds: Relative gap and layers of every round.
+        ended: Why there were fewer rounds than asked for, or None.
+        seconds: That it took.
+        tolerance: The relative gap that was asked for, or None.
+        sweep: The choice of lambda, or None.
+    """
+
+    scan: ScanData
+    part: Prepared
+    image: Tensor
+    found: Solution | Certificate | None = None
+    asked: Firenet | None = None
+    posed: Firenet | None = None
+    layers: int = 0
+    rounds: Sequence[tuple[float, int]] = ()
+    ended: str | None = None
+    seconds: float = 0.0
+    tolerance: float | None = None
+    sweep: Sweep | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Returns the numbers of this image, for JSON."""
+        part, found = self.part, self.found
+        result: dict[str, Any] = {"slice": part.number, "sampling_rate": part.rate}
+        if found is None or self.posed is None:  # zero is the minimiser for data of zero, exactly
+            none = {"objective": 0.0, "lower_bound": 0.0, "gap": 0.0, "rounding": 0.0, "relative_gap": 0.0, "layers": 0}
+            none["status"] = EMPTY
+            advice = "All its samples are zero, and so is its image."
+            return result | none | {"advice": advice, "maps": part.maps_method, "undetermined_pixels": 0}
+        result |= {
+            "objective": _finite(found.objective.item()),
+            "lower_bound": found.lower_bound.item(),
+            "gap": _finite(found.gap.item()),
+            "rounding": _finite(found.rounding.item()),
+            **relative_gap(found),
+            "layers": self.layers,
+        }
+        if isinstance(self.posed.fidelity, Ball):
+            result |= {
+                "noise_level": self.posed.fidelity.noise,
+                "violation": _finite(found.violation.item()),
+                "relative_violation": _finite(found.relative_violation.item()),
+            }
+        if isinstance(found, Solution):
+            status = found.statuses[0]
+            result |= {"status": status.value, "advice": status.advice}
+        else:
+            result |= {"status": _verdict(found), "tightness": found.tightness.item(), "kind": found.kind}
+        result |= {"maps": part.maps_method, "unexplained": part.unexplained}
+        result |= {"undetermined_pixels": int(part.undetermined.sum())}
+        if self.ended is not None:
+            result["reweighting"] = self.ended
+        if len(self.rounds) > 1:
+            result["rounds"] = [{"relative_gap": _finite(gap), "layers": layers} for gap, layers in self.rounds]
+        if isinstance(found, Solution) and isinstance(found.schedule, Searched):
+            result["steps"] = [vars(run) for run in found.schedule.runs[0]]
+        return result
+
+
+def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
+    """Returns the record of a scan; what is odd about the images joins the warnings.
+
+    Args:
+        found: What :func:`.reconstruct_scan` or :func:`.certify_scan` returned.
+    """
+    scan = found[0].scan
+    asked = next(o.asked for o in found if o.asked is not None)
+    assert asked.sparsify is not None
+    words = describe(asked.sparsify)
+    if int(asked.sparsify.levels().max()) == 0:
+        scan.warnings.append(f"The image is too small for one level of {words.partition(',')[0]}: W is the identity.")
+    results = [one.record() for one in found]
+    for one in found:
+        if one.ended is not None and "broke off" in one.ended:
+            scan.warnings.append(f"{one.part.called}: {one.ended}.")
+        off = misfit(one)
+        if off is not None:
+            scan.warnings.append(f"{one.part.called} fits the data only to {off}; is that too small for them?")
+    problem = "min lam * |W x|_1 + |A x - y|_2"
+    if isinstance(asked.fidelity, Ball):
+        problem = "min |W x|_1 subject to |A x - y|_2 <= noise level"
+    problem = f"{problem}, W = {words}"
+    most = max(len(one.rounds) for one in found)
+    if most > 1:
+        again = "min |w W x|_1 subject to |A x - y|_2 <= the result's noise level, w from the image before"
+        problem = f"{problem}; then {most - 1} x {again}"
+    sweep = found[0].sweep
+    if sweep is not None and sweep.at_the_edge:
+        scan.warnings.append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie beyond.")
+    file, source = scan.file, scan.source
+    return {
+        "data": None if source is None else str(source.data),
+        "array": None if file is None else file.source,
+        "slices": [one.part.number for one in found],
+        "sha256": None if source is None else sha256(source.data),
+        "axes": None if file is None else list(file.axes),
+        "voxel_size": None if file is None else file.voxel_size,
+        "slice_thickness": None if file is None else file.slice_thickness,
+        "problem": problem,
+        "sparsify": words.partition(",")[0],
+        "lam": asked.lam,
+        "device": str(found[0].part.y.device),
+        "dtype": str(found[0].part.y.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "results": results,
+        "conditions": next((list(o.found.conditions) for o in found if o.found is not None), []),
+        "seconds": [one.seconds for one in found],
+        "schedules": [None if one.asked is None else repr(one.asked.schedule) for one in found],
+        "tolerance": next((one.tolerance for one in found if one.tolerance is not None), None),
+        "warnings": scan.warnings,
+        "doubts": scan.doubts,
+        "versions": versions(),
+    } | ({} if sweep is None else {"lam_sweep": vars(sweep)})
+
+
+def relative_gap(found: Solution | Certificate) -> dict[str, Any]:
+    """Returns the relative gap for a record: null, with the reason, where it is not finite."""
+    value = found.relative_gap.item()
+    if abs(value) < float("inf"):
+        return {"relative_gap": value}
+    if value != value:
+        return {"relative_gap": None, "relative_gap_reason": "the gap is NaN"}
+    zero = found.lower_bound.item() == 0
+    reason = "the lower bound of the minimum is zero: nothing is proved" if zero else "the objective is not finite"
+    return {"relative_gap": None, "relative_gap_reason": reason}
+
+
+def _finite(number: float) -> float | None:
+    """JSON has no infinity."""
+    return number if abs(number) < float("inf") else None
+
+
+def misfit(one: Reconstruction) -> str | None:
+    """Returns by how much an image misses the noise level that its problem has, in words, where that is not rounding;
+    else None."""
+    if one.found is None or one.posed is None or not isinstance(one.posed.fidelity, Ball):
+        return None
+    if not one.found.relative_violation.item() > FITS:
+        return None
+    return f"{one.found.violation.item():.3g} beyond the noise level {one.posed.fidelity.noise:.3g}"
+
+
+def _verdict(certificate: Certificate) -> str:
+    """A certificate in two or three words."""
+    if not certificate.gap.item() < float("inf"):
+        return "not finite"
+    if certificate.gap <= certificate.rounding:
+        return "precision limit"
+    return f"<= {certificate.tightness.item():.2f} x true" if certificate.tightness <= 10 else "bound"
+
+
+def description(scan: ScanData) -> str:
+    """Returns where an image comes from, for the field of a file that says so: file, array and slices."""
+    if scan.source is None or scan.file is None:
+        return "firenet"
+    numbers = [image.number for image in scan.images if image.number is not None]
+    array = scan.file.source.removeprefix(str(scan.source.data)).strip()
+    slices = ""
+    if numbers:
+        slices = f"slice {numbers[0]}" if len(numbers) == 1 else f"slices {numbers[0]}-{numbers[-1]}"
+    return " ".join(part for part in ("firenet:", scan.source.data.name, array, slices) if part)
+
+
+def summary(found: Sequence[Reconstruction]) -> str:
+    """Returns in one line what was done and how near to optimal it is proved to be."""
+    solved = [(one, one.found) for one in found if one.found is not None]
+    what = "sparse reconstruction" if any(isinstance(s, Solution) for _, s in solved) else "certificate"
+    words = [what if len(found) == 1 else f"{what} of {len(found)} slices"]
+    rate = sum(one.part.rate for one in found) / len(found)
+    words.append(f"{100 * rate:.3g} % of k-space")
+    worst = max((s.relative_gap.item() for _, s in solved), default=0.0)
+    if worst < float("inf"):
+        words.append(f"within {100 * worst:.2g} % of optimal")
+    else:  # NaN, too
+        words.append("not proved to be near optimal")
+    misses = any(misfit(one) is not None for one, _ in solved)
+    if any(one.posed is not None and len(one.rounds) < 2 and isinstance(one.posed.fidelity, Ball) for one, _ in solved):
+        words.append("does not fit the data" if misses else "fits the data up to the noise level")
+    words.append(f"{sum(one.layers for one in found)} layers")
+    words.append(f"{sum(one.seconds for one in found):.1f} s")
+    return ", ".join(words)

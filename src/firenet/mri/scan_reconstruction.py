@@ -1,0 +1,261 @@
+"""The images of a scan, one after the other: reconstructed, or certified."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput, DoubtfulInput
+from firenet.io.safely import AnyPath
+from firenet.mri.noise_level import check_noise_level, noise_level as noise_level_of
+from firenet.mri.record import Reconstruction
+from firenet.mri.scan import Prepared, ScanData
+from firenet.mri.source import Source
+from firenet.numerics import real_view
+from firenet.problems.penalty import check_lam
+from firenet.reconstruction.choose_lambda import choose_lambda
+from firenet.reconstruction.defaults import TOLERANCE, default_network, rounds, schedule_named
+from firenet.reconstruction.reconstruct import certify_image
+from firenet.solver.memory import peak_bytes
+from firenet.solver.schedules import searches
+from firenet.transforms.spec import transform
+
+# Told what is done, how much of it, how much there is at most, and the relative gap where one is known.
+Progress = Callable[[str, int, int, "float | None"], None]
+
+
+def reconstruct_scan(
+    data: AnyPath | Source | ScanData,
+    *,
+    sparsify: str | None = None,
+    lam: float | Literal["auto"] | None = None,
+    noise_level: str | float | None = None,
+    schedule: str = "adaptive",
+    layers: int | None = None,
+    tolerance: float | None = None,
+    reweight: int | None = None,
+    one: bool = False,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> list[Reconstruction]:
+    """Reconstructs every image of a scan, each with a certificate: what ``firenet recon`` calls.
+
+    Args:
+        data: A file of k-space with its options (:class:`.Source`), its path alone, or arrays that
+            :func:`.prepare_scan` has made ready.
+        sparsify: As in :func:`.transform`.
+        lam: The regularisation parameter; ``auto`` chooses it by cross-validation on the middle slice; None is the
+            default.
+        noise_level: Fit the data up to this 2-norm of the noise, a number or a share of the data's such as ``5%``,
+            instead of choosing lambda.
+        schedule: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
+        layers: The most layers of an image; None is 2000.
+        tolerance: The relative gap to stop at; None is 1e-3, or with a fixed schedule its end.
+        reweight: Rounds of reweighting; None is what :func:`.rounds` does.
+        one: Refuse a scan of several slices.
+        progress: Told what is done and how far it is.
+        notify: Called with every warning about the data as soon as it is known; None issues a
+            :class:`.DoubtfulInput` warning.
+
+    Returns:
+        One :class:`Reconstruction` an image, in the order of the slices; :func:`.scan_record` makes the record of all.
+
+    Raises:
+        BadInput: For files and options that cannot be used.
+    """
+    _check_problem(sparsify, None if lam == "auto" else lam, noise_level)
+    _check_limits(schedule, layers, tolerance, reweight)
+    level = noise_level_of(noise_level)
+    scan = scan_of(data, progress)
+    if one and len(scan.images) > 1:
+        raise BadInput("One image", f"{len(scan.images)} slices", "Choose one with --slice")
+    check_noise_level(level, scan, whitened=isinstance(data, Source) and data.noise is not None)
+    tell_warnings(scan, notify)
+    sweep = None
+    if lam == "auto":
+        full = [image for image in scan.images if not image.empty]
+        chosen = full[len(full) // 2]
+        which = "lambda" if len(scan.images) == 1 else f"lambda, on slice {chosen.number}"
+        sweep = choose_lambda(chosen.y, chosen.operator, sparsify=sparsify, progress=_named(progress, which))
+        lam = sweep.best
+
+    def solve(image: Prepared, progress: Callable[..., None] | None) -> Reconstruction:
+        seen = image.measured
+        plan = schedule_named(schedule, layers, tolerance, seen)
+        net = default_network(image.operator, sparsify=sparsify, lam=lam, noise=level(seen), schedule=plan)
+        net = net.to(image.y.device)
+        asked = None if searches(plan) else tolerance
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DoubtfulInput)  # said before, with the name of the slice
+            found = rounds(net, image.y, reweight, tolerance=asked, progress=progress)
+        each = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found]
+        last = found[-1].solution
+        _check_finite(last.image, seen, net.lam)
+        return Reconstruction(
+            scan,
+            image,
+            last.image,
+            replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None),
+            net,
+            found[-1].net,
+            sum(layers for _, layers in each),
+            each,
+            found[-1].ended,
+            tolerance=TOLERANCE if tolerance is None and searches(plan) else tolerance,
+            sweep=sweep,
+        )
+
+    return _each(scan, "reconstruction", solve, progress)
+
+
+def certify_scan(
+    data: AnyPath | Source | ScanData,
+    image: np.ndarray,
+    *,
+    sparsify: str | None = None,
+    lam: float | None = None,
+    noise_level: str | float | None = None,
+    layers: int = 500,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> list[Reconstruction]:
+    """Certifies an image from any source against the data of a scan: what ``firenet certify`` calls.
+
+    Args:
+        data: As in :func:`reconstruct_scan`.
+        image: The image, with an axis of slices where there are several.
+        sparsify: The transform of the problem that the image is meant to solve.
+        lam: Its lambda.
+        noise_level: Its noise level.
+        layers: The most layers to find a dual point with.
+        progress: As in :func:`reconstruct_scan`.
+        notify: As in :func:`reconstruct_scan`.
+
+    Raises:
+        BadInput: For an image that does not belong to the data.
+    """
+    _check_problem(sparsify, lam, noise_level)
+    if layers < 0:
+        raise BadInput("--layers: a number of layers, zero or more", f"{layers}", "500 is the default")
+    level, scan = noise_level_of(noise_level), scan_of(data, progress)
+    several = len(scan.images) > 1
+    shape = (len(scan.images), *scan.images[0].operator.in_shape)
+    pixels = image if several else image[None]
+    if pixels.shape != shape:
+        needed = f"An image of shape {shape if several else shape[1:]}"
+        raise BadInput(needed, f"{image.shape}", "Certify the image that belongs to these data")
+    if image.dtype.kind != "c":
+        scan.warnings.append("The image is real: if its phase was lost, the gap is large for that reason alone.")
+    check_noise_level(level, scan, whitened=isinstance(data, Source) and data.noise is not None)
+    tell_warnings(scan, notify)
+    given = {id(part): torch.from_numpy(x) for part, x in zip(scan.images, pixels, strict=True)}
+    for part in scan.images:
+        if part.empty and bool((given[id(part)] != 0).any()):
+            needed = f"An image of zeros for slice {part.number}, whose data are zero"
+            raise BadInput(needed, "another one", "Certify the image that belongs to these data")
+
+    def solve(part: Prepared, progress: Callable[..., None] | None) -> Reconstruction:
+        net = default_network(part.operator, sparsify=sparsify, lam=lam, noise=level(part.measured))
+        x = given[id(part)].to(device=part.y.device, dtype=part.y.dtype)
+        found = certify_image(x, net.to(part.y.device), part.y, budget=layers, progress=progress)
+        return Reconstruction(scan, part, x, found, net, net, int(found.layers))
+
+    return _each(scan, "certificate", solve, progress)
+
+
+def memory_of_scan(
+    data: AnyPath | Source | ScanData, *, sparsify: str | None = None, reweight: int | None = None
+) -> list[tuple[Prepared, int]]:
+    """Returns for each image of a scan how many bytes its reconstruction takes beside the data, an estimate; 0 for an
+    empty slice. Arguments as in :func:`reconstruct_scan`."""
+    found = []
+    for image in scan_of(data).images:
+        problem = None if image.empty else default_network(image.operator, sparsify=sparsify).problem
+        found.append((image, 0 if problem is None else peak_bytes(problem, image.y, again=reweight != 0)))
+    return found
+
+
+def scan_of(data: AnyPath | Source | ScanData, progress: Progress | None = None) -> ScanData:
+    """Returns the scan, read where it is a file."""
+    if isinstance(data, ScanData):
+        return data
+    source = data if isinstance(data, Source) else Source(Path(data))
+    if progress is not None:
+        progress("reading and coil maps" if source.maps == "auto" else "reading", 0, 0, None)
+    return source.read()
+
+
+def tell_warnings(scan: ScanData, notify: Callable[[str], None] | None, first: int = 0) -> None:
+    """Says the warnings of a scan from the given number on."""
+    for sentence in scan.warnings[first:]:
+        if notify is None:
+            warnings.warn(sentence, DoubtfulInput, stacklevel=3)
+        else:
+            notify(sentence)
+
+
+def _each(
+    scan: ScanData,
+    what: str,
+    solve: Callable[[Prepared, Callable[..., None] | None], Reconstruction],
+    progress: Progress | None,
+) -> list[Reconstruction]:
+    """Solves image after image; an empty slice is zero."""
+    found = []
+    for count, image in enumerate(scan.images, 1):
+        if image.empty:
+            found.append(Reconstruction(scan, image, torch.zeros(image.operator.in_shape, dtype=image.y.dtype)))
+            continue
+        name = f"slice {image.number}, {count} of {len(scan.images)}" if len(scan.images) > 1 else what
+        start = time.perf_counter()
+        made = solve(image, _named(progress, name))
+        found.append(replace(made, seconds=time.perf_counter() - start))
+    return found
+
+
+def _named(progress: Progress | None, what: str) -> Callable[..., None] | None:
+    if progress is None:
+        return None
+    return lambda done, most, gap=None: progress(what, done, most, gap)
+
+
+def _check_problem(sparsify: str | None, lam: float | None, noise_level: str | float | None) -> None:
+    """Refuses a problem that cannot be posed, before anything is read."""
+    if noise_level is not None and lam is not None:
+        raise BadInput("One of --lam and --noise-level", "both", "With a noise level there is no lambda")
+    transform(sparsify, (2**20,))
+    check_lam(1.0 if lam is None else lam)
+
+
+def _check_limits(schedule: str, layers: int | None, tolerance: float | None, reweight: int | None) -> None:
+    """Refuses limits that mean nothing, before anything is read."""
+    if layers is not None and layers < 1:
+        raise BadInput("--layers: at least one layer", f"{layers}", "2000 are the default of recon; most need fewer")
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise BadInput("--tolerance: a relative gap between 0 and 1", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
+    if reweight is not None and reweight < 0:
+        raise BadInput("--reweight: a number of rounds, zero or more", f"{reweight}", "1 or 2 are usual")
+    if reweight is not None and layers is not None and layers <= reweight:
+        got = f"--layers {layers} for {reweight + 1} rounds, the first one among them"
+        raise BadInput("At least one layer for every round", got, "Allow more layers, or fewer rounds")
+    schedule_named(schedule, layers, tolerance, torch.ones(1))
+
+
+def _check_finite(image: Tensor, y: Tensor, lam: float) -> None:
+    """Refuses an image that is not finite; the data are, so it is their size or lambda's that cannot be computed with.
+
+    Raises:
+        BadInput: It is not.
+    """
+    if not torch.isfinite(real_view(image)).all():
+        size, dtype = f"{y.abs().max().item():.2g}", str(y.dtype).removeprefix("torch.")
+        do = "Scale the data, choose another lambda, or compute with --dtype complex128"
+        raise BadInput(f"Numbers that {dtype} can compute with", f"samples of up to {size}, lambda = {lam:.2g}", do)

@@ -1,0 +1,56 @@
+"""The derivatives of linear maps, and what becomes of them when a module is moved or cast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A move or a cast of buffers that changes their precision, but leaves complex ones complex and real ones real.
+
+    ``module.to(torch.float64)`` would cast complex buffers to real ones and lose their imaginary parts, and
+    ``module.to(torch.complex128)`` would make weights complex.
+    """
+
+    def move(t: Tensor) -> Tensor:
+        if not t.is_complex():
+            moved = fn(t)
+            return moved.real.clone() if moved.is_complex() else moved
+        moved = fn(torch.view_as_real(t.resolve_conj()))
+        return fn(t) if moved.is_complex() else torch.view_as_complex(moved.contiguous())
+
+    return move
+
+
+class _Linear(torch.autograd.Function):
+    """A linear map as one node of the graph: its vjp is the adjoint, its jvp the map itself."""
+
+    @staticmethod
+    def forward(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
+        return apply(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.map, ctx.map_adjoint = inputs
+        ctx.real = not x.is_complex()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        grad = differentiable(grad_outputs[0], ctx.map_adjoint, ctx.map)
+        return grad.real if ctx.real and grad.is_complex() else grad, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Tensor:
+        return differentiable(grad_inputs[0], ctx.map, ctx.map_adjoint)
+
+
+def differentiable(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
+    """``apply(x)`` for a linear map given with its adjoint, differentiable whatever happens inside (work buffers,
+    views)."""
+    result = _Linear.apply(x, apply, adjoint)
+    assert isinstance(result, Tensor)
+    return result

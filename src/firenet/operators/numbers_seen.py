@@ -1,0 +1,41 @@
+"""The buffers and parameters of an operator as they were when its norm was bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+
+class Numbers:
+    """Tensors and how often each had been written to: equal to another if nothing was changed or exchanged since.
+
+    A copy of an operator has copies of its tensors. Its copied ``Numbers`` is None, "as they are at the first look",
+    unless they were changed already.
+    """
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self._tensors = tensors
+        self._versions = [_version(t) for t in tensors]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Numbers) or len(self._tensors) != len(other._tensors):
+            return False
+        same = all(a is b for a, b in zip(self._tensors, other._tensors, strict=True))
+        return same and self._versions == other._versions
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Numbers | None:
+        return None if self._versions == [_version(t) for t in self._tensors] else Numbers([])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_as_they_are, ())
+
+
+def _as_they_are() -> None:
+    """Returns None, as which a pickled :class:`Numbers` comes back."""
+
+
+def _version(t: Tensor) -> int:
+    return 0 if t.is_inference() else t._version

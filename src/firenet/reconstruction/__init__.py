@@ -1,0 +1,5 @@
+"""Any measurements to an image: defaults, one call, lambda from the data, certificates."""
+
+from firenet.optional import lazy
+
+__getattr__, __dir__, __all__ = lazy(__name__, __file__)

@@ -1,0 +1,8 @@
+from firenet.reconstruction.choose_lambda import Sweep as Sweep
+from firenet.reconstruction.defaults import (
+    default_network as default_network,
+    default_schedule as default_schedule,
+    paper_schedule as paper_schedule,
+    rounds as rounds,
+)
+from firenet.reconstruction.reconstruct import certify_image as certify_image

@@ -1,0 +1,86 @@
+"""One call from measurements to an image with a certificate, for any operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from firenet.certificate import Certificate, certify
+from firenet.errors import BadInput
+from firenet.network import Firenet
+from firenet.numerics import tensor_of
+from firenet.operators.linear import LinearOperator
+from firenet.reconstruction.defaults import default_network, default_schedule, rounds
+from firenet.solver.schedules import Schedule
+from firenet.solver.solution import Solution
+from firenet.sparsity import SparsityLevels
+
+
+def reconstruct(
+    y: Tensor | ArrayLike,
+    operator: LinearOperator,
+    *,
+    sparsify: str | None = None,
+    weights: Tensor | SparsityLevels | None = None,
+    lam: float | None = None,
+    noise: float | None = None,
+    schedule: Schedule | None = None,
+    tolerance: float | None = None,
+    reweight: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Solution:
+    """Reconstructs images from measurements, each with a duality gap.
+
+    Args:
+        y: Measurements (..., \\*operator.out_shape); leading axes are batch.
+        operator: A, the measurement operator of one image.
+        sparsify: The sparsifying transform by name, as in :func:`.transform`.
+        weights: As in :class:`.Firenet`.
+        lam: As in :class:`.Firenet`.
+        noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all measurements of an image.
+        schedule: None is :func:`.default_schedule`, which finds its own steps.
+        tolerance: Stop once the relative gap is at most this; None is 1e-3, and with a fixed schedule its end.
+        reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
+            None is what :func:`.rounds` does for one image, and 0 for a batch.
+        progress: Called with layers done and the most there can be.
+
+    Raises:
+        BadInput: As :meth:`.Firenet.solve`.
+    """
+    y = tensor_of(y, "measurements")
+    if schedule is None:
+        schedule, tolerance = default_schedule(tolerance), None
+    net = default_network(operator, sparsify=sparsify, weights=weights, lam=lam, noise=noise, schedule=schedule)
+    net = net.to(y.device)
+    again = 0 if reweight is None and y.shape != net.sensing.out_shape else reweight
+    if again != 0:
+        return rounds(net, y, again, tolerance=tolerance, progress=progress)[-1].solution
+    return net.solve(y, tolerance=tolerance, progress=progress)
+
+
+def certify_image(
+    image: Tensor,
+    net: Firenet,
+    y: Tensor,
+    *,
+    budget: int = 500,
+    progress: Callable[[int, int], None] | None = None,
+) -> Certificate:
+    """The certificate of any image against given data: of the image in the analysis form, of
+    :math:`z=W\\,\\text{image}` in the synthesis form.
+
+    Args:
+        image: Shape (..., \\*image), on the grid and in the convention of ``net``.
+        net: Gives the problem: sensing, transform, weights, lambda. Its schedule is not used.
+        y: Measurements.
+        budget: As in :func:`.certify`.
+        progress: Likewise.
+    """
+    if not torch.isfinite(torch.view_as_real(image) if image.is_complex() else image).all():
+        raise BadInput("A finite image", "NaN or infinity", "Check the file")
+    with torch.no_grad():
+        z = image if net.sparsify is None or net.form == "analysis" else net.sparsify(image)
+    return certify(net.problem, z, y, budget=budget, progress=progress)
