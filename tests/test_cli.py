@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,10 +97,12 @@ def test_demo_through_the_shell(tmp_path):
 
 
 def test_recon_and_certify_through_the_shell(scan, tmp_path):
-    run = shell("recon", scan, "-o", tmp_path / "image.npy", "--reweight", "0", "--tolerance", "1e-4")
+    outputs = ["-o", tmp_path / "image.npy", "-o", tmp_path / "image.png", "-o", tmp_path / "image.nii"]
+    run = shell("recon", scan, *outputs, "--reweight", "0", "--tolerance", "1e-4", "--formula")
     assert run.returncode == 0, run.stderr
-    assert "undecimated:haar:1+sym4:3" in run.stdout
-    assert files(tmp_path) == ["image.json", "image.npy"]
+    assert re.match(r"sparse reconstruction, 40 % of k-space, within 0\.0\d+ % of optimal, \d+ layers, ", run.stdout)
+    assert "W = undecimated:haar:1+sym4:3" in run.stdout
+    assert files(tmp_path) == ["image.json", "image.nii", "image.npy", "image.png"]
     record = json.loads((tmp_path / "image.json").read_text())
     result = record["results"][0]
     assert record["lam"] == pytest.approx(1.45 / (14 * 64 * 64) ** 0.5)
@@ -111,11 +114,20 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     image = np.load(tmp_path / "image.npy")
     assert image.dtype == np.complex64
     assert psnr(image, load_slice()[::4, ::4]) > 25
+    assert record["images"] == [str(outputs[k]) for k in (1, 3, 5)]
     run = shell("certify", scan, tmp_path / "image.npy", "--json")
     assert run.returncode == 0, run.stderr
     certified = json.loads(run.stdout)["results"][0]
     assert certified["objective"] == pytest.approx(result["objective"], rel=1e-4)
     assert certified["relative_gap"] <= 2e-4
+
+
+def test_quiet_says_nothing_and_writes_all(scan, tmp_path):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "--layers", "30", "--quiet")
+    assert (run.exit_code, run.stdout) == (0, "")
+    assert files(tmp_path) == ["x.json", "x.npy"]
+    run = call("certify", scan, tmp_path / "x.npy", "--layers", "30", "--quiet")
+    assert (run.exit_code, run.stdout) == (0, "")
 
 
 def test_reweighting_is_recorded_round_by_round(scan, tmp_path):

@@ -527,7 +527,7 @@ def test_each_item_stops_on_its_own_and_stays_as_it_was():
     net = data.net(PaperSchedule(outer, inner), "average")
     y = torch.stack([data.measured, 0 * data.measured, batch(data, 2)[1]])
     calls: list[tuple[int, int]] = []
-    s = net.solve(y, tolerance=tolerance, progress=lambda done, of: calls.append((done, of)))
+    s = net.solve(y, tolerance=tolerance, progress=lambda done, of, gap: calls.append((done, of)))
     layers = s.layers.tolist()
     assert layers[1] == inner
     assert len(set(layers)) == 3, "an easy, a middling and a hard item"

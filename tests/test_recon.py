@@ -460,10 +460,10 @@ def test_arrays_that_only_numpy_has():
     locked.setflags(write=False)
     expected = prepare(k, np.ones((48, 40)), maps)
     for other in (k[::-1][::-1], k.astype(">c16"), k.astype(np.clongdouble), locked, np.asfortranarray(k)):
-        for got, wanted in zip(prepare(other, np.ones((48, 40))[::-1], maps.astype(">c16")), expected, strict=True):
-            assert got is not None
-            assert wanted is not None
-            assert torch.equal(got, wanted)
+        y, operator = prepare(other, np.ones((48, 40))[::-1], maps.astype(">c16"))
+        assert torch.equal(y, expected[0])
+        for (name, got), (_, wanted) in zip(operator.named_buffers(), expected[1].named_buffers(), strict=True):
+            assert torch.equal(got, wanted), name
         assert psnr(other, k[::-1][::-1]) == math.inf
     flipped = prepare(k[:, ::-1], None, maps[:, ::-1])[0]
     torch.testing.assert_close(flipped, prepare(k[:, ::-1].copy())[0], rtol=0, atol=0)

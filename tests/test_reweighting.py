@@ -68,7 +68,7 @@ def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: boo
     weights = torch.tensor(0.5, dtype=torch.float64).expand(frame.out_shape) if own else None
     net = Firenet(sensing, frame, weights=weights, lam=0.05, schedule=AdaptiveRestarts(1e-4, 5000))
     seen: list[tuple[int, int]] = []
-    rounds = reweighted(net, y, 2, progress=lambda done, most: seen.append((done, most)))
+    rounds = reweighted(net, y, 2, progress=lambda done, most, gap: seen.append((done, most)))
     assert len(rounds) == 3
     assert rounds[0].weights is net.problem.weights
     assert [d for d, _ in seen] == sorted(d for d, _ in seen)
@@ -128,7 +128,7 @@ def test_the_layers_of_the_schedule_are_those_of_all_rounds(schedule: Schedule, 
     sensing = SubsampledFourier(torch.rand(frame.in_shape, generator=torch.Generator().manual_seed(1)) < 0.6)
     net, y = Firenet(sensing, frame, lam=0.05, schedule=schedule), sensing(image(frame))
     seen: list[tuple[int, int]] = []
-    found = reweighted(net, y, rounds, progress=lambda done, most: seen.append((done, most)))
+    found = reweighted(net, y, rounds, progress=lambda done, most, gap: seen.append((done, most)))
     layers = [int(r.solution.layers) for r in found]
     assert sum(layers) <= schedule.layers
     assert all(done <= most == schedule.layers for done, most in seen)

@@ -620,15 +620,19 @@ def test_progress_is_told():
         done: list[int] = []
         limits: list[int] = []
 
-        def tell(layers: int, limit: int, done: list[int] = done, limits: list[int] = limits) -> None:
-            done.append(layers)
-            limits.append(limit)
+        gaps: list[float] = []
+
+        def tell(layers: int, limit: int, gap: float | None, to: Any = (done, limits, gaps)) -> None:
+            for numbers, number in zip(to, (layers, limit, gap), strict=True):
+                numbers.append(number)
 
         solution = data.net(schedule).solve(data.measured, progress=tell)
         assert set(limits) == {73}
         assert done == sorted(set(done))
         assert done[-1] == solution.layers.item() == 73
         assert len(done) >= 5
+        assert solution.relative_gap.item() == pytest.approx(min(gaps), rel=1e-3)
+        assert gaps[0] > 10 * gaps[-1] > 0
 
 
 # --------------------------------------------------------------------------------------------------------------- frozen

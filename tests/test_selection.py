@@ -37,9 +37,9 @@ def slice_data(
 def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> None:
     _, y, operator = slice_data(0.02, coils)
     mask = operator.mask
-    seen: list[tuple[int, int]] = []
-    sweep = choose_lambda(y, operator, sparsify=sparsify, lams=[1e-3, 1e-2], seed=3, progress=lambda *n: seen.append(n))
-    assert seen == [(1, 2), (2, 2)]
+    told: list[tuple[int, int]] = []
+    sweep = choose_lambda(y, operator, sparsify=sparsify, lams=[1e-3, 1e-2], seed=3, progress=lambda *n: told.append(n))
+    assert told == [(1, 2), (2, 2)]
     assert sweep.lams == (1e-3, 1e-2)
     assert sweep.errors[sweep.lams.index(sweep.best)] <= 1.01 * min(sweep.errors)
     assert sweep.at_the_edge

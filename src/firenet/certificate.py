@@ -8,7 +8,6 @@ stops when no dual point whatever could make the gap much smaller. It has never 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +28,7 @@ from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
 from firenet.solver.adaptive_loop import search
 from firenet.solver.iteration import Iteration, kernel_for
+from firenet.solver.solution import Progress
 
 # The refinement stops when the gap is at most so many times what is known to be suboptimal about the point.
 _TIGHT = 1.05
@@ -103,7 +103,7 @@ def certify(
     guarantee: Guarantee | None = None,
     sparsity_defect: float | None = None,
     noise: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Certificate:
     """Certifies any reconstruction from any source.
 
@@ -154,7 +154,7 @@ def _certified(
     guarantee: Guarantee | None,
     sparsity_defect: float | None,
     noise: float | None,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Certificate:
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
@@ -298,7 +298,7 @@ def _refined(
     objective: Tensor,
     dual: Tensor | None,
     budget: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Dual points from the iteration, the lowest objectives it met, and its layers."""
     layers = Iteration(kernel_for(problem), y, z, z.dtype, track=True)

@@ -37,7 +37,7 @@ from firenet.solver.fixed_loop import BestSoFar, Iterate
 from firenet.solver.iteration import Iteration, kernel_for
 from firenet.solver.least_squares import least_squares
 from firenet.solver.schedules import FixedSchedule, FixedSteps, FrozenSteps, Restart, Schedule, Searched, searches
-from firenet.solver.solution import Solution, Status
+from firenet.solver.solution import Progress, Solution, Status
 from firenet.solver.stored_schedules import schedule_from, schedule_state
 from firenet.sparsity import SparsityLevels
 from firenet.transforms.analysis_operator import AnalysisOperator
@@ -294,7 +294,7 @@ class Firenet(nn.Module):
         x0: Tensor | ArrayLike | None = None,
         dual0: tuple[Tensor, Tensor | None] | None = None,
         tolerance: float | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Solution:
         """Reconstructs and certifies.
 
@@ -330,7 +330,7 @@ class Firenet(nn.Module):
         x0: Tensor | None,
         dual0: tuple[Tensor, Tensor | None] | None,
         tolerance: float | None,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> Solution:
         layers, batch = self._layers(y, x0, track=True)
         if dual0 is not None:
@@ -357,7 +357,7 @@ class Firenet(nn.Module):
             layers.run(restart.layers)
             done += restart.layers
             if progress is not None:
-                progress(done, schedule.layers)
+                progress(done, schedule.layers, None)
             if best.update(layers, self._returned(restart), done, tolerance):
                 break
         z, proof = prove_at(layers, best.z, best.dual, layers.y)

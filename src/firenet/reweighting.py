@@ -15,7 +15,6 @@ of it what it makes of edges (:func:`standing_out`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,7 +27,7 @@ from firenet.problems.fidelity import Ball
 from firenet.solver.adaptive import AdaptiveRestarts
 from firenet.solver.radial import RadialSearch
 from firenet.solver.schedules import FixedSteps, PaperSchedule
-from firenet.solver.solution import Solution, Status
+from firenet.solver.solution import Progress, Solution, Status
 from firenet.transforms.analysis_operator import AnalysisOperator
 from firenet.transforms.convolutions import Convolutions
 
@@ -70,7 +69,7 @@ def reweighted(
     keep: float = 1.0,
     enough: float | None = None,
     tolerance: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Round]:
     """Solves once with the weights of the network and then ``rounds`` times with weights from the image before.
 
@@ -253,5 +252,5 @@ def weights_from(image: Tensor, frame: AnalysisOperator, *, floor: float = FLOOR
     return weights.to(image.real.dtype)
 
 
-def _shifted(progress: Callable[[int, int], None] | None, before: int, most: int) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, _: progress(before + done, most)
+def _shifted(progress: Progress | None, before: int, most: int) -> Progress | None:
+    return None if progress is None else lambda done, _, gap: progress(before + done, most, gap)

@@ -1,4 +1,3 @@
-from firenet.audit.attack import attack as attack
 from firenet.audit.model import Model as Model
 from firenet.audit.records import (
     Audit as Audit,

@@ -182,7 +182,7 @@ def demo(
     found = []
     for bench in made:
         with console.progress(bench.title, "parts") as tell:
-            found.append(bench.run(folder, retry=retry, progress=tell))
+            found.append(bench.run(folder, retry=retry, progress=lambda done, most, now: tell(done, most, None, now)))
     if picture is not None:
         draw(found, picture)
     _finish(found, out, "Stability audit: trained networks and FIRENET", as_json, strict, notes)
@@ -299,7 +299,7 @@ def run(
             sweep=sweep,
             folder=folder,
             retry=retry,
-            progress=tell,
+            progress=lambda done, most, now: tell(done, most, None, now),
         )
     asked = [clean(m.name) for m in models[: len(model)]]  # the FIRENET beside them is behind
     _finish([found], out, "Stability audit", as_json, strict, [], asked)

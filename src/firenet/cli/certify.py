@@ -84,7 +84,7 @@ def certify(
             lam=lam,
             noise_level=noise_level,
             layers=budget,
-            progress=lambda what, done, most, gap: tell(done, most, what, gap),
+            progress=lambda what, done, most, gap: tell(done, most, gap, what),
             notify=scans.warn,
         )
     scan, told = found[0].scan, len(found[0].scan.warnings)

@@ -151,7 +151,7 @@ def progress(what: str, unit: str = "layers", *, quiet: bool = False) -> Iterato
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task, doing = bar.add_task(plain(what), total=None, gap=""), what
 
-        def tell(done: int, total: int, now: str | None = None, gap: float | None = None) -> None:
+        def tell(done: int, total: int, gap: float | None = None, now: str | None = None) -> None:
             nonlocal doing
             if now is not None and now != doing:
                 doing = now

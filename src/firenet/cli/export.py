@@ -88,7 +88,7 @@ def export(
             tolerance=tolerance,
             reweight=0,
             one=True,
-            progress=lambda what, done, most, gap: tell(done, most, what, gap),
+            progress=lambda what, done, most, gap: tell(done, most, gap, what),
             notify=scans.warn,
         )
     (made_of,) = found

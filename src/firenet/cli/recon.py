@@ -140,7 +140,7 @@ def recon(
             layers=layers,
             tolerance=tolerance,
             reweight=reweight,
-            progress=lambda what, done, most, gap: tell(done, most, what, gap),
+            progress=lambda what, done, most, gap: tell(done, most, gap, what),
             notify=scans.warn,
         )
     scan, told = found[0].scan, len(found[0].scan.warnings)

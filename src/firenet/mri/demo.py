@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -29,14 +29,12 @@ from firenet.network import Firenet
 from firenet.reconstruction.defaults import default_network, rounds
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
 from firenet.sensing.masks import Mask, multilevel
-from firenet.solver.solution import Solution
+from firenet.solver.solution import Progress, Solution
 
 SLICE_RATE = 0.25
 RAW_ACCELERATION = 3.0
 # Bands up to the fifth, frequencies up to 16, are sampled fully: the calibration centre for the coil maps.
 RAW_FULL = 5
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

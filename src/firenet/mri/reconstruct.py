@@ -8,7 +8,6 @@ the middle of the picture stays in one piece.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -26,7 +25,7 @@ from firenet.operators.linear import LinearOperator
 from firenet.reconstruction.reconstruct import reconstruct
 from firenet.sensing.fourier import MultiCoilFourier
 from firenet.solver.schedules import Schedule, Searched
-from firenet.solver.solution import Solution
+from firenet.solver.solution import Progress, Solution
 from firenet.sparsity import SparsityLevels
 
 
@@ -45,7 +44,7 @@ def reconstruct_kspace(
     schedule: Schedule | None = None,
     tolerance: float | None = None,
     reweight: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Solution:
     """Reconstructs images from undersampled k-space, each with a duality gap.
 
@@ -74,7 +73,7 @@ def reconstruct_kspace(
     if origin is not None:
         kspace = to_usual_origin(tensor_of(kspace, "k-space"), dims, centred=centred, origin=origin)
 
-    def solve(y: Tensor, operator: LinearOperator, progress: Callable[[int, int], None] | None) -> Solution:
+    def solve(y: Tensor, operator: LinearOperator, progress: Progress | None) -> Solution:
         _check_maps(y, operator)
         return reconstruct(
             y,
@@ -102,9 +101,9 @@ def reconstruct_kspace(
     return _together(found, [which for _, which in groups], batch)
 
 
-def _shifted(progress: Callable[[int, int], None] | None, number: int, count: int) -> Callable[[int, int], None] | None:
+def _shifted(progress: Progress | None, number: int, count: int) -> Progress | None:
     """The progress of one of several equal parts."""
-    return None if progress is None else lambda done, most: progress(number * most + done, count * most)
+    return None if progress is None else lambda done, most, gap: progress(number * most + done, count * most, gap)
 
 
 def _groups(

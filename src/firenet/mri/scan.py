@@ -148,6 +148,11 @@ class Prepared:
     empty: bool = False
 
     @property
+    def maps(self) -> Tensor | None:
+        """The coil maps, None for data of one channel."""
+        return self.operator.maps if isinstance(self.operator, MultiCoilFourier) else None
+
+    @property
     def measured(self) -> Tensor:
         """The measurements without what was not sampled."""
         return self.operator.restrict(self.y)
@@ -337,7 +342,7 @@ def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None]
         raise BadInput("At least one sample that is not zero", got, "Check that k-space was read correctly")
     like = full[0]
     sampled = torch.stack([image.operator.mask for image in full]).any(dim=0)
-    operator = fourier_samples(sampled, like.operator.maps if isinstance(like.operator, MultiCoilFourier) else None)
+    operator = fourier_samples(sampled, like.maps)
     nowhere = torch.zeros(sampled.shape, dtype=torch.bool)
     images = []
     for number, image in zip(numbers, filled, strict=True):

@@ -62,15 +62,15 @@ def choose_lambda(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
-    """Cross-validation: reconstructs without a few of the measured samples and looks how well each image predicts them.
+    """Chooses lambda by cross-validation: reconstructs without a few of the measurements, and compares them with what
+    each image predicts.
 
-    The samples are drawn from those outside the fully sampled centre, whose energy would drown all others and which
-    no reconstruction gets wrong.
+    Those held out are drawn from :meth:`.LinearOperator.holdout_candidates`: of Fourier samples, from outside the fully
+    sampled centre.
 
     Args:
-        y: One image's measurements, as :func:`.prepare` returns them.
-        mask: Zero frequency in the corner.
-        maps: Coil maps or None.
+        y: Measurements of one image, shape ``operator.out_shape``.
+        operator: A.
         sparsify: As in :func:`.spec.transform`.
         lams: The grid; None is 8 values from an eighth of the default to twice it.
         fraction: Of the candidates, how many to hold out.

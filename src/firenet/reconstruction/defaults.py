@@ -15,6 +15,7 @@ from firenet.reweighting import Round, reweighted
 from firenet.solver.adaptive import AdaptiveRestarts
 from firenet.solver.radial import RadialSearch
 from firenet.solver.schedules import FixedSteps, PaperSchedule, Schedule, searches
+from firenet.solver.solution import Progress
 from firenet.sparsity import SparsityLevels
 from firenet.transforms.spec import transform
 
@@ -57,7 +58,7 @@ def rounds(
     reweight: int | None = None,
     *,
     tolerance: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Round]:
     """Solves and reweights one image as ``firenet recon`` does.
 

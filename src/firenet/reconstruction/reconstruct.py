@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -15,7 +13,7 @@ from firenet.numerics import tensor_of
 from firenet.operators.linear import LinearOperator
 from firenet.reconstruction.defaults import default_network, default_schedule, rounds
 from firenet.solver.schedules import Schedule
-from firenet.solver.solution import Solution
+from firenet.solver.solution import Progress, Solution
 from firenet.sparsity import SparsityLevels
 
 
@@ -30,7 +28,7 @@ def reconstruct(
     schedule: Schedule | None = None,
     tolerance: float | None = None,
     reweight: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Solution:
     """Reconstructs images from measurements, each with a duality gap.
 
@@ -67,7 +65,7 @@ def certify_image(
     y: Tensor,
     *,
     budget: int = 500,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Certificate:
     """The certificate of any image against given data: of the image in the analysis form, of
     :math:`z=W\\,\\text{image}` in the synthesis form.

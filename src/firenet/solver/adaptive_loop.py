@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -16,6 +16,7 @@ from firenet.problems.gap import Proof, working_floor
 from firenet.solver.controller import Check, Controller, RestartPoint, Verdict
 from firenet.solver.iteration import Iteration
 from firenet.solver.schedules import Run
+from firenet.solver.solution import Progress
 
 # Iteration after which a gap is computed again that held in the working precision and not in the proof; twice as many
 # each time.
@@ -70,7 +71,7 @@ class _Item:
 
 
 def search(
-    layers: Iteration, controllers: list[Controller], limit: int, progress: Callable[[int, int], None] | None = None
+    layers: Iteration, controllers: list[Controller], limit: int, progress: Progress | None = None
 ) -> list[Found]:
     """Runs the layers until every controller says stop.
 
@@ -80,7 +81,7 @@ def search(
         layers: The state of a batch.
         controllers: One for each of its items.
         limit: The most layers that any of them wants.
-        progress: Called at each check with the layers done and the limit.
+        progress: Called at each check with the layers done, the limit, and the largest relative gap, not proved yet.
     """
     if not controllers:
         return []
@@ -103,8 +104,6 @@ def search(
         for t in group:
             t.controller.until -= ahead
             t.layers += ahead
-        if progress is not None:
-            progress(done, limit)
         values = layers.evaluate()
         table = torch.stack([values.last, values.average, values.dual_last, values.dual_average])
         columns = table.mT.tolist()
@@ -116,6 +115,8 @@ def search(
             elif of_last > bound[k]:
                 higher["last"].append(k)
                 bound[k] = of_last
+        if progress is not None:
+            progress(done, limit, max(_shortfall(c[:2], bound[k]) for k, c in enumerate(columns)))
         for which, some in higher.items():
             if len(some) == len(group):
                 _ = layers.average_dual(dual) if which == "average" else dual.copy_(layers.q)
@@ -191,6 +192,11 @@ def search(
         if leaving or rows:
             _set_steps(layers, group)
     return [found[k] for k in range(len(size))]
+
+
+def _shortfall(objectives: Sequence[float], bound: float) -> float:
+    """Returns the relative gap of the better of two objectives, as the loop knows it: it is not proved yet."""
+    return max(min(objectives) - bound, 0.0) / bound if bound > 0 else math.inf
 
 
 def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from torch import Tensor
 
 from firenet.solver.schedules import FixedSchedule, Searched
+
+# Told the layers done, the most there can be, and the relative gap where one is known, which is not proved yet.
+Progress = Callable[[int, int, "float | None"], None]
 
 
 class Status(Enum):
