@@ -164,7 +164,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     cases: dict[str, dict[str, Any]] = {"defaults": {}, "total variation": {"sparsify": "tv"}}
     for title, options in cases.items():
-        reconstruct, kspace = golden.named("reconstruct"), golden.scan_data(golden.torch.complex64)
+        reconstruct, kspace = golden.named("reconstruct_kspace"), golden.scan_data(golden.torch.complex64)
         report(title, follow(lambda f=reconstruct, k=kspace, o=options: f(*k, **o), root), lines)
 
 

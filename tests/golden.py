@@ -33,7 +33,7 @@ Results = dict[str, NDArray[Any]]
 TOLERANCES = {"double": 1e-12, "single": 1e-5}
 PARTS = ("image", "objective", "lower_bound", "gap", "layers", "status")
 # What has another name in a later checkout.
-RENAMED = {"usual_lam": "default_lam", "choose_lambda": "choose_lambda", "layers": "iterations", "frozen": "freeze"}
+RENAMED = {"reconstruct_kspace": "reconstruct"}  # now: before
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def named(name: str) -> Any:
 
 def part(thing: Any, name: str) -> Any:
     """Returns an attribute under its old name or its new one."""
-    return getattr(thing, name) if hasattr(thing, name) else getattr(thing, RENAMED[name])
+    return getattr(thing, name) if hasattr(thing, name) else getattr(thing, RENAMED.get(name, name))
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def scan_data(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 
 def scan(dtype: torch.dtype, **options: Any) -> Any:
     """Reconstructs such a scan."""
-    return named("reconstruct")(*scan_data(dtype), **options)
+    return named("reconstruct_kspace")(*scan_data(dtype), **options)
 
 
 def cases() -> dict[str, Callable[[], Any]]:

@@ -163,7 +163,7 @@ def weights_of(setup: Setup, kind: str) -> Tensor | None:
 def bands(stacked: OperatorPair, u: Tensor) -> Tensor:
     prepared = stacked.prepare(u)
     parts = [stacked.band(g, prepared) for g in stacked.groups]
-    return torch.cat(parts, dim=1).reshape(len(u), *stacked.frame.out_shape)
+    return torch.cat(parts, dim=1).reshape(len(u), *stacked.sparsify.out_shape)
 
 
 @setups

@@ -516,5 +516,5 @@ def test_long_images_in_single_precision(boundary: Any) -> None:
     gap = problem.gap(x, -y / torch.linalg.vector_norm(y), torch.zeros(1, n), y).item()
     assert gap >= 0
     q, p = problem.feasible(-y / torch.linalg.vector_norm(y), torch.zeros(1, n))
-    off = torch.linalg.vector_norm(A.adjoint(q) + problem.frame.adjoint(p))
+    off = torch.linalg.vector_norm(A.adjoint(q) + problem.sparsify.adjoint(p))
     assert off <= 1e-2 * torch.linalg.vector_norm(q)

@@ -26,7 +26,7 @@ from firenet.problems.gap import Proof
 from firenet.problems.problem import Problem
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
-from firenet.solver.adaptive_loop import search
+from firenet.solver.adaptive_loop import run_adaptive
 from firenet.solver.iteration import Iteration, kernel_for
 from firenet.solver.solution import Progress
 
@@ -158,7 +158,7 @@ def _certified(
 ) -> Certificate:
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
-    rests_on = conditions(operator, problem.frame if isinstance(problem, AnalysisProblem) else None)
+    rests_on = conditions(operator, problem.sparsify if isinstance(problem, AnalysisProblem) else None)
     z, y, batch = _checked(operator, z, y)
     if budget < 0:
         raise BadInput("A budget of layers, zero or more", f"{budget}", "500 is the default")
@@ -190,10 +190,10 @@ def _certified(
         if dual_sparse is not None:
             if not isinstance(problem, AnalysisProblem):
                 raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
-            coefficients = problem.frame.out_shape
+            coefficients = problem.sparsify.out_shape
             if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
                 needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
-                raise BadInput(needed, got, "That of the frame's coefficients")
+                raise BadInput(needed, got, "That of the sparsify's coefficients")
             p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
         q = compact.pack_measured(dual.to(y.dtype).reshape(-1, *operator.out_shape))
         candidates.append(packed.dual_of(q, p))
@@ -253,7 +253,7 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
         needed = (
             f"z of shape (..., {operator.in_shape}) and y of shape (..., {operator.out_shape}), the same batch axes"
         )
-        do = "The variable is the coefficients, frame(image) for an image; of an analysis problem the image"
+        do = "The variable is the coefficients, sparsify(image) for an image; of an analysis problem the image"
         raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
@@ -310,7 +310,7 @@ def _refined(
     controllers = [
         _Witness(rules, norm.value or 1.0, size, value) for size, value in zip(sizes, objective.tolist(), strict=True)
     ]
-    found = search(layers, list(controllers), budget, progress)
+    found = run_adaptive(layers, list(controllers), budget, progress)
     q = torch.stack([f.dual for f in found])
     # Only what fits the data, up to rounding, says how low an objective can be.
     proofs = [f.proof for f in found]

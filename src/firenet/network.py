@@ -31,7 +31,7 @@ from firenet.problems.penalty import check_lam, default_lam
 from firenet.problems.problem import Problem
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.adaptive import AdaptiveRestarts
-from firenet.solver.adaptive_loop import Found, prove_at, search
+from firenet.solver.adaptive_loop import Found, prove_at, run_adaptive
 from firenet.solver.controller import SearchingSchedule
 from firenet.solver.fixed_loop import BestSoFar, Iterate
 from firenet.solver.iteration import Iteration, kernel_for
@@ -348,7 +348,7 @@ class Firenet(nn.Module):
             controllers = [searching.controller(layers.operator.norm_bound, factor * size) for size in sizes]
             tolerances = [controller.tolerance for controller in controllers]
             packed = layers.y  # of all items: those that are done leave the layers
-            found, problem = search(layers, controllers, searching.layers, progress), layers.problem
+            found, problem = run_adaptive(layers, controllers, searching.layers, progress), layers.problem
             del layers  # its memory is for the image
             return self._searched(found, problem, packed, batch, tolerances)
         schedule = cast(FixedSchedule, self.schedule)

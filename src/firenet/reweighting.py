@@ -187,11 +187,11 @@ def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
         # median over root of mean square, of the modulus of a complex or a real normal number
         ratio = math.sqrt(math.log(2)) if y.is_complex() else 0.6745
         noise = (net.sensing(image) - y)[taken].abs().median().item() / ratio
-    frame = net.sparsify
-    sizes = frame.band_noise() if isinstance(frame, Convolutions) else torch.ones((), dtype=torch.float64)
+    sparsify = net.sparsify
+    sizes = sparsify.band_noise() if isinstance(sparsify, Convolutions) else torch.ones((), dtype=torch.float64)
     sizes = sizes.to(device=y.device, dtype=y.real.dtype)
-    out = frame.magnitudes(frame(image)) > 3 * noise * sizes
-    return ((out * sizes.square()).sum() / frame.scale**2).item() / samples
+    out = sparsify.magnitudes(sparsify(image)) > 3 * noise * sizes
+    return ((out * sizes.square()).sum() / sparsify.scale**2).item() / samples
 
 
 def _dual(found: list[Round], net: Firenet) -> tuple[Tensor, Tensor | None] | None:
@@ -225,23 +225,23 @@ def _shortened(net: Firenet, layers: int) -> Firenet:
     return net  # frozen steps were found for the whole of them
 
 
-def weights_from(image: Tensor, frame: AnalysisOperator, *, floor: float = FLOOR) -> Tensor:
+def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FLOOR) -> Tensor:
     """:math:`w_i\\propto1/(|(Wx)_i|+f\\,m_l)`, with m the mean modulus in the coefficient's level and mean 1 there.
 
     The means keep the balance between the levels, so that lambda keeps its meaning. The approximation (level 0) keeps
     the weight 1: it is not sparse.
 
     Args:
-        image: Shape ``frame.in_shape``.
-        frame: W.
+        image: Shape ``sparsify.in_shape``.
+        sparsify: W.
         floor: f. Small is closer to counting, and further from convex.
     """
     if not 0 < floor < math.inf:
         raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")
-    if image.shape != frame.in_shape:
-        raise BadInput(f"One image of shape {frame.in_shape}", f"shape {tuple(image.shape)}", "Loop over the batch")
-    size = frame.magnitudes(frame(image)).to(torch.float64)
-    levels = frame.levels().to(size.device)
+    if image.shape != sparsify.in_shape:
+        raise BadInput(f"One image of shape {sparsify.in_shape}", f"shape {tuple(image.shape)}", "Loop over the batch")
+    size = sparsify.magnitudes(sparsify(image)).to(torch.float64)
+    levels = sparsify.levels().to(size.device)
     weights = torch.ones_like(size)
     for level in range(1, int(levels.max()) + 1):
         here = levels == level

@@ -82,8 +82,8 @@ class PairProblem(Problem):
         if isinstance(self.fidelity, Norm):
             return 1.0
         pair = self.operator
-        frame = pair.frame
-        usual = default_lam(pair.operator, math.prod(frame.penalty_shape)) / (frame.scale or 1.0) / pair.unit
+        sparsify = pair.sparsify
+        usual = default_lam(pair.operator, math.prod(sparsify.penalty_shape)) / (sparsify.scale or 1.0) / pair.unit
         return usual / self.lam
 
     @property
@@ -217,7 +217,7 @@ class PairProblem(Problem):
     def _precisely(self, p: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
         """In double precision where W*W is not the identity: the inverse of a Laplacian has a condition of the size of
         the image."""
-        if self.operator.frame.is_tight:
+        if self.operator.sparsify.is_tight:
             return p, back
         double = torch.complex128 if p.is_complex() else torch.float64
         return p.to(double), back.to(double)
@@ -254,7 +254,7 @@ class PairProblem(Problem):
         pair = self.operator
         q, p = pair.split(dual)
         q = pair.unpack_measured(q).view(*batch, *self.measurement.out_shape)
-        return q, pair.unit * p.reshape(*batch, *pair.frame.out_shape)
+        return q, pair.unit * p.reshape(*batch, *pair.sparsify.out_shape)
 
 
 def _group_magnitudes(p: Tensor) -> Tensor:
@@ -269,37 +269,37 @@ class AnalysisProblem:
 
     Attributes:
         operator: A.
-        frame: W.
-        weights: Positive weights that broadcast to ``frame.penalty_shape``; None is all ones. The approximation too
+        sparsify: W.
+        weights: Positive weights that broadcast to ``sparsify.penalty_shape``; None is all ones. The approximation too
             needs one: the dual rests on it.
         lam: :math:`\\lambda>0`. For (P1) it only scales the objective.
         fidelity: As in :class:`.synthesis.SynthesisProblem`.
     """
 
     operator: LinearOperator
-    frame: AnalysisOperator
+    sparsify: AnalysisOperator
     weights: Tensor | None
     lam: float
     fidelity: Fidelity = Norm()  # noqa: RUF009  (it has no state)
 
     def __post_init__(self) -> None:
-        if self.operator.in_shape != self.frame.in_shape:
-            needed = f"A frame for images of shape {self.operator.in_shape}"
-            raise BadInput(needed, f"one for {self.frame.in_shape}", "Make both for the same image")
+        if self.operator.in_shape != self.sparsify.in_shape:
+            needed = f"A sparsify for images of shape {self.operator.in_shape}"
+            raise BadInput(needed, f"one for {self.sparsify.in_shape}", "Make both for the same image")
         check_lam(self.lam)
         if self.weights is not None:
             object.__setattr__(self, "weights", tensor_of(self.weights, "weights"))
-        check_weights(self.weights, self.frame.penalty_shape)
+        check_weights(self.weights, self.sparsify.penalty_shape)
 
     def compact(self) -> PairProblem:
         """The same problem in the coordinates of a loop."""
-        pair = OperatorPair(self.operator, self.frame)
+        pair = OperatorPair(self.operator, self.sparsify)
         return PairProblem(pair, self.weights, self.lam / pair.unit, self.fidelity)
 
     def _penalty(self, x: Tensor) -> Tensor:
-        sizes = self.frame.magnitudes(self.frame(x)).to(torch.float64)
+        sizes = self.sparsify.magnitudes(self.sparsify(x)).to(torch.float64)
         sizes = sizes if self.weights is None else sizes * self.weights
-        return self.lam * sizes.flatten(-len(self.frame.penalty_shape)).sum(dim=-1)
+        return self.lam * sizes.flatten(-len(self.sparsify.penalty_shape)).sum(dim=-1)
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
         """Returns F(x) for images (..., \\*in_shape), one float64 number a batch item, computed in the precision of x.
@@ -341,7 +341,7 @@ class AnalysisProblem:
     def _flat(self, packed: PairProblem, q: Tensor, p: Tensor) -> Tensor:
         dtype = torch.promote_types(q.dtype, p.dtype)
         q = packed.operator.pack_measured(q.to(dtype).reshape(-1, *self.operator.out_shape))
-        return packed.dual_of(q, p.to(dtype).reshape(-1, *self.frame.out_shape))
+        return packed.dual_of(q, p.to(dtype).reshape(-1, *self.sparsify.out_shape))
 
     def _packed(self, packed: PairProblem, y: Tensor | None) -> Any:
         return None if y is None else packed.operator.pack_measured(y.reshape(-1, *self.operator.out_shape))

@@ -35,24 +35,24 @@ class OperatorPair:
         unit: :math:`c\\|A\\|`, c for A = 0.
     """
 
-    def __init__(self, sensing: LinearOperator, frame: AnalysisOperator) -> None:
+    def __init__(self, sensing: LinearOperator, sparsify: AnalysisOperator) -> None:
         self.operator, self.in_shape = sensing, sensing.in_shape
-        self.frame, self._sensing = frame, sensing.compact()
-        self._bands = frame if isinstance(frame, Convolutions) and frame.convolves else None
-        self._axes = tuple(range(-len(frame.in_shape), 0))
+        self.sparsify, self._sensing = sparsify, sensing.compact()
+        self._bands = sparsify if isinstance(sparsify, Convolutions) and sparsify.convolves else None
+        self._axes = tuple(range(-len(sparsify.in_shape), 0))
         self.measured = math.prod(self._sensing.out_shape)
         self.out_shape = (self.measured,)
         # The dual's shape: bands of one shape, in groups. What is no stack of images is one band and one group; the
         # gradient that does not convolve is one group of its components.
-        joint = frame.penalty_shape != frame.out_shape and not frame.convolves
-        split = frame.convolves or joint
-        self.bands = frame.out_shape[0] if split else 1
-        self.band_shape = frame.out_shape[1:] if split else frame.out_shape
-        sizes = frame.groups if frame.convolves else (self.bands,)
+        joint = sparsify.penalty_shape != sparsify.out_shape and not sparsify.convolves
+        split = sparsify.convolves or joint
+        self.bands = sparsify.out_shape[0] if split else 1
+        self.band_shape = sparsify.out_shape[1:] if split else sparsify.out_shape
+        sizes = sparsify.groups if sparsify.convolves else (self.bands,)
         self.groups = [slice(sum(sizes[:k]), sum(sizes[: k + 1])) for k in range(len(sizes))]
         self._spectral = self._bands is not None and type(sensing) is SubsampledFourier and not sensing.centred
         self._norm = sensing.norm_bound.value or 1.0
-        self._balance = 1.0 if frame.is_tight else 1 / (frame.norm_bound.value or 1.0)
+        self._balance = 1.0 if sparsify.is_tight else 1 / (sparsify.norm_bound.value or 1.0)
         self.unit = self._norm * self._balance
         self._relative = self._balance  # the scale of W in these coordinates, where it is a number
         if self._spectral:
@@ -61,14 +61,14 @@ class OperatorPair:
             mask = sensing.mask
             self._where = mask.flatten().nonzero().squeeze(1)
             gram: Tensor | float = 1.0
-            if not frame.is_tight:
+            if not sparsify.is_tight:
                 gram = self._balance**2 * self._bands.gram(torch.complex128, mask.device)
             diagonal = mask.to(torch.float64) + gram
             self._damp: Tensor | float = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
-            why = f"a mask of samples and periodic convolutions, weighted to an isometry ({frame.norm_bound.why})"
-            self._bound = NormBound(max(frame.norm_bound.value if frame.is_tight else 1.0, 1.0), "exact", why)
+            why = f"a mask of samples and periodic convolutions, weighted to an isometry ({sparsify.norm_bound.why})"
+            self._bound = NormBound(max(sparsify.norm_bound.value if sparsify.is_tight else 1.0, 1.0), "exact", why)
         else:
-            self._relative *= 1 / math.hypot(1, self._balance * frame.norm_bound.value) / (1 + 1e-15)
+            self._relative *= 1 / math.hypot(1, self._balance * sparsify.norm_bound.value) / (1 + 1e-15)
             self._damp = self._relative / self._balance / self._norm
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
@@ -125,7 +125,7 @@ class OperatorPair:
 
     def _at_samples(self, like: Tensor) -> Tensor | float:
         """The scale of the coordinates where there are samples."""
-        if self.frame.is_tight:
+        if self.sparsify.is_tight:
             return 0.5**0.5
         assert isinstance(self._damp, Tensor)
         return self._damp.flatten()[self._where].to(like.real.dtype)
@@ -165,7 +165,7 @@ class OperatorPair:
     def band(self, group: slice, prepared: Tensor) -> Tensor:
         """A group of bands of Wx, shape (batch, bands of the group, \\*band_shape): a new tensor."""
         if self._bands is None:
-            return self.frame(prepared).view(len(prepared), self.bands, *self.band_shape)
+            return self.sparsify(prepared).view(len(prepared), self.bands, *self.band_shape)
         product = prepared.unsqueeze(1) * self._response(prepared, group)[0]
         if self._real:
             return _transformed(torch.fft.irfftn, product, self._axes, self.in_shape)
@@ -185,7 +185,7 @@ class OperatorPair:
     def collect(self, group: slice, p: Tensor, total: Tensor) -> Tensor:
         """Adds W* p of a group to the sum; with derivatives a new one."""
         if self._bands is None:
-            return total + self.frame.adjoint(p.reshape(len(p), *self.frame.out_shape))
+            return total + self.sparsify.adjoint(p.reshape(len(p), *self.sparsify.out_shape))
         spectra = _transformed(torch.fft.fftn if p.is_complex() else torch.fft.rfftn, p, self._axes)
         for spectrum, response in zip(spectra.unbind(1), self._response(total, group)[1], strict=True):
             total = total + spectrum * response if derived(p) else total.addcmul_(spectrum, response)
@@ -216,8 +216,10 @@ class OperatorPair:
     def lifted(self, back: Tensor) -> Tensor:
         """The point whose bands p must be rid of, given :meth:`adjoint` of (q, p)."""
         if self._spectral:
-            return self._damped(back, -2) if self.frame.is_tight else self._damped(back, -2) * self._inverse_gram(back)
-        return self.frame.apply_gram_inverse(back) * self._relative**-2
+            return (
+                self._damped(back, -2) if self.sparsify.is_tight else self._damped(back, -2) * self._inverse_gram(back)
+            )
+        return self.sparsify.apply_gram_inverse(back) * self._relative**-2
 
     def _inverse_gram(self, like: Tensor) -> Tensor:
         """:math:`(c^2g)^\\dagger`."""
@@ -240,7 +242,7 @@ class OperatorPair:
     def without_constant(self, q: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
         """Returns q without its component along A1 where W annihilates constants, and :meth:`adjoint` of the pair after
         that; in the precision of q, to steer by."""
-        if not self.frame.annihilates_constants:
+        if not self.sparsify.annihilates_constants:
             return q, back
         if self._constant is None or self._constant[0].dtype != q.dtype or self._constant[0].device != q.device:
             a, error = self.constant()
@@ -259,7 +261,7 @@ class OperatorPair:
         Args:
             q: Packed dual points in double precision.
         """
-        if not self.frame.annihilates_constants:
+        if not self.sparsify.annihilates_constants:
             return q, torch.zeros(len(q), dtype=torch.float64, device=q.device)
         a, error = self.constant()
         a = (a if q.is_complex() else a.real).to(q)  # where q is real so is A
@@ -285,14 +287,14 @@ class OperatorPair:
             rows = torch.stack([energy[group].sum() for group in self.groups]).sqrt()
             self._rows = rows * (1 + 1e-9) / self._balance
         elif self._rows is None:
-            self._rows = self.frame.pseudo_rows() / self._relative
+            self._rows = self.sparsify.pseudo_rows() / self._relative
         return self._rows
 
     def forward_roundings(self) -> Tensor:
         """Returns for each group k such that the computed bands of Wx, in the unit of p, are off by at most k unit
         roundoffs of the norm of the image x."""
         if self._bands is None:
-            return torch.tensor([(self.frame.rounding + 8 * self.frame.norm_bound.value) * self.unit])
+            return torch.tensor([(self.sparsify.rounding + 8 * self.sparsify.norm_bound.value) * self.unit])
         each = (2 * fft_rounding(self.in_shape) + 16) * self._bands.band_norms() + self._bands.response_roundings()
         return torch.stack([torch.linalg.vector_norm(each[group]) for group in self.groups]) * self.unit
 
@@ -310,7 +312,7 @@ class OperatorPair:
         assert not isinstance(self._damp, Tensor)
         of_q = (self.operator.rounding + 16 * self.operator.norm_bound.value) * self._damp
         if self._bands is None:
-            whole = self._relative * (self.frame.rounding + 16 * self.frame.norm_bound.value)
+            whole = self._relative * (self.sparsify.rounding + 16 * self.sparsify.norm_bound.value)
             return of_q, torch.tensor([whole], dtype=torch.float64)
         each = (2 * fft_rounding(self.in_shape) + 16 + self.bands) * self._bands.band_norms()
         each = self._relative * (each + self._bands.response_roundings())

@@ -70,7 +70,7 @@ class _Item:
             )
 
 
-def search(
+def run_adaptive(
     layers: Iteration, controllers: list[Controller], limit: int, progress: Progress | None = None
 ) -> list[Found]:
     """Runs the layers until every controller says stop.

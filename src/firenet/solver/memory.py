@@ -42,7 +42,7 @@ def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again:
     plain = int(size * (batch * (6 * inside + 10 * outside) + max(compact.scratch(batch), proof)))
     if isinstance(problem, SynthesisProblem):
         return plain
-    pair = OperatorPair(operator, problem.frame)
+    pair = OperatorPair(operator, problem.sparsify)
     dual = pair.measured + pair.bands * math.prod(pair.band_shape)
     plain += 2 * size * (2 * math.prod(pair.in_shape) + 3 * math.prod(pair.band_shape))
     return plain + int(size * ((9 if again else 5) * batch * dual + pair.scratch(batch)))
