@@ -35,10 +35,11 @@ fuzz: $(VENV)/.test  ## 20,000 damaged files through every reader; some 20 minut
 faults: $(VENV)/.test  ## kill -9, signals, full disks, closed folders, two runs at once, odd terminals: some half an hour
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python faults.py
 
-check: $(VENV)/.check  ## style, types and spelling: what .pre-commit-config.yaml has, without pre-commit
+check: $(VENV)/.check  ## style, spelling and types: what .pre-commit-config.yaml has, without pre-commit
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/typos
+	$(BIN)/python tests/tidy.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 check-matrix: $(VENV)/.test  ## by hand: the tests on every Python, with the lowest versions, without extras; MATRIX="--only lowest"
