@@ -1,7 +1,7 @@
 """Finds large files, files without a newline at their end and leftovers of a merge: ``make check`` and pre-commit.
 
-    python tests/tidy.py            # every file that git knows
-    python tests/tidy.py FILE ...   # these
+python tests/tidy.py            # every file that git knows
+python tests/tidy.py FILE ...   # these
 """
 
 from __future__ import annotations
