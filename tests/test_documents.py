@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,10 +57,10 @@ def blocks(text: str) -> Iterator[Block]:
     >>> list(blocks("<!-- not run: slow -->\n```python\nx = 1\n```\n"))
     [Block(language='python', line=3, code='x = 1\n', reason='slow')]
     """
-    pattern = r"(?:^<!-- not run:(.*?)-->\n+)?^```([a-z]+)[ \t]*\n(.*?)^```[ \t]*$"
+    pattern = r"(?:^ *<!-- not run:(.*?)-->\n+)?^ *```([a-z]+)[ \t]*\n(.*?)^ *```[ \t]*$"
     for found in re.finditer(pattern, text, re.DOTALL | re.MULTILINE):
         line = text.count("\n", 0, found.start(3)) + 1
-        yield Block(found[2], line, found[3], None if found[1] is None else found[1].strip())
+        yield Block(found[2], line, textwrap.dedent(found[3]), None if found[1] is None else found[1].strip())
 
 
 def read(page: Path, *languages: str) -> list[Block]:
