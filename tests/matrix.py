@@ -48,6 +48,7 @@ class Environment:
     constraints: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     not_run: str = ""
+    options: tuple[str, ...] = ()
 
 
 def find_python(version: str) -> str | None:
@@ -105,7 +106,8 @@ def environments() -> list[Environment]:
     here, missing = names[PYTHONS[0]], "" if names[PYTHONS[0]] else f"Python {PYTHONS[0]} not found"
     return [
         *found,
-        Environment("lowest", here, whole, lowest, {}, missing),
+        # Old versions of what firenet requires meet new versions of what those require, and warn of each other.
+        Environment("lowest", here, whole, lowest, {}, missing, ("-W", "ignore::DeprecationWarning")),
         Environment("bare", here, ("-e", ".", *RUNNERS), pins, {}, missing),
         Environment(
             "float32",
@@ -151,7 +153,7 @@ def run(environment: Environment, arguments: Sequence[str]) -> tuple[bool, str]:
     except subprocess.CalledProcessError as error:
         return False, f"not installed: {' '.join(error.cmd[1:4])} ended with exit code {error.returncode}"
     options = [] if "-n" in arguments or "--collect-only" in arguments else ["-n", "auto", "--dist", "worksteal"]
-    command = [str(python), "-m", "pytest", "-q", *options, *arguments]
+    command = [str(python), "-m", "pytest", "-q", *environment.options, *options, *arguments]
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment.variables}
     tests = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True)
     last = ""
