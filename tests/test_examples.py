@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -118,3 +119,18 @@ def test_the_algorithm_is_played() -> None:
     statement, passed = example("algorithm").main()
     assert statement.startswith("Wrong:")
     assert isinstance(passed, bool)
+
+
+def renew() -> None:
+    """Writes the code of the examples into CONTRIBUTING.md."""
+    page = FOLDER.parent / "CONTRIBUTING.md"
+
+    def block(found: re.Match[str]) -> str:
+        return f"```python {found[1]}\n{(FOLDER / found[1]).read_text(encoding='utf-8').strip()}\n```\n"
+
+    text = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(r"```python (own_\w+\.py)\n.*?```\n", block, text, flags=re.DOTALL), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    renew()
