@@ -163,7 +163,7 @@ def write_scan(path: Path, side: int = 32) -> None:
     y, x = np.mgrid[:side, :side] / side - 0.5
     image = (np.hypot(x, y) < 0.4) * (1 + 0.5 * np.cos(9 * x))
     maps = np.stack([np.exp(-((x - 0.3) ** 2) - y**2), np.exp(-((x + 0.3) ** 2) - y**2)])
-    mask = firenet.multilevel((side, side), 0.5, full=4).centred().numpy()
+    mask = firenet.sensing.multilevel((side, side), 0.5, full=4).centred().numpy()
     random = np.random.default_rng(0)
     noise = random.normal(size=(2, 2, side, side))
     axes = (-2, -1)

@@ -25,7 +25,7 @@ with matplotlib.cbook.get_sample_data("s1045.ima.gz") as file:
     pixels = np.frombuffer(file.read(), dtype=">u2").reshape(256, 256).astype(float)
 image = pixels.reshape(128, 2, 128, 2).mean(axis=(1, 3)) / pixels.max()
 
-mask = firenet.multilevel(image.shape, 0.3, seed=0)
+mask = firenet.sensing.multilevel(image.shape, 0.3, seed=0)
 samples = mask.samples.numpy()
 random = np.random.default_rng(0)
 noise = random.normal(size=image.shape) + 1j * random.normal(size=image.shape)

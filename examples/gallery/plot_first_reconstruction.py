@@ -33,7 +33,7 @@ image = torch.from_numpy(pixels / pixels.max())
 # higher they are. The measurement operator :math:`A` is the Fourier transform of the image at these
 # frequencies.
 
-mask = firenet.multilevel((256, 256), 0.25, seed=0)
+mask = firenet.sensing.multilevel((256, 256), 0.25, seed=0)
 operator = firenet.SubsampledFourier(mask.samples)
 y = operator(image)
 zero_filled = operator.adjoint(y).abs()
