@@ -200,7 +200,7 @@ def _simulated(name: str, image: Tensor, c: float, *, noise: float = 0.0, walsh:
 
 def _brain(name: str) -> Problem:
     """A raw 8-coil brain scan. The outer lines are cut off so that the sides divide by 16 and Haar is orthonormal."""
-    path = Path(os.environ.get("FIRENET_DATA", HERE.parent.parent / "shared" / "data")) / "brain_8ch_poisson.npz"
+    path = Path(os.environ.get("FIRENET_DATA", HERE / "data")) / "brain_8ch_poisson.npz"
     if not path.exists():
         raise Skip(f"{path.name} is not there; set FIRENET_DATA to its folder")
     with np.load(path, allow_pickle=False) as file:

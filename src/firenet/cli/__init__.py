@@ -1,5 +1,1 @@
-"""The command line; one command a file."""
-
-from firenet.optional import lazy
-
-__getattr__, __dir__, __all__ = lazy(__name__, __file__)
+"""The command line: one command a file, the options that they share in ``options``, and what they print in ``console``."""

@@ -1,1 +1,0 @@
-from firenet.cli.app import main as main
