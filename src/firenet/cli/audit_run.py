@@ -88,8 +88,7 @@ def run(
         str | None, typer.Option("--ascent", help="The ascent: gradient, momentum, adam, or spsa (no gradients).")
     ] = None,
     domain: Annotated[
-        str | None,
-        typer.Option("--domain", help="What is perturbed: measurement, or image (changes of the object)."),
+        str | None, typer.Option("--domain", help="What is perturbed: measurement, or image (changes of the object).")
     ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="The number of steps of an ascent.")] = None,
     starts: Annotated[

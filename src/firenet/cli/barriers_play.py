@@ -39,8 +39,7 @@ def play(
         int, typer.Option("--seconds", min=1, help="The time that the algorithm is granted, in seconds.")
     ] = 60,
     plays: Annotated[
-        int,
-        typer.Option("--plays", min=1, max=10_000, help="The number of plays if the coins cannot be enumerated."),
+        int, typer.Option("--plays", min=1, max=10_000, help="The number of plays if the coins cannot be enumerated.")
     ] = 400,
     fewer: Annotated[bool, typer.Option("--fewer", help="Play for K-1 digits, and at most --reads data.")] = False,
     here: Annotated[

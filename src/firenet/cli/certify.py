@@ -23,8 +23,7 @@ def certify(
     lam: options.Lam = None,
     noise_level: options.NoiseLevel = None,
     budget: Annotated[
-        int,
-        typer.Option("--layers", help="The most layers to find a dual point with, started at the image."),
+        int, typer.Option("--layers", help="The most layers to find a dual point with, started at the image.")
     ] = 500,
     slice_: options.Slice = None,
     axes: options.Axes = None,

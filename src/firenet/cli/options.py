@@ -14,8 +14,7 @@ from firenet.errors import BadInput
 Json = Annotated[bool, typer.Option("--json", help="Print the record as one JSON object instead of text.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="The number of CPU threads to use. Default: all.")]
 Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace the files beside OUT even where firenet did not write them."),
+    bool, typer.Option("--overwrite", help="Replace the files beside OUT even where firenet did not write them.")
 ]
 Rate = Annotated[float, typer.Option("--rate", help="The share of k-space to sample.")]
 Seed = Annotated[int, typer.Option("--seed", help="The seed of all random numbers.")]
@@ -23,8 +22,7 @@ Seed = Annotated[int, typer.Option("--seed", help="The seed of all random number
 # --- scans: recon, certify, export ------------------------------------------------------------------------------------
 
 Data = Annotated[
-    Path,
-    typer.Argument(help="The file of k-space: npy, npz, HDF5 (fastMRI), ISMRMRD or BART cfl.", show_default=False),
+    Path, typer.Argument(help="The file of k-space: npy, npz, HDF5 (fastMRI), ISMRMRD or BART cfl.", show_default=False)
 ]
 MaskFile = Annotated[
     Path | None,
@@ -65,8 +63,7 @@ NoiseLevel = Annotated[
     ),
 ]
 Slice = Annotated[
-    int | None,
-    typer.Option("--slice", help="Take only the slice of this number, counted from 0. Default: all slices."),
+    int | None, typer.Option("--slice", help="Take only the slice of this number, counted from 0. Default: all slices.")
 ]
 Axes = Annotated[
     str | None, typer.Option("--axes", help="The names of the stored axes in their order, for example slice,coil,y,x.")
@@ -90,8 +87,7 @@ ImageOrigin = Annotated[
     ),
 ]
 Oversampling = Annotated[
-    bool,
-    typer.Option("--remove-oversampling", help="Crop the readout oversampling: the file's, or 2 if it has none."),
+    bool, typer.Option("--remove-oversampling", help="Crop the readout oversampling: the file's, or 2 if it has none.")
 ]
 NoiseFile = Annotated[
     Path | None,
@@ -116,8 +112,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 if a test fa
 Digits = Annotated[int, typer.Option("--digits", "-k", help="The number K of correct digits that are asked for.")]
 Kind = Annotated[str, typer.Option("--problem", help="P1 (noise level), P2 (LASSO) or P3 (square-root LASSO).")]
 Parameter = Annotated[
-    str,
-    typer.Option("--parameter", help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2]."),
+    str, typer.Option("--parameter", help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2].")
 ]
 Columns = Annotated[int, typer.Option("--columns", help="The number of columns that compete, N - m + 1.")]
 Tail = Annotated[int, typer.Option("--tail", help="The number of rows below, m - 1.")]

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.mri.espirit import NARROWEST, WIDEST, espirit
-from firenet.mri.evidence import (
-    calibration_width,
-)
+from firenet.mri.evidence import calibration_width
 
 # Receive arrays have up to 128 channels; more "coils" are an axis of the image.
 LARGEST_ARRAY = 128

@@ -15,13 +15,7 @@ from torch import Tensor
 from firenet.errors import BadInput, DoubtfulInput
 from firenet.io.files import Scan
 from firenet.mri.coils import CoilMaps, estimate_maps
-from firenet.mri.evidence import (
-    MaskFindings,
-    judge_inferred,
-    judge_maps,
-    judge_mask,
-    without_padding,
-)
+from firenet.mri.evidence import MaskFindings, judge_inferred, judge_maps, judge_mask, without_padding
 from firenet.mri.kspace import (
     Origin,
     coil_axis_is_elsewhere,
@@ -383,12 +377,7 @@ def _crop_readout(
 
 
 def _prepare_image(
-    k: Tensor,
-    mask: Tensor | None,
-    maps: Tensor | NDArray[Any] | str | None,
-    dims: int,
-    centred: bool,
-    inferred: bool,
+    k: Tensor, mask: Tensor | None, maps: Tensor | NDArray[Any] | str | None, dims: int, centred: bool, inferred: bool
 ) -> Prepared:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DoubtfulInput)  # they are among the findings

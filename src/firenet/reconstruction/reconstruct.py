@@ -60,12 +60,7 @@ def reconstruct(
 
 
 def certify_image(
-    image: Tensor,
-    net: Firenet,
-    y: Tensor,
-    *,
-    budget: int = 500,
-    progress: Progress | None = None,
+    image: Tensor, net: Firenet, y: Tensor, *, budget: int = 500, progress: Progress | None = None
 ) -> Certificate:
     """The certificate of any image against given data: of the image in the analysis form, of
     :math:`z=W\\,\\text{image}` in the synthesis form.
