@@ -29,7 +29,7 @@ MAX_WORDS = 200  # characters of a text from a file that are shown
 
 @dataclass(frozen=True)
 class Stored:
-    """One array of a file and what the format says about it, as in :class:`.Scan`; the mask is raw, laid out like it."""
+    """One array of a file and what the format says about it, as in :class:`.Scan`; the mask is raw, in its layout."""
 
     array: np.ndarray
     name: str
