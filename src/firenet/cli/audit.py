@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+from typer import Exit
 
 from firenet.cli import console, options
 from firenet.errors import plain
@@ -89,13 +89,13 @@ def finish(
         console.say(f"{name} could not be audited: {reason}", err=True)
     if set(asked or [name for a in made for name in a.models]) <= set(failed):
         console.say("every model that was to be audited failed", err=True)
-        raise typer.Exit(console.NOTHING_MEASURED)
+        raise Exit(console.NOTHING_MEASURED)
     verdicts = [v for a in made for v in a.verdicts]
     for v in verdicts:
         if v.outcome == Outcome.UNDECIDED:
             console.say(f"not decided: {v.model}, {v.test}: {v.text}", err=True)
     if strict and any(v.outcome in (Outcome.UNDECIDED, Outcome.FAILED) for v in verdicts):
-        raise typer.Exit(console.NOT_REACHED)
+        raise Exit(console.NOT_REACHED)
 
 
 def _write(made: Sequence[Audit], out: Path, title: str, as_json: bool, notes: Sequence[str]) -> None:

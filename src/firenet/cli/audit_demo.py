@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from firenet.cli import audit, console, options
 
@@ -13,9 +13,7 @@ from firenet.cli import audit, console, options
 @console.reports
 def demo(
     out: options.Report = Path("firenet-audit.html"),
-    picture: Annotated[
-        Path | None, typer.Option("--picture", help="Draw a picture of what was found, too (.png).")
-    ] = None,
+    picture: Annotated[Path | None, Option(help="Draw a picture of what was found, too (.png).")] = None,
     resume: options.Resume = False,
     retry: options.Retry = False,
     strict: options.Strict = False,

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from firenet.cli import audit, console, options
 from firenet.errors import BadInput
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run(
     model: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--model",
             "-m",
             help="WHAT or NAME=WHAT. WHAT is module:factory, a file (.onnx, .safetensors, .pt, .pt2), or a word: unet, "
@@ -37,7 +37,7 @@ def run(
     ],
     image: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--image",
             "-i",
             help="A file (npy, png, nii, dcm), s1045, or colin27:Z. Repeat the option for several images.",
@@ -46,63 +46,45 @@ def run(
     ],
     out: options.Report = Path("audit.html"),
     mask: Annotated[
-        Path | None,
-        typer.Option("--mask", help="The sampling mask, zero frequency in the middle. Default: variable density."),
+        Path | None, Option(help="The sampling mask, zero frequency in the middle. Default: variable density.")
     ] = None,
     rate: options.Rate = 0.25,
-    corner_dc: Annotated[bool, typer.Option("--corner-dc", help="The mask has zero frequency in the corner.")] = False,
+    corner_dc: Annotated[bool, Option("--corner-dc", help="The mask has zero frequency in the corner.")] = False,
     side: Annotated[
-        int | None, typer.Option("--side", help="Lower the resolution: crop k-space of square images to this side.")
+        int | None, Option(help="Lower the resolution: crop k-space of square images to this side.")
     ] = None,
-    other: Annotated[
-        list[str] | None, typer.Option("--other", help="An image of another kind, as --image. Repeat for several.")
-    ] = None,
+    other: Annotated[list[str] | None, Option(help="An image of another kind, as --image. Repeat for several.")] = None,
     weights: Annotated[
-        Path | None,
-        typer.Option("--weights", help="The weights for the one module:factory: .safetensors or a state_dict."),
+        Path | None, Option(help="The weights for the one module:factory: .safetensors or a state_dict.")
     ] = None,
     trust: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--trust-model",
             help="Open TorchScript and .pt2 files, whose code runs with your rights, in another process.",
         ),
     ] = False,
-    baseline: Annotated[
-        bool, typer.Option("--baseline/--no-baseline", help="Audit a FIRENET, too, to compare with.")
-    ] = True,
+    baseline: Annotated[bool, Option("--baseline/--no-baseline", help="Audit a FIRENET, too, to compare with.")] = True,
     sparsify: Annotated[
-        str,
-        typer.Option(
-            "--sparsify", help="The transform of FIRENETs, as in firenet recon. Attacks are faster with few bands."
-        ),
+        str, Option(help="The transform of FIRENETs, as in firenet recon. Attacks are faster with few bands.")
     ] = "undecimated:db2:1",
     budgets: Annotated[
-        str | None,
-        typer.Option("--budgets", help="The sizes of perturbations relative to |y|, for example 0.002,0.01,0.05."),
+        str | None, Option(help="The sizes of perturbations relative to |y|, for example 0.002,0.01,0.05.")
     ] = None,
-    reference: Annotated[
-        float | None, typer.Option("--reference", help="The budget at which the verdicts are given.")
-    ] = None,
-    ascent: Annotated[
-        str | None, typer.Option("--ascent", help="The ascent: gradient, momentum, adam, or spsa (no gradients).")
-    ] = None,
+    reference: Annotated[float | None, Option(help="The budget at which the verdicts are given.")] = None,
+    ascent: Annotated[str | None, Option(help="The ascent: gradient, momentum, adam, or spsa (no gradients).")] = None,
     domain: Annotated[
-        str | None, typer.Option("--domain", help="What is perturbed: measurement, or image (changes of the object).")
+        str | None, Option(help="What is perturbed: measurement, or image (changes of the object).")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="The number of steps of an ascent.")] = None,
-    starts: Annotated[
-        int | None, typer.Option("--starts", min=1, help="The number of random starts of an ascent.")
-    ] = None,
-    tests: Annotated[
-        str | None, typer.Option("--tests", help="Run only these tests, separated by commas. Default: all.")
-    ] = None,
+    steps: Annotated[int | None, Option(min=1, help="The number of steps of an ascent.")] = None,
+    starts: Annotated[int | None, Option(min=1, help="The number of random starts of an ascent.")] = None,
+    tests: Annotated[str | None, Option(help="Run only these tests, separated by commas. Default: all.")] = None,
     rates: Annotated[
-        str, typer.Option("--rates", help="The rates of the test of more and fewer samples; empty leaves it out.")
+        str, Option(help="The rates of the test of more and fewer samples; empty leaves it out.")
     ] = "0.1,0.2,0.25,0.3,0.4,0.6",
     threshold: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--threshold",
             help="NAME=NUMBER, where NAME is amplification, local, contrast, index, lipschitz, fall, scaling, noise or "
             "gain.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Exit, Option
 
 from firenet.cli import barriers, console, options
 from firenet.errors import BadInput
@@ -14,9 +14,7 @@ from firenet.versions import versions
 
 @console.reports
 def play_all(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for witnesses, map and record.")] = Path(
-        "barriers"
-    ),
+    out: Annotated[Path, Option("--out", "-o", help="The folder for witnesses, map and record.")] = Path("barriers"),
     digits: options.Digits = 4,
     reads: options.Reads = 300,
     as_json: options.Json = False,
@@ -48,9 +46,9 @@ def play_all(
     _tell(played, positive, digits)
     console.say(f"witnesses, barriers.json and map.png: {out}")
     if not all(p.get("passed", True) for p in positive):  # this contradicts the theorem: it is a fault of firenet
-        raise typer.Exit(console.INTERNAL_ERROR)
+        raise Exit(console.INTERNAL_ERROR)
     if not all(p.get("defeated", True) for p in played):
-        raise typer.Exit(console.NO_VERDICT)
+        raise Exit(console.NO_VERDICT)
 
 
 def _defeats(digits: int, reads: int, out: Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 from firenet.cli import console, options
 from firenet.errors import BadInput
@@ -14,8 +14,7 @@ from firenet.errors import BadInput
 @console.reports
 def check(
     witness: Annotated[
-        Path,
-        typer.Argument(help="A witness (.json) of firenet barriers play; - for the standard input.", allow_dash=True),
+        Path, Argument(help="A witness (.json) of firenet barriers play; - for the standard input.", allow_dash=True)
     ],
     as_json: options.Json = False,
 ) -> None:

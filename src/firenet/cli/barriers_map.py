@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from firenet.cli import barriers, console, options
 from firenet.errors import BadInput
@@ -13,7 +13,7 @@ from firenet.errors import BadInput
 
 @console.reports
 def draw_map(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture (.png).")] = Path("map.png"),
+    out: Annotated[Path, Option("--out", "-o", help="The picture (.png).")] = Path("map.png"),
     digits: options.Digits = 4,
     kind: options.Kind = "P3",
     parameter: options.Parameter = "1/2",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Exit, Option
 
 from firenet.cli import barriers, console, options
 from firenet.errors import BadInput
@@ -26,29 +26,25 @@ _WITHOUT = {"invalid": console.INVALID, "out of time": console.NO_VERDICT}
 @console.reports
 def play(
     algorithm: Annotated[
-        str, typer.Option("--algorithm", "-a", help="The algorithm: a name of the gallery, or module:function.")
+        str, Option("--algorithm", "-a", help="The algorithm: a name of the gallery, or module:function.")
     ],
     digits: options.Digits = 3,
     kind: options.Kind = "P3",
     parameter: options.Parameter = "1/2",
     columns: options.Columns = 2,
     tail: options.Tail = 2,
-    samples: Annotated[int, typer.Option("--samples", help="The number R of measurements.")] = 1,
+    samples: Annotated[int, Option(help="The number R of measurements.")] = 1,
     reads: options.Reads = 1000,
-    seconds: Annotated[
-        int, typer.Option("--seconds", min=1, help="The time that the algorithm is granted, in seconds.")
-    ] = 60,
+    seconds: Annotated[int, Option(min=1, help="The time that the algorithm is granted, in seconds.")] = 60,
     plays: Annotated[
-        int, typer.Option("--plays", min=1, max=10_000, help="The number of plays if the coins cannot be enumerated.")
+        int, Option(min=1, max=10_000, help="The number of plays if the coins cannot be enumerated.")
     ] = 400,
-    fewer: Annotated[bool, typer.Option("--fewer", help="Play for K-1 digits, and at most --reads data.")] = False,
+    fewer: Annotated[bool, Option("--fewer", help="Play for K-1 digits, and at most --reads data.")] = False,
     here: Annotated[
         bool,
-        typer.Option(
-            "--in-process", help="Play module:function in this process: faster, but it is trusted to be honest."
-        ),
+        Option("--in-process", help="Play module:function in this process: faster, but it is trusted to be honest."),
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the witness to this file (.json).")] = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="Write the witness to this file (.json).")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Let the adversary play against an algorithm for K digits.
@@ -92,7 +88,7 @@ def play(
         _tell(verdict, out)
     if verdict.claim in _WITHOUT:
         console.say(f"no verdict about {algorithm}: {verdict.note or verdict.statement}", err=True)
-        raise typer.Exit(_WITHOUT[verdict.claim])
+        raise Exit(_WITHOUT[verdict.claim])
 
 
 def _algorithm(name: str, here: bool) -> Player:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from firenet.cli import console, options
 from firenet.versions import versions
@@ -14,10 +14,10 @@ from firenet.versions import versions
 
 @console.reports
 def table1(
-    quick: Annotated[bool, typer.Option("--quick", help="Train only for seconds, which gives rough numbers.")] = False,
-    train: Annotated[bool, typer.Option("--train/--no-train", help="Train LISTA.")] = True,
+    quick: Annotated[bool, Option("--quick", help="Train only for seconds, which gives rough numbers.")] = False,
+    train: Annotated[bool, Option("--train/--no-train", help="Train LISTA.")] = True,
     folder: Annotated[
-        Path, typer.Option("--checkpoints", help="The folder of checkpoints, from which trainings continue.")
+        Path, Option("--checkpoints", help="The folder of checkpoints, from which trainings continue.")
     ] = Path("table1"),
     as_json: options.Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Context, Exit, Option
 
 from firenet.cli import console, options
 from firenet.errors import BadInput
@@ -14,10 +14,8 @@ from firenet.errors import BadInput
 
 @console.reports
 def bench(
-    context: typer.Context,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Run small problems and few methods, which takes minutes.")
-    ] = False,
+    context: Context,
+    quick: Annotated[bool, Option("--quick", help="Run small problems and few methods, which takes minutes.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare with SigPy, deepinv, PyProximal, BART and cvxpy: the time to a given accuracy. It needs a checkout.
@@ -38,4 +36,4 @@ def bench(
     given = [*(["--quick"] if quick else []), *(["--json"] if as_json else []), *context.args]
     run = subprocess.run([str(own if own.exists() else sys.executable), str(script), *given], check=False)
     if run.returncode:
-        raise typer.Exit(run.returncode)
+        raise Exit(run.returncode)

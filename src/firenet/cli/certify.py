@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from firenet.cli import console, options, scans
 
@@ -13,9 +13,7 @@ from firenet.cli import console, options, scans
 @console.reports
 def certify(
     data: options.Data,
-    image: Annotated[
-        Path, typer.Argument(help="The image to certify, complex: .npy, .npz or .cfl.", show_default=False)
-    ],
+    image: Annotated[Path, Argument(help="The image to certify, complex: .npy, .npz or .cfl.", show_default=False)],
     mask: options.MaskFile = None,
     maps: options.Maps = None,
     sparsify: options.Sparsify = None,
@@ -23,7 +21,7 @@ def certify(
     lam: options.Lam = None,
     noise_level: options.NoiseLevel = None,
     budget: Annotated[
-        int, typer.Option("--layers", help="The most layers to find a dual point with, started at the image.")
+        int, Option("--layers", help="The most layers to find a dual point with, started at the image.")
     ] = 500,
     slice_: options.Slice = None,
     axes: options.Axes = None,
@@ -73,5 +71,5 @@ def certify(
     scans.report(found, record, last, as_json=as_json, quiet=quiet, formula=formula)
     if any(result["gap"] is None for result in record["results"]):
         console.say(f"no finite gap was found: {dtype} cannot compute with numbers of this size", err=True)
-        raise typer.Exit(console.NOT_REACHED)
+        raise Exit(console.NOT_REACHED)
     scans.end(found[0].scan)

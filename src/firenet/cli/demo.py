@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from firenet.cli import console, options
 from firenet.errors import BadInput
@@ -17,9 +17,9 @@ _COLUMNS = ("sampled (%)", "zero-filled (dB)", "FIRENET (dB)", "objective", "rel
 
 @console.reports
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The folder for the picture, the images and the record.")
-    ] = Path("firenet-demo"),
+    out: Annotated[Path, Option("--out", "-o", help="The folder for the picture, the images and the record.")] = Path(
+        "firenet-demo"
+    ),
     as_json: options.Json = False,
     threads: options.Threads = None,
 ) -> None:

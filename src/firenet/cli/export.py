@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Exit, Option
 
 from firenet.cli import console, options, scans
 
@@ -16,17 +16,15 @@ if TYPE_CHECKING:
 @console.reports
 def export(
     data: options.Data,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The network (.onnx).", show_default=False)],
+    out: Annotated[Path, Option("-o", "--out", help="The network (.onnx).", show_default=False)],
     mask: options.MaskFile = None,
     maps: options.Maps = None,
-    wavelet: Annotated[str, typer.Option("--wavelet", help="The orthonormal wavelet, as in recon.")] = "db4",
+    wavelet: Annotated[str, Option(help="The orthonormal wavelet, as in recon.")] = "db4",
     lam: options.Lam = None,
-    layers: Annotated[
-        int, typer.Option("--layers", help="The most layers in all; each takes about a second to write.")
-    ] = 200,
+    layers: Annotated[int, Option(help="The most layers in all; each takes about a second to write.")] = 200,
     tolerance: Annotated[
         float,
-        typer.Option(
+        Option(
             "--tolerance",
             help="The relative gap (the share above the minimum) that the layers are to prove. Exit code 3 if they "
             "do not.",
@@ -87,7 +85,7 @@ def export(
     if result["status"] != "tolerance reached":
         gap = f"its relative gap is {scans.shown(result['relative_gap'], '.1e')} after {result['layers']} layers"
         console.say(f"the tolerance {tolerance:g} was not reached: {gap}. {out} was written all the same.", err=True)
-        raise typer.Exit(console.NOT_REACHED)
+        raise Exit(console.NOT_REACHED)
     scans.end(made.scan)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from firenet.cli import console, options, scans
 from firenet.errors import BadInput
@@ -17,44 +17,31 @@ if TYPE_CHECKING:
 
 @console.reports
 def mask(
-    shape: Annotated[
-        list[int], typer.Argument(help="The sides of the image, for example 256 256.", show_default=False)
-    ],
+    shape: Annotated[list[int], Argument(help="The sides of the image, for example 256 256.", show_default=False)],
     out: Annotated[
-        Path,
-        typer.Option("-o", "--out", help="The mask (.npy). A .png and a .json are put beside it.", show_default=False),
+        Path, Option("-o", "--out", help="The mask (.npy). A .png and a .json are put beside it.", show_default=False)
     ],
     rate: options.Rate = 0.25,
-    transform: Annotated[str, typer.Option("--transform", help="The measurements: fourier or walsh.")] = "fourier",
+    transform: Annotated[str, Option(help="The measurements: fourier or walsh.")] = "fourier",
     variable: Annotated[
-        bool,
-        typer.Option("--variable-density", help="Draw single frequencies, each by its own density, instead of bands."),
+        bool, Option("--variable-density", help="Draw single frequencies, each by its own density, instead of bands.")
     ] = False,
     power: Annotated[
-        float | None,
-        typer.Option("--power", help="The density falls like |k|^-power. Default: 2, with --variable-density 2.5."),
+        float | None, Option(help="The density falls like |k|^-power. Default: 2, with --variable-density 2.5.")
     ] = None,
     sparsities: Annotated[
-        str | None,
-        typer.Option("--sparsities", help="Local sparsities s1,s2,...: the theorem's density instead of a power law."),
+        str | None, Option(help="Local sparsities s1,s2,...: the theorem's density instead of a power law.")
     ] = None,
-    vanishing_moments: Annotated[
-        int, typer.Option("--vanishing-moments", help="The vanishing moments of the wavelet, for --sparsities.")
-    ] = 1,
-    full: Annotated[
-        int, typer.Option("--full", help="Sample all bands up to this one fully; band k ends at frequency 2^(k-1).")
-    ] = 1,
+    vanishing_moments: Annotated[int, Option(help="The vanishing moments of the wavelet, for --sparsities.")] = 1,
+    full: Annotated[int, Option(help="Sample all bands up to this one fully; band k ends at frequency 2^(k-1).")] = 1,
     centre: Annotated[
-        int | None,
-        typer.Option("--centre", help="The number of central lines of --lines that are all sampled. Default: a third."),
+        int | None, Option(help="The number of central lines of --lines that are all sampled. Default: a third.")
     ] = None,
-    lines: Annotated[
-        float | None, typer.Option("--lines", help="Draw Cartesian lines with this acceleration instead.")
-    ] = None,
-    axis: Annotated[int, typer.Option("--axis", help="The phase-encoding axis of --lines.")] = 0,
+    lines: Annotated[float | None, Option(help="Draw Cartesian lines with this acceleration instead.")] = None,
+    axis: Annotated[int, Option(help="The phase-encoding axis of --lines.")] = 0,
     seed: options.Seed = 0,
     corner_dc: Annotated[
-        bool, typer.Option("--corner-dc", help="Write zero frequency in the corner, not in the middle.")
+        bool, Option("--corner-dc", help="Write zero frequency in the corner, not in the middle.")
     ] = False,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,

@@ -5,36 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from firenet.errors import BadInput
 
 # --- all commands -----------------------------------------------------------------------------------------------------
 
-Json = Annotated[bool, typer.Option("--json", help="Print the record as one JSON object instead of text.")]
-Threads = Annotated[int | None, typer.Option("--threads", help="The number of CPU threads to use. Default: all.")]
+Json = Annotated[bool, Option("--json", help="Print the record as one JSON object instead of text.")]
+Threads = Annotated[int | None, Option("--threads", help="The number of CPU threads to use. Default: all.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the files beside OUT even where firenet did not write them.")
+    bool, Option("--overwrite", help="Replace the files beside OUT even where firenet did not write them.")
 ]
-Rate = Annotated[float, typer.Option("--rate", help="The share of k-space to sample.")]
-Seed = Annotated[int, typer.Option("--seed", help="The seed of all random numbers.")]
+Rate = Annotated[float, Option("--rate", help="The share of k-space to sample.")]
+Seed = Annotated[int, Option("--seed", help="The seed of all random numbers.")]
 
 # --- scans: recon, certify, export ------------------------------------------------------------------------------------
 
 Data = Annotated[
-    Path, typer.Argument(help="The file of k-space: npy, npz, HDF5 (fastMRI), ISMRMRD or BART cfl.", show_default=False)
+    Path, Argument(help="The file of k-space: npy, npz, HDF5 (fastMRI), ISMRMRD or BART cfl.", show_default=False)
 ]
 MaskFile = Annotated[
     Path | None,
-    typer.Option("--mask", help="The file of the sampling mask. Default: a sample was measured where it is not zero."),
+    Option("--mask", help="The file of the sampling mask. Default: a sample was measured where it is not zero."),
 ]
 Maps = Annotated[
-    str | None,
-    typer.Option("--maps", help="The file of the coil maps, or 'auto' to estimate them from the data (ESPIRiT)."),
+    str | None, Option("--maps", help="The file of the coil maps, or 'auto' to estimate them from the data (ESPIRiT).")
 ]
 Sparsify = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--sparsify",
         help="The sparsifying transform: undecimated:WAVELET[:LEVELS], orthonormal:WAVELET[:LEVELS], tv, or a sum such "
         "as undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:3, for volumes orthonormal:db4.",
@@ -42,7 +41,7 @@ Sparsify = Annotated[
 ]
 WaveletName = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--wavelet",
         help="Short for --sparsify orthonormal:WAVELET. It is haar, db1 to db10, sym2 to sym10, or coif1 to coif5.",
     ),
@@ -51,27 +50,27 @@ _LAM = (
     "The regularisation parameter, which has no unit. Default: 4/3 over the square root of the number of coefficients, "
     "0.001 with an orthonormal transform."
 )
-Lam = Annotated[float | None, typer.Option("--lam", help=_LAM)]
+Lam = Annotated[float | None, Option("--lam", help=_LAM)]
 _AUTO = " The word auto chooses it by cross-validation over samples held out, and draws a plot beside the image."
-LamOrAuto = Annotated[str | None, typer.Option("--lam", help=_LAM + _AUTO)]
+LamOrAuto = Annotated[str | None, Option("--lam", help=_LAM + _AUTO)]
 NoiseLevel = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--noise-level",
         help="Fit the data up to this 2-norm of the noise instead of choosing lambda. It is a number, or a share of "
         "the norm of the data such as 5%. Exit code 3 if no such image is found.",
     ),
 ]
 Slice = Annotated[
-    int | None, typer.Option("--slice", help="Take only the slice of this number, counted from 0. Default: all slices.")
+    int | None, Option("--slice", help="Take only the slice of this number, counted from 0. Default: all slices.")
 ]
 Axes = Annotated[
-    str | None, typer.Option("--axes", help="The names of the stored axes in their order, for example slice,coil,y,x.")
+    str | None, Option("--axes", help="The names of the stored axes in their order, for example slice,coil,y,x.")
 ]
-Key = Annotated[str | None, typer.Option("--key", help="The name of the array in an npz or HDF5 file.")]
+Key = Annotated[str | None, Option("--key", help="The name of the array in an npz or HDF5 file.")]
 CornerDC = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--corner-dc",
         help="Zero frequency lies in the corner and not in the middle: k-space is fft2(image). Add --image-origin "
         "middle to centred data that were only shifted, ifftshift(k-space).",
@@ -79,7 +78,7 @@ CornerDC = Annotated[
 ]
 ImageOrigin = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--image-origin",
         help="The pixel that has phase zero; use this option if the image comes out split. It is middle, as for "
         "scanners and BART, k-space = fftshift(fft2(ifftshift(image))); or corner, as for numpy's plain fft2(image). "
@@ -87,36 +86,36 @@ ImageOrigin = Annotated[
     ),
 ]
 Oversampling = Annotated[
-    bool, typer.Option("--remove-oversampling", help="Crop the readout oversampling: the file's, or 2 if it has none.")
+    bool, Option("--remove-oversampling", help="Crop the readout oversampling: the file's, or 2 if it has none.")
 ]
 NoiseFile = Annotated[
     Path | None,
-    typer.Option("--noise", help="A file of noise samples, shape (coils, n), with which the coils are prewhitened."),
+    Option("--noise", help="A file of noise samples, shape (coils, n), with which the coils are prewhitened."),
 ]
-Device = Annotated[str, typer.Option("--device", help="The device to compute on: cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str, typer.Option("--dtype", help="The precision: complex64 or complex128.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only warnings and errors: no progress, no table.")]
-Formula = Annotated[bool, typer.Option("--formula", help="Print the optimisation problem that was solved, too.")]
+Device = Annotated[str, Option("--device", help="The device to compute on: cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str, Option("--dtype", help="The precision: complex64 or complex128.")]
+Quiet = Annotated[bool, Option("--quiet", help="Print only warnings and errors: no progress, no table.")]
+Formula = Annotated[bool, Option("--formula", help="Print the optimisation problem that was solved, too.")]
 
 # --- audits -----------------------------------------------------------------------------------------------------------
 
 Report = Annotated[
-    Path, typer.Option("--out", "-o", help="The report (.html). The record and the witnesses are put beside it.")
+    Path, Option("--out", "-o", help="The report (.html). The record and the witnesses are put beside it.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Keep the parts that are finished in OUT.parts.")]
-Retry = Annotated[bool, typer.Option("--retry", help="With --resume: measure the parts that failed again.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 if a test failed or is undecided.")]
+Resume = Annotated[bool, Option("--resume", help="Keep the parts that are finished in OUT.parts.")]
+Retry = Annotated[bool, Option("--retry", help="With --resume: measure the parts that failed again.")]
+Strict = Annotated[bool, Option("--strict", help="Exit code 3 if a test failed or is undecided.")]
 
 # --- barriers ---------------------------------------------------------------------------------------------------------
 
-Digits = Annotated[int, typer.Option("--digits", "-k", help="The number K of correct digits that are asked for.")]
-Kind = Annotated[str, typer.Option("--problem", help="P1 (noise level), P2 (LASSO) or P3 (square-root LASSO).")]
+Digits = Annotated[int, Option("--digits", "-k", help="The number K of correct digits that are asked for.")]
+Kind = Annotated[str, Option("--problem", help="P1 (noise level), P2 (LASSO) or P3 (square-root LASSO).")]
 Parameter = Annotated[
-    str, typer.Option("--parameter", help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2].")
+    str, Option("--parameter", help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2].")
 ]
-Columns = Annotated[int, typer.Option("--columns", help="The number of columns that compete, N - m + 1.")]
-Tail = Annotated[int, typer.Option("--tail", help="The number of rows below, m - 1.")]
-Reads = Annotated[int, typer.Option("--reads", min=1, help="The number of reads that an algorithm is granted.")]
+Columns = Annotated[int, Option("--columns", help="The number of columns that compete, N - m + 1.")]
+Tail = Annotated[int, Option("--tail", help="The number of rows below, m - 1.")]
+Reads = Annotated[int, Option("--reads", min=1, help="The number of reads that an algorithm is granted.")]
 
 
 def set_threads(threads: int | None) -> None:

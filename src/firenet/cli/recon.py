@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Exit, Option
 
 from firenet.cli import console, options, scans
 
@@ -20,7 +20,7 @@ def recon(
     data: options.Data,
     out: Annotated[
         list[Path],
-        typer.Option(
+        Option(
             "-o",
             "--out",
             help="The image: .npy (complex), .png, .nii, .nii.gz or .cfl. Repeat the option for several files.",
@@ -35,7 +35,7 @@ def recon(
     noise_level: options.NoiseLevel = None,
     layers: Annotated[
         int,
-        typer.Option(
+        Option(
             "--layers",
             help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly as many, "
             "paper as many rounded down to a multiple of ten.",
@@ -43,25 +43,25 @@ def recon(
     ] = 2000,
     tolerance: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--tolerance",
             help="Stop once the objective is proved to be at most this share above the minimum (the relative gap). "
             "Exit code 3 if that is not reached. Default: 0.001.",
         ),
     ] = None,
     schedule: Annotated[
-        str, typer.Option("--schedule", help="The step sizes: adaptive (needs no choice), radial, paper or fixed.")
+        str, Option(help="The step sizes: adaptive (needs no choice), radial, paper or fixed.")
     ] = "adaptive",
     reweight: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--reweight",
             help="The number of further rounds, each weighted by the image of the round before: slower and sharper. "
             "Default: 1, with much noise, orthonormal transforms and fixed schedules 0.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be computed and the memory that it takes, and stop.")
+        bool, Option("--dry-run", help="Print what would be computed and the memory that it takes, and stop.")
     ] = False,
     slice_: options.Slice = None,
     axes: options.Axes = None,
@@ -168,7 +168,7 @@ def _check_limits(record: dict[str, Any], tolerance: float | None, constrained: 
         said = "no image was found that fits the data up to the noise level; the image written is the nearest one found"
         console.say(said, err=True)
     if unfit or missed:
-        raise typer.Exit(console.NOT_REACHED)
+        raise Exit(console.NOT_REACHED)
 
 
 def _dry_run(source: Source, transform: str | None, reweight: int | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+from typer import Exit
 
 from firenet.cli import console
 from firenet.errors import BadInput
@@ -27,7 +27,7 @@ def warn(sentence: str) -> None:
 def end(scan: ScanData) -> None:
     """Ends with exit code 3 where mask or coil maps are doubtful: the result is there, and should not be trusted."""
     if scan.doubts:
-        raise typer.Exit(console.NOT_REACHED)
+        raise Exit(console.NOT_REACHED)
 
 
 @contextmanager

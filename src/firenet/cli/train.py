@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from firenet.cli import console, options
 from firenet.errors import BadInput
@@ -19,28 +19,16 @@ if TYPE_CHECKING:
 
 @console.reports
 def train(
-    network: Annotated[str, typer.Argument(help="The network: unet, automap or lista.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
-    noise: Annotated[
-        float, typer.Option("--noise", help="Add noise of up to this share of |y| to every image (jitter).")
-    ] = 0.0,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="The number of Adam steps. Default: the network's.")
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="The number of images a step. Default: the network's.")
-    ] = None,
-    images: Annotated[
-        str, typer.Option("--images", help="The images to train on: both, ellipses or colin27.")
-    ] = "both",
-    sides: Annotated[
-        str | None, typer.Option("--sides", help="The sides of the images, for example 128,256 for a U-Net.")
-    ] = None,
+    network: Annotated[str, Argument(help="The network: unet, automap or lista.")],
+    out: Annotated[Path, Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
+    noise: Annotated[float, Option(help="Add noise of up to this share of |y| to every image (jitter).")] = 0.0,
+    steps: Annotated[int | None, Option(min=1, help="The number of Adam steps. Default: the network's.")] = None,
+    batch: Annotated[int | None, Option(min=1, help="The number of images a step. Default: the network's.")] = None,
+    images: Annotated[str, Option(help="The images to train on: both, ellipses or colin27.")] = "both",
+    sides: Annotated[str | None, Option(help="The sides of the images, for example 128,256 for a U-Net.")] = None,
     rate: options.Rate = 0.25,
     seed: options.Seed = 0,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew and remove OUT.checkpoint, where there is one.")
-    ] = False,
+    fresh: Annotated[bool, Option("--fresh", help="Start anew and remove OUT.checkpoint, where there is one.")] = False,
     as_json: options.Json = False,
     threads: options.Threads = None,
 ) -> None:

@@ -101,19 +101,10 @@ def reconstruct_scan(
         each = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found]
         last = found[-1].solution
         _check_finite(last.image, seen, net.lam)
-        return Reconstruction(
-            scan,
-            image,
-            last.image,
-            replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None),
-            net,
-            found[-1].net,
-            sum(layers for _, layers in each),
-            each,
-            found[-1].ended,
-            tolerance=TOLERANCE if tolerance is None and searches(plan) else tolerance,
-            sweep=sweep,
-        )
+        kept = replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None)
+        made = Reconstruction(scan, image, last.image, kept, net, found[-1].net, sum(n for _, n in each), each)
+        goal = TOLERANCE if tolerance is None and searches(plan) else tolerance
+        return replace(made, ended=found[-1].ended, tolerance=goal, sweep=sweep)
 
     return _each(scan, "reconstruction", solve, progress)
 

@@ -62,8 +62,9 @@ def reconstruct(
 def certify_image(
     image: Tensor, net: Firenet, y: Tensor, *, budget: int = 500, progress: Progress | None = None
 ) -> Certificate:
-    """Certifies any image against given data: the image in the analysis form, :math:`z=W\\,\\text{image}` in the synthesis
-    form.
+    """Certifies any image against given data.
+
+    The certificate is that of the image in the analysis form, of :math:`z=W\\,\\text{image}` in the synthesis form.
 
     Args:
         image: Shape (..., \\*image), on the grid and in the convention of ``net``.
