@@ -140,16 +140,16 @@ def say(line: object, *, err: bool = False) -> None:
 def progress(
     what: str, unit: str = "layers", *, quiet: bool = False, log: bool = False
 ) -> Iterator[Callable[..., None]]:
-    """Shows a progress bar on stderr where that is a terminal.
+    """Shows a progress bar on stderr if that is a terminal.
 
-    It yields a function of what is done, of all there is to do, and if they are known of the relative gap, of what is
-    being done now, and of a note.
+    It yields a function that is called with the amount done and the total amount, and optionally with the relative gap,
+    what is being done now, and a note.
 
     Args:
         what: What is being done at first.
         unit: What is counted.
-        quiet: Show nothing.
-        log: Where stderr is no terminal, print a line at every twentieth of the work.
+        quiet: Whether to show nothing.
+        log: Whether to print a line at every twentieth of the work if stderr is not a terminal.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -177,7 +177,7 @@ def progress(
 
 @contextmanager
 def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
-    """Shows a spinner on stderr where that is a terminal."""
+    """Shows a spinner on stderr if that is a terminal."""
     from rich.console import Console
     from rich.markup import escape
 

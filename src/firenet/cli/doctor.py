@@ -80,8 +80,10 @@ def _version(library: str) -> str | None:
 
 
 def _command(extra: str) -> str:
-    """Returns the command that installs an extra into this environment: from the checkout where firenet runs from one,
-    and else beside the installed package."""
+    """Returns the command that installs an extra into this environment.
+
+    If firenet runs from a checkout the command installs from there, and else it adds to the installed package.
+    """
     checkout = Path(__file__).resolve().parents[3]
     what = ["-e", f"{'.' if checkout == Path.cwd() else checkout}[{extra}]"]
     if not (checkout / "pyproject.toml").exists():

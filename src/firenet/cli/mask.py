@@ -35,7 +35,8 @@ def mask(
     vanishing_moments: Annotated[int, Option(help="The vanishing moments of the wavelet, for --sparsities.")] = 1,
     full: Annotated[int, Option(help="Sample all bands up to this one fully; band k ends at frequency 2^(k-1).")] = 1,
     centre: Annotated[
-        int | None, Option(help="The number of central lines of --lines that are all sampled. Default: a third.")
+        int | None,
+        Option(help="The number of central lines of --lines that are all sampled. Default: a third of them."),
     ] = None,
     lines: Annotated[float | None, Option(help="Draw Cartesian lines with this acceleration instead.")] = None,
     axis: Annotated[int, Option(help="The phase-encoding axis of --lines.")] = 0,
