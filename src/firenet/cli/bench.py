@@ -1,4 +1,4 @@
-"""``firenet bench``: how fast firenet is beside other libraries."""
+"""``firenet bench``: how fast firenet is compared with other libraries."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ Formula = Annotated[bool, Option("--formula", help="Print the optimisation probl
 Report = Annotated[
     Path, Option("--out", "-o", help="The report (.html). The record and the witnesses are put beside it.")
 ]
-Resume = Annotated[bool, Option("--resume", help="Keep the parts that are finished in OUT.parts.")]
+Resume = Annotated[bool, Option("--resume", help="Continue an audit from its finished parts in OUT.parts.")]
 Retry = Annotated[bool, Option("--retry", help="With --resume: measure the parts that failed again.")]
 Strict = Annotated[bool, Option("--strict", help="Exit code 3 if a test failed or is undecided.")]
 
@@ -163,7 +163,7 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
     """Returns numbers that are separated by commas.
 
     Raises:
-        BadInput: For text that is no number.
+        BadInput: For text that is not a number.
     """
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())

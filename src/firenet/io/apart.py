@@ -33,7 +33,7 @@ except ImportError:  # Windows
     resource = None
 
 SECONDS = 5  # of computing, before anything is known about the file
-MEMORY = 2**28  # bytes, likewise, beside what the libraries take
+MEMORY = 2**28  # bytes before anything is known about the file, in addition to what the libraries take
 RATE = 10 * 2**20  # bytes of arrays that are read in a second of computing, at the least
 PIECE = 2**24  # bytes of an array that are sent at once; if a chunk of the file is larger, one chunk
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from firenet.io import apart; apart.serve()"

@@ -66,7 +66,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> Tensor:
-    """Returns the tensor of these bytes; torch makes none of an empty buffer."""
+    """Returns the tensor of these bytes; torch refuses an empty buffer."""
     if not math.prod(shape):
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(data, dtype=dtype).reshape(shape)

@@ -118,7 +118,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
             scan.warnings.append(f"{one.part.called} fits the data only to {off}; is that too small for them?")
     sweep = found[0].sweep
     if sweep is not None and sweep.at_the_edge:
-        scan.warnings.append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie beyond.")
+        scan.warnings.append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie outside.")
     file, source = scan.file, scan.source
     return {
         "data": None if source is None else str(source.data),
