@@ -523,6 +523,6 @@ def test_what_a_reader_left_out_is_a_warning_and_in_the_record(tmp_path: Path) -
     quick = ("--maps", tmp_path / "maps.npy", "--layers", "3", "-o", tmp_path / "x.npy")
     run = call("recon", path, *quick)
     assert run.exit_code == 0, run.stderr
-    said = "Lines that are left out, being no image: 1 of noise."
+    said = "Lines that are not part of the image were left out: 1 of noise."
     assert f"warning: {said}" in run.stderr
     assert said in json.loads((tmp_path / "x.json").read_text())["warnings"]

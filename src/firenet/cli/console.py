@@ -1,4 +1,4 @@
-"""What all commands do alike: errors in three lines, progress, tables, JSON.
+"""What all commands do alike: errors in three lines, signals, progress, tables, JSON.
 
 Everything slow is imported inside the function that needs it, so that ``--help`` answers at once.
 """
@@ -25,14 +25,15 @@ HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 # The one place where they are documented: `firenet --help` ends with it, and the other pages point there.
 EXIT_CODES = {
     0: "done.",
-    INTERNAL_ERROR: "the computation broke off: memory, disk, a fault of firenet; `firenet --debug` shows more.",
-    BAD_INPUT: "a file or an option that cannot be used as it is; nothing was written.",
-    NOT_REACHED: "what was asked for was not reached, the outputs are written: a --tolerance, data fitted up to "
-    "--noise-level, the gap of an exported network, a finite gap of certify, a test of audit --strict.",
-    NOTHING_MEASURED: "every model that was to be audited failed, so nothing is known about any.",
-    NO_VERDICT: "the algorithm that was to play ran out of time, so nothing is known about it.",
-    INVALID: "the algorithm that was to play raised an error, crashed, gave no answer, asked for what no read grants, "
-    "broke the protocol, or is no function of its reads and coins.",
+    INTERNAL_ERROR: "the computation failed: memory, disk, or a fault of firenet; `firenet --debug` shows more.",
+    BAD_INPUT: "a file or an option cannot be used as it is; nothing was written.",
+    NOT_REACHED: "what was asked for was not reached; the outputs are written: a --tolerance, data fitted up to "
+    "--noise-level, the gap of an exported network, a finite gap of certify, a test of audit --strict, or data that "
+    "agree with the mask and the coil maps.",
+    NOTHING_MEASURED: "every model that was to be audited failed, so nothing is known about any of them.",
+    NO_VERDICT: "the algorithm ran out of time, so nothing is known about it.",
+    INVALID: "the algorithm raised an error, crashed, gave no answer, asked for what no read grants, broke the "
+    "protocol, or is not a function of its reads and coins.",
     HUNG_UP: "the terminal was closed (SIGHUP); no file is left half written.",
     INTERRUPTED: "interrupted from the keyboard; no file is left half written.",
     TERMINATED: "ended by SIGTERM; no file is left half written.",
@@ -53,7 +54,7 @@ _debug = False
 
 
 class Stopped(KeyboardInterrupt):
-    """Says that a signal ends this process: what cleans up after Ctrl-C cleans up after it too."""
+    """A signal ends this process; code that cleans up after Ctrl-C cleans up after the signal too."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -61,11 +62,14 @@ class Stopped(KeyboardInterrupt):
 
 
 def prepare() -> None:
-    """Lets SIGTERM and SIGHUP end this process as Ctrl-C does, so that no temporary file stays; and streams that cannot
-    show a character, as in the C locale, show an escape instead of failing."""
+    """Prepares this process: signals, streams and warnings.
+
+    SIGTERM and SIGHUP end it as Ctrl-C does, so that no temporary file stays. Streams that cannot show a character, as
+    in the C locale, show an escape instead of failing. Warnings are printed on one line.
+    """
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        # Who started us may have it ignored: nohup does.
+        # The parent process may have had it ignored, as nohup does.
         if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _stop)
     for stream in (sys.stdout, sys.stderr):
@@ -76,7 +80,7 @@ def prepare() -> None:
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    # A second signal must not interrupt the cleaning up. Who cannot wait has SIGQUIT and SIGKILL.
+    # A second signal must not interrupt the cleaning up. SIGQUIT and SIGKILL still end the process at once.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -89,13 +93,13 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
 
 
 def set_debug(wanted: bool) -> None:
-    """Whether errors are shown with their traceback."""
+    """Sets whether errors are shown with their traceback."""
     global _debug
     _debug = wanted
 
 
 def reports(command: Callable[P, None]) -> Callable[P, None]:
-    """Turns errors into three lines on stderr and an exit code."""
+    """Returns the command with its errors turned into three lines on stderr and an exit code."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -104,7 +108,7 @@ def reports(command: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt as error:
             say("interrupted; no file was left half written", err=True)
             raise typer.Exit(error.code if isinstance(error, Stopped) else INTERRUPTED) from None
-        except BrokenPipeError:  # the reader of our output, `head` for example, has gone: nothing to complain about
+        except BrokenPipeError:  # the reader of our output, `head` for example, has gone: that is no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except FirenetError as error:
             fail(error, BAD_INPUT, error.needed, error.got, error.do)
@@ -119,7 +123,7 @@ def reports(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def fail(error: BaseException, code: int, needed: str, got: str, do: str) -> NoReturn:
-    """Three lines on stderr, and out."""
+    """Prints an error in three lines on stderr and ends with an exit code; raises it again with ``--debug``."""
     if _debug:
         raise error
     for line in (f"needed: {needed}", f"got:    {got}", f"do:     {do}"):
@@ -128,73 +132,61 @@ def fail(error: BaseException, code: int, needed: str, got: str, do: str) -> NoR
 
 
 def say(line: object, *, err: bool = False) -> None:
-    """Prints one line. Names, titles and messages of files may be in it: what a terminal would obey is escaped."""
+    """Prints one line; control characters, which names and messages from files may hold, are escaped."""
     typer.echo(plain(line), err=err)
 
 
 @contextmanager
-def progress(what: str, unit: str = "layers", *, quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr where that is a terminal; told done, all, and if it changes what is done and the
-    relative gap that is reached."""
+def progress(
+    what: str, unit: str = "layers", *, quiet: bool = False, log: bool = False
+) -> Iterator[Callable[..., None]]:
+    """Shows a progress bar on stderr if that is a terminal.
+
+    It yields a function that is called with the amount done and the total amount, and optionally with the relative gap,
+    what is being done now, and a note.
+
+    Args:
+        what: What is being done at first.
+        unit: What is counted.
+        quiet: Whether to show nothing.
+        log: Whether to print a line at every twentieth of the work if stderr is not a terminal.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),  # names may have brackets
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[gap]}"),
-        TimeRemainingColumn(),
-    )
+    title = TextColumn("{task.description}", markup=False)  # names may have brackets
+    note = TextColumn("{task.fields[note]}", markup=False)
+    columns = (title, BarColumn(), MofNCompleteColumn(), TextColumn(unit), note, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task, doing = bar.add_task(plain(what), total=None, gap=""), what
+        task, doing = bar.add_task(plain(what), total=None, note=""), what
 
-        def tell(done: int, total: int, gap: float | None = None, now: str | None = None) -> None:
+        def tell(done: int, total: int, gap: float | None = None, now: str | None = None, note: str = "") -> None:
             nonlocal doing
             if now is not None and now != doing:
                 doing = now
                 bar.reset(task, total=total or None, description=plain(now))
-            reached = "" if gap is None else f"gap {100 * gap:.2g} %" if gap < float("inf") else "no gap yet"
-            bar.update(task, completed=done, total=total or None, gap=reached)
+            if gap is not None:
+                note = f"gap {100 * gap:.2g} %" if gap < float("inf") else "no gap yet"
+            bar.update(task, completed=done, total=total or None, note=note)
+            if log and not console.is_terminal and (done == total or done % max(total // 20, 1) == 0):
+                say(f"{unit}: {done} of {total}, {note}", err=True)
 
         yield tell
 
 
 @contextmanager
-def training(what: str) -> Iterator[Callable[[int, int, float, float], None]]:
-    """A progress bar with loss, steps a second and time left; where stderr is no terminal, a line now and then."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    numbers = TextColumn("loss {task.fields[loss]:.3g}, {task.fields[speed]:.1f} steps/s")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), numbers, TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, loss=float("nan"), speed=0.0)
-
-        def tell(done: int, total: int, loss: float, speed: float) -> None:
-            bar.update(task, completed=done, total=total, loss=loss, speed=speed)
-            if not console.is_terminal and (done == total or done % max(total // 20, 1) == 0):
-                left = f", {(total - done) / speed:.0f} s left" if speed else ""
-                say(f"step {done} of {total}, loss {loss:.3g}, {speed:.1f} steps/s{left}", err=True)
-
-        yield tell
-
-
-@contextmanager
-def busy(what: str) -> Iterator[None]:
-    """A spinner on stderr where that is a terminal."""
+def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
+    """Shows a spinner on stderr if that is a terminal."""
     from rich.console import Console
     from rich.markup import escape
 
     console = Console(stderr=True)
-    if console.is_terminal:
+    if quiet or not console.is_terminal:
+        yield
+    else:
         with console.status(escape(plain(what))):
             yield
-    else:
-        yield
 
 
 def table(title: str | None, columns: list[str], rows: Sequence[Sequence[str | tuple[str, ...]]]) -> None:
@@ -204,7 +196,7 @@ def table(title: str | None, columns: list[str], rows: Sequence[Sequence[str | t
 
     cells = [["\n".join(map(plain, (c,) if isinstance(c, str) else c)) for c in row] for row in rows]
     drawn = Table(title=None if title is None else plain(title), title_justify="left")
-    # Where space is short the first column folds, but never below its words: without names numbers say nothing.
+    # Where space is short the first column folds, but not within words: numbers without their names are useless.
     words = [word for row in cells for word in row[0].split()]
     columns = [plain(name) for name in columns]
     drawn.add_column(columns[0], overflow="fold", min_width=min(max(map(len, words), default=0), 20))
@@ -216,7 +208,7 @@ def table(title: str | None, columns: list[str], rows: Sequence[Sequence[str | t
 
 
 def print_json(record: Mapping[str, Any]) -> None:
-    """Prints a record for machines."""
+    """Prints a record as one JSON object."""
     from firenet.io.files import to_json
 
     typer.echo(to_json(record, ascii=True))  # for every encoding that stdout may have

@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
-import typer
+from typer import Option
 
-from firenet.cli import console
-from firenet.cli.options import set_threads
+from firenet.cli import console, options
 from firenet.errors import BadInput
 from firenet.versions import versions
 
-if TYPE_CHECKING:
-    pass
-
-
-# --- demo -------------------------------------------------------------------------------------------------------------
-
-_DEMO_KEYS = (
-    "sampling_rate",
-    "psnr_zero_filled",
-    "psnr",
-    "objective",
-    "gap",
-    "relative_gap",
-    "layers",
-    "seconds",
-    "status",
-)
+_KEYS = ("sampling_rate", "psnr_zero_filled", "psnr", "objective", "gap", "relative_gap", "layers", "seconds", "status")
+_COLUMNS = ("sampled (%)", "zero-filled (dB)", "FIRENET (dB)", "objective", "relative gap", "layers", "time (s)")
 
 
 @console.reports
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the picture, the images and the record.")] = Path(
+    out: Annotated[Path, Option("--out", "-o", help="The folder for the picture, the images and the record.")] = Path(
         "firenet-demo"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    threads: Annotated[int | None, typer.Option(help="Threads of the CPU to use.")] = None,
+    as_json: options.Json = False,
+    threads: options.Threads = None,
 ) -> None:
-    """Reconstruct two real data sets: an MRI slice at 25 % and a raw 2-coil scan, 3-fold undersampled."""
-    set_threads(threads)
+    """Reconstruct two real data sets: an MRI slice at 25 % and a raw 2-coil scan, 3-fold undersampled.
+
+    Examples:
+      firenet demo
+      firenet demo --out results --json
+    """
+    options.set_threads(threads)
     from firenet.io.files import ours, write_image, write_json
     from firenet.io.safely import check_room, together
     from firenet.mri import demo as job
@@ -54,33 +43,22 @@ def demo(
     if there and not ours(out / "demo.json"):
         raise BadInput("A folder for the demo", f"{out}, with another {there[0]} in it", "Name another with --out")
     cases = {}
-    with console.progress("MRI slice") as progress:
-        cases["slice"] = job.slice_case(progress)
-    with console.progress("raw scan") as progress:
-        cases["raw"] = job.raw_case(progress)
+    for name, title, solve in (("slice", "MRI slice", job.slice_case), ("raw", "raw scan", job.raw_case)):
+        with console.progress(title) as progress:
+            cases[name] = solve(progress)
     records = {name: case.record() for name, case in cases.items()}
     with together():
         job.draw(cases, out / "demo.png")
         for name, case in cases.items():
             write_image(out / f"{name}.npy", case.solution.image.numpy())
         write_json(out / "demo.json", {**records, "versions": versions()})
-    shown: dict[str, Any] = {name: {key: r[key] for key in _DEMO_KEYS} for name, r in records.items()}
     if as_json:
-        console.print_json(shown)
-    else:
-        rows = [
-            [
-                cases[name].title,
-                f"{r['sampling_rate']:.1%}",
-                f"{r['psnr_zero_filled']:.2f}",
-                f"{r['psnr']:.2f}",
-                f"{r['objective']:.4g}",
-                f"{r['relative_gap']:.1e}",
-                f"{r['layers']}",
-                f"{r['seconds']:.{int(r['seconds'] < 10)}f}",
-            ]
-            for name, r in shown.items()
-        ]
-        columns = ["input", "rate", "zero-filled", "FIRENET", "objective", "rel. gap", "layers", "s"]
-        console.table("PSNR in dB, and how far from optimal: relative duality gap", columns, rows)
-        console.say(f"picture: {out / 'demo.png'}")
+        console.print_json({name: {key: r[key] for key in _KEYS} for name, r in records.items()})
+        return
+    rows = []
+    for name, r in records.items():
+        quality = [f"{100 * r['sampling_rate']:.1f}", f"{r['psnr_zero_filled']:.2f}", f"{r['psnr']:.2f}"]
+        proof = [f"{r['objective']:.4g}", f"{r['relative_gap']:.1e}", f"{r['layers']}"]
+        rows.append([cases[name].title, *quality, *proof, f"{r['seconds']:.{int(r['seconds'] < 10)}f}"])
+    console.table("PSNR, and how far from optimal: the relative duality gap", ["input", *_COLUMNS], rows)
+    console.say(f"picture: {out / 'demo.png'}")

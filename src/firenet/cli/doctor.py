@@ -1,104 +1,91 @@
-"""``firenet doctor`` and ``firenet bench``: what this machine has, and how fast it is."""
+"""``firenet doctor``: what is installed, what is missing, and what this machine can do."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Any
 
-import typer
-
-from firenet.cli import console
-from firenet.cli.options import Json
-from firenet.errors import BadInput
+from firenet.cli import console, options
+from firenet.io.stored import memory_bytes
 from firenet.versions import versions
 
-if TYPE_CHECKING:
-    pass
-
-
-# --- bench ------------------------------------------------------------------------------------------------------------
-
-
-@console.reports
-def bench(
-    context: typer.Context,
-    quick: Annotated[bool, typer.Option("--quick", help="Small problems and few methods: minutes.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-) -> None:
-    """Compare with SigPy, deepinv, PyProximal, BART and cvxpy: time to a given accuracy. Needs a checkout.
-
-    Further options go to benchmarks/run.py, e.g. --only exact-256 --cap 20. Peers live in an environment of their own,
-    which `make bench` makes.
-    """
-    import subprocess
-
-    script = Path(__file__).resolve().parents[2] / "benchmarks" / "run.py"
-    if not script.exists():
-        raise BadInput("A checkout of the repository", f"an installation without {script.name}", "Clone it; make bench")
-    own = script.parent / ".venv" / "bin" / "python"
-    options = [*(["--quick"] if quick else []), *(["--json"] if as_json else []), *context.args]
-    run = subprocess.run([str(own if own.exists() else sys.executable), str(script), *options], check=False)
-    if run.returncode:
-        raise typer.Exit(run.returncode)
-
-
-# --- doctor -----------------------------------------------------------------------------------------------------------
-
+# Each extra, and for each of its libraries what it is needed for.
 _EXTRAS = {
-    "h5py": ("mri", "HDF5 files (fastMRI, ISMRMRD)"),
-    "onnx": ("export", "ONNX files"),
-    "onnxscript": ("export", "ONNX files"),
-    "onnxruntime": ("export", "checking ONNX files"),
-    "nibabel": ("images", "NIfTI files"),
-    "pydicom": ("images", "DICOM files"),
-    "safetensors": ("audit", "trained networks"),
-    "jinja2": ("audit", "the audit's report"),
-    "scikit-image": ("audit", "structural similarity"),
-    "deepinv": ("deepinv", "models of deepinv"),
-    "cvxpy": ("barriers", "solvers for the adversary"),
-    "scikit-learn": ("barriers", "solvers for the adversary"),
+    "mri": {"h5py": "HDF5 files (fastMRI, ISMRMRD)"},
+    "images": {"nibabel": "NIfTI files", "pydicom": "DICOM files"},
+    "export": {"onnx": "ONNX files", "onnxscript": "ONNX files", "onnxruntime": "checking ONNX files"},
+    "audit": {
+        "firenet-models": "trained networks",
+        "safetensors": "trained networks",
+        "jinja2": "the audit's report",
+        "scikit-image": "structural similarity",
+    },
+    "deepinv": {"deepinv": "models of deepinv"},
+    "barriers": dict.fromkeys(("cvxpy", "clarabel", "scs", "scikit-learn"), "solvers for the adversary"),
 }
 
 
 @console.reports
-def doctor(as_json: Json = False) -> None:
-    """Show what is installed and what this machine can do."""
-    from importlib import metadata
+def doctor(as_json: options.Json = False) -> None:
+    """Show which libraries are installed, how to install the missing ones, and what this machine can do.
 
-    import torch
+    Examples:
+      firenet doctor
+      firenet doctor --json
+    """
+    with console.busy("loading torch"):
+        import torch
 
-    extras = {}
-    for library, (extra, purpose) in _EXTRAS.items():
-        try:
-            version = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            version = None
-        extras[library] = {"version": version, "extra": extra, "for": purpose}
+    extras: dict[str, dict[str, str | None]] = {}
+    for extra, libraries in _EXTRAS.items():
+        for library, purpose in libraries.items():
+            extras[library] = {"version": _version(library), "extra": extra, "for": purpose}
     gpus = (
         [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
-    record = {
-        "versions": versions(),
+    record: dict[str, Any] = {
+        "versions": versions() | {library: _version(library) for library in ("typer", "rich", "matplotlib")},
         "extras": extras,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "gpus": gpus,
+        "memory_bytes": memory_bytes(),
         "executable": sys.executable,
     }
+    missing = sorted({str(e["extra"]) for e in extras.values() if e["version"] is None}, key=list(_EXTRAS).index)
+    record["to_install"] = {extra: _command(extra) for extra in missing}
     if as_json:
         console.print_json(record)
         return
-    rows = [[name, version, "", ""] for name, version in record["versions"].items()]
-    for library, e in extras.items():
-        rows.append(
-            [
-                library,
-                e["version"] or "missing",
-                e["for"],
-                "" if e["version"] else f"pip install 'firenet[{e['extra']}]'",
-            ]
-        )
-    console.table("firenet doctor", ["library", "version", "for", "to install"], rows)
-    console.say(f"threads: {record['threads']} of {record['cores']} cores; GPU: {', '.join(gpus) or 'none'}")
+    rows = [[name, version or "missing", "-", "always"] for name, version in record["versions"].items()]
+    rows += [[name, e["version"] or "missing", str(e["extra"]), str(e["for"])] for name, e in extras.items()]
+    console.table("firenet doctor", ["library", "version", "extra", "needed for"], rows)
+    for extra, command in record["to_install"].items():
+        console.say(f"the extra {extra} is incomplete; to install it: {command}")
+    memory = "unknown" if record["memory_bytes"] is None else f"{record['memory_bytes'] / 2**30:.1f} GiB"
+    console.say(f"threads: {record['threads']} of {record['cores']} cores; memory: {memory}")
+    console.say(f"GPU: {', '.join(gpus) or 'none'}")
+
+
+def _version(library: str) -> str | None:
+    """Returns the version of a library as it was installed, None where it is not."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _command(extra: str) -> str:
+    """Returns the command that installs an extra into this environment.
+
+    If firenet runs from a checkout the command installs from there, and else it adds to the installed package.
+    """
+    checkout = Path(__file__).resolve().parents[3]
+    what = ["-e", f"{'.' if checkout == Path.cwd() else checkout}[{extra}]"]
+    if not (checkout / "pyproject.toml").exists():
+        what = [f"firenet[{extra}]"]
+    return shlex.join([sys.executable, "-m", "pip", "install", *what])

@@ -1,88 +1,129 @@
-"""The options that commands share, and what checks them before anything is read."""
+"""The options that commands share, and the functions that read their values before any file is read."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
 from firenet.errors import BadInput
 
-if TYPE_CHECKING:
-    pass
+# --- all commands -----------------------------------------------------------------------------------------------------
 
+Json = Annotated[bool, Option("--json", help="Print the record as one JSON object instead of text.")]
+Threads = Annotated[int | None, Option("--threads", help="The number of CPU threads to use. Default: all.")]
+Overwrite = Annotated[
+    bool, Option("--overwrite", help="Replace the files beside OUT even where firenet did not write them.")
+]
+Rate = Annotated[float, Option("--rate", help="The share of k-space to sample.")]
+Seed = Annotated[int, Option("--seed", help="The seed of all random numbers.")]
 
-# --- recon and certify ------------------------------------------------------------------------------------------------
+# --- scans: recon, certify, export ------------------------------------------------------------------------------------
 
-Data = Annotated[Path, typer.Argument(help="k-space: npy, npz, HDF5 (fastMRI), ISMRMRD, BART cfl.", show_default=False)]
-MaskFile = Annotated[Path | None, typer.Option("--mask", help="Sampling mask; default: where the data are not zero.")]
-Maps = Annotated[str | None, typer.Option("--maps", help="Coil maps: a file, or 'auto' to estimate them (ESPIRiT).")]
+Data = Annotated[
+    Path, Argument(help="The file of k-space: npy, npz, HDF5 (fastMRI), ISMRMRD or BART cfl.", show_default=False)
+]
+MaskFile = Annotated[
+    Path | None,
+    Option("--mask", help="The file of the sampling mask. Default: a sample was measured where it is not zero."),
+]
+Maps = Annotated[
+    str | None, Option("--maps", help="The file of the coil maps, or 'auto' to estimate them from the data (ESPIRiT).")
+]
 Sparsify = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--sparsify",
-        help="undecimated:WAVELET[:LEVELS], orthonormal:WAVELET[:LEVELS], tv, or a sum such as "
-        "undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:3; volumes orthonormal:db4.",
+        help="The sparsifying transform: undecimated:WAVELET[:LEVELS], orthonormal:WAVELET[:LEVELS], tv, or a sum such "
+        "as undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:3, for volumes orthonormal:db4.",
     ),
 ]
 WaveletName = Annotated[
-    str | None, typer.Option("--wavelet", help="Short for orthonormal: haar, db1-db10, sym2-sym10, coif1-coif5.")
+    str | None,
+    Option(
+        "--wavelet",
+        help="Short for --sparsify orthonormal:WAVELET. It is haar, db1 to db10, sym2 to sym10, or coif1 to coif5.",
+    ),
 ]
-LAM = "Regularisation parameter, no unit. Default: 4/3 over the root of the number of coefficients; orthonormal 0.001."
-Lam = Annotated[float | None, typer.Option("--lam", help=LAM)]
-LamOrAuto = Annotated[
-    str | None, typer.Option("--lam", help=LAM + " auto: by samples held out, with a plot beside the image.")
-]
+_LAM = (
+    "The regularisation parameter, which has no unit. Default: 4/3 over the square root of the number of coefficients, "
+    "0.001 with an orthonormal transform."
+)
+Lam = Annotated[float | None, Option("--lam", help=_LAM)]
+_AUTO = " The word auto chooses it by cross-validation over samples held out, and draws a plot beside the image."
+LamOrAuto = Annotated[str | None, Option("--lam", help=_LAM + _AUTO)]
 NoiseLevel = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--noise-level",
-        help="Fit the data up to this 2-norm of the noise, a number or a share of the data's such as 5%, instead of "
-        "choosing lambda; exit code 3 if no such image is found.",
+        help="Fit the data up to this 2-norm of the noise instead of choosing lambda. It is a number, or a share of "
+        "the norm of the data such as 5%. Exit code 3 if no such image is found.",
     ),
 ]
 Slice = Annotated[
-    int | None, typer.Option("--slice", help="Take the slice of this number, counted from 0; default: all, as a batch.")
+    int | None, Option("--slice", help="Take only the slice of this number, counted from 0. Default: all slices.")
 ]
-Axes = Annotated[str | None, typer.Option("--axes", help="What the stored axes are, e.g. slice,coil,y,x.")]
-Key = Annotated[str | None, typer.Option("--key", help="Name of the array in an npz or HDF5 file.")]
+Axes = Annotated[
+    str | None, Option("--axes", help="The names of the stored axes in their order, for example slice,coil,y,x.")
+]
+Key = Annotated[str | None, Option("--key", help="The name of the array in an npz or HDF5 file.")]
 CornerDC = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--corner-dc",
-        help="Zero frequency lies in the corner, not in the middle: k-space is fft2(image). "
-        "Where centred data were only moved there, ifftshift(k-space), add --image-origin middle.",
+        help="Zero frequency lies in the corner and not in the middle: k-space is fft2(image). Add --image-origin "
+        "middle to centred data that were only shifted, ifftshift(k-space).",
     ),
 ]
 ImageOrigin = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--image-origin",
-        help="Where the image comes out split: the pixel that has phase zero. middle, as scanners and BART have it, "
-        "k-space = fftshift(fft2(ifftshift(image))); or corner, as numpy's plain fft2(image) has it. "
+        help="The pixel that has phase zero; use this option if the image comes out split. It is middle, as for "
+        "scanners and BART, k-space = fftshift(fft2(ifftshift(image))); or corner, as for numpy's plain fft2(image). "
         "Default: middle, with --corner-dc corner.",
     ),
 ]
-MaskCorner = Annotated[bool, typer.Option("--corner-dc", help="Write zero frequency in the corner, not in the middle.")]
 Oversampling = Annotated[
-    bool, typer.Option("--remove-oversampling", help="Crop readout oversampling (2x unless the file knows better).")
+    bool, Option("--remove-oversampling", help="Crop the readout oversampling: the file's, or 2 if it has none.")
 ]
 NoiseFile = Annotated[
-    Path | None, typer.Option("--noise", help="Noise samples (coils, n) to prewhiten the coils with.")
+    Path | None,
+    Option("--noise", help="A file of noise samples, shape (coils, n), with which the coils are prewhitened."),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str, typer.Option("--dtype", help="complex64 or complex128.")]
-Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the CPU to use.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print warnings and errors alone; no progress, no table.")]
-Formula = Annotated[bool, typer.Option("--formula", help="Print the optimisation problem that was solved, too.")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what lies beside OUT also where firenet did not write it.")
+Device = Annotated[str, Option("--device", help="The device to compute on: cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str, Option("--dtype", help="The precision: complex64 or complex128.")]
+Quiet = Annotated[bool, Option("--quiet", help="Print only warnings and errors: no progress, no table.")]
+Formula = Annotated[bool, Option("--formula", help="Print the optimisation problem that was solved, too.")]
+
+# --- audits -----------------------------------------------------------------------------------------------------------
+
+Report = Annotated[
+    Path, Option("--out", "-o", help="The report (.html). The record and the witnesses are put beside it.")
 ]
+Resume = Annotated[bool, Option("--resume", help="Continue an audit from its finished parts in OUT.parts.")]
+Retry = Annotated[bool, Option("--retry", help="With --resume: measure the parts that failed again.")]
+Strict = Annotated[bool, Option("--strict", help="Exit code 3 if a test failed or is undecided.")]
+
+# --- barriers ---------------------------------------------------------------------------------------------------------
+
+Digits = Annotated[int, Option("--digits", "-k", help="The number K of correct digits that are asked for.")]
+Kind = Annotated[str, Option("--problem", help="P1 (noise level), P2 (LASSO) or P3 (square-root LASSO).")]
+Parameter = Annotated[
+    str, Option("--parameter", help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2].")
+]
+Columns = Annotated[int, Option("--columns", help="The number of columns that compete, N - m + 1.")]
+Tail = Annotated[int, Option("--tail", help="The number of rows below, m - 1.")]
+Reads = Annotated[int, Option("--reads", min=1, help="The number of reads that an algorithm is granted.")]
 
 
 def set_threads(threads: int | None) -> None:
+    """Sets the number of threads that torch uses; None changes nothing.
+
+    Raises:
+        BadInput: For less than one thread.
+    """
     if threads is None:
         return
     if threads < 1:
@@ -93,7 +134,11 @@ def set_threads(threads: int | None) -> None:
 
 
 def parse_lam(given: str | None) -> float | Literal["auto"] | None:
-    """Returns lambda as a number, the word auto, or None."""
+    """Returns lambda as a number, the word auto, or None.
+
+    Raises:
+        BadInput: For another word.
+    """
     if given is None or given == "auto":
         return given
     try:
@@ -103,8 +148,25 @@ def parse_lam(given: str | None) -> float | Literal["auto"] | None:
 
 
 def transform_of(sparsify: str | None, wavelet: str | None) -> str | None:
-    """Returns the transform in the words of --sparsify, None for the default."""
+    """Returns the transform in the words of --sparsify, None for the default.
+
+    Raises:
+        BadInput: If both options are given.
+    """
     if sparsify is not None and wavelet is not None:
         do = "--wavelet db4 is short for --sparsify orthonormal:db4"
         raise BadInput("One of --sparsify and --wavelet", "both", do)
     return sparsify if wavelet is None else f"orthonormal:{wavelet}"
+
+
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Returns numbers that are separated by commas.
+
+    Raises:
+        BadInput: For text that is not a number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        do = "For example 0.002,0.01,0.05"
+        raise BadInput(f"Numbers separated by commas for {option}", repr(text), do) from None

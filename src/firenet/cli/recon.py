@@ -2,135 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Exit, Option
 
-from firenet.cli import console, scans
-from firenet.cli.options import (
-    Axes,
-    CornerDC,
-    Data,
-    Device,
-    Dtype,
-    Formula,
-    ImageOrigin,
-    Json,
-    Key,
-    LamOrAuto,
-    Maps,
-    MaskFile,
-    NoiseFile,
-    NoiseLevel,
-    Oversampling,
-    Overwrite,
-    Quiet,
-    Slice,
-    Sparsify,
-    Threads,
-    WaveletName,
-    parse_lam,
-    set_threads,
-    transform_of,
-)
+from firenet.cli import console, options, scans
 
 if TYPE_CHECKING:
+    from firenet.mri.record import Reconstruction
     from firenet.mri.source import Source
 
 
 @console.reports
 def recon(
-    data: Data,
+    data: options.Data,
     out: Annotated[
         list[Path],
-        typer.Option(
+        Option(
             "-o",
             "--out",
-            help="Image: .npy (complex), .png, .nii, .nii.gz or .cfl; may be given several times.",
+            help="The image: .npy (complex), .png, .nii, .nii.gz or .cfl. Repeat the option for several files.",
             show_default=False,
         ),
     ],
-    mask: MaskFile = None,
-    maps: Maps = None,
-    sparsify: Sparsify = None,
-    wavelet: WaveletName = None,
-    lam: LamOrAuto = None,
-    noise_level: NoiseLevel = None,
+    mask: options.MaskFile = None,
+    maps: options.Maps = None,
+    sparsify: options.Sparsify = None,
+    wavelet: options.WaveletName = None,
+    lam: options.LamOrAuto = None,
+    noise_level: options.NoiseLevel = None,
     layers: Annotated[
         int,
-        typer.Option(
+        Option(
             "--layers",
-            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs so many, "
-            "paper so many rounded down to a multiple of ten.",
+            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly as many, "
+            "paper as many rounded down to a multiple of ten.",
         ),
     ] = 2000,
     tolerance: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--tolerance",
-            help="Stop once the objective is proved to be at most this share above the minimum (the relative gap); "
-            "exit code 3 if that is not reached. Default: 0.001.",
+            help="Stop once the objective is proved to be at most this share above the minimum (the relative gap). "
+            "Exit code 3 if that is not reached. Default: 0.001.",
         ),
     ] = None,
     schedule: Annotated[
-        str, typer.Option("--schedule", help="adaptive (finds its own steps), radial, paper or fixed.")
+        str, Option(help="The step sizes: adaptive (needs no choice), radial, paper or fixed.")
     ] = "adaptive",
     reweight: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--reweight",
-            help="Solve again so many times, weighted by the image before; slower, sharper. Default: 1, unless "
-            "there is noise; orthonormal, fixed schedules 0.",
+            help="The number of further rounds, each weighted by the image of the round before: slower and sharper. "
+            "Default: 1, with much noise, orthonormal transforms and fixed schedules 0.",
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be computed and the memory it takes, and stop.")
+        bool, Option("--dry-run", help="Print what would be computed and the memory that it takes, and stop.")
     ] = False,
-    slice_: Slice = None,
-    axes: Axes = None,
-    key: Key = None,
-    corner_dc: CornerDC = False,
-    image_origin: ImageOrigin = None,
-    remove_oversampling: Oversampling = False,
-    noise: NoiseFile = None,
-    device: Device = "cpu",
-    dtype: Dtype = "complex64",
-    threads: Threads = None,
-    overwrite: Overwrite = False,
-    formula: Formula = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
+    slice_: options.Slice = None,
+    axes: options.Axes = None,
+    key: options.Key = None,
+    corner_dc: options.CornerDC = False,
+    image_origin: options.ImageOrigin = None,
+    remove_oversampling: options.Oversampling = False,
+    noise: options.NoiseFile = None,
+    device: options.Device = "cpu",
+    dtype: options.Dtype = "complex64",
+    threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
+    formula: options.Formula = False,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
 ) -> None:
     """Reconstruct an image from undersampled k-space, with its duality gap.
 
-    Beside the image a JSON record of the run is written (OUT with the suffix .json). Exit code 3: the image is written,
-    but a tolerance was not reached, or the data contradict mask or coil maps.
+    A JSON record of the run is written beside the image (OUT with the suffix .json). Exit code 3: the image is written,
+    but a tolerance was not reached, or the data contradict the mask or the coil maps.
+
+    Examples:
+      firenet recon scan.h5 --maps auto -o image.npy -o image.png
+      firenet recon scan.npz --tolerance 1e-4 --reweight 0 -o image.nii.gz
+      firenet recon scan.cfl --noise-level 5% --dry-run -o image.cfl
     """
-    from firenet.io.files import check_beside, check_output, write_image, write_json
-    from firenet.io.safely import together
-    from firenet.mri.record import EMPTY, description, scan_record, summary
+    from firenet.io.files import check_beside, check_output
     from firenet.mri.scan_reconstruction import reconstruct_scan
     from firenet.mri.source import Source
-    from firenet.reconstruction.choose_lambda import draw
 
     for path in out:
         check_output(path)
     source = Source(
         data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise, device, dtype
     )
-    value, transform = parse_lam(lam), transform_of(sparsify, wavelet)
+    value, transform = options.parse_lam(lam), options.transform_of(sparsify, wavelet)
     beside = scans.beside(out[0])
     plot = beside.with_suffix(".lam.png")
-    besides = [beside, *([plot] if value == "auto" else [])]
+    besides = [beside, plot] if value == "auto" else [beside]
     scans.check_overwriting([*out, *besides], source.files)
-    set_threads(threads)
+    options.set_threads(threads)
     if dry_run:
         _dry_run(source, transform, reweight, as_json)
         return
     for path in besides:
         check_beside(path, overwrite=overwrite)
-    with console.progress("reading", quiet=quiet) as tell:
+    with scans.progress(quiet) as tell:
         found = reconstruct_scan(
             source,
             sparsify=transform,
@@ -140,15 +118,31 @@ def recon(
             layers=layers,
             tolerance=tolerance,
             reweight=reweight,
-            progress=lambda what, done, most, gap: tell(done, most, gap, what),
+            progress=tell,
             notify=scans.warn,
         )
-    scan, told = found[0].scan, len(found[0].scan.warnings)
-    record = scan_record(found) | {"image": str(out[0]), "images": [str(path) for path in out]}
+    record = scans.record_of(found, image=str(out[0]), images=[str(path) for path in out])
     if value == "auto":
         record["lam_plot"] = str(plot)
+    _write(found, out, beside, record, plot)
+    last = f"wrote {', '.join(map(str, out))}"
+    scans.report(found, record, last, as_json=as_json, quiet=quiet, formula=formula)
+    _check_limits(record, tolerance, noise_level is not None)
+    scans.end(found[0].scan)
+
+
+def _write(
+    found: Sequence[Reconstruction], out: Sequence[Path], beside: Path, record: dict[str, Any], plot: Path
+) -> None:
+    """Writes images, record and the plot of lambda, all of them or none."""
+    from firenet.io.files import write_image, write_json
+    from firenet.io.safely import together
+    from firenet.mri.record import description
+    from firenet.reconstruction.choose_lambda import draw
+
+    scan = found[0].scan
     whole = scans.stack([one.image for one in found])
-    # What is only looked at shows nothing where nothing is known.
+    # Pictures are only looked at, and show nothing where nothing is known.
     seen = abs(whole) * ~scans.stack([one.part.undetermined for one in found])
     with together():
         for path in out:
@@ -157,39 +151,39 @@ def recon(
         if found[0].sweep is not None:
             draw(found[0].sweep, plot)
         write_json(beside, record)
-    for sentence in scan.warnings[told:]:
-        scans.warn(sentence)
-    if as_json:
-        console.print_json(record)
-    elif not quiet:
-        scans.show(record, summary(found), f"wrote {', '.join(map(str, out))}", formula=formula)
+
+
+def _check_limits(record: dict[str, Any], tolerance: float | None, constrained: bool) -> None:
+    """Ends with exit code 3 if a tolerance that was asked for, or a fit up to the noise level, was not reached."""
+    from firenet.mri.record import EMPTY
+
+    statuses = [r["status"] for r in record["results"]]
     missed = [r for r in record["results"] if r["status"] not in ("tolerance reached", EMPTY)]
-    if tolerance is not None and missed:
+    missed = [] if tolerance is None else missed
+    if missed:
         precision = " (--dtype complex128)" if missed[0]["status"] == "precision limit" else ""
         console.say(f"the tolerance {tolerance:g} was not reached. {missed[0]['advice']}{precision}", err=True)
-    never = ("does not fit the data", "no image fits")
-    unfit = noise_level is not None and any(r["status"] in never for r in record["results"])
+    unfit = constrained and not {"does not fit the data", "no image fits"}.isdisjoint(statuses)
     if unfit:
-        console.say(
-            "no image was found that fits the data up to the noise level; the image is the nearest seen", err=True
-        )
-    if unfit or (tolerance is not None and missed):
-        raise typer.Exit(console.NOT_REACHED)
-    scans.end(scan)
+        said = "no image was found that fits the data up to the noise level; the image written is the nearest one found"
+        console.say(said, err=True)
+    if unfit or missed:
+        raise Exit(console.NOT_REACHED)
 
 
 def _dry_run(source: Source, transform: str | None, reweight: int | None, as_json: bool) -> None:
+    """Prints the shapes of the data and the memory that a reconstruction takes."""
     from firenet.mri.scan_reconstruction import memory_of_scan, tell_warnings
 
-    scan = source.read()
+    with console.busy("reading"):
+        scan = source.read()
     tell_warnings(scan, scans.warn)
     found = memory_of_scan(scan, sparsify=transform, reweight=reweight)
     images = [{"slice": i.number, "shape": list(i.y.shape), "peak_bytes": peak} for i, peak in found]
-    record = {"images": images, "peak_bytes": max(peak for _, peak in found), "estimate": True}
     if as_json:
-        console.print_json(record)
+        console.print_json({"images": images, "peak_bytes": max(peak for _, peak in found), "estimate": True})
         return
     rows = [[scans.name_of(i.number), " x ".join(map(str, i.y.shape)), f"{peak / 2**20:.0f}"] for i, peak in found]
-    title = "one image after the other; memory beside the data, an estimate"
-    console.table(title, ["slice", "data", "peak (MiB)"], rows)
+    title = "one image after the other; memory in addition to the data, an estimate"
+    console.table(title, ["slice", "data (samples)", "peak (MiB)"], rows)
     console.say("nothing was computed")

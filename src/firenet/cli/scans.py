@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+from typer import Exit
 
 from firenet.cli import console
 from firenet.errors import BadInput
@@ -14,6 +15,7 @@ from firenet.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
+    from firenet.mri.record import Reconstruction
     from firenet.mri.scan import ScanData
 
 
@@ -25,41 +27,62 @@ def warn(sentence: str) -> None:
 def end(scan: ScanData) -> None:
     """Ends with exit code 3 where mask or coil maps are doubtful: the result is there, and should not be trusted."""
     if scan.doubts:
-        raise typer.Exit(console.NOT_REACHED)
+        raise Exit(console.NOT_REACHED)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], None]]:
+    """Shows a progress bar that is told what is done, how much of it, how much at most, and the relative gap."""
+    with console.progress("reading", quiet=quiet) as tell:
+        yield lambda what, done, most, gap: tell(done, most, gap, what)
+
+
+def record_of(found: Sequence[Reconstruction], **more: Any) -> dict[str, Any]:
+    """Returns the record of a scan with further fields, and prints the warnings that making it adds to the scan."""
+    from firenet.mri.record import scan_record
+
+    scan = found[0].scan
+    told = len(scan.warnings)
+    record = scan_record(found) | more
+    for sentence in scan.warnings[told:]:
+        warn(sentence)
+    return record
+
+
+def report(
+    found: Sequence[Reconstruction], record: dict[str, Any], last: str, *, as_json: bool, quiet: bool, formula: bool
+) -> None:
+    """Prints a record, as JSON or as a sentence, a table and a last line; with ``quiet`` only as JSON."""
+    from firenet.mri.record import summary
+
+    if as_json:
+        console.print_json(record)
+    elif not quiet:
+        console.say(summary(found))
+        _show(record, formula)
+        console.say(last)
 
 
 def shown(number: float | None, form: str) -> str:
+    """Returns a number of a record as text; None stands for infinity there."""
     return "infinite" if number is None else format(number, form)
 
 
-def show(record: dict[str, Any], summary: str, last_line: str, *, formula: bool = False) -> None:
-    """Prints a record as a sentence and a table.
-
-    Args:
-        record: Of :func:`.scan_record`.
-        summary: The first line.
-        last_line: Below the table.
-        formula: Print the problem too.
-    """
-    # Where there is a constraint, how far from it the image is says as much as the gap.
+def _show(record: dict[str, Any], formula: bool) -> None:
+    """Prints the table of a record, and what is to be said below it."""
+    # With a constraint, the violation matters as much as the gap. Objective and gap then stand in the record alone:
+    # there is no room for all in 80 columns.
     constrained = any("relative_violation" in r for r in record["results"])
-    # Objective and gap then stand in the record alone: there is no room for all in 80 columns.
-    middle = ["gap (share)", "violation (share)"] if constrained else ["objective", "gap", "gap (share)"]
-    columns = ["slice", "sampled", *middle, "layers", "status"]
-    rows = [
-        [
-            name_of(r["slice"]),
-            f"{r['sampling_rate']:.1%}",
-            *([] if constrained else [shown(r["objective"], ".5g"), shown(r["gap"], ".2e")]),
-            shown(r["relative_gap"], ".1e"),
-            *([shown(r.get("relative_violation", 0.0), ".1e")] if constrained else []),
-            f"{r['layers']}",
-            r["status"],
-        ]
-        for r in record["results"]
-    ]
-    console.say(summary)
-    console.table(None, columns, rows)
+    middle = ["relative violation"] if constrained else ["objective", "gap"]
+    rows = []
+    for r in record["results"]:
+        numbers = [shown(r.get("relative_violation", 0.0), ".1e")]
+        if not constrained:
+            numbers = [shown(r["objective"], ".5g"), shown(r["gap"], ".2e")]
+        gap = shown(r["relative_gap"], ".1e")
+        rows.append([name_of(r["slice"]), f"{100 * r['sampling_rate']:.1f}", *numbers, gap, str(r["layers"])])
+        rows[-1].append(r["status"])
+    console.table(None, ["slice", "sampled (%)", *middle, "relative gap", "layers", "status"], rows)
     if formula:
         lam = "" if record["problem"].startswith("min |") else f", lam = {record['lam']:.4g}"
         console.say(f"problem: {record['problem']}{lam}")
@@ -69,7 +92,6 @@ def show(record: dict[str, Any], summary: str, last_line: str, *, formula: bool 
     hidden = sum(r["undetermined_pixels"] for r in record["results"])
     if hidden:
         console.say(f"{hidden} pixels are undetermined: every coil map is zero there")
-    console.say(last_line)
 
 
 def stack(tensors: Sequence[torch.Tensor]) -> Any:
@@ -86,7 +108,7 @@ def name_of(number: int | None) -> str:
 
 
 def beside(out: Path) -> Path:
-    """Returns the path of the run record: the image's with the suffix .json."""
+    """Returns the path of the record of a run: that of the image with the suffix .json."""
     name = out.name.removesuffix(".gz")
     return out.with_name(name.rpartition(".")[0] + ".json")
 
@@ -95,14 +117,17 @@ def check_overwriting(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Refuses outputs that are inputs.
 
     Raises:
-        BadInput: One is.
+        BadInput: If an output is an input.
     """
-    written = {q.resolve() for p in outputs for q in _pair(p)}
-    overwritten = written & {q.resolve() for p in inputs for q in _pair(p)}
+    overwritten = _files(outputs) & _files(inputs)
     if overwritten:
         raise BadInput("An output that is none of the inputs", f"{overwritten.pop()}", "Choose another name")
 
 
-def _pair(path: Path) -> list[Path]:
-    """The files behind a path: BART's cfl and hdr are two."""
-    return [path.with_suffix(s) for s in (".cfl", ".hdr")] if path.suffix.lower() in (".cfl", ".hdr") else [path]
+def _files(paths: Sequence[Path]) -> set[Path]:
+    """Returns the files behind these paths: BART's cfl and hdr are two."""
+    found = set()
+    for path in paths:
+        pair = path.suffix.lower() in (".cfl", ".hdr")
+        found |= {q.resolve() for q in ([path.with_suffix(s) for s in (".cfl", ".hdr")] if pair else [path])}
+    return found

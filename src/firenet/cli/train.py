@@ -7,10 +7,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from firenet.cli import console
-from firenet.cli.audit import Json, Threads, numbers, prepare
+from firenet.cli import console, options
 from firenet.errors import BadInput
 from firenet.versions import versions
 
@@ -20,22 +19,30 @@ if TYPE_CHECKING:
 
 @console.reports
 def train(
-    network: Annotated[str, typer.Argument(help="unet, automap or lista.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
-    noise: Annotated[
-        float, typer.Option("--noise", help="Jitter: noise of up to this share of |y| on every image.")
-    ] = 0.0,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Of Adam. Default: by network.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", min=1, help="Images a step. Default: by network.")] = None,
-    images: Annotated[str, typer.Option("--images", help="both, ellipses or colin27.")] = "both",
-    sides: Annotated[str | None, typer.Option("--sides", help="Of the images: 128,256 for a U-Net.")] = None,
-    rate: Annotated[float, typer.Option("--rate", help="Share of k-space, variable density, seed 0.")] = 0.25,
-    seed: Annotated[int, typer.Option("--seed", help="Of weights, images and noise.")] = 0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on from OUT.checkpoint.")] = False,
-    as_json: Json = False,
-    threads: Threads = None,
+    network: Annotated[str, Argument(help="The network: unet, automap or lista.")],
+    out: Annotated[Path, Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
+    noise: Annotated[float, Option(help="Add noise of up to this share of |y| to every image (jitter).")] = 0.0,
+    steps: Annotated[int | None, Option(min=1, help="The number of Adam steps. Default: the network's.")] = None,
+    batch: Annotated[int | None, Option(min=1, help="The number of images a step. Default: the network's.")] = None,
+    images: Annotated[str, Option(help="The images to train on: both, ellipses or colin27.")] = "both",
+    sides: Annotated[str | None, Option(help="The sides of the images, for example 128,256 for a U-Net.")] = None,
+    rate: options.Rate = 0.25,
+    seed: options.Seed = 0,
+    fresh: Annotated[bool, Option("--fresh", help="Start anew and remove OUT.checkpoint, where there is one.")] = False,
+    as_json: options.Json = False,
+    threads: options.Threads = None,
 ) -> None:
-    """Train a network to compare with, reproducibly; killed, it goes on from its checkpoint to the same weights."""
+    """Train a network to compare with, reproducibly.
+
+    A training that was killed continues from its checkpoint and ends with the same weights. The mask has variable
+    density and seed 0.
+
+    Examples:
+      firenet train unet -o unet.safetensors
+      firenet train unet --noise 0.1 --steps 500 -o jitter.safetensors
+      firenet train lista --fresh --threads 1 -o lista.safetensors
+    """
+    from firenet.cli.audit import prepare
     from firenet.io.files import check_output
     from firenet.io.safely import check_room, locked
     from firenet.optional import optional
@@ -63,7 +70,7 @@ def _recipe(network: str, sides: str | None, given: dict[str, Any], steps: int |
         raise BadInput(f"A network: {', '.join(USUAL)}", repr(network), "Choose one")
     chosen = given | {n: v for n, v in {"steps": steps, "batch": batch}.items() if v is not None}
     if sides is not None:
-        each = numbers(sides, "--sides")
+        each = options.parse_numbers(sides, "--sides")
         if not all(n.is_integer() for n in each):
             raise BadInput("Whole numbers for --sides", repr(sides), "For example 128,256")
         chosen["sides"] = tuple(int(n) for n in each)
@@ -79,17 +86,17 @@ def _trained(recipe: Recipe, out: Path, checkpoint: Path, fresh: bool) -> dict[s
         if not sealed.written(checkpoint, CHECKPOINT):
             raise BadInput("A checkpoint to remove", f"{checkpoint}, which firenet did not write", "Rename it")
         checkpoint.unlink()
-    start, first = time.perf_counter(), [0, 0.0]
-    losses: list[float] = []
-    with console.training(f"{recipe.network}, {recipe.steps} steps") as tell:
+    start, first, losses = time.perf_counter(), [0, 0.0], list[float]()
+    with console.progress(f"{recipe.network}, {recipe.steps} steps", "steps", log=True) as tell:
 
         def progress(done: int, most: int, loss: float) -> None:
-            if not losses:
-                first[0], first[1] = done, time.perf_counter()
+            if not losses:  # the speed is that since the first step, which prepares
+                first[:] = done, time.perf_counter()
             losses.append(loss)
             elapsed = time.perf_counter() - first[1]
             speed = (done - first[0]) / elapsed if elapsed > 0 and done > first[0] else 0.0
-            tell(done, most, loss, speed)
+            left = f", {(most - done) / speed:.0f} s left" if speed else ""
+            tell(done, most, note=f"loss {loss:.3g}, {speed:.1f} steps/s{left}")
 
         net = fit(recipe, checkpoint=checkpoint, progress=progress)
     save(out, net, recipe, half=recipe.network != "unet")

@@ -1,6 +1,7 @@
-"""One file a format: how each is read and written; what they share is in `formats`, the doors are in `files`.
+"""Files: one module a format, which reads and writes it; what the formats share is in `stored` and `safely`.
 
-A reader takes a path, the key of an array or None, and the key to prefer, and returns one `Stored` array: not yet
-checked for finite numbers. What it refuses is a `BadInput`; whatever else a parser raises, `files` turns into one. A
-writer takes a path that `files.check_output` has passed.
+The rest of the library calls `files`, which chooses the format. A reader of a format takes a path, the key of an array
+or None, and the key to prefer, and returns one `Stored` array, which is not yet checked for finite numbers. It raises
+`BadInput` for what it refuses; `files` turns any other error of a parser into a `BadInput`. A writer takes a path that
+`files.check_output` has passed.
 """

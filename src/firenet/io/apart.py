@@ -1,9 +1,10 @@
 """Reads a file in a process of its own, for parsers in C that may hang, crash or take all memory.
 
-libhdf5 is one: sixteen zero bytes in the right place of a file make it loop for ever, deaf to Ctrl-C. In a process of
-its own it is ended: by a limit of its computing time, which a slow disk does not use up, by a limit of its memory, or
-by Ctrl-C. Both limits grow with what the file has been found to hold (`allow`). What comes back is lines of JSON and
-the raw bytes of the arrays, piece by piece; nothing is unpickled, and what the lines claim is checked again.
+libhdf5 is one: sixteen zero bytes in the right place of a file make it loop for ever, and it does not react to Ctrl-C.
+A process of its own can be ended: by a limit of its computing time, which a slow disk does not use up, by a limit of
+its memory, or by Ctrl-C. Both limits grow with what the file has been found to hold (`allow`). The process answers with
+lines of JSON and the raw bytes of the arrays, piece by piece; nothing is unpickled, and what the lines claim is checked
+again.
 
 This is no sandbox: a file that makes a parser run its code runs it with the rights of the user. Windows has no such
 limits; there Ctrl-C remains.
@@ -32,9 +33,9 @@ except ImportError:  # Windows
     resource = None
 
 SECONDS = 5  # of computing, before anything is known about the file
-MEMORY = 2**28  # bytes, likewise, beside what the libraries take
-RATE = 10 * 2**20  # bytes of arrays that take a second of computing, at the least
-PIECE = 2**24  # bytes of an array that are sent at once, or one chunk of the file
+MEMORY = 2**28  # bytes before anything is known about the file, in addition to what the libraries take
+RATE = 10 * 2**20  # bytes of arrays that are read in a second of computing, at the least
+PIECE = 2**24  # bytes of an array that are sent at once; if a chunk of the file is larger, one chunk
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from firenet.io import apart; apart.serve()"
 
 _limited = False
@@ -44,18 +45,18 @@ def read_apart(format: str, title: str, path: Path, key: str | None, preferred: 
     """Reads what ``opened(path, key, preferred)`` of the module of a format yields, in a process of its own.
 
     Args:
-        format: The module in `firenet.io`.
-        title: Of the format, for errors.
+        format: The name of the module in `firenet.io`.
+        title: The name of the format, for errors.
         path: The file.
-        key: Of the array, or None.
-        preferred: The key by default.
+        key: The key of the array, or None.
+        preferred: The default key.
 
     Raises:
         BadInput: As the reader does, and where its process crashes, finds no end or takes too much memory.
     """
     job = {"format": format, "title": title, "path": str(path), "key": key, "preferred": preferred, "seconds": SECONDS}
     command = [sys.executable, "-I", "-W", "ignore", "-c", _START, json.dumps(sys.path), json.dumps(job)]
-    # One thread of BLAS is enough; a file names no plugin that this process would load.
+    # One thread of BLAS is enough. The last setting keeps libhdf5 from loading plugins that a file asks for.
     surroundings = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, env=surroundings, **pipes) as process:
@@ -66,17 +67,14 @@ def read_apart(format: str, title: str, path: Path, key: str | None, preferred: 
             with suppress(subprocess.TimeoutExpired):
                 process.wait(2)  # it says by itself how it ended
             process.kill()
-            raise BadInput(
-                f"A whole and sound {title} file",
-                f"{path}, on which {_end(process.wait())}",
-                "Copy or export the file again; if it should be sound, convert it where it was made",
-            ) from None
+            do = "Copy or export the file again; if it should be sound, convert it where it was made"
+            raise BadInput(f"A whole and sound {title} file", f"{path}, on which {_end(process.wait())}", do) from None
         finally:
-            process.kill()  # Ctrl-C too; of one that has ended it does nothing
+            process.kill()  # after Ctrl-C, too; a process that has ended is not affected
 
 
 def _end(code: int) -> str:
-    """How the process of the reader ended, as a clause."""
+    """Returns how the process of the reader ended, as a clause."""
     if code == -getattr(signal, "SIGXCPU", 0):
         return f"the library finds no end: {SECONDS} s of computing and more"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
@@ -84,7 +82,7 @@ def _end(code: int) -> str:
 
 
 def _received(stream: IO[bytes]) -> Stored:
-    """What the other end writes, message by message: an array is claimed, its bytes follow piece by piece."""
+    """Returns what the other end writes, message by message: an array is claimed, its bytes follow piece by piece."""
     arrays: list[np.ndarray] = []
     rest = memoryview(b"")
     while True:
@@ -105,10 +103,9 @@ def _received(stream: IO[bytes]) -> Stored:
             rest = rest[end:]
         else:
             fields: dict[str, Any] = message["fields"]
-            for name, value in fields.items():
-                fields[name] = tuple(value) if isinstance(value, list) else value
             if len(rest) or not arrays:
                 raise EOFError
+            fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
             return Stored(array=arrays[0], mask=arrays[1] if len(arrays) > 1 else None, **fields)
 
 
@@ -124,8 +121,8 @@ def _fill(stream: IO[bytes], room: memoryview) -> None:
 
 
 def serve() -> None:
-    """Answers the one question that stands in the arguments, within limits."""
-    # What libraries print goes elsewhere.
+    """Answers the one request in the arguments, within limits."""
+    # Answers keep the standard output; what libraries print there goes to stderr.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     job = json.loads(sys.argv[2])
@@ -141,11 +138,11 @@ def serve() -> None:
     except Exception as error:  # parsers of foreign bytes raise anything
         _refuse(answers, unreadable(job["title"], path, error))
     answers.flush()
-    os._exit(0)  # what a damaged file left behind in the library is not cleared away
+    os._exit(0)  # without the cleanup of a library that a damaged file may have left in any state
 
 
 def limit(seconds: int = SECONDS) -> None:
-    """Limits the computing time and the memory of this process, to what a file needs of which nothing is known."""
+    """Limits the computing time and the memory of this process to what a file may take before its size is known."""
     global _limited
     if resource is None:
         return
@@ -155,13 +152,13 @@ def limit(seconds: int = SECONDS) -> None:
     _set(resource.RLIMIT_CORE, 0)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:  # where the system does not say, it does not limit either
+    except OSError:  # a system that does not tell the size of a process does not limit it either
         return
     _set(resource.RLIMIT_AS, pages * resource.getpagesize() + MEMORY)
 
 
 def allow(claimed: int, seconds: float = 0.0) -> None:
-    """Raises the limits of this process, where it has any, by what it takes to read so many bytes."""
+    """Raises the limits of this process, where it has any, by what reading so many bytes takes."""
     if resource is None or not _limited:
         return
     # An array, its copy in native order, and what the library buffers.
@@ -172,20 +169,20 @@ def allow(claimed: int, seconds: float = 0.0) -> None:
 
 
 def _set(kind: int, soft: int) -> None:
-    """Sets a soft limit, below the hard one, which stays."""
+    """Sets a soft limit, at most the hard one, which is not changed."""
     assert resource is not None
     hard = resource.getrlimit(kind)[1]
     resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def _answer(stream: IO[bytes], stored: Stored) -> None:
-    """Writes an array after the other, in pieces: it may still lie in the file."""
+    """Writes one array after the other, in pieces, as an array may still lie in the file."""
     for array in (stored.array, stored.mask):
         if array is None:
             continue
         kind = native(np.empty((1,) * array.ndim, array.dtype)).dtype
         _write(stream, {"array": [kind.str, array.shape]})
-        # Pieces of whole chunks, which are decompressed as a whole.
+        # A piece is made of whole chunks, since libhdf5 decompresses a chunk as a whole.
         chunk = (getattr(array, "chunks", None) or (1,))[0]
         rows = max(chunk, PIECE // max(1, array.size // len(array) * kind.itemsize) // chunk * chunk)
         for first in range(0, len(array), rows):

@@ -1,8 +1,7 @@
-"""Zip archives from anywhere, npz and what ``torch.save`` writes, unpacked within bounds that are checked before.
+"""Zip archives from outside: npz and what ``torch.save`` writes, unpacked within bounds that are checked first.
 
-An archive says itself how large its members are, and a few kilobytes can say gigabytes. So what it claims is compared
-with what it holds before anything is unpacked: npz may grow a hundredfold, and what ``torch.save`` writes is never
-compressed.
+An archive states how large its members are, and a few kilobytes can claim gigabytes. So what it claims is compared with
+what it holds before anything is unpacked: npz may grow a hundredfold, and ``torch.save`` never compresses.
 """
 
 from __future__ import annotations
@@ -18,17 +17,21 @@ import numpy as np
 
 from firenet.errors import BadInput
 from firenet.io.safely import existing
+from firenet.io.stored import unreadable
 
 MOST_BYTES = 2**32  # of a file of weights
 _MOST_MEMBERS = 100_000
-_MOST_GROWTH, _FREE_BYTES = 100, 2**26  # below that any growth is harmless
-_MOST_HEADER = 10_000  # of an npy, as numpy has it
+_MOST_GROWTH, _FREE_BYTES = 100, 2**26  # below that many bytes any growth is harmless
+_MOST_HEADER = 10_000  # bytes of the header of an npy, the limit of numpy
 
 
 def bytes_of(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Reads a whole file of weights.
+    """Reads a whole file of weights, at most so many bytes.
 
     It is read and not mapped: a mapped file that shrinks meanwhile would end the process.
+
+    Raises:
+        BadInput: If the file is missing or larger.
     """
     with existing(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -43,29 +46,27 @@ def arrays_in(stream: IO[bytes], size: int, where: str) -> dict[str, np.ndarray]
 
     Args:
         stream: The archive.
-        size: Its bytes.
+        size: Its size in bytes.
         where: Its name, for messages.
 
     Raises:
-        BadInput: It is damaged, grows too much, or holds something other than numbers.
+        BadInput: If it is damaged, grows too much, or holds something other than numbers.
     """
-    do = "Write it again with numpy.savez"
     try:
         with zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
             _check_sizes(members, max(_FREE_BYTES, _MOST_GROWTH * size), where)
-            return {
-                m.filename.removesuffix(".npy"): _array(archive.read(m), f"{where} [{m.filename}]") for m in members
-            }
+            read = [(m.filename, _array(archive.read(m), f"{where} [{m.filename}]")) for m in members]
+            return {name.removesuffix(".npy"): array for name, array in read}
     except BadInput:
         raise
     # Parsers of foreign bytes raise anything: zlib.error, struct.error, SyntaxError of a header, NotImplementedError.
     except Exception as error:
-        got = f"{where}, which could not be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        raise BadInput("A whole and sound npz file", got, do) from None
+        raise unreadable("npz", where, error, "Write it again with numpy.savez") from None
 
 
 def _array(data: bytes, where: str) -> np.ndarray:
+    """Returns the array of a member, whose header must claim exactly the bytes that are there."""
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -82,11 +83,10 @@ def _array(data: bytes, where: str) -> np.ndarray:
 
 
 def stored_members(path: Path) -> io.BytesIO:
-    """Returns the archive that ``torch.save`` wrote, written again in memory: what a parser reads then is what was
-    checked here.
+    """Returns the archive that ``torch.save`` wrote, copied in memory: a parser then reads what was checked here.
 
     Raises:
-        BadInput: It is no archive, is damaged, or holds compressed members, which ``torch.save`` never writes.
+        BadInput: If it is not an archive, is damaged, or holds compressed members, which ``torch.save`` never writes.
     """
     data, again = bytes_of(path), io.BytesIO()
     do = "Save it again with torch.save(module.state_dict(), file), or as safetensors"
@@ -102,14 +102,13 @@ def stored_members(path: Path) -> io.BytesIO:
     except BadInput:
         raise
     except Exception as error:  # as above
-        got = f"{path}, which could not be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        raise BadInput("A whole archive of torch.save", got, do) from None
+        raise unreadable("torch.save", path, error, do) from None
     again.seek(0)
     return again
 
 
 def _check_sizes(members: list[zipfile.ZipInfo], most: int, where: str) -> None:
-    """Members may overlap in the file, so it is their sum that counts."""
+    """Refuses members that claim too much together: they may overlap in the file, so the sum of their sizes counts."""
     claimed = sum(m.file_size for m in members)
     names = [m.filename for m in members]
     if claimed > most or len(names) > _MOST_MEMBERS or len(set(names)) < len(names):

@@ -1,4 +1,4 @@
-"""cfl: the pairs of files of BART, complex64 in Fortran order beside a header in text."""
+"""BART's cfl: a pair of files, complex64 numbers in Fortran order and a header in text."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _BART_PLACE = {"x": 0, "y": 1, "z": 2, "coil": 3, "slice": 13}
 
 
 def read_cfl(path: Path, key: str | None, preferred: str) -> Stored:
-    """Read a pair of files; BART's Fortran order is C order with the axes reversed, which is the order of `AXES`.
+    """Reads a pair of files. BART's Fortran order is C order with the axes reversed, which is the order of `AXES`.
 
-    Singletons are dropped; a mask keeps those among its spatial axes, so that a pattern with one sample along READ
-    stands for whole lines.
+    Singletons are dropped; a mask keeps those of its spatial axes, so that a pattern with one sample along READ stands
+    for whole lines.
     """
     header, data = existing(path.with_suffix(".hdr")), existing(path.with_suffix(".cfl"))
     dims = _dimensions(header)
@@ -32,12 +32,13 @@ def read_cfl(path: Path, key: str | None, preferred: str) -> Stored:
             needed = f"A cfl file of {', '.join(_BART[known] for known in _BART_PLACE.values())} only"
             raise BadInput(needed, f"{name} of size {dim} in {header}", f"Take one of them: bart slice {place} 0")
     claimed, size = 8 * math.prod(dims), data.stat().st_size
+    needed, do = f"{claimed} bytes in {data}, as {header.name} says", "Copy both files again"
     if claimed != size:
-        raise BadInput(f"{claimed} bytes in {data}, as {header.name} says", f"{size}", "Copy both files again")
+        raise BadInput(needed, f"{size}", do)
     check_claim(dims, np.dtype(np.complex64), size, str(data))
     array = np.fromfile(data, "<c8", count=math.prod(dims))
-    if array.nbytes != claimed:  # it shrank since
-        raise BadInput(f"{claimed} bytes in {data}, as {header.name} says", f"{array.nbytes}", "Copy both files again")
+    if array.nbytes != claimed:  # the file has shrunk meanwhile
+        raise BadInput(needed, f"{array.nbytes}", do)
     spatial = SPATIAL[3 - sum(dim > 1 for dim in dims[:3]) :]
     others = tuple(name for name in ("slice", "coil") if dims[_BART_PLACE[name]] > 1)
     kept = [dim for dim in reversed(dims) if dim > 1]
@@ -47,12 +48,12 @@ def read_cfl(path: Path, key: str | None, preferred: str) -> Stored:
 
 
 def _dimensions(header: Path) -> list[int]:
-    """The 16 dimensions of a header, whose sections may come in any order."""
+    """Returns the 16 dimensions of a header, whose sections may come in any order."""
     with header.open("rb") as file:
         text = file.read(MAX_HEADER).decode("ascii", "replace").splitlines()
     lines = [line.strip() for line in text]
     if "# Data" in lines:
-        got = f"a section '# Data' in {header}, which names another one"
+        got = f"a section '# Data' in {header}, which names another file"
         raise BadInput("A cfl file whose data lie beside its header", got, "Write the pair again: bart copy")
     count = lines.count("# Dimensions")
     words = lines[lines.index("# Dimensions") + 1 :][:1] if count == 1 else []
@@ -65,13 +66,13 @@ def _dimensions(header: Path) -> list[int]:
 
 
 def write_cfl(path: Path, image: np.ndarray, axes: Sequence[str], description: str = "") -> None:
-    """Write the pair of an image whose axes are in the order of `AXES`, complex64."""
+    """Writes the pair of files of an image, complex64, whose axes are in the order of `AXES`."""
     with np.errstate(over="ignore"):
         data = checked(image.astype("<c8"), "The image in single precision")
     dims = [1] * len(_BART)
     for name, side in zip(axes, image.shape, strict=True):
         dims[_BART_PLACE[name]] = side
-    # BART passes over sections that it does not know.
+    # BART ignores sections that it does not know.
     said = f"# Description\n{one_line(description)}\n" if description else ""
     with replacing(path.with_suffix(".cfl"), path.with_suffix(".hdr")) as (cfl, hdr):
         data.tofile(cfl)

@@ -1,4 +1,4 @@
-"""DICOM: grey images of scanners, their values rescaled to what they measure."""
+"""DICOM: grey images of scanners, their values rescaled by the file's slope and intercept."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _RAW = "Decompress it first: gdcmconv --raw IN OUT, or dcmdjpeg, dcmdjpls"
 
 
 def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
-    """Read a grey DICOM image, rescaled by its slope and intercept.
+    """Reads a grey DICOM image, rescaled by its slope and intercept.
 
-    Pixels that the file calls padding take the smallest value of the others: they were not measured, and are shown
+    Pixels that the file calls padding were not measured; they get the smallest value of the others, which is shown
     black. Windows, overlays and other ways to show the values are not applied.
     """
     pydicom = optional("pydicom", "images", "Reading DICOM")
     size = path.stat().st_size
     check_claim((size,), np.dtype(np.uint8), size, str(path))
-    # From memory no more is read than there is, whatever length an element claims.
+    # From memory a parser cannot read more than there is, whatever length an element claims.
     raw = io.BytesIO(path.read_bytes())
     raw.seek(132)
     meta = pydicom.filereader.read_dataset(raw, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
@@ -41,12 +41,11 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
     check_claim(shape, np.dtype(f"u{max(1, data.BitsAllocated // 8)}"), len(data.PixelData), str(path))
     try:
         array = data.pixel_array
-    except RuntimeError as error:  # of decoders that are there, and take some files of their kind and not others
+    except RuntimeError as error:  # a decoder that is installed may still not decode every file of its kind
         if not syntax.is_compressed:
             raise
-        raise BadInput(
-            f"One grey DICOM image in {path}", f"one that cannot be decoded ({shown(syntax.name)})", _RAW
-        ) from error
+        got = f"one that cannot be decoded ({shown(syntax.name)})"
+        raise BadInput(f"One grey DICOM image in {path}", got, _RAW) from error
     padding = data.get("PixelPaddingValue")
     if padding is not None:
         low, high = sorted((int(padding), int(data.get("PixelPaddingRangeLimit", padding))))
@@ -54,7 +53,7 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
         if outside.any() and not outside.all():
             array = np.where(outside, array[~outside].min(), array)
     slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-    slope *= float(data.get("DoseGridScaling", 1))  # that of radiotherapy
+    slope *= float(data.get("DoseGridScaling", 1))  # in radiotherapy
     if (slope, intercept) != (1.0, 0.0):
         array = as_float(array) * slope + intercept
     spacing = data.get("PixelSpacing")
@@ -62,16 +61,14 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
 
 
 def _refuse(pydicom: ModuleType, data: Any, syntax: Any, path: Path) -> None:
-    """Refuse what would have to be shown, not read, to mean something, and what nobody here can decode."""
+    """Refuses images whose values need an interpretation to mean something, and those that cannot be decoded here."""
     if "PixelData" not in data:
         got, do = "one without pixels in integers", _CONVERT
     elif "PerFrameFunctionalGroupsSequence" in data:
         got, do = "an enhanced one of several frames, each with its own scale and place", _CONVERT
     elif data.PhotometricInterpretation == "MONOCHROME1":
-        got, do = (
-            "one in which zero is white (MONOCHROME1)",
-            "Invert it first: dcmj2pnm, or pixel_array.max() - pixel_array",
-        )
+        do = "Invert it first: dcmj2pnm, or pixel_array.max() - pixel_array"
+        got = "one in which zero is white (MONOCHROME1)"
     elif data.PhotometricInterpretation != "MONOCHROME2" or data.get("SamplesPerPixel", 1) != 1:
         got, do = f"one in colour ({shown(data.PhotometricInterpretation)})", _CONVERT
     elif "ModalityLUTSequence" in data:

@@ -1,17 +1,17 @@
-"""Read scans and images, write images and records: whatever crosses the border of the library crosses it here.
+"""Reading of scans and images, writing of images and records: the functions that the rest of the library uses.
 
-This module holds the doors that the rest of the library uses, the choice of the format, and what axes and masks mean;
-how each format is read and written is in `io`, and `docs/files.md` has what is read of each and what is refused.
+This module chooses the format and says what axes and masks mean; each format has a module in `io`, and `docs/files.md`
+says what is read of each and what is refused.
 
 Files are centred as in fastMRI, BART and SigPy (k-space, masks and images alike), and this module shifts nothing:
-arrays come back as they are stored, with their axes put into one order, `AXES`.
+arrays are returned as they are stored, with their axes put into one order, `AXES`.
 
-A file comes from outside, so nothing in it is believed. The content decides the format, not the name. Nothing is ever
+A file comes from outside, so nothing in it is trusted. The content decides the format, not the name. Nothing is ever
 unpickled. What a header claims is compared with what the file holds before memory is taken. Data kept in other files
-(HDF5 links, external and virtual storage) are refused. Whatever a parser then stumbles over ends as one `BadInput`;
-libhdf5, which hangs and crashes on damaged files, runs in a process of its own, and files are never mapped into memory,
-so that one which shrinks meanwhile does no harm. Words of a file in an error are escaped. Not checked: code that a
-file makes a parser in C run; open a stranger's files in a container.
+(HDF5 links, external and virtual storage) are refused. Every other error of a parser becomes a `BadInput`. libhdf5,
+which hangs and crashes on damaged files, runs in a process of its own. Files are never mapped into memory, so that a
+file which shrinks meanwhile does no harm. Words of a file in an error are escaped. Not checked: code that a file makes
+a parser in C run; open files of unknown origin in a container.
 
 A file is written under a temporary name in its own folder and put in place when it is whole, so there is never half a
 file, whatever interrupts the writing.
@@ -43,9 +43,14 @@ from firenet.io.safely import AnyPath, check_room, existing, replacing
 from firenet.io.stored import AXES, SPATIAL, Stored, as_float, checked, shown, suffix, unreadable
 from firenet.optional import optional
 
-_UNUSUAL = re.compile(r"[^\n -~]")  # between its strings JSON has newlines and ASCII
-WITNESSES = "firenet_witnesses"  # the array of names in such a file
+_UNUSUAL = re.compile(r"[^\n -~]")  # outside of its strings, JSON has only newlines and ASCII
+WITNESSES = "firenet_witnesses"  # the name of the array of names in a file of witnesses
 _RECORD = b'{\n  "firenet": "'
+# The axes of arrays whose file does not name them: by whether there are coils, and the number of axes.
+_DEFAULT_AXES: dict[tuple[bool, int], tuple[str, ...]] = {
+    **{(False, 1): ("x",), (False, 2): ("y", "x")},
+    **{(True, 3): ("coil", "y", "x"), (True, 4): ("slice", "coil", "y", "x")},
+}
 IMAGE_SUFFIXES = (".npy", ".png", ".nii", ".nii.gz", ".cfl", ".hdr")
 
 
@@ -55,16 +60,16 @@ class Scan:
 
     Attributes:
         kspace: complex64 or complex128, finite, one axis for each name in `axes`.
-        axes: names in the order of `AXES`, e.g. ("coil", "y", "x"). The last is the readout, except in fastMRI files,
-            whose readout is y, and in what the caller named otherwise.
+        axes: Names in the order of `AXES`, e.g. ("coil", "y", "x"). The last one is the readout, except in fastMRI
+            files, whose readout is y, and where the caller named the axes otherwise.
         mask: bool, the shape of the spatial axes of `kspace`, True where sampled; None where the file does not say.
-        voxel_size: mm, one for each spatial axis in the order of `axes`; None where the file does not say.
-        readout_oversampling: the field of view along x over the one to keep, at least 1; from an ISMRMRD header, and
-            None where no header says.
-        readout: the name of the readout axis: y in fastMRI files, x in all others.
-        source: the path and the array's name, for the record of a run.
-        slice_thickness: mm, of the slices of two-dimensional images; None where no header says.
-        notes: sentences about what the reader left out, put together or put right.
+        voxel_size: In mm, one for each spatial axis in the order of `axes`; None where the file does not say.
+        readout_oversampling: The measured field of view along x over the one to keep, at least 1, from an ISMRMRD
+            header; None where no header says.
+        source: The path and the array's name, for the record of a run.
+        readout: The name of the readout axis: y in fastMRI files, x in all others.
+        slice_thickness: That of the slices of two-dimensional images, in mm; None where no header says.
+        notes: Sentences about what the reader left out, averaged or corrected.
     """
 
     kspace: np.ndarray
@@ -78,54 +83,51 @@ class Scan:
     notes: tuple[str, ...] = ()
 
 
-# --- the doors: reading ----------------------------------------------------------------------------------------------
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
 def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | None = None, coils: bool = False) -> Scan:
-    """Read k-space, its axes brought into the order of `AXES`.
+    """Reads k-space and brings its axes into the order of `AXES`.
 
     What the axes mean is never guessed. `axes` has one name from `AXES` for each stored axis, in the stored order, and
-    always wins; where it contradicts a header, what that says about voxels and oversampling is dropped. Without it:
+    has precedence; where it contradicts a header, what the header says about voxels and oversampling is dropped.
+    Without `axes`:
 
     * fastMRI HDF5, dataset ``kspace``: (slice, y, x) or (slice, coil, y, x); a 1-D ``mask`` runs along the last axis;
       voxels are those of ``ismrmrd_header``, where it can be read.
     * ISMRMRD: from the header and the counters of the lines. Cartesian scans only; repeated lines are averaged; DC is
-      put at the middle, n // 2, of each encoded axis, and what was not measured is zero; `Scan.mask` says which lines
-      were, if they are the same in all slices, and `Scan.notes` what was left out.
+      put at the middle, n // 2, of each encoded axis, and what was not measured is zero. `Scan.mask` says which lines
+      were measured, if they are the same in all slices, and `Scan.notes` what was left out.
     * BART cfl: from the dimensions, singletons dropped: READ is x, PHS1 y, PHS2 z (if READ is 1: PHS1 x, PHS2 y).
     * npy, npz (array ``kspace``, or the only one; ``mask`` is taken along) and other HDF5 datasets: 1-D is (x,), 2-D is
-      (y, x), with `coils` 3-D is (coil, y, x) and 4-D (slice, coil, y, x); anything else has to be said.
+      (y, x), with `coils` 3-D is (coil, y, x) and 4-D (slice, coil, y, x); all else needs `axes`.
 
     Args:
-        path: the file.
-        axes: the meaning of each stored axis. A cfl file's stored axes are its dimensions other than 1, last first.
-        key: the array in an npz or HDF5 file, or the group in an ISMRMRD file.
-        coils: the caller knows that the data have several coils.
+        path: The file.
+        axes: The meaning of each stored axis. A cfl file's stored axes are its dimensions other than 1, last first.
+        key: The array in an npz or HDF5 file, or the group in an ISMRMRD file.
+        coils: Whether the caller knows that the data have several coils.
 
     Raises:
-        BadInput: the file is missing, damaged, foreign or too large, or its array is not finite complex k-space.
-        MissingExtra: the format needs a library that is not installed.
+        BadInput: If the file is missing, damaged, of another format or too large, or its array is not finite complex
+            k-space.
+        MissingExtra: If the format needs a library that is not installed.
     """
     stored = _load(path, key, "kspace")
     array, where = stored.array, stored.name
     if not np.iscomplexobj(array):
-        pairs = array.ndim > 1 and array.shape[-1] == 2
-        raise BadInput(
-            "Complex k-space",
-            f"{array.dtype} of shape {array.shape} in {where}",
-            "Join real and imaginary parts first: x[..., 0] + 1j * x[..., 1] in numpy, torch.view_as_complex in torch"
-            if pairs
-            else "Give raw, complex k-space; a magnitude image has lost its phase",
-        )
-    names = tuple(axes) if axes is not None else stored.axes or _unsaid(coils).get(array.ndim)
+        do = "Give raw, complex k-space; a magnitude image has lost its phase"
+        if array.ndim > 1 and array.shape[-1] == 2:
+            join = "x[..., 0] + 1j * x[..., 1] in numpy, torch.view_as_complex in torch"
+            do = f"Join real and imaginary parts first: {join}"
+        raise BadInput("Complex k-space", f"{array.dtype} of shape {array.shape} in {where}", do)
+    names = tuple(axes) if axes is not None else stored.axes or _DEFAULT_AXES.get((coils, array.ndim))
     if names is None:
-        raise BadInput(
-            f"The meaning of each axis of a {array.ndim}-D array",
-            f"{where} of shape {array.shape} and no axes",
-            "Pass axes, e.g. coil,y,x or slice,y,x or z,y,x (--axes coil,y,x)"
-            if array.ndim <= len(AXES)
-            else "Average or split the axes of repetitions, contrasts or phases first",
-        )
+        needed, got = f"The meaning of each axis of a {array.ndim}-D array", f"{where} of shape {array.shape}, no axes"
+        do = "Pass axes, e.g. coil,y,x or slice,y,x or z,y,x (--axes coil,y,x)"
+        if array.ndim > len(AXES):
+            do = "Average or split the axes of repetitions, contrasts or phases first"
+        raise BadInput(needed, got, do)
     order = _order(names, array.shape)
     described = names == stored.axes
     return Scan(
@@ -142,49 +144,49 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
 
 
 def read_array(path: AnyPath, *, key: str | None = None, purpose: str = "array") -> np.ndarray:
-    """Read one finite array of numbers, values and dtype as stored: a mask, coil maps, a noise scan, an image.
+    """Reads one finite array of numbers, values and dtype as stored: a mask, coil maps, a noise scan, an image.
 
     The axes are the stored ones, except that those of cfl and NIfTI, which count from the fastest, are reversed and
     lose their singletons (cfl) or leading singletons (NIfTI): (coil, z, y, x) as in `read_scan`. DICOM values are
     rescaled by the file's slope and intercept.
 
     Args:
-        path: npy, npz, HDF5, cfl, PNG, NIfTI (a pair too) or DICOM.
-        key: the array in an npz or HDF5 file; without it the one named as `purpose` says, or the only one.
-        purpose: what the array is for, e.g. "mask".
+        path: A file in npy, npz, HDF5, cfl, PNG, NIfTI (one file or a pair) or DICOM.
+        key: The array in an npz or HDF5 file; None takes the array named `purpose`, or the only one.
+        purpose: What the array is for, e.g. "mask".
 
     Raises:
-        BadInput: the file is missing, damaged, foreign or too large, or holds NaN, infinity or no numbers.
-        MissingExtra: the format needs a library that is not installed.
+        BadInput: If the file is missing, damaged, of another format or too large, or holds NaN, infinity or no numbers.
+        MissingExtra: If the format needs a library that is not installed.
     """
     return _load(path, key, purpose).array
 
 
 def read_image(path: AnyPath, *, key: str | None = None) -> tuple[np.ndarray, tuple[float, ...] | None]:
-    """Read an image, (y, x) or (z, y, x), and its voxel size in mm, None where the file does not say.
+    """Reads an image, (y, x) or (z, y, x), and its voxel size in mm, None where the file does not say.
 
-    The file and the errors are those of `read_array`. Values are not normalised; integers become float32 (float64
-    beyond 16 bits), floating and complex numbers stay as they are. The voxel size belongs to the trailing axes.
+    Files and errors are those of `read_array`. Values are not normalised; integers become float32 (float64 beyond 16
+    bits), floating and complex numbers stay as they are. The voxel size belongs to the trailing axes.
     """
     stored = _load(path, key, "image")
     return as_float(stored.array), stored.voxel_size
 
 
 def sha256(path: AnyPath) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with existing(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# --- the doors: writing ----------------------------------------------------------------------------------------------
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def check_output(path: AnyPath, *, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> Path:
-    """Check that a file can be written here, before any work: known suffix, writable folder, library installed.
+    """Checks before any work that a file can be written here: known suffix, writable folder, library installed.
 
     Raises:
-        BadInput: the suffix is not one of `suffixes`, the folder does not exist, or it cannot be written to.
-        MissingExtra: the suffix needs a library that is not installed.
+        BadInput: If the suffix is not one of `suffixes`, or the folder does not exist or cannot be written to.
+        MissingExtra: If the suffix needs a library that is not installed.
     """
     path = Path(path)
     if suffix(path) not in suffixes:
@@ -203,26 +205,26 @@ def write_image(
     axes: Sequence[str] | None = None,
     description: str = "",
 ) -> None:
-    """Write an image, whole or not at all, in the format of the suffix.
+    """Writes an image, whole or not at all, in the format of the suffix.
 
     * ``.npy``: the array itself, complex or not.
     * ``.png``: the magnitude, black at 0 and white at its 99.5th percentile, 8 bits; the slices of a stack become the
       tiles of one square grid, row by row.
-    * ``.nii``, ``.nii.gz``: the magnitude, float32, stored x first; `voxel_size` goes into the affine, which says
-      nothing else, the orientation in the scanner being unknown.
-    * ``.cfl`` or ``.hdr``: the pair BART reads, complex64, each axis in BART's place for it.
+    * ``.nii``, ``.nii.gz``: the magnitude, float32, stored x first; the affine holds `voxel_size` and nothing else, as
+      the orientation in the scanner is unknown.
+    * ``.cfl`` or ``.hdr``: the pair of files that BART reads, complex64, each axis in BART's place for it.
 
     Args:
-        path: the file.
-        image: finite real or complex numbers, (y, x) or (z, y, x), or what `axes` says.
-        voxel_size: mm, for the trailing axes of `image`, in their order; used by NIfTI.
-        axes: names from `AXES`, for cfl; the trailing ones of (z, y, x) by default.
-        description: where the image comes from, kept by PNG (a text chunk), NIfTI (79 characters, what is too long is
-            cut out of the middle) and cfl (a section of the header); npy has no room for it.
+        path: The file.
+        image: Finite real or complex numbers, (y, x) or (z, y, x), or what `axes` says.
+        voxel_size: In mm, for the trailing axes of `image`, in their order; used by NIfTI.
+        axes: Names from `AXES`, for cfl; the trailing ones of (z, y, x) by default.
+        description: Where the image comes from, kept by PNG (a text chunk), NIfTI (79 characters; a longer text loses
+            its middle) and cfl (a section of the header); npy has no room for it.
 
     Raises:
-        BadInput: an image or a path that cannot be written.
-        MissingExtra: the format needs a library that is not installed.
+        BadInput: For an image or a path that cannot be written.
+        MissingExtra: If the format needs a library that is not installed.
     """
     path = check_output(path)
     image = checked(np.asarray(image), "The image to write")
@@ -239,14 +241,14 @@ def write_image(
 
 
 def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
-    """Check that a file can be written beside an output, which nobody named: where there is one, it must be ours.
+    """Checks that a file beside an output, which the user did not name, can be written: only our own is replaced.
 
     Args:
-        path: JSON, PNG or npz.
-        overwrite: Whatever is there may be replaced.
+        path: A JSON, PNG or npz file.
+        overwrite: Allow any file to be replaced.
 
     Raises:
-        BadInput: It is not ours, or cannot be written.
+        BadInput: If there is a file that firenet did not write, or the file cannot be written.
     """
     path = Path(path)
     check_room(path)
@@ -257,8 +259,11 @@ def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
 
 
 def ours(path: AnyPath) -> bool:
-    """Tell from the first bytes whether firenet wrote a file: a record (JSON), a PNG whose description says so, or the
-    witnesses of an audit (npz, whose first array has that name)."""
+    """Returns whether firenet wrote a file, by its first bytes.
+
+    They are those of a record (JSON), of a PNG whose description says so, or of the witnesses of an audit (npz, whose
+    first array has that name).
+    """
     try:
         with Path(path).open("rb") as file:
             head = file.read(1024)
@@ -270,23 +275,23 @@ def ours(path: AnyPath) -> bool:
 
 
 def to_json(record: Mapping[str, Any], *, ascii: bool = False) -> str:
-    """A record as JSON text; NaN and infinity become null, complex numbers [real, imaginary].
+    """Returns a record as JSON text; NaN and infinity become null, complex numbers [real, imaginary].
 
-    What is not printable is escaped, with `ascii` all that is not ASCII.
+    Characters that are not printable are escaped, with `ascii` all that are not ASCII.
 
     Raises:
-        TypeError: something in the record is neither a number, text, path, array, sequence nor mapping.
+        TypeError: If something in the record is neither a number, text, path, array, sequence nor mapping.
     """
     text = json.dumps(_plain(record), indent=2, ensure_ascii=ascii, allow_nan=False)
     return _UNUSUAL.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def write_json(path: AnyPath, record: Mapping[str, Any]) -> None:
-    """Write a record as JSON, whole or not at all, as `to_json` puts it, after a line that says who wrote it.
+    """Writes a record as JSON (`to_json`), whole or not at all; its first field names firenet and its version.
 
     Raises:
-        BadInput: a path that cannot be written.
-        TypeError: something in the record is neither a number, text, path, array, sequence nor mapping.
+        BadInput: For a path that cannot be written.
+        TypeError: As `to_json`.
     """
     from firenet import __version__
 
@@ -300,7 +305,7 @@ def write_json(path: AnyPath, record: Mapping[str, Any]) -> None:
 
 
 def _load(path: AnyPath, key: str | None, preferred: str) -> Stored:
-    """Read one array of any format, finite numbers in native byte order; `preferred` is the key by default."""
+    """Reads one array of any format, finite numbers in native byte order; `preferred` is the default key."""
     path = existing(path)
     title, read = _format(path)
     if preferred == "kspace" and title in ("PNG", "NIfTI", "DICOM"):
@@ -315,7 +320,7 @@ def _load(path: AnyPath, key: str | None, preferred: str) -> Stored:
 
 
 def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], Stored]]:
-    """Tell the format from the first bytes; only cfl has none of its own and is told from the suffix."""
+    """Returns the title and the reader of a file's format, by its first bytes, for cfl by the suffix."""
     ending = suffix(path)
     if ending == ".img" and path.with_suffix(".hdr").is_file():
         path = path.with_suffix(".hdr")
@@ -328,7 +333,9 @@ def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], Stored]]
     for title, offset, magic, read in (
         ("npy", 0, b"\x93NUMPY", read_npy),
         ("npz", 0, b"PK", read_npz),
-        *(("HDF5", offset, MAGIC, read_hdf5) for offset in (0, 512, 1024, 2048)),  # MATLAB writes a block of its own
+        *(
+            ("HDF5", offset, MAGIC, read_hdf5) for offset in (0, 512, 1024, 2048)
+        ),  # MATLAB puts a block of its own in front
         ("PNG", 0, b"\x89PNG\r\n\x1a\n", read_png),
         ("DICOM", 128, b"DICM", read_dicom),
         ("NIfTI", 344, b"n+1\0", read_nifti),
@@ -343,33 +350,23 @@ def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], Stored]]
 # --- axes and masks --------------------------------------------------------------------------------------------------
 
 
-def _unsaid(coils: bool) -> dict[int, tuple[str, ...]]:
-    """The axes of arrays whose file does not name them, by their number."""
-    if coils:
-        return {3: ("coil", "y", "x"), 4: ("slice", "coil", "y", "x")}
-    return {1: ("x",), 2: ("y", "x")}
-
-
 def _order(axes: Sequence[str], shape: tuple[int, ...]) -> list[int]:
-    """The permutation that brings axes of these names into the order of `AXES`."""
+    """Returns the permutation that brings axes of these names into the order of `AXES`."""
     spatial = tuple(name for name in SPATIAL if name in axes)
     fits = len(set(axes)) == len(axes) == len(shape) and set(axes) <= set(AXES)
     if not fits or not spatial or spatial != SPATIAL[-len(spatial) :]:
-        raise BadInput(
-            f"A name for each axis of the shape {shape}, each once, from {', '.join(AXES)}; x always, y if z",
-            ",".join(axes) or "no names",
-            "Name the axes in the order of the shape",
-        )
+        needed = f"A name for each axis of the shape {shape}, each once, from {', '.join(AXES)}; x always, y if z"
+        raise BadInput(needed, ",".join(axes) or "no names", "Name the axes in the order of the shape")
     return sorted(range(len(axes)), key=lambda axis: AXES.index(axes[axis]))
 
 
 def _spatial_mask(mask: np.ndarray, axes: tuple[str, ...], shape: tuple[int, ...], where: str) -> np.ndarray:
-    """Bring a file's mask, aligned with the trailing stored axes, to bool of the scan's spatial shape.
+    """Returns a file's mask, aligned with the trailing stored axes, as bool of the scan's spatial shape.
 
-    It is of zeros and one other number, of any type: 1, or 255 in a picture.
+    The mask has zeros and one other number of any type, 1, or 255 in a picture.
     """
     numbers = mask.dtype.kind in "biufc"
-    values = np.unique(mask[mask != 0]) if numbers else np.empty(0)  # NaN is one, as it is not 0
+    values = np.unique(mask[mask != 0]) if numbers else np.empty(0)  # with NaN, which is not equal to 0
     if len(values) != 1 or not np.isfinite(values).all():
         got = f"{shown(mask.dtype)} with other values, or no sample"
         raise BadInput(f"A mask of zeros and ones in {where}", got, "Save mask != 0, without NaN")
@@ -395,7 +392,7 @@ def _spatial_mask(mask: np.ndarray, axes: tuple[str, ...], shape: tuple[int, ...
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON knows it; what is not known is left for json to refuse."""
+    """Returns a value in the types of JSON; other types are left for json to refuse."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -406,5 +403,5 @@ def _plain(value: Any) -> Any:
         return [_plain(value.real), _plain(value.imag)]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    # A path may have bytes that are no text.
+    # A path may have bytes that are not text.
     return plain(value) if isinstance(value, Path) else value

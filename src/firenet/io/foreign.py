@@ -1,4 +1,4 @@
-"""Files that are none of those that are read: what they are, as far as one can tell, and what turns them into one."""
+"""Files in formats that are not read: what they are, as far as one can tell, and how to convert them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _BY_NAME = {
 
 
 def foreign(path: Path, head: bytes) -> BadInput:
-    """The error for a file that begins like this, with the remedy if one is known.
+    """Returns the error for a file in an unknown format, with the remedy if one is known.
 
     Args:
         path: The file.

@@ -1,8 +1,8 @@
-"""HDF5: the arrays of fastMRI and others, MATLAB's 7.3 among them; the scans of ISMRMRD are read by `mrd`.
+"""HDF5: the arrays of fastMRI and others, MATLAB 7.3 files among them; the scans of ISMRMRD are read by `mrd`.
 
 Only data inside the file are read: links to other files, external and virtual storage are refused, since a file from
-outside must not choose which others are opened. The checks are those of `formats`, made before memory is taken, and
-libhdf5 runs in a process of its own (`apart`).
+outside must not choose which other files are opened. What it claims is checked before memory is taken
+(`stored.check_claim`), and libhdf5 runs in a process of its own (`apart`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def read_hdf5(path: Path, key: str | None, preferred: str) -> Stored:
-    """Read one array, with k-space its ``mask`` too; or the scan of an ISMRMRD group, where k-space is asked for."""
+    """Reads one array, and with k-space its ``mask``; where k-space is asked for also the scan of an ISMRMRD group."""
     try:
         found = importlib.util.find_spec("h5py")
     except ValueError:
@@ -37,12 +37,12 @@ def read_hdf5(path: Path, key: str | None, preferred: str) -> Stored:
 
 
 def prepare() -> None:
-    """Load what `read_here` needs."""
+    """Loads the library, before this process is limited (`apart.limit`)."""
     optional("h5py", "mri", "Reading HDF5")
 
 
 def read_here(path: Path, key: str | None, preferred: str) -> Stored:
-    """Do what `read_hdf5` does, in this process."""
+    """Reads the same as `read_hdf5`, in this process."""
     with opened(path, key, preferred) as stored:
         mask = None if stored.mask is None else stored.mask[()]
         return replace(stored, array=stored.array[()], mask=mask)
@@ -50,10 +50,10 @@ def read_here(path: Path, key: str | None, preferred: str) -> Stored:
 
 @contextmanager
 def opened(path: Path, key: str | None, preferred: str) -> Iterator[Stored]:
-    """Yield what `read_hdf5` returns, with arrays that may still lie in the file: checked, and not yet read."""
+    """Yields what `read_hdf5` returns, with arrays that may still lie in the file: checked, and not yet read."""
     h5py = optional("h5py", "mri", "Reading HDF5")
     with h5py.File(path, "r") as file:
-        # Only hard links are followed: the others may lead to another file.
+        # Only hard links are followed: other links may lead to another file.
         inside = {name: file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)}
         arrays = [name for name, node in inside.items() if isinstance(node, h5py.Dataset)]
         groups = [name for name, node in inside.items() if isinstance(node, h5py.Group)]
@@ -69,7 +69,7 @@ def opened(path: Path, key: str | None, preferred: str) -> Iterator[Stored]:
 
 
 def _plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str], preferred: str) -> Stored:
-    """One array; what lies beside k-space under the names that fastMRI gives says more about it."""
+    """Returns one array, and for k-space what other arrays of the file, named as in fastMRI, say about it."""
     found = dataset(h5py, file, name)
     array, notes = _sound(h5py, found, path), ()
     if "MATLAB_class" in found.attrs:
@@ -88,20 +88,22 @@ def _plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str]
 def _voxels(
     h5py: ModuleType, file: Any, path: Path, shape: tuple[int, ...]
 ) -> tuple[tuple[float, ...] | None, float | None]:
-    """The voxels (y, x) and the thickness of the slices in mm, as far as the header can be read: the data do not need
-    it, so one that is damaged, or of which nobody here can make sense, says nothing."""
+    """Returns the voxel size (y, x) and the thickness of the slices in mm; None where the header cannot be read.
+
+    A damaged header is no error, since the data do not need it.
+    """
     try:
         text = mrd.header_text(h5py, dataset(h5py, file, "ismrmrd_header"), f"{path} [ismrmrd_header]")
         space = mrd.encoding(text, 0, str(path)).encoded
-        # The readout of these files is their first image axis. The samples of a field of view share it, also where
-        # more or fewer are stored than the header says.
+        # The readout of these files is their first image axis. The field of view is divided by the samples that are
+        # stored, even if the header says another number.
         return positive([space.view[2] / shape[0], space.view[1] / shape[1]]), space.thickness
     except Exception:  # parsers of foreign bytes raise anything
         return None, None
 
 
 def _node(h5py: ModuleType, file: Any, name: str) -> Any:
-    """What has that name inside this file, or None."""
+    """Returns the group or dataset of that name inside this file, or None."""
     node: Any = file
     for part in name.strip("/").split("/"):
         inside = isinstance(node, h5py.Group) and isinstance(node.get(part, getlink=True), h5py.HardLink)
@@ -110,25 +112,29 @@ def _node(h5py: ModuleType, file: Any, name: str) -> Any:
 
 
 def _deep(h5py: ModuleType, group: Any, depth: int = 4) -> list[str]:
-    """The names of the datasets in the groups of a group, to be chosen from where there are none outside of groups."""
+    """Returns the names of the datasets in a group and in its groups, which a key may name."""
     found = []
     for name in group:
         node = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
         if isinstance(node, h5py.Dataset):
             found.append(name)
-        elif isinstance(node, h5py.Group) and depth:  # links may lead round in circles
+        elif isinstance(node, h5py.Group) and depth:  # links may form cycles
             found += [f"{name}/{inner}" for inner in _deep(h5py, node, depth - 1)]
     return found
 
 
 def _is_scan(h5py: ModuleType, file: Any, name: str) -> bool:
-    """Whether a group is one of ISMRMRD."""
+    """Returns whether a group is one of ISMRMRD."""
     group = _node(h5py, file, name)
     return isinstance(group, h5py.Group) and {"xml", "data"} <= set(group)
 
 
 def dataset(h5py: ModuleType, file: Any, name: str) -> Any:
-    """The dataset of that name, if it and all its data lie in this file."""
+    """Returns the dataset of that name, if it and all its data lie in this file.
+
+    Raises:
+        BadInput: If it is missing, a group, or stored elsewhere.
+    """
     node = _node(h5py, file, name)
     if not isinstance(node, h5py.Dataset) or node.is_virtual or node.external:
         got = f"{shown(name)}, which is missing, a group, or stored elsewhere"
@@ -137,7 +143,7 @@ def dataset(h5py: ModuleType, file: Any, name: str) -> Any:
 
 
 def _sound(h5py: ModuleType, data: Any, path: Path) -> Any:
-    """The dataset, if it can be read: what it claims is there, and nothing but HDF5 itself is needed."""
+    """Returns the dataset, if it can be read: what it claims is there, and only HDF5's own filters are needed."""
     where, stored = f"{path} [{shown(data.name)}]", data.id.get_storage_size()
     chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
     claimed = check_claim(data.shape, data.dtype, stored, where, unit=chunk)

@@ -1,7 +1,7 @@
 """ISMRMRD (MRD), version 1 in HDF5: the lines of a Cartesian scan, put where the header and their counters say.
 
-Of the header and of the lines only what is needed is read, so that files of older versions and of other converters
-come in. What was not measured is zero; what is left out or put together is said in the notes of the result.
+Only what is needed is read of the header and of the lines, so that files of older versions and of other converters can
+be read. What was not measured is zero; the notes of the result say what is left out or averaged.
 """
 
 from __future__ import annotations
@@ -18,25 +18,17 @@ from firenet.errors import BadInput
 from firenet.io.apart import allow
 from firenet.io.stored import MAX_HEADER, SPATIAL, Stored, check_claim, positive, shown
 
-# Bits of a line's flags, as ISMRMRD numbers them from 1.
+# Bits of the flags of a line, as ISMRMRD numbers them from 1.
 _CALIBRATION, _CALIBRATION_AND_IMAGING, _REVERSE = 20, 21, 22
 _COMPRESSED = (53, 54, 55, 56)
-_NO_IMAGE = {
-    19: "noise",
-    23: "navigator",
-    24: "phase correction",
-    26: "feedback",
-    27: "dummy",
-    28: "feedback",
-    29: "surface coil correction",
-    30: "phase stabilisation",
-    31: "phase stabilisation",
-}
+_NO_IMAGE = {19: "noise", 23: "navigator", 24: "phase correction", 26: "feedback", 27: "dummy", 28: "feedback"}
+_NO_IMAGE |= {29: "surface coil correction", 30: "phase stabilisation", 31: "phase stabilisation"}
+_EPI = "Correct the phase of its lines and grid the ramps first, with Gadgetron or BART for example"
 _SAME_IN_HEAD = ("number_of_samples", "center_sample", "discard_pre", "discard_post", "active_channels")
 _SAME_IN_COUNTERS = ("contrast", "phase", "repetition", "set")
 _PLACES = ("kspace_encode_step_1", "kspace_encode_step_2", "slice")
 _HEAD = ("flags", *_SAME_IN_HEAD, "encoding_space_ref", "idx")
-# Lines that are read at once, and the lines that take a second of computing, at the least.
+# The number of lines that are read at once, and the number that is read in a second of computing, at the least.
 _BLOCK, _PACE = 64, 2000
 
 
@@ -52,14 +44,14 @@ class Space:
 
     @property
     def thickness(self) -> float | None:
-        """That of the slices of a two-dimensional scan, whose field of view across is one slice."""
+        """The thickness in mm of the slices of a two-dimensional scan, whose field of view along z is one slice."""
         found = positive([self.view[0]]) if self.size[0] == 1 else None
         return None if found is None else found[0]
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """One encoding of a header: the spaces, and at which step DC is along y and z; None where the header is silent."""
+    """One encoding of a header: the spaces, and the step of DC along y and z; None where the header does not say."""
 
     encoded: Space
     wanted: Space | None
@@ -67,15 +59,19 @@ class Encoding:
 
 
 def header_text(h5py: ModuleType, dataset: Any, where: str) -> str:
-    """The XML of a header, if it is one text of a size that a header has."""
-    # A damaged description of text with a variable length makes libhdf5 write where it must not.
+    """Returns the XML of a header.
+
+    Raises:
+        BadInput: If it is not one text of a plausible size, or declares a DOCTYPE or an ENTITY.
+    """
+    # A damaged description of text with a variable length makes libhdf5 write out of bounds.
     is_text = dataset.dtype.kind == "S" or h5py.check_string_dtype(dataset.dtype) is not None
     small = is_text and dataset.size == 1 and dataset.dtype.itemsize < MAX_HEADER
     text = np.ravel(dataset[()])[0] if small else b""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     text = text.strip("\0 \t\r\n\ufeff") if len(text) < MAX_HEADER else ""
     # Entities can expand without bound and name files; no ISMRMRD header needs them. A null character or an encoding
-    # other than UTF-8 could hide them from this search, so nulls are refused and the declaration goes.
+    # other than UTF-8 could hide them from this search, so nulls are refused and the XML declaration is removed.
     if not text or any(sign in text.upper() for sign in ("<!DOCTYPE", "<!ENTITY", "\0")):
         got = "one that is empty, huge, or declares a DOCTYPE or an ENTITY"
         raise BadInput(f"A plain ISMRMRD header below {MAX_HEADER >> 20} MiB in {where}", got, "Convert the scan again")
@@ -83,7 +79,11 @@ def header_text(h5py: ModuleType, dataset: Any, where: str) -> str:
 
 
 def encoding(text: str, number: int, where: str) -> Encoding:
-    """One of the encodings of a header, which has to be Cartesian, with matrices of positive size."""
+    """Returns one of the encodings of a header.
+
+    Raises:
+        BadInput: If it is missing or damaged, not Cartesian, or has a matrix without a positive size.
+    """
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
@@ -91,14 +91,13 @@ def encoding(text: str, number: int, where: str) -> Encoding:
     for node in root.iter():  # the namespace differs between versions and converters
         node.tag = str(node.tag).rpartition("}")[2]
     found = root.findall("encoding")
-    if not number < len(found):
+    if number >= len(found):
         got = f"lines of encoding {number} and a header with {len(found)}"
         raise BadInput(f"A header that describes the encoding of the lines in {where}", got, "Convert the scan again")
     one = found[number]
     trajectory = (one.findtext("trajectory") or "cartesian").strip()
     if trajectory.lower() != "cartesian":
-        do = "Correct the phase of its lines and grid the ramps first, with Gadgetron or BART for example"
-        do = do if trajectory.lower() == "epi" else "Grid the scan first: bart nufft -i, then bart fft"
+        do = _EPI if trajectory.lower() == "epi" else "Grid the scan first: bart nufft -i, then bart fft"
         raise BadInput(f"A Cartesian scan in {where}", f"the trajectory {shown(trajectory)}", do)
     encoded, wanted = (_space(one.find(name), where) for name in ("encodedSpace", "reconSpace"))
     if encoded is None:
@@ -110,6 +109,7 @@ def encoding(text: str, number: int, where: str) -> Encoding:
 
 
 def _space(node: ElementTree.Element | None, where: str) -> Space | None:
+    """Returns the matrix and the field of view of a node, None where it has no matrix."""
     if node is None or node.find("matrixSize") is None:
         return None
     z, y, x = (_whole(node.findtext(f"matrixSize/{axis}") or "1", "matrixSize", where) for axis in SPATIAL)
@@ -121,20 +121,19 @@ def _space(node: ElementTree.Element | None, where: str) -> Space | None:
 
 
 def _whole(text: str, name: str, where: str) -> int:
-    """A count, also where a converter wrote it as 256.0."""
+    """Returns a count, also where a converter wrote it as 256.0."""
     try:
         value = float(text)
         if not value.is_integer() or abs(value) > 2**40:
             raise ValueError
     except ValueError:
-        raise BadInput(
-            f"Whole numbers for {name} in the header of {where}", shown(text), "Correct the header"
-        ) from None
+        needed = f"Whole numbers for {name} in the header of {where}"
+        raise BadInput(needed, shown(text), "Correct the header") from None
     return int(value)
 
 
 def _length(text: str | None) -> float:
-    """A length in mm, zero where there is none: nothing but the voxels rests on it."""
+    """Returns a length in mm, zero where there is none: only the voxel size depends on it."""
     try:
         return float(text or 0)
     except ValueError:
@@ -145,14 +144,17 @@ def _length(text: str | None) -> float:
 
 
 def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: int) -> Stored:
-    """Assemble (slice, coil[, z], y, x) from the lines of a Cartesian scan.
+    """Assembles (slice, coil[, z], y, x) from the lines of a Cartesian scan.
 
     Args:
         h5py: The library.
         lines: The dataset ``data`` of the group.
-        xml: Its dataset ``xml``.
-        where: The group, for errors.
-        file_size: In bytes.
+        xml: The dataset ``xml`` of the group.
+        where: The name of the group, for errors.
+        file_size: The size of the file in bytes.
+
+    Raises:
+        BadInput: For a scan that is damaged, not Cartesian, compressed or not of one kind.
     """
     heads = _heads(h5py, lines, where)
     imaging, notes = _imaging(heads, where)
@@ -161,7 +163,7 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
     one = _common(heads, where)
     found = encoding(header_text(h5py, xml, where), one["encoding_space_ref"], where)
     if "trajectory_dimensions" in (heads.dtype.names or ()) and heads["trajectory_dimensions"].any():
-        notes.append("The lines bring a trajectory of their own, which is not used: the header says Cartesian.")
+        notes.append("The trajectory that the lines carry is not used: the header says Cartesian.")
     size = found.encoded.size
     partitions = heads["idx"]["kspace_encode_step_2"]
     if size[0] > 1 and partitions.min() == partitions.max() < size[0]:
@@ -170,7 +172,7 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
     start, kept = _readout(one, size[2], notes)
     stop = start + kept.stop - kept.start
     y = _position(heads, 1, size[1], found.centres[0], notes)
-    # In two dimensions step and limit of the partitions are often wrong, and mean nothing.
+    # In two dimensions the step and the limits of the partitions are often wrong, and are not used.
     flat = size[0] == 1 and partitions.min() == partitions.max()
     z = np.zeros(len(heads), int) if flat else _position(heads, 2, size[0], found.centres[1], notes)
     slices = heads["idx"]["slice"].astype(int)
@@ -178,14 +180,13 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
     allow(check_claim(shape, np.dtype(np.complex64), file_size, where), len(heads) / _PACE)
     fits = 0 <= start < stop <= size[2] and min(y.min(), z.min()) >= 0 and y.max() < size[1] and z.max() < size[0]
     if not fits or len(np.unique(slices)) < shape[0]:
-        raise BadInput(
-            f"Lines within the encoded matrix (z {size[0]}, y {size[1]}, x {size[2]}) and in every slice of {where}",
-            f"x {start} to {stop - 1}, y {y.min()} to {y.max()}, z {z.min()} to {z.max()}, "
-            f"{len(np.unique(slices))} of {shape[0]} slices",
-            "Correct the header (matrix size, encoding limits) or center_sample of the lines",
-        )
+        matrix = f"(z {size[0]}, y {size[1]}, x {size[2]})"
+        got = f"x {start} to {stop - 1}, y {y.min()} to {y.max()}, z {z.min()} to {z.max()}"
+        got = f"{got}, {len(np.unique(slices))} of {shape[0]} slices"
+        do = "Correct the header (matrix size, encoding limits) or center_sample of the lines"
+        raise BadInput(f"Lines within the encoded matrix {matrix} and in every slice of {where}", got, do)
     kspace, count = np.zeros(shape, np.complex64), np.zeros((shape[0], *size[:2]), int)
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by `checked`
+    with np.errstate(invalid="ignore", over="ignore"):  # `checked` refuses what is not finite
         for place, line in zip(zip(slices, z, y, strict=True), _lines(lines, numbers, one), strict=True):
             s, k, j = place
             kspace[s, :, k, j, start:stop] += line[:, kept]
@@ -197,27 +198,24 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
 
 
 def _heads(h5py: ModuleType, lines: Any, where: str) -> np.ndarray:
-    """The heads of all lines, if the table has what is needed, in whatever order and with whatever else."""
+    """Returns the heads of all lines, if the table has the fields that are needed, in any order and among others."""
     kinds = {name: lines.dtype[name] for name in lines.dtype.names or ()}
     head = kinds.get("head", np.dtype("V1"))
-    # A damaged description of numbers with a variable length makes libhdf5 write where it must not.
+    # A damaged description of numbers with a variable length makes libhdf5 write out of bounds.
     sound = h5py.check_vlen_dtype(kinds.get("data", np.dtype("V1"))) == np.float32 and lines.ndim == 1
     sound &= set(_HEAD) <= set(head.names or ()) and {*_SAME_IN_COUNTERS, *_PLACES} <= set(head["idx"].names or ())
-    parts = (
-        [head[name] for name in _HEAD[:-1]] + [head["idx"][name] for name in (*_SAME_IN_COUNTERS, *_PLACES)]
-        if sound
-        else []
-    )
+    parts = [head[name] for name in _HEAD[:-1]] if sound else []
+    parts += [head["idx"][name] for name in (*_SAME_IN_COUNTERS, *_PLACES)] if sound else []
     if not parts or any(part.kind not in "ui" for part in parts):
-        got = "records of another kind"
-        raise BadInput(f"Lines as ISMRMRD 1 defines them in {where}", got, "Convert the scan again, to ISMRMRD 1")
+        do = "Convert the scan again, to ISMRMRD 1"
+        raise BadInput(f"Lines as ISMRMRD 1 defines them in {where}", "records of another kind", do)
     room, stored = lines.size * lines.dtype.itemsize, lines.id.get_storage_size()
     allow(check_claim((room,), np.dtype(np.uint8), stored, f"{where}, the table of its lines"))
     return lines.fields("head")[()]
 
 
 def _imaging(heads: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
-    """Which lines make the image, and what the others are."""
+    """Returns which lines make the image, and a note about the others."""
     flags = heads["flags"].astype(np.uint64)
 
     def flagged(bit: int) -> np.ndarray:
@@ -230,21 +228,19 @@ def _imaging(heads: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
         imaging &= ~flagged(bit)
     if not imaging.any():
         got = f"no imaging lines among {len(heads)}"
-        raise BadInput(
-            f"Imaging lines in {where}", got, "Convert the scan again, or the measurement that has the image"
-        )
+        do = "Convert the scan again, or the measurement that has the image"
+        raise BadInput(f"Imaging lines in {where}", got, do)
     if (imaging & flagged(_REVERSE)).any():
-        do = "Correct the phase of its lines and grid the ramps first, with Gadgetron or BART for example"
-        raise BadInput(f"Imaging lines read in one direction in {where}", "reversed (EPI) lines", do)
+        raise BadInput(f"Imaging lines read in one direction in {where}", "reversed (EPI) lines", _EPI)
     if any((imaging & flagged(bit)).any() for bit in _COMPRESSED):
         do = "Convert the scan again without compression"
         raise BadInput(f"Lines that are not compressed in {where}", "compressed ones", do)
     named = ", ".join(f"{count} of {name}" for name, count in left_out.items() if count)
-    return imaging, [f"Lines that are left out, being no image: {named}."] if named else []
+    return imaging, [f"Lines that are not part of the image were left out: {named}."] if named else []
 
 
 def _common(heads: np.ndarray, where: str) -> dict[str, int]:
-    """What has to be the same in all imaging lines."""
+    """Returns the values that must be the same in all imaging lines."""
     one = {}
     for name in (*_SAME_IN_HEAD, *_SAME_IN_COUNTERS, "encoding_space_ref"):
         found = np.unique(heads["idx"][name] if name in _SAME_IN_COUNTERS else heads[name])
@@ -257,17 +253,17 @@ def _common(heads: np.ndarray, where: str) -> dict[str, int]:
 
 
 def _readout(one: dict[str, int], side: int, notes: list[str]) -> tuple[int, slice]:
-    """Where the first sample that is kept lies in the matrix, and which are kept."""
+    """Returns where the first sample that is kept lies in the matrix, and which samples are kept."""
     kept = slice(one["discard_pre"], one["number_of_samples"] - one["discard_post"])
     centre = one["center_sample"]
-    if centre == 0 and kept.stop - kept.start == side > 1:  # converters that leave the field empty
-        notes.append("The lines do not say which sample is DC (center_sample 0); they fill the matrix, and are put so.")
+    if centre == 0 and kept.stop - kept.start == side > 1:  # some converters leave the field empty
+        notes.append("The lines do not say which sample is DC (center_sample 0); they fill the matrix from its start.")
         return 0, kept
     return side // 2 - centre + kept.start, kept
 
 
 def _position(heads: np.ndarray, step: int, side: int, centre: int | None, notes: list[str]) -> np.ndarray:
-    """Where the lines lie along y (step 1) or z (step 2)."""
+    """Returns where the lines lie along y (step 1) or z (step 2)."""
     found = heads["idx"][f"kspace_encode_step_{step}"].astype(int)
     if centre is not None:
         return found + side // 2 - centre
@@ -277,7 +273,7 @@ def _position(heads: np.ndarray, step: int, side: int, centre: int | None, notes
 
 
 def _lines(lines: Any, numbers: np.ndarray, one: dict[str, int]) -> Iterator[np.ndarray]:
-    """The imaging lines, (coil, sample), some at a time: many may share one stored block."""
+    """Yields the imaging lines, (coil, sample); several are read at a time, as many may share one stored block."""
     coils, samples, data = one["active_channels"], one["number_of_samples"], lines.fields("data")
     for first in range(0, len(numbers), _BLOCK):
         wanted = numbers[first : first + _BLOCK]
@@ -293,6 +289,7 @@ def _lines(lines: Any, numbers: np.ndarray, one: dict[str, int]) -> Iterator[np.
 def _stored(
     kspace: np.ndarray, count: np.ndarray, readout: slice, found: Encoding, where: str, notes: list[str]
 ) -> Stored:
+    """Returns the assembled scan with its mask, where all slices have the same, and its voxel size."""
     volume = kspace.shape[2] > 1
     mask = np.zeros(kspace.shape[2:], bool)
     mask[..., readout] = count[0][..., None] > 0
@@ -300,8 +297,8 @@ def _stored(
     plane = slice(None) if volume else 0
     spatial = SPATIAL[0 if volume else 1 :]
     size, view = kspace.shape[2:], found.encoded.view
-    # The image of the encoded matrix has the encoded voxels; reconSpace may be interpolated. So it is the ratio of the
-    # fields of view, not of the matrices, that says how much of the readout is to be kept.
+    # The image of the encoded matrix has the encoded voxels; reconSpace may be interpolated. So the ratio of the fields
+    # of view, not that of the matrices, says how much of the readout is to be kept.
     ratio = None
     if found.wanted is not None:
         known = positive([view[2], found.wanted.view[2]])

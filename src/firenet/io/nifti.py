@@ -1,6 +1,6 @@
-"""NIfTI 1 and 2: volumes with voxels, as one file, gzipped or not, or as a pair (.hdr, .img).
+"""NIfTI 1 and 2: volumes with their voxel size, as one file, gzipped or not, or as a pair (.hdr, .img).
 
-Of the header only what says how the numbers are stored, and the voxels: orientation and extensions are not read.
+Of the header only the voxel size and how the numbers are stored are read: not the orientation, not the extensions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _LENGTHS = (348, 540)  # of the headers of NIfTI 1 and 2
 
 
 def is_pair_header(head: bytes) -> bool:
-    """Whether these first bytes are those of the header of a pair: of NIfTI, or of Analyze, which came before."""
+    """Returns whether these first bytes are those of the header of a pair, of NIfTI or of Analyze, its predecessor."""
     size = {int.from_bytes(head[:4], order) for order in ("little", "big")}
     return bool(size & set(_LENGTHS)) and not head[344:].startswith(b"n+1") and not head[4:].startswith(b"n+2")
 
 
 def read_nifti(path: Path, key: str | None, preferred: str) -> Stored:
-    """Read a NIfTI image, its axes reversed and leading singletons dropped, and its voxels in mm."""
+    """Reads a NIfTI image, its axes reversed and leading singletons dropped, and its voxel size in mm."""
     nibabel = optional("nibabel", "images", "Reading NIfTI")
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         head = file.read(max(_LENGTHS))
@@ -53,29 +53,28 @@ def read_nifti(path: Path, key: str | None, preferred: str) -> Stored:
 
 
 def _voxels(header: Any, dims: int) -> tuple[float, ...] | None:
+    """Returns the voxel size in mm in the order of the array's axes, None where it is not known."""
     unit = header.get_xyzt_units()[0]
     zooms = [float(zoom) for zoom in reversed(header.get_zooms()[: min(dims, 3)])]
-    # Many files leave the unit out and mean mm; but then ones are nibabel's filling and no knowledge.
+    # Many files leave the unit out and mean mm; but then sizes of 1 are nibabel's default and say nothing.
     known = unit != "unknown" or set(zooms) != {1.0}
     scale = {"meter": 1e3, "micron": 1e-3}.get(unit, 1.0)
     return positive([scale * zoom for zoom in zooms]) if known else None
 
 
 def write_nifti(path: Path, image: np.ndarray, voxel_size: Sequence[float] | None, description: str = "") -> None:
-    """Write the magnitude, float32, x first; the affine says the voxel size and nothing else."""
+    """Writes the magnitude, float32, x first; the affine holds the voxel size and nothing else."""
     nibabel = optional("nibabel", "images", "Writing NIfTI")
     sizes = positive([1.0] if voxel_size is None else voxel_size)
     if not sizes or len(sizes) > min(3, image.ndim) or image.ndim > 7:
-        raise BadInput(
-            "An image of at most 7 axes and one positive voxel size in mm for each of its last axes, at most 3",
-            f"the voxel size {voxel_size} for the shape {image.shape}",
-            "Pass voxel_size in the order of the axes, e.g. (dz, dy, dx)",
-        )
+        needed = "An image of at most 7 axes and one positive voxel size in mm for each of its last axes, at most 3"
+        do = "Pass voxel_size in the order of the axes, e.g. (dz, dy, dx)"
+        raise BadInput(needed, f"the voxel size {voxel_size} for the shape {image.shape}", do)
     affine = np.diag([*reversed(sizes), *[1.0] * (4 - len(sizes))])
     nifti = nibabel.Nifti1Image(magnitude(image).T, affine)
     nifti.header.set_xyzt_units("unknown" if voxel_size is None else "mm")
     said = one_line(description)
-    # The field has 80 bytes, the last of them zero. What is cut out is the middle: the number of the slice comes last.
+    # The field has 80 bytes, the last of them zero. The middle is cut out, since the number of the slice comes last.
     nifti.header["descrip"] = (said if len(said) < 80 else f"{said[:36]}...{said[-40:]}").encode("ascii")
     with replacing(path) as (temporary,):
         nibabel.save(nifti, temporary)

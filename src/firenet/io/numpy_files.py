@@ -1,4 +1,4 @@
-"""npy and npz: arrays of numpy. What only unpickling could read is refused."""
+"""npy and npz: arrays of numpy. Arrays that only unpickling could read are refused."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from firenet.errors import BadInput
 from firenet.io.safely import replacing
 from firenet.io.stored import MAX_HEADER, Stored, check_claim, choose, shown
 
-# What numpy itself takes in a header. In version 2 and 3 a header may claim 4 GiB, and numpy reads it before it looks.
+# The limit of numpy for a header in bytes. In versions 2 and 3 it may claim 4 GiB, and numpy reads it before it checks.
 _LONGEST = 10_000
 
 
 def read_npy(path: Path, key: str | None, preferred: str) -> Stored:
-    """Read the array of an npy file."""
+    """Reads the array of an npy file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         return Stored(_read(file, size, size, str(path)), str(path))
 
 
 def read_npz(path: Path, key: str | None, preferred: str) -> Stored:
-    """Read one array of an npz file, with k-space its ``mask`` too."""
+    """Reads one array of an npz file, and with k-space its ``mask``."""
     listed = _directory(path)
     if listed > MAX_HEADER:
         got = f"a list of {listed / 2**20:.3g} MiB"
@@ -57,19 +57,19 @@ def read_npz(path: Path, key: str | None, preferred: str) -> Stored:
 
 
 def _directory(path: Path) -> int:
-    """The size that an archive claims for its list of members, which zipfile reads whole and keeps: 20 times that."""
+    """Returns the claimed size of an archive's list of members, which zipfile reads whole into 20 times as much."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 70_000))  # a comment of at most 64 KiB comes last
         tail = file.read(70_000)
     claims = [(at.end() + 8, 4) for at in re.finditer(b"PK\5\6", tail)]
-    claims += [(at.end() + 36, 8) for at in re.finditer(b"PK\6\6", tail)]  # of archives beyond 4 GiB
+    claims += [(at.end() + 36, 8) for at in re.finditer(b"PK\6\6", tail)]  # in archives beyond 4 GiB
     return max((int.from_bytes(tail[at : at + width], "little") for at, width in claims), default=0)
 
 
 def _read(stream: IO[bytes], size: int, stored: int, where: str) -> np.ndarray:
-    """The array of a stream of `size` bytes that take `stored` bytes in the file."""
+    """Returns the array of a stream of `size` bytes that take `stored` bytes in the file."""
     version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):  # 3.0 differs in the names of record fields only, and records are no numbers
+    if version not in ((1, 0), (2, 0)):  # 3.0 only differs in the names of record fields, and records are refused
         got = f"version {version[0]}.{version[1]}"
         raise BadInput(f"{where}: npy version 1.0 or 2.0", got, "Save it again with numpy.save")
     width = 2 if version == (1, 0) else 4
@@ -88,6 +88,6 @@ def _read(stream: IO[bytes], size: int, stored: int, where: str) -> np.ndarray:
 
 
 def write_npy(path: Path, image: np.ndarray) -> None:
-    """Write the array itself."""
+    """Writes the array itself."""
     with replacing(path) as (temporary,), temporary.open("wb") as file:
         np.save(file, image, allow_pickle=False)

@@ -14,32 +14,29 @@ from firenet.io.stored import Stored, check_claim, magnitude, one_line
 
 
 def read_png(path: Path, key: str | None, preferred: str) -> Stored:
-    """Read a grey PNG image: 1 bit as bool, 16 bits as they are, others in 8 bits, of which white is 255."""
-    from PIL import Image  # no extra: matplotlib brings it
+    """Reads a grey PNG image: 1 bit as bool, 16 bits as they are, others in 8 bits, of which white is 255."""
+    from PIL import Image  # needs no extra: matplotlib depends on it
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path, formats=["PNG"]) as image:
-            image.verify()  # the checksums, which loading passes over
+            image.verify()  # the checksums, which loading does not check
         with Image.open(path, formats=["PNG"]) as image:
             if image.mode not in ("1", "L", "I;16", "I"):
                 do = 'Convert it to grey: Image.open(path).convert("L") in Pillow'
                 raise BadInput(f"A grey PNG image in {path}", f"the mode {image.mode}", do)
-            for said, odd in (("transparent pixels", "transparency" in image.info), ("frames", _frames(image) > 1)):
-                if odd:
-                    do = "Save one opaque picture: remove transparency, take one frame"
-                    raise BadInput(f"One opaque PNG image in {path}", f"one with {said}", do)
+            transparent = "transparency" in image.info
+            if transparent or getattr(image, "n_frames", 1) > 1:
+                do = "Save one opaque picture: remove transparency, take one frame"
+                got = "one with transparent pixels" if transparent else "one with frames"
+                raise BadInput(f"One opaque PNG image in {path}", got, do)
             dtype = np.dtype({"1": "?", "L": "u1", "I;16": "u2"}.get(image.mode, "i4"))
             check_claim((image.height, image.width), dtype, path.stat().st_size, str(path))
             return Stored(np.asarray(image), str(path))
 
 
-def _frames(image: object) -> int:
-    return int(getattr(image, "n_frames", 1))
-
-
 def write_png(path: Path, image: np.ndarray, description: str = "") -> None:
-    """Write the magnitude in 8 bits, white at its 99.5th percentile; a stack becomes one square grid."""
+    """Writes the magnitude in 8 bits, white at its 99.5th percentile; a stack becomes one square grid."""
     from PIL import Image, PngImagePlugin
 
     if image.ndim < 2:

@@ -1,8 +1,8 @@
-"""Files taken and put in place safely: tried before the work, whole or not at all, one run at a time.
+"""Safe reading and writing of files: checked before the work, written whole or not at all, by one run at a time.
 
 A file is written under a temporary name in its own folder and renamed when it is whole, so there is never half a file,
-whatever interrupts the writing; files that belong together are put in place together. Imports nothing but the errors,
-so that mathematics and file formats may both use it without knowing each other.
+whatever interrupts the writing; files that belong together are put in place together. This module imports nothing but
+the errors, so that mathematics and file formats may both use it without knowing each other.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ AnyPath = str | os.PathLike[str]
 
 
 def existing(path: AnyPath) -> Path:
-    """The path, if it is a file that may be read; else `BadInput`."""
+    """Returns the path, if it is a file that may be read.
+
+    Raises:
+        BadInput: If it is not.
+    """
     path = Path(path)
     try:
         there = path.is_file()
         what = "a folder" if path.is_dir() else "which may not be read" if there else "which does not exist"
-    except (OSError, ValueError) as error:  # a name that is too long or has a zero in it, a closed folder above it
+    except (OSError, ValueError) as error:  # the name is too long or has a null character, or a folder is closed
         there, what = False, str(getattr(error, "strerror", None) or error)
     if not there or not os.access(path, os.R_OK):
         raise BadInput("A file to read", f"{path}, {what}", "Check the path and the rights")
@@ -36,29 +40,35 @@ def existing(path: AnyPath) -> Path:
 
 @contextmanager
 def replacing(*paths: Path) -> Iterator[list[Path]]:
-    """Yield a temporary name for each path and put the files in place together, or leave all as it was.
+    """Yields a temporary name for each path and puts the files in place together, or leaves all as it was.
 
-    Inside `together` the files are put in place at its end, with those of the others.
+    Inside `together` the files are put in place at its end, with all others that are written there.
+
+    Raises:
+        BadInput: If they cannot be written.
     """
-    # Never longer than a name may be, and with the ending that writers look at.
+    # Short enough for every file system, and with the ending that writers look at.
     temporaries = [path.with_name(f".{secrets.token_hex(4)}{_ending(path)[:9]}") for path in paths]
     pairs = list(zip(temporaries, paths, strict=True))
-    waiting = _waiting.get()
-    restart_point = False
+    waiting, deferred = _waiting.get(), False
     try:
         yield temporaries
         if waiting is None:
             _place(pairs)
         else:
             waiting.extend(pairs)
-            restart_point = True
+            deferred = True
     except OSError as error:
-        do = "Check the folder, its rights and the free space"
-        raise BadInput("A file that can be written", f"{paths[0]}: {error.strerror or error}", do) from error
+        raise _unwritable(paths[0], error) from error
     finally:
-        if not restart_point:
+        if not deferred:
             for temporary in temporaries:
                 temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> BadInput:
+    do = "Check the folder, its rights and the free space"
+    return BadInput("A file that can be written", f"{path}: {error.strerror or error}", do)
 
 
 def _ending(path: Path) -> str:
@@ -67,10 +77,13 @@ def _ending(path: Path) -> str:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Put all files that are written inside in place at the end, an image and its record for example, or none.
+    """Puts all files that are written inside in place at the end, an image and its record for example, or none of them.
 
-    A signal or an error leaves what was there. The names change one right after the other, while the folder is locked
-    against other runs that do the same: what two runs write to the same names at once is from one of them.
+    A signal or an error leaves what was there. The files are renamed right after one another, while the folder is
+    locked against other runs that do the same: if two runs write to the same names at once, all files are from one.
+
+    Raises:
+        BadInput: If they cannot be put in place.
     """
     pairs: list[tuple[Path, Path]] = []
     token = _waiting.set(pairs)
@@ -78,8 +91,7 @@ def together() -> Iterator[None]:
         yield
         _place(pairs)
     except OSError as error:
-        do = "Check the folder, its rights and the free space"
-        raise BadInput("Files that can be written", f"{pairs[0][1]}: {error.strerror or error}", do) from error
+        raise _unwritable(pairs[0][1], error) from error
     finally:
         _waiting.reset(token)
         for temporary, _ in pairs:
@@ -90,7 +102,7 @@ _waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", def
 
 
 def _place(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """Rename all, or leave all as it was: what is replaced keeps a second name until the last one is in place."""
+    """Renames all, or leaves all as it was: a file that is replaced keeps a second name until the last is in place."""
     if len(pairs) == 1:
         os.replace(*pairs[0])
         return
@@ -123,7 +135,7 @@ def _keep(path: Path, backup: Path) -> None:
 
 @contextmanager
 def _locked(folders: set[Path]) -> Iterator[None]:
-    """Hold folders against others who put several files in place; where there are no locks, nobody is held."""
+    """Locks folders against other runs that put several files in place; does nothing where there are no locks."""
     with ExitStack() as stack:
         for folder in sorted(folders):
             with suppress(ImportError, OSError):
@@ -136,11 +148,13 @@ def _locked(folders: set[Path]) -> Iterator[None]:
 
 
 def check_room(path: Path) -> None:
-    """Check before any work that a file can be made here: that the name is no longer than names may be, and the folder
-    exists and can be written to, which its rights alone do not say.
+    """Checks before any work that a file can be made here.
+
+    The name must be short enough, and the folder must exist and take a file: its rights alone do not say whether it
+    does.
 
     Raises:
-        BadInput: It cannot.
+        BadInput: If no file can be made.
     """
     try:
         if not path.parent.is_dir() or path.is_dir():
@@ -162,11 +176,12 @@ def check_room(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a lock file while something is written beside it, so that two runs do not mix; it goes when we do, whatever
-    ends us.
+    """Holds a lock file while something is written beside it, so that two runs do not mix.
+
+    The lock ends with this process, whatever ends it.
 
     Raises:
-        BadInput: Another process holds it.
+        BadInput: If another process holds it.
     """
     file = lock(path)
     try:
@@ -180,7 +195,7 @@ def lock(path: Path) -> IO[str]:
     """Takes the lock of a file, which is made where it is missing; it is held until the returned file is closed.
 
     Raises:
-        BadInput: Another process holds it, or the file cannot be made.
+        BadInput: If another process holds it, or the file cannot be made.
     """
     try:
         file = path.open("a")
@@ -188,11 +203,11 @@ def lock(path: Path) -> IO[str]:
         raise BadInput("A folder that can be written to", f"{path.parent}: {error}", "Choose another folder") from None
     try:
         import fcntl
-    except ImportError:  # Windows: two runs are then not told apart
+    except ImportError:  # on Windows two runs are not kept apart
         return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Who held it before us may have removed it meanwhile: then another one may hold a new file of this name.
+        # The previous holder may have removed it meanwhile: then another process may hold a new file of this name.
         same = os.fstat(file.fileno()).st_nlink > 0
     except BlockingIOError:
         same = False

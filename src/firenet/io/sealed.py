@@ -1,8 +1,8 @@
 """Unfinished work on disk: checkpoints of trainings and finished parts of audits, each with a digest of itself.
 
-What is written here is read again by whoever goes on, perhaps after a crash, a full disk or an edit. So the file begins
-with what it belongs to and a SHA-256 of all that follows, and nothing behind that line is parsed before the digest has
-been compared. The digest detects damage and careless edits. It is no signature: who wants to forge a file can.
+A file is read again when the work is resumed, perhaps after a crash, a full disk or an edit. So it begins with what it
+belongs to and a SHA-256 of all that follows, and nothing after that line is parsed before the digest has been compared.
+The digest detects damage and careless edits. It is no signature: a file can be forged.
 
     firenet <kind> 1 <identity> <SHA-256 of the line before it and of the rest>\\n
     an npz archive of arrays, with "about" as JSON among them
@@ -28,18 +28,18 @@ _ABOUT = "about"
 
 
 class Damaged(BadInput):
-    """A file that is not what was written, or belongs to something else."""
+    """A file that was changed since it was written, or that belongs to something else."""
 
 
 def write(path: Path, kind: str, identity: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
-    """Writes arrays and what JSON can say about them, whole or not at all; NaN and infinity stay what they are.
+    """Writes arrays and values for JSON, whole or not at all; NaN and infinity are kept.
 
     Args:
         path: The file.
-        kind: What it is, one word.
+        kind: The kind of the file, one word.
         identity: What it belongs to, one word: a fingerprint of everything that its content depends on.
-        arrays: Numbers; no array may be named ``about``.
-        about: Numbers, texts, lists, mappings.
+        arrays: Arrays of numbers; none may be named ``about``.
+        about: Numbers, texts, lists and mappings.
     """
     said = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -53,7 +53,7 @@ def read(path: Path, kind: str, identity: str) -> tuple[dict[str, np.ndarray], d
     """Reads what :func:`write` has written.
 
     Raises:
-        Damaged: The file is another kind's, is of another identity, or its digest is not that of its content.
+        Damaged: If the file has another kind or identity, or its digest is not that of its content.
     """
     name = kind.replace("-", " ")
     needed, do = f"A {name} that firenet wrote, as it was written", "Remove the file, or name another"
@@ -75,13 +75,13 @@ def read(path: Path, kind: str, identity: str) -> tuple[dict[str, np.ndarray], d
         about = json.loads(arrays.pop(_ABOUT).tobytes())
         if not isinstance(about, dict):
             raise TypeError("about is no mapping")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:  # only a forger gets here
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # only for a forged file
         raise Damaged(needed, f"{path}: {type(error).__name__}", do) from None
     return arrays, about
 
 
 def written(path: Path, kind: str) -> bool:
-    """Returns whether a file begins as those of this kind do, so that it may be removed: whether we have written it."""
+    """Returns whether a file begins like those of this kind: firenet wrote it, and may remove it."""
     try:
         with path.open("rb") as file:
             return file.read(len(kind) + 11) == f"firenet {kind} 1 ".encode()

@@ -1,6 +1,6 @@
-"""Tensors from files of weights: safetensors, and what ``torch.save`` wrote if there is nothing else in it.
+"""Tensors from files of weights: safetensors, and files of ``torch.save`` that hold nothing but tensors.
 
-Files are read whole, within bounds, and nothing of them is mapped or unpickled.
+Files are read whole, within bounds, and are neither mapped nor unpickled.
 """
 
 from __future__ import annotations
@@ -19,18 +19,16 @@ from firenet.io.safely import existing
 from firenet.numerics import real_view
 from firenet.optional import optional
 
-# What networks are made of. The types of eight and fewer bits are codes of another network's quantisation.
+# The types of weights. Floating types of eight and fewer bits are missing: they are codes of a quantised network.
 _DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "C64": torch.complex64,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
+    **{
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+        "C64": torch.complex64,
+    },
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
     "BOOL": torch.bool,
 }
 _NO_PICKLES = (
@@ -43,15 +41,15 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads the tensors and the metadata of a file; nothing in it can run.
 
     Raises:
-        BadInput: For a file that is missing, damaged or of another format, or holds NaN, infinity or exotic types.
-        MissingExtra: Without safetensors.
+        BadInput: For a file that is missing, damaged or of another format, or holds NaN, infinity or other types.
+        MissingExtra: If safetensors is not installed.
     """
     existing(path)
     library = optional("safetensors", "audit", "Weights in files")
     data = bytes_of(path)
     try:
         entries = library.deserialize(data)
-        # The library has checked the header, and has no function that gives its metadata from memory.
+        # The library has checked the header, but has no function that returns the metadata of bytes in memory.
         head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         about = {str(name): str(text) for name, text in (head.get("__metadata__") or {}).items()}
     except (library.SafetensorError, OSError, ValueError, RecursionError, AttributeError) as error:
@@ -68,16 +66,18 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> Tensor:
+    """Returns the tensor of these bytes; torch refuses an empty buffer."""
     if not math.prod(shape):
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(data, dtype=dtype).reshape(shape)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads tensors from safetensors, or from what ``torch.save`` wrote, if there is nothing else in it.
+    """Reads tensors from safetensors, or from a file of ``torch.save`` that holds nothing else.
 
     Raises:
         BadInput: For a file that would have to be unpickled, and for one that claims more than it holds.
+        MissingExtra: If safetensors is needed and not installed.
     """
     existing(path)
     if path.suffix.lower() == ".safetensors":
@@ -99,7 +99,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise BadInput("A state_dict of tensors", f"{path}: {type(stored).__name__}", do)
     tensors = dict(stored)
     plain = all(t.layout == torch.strided and t.device.type == "cpu" and not t.is_quantized for t in tensors.values())
-    # A tensor may repeat one number over any shape (stride 0), which is memory only when it is first used.
+    # A tensor may repeat one number over any shape (stride 0), which takes memory only when it is first used.
     if not plain or sum(t.numel() * t.element_size() for t in tensors.values()) > size:
         do = "Save module.state_dict() of a plain network"
         raise BadInput("Dense tensors, each number in the file", f"others in {path}", do)

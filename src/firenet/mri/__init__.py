@@ -1,4 +1,4 @@
-"""From the arrays of a scanner to images."""
+"""Magnetic resonance imaging: from the arrays of a scanner to images with certificates."""
 
 from firenet.optional import lazy
 

@@ -1,4 +1,4 @@
-"""Coil maps and where they come from."""
+"""Coil maps: given, or estimated from the data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.mri.espirit import NARROWEST, WIDEST, espirit
-from firenet.mri.evidence import (
-    calibration_width,
-)
+from firenet.mri.evidence import calibration_width
 
-# Receive arrays have up to 128 channels; more "coils" are an axis of the image.
+# Receive arrays have up to 128 channels; a longer axis of "coils" is an axis of the image.
 LARGEST_ARRAY = 128
 
 
@@ -24,7 +22,7 @@ class CoilMaps:
 
     Attributes:
         maps: Complex, shape (coils, \\*image).
-        method: In words, for the record.
+        method: How they were found, in words, for the record.
     """
 
     maps: Tensor
@@ -39,7 +37,7 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
         mask: Shape of the image, zero frequency in the corner.
 
     Raises:
-        BadInput: Where the calibration centre is narrower than 8, or the coil axis is another.
+        BadInput: If the calibration centre is narrower than 8, or the coil axis looks like another one.
     """
     coils, width = len(kspace), calibration_width(mask)
     if coils > LARGEST_ARRAY:
@@ -48,10 +46,8 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
     if width < NARROWEST:
         elsewhere = calibration_width(torch.fft.fftshift(mask))
         if elsewhere >= NARROWEST:
-            do = (
-                f"A region {elsewhere} wide is fully sampled half an image away: if zero frequency lies in the corner "
-                "add --corner-dc (centred=False), if it lies in the middle leave it out"
-            )
+            do = f"A region {elsewhere} wide is fully sampled half an image away: if zero frequency lies in the corner"
+            do = f"{do} add --corner-dc (centred=False), if it lies in the middle leave it out"
         elif min(mask.shape) < NARROWEST:
             do = "If the axes are others, name them (--axes), or pass maps from a calibration scan (--maps FILE)"
         else:

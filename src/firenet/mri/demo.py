@@ -1,9 +1,9 @@
-"""The main job on two real inputs, end to end: what ``firenet demo`` runs.
+"""The demonstration of ``firenet demo``: two real inputs, reconstructed from undersampled k-space.
 
-* A real MRI slice (matplotlib's s1045, a magnitude image): its k-space is computed, so undersampling is retrospective
-  and there is neither coil phase nor true noise.
-* A raw scan: 2-channel Siemens gradient-echo k-space of a phantom, true noise and true coils, undersampled 3-fold and
-  scored against the full scan.
+* A real MRI slice (matplotlib's s1045, a magnitude image): its k-space is computed, so the undersampling is
+  retrospective, and there is neither coil phase nor measured noise.
+* A raw scan: 2-channel Siemens gradient-echo k-space of a phantom with measured noise and real coils, undersampled
+  3-fold and compared with the full scan.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from firenet.solver.solution import Progress, Solution
 
 SLICE_RATE = 0.25
 RAW_ACCELERATION = 3.0
-# Bands up to the fifth, frequencies up to 16, are sampled fully: the calibration centre for the coil maps.
+# Bands up to the fifth (frequencies up to 16) are sampled fully: the calibration centre for the coil maps.
 RAW_FULL = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One reconstruction with what it is compared to; images are magnitudes."""
+    """One reconstruction with the image it is compared with; images are magnitudes."""
 
     title: str
     mask: Mask
@@ -51,7 +51,7 @@ class Case:
     lam: float
 
     def record(self) -> dict[str, Any]:
-        """The numbers, for tables and JSON."""
+        """Returns the numbers of the case, for tables and JSON."""
         s = self.solution
         return {
             "sampling_rate": self.mask.rate,
@@ -69,20 +69,20 @@ class Case:
 
 
 def load_raw() -> Tensor:
-    """The raw phantom scan, centred k-space (2, 160, 160), readout oversampling removed."""
+    """Returns the raw phantom scan, centred k-space of shape (2, 160, 160), its readout oversampling removed."""
     data = resources.files("firenet") / "data" / "twix_gre_phantom_2ch.npz"
     with data.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return remove_oversampling(torch.from_numpy(arrays["kspace"]))
 
 
 def _solve(net: Firenet, y: Tensor, progress: Progress | None) -> Solution:
-    """As ``firenet recon`` does by default; the layers are those of all rounds."""
+    """Solves as ``firenet recon`` does by default; the layers are those of all rounds."""
     found = rounds(net, y, progress=progress)
     return replace(found[-1].solution, layers=sum((r.solution.layers for r in found), torch.tensor(0)))
 
 
 def slice_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
-    """The slice at 25 % multilevel Fourier samples."""
+    """Reconstructs the slice from 25 % of its Fourier samples, with a multilevel mask."""
     truth = load_slice()
     mask = multilevel(truth.shape, SLICE_RATE, seed=seed)
     start = time.perf_counter()
@@ -90,12 +90,12 @@ def slice_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
     y = net.sensing(truth)
     solution = _solve(net, y, progress)
     seconds = time.perf_counter() - start
-    title = "MRI slice s1045"
-    return Case(title, mask, truth, net.sensing.adjoint(y).abs(), solution.image.abs(), solution, seconds, net.lam)
+    zero_filled, image = net.sensing.adjoint(y).abs(), solution.image.abs()
+    return Case("MRI slice s1045", mask, truth, zero_filled, image, solution, seconds, net.lam)
 
 
 def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
-    """The raw scan, 3-fold undersampled, coil maps from its own calibration centre."""
+    """Reconstructs the raw scan, 3-fold undersampled, with coil maps from its own calibration centre."""
     full = load_raw()
     mask = multilevel(full.shape[1:], 1 / RAW_ACCELERATION, full=RAW_FULL, seed=seed)
     start = time.perf_counter()
@@ -105,23 +105,14 @@ def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
     solution = _solve(net, y, progress)
     seconds = time.perf_counter() - start
     weight = maps.abs().square().sum(dim=0).sqrt()
-    # The full scan, its coils combined with the same maps: its noise is in the reference, and no method gets below it.
+    # The reference is the full scan, its coils combined with the same maps: its noise bounds the PSNR of any method.
     truth = MultiCoilFourier(torch.ones_like(channel.mask), maps).adjoint(to_corner(full, 2)).abs() * weight
-    title = "raw 2-coil scan"
-    return Case(
-        title,
-        mask,
-        truth,
-        net.sensing.adjoint(y).abs() * weight,
-        solution.image.abs() * weight,
-        solution,
-        seconds,
-        net.lam,
-    )
+    zero_filled, image = net.sensing.adjoint(y).abs() * weight, solution.image.abs() * weight
+    return Case("raw 2-coil scan", mask, truth, zero_filled, image, solution, seconds, net.lam)
 
 
 def draw(cases: Mapping[str, Case], path: Path) -> None:
-    """One picture: a row a case; truth, zero-filled, FIRENET, error times 5."""
+    """Draws one row a case: truth, zero-filled, FIRENET, and the error times 5."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

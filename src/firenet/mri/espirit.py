@@ -1,11 +1,11 @@
 r"""Coil maps from the fully sampled centre of k-space, by ESPIRiT (Uecker et al., Magn. Reson. Med. 71, 990, 2014).
 
-Patches of k-space, all coils side by side, span few dimensions, because one image stands behind all coils. Projecting
-every patch onto that space, and averaging where patches overlap, changes nothing of the data. The average is a
-convolution over k-space, so at each pixel r it is a small matrix G(r) between the coils, and the vector of the coil
-maps s(r) is its eigenvector of eigenvalue 1.
+Patches of k-space, all coils side by side, span few dimensions, because all coils see the same image. Projecting every
+patch onto that space, and averaging where patches overlap, leaves the data unchanged. The average is a convolution over
+k-space, so at each pixel r it is a small matrix G(r) between the coils, and the vector of the coil maps s(r) is its
+eigenvector of eigenvalue 1.
 
-G is found without an image a kernel: the projector is summed along its diagonals, which leaves one small kernel for
+G is computed without an image for each kernel: summing the projector along its diagonals leaves one small kernel for
 each pair of coils, and G is the Fourier series of these.
 """
 
@@ -19,26 +19,26 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 
-# The narrowest calibration centre from which maps come out right, see kernel_for.
+# The narrowest calibration centre that gives correct maps, see kernel_for.
 NARROWEST = 8
-# Wider centres add little: twice the width is four times the time in two dimensions.
+# Wider centres add little: twice the width takes four times the time in two dimensions.
 WIDEST = 24
 # The published defaults: singular values below the root of this share of the largest belong to the noise.
 THRESHOLD = 1e-3
 # Pixels whose largest eigenvalue is not above this are taken for background.
 CROP = 0.8
-# Numbers of one slab of small matrices: 4 MB, what stays near the processor.
+# The size of one slab of small matrices: 4 MB, which fits into the cache.
 _SLAB = 2**18
 
 
 def kernel_for(width: int, dims: int) -> int:
     r"""Returns the side of the largest kernel that a calibration centre of this width supports.
 
-    Maps of some s frequencies a side make a patch of side k depend on :math:`(k+s)^d` numbers, and the
+    With maps of s frequencies a side, a patch of side k depends on :math:`(k+s)^d` numbers, and the
     :math:`(w-k+1)^d` patches of the centre must span them. The rule :math:`w-k+1\ge2k` leaves room for s = k: the side
     is :math:`\lfloor(w+1)/3\rfloor`, at most 6, in three dimensions 5, where the small matrix has
-    :math:`\text{coils}\cdot k^3` rows. Kernels of side 3 are the smallest that give maps within a few per cent, which
-    makes 8 the narrowest centre.
+    :math:`\text{coils}\cdot k^3` rows. Kernels of side 3 are the smallest that give maps within a few per cent, so
+    that 8 is the narrowest centre.
 
     Args:
         width: Side of the centre, in samples.
@@ -54,8 +54,8 @@ def centre_of(kspace: Tensor, width: int, dims: int) -> Tensor:
     """Returns the samples of the ``width`` lowest frequencies of each of the last ``dims`` axes, sorted by frequency.
 
     Args:
-        kspace: Zero frequency in the corner.
-        width: Samples a side; frequency zero becomes index ``width // 2``.
+        kspace: k-space with zero frequency in the corner.
+        width: Number of samples a side; frequency zero gets the index ``width // 2``.
         dims: Number of image axes.
     """
     for axis in range(-dims, 0):
@@ -78,16 +78,17 @@ def espirit(
 
     Only the centre of k-space is used. The common phase of the coils at a pixel is not determined; as in BART it is
     chosen so that the first principal component of the coils, of the data of the centre, is real and not negative.
-    Computed in double precision whatever the dtype, on the device of the data; the unit of the data does not matter.
+    They are computed in double precision whatever the dtype, on the device of the data. The unit of the data does not
+    matter.
 
     Args:
         kspace: Complex, shape (..., coils, \*image), zero frequency in the corner, the centre fully sampled; leading
             axes are batch, and each item gets its own maps.
         dims: Number of image axes, 1 to 3.
-        width: Side of the centre to use, in samples; where the image is narrower, its narrowest side.
+        width: Side of the centre to use, in samples, at most the narrowest side of the image.
         kernel: Side of the kernels; None is :func:`kernel_for`.
-        threshold: Singular values of the calibration matrix up to the root of this share of the largest are taken for
-            noise.
+        threshold: Singular values of the calibration matrix up to the square root of this share of the largest are
+            taken for noise.
         crop: Pixels whose eigenvalue is not above this are background.
 
     Returns:
@@ -95,7 +96,7 @@ def espirit(
 
     Raises:
         BadInput: For real data, a wrong number of axes, a centre that is narrower than the kernel, not finite or zero,
-            or kernels so small that noise and signal cannot be told apart.
+            or kernels too small to separate signal from noise.
     """
     if not kspace.is_complex() or not 1 <= dims <= 3 or kspace.ndim <= dims:
         needed = "Complex k-space of shape (..., coils, *image) with one to three image axes"
@@ -120,13 +121,13 @@ def _estimate(kspace: Tensor, out: Tensor, dims: int, width: int, side: int, thr
     if not 0 < largest < math.inf:  # NaN too
         got = "zeros" if largest == 0 else "NaN or infinity"
         raise BadInput("A finite calibration centre that is not zero", got, "Check that k-space was read correctly")
-    centre = centre / largest  # squares of 1e-30 and 1e30 stay numbers
+    centre = centre / largest  # squares of 1e-30 and 1e30 neither underflow nor overflow
     coils = len(centre)
     projector = _projector(centre, side, dims, threshold)
     kernels = _pair_kernels(projector, side, dims)
     phase = _principal(centre)
     for rows, matrices in _slabs(kernels, kspace.shape[1:], side):
-        # The Frobenius norm is not below the largest eigenvalue: what it excludes need not be decomposed.
+        # The Frobenius norm is at least the largest eigenvalue: matrices that it excludes need no decomposition.
         some = (_frobenius(matrices) > crop).nonzero()[:, 0]
         maps = matrices.new_zeros(len(matrices), coils)
         values, vectors = _largest(matrices[some])
@@ -139,15 +140,16 @@ def _estimate(kspace: Tensor, out: Tensor, dims: int, width: int, side: int, thr
 
 
 def _projector(centre: Tensor, side: int, dims: int, threshold: float) -> Tensor:
-    """The projector onto the space that the patches of the centre span, shape (coils, side, ..., coils, side, ...)."""
+    """Returns the projector onto the span of the patches of the centre, shape (coils, side, ..., coils, side, ...)."""
     patches = centre
     for axis in range(1, dims + 1):
         patches = patches.unfold(axis, side, 1)
     coils, rows = len(centre), centre.shape[1] - side + 1
     size = coils * side**dims
     order = [0, *range(dims + 1, 2 * dims + 1), *range(2, dims + 1)]
-    # Right singular vectors by the Gram matrix. It squares the singular values, in double precision; noise is cut off
-    # at a relative 1e-3 of their squares. Summed over the first axis of positions, patches never lie in memory at once.
+    # Right singular vectors by the Gram matrix. It squares the singular values, which double precision allows: noise is
+    # cut off at a relative 1e-3 of their squares. The sum runs over the first axis of positions, so that the patches
+    # are never in memory all at once.
     gram = centre.new_zeros(size, size)
     for row in range(rows):
         some = patches.select(1, row).permute([0 if i == 0 else i - 1 for i in order]).reshape(size, -1)
@@ -155,20 +157,19 @@ def _projector(centre: Tensor, side: int, dims: int, threshold: float) -> Tensor
     values, vectors = torch.linalg.eigh(gram)
     kept = vectors[:, values > threshold * values[-1]]
     if kept.shape[1] == size:
-        # Noise above the threshold fills all dimensions. Its singular values are of one size, so what is within twice
-        # the smallest is taken for noise instead.
+        # Noise above the threshold fills all dimensions. Its singular values are of similar size, so those within twice
+        # the smallest are taken for noise instead.
         kept = vectors[:, values > 4 * values[0]]
     if kept.shape[1] in (0, size) and coils > 1:
-        raise BadInput(
-            "Patches of k-space that do not fill all dimensions, to tell the coils' signal from noise",
-            f"noise in all of {size} dimensions, with kernels of side {side}",
-            "Use a wider calibration centre (larger kernels need one), or pass maps from a calibration scan",
-        )
+        needed = "Patches of k-space that do not fill all dimensions, to separate the coils' signal from noise"
+        got = f"noise in all of {size} dimensions, with kernels of side {side}"
+        do = "Use a wider calibration centre (larger kernels need one), or pass maps from a calibration scan"
+        raise BadInput(needed, got, do)
     return (kept @ kept.mH).view(coils, *(side,) * dims, coils, *(side,) * dims)
 
 
 def _pair_kernels(projector: Tensor, side: int, dims: int) -> Tensor:
-    """The convolution that averages the projections of overlapping patches, shape (coils, coils, 2 side - 1, ...)."""
+    """Returns the kernels of the average of overlapping projected patches, shape (coils, coils, 2 side - 1, ...)."""
     kernels = projector.movedim(dims + 1, 1)
     for axis in range(dims):
         offsets = [kernels.diagonal(-d, 2, 2 + dims - axis).sum(-1) for d in range(1 - side, side)]
@@ -177,7 +178,7 @@ def _pair_kernels(projector: Tensor, side: int, dims: int) -> Tensor:
 
 
 def _slabs(kernels: Tensor, shape: torch.Size, side: int) -> Iterator[tuple[slice, Tensor]]:
-    """The matrices G(r), shape (pixels, coils, coils), for some rows of the first image axis after another."""
+    """Yields rows of the first image axis with their matrices G(r), shape (pixels, coils, coils)."""
     coils = len(kernels)
     offsets = torch.arange(1 - side, side, device=kernels.device)
     series = []
@@ -187,24 +188,18 @@ def _slabs(kernels: Tensor, shape: torch.Size, side: int) -> Iterator[tuple[slic
     step = max(1, _SLAB // (coils**2 * math.prod(shape[1:])))
     for start in range(0, shape[0], step):
         rows = slice(start, min(start + step, shape[0]))
-        # One axis after the other: (coils, coils, offsets, ...) to (..., pixels of an axis at the front).
+        # The series is summed over one axis of offsets after the other; its pixels become the last axis.
         some = kernels
         for factors in (series[0][rows], *series[1:]):
-            some = _series(some, factors)
-        pixels = some.movedim((0, 1), (-2, -1))
-        yield rows, pixels.reshape(-1, coils, coils)
-
-
-def _series(kernels: Tensor, factors: Tensor) -> Tensor:
-    """Sums a Fourier series over the first axis of offsets; its pixels become the last axis."""
-    return torch.einsum("ijd...,rd->ij...r", kernels, factors)
+            some = torch.einsum("ijd...,rd->ij...r", some, factors)
+        yield rows, some.movedim((0, 1), (-2, -1)).reshape(-1, coils, coils)
 
 
 def _largest(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalue of each positive semidefinite matrix, and its eigenvector.
+    """Returns the largest eigenvalue of each positive semidefinite matrix, and its eigenvector.
 
     Squared seven times, a matrix whose second eigenvalue is below 0.8 of the first is the projector onto the
-    eigenvector, up to 1e-12. That is three times faster than decomposing it, which is done with the others.
+    eigenvector, up to 1e-12. That is three times faster than a decomposition, which the other matrices need.
     """
     power = matrices / _frobenius(matrices)[:, None, None]
     for _ in range(7):  # from at least coils^(-1/2), the largest eigenvalue falls to 1e-135 for 128 coils: no underflow
@@ -224,12 +219,12 @@ def _largest(matrices: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _frobenius(matrices: Tensor) -> Tensor:
-    """The Frobenius norm of each matrix. Of numbers side by side: torch is fifty times slower over two complex axes."""
+    """Returns the Frobenius norm of each matrix, over one real axis: over two complex ones torch is 50 times slower."""
     return torch.linalg.vector_norm(torch.view_as_real(matrices.contiguous()).flatten(-3), dim=-1)
 
 
 def _principal(centre: Tensor) -> Tensor:
-    """The first principal component of the coils, its largest entry real and positive."""
+    """Returns the first principal component of the coils, its largest entry real and positive."""
     samples = centre.flatten(1)
     first = torch.linalg.eigh(samples @ samples.mH)[1][:, -1]
     largest = first[first.abs().argmax()]

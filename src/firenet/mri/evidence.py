@@ -1,7 +1,7 @@
-r"""What the data say about the mask and the coil maps that come with them.
+r"""Checks of a mask and of coil maps against the data that come with them.
 
-Masks and maps are often from other files, or inferred. The data can contradict both, and this module finds out where.
-Zero frequency lies in the corner throughout, except where ``centred`` says otherwise.
+Masks and maps are often from other files, or inferred. The data can contradict both, and this module finds such
+contradictions. Zero frequency lies in the corner throughout, except where ``centred`` says otherwise.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.mri.espirit import NARROWEST, WIDEST, centre_of
+from firenet.mri.kspace import mask_of
 from firenet.sensing.fourier import MultiCoilFourier
 from firenet.sensing.masked import calibration_width
 
-# Measured on a brain (8 coils), a raw phantom (2 coils) and computed ones (2, 4, 8): maps that are right leave up to
-# 0.9 % of the energy, at all widths from 8 on and with as much noise as signal in the image; maps of permuted or
-# conjugate coils, turned, of other data or of ones leave 2.6 % to 98 %. The smallest of these is of two coils that are
-# almost alike.
+# Measured on a brain (8 coils), a raw phantom (2 coils) and computed phantoms (2, 4, 8 coils): correct maps leave up to
+# 0.9 % of the energy unexplained, at all widths from 8 on and with as much noise as signal in the image. Maps of
+# permuted or conjugate coils, rotated maps, maps of other data and maps of ones leave 2.6 % to 98 %; the smallest share
+# is that of two coils that are almost equal.
 DOUBTFUL = 0.02
-# Where there is no centre the noise of all samples counts as unexplained: right maps left up to 0.2 % with the lowest
-# frequencies among the samples and 5 % without, wrong ones 3 % to 95 %.
+# Without a fully sampled centre the noise of all samples counts as unexplained: correct maps left up to 0.2 % with the
+# lowest frequencies among the samples and 5 % without, wrong maps 3 % to 95 %.
 DOUBTFUL_WITHOUT_CENTRE = 0.1
-# Maps drawn at random explain one part in the number of coils. From nine tenths of what those leave, it is an error.
+# Maps drawn at random explain one part in the number of coils. Maps that leave more than nine tenths of what random
+# maps leave are an error.
 HOPELESS = 0.9
-# Of the samples that a mask calls measured, so many may be zero in all coils before that is doubtful.
+# This share of the samples that a mask calls measured may be zero in all coils before that is doubtful.
 ZEROS = 0.1
-# Iterations of conjugate gradients where there is no centre to look at.
+# Iterations of conjugate gradients where there is no fully sampled centre.
 _ITERATIONS = 20
 
 
@@ -38,10 +40,10 @@ _ITERATIONS = 20
 def unexplained(kspace: Tensor, mask: Tensor, maps: Tensor) -> float:
     r"""Returns the share of the energy of the data that no image explains through the coil maps, between 0 and 1.
 
-    Where the centre of k-space is fully sampled, 8 wide or more, low-resolution coil images :math:`v_c(r)` are made of
-    it, and the share is :math:`\sum_r\|v-s(s^*v)/\|s\|^2\|^2/\sum_r\|v\|^2`: where every map is zero all of v counts.
-    What noise adds to both sums is subtracted, its level being that of the outermost samples. At low resolution right
-    maps leave a little, too, see :data:`DOUBTFUL`. Elsewhere it is
+    If the centre of k-space is fully sampled, 8 wide or more, it gives low-resolution coil images :math:`v_c(r)`, and
+    the share is :math:`\sum_r\|v-s(s^*v)/\|s\|^2\|^2/\sum_r\|v\|^2`; where every map is zero all of v counts.
+    The part of the noise in both sums is subtracted; its level is estimated from the outermost samples. At low
+    resolution correct maps leave a little, too, see :data:`DOUBTFUL`. Without such a centre the share is
     :math:`\min_x\|Ax-y\|^2/\|y\|^2`, from 20 iterations of conjugate gradients; with fewer measurements than pixels
     wrong maps may explain much.
 
@@ -55,7 +57,7 @@ def unexplained(kspace: Tensor, mask: Tensor, maps: Tensor) -> float:
     largest = y.abs().amax()
     if largest == 0:
         return 0.0
-    y = y / largest  # squares of 1e-30 and 1e30 stay numbers
+    y = y / largest  # squares of 1e-30 and 1e30 neither underflow nor overflow
     maps = maps.to(y.dtype)
     peak = maps.abs().amax()
     maps = maps / torch.where(peak > 0, peak, 1)
@@ -69,15 +71,18 @@ def unexplained(kspace: Tensor, mask: Tensor, maps: Tensor) -> float:
     size = maps.abs().square().sum(dim=0)
     common = (maps.conj() * images).sum(dim=-dims - 1) / torch.where(size > 0, size, 1)
     rest = images - maps * common.unsqueeze(-dims - 1)
-    # Of noise in all coils, one part in their number looks like an image.
+    # One part in the number of coils of the noise looks like an image.
     noise, energy = width**dims * _noise(y, mask), _energy(images)
     left = max(_energy(rest) - (1 - 1 / len(maps)) * noise, 0.0)
     return min(left / max(energy - noise, 0.1 * energy), 1.0)
 
 
 def _noise(y: Tensor, mask: Tensor) -> float:
-    """The energy of noise at one frequency, all coils and items added, from the highest fifth of the frequencies of
-    each axis; 0 where few samples are there. Signal makes it larger, but the median keeps to the smaller samples."""
+    """Returns the energy of the noise at one frequency, all coils and items added; 0 if there are too few samples.
+
+    It is estimated from the highest fifth of the frequencies of each axis. Signal there makes it larger, but the median
+    follows the smaller samples.
+    """
     outer = torch.zeros_like(mask)
     for axis, n in enumerate(mask.shape):
         frequency = torch.fft.fftfreq(n, device=mask.device).abs()
@@ -90,7 +95,7 @@ def _noise(y: Tensor, mask: Tensor) -> float:
 
 
 def _residual(y: Tensor, mask: Tensor, maps: Tensor) -> float:
-    """Least squares by conjugate gradients on A*A x = A*y, all items of a batch as one vector."""
+    """Returns the relative residual of least squares, by conjugate gradients on A*A x = A*y, a batch as one vector."""
     operator = MultiCoilFourier(mask, maps)
     x = torch.zeros_like(operator.adjoint(y))
     rest = y
@@ -99,7 +104,7 @@ def _residual(y: Tensor, mask: Tensor, maps: Tensor) -> float:
     for _ in range(_ITERATIONS):
         image = operator(direction)
         curvature = _energy(image)
-        if curvature == 0 or size <= 1e-20 * first:  # beyond that only rounding is left to follow
+        if curvature == 0 or size <= 1e-20 * first:  # only rounding is left
             break
         step = size / curvature
         x, rest = x + step * direction, rest - step * image
@@ -114,7 +119,7 @@ def _energy(x: Tensor) -> float:
 
 
 def judge_maps(kspace: Tensor, mask: Tensor, maps: Tensor, method: str) -> tuple[float, str | None]:
-    r"""Returns the share of the energy that no image explains through the maps, and what is doubtful about it, or None.
+    r"""Returns the share of the energy that no image explains through the maps, and a doubt about the maps, or None.
 
     Args:
         kspace: As in :func:`unexplained`.
@@ -123,7 +128,7 @@ def judge_maps(kspace: Tensor, mask: Tensor, maps: Tensor, method: str) -> tuple
         method: Where the maps are from, in words.
 
     Raises:
-        BadInput: Where they explain no more than maps drawn at random.
+        BadInput: If they hardly explain more than maps drawn at random.
     """
     share = unexplained(kspace, mask, maps)
     limit = DOUBTFUL if calibration_width(mask) >= NARROWEST else DOUBTFUL_WITHOUT_CENTRE
@@ -133,38 +138,38 @@ def judge_maps(kspace: Tensor, mask: Tensor, maps: Tensor, method: str) -> tuple
     said = f"{share:.1%} of the energy of the data is not explained by any image through the coil maps ({method})"
     if share > max(HOPELESS * (1 - 1 / len(maps)), limit):
         raise BadInput("Coil maps that explain the data", said, do)
-    return share, f"{said}; right maps leave less than {limit:.0%}. {do}."
+    return share, f"{said}; correct maps leave less than {limit:.0%}. {do}."
 
 
 @dataclass(frozen=True)
 class MaskFindings:
-    """What the data say about a mask: ``notes`` are good to know, ``doubts`` say that something may be wrong."""
+    """What the data say about a mask: ``notes`` for information, ``doubts`` where something may be wrong."""
 
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
 
 def judge_mask(kspace: Tensor, mask: Tensor, stored: Tensor | None = None) -> MaskFindings:
-    r"""Compares a mask that was given with the samples that are not zero, zero frequency anywhere.
+    r"""Compares a given mask with the samples that are not zero; zero frequency may lie anywhere.
 
-    A mask that leaves out measured samples is taken, with a note: that is how full scans are undersampled. It is
-    refused if the same mask shifted by half its sides, transposed or flipped has all of the samples, or if at the same
-    time more than a tenth of what it calls measured is zero.
+    A mask that leaves out measured samples is accepted with a note, since full scans are undersampled in this way. It
+    is refused if the same mask shifted by half its sides, transposed or flipped has all of the samples, or if more than
+    a tenth of what it calls measured is zero, too.
 
     Args:
         kspace: Shape (..., \*image), before the mask is applied.
         mask: Shape of the image, in the order of ``kspace``.
-        stored: The same before :func:`without_padding`, which is what may be shifted, transposed or flipped.
+        stored: The mask before :func:`without_padding`; this one is shifted, transposed and flipped.
 
     Raises:
-        BadInput: As said, with the contradiction.
+        BadInput: If the mask contradicts the data.
     """
     size = kspace.abs().flatten(0, kspace.ndim - mask.ndim - 1) if kspace.ndim > mask.ndim else kspace.abs()[None]
     size = size.amax(dim=0)
     largest = size.amax()
     if largest == 0:
         return MaskFindings()
-    # What is zero up to the rounding of a Fourier transform was not measured, and what is exactly zero even less so.
+    # A sample that is zero up to the rounding of a Fourier transform was not measured.
     measured = size > 4 * torch.finfo(size.dtype).eps * largest
     outside, claimed = measured & ~mask, int(mask.sum())
     empty = int((mask & (size == 0)).sum())
@@ -190,24 +195,22 @@ def judge_mask(kspace: Tensor, mask: Tensor, stored: Tensor | None = None) -> Ma
 def without_padding(
     kspace: Tensor, mask: Tensor, names: Sequence[str], along: Sequence[str], *, centred: bool = True
 ) -> tuple[Tensor, str | None]:
-    r"""Takes what was never measured out of a mask: the outermost lines that hold nothing but exact zeros.
+    r"""Removes from a mask what was never measured: the outermost lines, if they hold nothing but exact zeros.
 
-    Scanners and converters fill k-space up with zeros, to round matrices or where a partial Fourier acquisition ends,
-    and masks of whole scans often call that measured. Noise is never exactly zero in all slices and coils.
+    Scanners and converters pad k-space with zeros, up to round matrix sizes or where a partial Fourier acquisition
+    ends, and masks of whole scans often call these lines measured. Noise is never exactly zero in all slices and coils.
 
     Args:
         kspace: Shape (..., \*image).
         mask: Shape of the image.
-        names: Of the axes of the image.
-        along: Those to look along.
-        centred: Zero frequency lies in the middle; otherwise in the corner, and the highest frequencies in the middle.
+        names: The names of the axes of the image.
+        along: The names of the axes along which lines are removed.
+        centred: Whether zero frequency lies in the middle; else it lies in the corner, the highest ones in the middle.
 
     Returns:
-        The mask, and a sentence about what was taken out of it, or None.
+        The mask, and a sentence about what was removed, or None.
     """
-    nonzero = (
-        (kspace != 0).flatten(0, kspace.ndim - mask.ndim - 1).any(dim=0) if kspace.ndim > mask.ndim else kspace != 0
-    )
+    nonzero = mask_of(kspace, mask.ndim)
     kept, said = mask.to(nonzero.device), []
     if not bool(nonzero.any()):
         return mask, None
@@ -227,12 +230,12 @@ def without_padding(
         kept = left
     if not said:
         return mask, None
-    what = "are zero in all slices and coils; they were filled up, and count as not measured"
+    what = "are zero in all slices and coils; they are padding, and count as not measured"
     return kept.to(mask.device), f"The outermost lines of k-space, {', '.join(said)}, {what}."
 
 
 def _turned(mask: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Masks that are mistaken for one another, with what was done in words."""
+    """Yields the masks for which this one may have been mistaken, each with what was done to it."""
     axes = tuple(range(mask.ndim))
     yield "shifted by half its sides", torch.fft.fftshift(mask)
     yield "shifted by half its sides", torch.fft.ifftshift(mask)
@@ -246,7 +249,7 @@ def _turned(mask: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def judge_inferred(kspace: Tensor, mask: Tensor, coils: bool) -> MaskFindings:
-    r"""Says what is odd about a mask that was taken from the zeros of the data.
+    r"""Returns notes about a mask that was inferred from the zeros of the data.
 
     Args:
         kspace: One image, shape (coils, \*image) or (\*image), zero frequency in the corner.
@@ -266,8 +269,6 @@ def judge_inferred(kspace: Tensor, mask: Tensor, coils: bool) -> MaskFindings:
     width = min(16, *mask.shape)
     holes = int((~centre_of(mask, width, mask.ndim)).sum())
     if 0 < holes <= 0.05 * width**mask.ndim:
-        sides = " x ".join([str(width)] * mask.ndim)
-        notes.append(
-            f"{holes} samples within the central {sides} are zero and count as not measured; give a mask if they are."
-        )
+        where = f"within the central {' x '.join([str(width)] * mask.ndim)}"
+        notes.append(f"{holes} samples {where} are zero and count as not measured; give a mask if they are measured.")
     return MaskFindings(notes=tuple(notes))

@@ -1,4 +1,4 @@
-"""Arrays of k-space: where zero frequency and the origin of the image lie, oversampling, whitening, noise."""
+"""Arrays of k-space: the place of zero frequency and of the origin of the image, oversampling, prewhitening."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from torch import Tensor
 from firenet.errors import BadInput
 
 Origin = Literal["middle", "corner"]
-# A gap beside an object has so many times less energy than the mean.
+# A gap beside an object has less energy than the mean divided by this.
 SPLIT = 10.0
-# A coil axis that is longer than half of that, beside a short axis, is more likely another one.
+# A coil axis that is longer than this, next to a shorter image axis, is more likely another axis.
 MOST_COILS = 64
 
 
 def to_corner(kspace: Tensor, dims: int) -> Tensor:
-    """Centred k-space of a centred image to k-space with zero frequency in the corner, of the *same* image.
+    """Returns k-space with zero frequency in the corner from centred k-space of the *same* centred image.
 
-    ``ifftn(to_corner(k, d))`` is the centred image, picture upright and in one piece. The inverse is :func:`to_centre`.
+    ``ifftn(to_corner(k, d))`` is the centred image, upright and in one piece. The inverse is :func:`to_centre`.
     """
     axes = tuple(range(-dims, 0))
     return torch.fft.ifftshift(kspace, dim=axes) * _ramp(kspace, dims)
 
 
 def to_centre(kspace: Tensor, dims: int) -> Tensor:
-    """The inverse of :func:`to_corner`."""
+    """Returns centred k-space from k-space with zero frequency in the corner: the inverse of :func:`to_corner`."""
     return torch.fft.fftshift(kspace * _ramp(kspace, dims).conj(), dim=tuple(range(-dims, 0)))
 
 
 def _ramp(kspace: Tensor, dims: int) -> Tensor:
-    """:math:`e^{-2\\pi ikc/n}` with c = n // 2 on each axis: plus and minus ones where n is even."""
+    """Returns :math:`e^{-2\\pi ikc/n}` with c = n // 2 on each axis: plus and minus ones where n is even."""
     ramp = torch.ones((), dtype=torch.complex128)
     for n in kspace.shape[kspace.ndim - dims :]:
         k = torch.arange(n)
-        # k c mod n in integers: the phase is then exact at 0 and at half a turn.
+        # k c mod n is computed in integers, so that the phase is exact at 0 and at half a turn.
         turns = (k * (n // 2) % n).to(torch.float64) / n
         exact = torch.where(turns == 0.5, -1.0, torch.polar(torch.ones(n, dtype=torch.float64), -2 * math.pi * turns))
         ramp = ramp[..., None] * torch.where(turns == 0, 1.0, exact)
@@ -47,17 +47,17 @@ def _ramp(kspace: Tensor, dims: int) -> Tensor:
 
 
 def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin | None) -> Tensor:
-    """Returns k-space as if its images had their origin where k-space of this kind usually has it.
+    """Returns k-space whose images have their origin where k-space of this kind usually has it.
 
-    The origin of an image is the pixel that has phase zero at every frequency. Where zero frequency lies in the middle
-    it usually is the middle pixel, ``fftshift(fftn(ifftshift(image)))``, and where it lies in the corner the corner
-    pixel, ``fftn(image)``. Data that were only shifted afterwards have the other one.
+    The origin of an image is the pixel that has phase zero at every frequency. If zero frequency lies in the middle it
+    usually is the middle pixel, ``fftshift(fftn(ifftshift(image)))``, and if it lies in the corner the corner pixel,
+    ``fftn(image)``. Data that were only shifted afterwards have the other origin.
 
     Args:
-        kspace: Complex, trailing axes those of the image.
+        kspace: Complex; the trailing axes are those of the image.
         dims: Number of image axes.
-        centred: Zero frequency lies in the middle.
-        origin: ``middle`` or ``corner``; None is the usual one.
+        centred: Whether zero frequency lies in the middle.
+        origin: ``middle`` or ``corner``, where the data have it; None is the usual one.
 
     Raises:
         BadInput: For another word.
@@ -73,13 +73,12 @@ def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin 
 
 
 def mask_of(kspace: Tensor, dims: int) -> Tensor:
-    """Where any image of the batch and any coil has a sample: the sampling mask that zero-filled data carry in
-    themselves."""
+    """Returns the sampling mask of zero-filled data: where any image of the batch and any coil has a sample."""
     return (kspace != 0).flatten(0, kspace.ndim - dims - 1).any(dim=0) if kspace.ndim > dims else kspace != 0
 
 
 def peak_is_central(kspace: Tensor, dims: int) -> bool:
-    """Whether the energy of k-space peaks nearer to the middle than to the corner."""
+    """Returns whether the energy of k-space peaks nearer to the middle than to the corner."""
     energy = kspace.abs().square().flatten(0, -dims - 1).sum(dim=0) if kspace.ndim > dims else kspace.abs().square()
     peak = np.unravel_index(int(energy.argmax()), tuple(energy.shape))
     to_middle = sum(((i - n // 2) / n) ** 2 for i, n in zip(peak, energy.shape, strict=True))
@@ -88,17 +87,17 @@ def peak_is_central(kspace: Tensor, dims: int) -> bool:
 
 
 def is_split(images: Sequence[Tensor], dims: int) -> bool:
-    """Returns whether objects lie around the corners of their images and not in the middle: k-space was shifted as its
-    image was not.
+    """Returns whether the object lies around the corners of the images: k-space was shifted, and its image was not.
 
-    Of all images together, at low resolution. Along each of the last two axes a gap is sought: a sixteenth of the field
-    of view with less than a tenth of the mean energy. An object in one piece leaves one at the border, one that is
-    split leaves one in the middle half, and is bright on both sides of the border; one that fills the field of view
-    leaves none. Split are those with a gap in the middle alone along one axis or both, and along none at the border
-    alone.
+    All images are added, at low resolution. Along each of the last two axes a gap is sought: a sixteenth of the field
+    of view with less than a tenth of the mean energy. An object in one piece leaves a gap at the border. A split object
+    leaves a gap in the middle half, and is bright on both sides of the border. An object that fills the field of view
+    leaves no gap. The images count as split if there is a gap only in the middle along at least one axis, and along no
+    axis a gap only at the border.
 
     Args:
-        images: k-space with zero frequency in the corner, trailing axes those of the image, zero where not sampled.
+        images: k-space with zero frequency in the corner, zero where not sampled; the trailing axes are those of the
+            image.
         dims: Number of image axes.
     """
     axes = tuple(range(-dims, 0))
@@ -106,7 +105,7 @@ def is_split(images: Sequence[Tensor], dims: int) -> bool:
     for k in images:
         for axis in axes:
             n = k.shape[axis]
-            # Low frequencies are sampled best: the others would add what aliases, and noise.
+            # Low frequencies are sampled best: the others would add aliasing and noise.
             low = min(n, max(n // 4, 8)) // 2 * 2 if n > 1 else 1
             ends = (k.narrow(axis, 0, low - low // 2), k.narrow(axis, n - low // 2, low // 2))
             k = torch.cat(ends, dim=axis)
@@ -120,7 +119,7 @@ def is_split(images: Sequence[Tensor], dims: int) -> bool:
 
 
 def _gap(profile: Tensor) -> str:
-    """Where along one axis an object leaves a gap: in the middle, at the border, or neither of them alone."""
+    """Returns where an object leaves a gap along one axis: only in the middle, only at the border, or neither."""
     n = len(profile)
     if n < 8:
         return "neither"
@@ -134,14 +133,14 @@ def _gap(profile: Tensor) -> str:
 
 
 def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | None:
-    """Returns in words which axis looks like that of the coils where the one of this name does not, else None.
+    """Returns a sentence if another axis looks more like that of the coils than the one of this name, else None.
 
-    Coils are few. Of more than 64, or of twice as many as an image axis of at most 32 is long, it is more likely that
-    the axes were stored as (y, x, coil). Only x and y are looked at: volumes of few partitions are common.
+    Coils are few. If there are more than 64, or twice as many as the length of an image axis of at most 32, the axes
+    were probably stored as (y, x, coil). Only x and y are compared, since volumes of few partitions are common.
 
     Args:
         axes: Names in the order of the shape.
-        shape: Of k-space.
+        shape: The shape of k-space.
     """
     sizes = dict(zip(axes, shape, strict=True))
     inside = {name: sizes[name] for name in ("y", "x") if name in sizes}
@@ -162,7 +161,10 @@ def remove_oversampling(kspace: Tensor, factor: float = 2.0, *, axis: int = -1, 
         kspace: Complex k-space.
         factor: The oversampling, 1 or more.
         axis: The readout axis.
-        centred: As in :func:`reconstruct`.
+        centred: As in :func:`.reconstruct_kspace`.
+
+    Raises:
+        BadInput: For a factor below 1 or above the length of the axis.
     """
     n = kspace.shape[axis]
     kept = round(n / factor)
@@ -182,17 +184,19 @@ def prewhiten(arrays: Sequence[Tensor], noise: ArrayLike, *, coil_axis: int) -> 
     """Mixes the coils so that their noise is uncorrelated and of variance one.
 
     Args:
-        arrays: What has a coil axis and must be mixed alike: k-space, and coil maps that are known.
-        noise: Noise samples without signal, shape (coils, ...), more a coil than there are coils.
+        arrays: Arrays with a coil axis that must be mixed alike: k-space, and coil maps that are known.
+        noise: Noise samples without signal, shape (coils, ...), more for each coil than there are coils.
         coil_axis: The axis of the coils, counted from the end.
+
+    Raises:
+        BadInput: If the noise has another shape, or is not independent between coils.
     """
     samples = np.asarray(noise, dtype=np.complex128)
     coils = arrays[0].shape[coil_axis]
     samples = samples.reshape(samples.shape[0], -1) if samples.ndim > 1 else samples[None]
     if samples.shape[0] != coils or samples.shape[1] <= coils:
-        raise BadInput(
-            f"Noise of shape ({coils}, more than {coils} samples)", f"{np.shape(noise)}", "Put the coils first"
-        )
+        needed = f"Noise of shape ({coils}, more than {coils} samples)"
+        raise BadInput(needed, f"{np.shape(noise)}", "Put the coils first")
     samples = samples - samples.mean(axis=1, keepdims=True)
     covariance = samples @ samples.conj().T / (samples.shape[1] - 1)
     try:

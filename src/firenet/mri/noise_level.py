@@ -1,4 +1,4 @@
-"""How much noise the data have: estimated, or given by the user and checked."""
+"""The noise level of the data: estimated, or given by the user and checked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.mri.scan import Prepared, ScanData
 
-# What makes the noise level for given measurements; None where none is asked for.
+# A function that returns the noise level for given measurements, None if none was asked for.
 Level = Callable[[Tensor], "float | None"]
-# Below this share of the estimated noise a noise level is likely a mistake.
+# A noise level below this share of the estimated noise is likely a mistake.
 FAR_BELOW = 1 / 3
 
 
 def noise_level(given: str | float | None) -> Level:
-    """Returns what makes the noise level for given measurements: a number, or a share of their norm such as ``5%``."""
+    """Returns a function that gives the noise level for measurements: a number, or a share of their norm such as 5%.
+
+    Raises:
+        BadInput: For a text that is neither, and for a negative number.
+    """
     if given is None:
         return lambda y: None
     text = str(given)
@@ -38,14 +42,15 @@ def size_of(y: Tensor) -> float:
 
 
 def noise_estimate(y: Tensor, mask: Tensor) -> float:
-    """Returns an estimate of the 2-norm of the noise: the samples farthest out are taken to be noise alone.
+    """Returns an estimate of the 2-norm of the noise, from the samples of the highest frequencies.
 
-    Of a tenth of the samples, those of the highest frequencies, the median of the modulus is over :math:`\\sqrt{\\log
-    2}` the root mean square of complex normal numbers. An image that reaches that far makes the estimate too large.
+    The tenth of the samples with the highest frequencies is taken to be only noise. Of complex normal numbers, the
+    median of the modulus over :math:`\\sqrt{\\log 2}` is the root mean square. An image with so high frequencies makes
+    the estimate too large.
 
     Args:
-        y: Measurements of one image, zero frequency in the corner, leading axes coils.
-        mask: Zero frequency in the corner.
+        y: Measurements of one image, zero frequency in the corner; the leading axes are coils.
+        mask: The sampling mask, zero frequency in the corner.
     """
     far = torch.zeros((), dtype=torch.float64)
     for n in mask.shape:
@@ -59,15 +64,15 @@ def noise_estimate(y: Tensor, mask: Tensor) -> float:
 
 
 def check_noise_level(level: Level, scan: ScanData, *, whitened: bool) -> None:
-    """Refuses a noise level at which the zero image fits every image, and warns of one that is hardly the noise's.
+    """Refuses a noise level at which the zero image fits all data, and warns of one far below the estimated noise.
 
     Args:
         level: The noise level for given measurements.
-        scan: The images; warnings are added to its own.
-        whitened: The coils were whitened by samples of the noise, whose variance is one since.
+        scan: The images; warnings are added to those of the scan.
+        whitened: Whether the coils were whitened by samples of the noise, so that its variance is one.
 
     Raises:
-        BadInput: The level is at least the norm of the data, in all images.
+        BadInput: If the level is at least the norm of the data, in all images.
     """
     too_high: list[tuple[Prepared, float, float]] = []
     for image in scan.images:
@@ -83,10 +88,9 @@ def check_noise_level(level: Level, scan: ScanData, *, whitened: bool) -> None:
         estimate = samples**0.5 if whitened else noise_estimate(image.y, mask)
         if asked < FAR_BELOW * estimate:
             source = "the noise samples say" if whitened else "the outermost samples suggest, an estimate"
-            scan.warnings.append(
-                f"{image.called} has a noise level of {asked:.3g}, far below {estimate:.3g}, which is what {source}; "
-                "noise is then fitted as if it were image, which takes many layers."
-            )
+            said = f"a noise level of {asked:.3g}, far below {estimate:.3g}, which is what {source}"
+            result = "noise is then fitted as if it were image, which takes many layers"
+            scan.warnings.append(f"{image.called} has {said}; {result}.")
     if too_high and len(too_high) == sum(not image.empty for image in scan.images):
         _, asked, size = too_high[0]
         do = "Give the 2-norm of the noise over all samples, a number or a share such as 5%; at this level zero fits"

@@ -1,8 +1,8 @@
-"""From arrays of k-space to images, each with a certificate.
+"""Reconstruction of arrays of k-space: images, each with a certificate.
 
-Centred k-space is brought to the library's convention once, before the network: shifted to put zero frequency in the
-corner and multiplied by the phase ramp that keeps the image centred, so that no layer shifts anything and an object in
-the middle of the picture stays in one piece.
+Centred k-space is brought to the library's convention once, before the network: it is shifted so that zero frequency
+lies in the corner, and multiplied by the phase ramp that keeps the image centred. So no layer shifts anything, and an
+object in the middle of the picture stays in one piece.
 """
 
 from __future__ import annotations
@@ -50,25 +50,28 @@ def reconstruct_kspace(
 
     Args:
         kspace: Complex, shape (..., \\*image) or with maps (..., coils, \\*image); leading axes are batch.
-        mask: Shape of the image; None finds it from the data (where any sample is not zero).
+        mask: The sampling mask, shape of the image; None finds it from the data (where any sample is not zero).
         maps: Coil maps, shape (coils, \\*image), centred like the image; None is one channel.
         dims: Number of image axes, 1 to 3.
-        centred: k-space, mask and image have their origin in the middle, as files have them. False: k-space and mask
+        centred: Whether k-space, mask and image have their origin in the middle, as in files. If not, k-space and mask
             have zero frequency in the corner and the image is ``ifftn`` of k-space.
         origin: The pixel of the image that has phase zero, ``middle`` or ``corner``, where it is not the one that
-            ``centred`` says: k-space that was only moved to the corner, ``ifftshift(kspace)``, keeps the ``middle``.
-        sparsify: As in :func:`transform`.
-        weights: As in :class:`Firenet`.
-        lam: As in :class:`Firenet`.
-        noise: As in :class:`Firenet`: a bound of the noise's 2-norm over all samples of an image.
-        schedule: None is :func:`default_schedule`, which finds its own steps.
-        tolerance: Stop once the relative gap is at most this; None is 1e-3, and with a fixed schedule its end.
-        reweight: Rounds of reweighting (:func:`firenet.reweighted`); objective and gap are those of the last round's
-            problem. None is what :func:`rounds` does for one image, and 0 for a batch.
-        progress: Called with layers done and the most there can be.
+            ``centred`` implies: k-space that was only shifted, ``ifftshift(kspace)``, keeps the ``middle``.
+        sparsify: As in :func:`.transform`.
+        weights: As in :class:`.Firenet`.
+        lam: As in :class:`.Firenet`.
+        noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all samples of an image.
+        schedule: None is :func:`.default_schedule`, which finds its own steps.
+        tolerance: Stop once the relative gap is at most this; None is 1e-3, with a fixed schedule its end.
+        reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
+            None is what :func:`.rounds` does for one image, and 0 for a batch.
+        progress: Called with the number of layers done and the largest number possible.
 
     Returns:
         The solution; ``image`` is upright if ``centred``, ``dual`` has zero frequency in the corner.
+
+    Raises:
+        BadInput: As :func:`.prepare` and :func:`.reconstruct`.
     """
     if origin is not None:
         kspace = to_usual_origin(tensor_of(kspace, "k-space"), dims, centred=centred, origin=origin)
@@ -88,11 +91,11 @@ def reconstruct_kspace(
             progress=progress,
         )
 
-    groups = _groups(kspace, mask, dims, dims + (maps is not None))
+    axes = dims + (maps is not None)
+    groups = _groups(kspace, mask, dims, axes)
     if groups is None:
         return solve(*prepare(kspace, mask, maps, dims=dims, centred=centred), progress)
     data = tensor_of(kspace, "k-space")
-    axes = dims + (maps is not None)
     batch, items = data.shape[: data.ndim - axes], data.flatten(0, data.ndim - axes - 1)
     found = []
     for number, (own, which) in enumerate(groups):
@@ -102,22 +105,24 @@ def reconstruct_kspace(
 
 
 def _shifted(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """The progress of one of several equal parts."""
+    """Returns the progress of one of several equal parts, as that of the whole."""
     return None if progress is None else lambda done, most, gap: progress(number * most + done, count * most, gap)
 
 
 def _groups(
     kspace: Tensor | NDArray[Any], mask: Tensor | NDArray[Any] | None, dims: int, axes: int
 ) -> list[tuple[Tensor, list[int]]] | None:
-    """The different masks of a batch with the items that have them; None where all have the same, or something is wrong
-    that :func:`prepare` refuses."""
+    """Returns the different masks of a batch, each with the items that have it.
+
+    None stands for one mask of all items, and for arrays that :func:`prepare` refuses.
+    """
     y = tensor_of(kspace, "k-space")
     if not 1 <= dims <= 3 or y.ndim <= axes or 0 in y.shape:
         return None
     if mask is None:
         own = (y != 0).flatten(0, y.ndim - axes - 1)
         own = own.any(dim=1) if axes > dims else own
-        # An item without any sample has the mask of the others: its image is zero.
+        # An item without any sample gets the mask of the others: its image is zero.
         own = torch.where(own.flatten(1).any(dim=1).view(-1, *(1,) * dims), own, own.any(dim=0))
     else:
         given = binary_mask(mask)
@@ -134,7 +139,7 @@ def _groups(
 
 
 def _check_maps(y: Tensor, operator: LinearOperator) -> None:
-    """Warns where coil maps explain the data badly, and refuses those that explain nothing."""
+    """Warns of coil maps that explain the data badly, and refuses those that hardly explain them."""
     if not isinstance(operator, MultiCoilFourier):
         return
     _, doubt = judge_maps(y, operator.mask, operator.maps, "given")
@@ -143,7 +148,7 @@ def _check_maps(y: Tensor, operator: LinearOperator) -> None:
 
 
 def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) -> Solution:
-    """One solution of a batch from those of parts of it, whose items have these numbers in the flattened batch."""
+    """Returns the solution of a batch from those of its parts; ``items`` are their numbers in the flattened batch."""
     order = np.argsort(np.concatenate([np.asarray(which) for which in items]))
 
     def joined(values: list[Any]) -> Any:
@@ -155,7 +160,7 @@ def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) 
             return Searched(joined([v.runs for v in values]))
         if isinstance(first, tuple):
             every = [entry for value in values for entry in value]
-            # One entry an item, or what holds for all of them.
+            # There is one entry for each item, or the entries hold for all of them.
             return tuple(every[k] for k in order) if len(every) == len(order) else first
         return first  # a fixed schedule, or None
 

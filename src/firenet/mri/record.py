@@ -1,4 +1,4 @@
-"""The record of a scan's images, for JSON: what was done, what came out, and what is proved."""
+"""The record of a scan's images, for JSON: what was done, the results, and what is proved about them."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from firenet.transforms.spec import describe
 from firenet.versions import versions
 
 EMPTY = "empty slice"
-# An image that is further from the data than the noise level by this share of it does not fit.
+# An image whose misfit exceeds the noise level by more than this share of it does not fit the data.
 FITS = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """What became of one image of a scan.
+    """One image of a scan, with its solution or certificate.
 
     Attributes:
         scan: The scan, with its warnings.
-        part: The image's data.
+        part: The data of the image.
         image: The image.
-        found: Its solution or certificate; None for an empty slice. Of a solution the image and the numbers are kept,
-            not the dual points, which are many times as large.
+        found: The solution or the certificate; None for an empty slice. A solution keeps the image and the numbers, not
+            the dual points, which are many times as large.
         asked: The network that was asked for; None for an empty slice.
-        posed: The network of the last round, of which the gap speaks.
-        layers: All that were run.
-        rounds: Relative gap and layers of every round.
+        posed: The network of the last round; the gap is that of its problem.
+        layers: The number of layers of all rounds.
+        rounds: The relative gap and the number of layers of each round.
         ended: Why there were fewer rounds than asked for, or None.
-        seconds: That it took.
+        seconds: The time that it took.
         tolerance: The relative gap that was asked for, or None.
         sweep: The choice of lambda, or None.
     """
@@ -98,7 +98,7 @@ class Reconstruction:
 
 
 def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
-    """Returns the record of a scan; what is odd about the images joins the warnings.
+    """Returns the record of a scan, and adds warnings about the images to those of the scan.
 
     Args:
         found: What :func:`.reconstruct_scan` or :func:`.certify_scan` returned.
@@ -116,17 +116,9 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
         off = misfit(one)
         if off is not None:
             scan.warnings.append(f"{one.part.called} fits the data only to {off}; is that too small for them?")
-    problem = "min lam * |W x|_1 + |A x - y|_2"
-    if isinstance(asked.fidelity, Ball):
-        problem = "min |W x|_1 subject to |A x - y|_2 <= noise level"
-    problem = f"{problem}, W = {words}"
-    most = max(len(one.rounds) for one in found)
-    if most > 1:
-        again = "min |w W x|_1 subject to |A x - y|_2 <= the result's noise level, w from the image before"
-        problem = f"{problem}; then {most - 1} x {again}"
     sweep = found[0].sweep
     if sweep is not None and sweep.at_the_edge:
-        scan.warnings.append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie beyond.")
+        scan.warnings.append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie outside.")
     file, source = scan.file, scan.source
     return {
         "data": None if source is None else str(source.data),
@@ -136,7 +128,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
         "axes": None if file is None else list(file.axes),
         "voxel_size": None if file is None else file.voxel_size,
         "slice_thickness": None if file is None else file.slice_thickness,
-        "problem": problem,
+        "problem": _problem(asked, words, max(len(one.rounds) for one in found)),
         "sparsify": words.partition(",")[0],
         "lam": asked.lam,
         "device": str(found[0].part.y.device),
@@ -153,8 +145,20 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
     } | ({} if sweep is None else {"lam_sweep": vars(sweep)})
 
 
+def _problem(asked: Firenet, words: str, rounds: int) -> str:
+    """Returns the optimisation problem of all rounds as a formula, with the transform in words."""
+    problem = "min lam * |W x|_1 + |A x - y|_2"
+    if isinstance(asked.fidelity, Ball):
+        problem = "min |W x|_1 subject to |A x - y|_2 <= noise level"
+    problem = f"{problem}, W = {words}"
+    if rounds > 1:
+        again = "min |w W x|_1 subject to |A x - y|_2 <= the result's noise level, w from the image before"
+        problem = f"{problem}; then {rounds - 1} x {again}"
+    return problem
+
+
 def relative_gap(found: Solution | Certificate) -> dict[str, Any]:
-    """Returns the relative gap for a record: null, with the reason, where it is not finite."""
+    """Returns the relative gap for a record; if it is not finite it is None, with the reason."""
     value = found.relative_gap.item()
     if abs(value) < float("inf"):
         return {"relative_gap": value}
@@ -166,13 +170,15 @@ def relative_gap(found: Solution | Certificate) -> dict[str, Any]:
 
 
 def _finite(number: float) -> float | None:
-    """JSON has no infinity."""
+    """Returns a number for JSON, which has no infinity: None where it is not finite."""
     return number if abs(number) < float("inf") else None
 
 
 def misfit(one: Reconstruction) -> str | None:
-    """Returns by how much an image misses the noise level that its problem has, in words, where that is not rounding;
-    else None."""
+    """Returns in words by how much the misfit of an image exceeds the noise level of its problem.
+
+    It is None where the problem has no noise level, and where the excess is within rounding.
+    """
     if one.found is None or one.posed is None or not isinstance(one.posed.fidelity, Ball):
         return None
     if not one.found.relative_violation.item() > FITS:
@@ -181,7 +187,7 @@ def misfit(one: Reconstruction) -> str | None:
 
 
 def _verdict(certificate: Certificate) -> str:
-    """A certificate in two or three words."""
+    """Returns a certificate in two or three words."""
     if not certificate.gap.item() < float("inf"):
         return "not finite"
     if certificate.gap <= certificate.rounding:
@@ -190,7 +196,7 @@ def _verdict(certificate: Certificate) -> str:
 
 
 def description(scan: ScanData) -> str:
-    """Returns where an image comes from, for the field of a file that says so: file, array and slices."""
+    """Returns where an image comes from, for the description in a file: file, array and slices."""
     if scan.source is None or scan.file is None:
         return "firenet"
     numbers = [image.number for image in scan.images if image.number is not None]
@@ -202,7 +208,7 @@ def description(scan: ScanData) -> str:
 
 
 def summary(found: Sequence[Reconstruction]) -> str:
-    """Returns in one line what was done and how near to optimal it is proved to be."""
+    """Returns in one line what was done and how close to optimal it is proved to be."""
     solved = [(one, one.found) for one in found if one.found is not None]
     what = "sparse reconstruction" if any(isinstance(s, Solution) for _, s in solved) else "certificate"
     words = [what if len(found) == 1 else f"{what} of {len(found)} slices"]
@@ -212,7 +218,7 @@ def summary(found: Sequence[Reconstruction]) -> str:
     if worst < float("inf"):
         words.append(f"within {100 * worst:.2g} % of optimal")
     else:  # NaN, too
-        words.append("not proved to be near optimal")
+        words.append("not proved to be close to optimal")
     misses = any(misfit(one) is not None for one, _ in solved)
     if any(one.posed is not None and len(one.rounds) < 2 and isinstance(one.posed.fidelity, Ball) for one, _ in solved):
         words.append("does not fit the data" if misses else "fits the data up to the noise level")

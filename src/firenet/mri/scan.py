@@ -1,4 +1,4 @@
-"""From the arrays of a scan to measurements, masks and coil maps, one image at a time."""
+"""Preparation of a scan: from its arrays to measurements, masks and coil maps, one image at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,7 @@ from torch import Tensor
 from firenet.errors import BadInput, DoubtfulInput
 from firenet.io.files import Scan
 from firenet.mri.coils import CoilMaps, estimate_maps
-from firenet.mri.evidence import (
-    MaskFindings,
-    judge_inferred,
-    judge_maps,
-    judge_mask,
-    without_padding,
-)
+from firenet.mri.evidence import MaskFindings, judge_inferred, judge_maps, judge_mask, without_padding
 from firenet.mri.kspace import (
     Origin,
     coil_axis_is_elsewhere,
@@ -51,48 +45,38 @@ def prepare(
     """Returns measurements and their operator in the library's convention: zero frequency in the corner, the image as
     it looks.
 
-    Arguments as in :func:`.reconstruct_kspace`; one mask for all items.
+    The arguments are those of :func:`.reconstruct_kspace`, with one mask for all items.
 
     Raises:
-        BadInput: For arrays that do not fit together, or a mask that contradicts the data
-            (:func:`.judge_mask`).
+        BadInput: For arrays that do not fit together, or a mask that contradicts the data (:func:`.judge_mask`).
 
     Warns:
-        DoubtfulInput: Where much of what the mask calls measured is zero.
+        DoubtfulInput: If many of the samples that the mask calls measured are zero.
     """
     y = tensor_of(kspace, "k-space")
     if not y.is_complex():
-        raise BadInput(
-            "Complex k-space",
-            f"{y.dtype} of shape {tuple(y.shape)}",
-            "If the last axis holds real and imaginary parts, use torch.view_as_complex",
-        )
-    if not 1 <= dims <= 3 or y.ndim < dims + (maps is not None):
-        raise BadInput(
-            f"k-space with {dims + (maps is not None)} axes or more",
-            f"shape {tuple(y.shape)}",
-            "Check dims and the coil axis",
-        )
+        do = "If the last axis holds real and imaginary parts, use torch.view_as_complex"
+        raise BadInput("Complex k-space", f"{y.dtype} of shape {tuple(y.shape)}", do)
+    axes = dims + (maps is not None)
+    if not 1 <= dims <= 3 or y.ndim < axes:
+        raise BadInput(f"k-space with {axes} axes or more", f"shape {tuple(y.shape)}", "Check dims and the coil axis")
     if not torch.isfinite(torch.view_as_real(y.resolve_conj())).all():
         raise BadInput("Finite k-space", "NaN or infinity", "Set missing samples to zero and give the mask")
     shape = tuple(y.shape[y.ndim - dims :])
     m = mask_of(y, dims) if mask is None else binary_mask(mask).to(y.device)
     if tuple(m.shape) != shape:
-        raise BadInput(
-            f"A mask of the image's shape {shape}", f"{tuple(m.shape)}", "Broadcast line masks to the full shape"
-        )
+        do = "Broadcast line masks to the full shape"
+        raise BadInput(f"A mask of the image's shape {shape}", f"{tuple(m.shape)}", do)
     if not m.any():
         raise BadInput("At least one sample", "a mask that is zero everywhere", "Check that k-space was read correctly")
     if mask is not None:
         for doubt in judge_mask(y, m).doubts:
             warnings.warn(doubt, DoubtfulInput, stacklevel=2)
     s = None if maps is None else tensor_of(maps, "coil maps").to(y.device)
-    if s is not None and (s.ndim != dims + 1 or tuple(s.shape) != tuple(y.shape[y.ndim - dims - 1 :])):
-        raise BadInput(
-            f"Coil maps of shape {tuple(y.shape[y.ndim - dims - 1 :])}",
-            f"{tuple(s.shape)}",
-            "Give one map a coil, on the grid of the image",
-        )
+    grid = tuple(y.shape[y.ndim - axes :])
+    if s is not None and tuple(s.shape) != grid:
+        do = "Give one map a coil, on the grid of the image"
+        raise BadInput(f"Coil maps of shape {grid}", f"{tuple(s.shape)}", do)
     if s is not None and not torch.isfinite(s).all():
         raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
     if centred:
@@ -101,22 +85,20 @@ def prepare(
 
 
 def binary_mask(mask: Tensor | ArrayLike) -> Tensor:
-    """A boolean mask from zeros and one other number (1, or 255 in a picture) of any dtype, complex ones too.
+    """Returns a boolean mask from zeros and one other number (1, or 255 in a picture) of any real or complex dtype.
 
     Raises:
-        BadInput: For other numbers, NaN among them.
+        BadInput: For several other numbers, NaN or infinity.
     """
     values = tensor_of(mask, "a mask")
     if values.dtype == torch.bool:
         return values
-    measured = values != 0  # NaN too, which equals nothing, itself neither
+    measured = values != 0  # with NaN, which is not equal to anything
     ones = values[measured]
-    if len(ones) and not bool((ones == ones[0]).all()):
-        finite = torch.isfinite(ones)
-        got = "NaN or infinity" if not bool(finite.all()) else f"{values.dtype} with other numbers"
+    finite = bool(torch.isfinite(ones).all())
+    if not finite or not bool((ones == ones[:1]).all()):
+        got = f"{values.dtype} with other numbers" if finite else "NaN or infinity"
         raise BadInput("A mask of zeros and ones", got, "Save mask != 0")
-    if len(ones) and not bool(torch.isfinite(ones[0])):
-        raise BadInput("A mask of zeros and ones", "NaN or infinity", "Save mask != 0")
     return measured
 
 
@@ -126,15 +108,16 @@ class Prepared:
 
     Attributes:
         y: Measurements, zero frequency in the corner, shape (\*image) or (coils, \*image).
-        operator: The measurement operator: mask and coil maps. Of an empty slice, of all samples that others have.
+        operator: The measurement operator: mask and coil maps. The mask of an empty slice has all samples that any
+            other slice has.
         maps_method: Where the maps come from, in words.
-        undetermined: Pixels where every map is zero.
-        unexplained: The share of the energy that no image explains through the maps
-            (:func:`.unexplained`), or None without maps.
-        notes: What is good to know about the mask.
-        doubts: What says that mask or maps may be wrong.
-        number: Of the slice in its file, counted from 0; None where the data have no axis of slices.
-        empty: Every sample is zero, so the image is: there is nothing to solve.
+        undetermined: True at the pixels where every map is zero.
+        unexplained: The share of the energy that no image explains through the maps (:func:`.unexplained`), or None
+            without maps.
+        notes: Sentences about the mask, for information.
+        doubts: Sentences that say that mask or maps may be wrong.
+        number: The number of the slice in its file, counted from 0; None for data without an axis of slices.
+        empty: Whether every sample is zero: then the image is zero, and there is nothing to solve.
     """
 
     y: Tensor
@@ -154,12 +137,12 @@ class Prepared:
 
     @property
     def measured(self) -> Tensor:
-        """The measurements without what was not sampled."""
+        """The measurements, zero where nothing was sampled."""
         return self.operator.restrict(self.y)
 
     @property
     def called(self) -> str:
-        """The image in a sentence, at its beginning."""
+        """The name of the image at the beginning of a sentence."""
         return "The image" if self.number is None else f"Slice {self.number}"
 
     @property
@@ -175,10 +158,9 @@ class ScanData:
 
     Attributes:
         images: In the order of the slices.
-        warnings: All that there is to say, in sentences, doubts included.
-        doubts: Those of the warnings for which the result should not be trusted unseen: the commands end with exit
-            code 3.
-        file: What the file says beside the numbers; None for arrays.
+        warnings: Sentences about the data, doubts included.
+        doubts: The warnings that put the result into question: the commands end with exit code 3.
+        file: What the file says in addition to the numbers; None for arrays.
         source: The files and how they were read; None for arrays.
     """
 
@@ -190,15 +172,14 @@ class ScanData:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """Returns the names of the axes of all images together: slices, if there are several, and those of the
-        image."""
+        """The names of the axes of all images together: slices, if there are several, and those of an image."""
         dims = len(self.images[0].operator.in_shape)
         spatial = [a for a in self.file.axes if a in ("z", "y", "x")] if self.file else ["z", "y", "x"][-dims:]
         return (*(["slice"] if len(self.images) > 1 else []), *spatial)
 
     @property
     def voxel_size(self) -> tuple[float, ...] | None:
-        """Returns the sizes of a voxel in mm along these axes, or None where the file does not say."""
+        """The sizes of a voxel in mm along these axes, or None where the file does not say."""
         if self.file is None or self.file.voxel_size is None:
             return None
         sizes, thickness = self.file.voxel_size, self.file.slice_thickness
@@ -222,64 +203,44 @@ def prepare_scan(
     device: str = "cpu",
     dtype: torch.dtype = torch.complex64,
 ) -> ScanData:
-    r"""Makes the images of a scan ready: choice of slices, oversampling, whitening, masks, coil maps.
+    r"""Prepares the images of a scan: choice of slices, oversampling, whitening, masks, coil maps.
 
-    A slice without any sample that is not zero stays, marked as empty, and a warning names it.
+    A slice whose samples are all zero is kept and marked as empty, and a warning names it.
 
     Args:
         kspace: Complex k-space.
-        axes: What its axes are, names from slice, coil, z, y, x in this order.
+        axes: The names of its axes, from slice, coil, z, y, x in this order.
         mask: Shape of the image axes, or of trailing ones of them; None finds it from the data.
         maps: Array (coils, \*image), the word ``auto`` (estimate them), or None for data without coils.
         only: The slice to take; None takes all.
         oversampling: Crop the image along the readout by this factor.
-        readout: Which axis the readout is, x or y.
-        noise: Noise samples (coils, ...), to whiten the coils.
-        centred: As in :func:`reconstruct`.
-        origin: As in :func:`reconstruct`.
-        device: Where to compute.
+        readout: The readout axis, x or y.
+        noise: Noise samples (coils, ...), with which the coils are whitened.
+        centred: As in :func:`.reconstruct_kspace`.
+        origin: As in :func:`.reconstruct_kspace`.
+        device: The device to compute on.
         dtype: complex64 or complex128.
 
     Raises:
-        BadInput: For what does not fit together, and where all samples are zero.
+        BadInput: For arrays and options that do not fit together, and if all samples are zero.
     """
     data = tensor_of(kspace, "k-space").to(device=device, dtype=dtype)
-    dims = sum(a in ("z", "y", "x") for a in axes)
-    notes = []
+    spatial = [a for a in axes if a in ("z", "y", "x")]
+    dims, notes = len(spatial), list[str]()
     elsewhere = coil_axis_is_elsewhere(axes, np.shape(kspace))
     if elsewhere is not None:
         notes.append(f"{elsewhere}; if the axes are stored in another order, name them: --axes y,x,coil.")
-    numbers: list[int | None] = [None] if "slice" not in axes else list(range(len(data)) if only is None else [only])
-    if "slice" not in axes:
-        if only is not None:
-            raise BadInput("A file with several slices for --slice", f"axes {', '.join(axes)}", "Leave --slice out")
-        data = data[None]
-    elif only is not None:
-        if not 0 <= only < data.shape[0]:
-            raise BadInput(f"A slice between 0 and {data.shape[0] - 1}", f"{only}", "Slices are counted from 0")
-        data = data[only : only + 1]
-    has_coils = "coil" in axes
-    if has_coils and maps is None:
-        raise BadInput(
-            "Coil maps for multi-coil data", "none", "Estimate them from the data with --maps auto, or pass a file"
-        )
-    if not has_coils and (maps is not None or noise is not None):
-        raise BadInput(
-            "Multi-coil data for coil maps or noise",
-            f"axes {', '.join(axes)}",
-            "Leave --maps and --noise out, or name the coil axis with --axes",
-        )
+    data, numbers = _chosen(data, axes, only)
+    _check_coils(axes, maps, noise)
     if peak_is_central(data, dims) != centred:
         where, option = ("corner", "add --corner-dc") if centred else ("middle", "leave out --corner-dc")
         notes.append(f"The energy of k-space peaks in the {where}; if that is where zero frequency lies, {option}.")
     data = to_usual_origin(data, dims, centred=centred, origin=origin)
-    grid = tuple(data.shape[data.ndim - dims :])
-    given = None if mask is None else _given_mask(mask, grid)
-    stored = given
+    stored = given = None if mask is None else _given_mask(mask, tuple(data.shape[data.ndim - dims :]))
     if given is not None:
-        # Whoever removes oversampling needs whole readout lines.
-        along = [axis for axis in axes[-dims:] if oversampling == 1.0 or axis != readout]
-        given, padding = without_padding(data, given, axes[-dims:], along, centred=centred)
+        # To remove oversampling, readout lines must be whole.
+        along = [axis for axis in spatial if oversampling == 1.0 or axis != readout]
+        given, padding = without_padding(data, given, spatial, along, centred=centred)
         notes += [] if padding is None else [padding]
     known = None
     if isinstance(maps, np.ndarray):
@@ -290,41 +251,58 @@ def prepare_scan(
         arrays = [data] if known is None else [data, known]
         data, *mixed = prewhiten(arrays, noise, coil_axis=-dims - 1)
         known = mixed[0] if mixed else None
-    filled: list[Prepared | None] = []
-    for number, k in zip(numbers, data, strict=True):
+    crop = None if oversampling == 1.0 else (oversampling, -1 if readout == "x" else -2)
+
+    def ready(k: Tensor, number: int | None) -> Prepared | None:
         if not bool((k != 0).any()):
-            filled.append(None)
-            continue
-        # Before the readout is cropped, which spreads rounding over what was zero.
+            return None
+        # The mask is compared before the readout is cropped, which spreads rounding over samples that were zero.
         findings = MaskFindings() if given is None else judge_mask(k, given, stored)
-        lines = given
-        if oversampling != 1.0:
-            k, lines = _crop_readout(k, given, oversampling, -1 if readout == "x" else -2, dims, centred)
-        if known is not None and known.shape != k.shape:
-            do = "Give one map a coil on the grid of the image (after --remove-oversampling)"
-            raise BadInput(f"Coil maps of shape {tuple(k.shape)}", f"{tuple(known.shape)}", do)
         try:
-            image = _prepare_image(k, lines, known if known is not None else maps, dims, centred, given is None)
+            image = _prepare_image(k, given, maps if known is None else known, dims, centred, crop)
         except BadInput as error:
             # What is odd about the whole scan is the likelier reason, and so the better advice.
             raise BadInput(error.needed, error.got, " ".join([*notes, error.do])) from error
-        found = findings.notes + image.notes, findings.doubts + image.doubts
-        filled.append(replace(image, number=number, notes=found[0], doubts=found[1]))
-    images = _with_empty(filled, numbers, notes)
-    # Where zero frequency is not where it is said to be, the image is nothing to judge by.
+        notes_, doubts = findings.notes + image.notes, findings.doubts + image.doubts
+        return replace(image, number=number, notes=notes_, doubts=doubts)
+
+    images = _with_empty([ready(k, n) for n, k in zip(numbers, data, strict=True)], numbers, notes)
+    # If zero frequency is not where it is said to be, the images say nothing.
     if peak_is_central(data, dims) == centred and is_split([image.measured for image in images], dims):
         usual = "middle" if centred else "corner"
         other = "corner" if (origin or usual) == "middle" else "middle"
         option = f"add --image-origin {other}" if other != usual else f"leave out --image-origin {origin}"
-        notes.append(
-            f"The object lies around the borders of the image, as if cut in four; to put it together, {option}."
-        )
+        said = "The object lies around the borders of the image, as if cut in four"
+        notes.append(f"{said}; to put it together, {option}.")
     doubts = _once(images, lambda image: image.doubts)
     return ScanData(images, notes + _once(images, lambda image: image.notes) + doubts, doubts)
 
 
+def _chosen(data: Tensor, axes: Sequence[str], only: int | None) -> tuple[Tensor, list[int | None]]:
+    """Returns the slices that are asked for, and their numbers; data without slices become one without a number."""
+    if "slice" not in axes:
+        if only is not None:
+            raise BadInput("A file with several slices for --slice", f"axes {', '.join(axes)}", "Leave --slice out")
+        return data[None], [None]
+    if only is None:
+        return data, list(range(len(data)))
+    if not 0 <= only < len(data):
+        raise BadInput(f"A slice between 0 and {len(data) - 1}", f"{only}", "Slices are counted from 0")
+    return data[only : only + 1], [only]
+
+
+def _check_coils(axes: Sequence[str], maps: object, noise: object) -> None:
+    """Refuses several coils without coil maps, and coil maps or noise without several coils."""
+    if "coil" in axes and maps is None:
+        do = "Estimate them from the data with --maps auto, or pass a file"
+        raise BadInput("Coil maps for multi-coil data", "none", do)
+    if "coil" not in axes and (maps is not None or noise is not None):
+        do = "Leave --maps and --noise out, or name the coil axis with --axes"
+        raise BadInput("Multi-coil data for coil maps or noise", f"axes {', '.join(axes)}", do)
+
+
 def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> list[str]:
-    """Each sentence once, with the number of slices that it holds for where there are several."""
+    """Returns each sentence once, with the number of slices for which it holds if it does not hold for all."""
     found: dict[str, int] = {}
     for image in images:
         for sentence in of(image):
@@ -334,7 +312,7 @@ def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> 
 
 
 def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None], notes: list[str]) -> list[Prepared]:
-    """The images of a scan, an empty one for each None; the notes name those."""
+    """Returns the images of a scan, with an empty one for each None, and adds a note about each of these."""
     full = [image for image in filled if image is not None]
     if not full:
         one = "zeros alone" if numbers == [None] else f"zeros alone in slice {numbers[0]}"
@@ -354,9 +332,10 @@ def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None]
 
 
 def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:
-    """A mask from a file: zeros and one other value (1, or 255 in a picture), on the grid or on trailing axes of it.
+    """Returns a mask from a file (see :func:`binary_mask`) on the grid; it may have only the trailing axes of the grid.
 
-    Singletons beyond the grid's axes are dropped, first those in front and then those behind, as patterns of BART have.
+    Singletons in addition to the grid's axes are dropped, first leading and then trailing ones, as patterns of BART
+    have them.
     """
     found = binary_mask(mask)
     while found.ndim > len(grid) and 1 in (found.shape[0], found.shape[-1]):
@@ -384,17 +363,24 @@ def _crop_readout(
 
 def _prepare_image(
     k: Tensor,
-    mask: Tensor | None,
+    given: Tensor | None,
     maps: Tensor | NDArray[Any] | str | None,
     dims: int,
     centred: bool,
-    inferred: bool,
+    crop: tuple[float, int] | None,
 ) -> Prepared:
+    """Prepares one image; ``crop`` is the oversampling to remove, and the readout axis."""
+    mask = given
+    if crop is not None:
+        k, mask = _crop_readout(k, given, *crop, dims, centred)
+    if isinstance(maps, Tensor) and maps.shape != k.shape:
+        do = "Give one map a coil on the grid of the image (after --remove-oversampling)"
+        raise BadInput(f"Coil maps of shape {tuple(k.shape)}", f"{tuple(maps.shape)}", do)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DoubtfulInput)  # they are among the findings
+        warnings.simplefilter("ignore", DoubtfulInput)  # judge_mask has found the same
         y, operator = prepare(k, mask, dims=dims, centred=centred)
     m = operator.mask
-    notes = judge_inferred(y, m, maps is not None).notes if inferred else ()
+    notes = judge_inferred(y, m, maps is not None).notes if given is None else ()
     if maps is None:
         return Prepared(y, operator, "none", torch.zeros(m.shape, dtype=torch.bool), notes=notes)
     found = CoilMaps(maps, "from a file") if isinstance(maps, Tensor) else estimate_maps(y * m, m)

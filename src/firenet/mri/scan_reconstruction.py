@@ -1,4 +1,4 @@
-"""The images of a scan, one after the other: reconstructed, or certified."""
+"""Reconstruction and certification of the images of a scan, one after the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from firenet.solver.memory import peak_bytes
 from firenet.solver.schedules import searches
 from firenet.transforms.spec import transform
 
-# Told what is done, how much of it, how much there is at most, and the relative gap where one is known.
+# Called with what is being done, how much of it is done, how much there is at most, and the relative gap if known.
 Progress = Callable[[str, int, int, "float | None"], None]
 
 
@@ -46,7 +46,7 @@ def reconstruct_scan(
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> list[Reconstruction]:
-    """Reconstructs every image of a scan, each with a certificate: what ``firenet recon`` calls.
+    """Reconstructs every image of a scan, each with a certificate, as ``firenet recon`` does.
 
     Args:
         data: A file of k-space with its options (:class:`.Source`), its path alone, or arrays that
@@ -58,15 +58,17 @@ def reconstruct_scan(
             instead of choosing lambda.
         schedule: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
         layers: The most layers of an image; None is 2000.
-        tolerance: The relative gap to stop at; None is 1e-3, or with a fixed schedule its end.
+        tolerance: The relative gap to stop at; None is 1e-3, with a fixed schedule its end.
         reweight: Rounds of reweighting; None is what :func:`.rounds` does.
-        one: Refuse a scan of several slices.
-        progress: Told what is done and how far it is.
-        notify: Called with every warning about the data as soon as it is known; None issues a
+        one: Whether to refuse a scan of several slices.
+        progress: Called with what is being done, how much of it is done, how much there is at most, and the relative
+            gap if it is known.
+        notify: Called with each warning about the data as soon as it is known; None issues a
             :class:`.DoubtfulInput` warning.
 
     Returns:
-        One :class:`Reconstruction` an image, in the order of the slices; :func:`.scan_record` makes the record of all.
+        One :class:`.Reconstruction` for each image, in the order of the slices; :func:`.scan_record` makes their
+        record.
 
     Raises:
         BadInput: For files and options that cannot be used.
@@ -94,24 +96,15 @@ def reconstruct_scan(
         net = net.to(image.y.device)
         asked = None if searches(plan) else tolerance
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DoubtfulInput)  # said before, with the name of the slice
+            warnings.simplefilter("ignore", DoubtfulInput)  # these were told before, with the name of the slice
             found = rounds(net, image.y, reweight, tolerance=asked, progress=progress)
         each = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found]
         last = found[-1].solution
         _check_finite(last.image, seen, net.lam)
-        return Reconstruction(
-            scan,
-            image,
-            last.image,
-            replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None),
-            net,
-            found[-1].net,
-            sum(layers for _, layers in each),
-            each,
-            found[-1].ended,
-            tolerance=TOLERANCE if tolerance is None and searches(plan) else tolerance,
-            sweep=sweep,
-        )
+        kept = replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None)
+        made = Reconstruction(scan, image, last.image, kept, net, found[-1].net, sum(n for _, n in each), each)
+        goal = TOLERANCE if tolerance is None and searches(plan) else tolerance
+        return replace(made, ended=found[-1].ended, tolerance=goal, sweep=sweep)
 
     return _each(scan, "reconstruction", solve, progress)
 
@@ -127,24 +120,27 @@ def certify_scan(
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> list[Reconstruction]:
-    """Certifies an image from any source against the data of a scan: what ``firenet certify`` calls.
+    """Certifies an image from any source against the data of a scan, as ``firenet certify`` does.
 
     Args:
         data: As in :func:`reconstruct_scan`.
         image: The image, with an axis of slices where there are several.
         sparsify: The transform of the problem that the image is meant to solve.
-        lam: Its lambda.
-        noise_level: Its noise level.
+        lam: The lambda of that problem.
+        noise_level: The noise level of that problem.
         layers: The most layers to find a dual point with.
         progress: As in :func:`reconstruct_scan`.
         notify: As in :func:`reconstruct_scan`.
 
+    Returns:
+        One :class:`.Reconstruction` for each image, in the order of the slices.
+
     Raises:
-        BadInput: For an image that does not belong to the data.
+        BadInput: For files and options that cannot be used, and for an image that does not belong to the data.
     """
     _check_problem(sparsify, lam, noise_level)
     if layers < 0:
-        raise BadInput("--layers: a number of layers, zero or more", f"{layers}", "500 is the default")
+        raise BadInput("--layers: zero layers or more", f"{layers}", "500 is the default")
     level, scan = noise_level_of(noise_level), scan_of(data, progress)
     several = len(scan.images) > 1
     shape = (len(scan.images), *scan.images[0].operator.in_shape)
@@ -174,8 +170,11 @@ def certify_scan(
 def memory_of_scan(
     data: AnyPath | Source | ScanData, *, sparsify: str | None = None, reweight: int | None = None
 ) -> list[tuple[Prepared, int]]:
-    """Returns for each image of a scan how many bytes its reconstruction takes beside the data, an estimate; 0 for an
-    empty slice. Arguments as in :func:`reconstruct_scan`."""
+    """Returns an estimate of the memory that the reconstruction of each image of a scan takes, in bytes.
+
+    It is counted in addition to the data, and 0 for an empty slice. The arguments are those of
+    :func:`reconstruct_scan`.
+    """
     found = []
     for image in scan_of(data).images:
         problem = None if image.empty else default_network(image.operator, sparsify=sparsify).problem
@@ -184,7 +183,7 @@ def memory_of_scan(
 
 
 def scan_of(data: AnyPath | Source | ScanData, progress: Progress | None = None) -> ScanData:
-    """Returns the scan, read where it is a file."""
+    """Returns the scan, which is read if it is a file."""
     if isinstance(data, ScanData):
         return data
     source = data if isinstance(data, Source) else Source(Path(data))
@@ -193,9 +192,9 @@ def scan_of(data: AnyPath | Source | ScanData, progress: Progress | None = None)
     return source.read()
 
 
-def tell_warnings(scan: ScanData, notify: Callable[[str], None] | None, first: int = 0) -> None:
-    """Says the warnings of a scan from the given number on."""
-    for sentence in scan.warnings[first:]:
+def tell_warnings(scan: ScanData, notify: Callable[[str], None] | None) -> None:
+    """Issues the warnings of a scan."""
+    for sentence in scan.warnings:
         if notify is None:
             warnings.warn(sentence, DoubtfulInput, stacklevel=3)
         else:
@@ -208,7 +207,7 @@ def _each(
     solve: Callable[[Prepared, Callable[..., None] | None], Reconstruction],
     progress: Progress | None,
 ) -> list[Reconstruction]:
-    """Solves image after image; an empty slice is zero."""
+    """Solves one image after the other; the image of an empty slice is zero."""
     found = []
     for count, image in enumerate(scan.images, 1):
         if image.empty:
@@ -222,13 +221,14 @@ def _each(
 
 
 def _named(progress: Progress | None, what: str) -> Callable[..., None] | None:
+    """Returns the progress of one thing, as :class:`.Firenet` calls it."""
     if progress is None:
         return None
     return lambda done, most, gap=None: progress(what, done, most, gap)
 
 
 def _check_problem(sparsify: str | None, lam: float | None, noise_level: str | float | None) -> None:
-    """Refuses a problem that cannot be posed, before anything is read."""
+    """Refuses a problem that does not make sense, before anything is read."""
     if noise_level is not None and lam is not None:
         raise BadInput("One of --lam and --noise-level", "both", "With a noise level there is no lambda")
     transform(sparsify, (2**20,))
@@ -236,7 +236,7 @@ def _check_problem(sparsify: str | None, lam: float | None, noise_level: str | f
 
 
 def _check_limits(schedule: str, layers: int | None, tolerance: float | None, reweight: int | None) -> None:
-    """Refuses limits that mean nothing, before anything is read."""
+    """Refuses limits that do not make sense, before anything is read."""
     if layers is not None and layers < 1:
         raise BadInput("--layers: at least one layer", f"{layers}", "2000 are the default of recon; most need fewer")
     if tolerance is not None and not 0 < tolerance < 1:
@@ -250,10 +250,10 @@ def _check_limits(schedule: str, layers: int | None, tolerance: float | None, re
 
 
 def _check_finite(image: Tensor, y: Tensor, lam: float) -> None:
-    """Refuses an image that is not finite; the data are, so it is their size or lambda's that cannot be computed with.
+    """Refuses an image that is not finite. The data are finite, so that they or lambda are too large or too small.
 
     Raises:
-        BadInput: It is not.
+        BadInput: If the image is not finite.
     """
     if not torch.isfinite(real_view(image)).all():
         size, dtype = f"{y.abs().max().item():.2g}", str(y.dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""Where a scan comes from, and how it is read."""
+"""The files of a scan, and the options with which they are read."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ DTYPES = {"complex64": torch.complex64, "complex128": torch.complex128}
 
 @dataclass(frozen=True)
 class Source:
-    """The files of a scan and how they are to be read.
+    """The files of a scan, and the options with which they are read.
 
     Attributes:
         data: The file of k-space.
         mask: The file of the mask, or None.
         maps: The file of the coil maps, ``auto`` to estimate them, or None.
         only: The slice to take, or None for all.
-        axes: Names of the stored axes with commas between, or None for what the file says.
+        axes: Names of the stored axes, separated by commas, or None for what the file says.
         key: Name of the array in the file.
-        corner_dc: Zero frequency lies in the corner.
+        corner_dc: Whether zero frequency lies in the corner.
         origin: ``middle`` or ``corner``, the pixel with phase zero, or None for the usual one.
-        remove_oversampling: Crop the readout.
+        remove_oversampling: Whether to crop the readout.
         noise: The file of noise samples, or None.
-        device: Where to compute.
+        device: The device to compute on.
         dtype: complex64 or complex128.
     """
 
@@ -50,7 +50,7 @@ class Source:
 
     @property
     def files(self) -> list[Path]:
-        """Everything that is read."""
+        """All files that are read."""
         maps = None if self.maps in (None, "auto") else Path(str(self.maps))
         return [path for path in (self.data, self.mask, maps, self.noise) if path is not None]
 
@@ -58,8 +58,8 @@ class Source:
         """Reads and prepares the scan.
 
         Raises:
-            BadInput: For what cannot be read or does not fit together, and for an axis of coils that looks like
-                another.
+            BadInput: For files that cannot be read or do not fit together, and for an axis of coils that looks like
+                another axis.
         """
         self._check()
         names = None if self.axes is None else [a.strip() for a in self.axes.split(",")]
@@ -88,11 +88,11 @@ class Source:
             dtype=DTYPES[self.dtype],
         )
         made.warnings[:0] = scan.notes
-        return replace(
-            made, file=replace(scan, kspace=scan.kspace[:0].copy()), source=self
-        )  # its numbers are in the images
+        described = replace(scan, kspace=scan.kspace[:0].copy())  # the images have the numbers
+        return replace(made, file=described, source=self)
 
     def _check(self) -> None:
+        """Refuses options that have no meaning, and a device that this machine does not have."""
         if self.origin not in (None, "middle", "corner"):
             raise BadInput("--image-origin middle or corner", repr(self.origin), "Leave it out for the usual one")
         if self.dtype not in DTYPES:

@@ -1,4 +1,4 @@
-"""The choice of lambda without ground truth: which one predicts measurements that it has not seen?"""
+"""The choice of lambda without ground truth, by cross-validation: which lambda predicts measurements held out?"""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from firenet.problems.penalty import check_lam
 from firenet.reconstruction.defaults import default_network, default_schedule
 
 _STEPS = 8
-_RANGE = (1 / 8, 2.0)  # of the default lambda, beyond which images are over-smoothed
-# The images need not be better than their prediction errors are told apart.
+_RANGE = (1 / 8, 2.0)  # relative to the default lambda; above, images are over-smoothed
+# The images need only be accurate enough to compare their prediction errors.
 _TOLERANCE, _LAYERS = 3e-3, 250
-# Errors that differ by no more are equal: where the curve is flat, chance must not send lambda to the end of the grid.
+# Errors within this share of the smallest count as equal: where the curve is flat, chance must not send lambda to an
+# end of the grid.
 _EQUAL = 0.01
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Prediction errors over a grid of lambdas.
+    """The prediction errors over a grid of lambdas.
 
     Attributes:
-        lams: Rising.
-        errors: Of each the relative l2 error on the samples held out: a measurement, with the noise of these samples in
-            it.
-        best: Of the lambdas whose errors are within 1 % of the smallest, the one nearest to the default.
-        held_out: How many samples were held out.
-        seed: Of their choice.
+        lams: The lambdas, in increasing order.
+        errors: The relative l2 error of each lambda on the samples held out: a measurement, which includes the noise of
+            these samples.
+        best: The lambda nearest to the default among those whose errors are within 1 % of the smallest.
+        held_out: The number of samples that were held out.
+        seed: The seed of the choice of these samples.
     """
 
     lams: tuple[float, ...]
@@ -47,7 +48,7 @@ class Sweep:
 
     @property
     def at_the_edge(self) -> bool:
-        """Whether the choice is an end of the grid: then the best may lie beyond."""
+        """Whether the best lambda is an end of the grid: then a better one may lie outside."""
         return len(self.lams) > 1 and self.best in (self.lams[0], self.lams[-1])
 
 
@@ -62,23 +63,22 @@ def choose_lambda(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
-    """Chooses lambda by cross-validation: reconstructs without a few of the measurements, and compares them with what
-    each image predicts.
+    """Chooses lambda by cross-validation: holds out a few measurements and compares them with what each image predicts.
 
-    Those held out are drawn from :meth:`.LinearOperator.holdout_candidates`: of Fourier samples, from outside the fully
-    sampled centre.
+    They are drawn from :meth:`.LinearOperator.holdout_candidates`; Fourier samples are drawn outside the fully sampled
+    centre.
 
     Args:
         y: Measurements of one image, shape ``operator.out_shape``.
-        operator: A.
-        sparsify: As in :func:`.spec.transform`.
-        lams: The grid; None is 8 values from an eighth of the default to twice it.
-        fraction: Of the candidates, how many to hold out.
-        seed: Of their choice.
-        progress: Called with steps done and all.
+        operator: A, the measurement operator of one image.
+        sparsify: As in :func:`.transform`.
+        lams: The grid; None is 8 values from an eighth of the default to twice the default.
+        fraction: The share of the candidates to hold out.
+        seed: The seed of their choice.
+        progress: Called with the number of steps done and of all steps.
 
     Raises:
-        BadInput: Where there is nothing to hold out, or a lambda is none.
+        BadInput: If there is nothing to hold out, or a lambda, the fraction or the measurements cannot be used.
     """
     usual = default_network(operator, sparsify=sparsify).lam
     if lams is None:
@@ -94,7 +94,7 @@ def choose_lambda(
         got = f"shape {tuple(y.shape)}"
         raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "One at a time")
     candidates = operator.holdout_candidates()
-    # From NumPy, whose numbers are the same on every processor.
+    # The random numbers are from NumPy, where they are the same on every processor.
     chance = torch.from_numpy(np.random.default_rng(check_seed(seed)).random(tuple(candidates.shape)))
     held = candidates & (chance.to(candidates.device) < fraction)
     made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
@@ -106,7 +106,7 @@ def choose_lambda(
     size = torch.linalg.vector_norm(target).item()
     schedule, image = default_schedule(_TOLERANCE, _LAYERS), None
     errors: list[float] = []
-    for k, lam in enumerate(reversed(lams)):  # from the smooth to the sharp, each from the one before
+    for k, lam in enumerate(reversed(lams)):  # from the smoothest image to the sharpest, each started at the one before
         net = default_network(seen, sparsify=sparsify, lam=lam, schedule=schedule).to(y.device)
         image = net.solve(known, x0=image).image
         errors.append(torch.linalg.vector_norm(unseen(image) - target).item() / (size or 1.0))
@@ -119,7 +119,7 @@ def choose_lambda(
 
 
 def draw(sweep: Sweep, path: Path) -> None:
-    """A picture of the sweep, PNG."""
+    """Draws the prediction errors over lambda, as a PNG picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -133,5 +133,5 @@ def draw(sweep: Sweep, path: Path) -> None:
     axes.set_title(f"best: {sweep.best:.2g}", fontsize=10)
     axes.grid(alpha=0.3)
     with replacing(path) as (temporary,):
-        said = {"Description": "firenet: the choice of lambda"}  # by which a later run knows it for its own
+        said = {"Description": "firenet: the choice of lambda"}  # a later run replaces only pictures with this text
         figure.savefig(temporary, dpi=100, format="png", metadata=said)

@@ -1,4 +1,4 @@
-"""What is used where nothing else is asked for: schedules, the network, the rounds of reweighting."""
+"""The defaults: schedules, the network, the rounds of reweighting."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from firenet.transforms.spec import transform
 
 RESTARTS = 10
 TOLERANCE = 1e-3
-# Where fewer coefficients than this share of the samples stand out of the noise, reweighting is left out.
+# Reweighting is left out if fewer coefficients than this share of the number of samples stand out of the noise.
 ENOUGH = 0.5
-# The share of the residual that reweighting keeps where AA* = I. Coil maps are never exact: they keep all.
+# The share of the residual that reweighting keeps where AA* = I. With coil maps, which are never exact, it keeps all.
 KEEP = 0.2
 
 
@@ -36,11 +36,12 @@ def default_network(
     noise: float | None = None,
     schedule: Schedule | None = None,
 ) -> Firenet:
-    """Returns the network of ``firenet recon`` for a measurement operator of images: for pictures an undecimated
-    wavelet in the analysis form, adaptive restarts.
+    """Returns the network of ``firenet recon`` for a measurement operator of images.
+
+    By default it has adaptive restarts, and for two-dimensional images an undecimated wavelet in the analysis form.
 
     Args:
-        operator: A.
+        operator: A, the measurement operator of one image.
         sparsify: As in :func:`.transform`.
         weights: As in :class:`.Firenet`.
         lam: As in :class:`.Firenet`.
@@ -65,12 +66,13 @@ def rounds(
     Args:
         net: The network.
         y: Measurements of one image.
-        reweight: Rounds of reweighting. None is one in the analysis form with a searching schedule, where it sharpens
-            for as much time again or twice that, keeping a fifth of the first residual where AA* = I; left out there
-            where less than half as many coefficients as samples stand out of the noise. Else none. The layers of the
-            schedule are those of all rounds together (:func:`firenet.reweighted`).
-        tolerance: As in :meth:`Firenet.solve`.
-        progress: As in :func:`firenet.reweighted`.
+        reweight: Rounds of reweighting. None is one round in the analysis form with a schedule that searches for its
+            steps, and else no round. That round sharpens the image and takes as much time again, or twice that. Where
+            AA* = I it keeps a fifth of the first residual, and is left out if less than half as many coefficients as
+            samples stand out of the noise. The layers of the schedule are those of all rounds together
+            (:func:`.reweighted`).
+        tolerance: As in :meth:`.Firenet.solve`.
+        progress: As in :func:`.reweighted`.
     """
     keep, enough = (KEEP, ENOUGH) if net.sensing.is_coisometry else (1.0, None)
     if reweight is not None:
@@ -80,27 +82,28 @@ def rounds(
 
 
 def default_schedule(tolerance: float | None = None, layers: int | None = None) -> AdaptiveRestarts:
-    """Adaptive restarts.
+    """Returns adaptive restarts.
 
     Args:
-        tolerance: The relative gap to stop at; None is 1e-3, from where on the image changes by some 0.05 dB.
+        tolerance: The relative gap to stop at; None is 1e-3, beyond which the image changes by some 0.05 dB.
         layers: The most layers; None is 2000.
     """
-    plain = AdaptiveRestarts()
-    return replace(
-        plain,
-        tolerance=TOLERANCE if tolerance is None else tolerance,
-        max_layers=plain.max_layers if layers is None else layers,
-    )
+    schedule = AdaptiveRestarts(tolerance=TOLERANCE if tolerance is None else tolerance)
+    return schedule if layers is None else replace(schedule, max_layers=layers)
 
 
 def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
-    """Returns the paper's schedule of at most so many layers, in 10 restarts of equally many: of 25 layers 20 are used
-    (fewer than 10 layers: one restart of each).
+    """Returns the paper's schedule of at most so many layers, in 10 restarts of equally many layers.
+
+    Of 25 layers 20 are used. With fewer than 10 layers each is a restart.
 
     Args:
-        layers: 1 or more.
-        y: The measurements: the schedule's delta is then 1e-9 of the smallest image's norm, whatever their unit.
+        layers: The number of layers, 1 or more.
+        y: The measurements; if they are given, the schedule's delta is 1e-9 of the smallest norm of their items, so
+            that their unit does not matter.
+
+    Raises:
+        BadInput: For less than one layer.
     """
     if layers < 1:
         raise BadInput("At least one layer", f"{layers}", "300 is usual")
@@ -108,22 +111,22 @@ def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
     schedule = PaperSchedule(outer=outer, inner=layers // outer)
     if y is None:
         return schedule
-    sizes = norms(y, min(y.ndim, 2))  # of a profile, of images
+    sizes = norms(y, min(y.ndim, 2))  # a profile has one axis, an image two
     smallest = sizes[sizes > 0].min().item() if bool((sizes > 0).any()) else 1.0
     return replace(schedule, delta=schedule.delta * smallest)
 
 
 def schedule_named(name: str, layers: int | None, tolerance: float | None, y: Tensor) -> Schedule:
-    """Returns the schedule that a word stands for, for these measurements.
+    """Returns the schedule of this name, for these measurements.
 
     Args:
         name: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
-        layers: The most layers, or for ``fixed`` how many; None is 2000.
-        tolerance: The relative gap to stop at, where it searches.
-        y: The measurements, whose unit the steps of ``paper`` are in.
+        layers: The most layers, for ``fixed`` exactly as many; None is 2000.
+        tolerance: The relative gap to stop at, for ``adaptive`` and ``radial``.
+        y: The measurements; the steps of ``paper`` depend on their unit.
 
     Raises:
-        BadInput: For another word.
+        BadInput: For another name.
     """
     adaptive = default_schedule(tolerance, layers)
     most = adaptive.max_layers

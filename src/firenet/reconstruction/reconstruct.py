@@ -1,4 +1,4 @@
-"""One call from measurements to an image with a certificate, for any operator."""
+"""Reconstruction and certification in one call, for any measurement operator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from firenet.certificate import Certificate, certify
 from firenet.errors import BadInput
 from firenet.network import Firenet
-from firenet.numerics import tensor_of
+from firenet.numerics import real_view, tensor_of
 from firenet.operators.linear import LinearOperator
 from firenet.reconstruction.defaults import default_network, default_schedule, rounds
 from firenet.solver.schedules import Schedule
@@ -40,10 +40,10 @@ def reconstruct(
         lam: As in :class:`.Firenet`.
         noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all measurements of an image.
         schedule: None is :func:`.default_schedule`, which finds its own steps.
-        tolerance: Stop once the relative gap is at most this; None is 1e-3, and with a fixed schedule its end.
+        tolerance: Stop once the relative gap is at most this; None is 1e-3, with a fixed schedule its end.
         reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
             None is what :func:`.rounds` does for one image, and 0 for a batch.
-        progress: Called with layers done and the most there can be.
+        progress: Called with the number of layers done and the largest number possible.
 
     Raises:
         BadInput: As :meth:`.Firenet.solve`.
@@ -60,24 +60,23 @@ def reconstruct(
 
 
 def certify_image(
-    image: Tensor,
-    net: Firenet,
-    y: Tensor,
-    *,
-    budget: int = 500,
-    progress: Progress | None = None,
+    image: Tensor, net: Firenet, y: Tensor, *, budget: int = 500, progress: Progress | None = None
 ) -> Certificate:
-    """The certificate of any image against given data: of the image in the analysis form, of
-    :math:`z=W\\,\\text{image}` in the synthesis form.
+    """Certifies any image against given data.
+
+    The certificate is that of the image in the analysis form, of :math:`z=W\\,\\text{image}` in the synthesis form.
 
     Args:
         image: Shape (..., \\*image), on the grid and in the convention of ``net``.
-        net: Gives the problem: sensing, transform, weights, lambda. Its schedule is not used.
+        net: The network of the problem: measurement operator, transform, weights, lambda. Its schedule is not used.
         y: Measurements.
         budget: As in :func:`.certify`.
-        progress: Likewise.
+        progress: As in :func:`.certify`.
+
+    Raises:
+        BadInput: For an image that is not finite, and as :func:`.certify`.
     """
-    if not torch.isfinite(torch.view_as_real(image) if image.is_complex() else image).all():
+    if not torch.isfinite(real_view(image)).all():
         raise BadInput("A finite image", "NaN or infinity", "Check the file")
     with torch.no_grad():
         z = image if net.sparsify is None or net.form == "analysis" else net.sparsify(image)
