@@ -15,7 +15,7 @@ from firenet.cli.app import app
 from firenet.errors import BadInput
 from firenet.nets.lista import Lista, train_lista
 from firenet.paper import table1
-from test_barriers import _solve
+from test_barriers_adversary import _solve
 
 PUBLISHED = [0.2597825, 0.2598050, 0.2598051, *[0.0025980] * 3, *[0.0000015] * 3]
 CORRECTED = [0.1500233, 0.1500000, 0.1500000, *[0.0015] * 3, *[0.0000015] * 3]

@@ -35,7 +35,7 @@ from firenet.solver import FixedSteps, RadialSearch
 from firenet.transforms import WalshHadamard
 from laws import Probe, assert_near, assert_refuses, norm
 from oracles import Recovery, null_space_gamma
-from test_analysis import COMPLEX, REAL, SETUPS, Setup, draw, recovery, some, weights_of
+from test_problems_analysis import COMPLEX, REAL, SETUPS, Setup, draw, recovery, some, weights_of
 
 FIDELITIES: list[Fidelity] = [Norm(), Squared(), Ball(0.0), Ball(0.7)]
 fidelities = pytest.mark.parametrize("fidelity", FIDELITIES, ids=str)
