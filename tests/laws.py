@@ -162,6 +162,16 @@ def assert_near(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     assert difference <= tolerance, f"off by {difference:.3g}, allowed {tolerance:.3g}"
 
 
+def assert_each_near(a: Tensor, b: Tensor, roundings: float = 100) -> None:
+    """Item by item: a difference of so many roundings, relative to the size of the item."""
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    for one, other in zip(a.detach(), b.detach(), strict=True):
+        off = (one - other).abs().max().item() if one.numel() else 0.0
+        allowed = roundings * torch.finfo(a.dtype).eps * other.abs().max().item() if other.numel() else 0.0
+        assert off <= allowed, f"off by {off:.3g}, allowed {allowed:.3g}"
+
+
 def assert_refuses(call: Callable[[], Any], *words: str) -> BadInput:
     """The call raises BadInput with three parts, phrases without a full stop, that hold the given words."""
     with pytest.raises(BadInput) as caught:
@@ -463,6 +473,19 @@ LAWS = (
     assert_state_dtype,
     assert_survives,
     assert_modes,
+)
+
+
+# Those that cost little, for examples by the hundred.
+CHEAP_LAWS = (
+    assert_adjoint,
+    assert_linear,
+    assert_batch_is_loop,
+    assert_pure,
+    assert_restricts,
+    assert_state_dtype,
+    assert_survives,
+    assert_vjp_is_adjoint,
 )
 
 
