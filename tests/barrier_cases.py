@@ -7,9 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import strategies as st
 
-from firenet.barriers import (
-    Problem,
-)
+from firenet.barriers import Problem
 
 HALF = Fraction(1, 2)
 PROBLEMS = {

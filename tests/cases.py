@@ -34,12 +34,7 @@ from firenet.sensing import variable_density
 from firenet.sensing.masks import Transform
 from firenet.solver.schedules import Schedule
 from firenet.transforms import AnalysisOperator, Union, WalshHadamard
-from laws import (
-    Case,
-    Probe,
-    columns,
-    kron,
-)
+from laws import Case, Probe, columns, kron
 from oracles import Recovery, centred_dft, dft, objective, walsh
 
 Shape = tuple[int, ...]

@@ -20,8 +20,14 @@ _jitter = contextlib.ExitStack()
 
 
 def pytest_sessionstart() -> None:
-    """With FIRENET_JITTER=<seed> everything, also what modules compute when they are imported, runs on an imitated
-    processor whose sums come out in other last digits."""
+    """Reads what is asked for in the environment.
+
+    With FIRENET_DTYPE=float32 the laws of operators are tried in single precision alone, in every layout, with
+    tolerances from its unit roundoff. With FIRENET_JITTER=<seed> everything, also what modules compute when they are
+    imported, runs on an imitated processor whose sums come out in other last digits.
+    """
+    if os.environ.get("FIRENET_DTYPE", "float32") != "float32":
+        pytest.exit(f"FIRENET_DTYPE is float32 or absent, not {os.environ['FIRENET_DTYPE']!r}", 4)
     if seed := os.environ.get("FIRENET_JITTER"):
         from jitter import Jitter
 

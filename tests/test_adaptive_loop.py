@@ -214,6 +214,9 @@ def test_no_power_of_two_changes_a_single_bit():
     assert (other.gap * 2.0**20).equal(solution.gap)
 
 
+# --------------------------------------------------------------------------------------------------- the steps it takes
+
+
 @problems
 def test_steps_are_found_and_are_not_equal(name: str):
     """tau and sigma move apart as the problem asks for it; their product stays 1 / norm^2, once for every layer."""
@@ -381,6 +384,9 @@ def test_data_at_the_ends_of_the_range(size: float):
     assert (solution.statuses[0] is Status.NUMERICAL_ERROR) == (not math.isfinite(solution.gap.item()))
 
 
+# -------------------------------------------------------------------------------------------------------------- batches
+
+
 @pytest.mark.parametrize("schedule", [replace(ADAPTIVE, tolerance=1e-6), replace(RADIAL, tolerance=3e-2)], ids=named)
 @kinds
 def test_batch_is_loop(kind: str, schedule: Searching):
@@ -546,6 +552,9 @@ def test_depth_grows_linearly_in_the_digits(name: str):
     assert sum(costs) <= 12 * 3 * float(np.median(costs))
 
 
+# ------------------------------------------------------------------------------------------- what is asked and answered
+
+
 @schedules
 @kinds
 def test_the_same_question_has_the_same_answer(kind: str, schedule: Searching):
@@ -583,12 +592,3 @@ def test_a_warm_start_is_soon_there():
     warm = data.net(ADAPTIVE).solve(data.measured, x0=closer.image)
     assert warm.statuses == (Status.TOLERANCE_REACHED,)
     assert warm.layers.item() < cold.layers.item()
-
-
-def test_relative_gap_is_that_of_the_solution():
-    data, y = easy_and_hard("real")
-    solution = data.net(replace(ADAPTIVE, tolerance=1e-3)).solve(y)
-    ratio = torch.where(solution.objective > 0, solution.gap / solution.lower_bound, 0.0)  # one item is zero
-    torch.testing.assert_close(solution.relative_gap, ratio, rtol=1e-15, atol=0)
-    torch.testing.assert_close(solution.gap, solution.objective - solution.lower_bound, rtol=1e-15, atol=0)
-    assert solution.gap.shape == solution.objective.shape == solution.layers.shape == (4,)

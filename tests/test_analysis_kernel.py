@@ -8,10 +8,7 @@ import torch
 
 from cases import SETUPS, analysed, setups, weights_of
 from draws import normal, uniform
-from firenet import (
-    BadInput,
-    PaperSchedule,
-)
+from firenet import BadInput, PaperSchedule
 from firenet.sensing.fourier import fourier_samples
 from firenet.solver import FixedSteps
 from firenet.solver.analysis_kernel import AnalysisKernel

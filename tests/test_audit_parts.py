@@ -19,8 +19,6 @@ from firenet.errors import DoubtfulInput
 from firenet.images import ellipses
 from firenet.io import sealed
 
-# --- parts ------------------------------------------------------------------------------------------------------------
-
 
 def test_a_long_audit_goes_on_where_it_ended(tmp_path: Path) -> None:
     calls: list[int] = []

@@ -18,8 +18,6 @@ from firenet.audit import Audit, audit
 from firenet.audit.model import Model, of
 from firenet.sensing import variable_density
 
-# --- nothing is passed because it was not found -----------------------------------------------------------------------
-
 NORM = torch.linalg.vector_norm(SENSING(X))
 D = SENSING(SENSING.adjoint(normal(SIDE, SIDE, dtype=torch.complex64, seed=6)))
 D = D / torch.linalg.vector_norm(D)

@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 from barrier_cases import kinds
-from firenet.barriers import (
-    BadProblem,
-    Problem,
-)
+from firenet.barriers import BadProblem, Problem
 from firenet.barriers.classify import breakdown, classify, classify_bound, digits_of
 
 

@@ -12,18 +12,11 @@ from hypothesis import given, settings, strategies as st
 from scipy import optimize
 
 from barrier_cases import HALF, fractions, kinds, problems
-from firenet.barriers import (
-    BadProblem,
-    Minimisers,
-    Oracle,
-    Problem,
-)
+from firenet.barriers import BadProblem, Minimisers, Oracle, Problem
 from firenet.barriers.classify import classify
 from firenet.barriers.given import as_sample
 from firenet.barriers.instances import decimal, minimisers, root, root_decimal
 from oracles import solved
-
-# --- the problems -----------------------------------------------------------------------------------------------------
 
 
 @problems

@@ -9,16 +9,9 @@ import numpy as np
 import pytest
 
 from barrier_cases import problems
-from firenet.barriers import (
-    BadRead,
-    Oracle,
-    Problem,
-    consistent,
-)
+from firenet.barriers import BadRead, Oracle, Problem, consistent
 from firenet.barriers.given import as_sample
 from firenet.barriers.referee import Referee
-
-# --- oracles ----------------------------------------------------------------------------------------------------------
 
 
 @problems

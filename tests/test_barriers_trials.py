@@ -8,21 +8,8 @@ from random import Random
 import pytest
 
 from barrier_cases import problems
-from firenet.barriers import (
-    BadProblem,
-    Coins,
-    Oracle,
-    Problem,
-    TrainingSet,
-    algorithms,
-    check,
-    defeat,
-    outread,
-    trial,
-)
+from firenet.barriers import BadProblem, Coins, Oracle, Problem, TrainingSet, algorithms, check, defeat, outread, trial
 from firenet.barriers.referee import Referee
-
-# --- fewer digits -----------------------------------------------------------------------------------------------------
 
 
 @problems

@@ -13,16 +13,8 @@ from typing import Any
 import pytest
 
 from barrier_cases import kinds
-from firenet.barriers import (
-    Problem,
-    Refuted,
-    algorithms,
-    check,
-    defeat,
-)
+from firenet.barriers import Problem, Refuted, algorithms, check, defeat
 from firenet.barriers.witness import __file__ as CHECKER
-
-# --- witnesses --------------------------------------------------------------------------------------------------------
 
 
 def _edited(witness: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:

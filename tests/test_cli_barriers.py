@@ -9,14 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from firenet.barriers import (
-    check,
-)
+from firenet.barriers import check
 from firenet.cli.app import app
 from firenet.cli.console import INVALID, NO_VERDICT
 from firenet.paper.contestants import CONTESTANTS
-
-# --- the command line -------------------------------------------------------------------------------------------------
 
 
 def _firenet(*arguments: str) -> Any:

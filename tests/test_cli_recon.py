@@ -19,11 +19,7 @@ import torch
 
 from commands import SHARED, call, files, shell
 from firenet import SubsampledFourier
-from firenet.cli.console import (
-    BAD_INPUT,
-    INTERRUPTED,
-    NOT_REACHED,
-)
+from firenet.cli.console import BAD_INPUT, INTERRUPTED, NOT_REACHED
 from firenet.io.files import write_image
 from firenet.metrics import psnr
 from firenet.mri.demo import load_raw, load_slice

@@ -16,14 +16,7 @@ from torch import Tensor
 
 from cases import BATCH, PRECISIONS, draw, kinds, with_zero
 from draws import uniform
-from firenet import (
-    LinearOperator,
-    Matrix,
-    MultiCoilFourier,
-    SubsampledFourier,
-    SubsampledWalsh,
-    Wavelet,
-)
+from firenet import LinearOperator, Matrix, MultiCoilFourier, SubsampledFourier, SubsampledWalsh, Wavelet
 from firenet.operators.compact import Compact
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.controller import RestartPoint

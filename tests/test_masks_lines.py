@@ -14,13 +14,7 @@ from scipy.linalg import hadamard
 from torch import Tensor
 
 from cases import TRANSFORMS, Shape
-from firenet.sensing.masks import (
-    Mask,
-    Transform,
-    lines,
-    local_coherences,
-    variable_density,
-)
+from firenet.sensing.masks import Mask, Transform, lines, local_coherences, variable_density
 from laws import assert_refuses
 from oracles import band_of, boxes
 

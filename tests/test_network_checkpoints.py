@@ -11,21 +11,10 @@ from torch import Tensor
 
 from cases import PRECISIONS, draw, kinds, with_zero
 from draws import uniform
-from firenet import (
-    BadInput,
-    Firenet,
-    LinearOperator,
-    Matrix,
-    PaperSchedule,
-    SubsampledFourier,
-    Wavelet,
-)
+from firenet import BadInput, Firenet, LinearOperator, Matrix, PaperSchedule, SubsampledFourier, Wavelet
 from firenet.solver import FixedSteps
 from firenet.solver.schedules import FrozenSteps, Run
 from laws import assert_each_near
-
-# --------------------------------------------------------------------------------------------------------- checkpoints
-
 
 FROZEN = FrozenSteps(
     (

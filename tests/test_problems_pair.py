@@ -18,9 +18,6 @@ SPECTRAL = [
 ]
 
 
-# -------------------------------------------------------------------------------------------------------- coordinates
-
-
 def bands(stacked: OperatorPair, u: Tensor) -> Tensor:
     prepared = stacked.prepare(u)
     parts = [stacked.band(g, prepared) for g in stacked.groups]

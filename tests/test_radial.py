@@ -13,8 +13,6 @@ from firenet.solver.controller import Check
 from firenet.solver.radial import RadialSearch
 from searching import Searching, schedules
 
-# ------------------------------------------------------------------------------------------------------- radial search
-
 
 def guesses(schedule: RadialSearch, layers: int, norm: float = 1.0, size: float = 1.0) -> list[tuple[float, int]]:
     """What a controller tries when nothing ever gets better: the radius omega of each run and its layers."""

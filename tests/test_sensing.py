@@ -230,7 +230,7 @@ def test_one_flat_coil_is_the_plain_transform() -> None:
     mask = some((4, 5))
     coils = MultiCoilFourier(mask, torch.ones(1, 4, 5, dtype=torch.complex128))
     plain = SubsampledFourier(mask)
-    x = Probe(batch=(2,)).x(plain)
+    x = Probe(torch.complex128, (2,)).x(plain)
     assert_near(coils(x), plain(x).unsqueeze(1), 1e-14 * norm(x))
     assert coils.norm_bound.value == pytest.approx(1, rel=1e-13)
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from cases import Iterate, iterates, kinds, problem, relative
-from firenet import (
-    Firenet,
-    Matrix,
-    PaperSchedule,
-    Status,
-)
+from firenet import Firenet, Matrix, PaperSchedule, Status
 from firenet.solver import FixedSteps
 from firenet.solver.schedules import Schedule
-
-# ------------------------------------------------------------------------------------------------------------ statuses
+from searching import ADAPTIVE, easy_and_hard
 
 
 def test_every_status_has_advice():
@@ -103,3 +99,12 @@ def test_best_is_the_last_point_where_the_average_overflows():
     assert torch.isfinite(last.image).all()
     assert torch.equal(best.image, last.image)
     assert best.statuses == last.statuses != (Status.NUMERICAL_ERROR,)
+
+
+def test_relative_gap_is_that_of_the_solution():
+    data, y = easy_and_hard("real")
+    solution = data.net(replace(ADAPTIVE, tolerance=1e-3)).solve(y)
+    ratio = torch.where(solution.objective > 0, solution.gap / solution.lower_bound, 0.0)  # one item is zero
+    torch.testing.assert_close(solution.relative_gap, ratio, rtol=1e-15, atol=0)
+    torch.testing.assert_close(solution.gap, solution.objective - solution.lower_bound, rtol=1e-15, atol=0)
+    assert solution.gap.shape == solution.objective.shape == solution.layers.shape == (4,)

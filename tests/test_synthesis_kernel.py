@@ -9,14 +9,10 @@ import torch
 
 from cases import BATCH, PRECISIONS, draw, kinds
 from draws import uniform
-from firenet import (
-    Matrix,
-)
+from firenet import Matrix
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.synthesis_kernel import SynthesisKernel
 from laws import assert_each_near
-
-# ------------------------------------------------------------------------------------- the ways of the problem in place
 
 
 @kinds
