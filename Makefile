@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+CODE := src tests benchmarks models docs examples
 
-.PHONY: demo test soundness fuzz jitter kernels faults mutants check layers bench accuracy clean
+.PHONY: demo test soundness fuzz jitter kernels faults mutants check check-matrix docs layers bench accuracy clean
 
 demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
 	$(BIN)/firenet demo --out demo-output
@@ -37,10 +38,18 @@ faults: $(VENV)/.test  ## kill -9, signals, full disks, closed folders, two runs
 mutants: $(VENV)/.test  ## 300 small changes of the code, each of which a test should notice: hours; MUTANTS="--only network"
 	$(BIN)/python tests/mutants.py $(MUTANTS)
 
-check: $(VENV)/.check  ## style and types
-	$(BIN)/ruff check src tests benchmarks models
-	$(BIN)/ruff format --check src tests benchmarks models
+check: $(VENV)/.check  ## style, spelling and types: what .pre-commit-config.yaml has, without pre-commit
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/typos
+	$(BIN)/python tests/tidy.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check-matrix: $(VENV)/.test  ## by hand: the tests on every Python, with the lowest versions, without extras; MATRIX="--only lowest"
+	$(BIN)/python tests/matrix.py $(MATRIX)
+
+docs: $(VENV)/.docs  ## the site, in docs/_build/html; warnings are errors, nothing is fetched; a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 layers: $(VENV)/.demo  ## the cost of one layer in units of two FFTs, layers against accuracy, memory
 	$(BIN)/python benchmarks/layer.py
@@ -78,5 +87,9 @@ $(VENV)/.check: $(VENV)/.test
 	$(INSTALL) -e '.[test,check]' -e ./models
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.demo
+	$(INSTALL) -e '.[docs]' -e ./models
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo-output
+	rm -rf $(VENV) .matrix demo-output docs/_build docs/api docs/gallery

@@ -1,4 +1,4 @@
-"""The entries of `format_features` for files of models: what `firenet.models.load.load.load_model` takes."""
+"""The entries of `format_features` for files of models: what `firenet.load_model` takes."""
 
 from __future__ import annotations
 

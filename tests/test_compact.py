@@ -282,7 +282,7 @@ def assert_folds(mask: Tensor, frame: Wavelet, dtype: torch.dtype, batch: int) -
 @pytest.mark.parametrize("shape", SHAPES, ids=size)
 def test_every_depth_with_every_corner(shape: Shape, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The corner that is one matrix: nothing, a part, or all of the coefficients."""
-    monkeypatch.setattr("firenet.sensing.masked.fourier_wavelet._DENSE", dense)
+    monkeypatch.setattr("firenet.sensing.fourier_wavelet._DENSE", dense)
     for depth in range(deepest(shape) + 1):
         for k, wavelet in enumerate(("haar", "db2")):
             assert_folds(some(shape), Wavelet(shape, wavelet, depth), COMPLEX[k], batch=(3, 1)[k])
@@ -290,8 +290,8 @@ def test_every_depth_with_every_corner(shape: Shape, dense: int, monkeypatch: py
 
 @pytest.mark.parametrize("shape", SHAPES, ids=size)
 def test_large_bands_are_transformed_one_by_one(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firenet.sensing.masked.fourier_wavelet._LARGE", 0)
-    monkeypatch.setattr("firenet.sensing.masked.fourier_wavelet._DENSE", 0)
+    monkeypatch.setattr("firenet.sensing.fourier_wavelet._LARGE", 0)
+    monkeypatch.setattr("firenet.sensing.fourier_wavelet._DENSE", 0)
     for depth in range(deepest(shape) + 1):
         for k, wavelet in enumerate(("haar", "db2")):
             assert_folds(some(shape), Wavelet(shape, wavelet, depth), COMPLEX[k], batch=(3, 1)[k])
@@ -299,7 +299,7 @@ def test_large_bands_are_transformed_one_by_one(shape: Shape, monkeypatch: pytes
 
 @pytest.mark.parametrize("dense", [0, 16, 256])
 def test_corners_have_derivatives(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("firenet.sensing.masked.fourier_wavelet._DENSE", dense)
+    monkeypatch.setattr("firenet.sensing.fourier_wavelet._DENSE", dense)
     for shape, depth in (((16,), 2), ((8, 8), 2), ((4, 4, 4), 1)):
         operator = SubsampledFourier(some(shape)) @ Wavelet(shape, "haar", depth).H
         for law in COMPACT_LAWS:

@@ -29,6 +29,7 @@ from firenet.guarantee import Guarantee as Guarantee
 from firenet.metrics import psnr as psnr
 from firenet.models.load import load_model as load_model
 from firenet.mri.reconstruct import reconstruct_kspace as reconstruct_kspace
+from firenet.mri.scan_reconstruction import reconstruct_scan as reconstruct_scan
 from firenet.network import Firenet as Firenet
 from firenet.operators.check import check_adjoint as check_adjoint
 from firenet.operators.linear import LinearOperator as LinearOperator

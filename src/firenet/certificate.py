@@ -247,7 +247,7 @@ def _certified(
 
 
 def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
-    """z and y in one dtype, what was not measured set to zero, and their batch axes."""
+    """Z and y in one dtype, what was not measured set to zero, and their batch axes."""
     batch = y.shape[: max(y.ndim - len(operator.out_shape), 0)]
     if y.shape != (*batch, *operator.out_shape) or z.shape != (*batch, *operator.in_shape):
         needed = (

@@ -99,7 +99,7 @@ class Guarantee:
 
     @property
     def _null_space(self) -> tuple[float, float]:
-        """rho and gamma of the matrix that the network is built from."""
+        """Rho and gamma of the matrix that the network is built from."""
         return (self.rho, self.gamma) if self.exact else ((1 + self.rho) / 2, 2 * self.gamma)
 
     @property

@@ -91,11 +91,11 @@ class Search:
             raise BadInput("A finite reconstruction of the measurements", "NaN or infinity", "Try it without attack")
 
     def added(self, v: Tensor) -> Tensor:
-        """e of v."""
+        """E of v."""
         return self.sensing(v) if self.domain == "image" else self.sensing.restrict(v)
 
     def within(self, v: Tensor, radius: float, *, full: bool = False) -> Tensor:
-        """v scaled so that e is in the ball; full: onto its sphere."""
+        """V scaled so that e is in the ball; full: onto its sphere."""
         size = torch.linalg.vector_norm(self.added(v)).item()
         return v * (radius / size) if size > radius or (full and size > 0) else v
 

@@ -353,7 +353,7 @@ class _Wavelets(nn.Module):
         return z[(slice(None), *(slice(n // 2) for n in z.shape[1:]))]
 
     def _joined(self, corner: Tensor, z: Tensor, level: int) -> Tensor:
-        """z with another corner."""
+        """Z with another corner."""
         pad = [p for n, m in zip(reversed(corner.shape[1:]), reversed(z.shape[1:]), strict=True) for p in (0, m - n)]
         return z * cast(Tensor, getattr(self, f"_details{level}")) + nn.functional.pad(corner, pad)
 

@@ -203,7 +203,7 @@ class LinearOperator(nn.Module, ABC):
 
     @property
     def rounding(self) -> float:
-        """k such that the computed Ax and A*y are off by at most k unit roundoffs of the norms of x and y.
+        """K such that the computed Ax and A*y are off by at most k unit roundoffs of the norms of x and y.
 
         A bound for this library's operators. For others an estimate: sums of as many terms as there are numbers, whose
         errors are independent.

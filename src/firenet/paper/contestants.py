@@ -56,12 +56,12 @@ def _each(training_set: TrainingSet, solve: Any) -> list[NDArray[np.float64]]:
 
 
 def clarabel(training_set: TrainingSet) -> object:
-    """cvxpy with Clarabel: an interior point method."""
+    """Cvxpy with Clarabel: an interior point method."""
     return _each(training_set, lambda p: _cvxpy(p, "CLARABEL"))
 
 
 def scs(training_set: TrainingSet) -> object:
-    """cvxpy with SCS: operator splitting."""
+    """Cvxpy with SCS: operator splitting."""
     return _each(training_set, lambda p: _cvxpy(p, "SCS"))
 
 

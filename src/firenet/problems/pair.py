@@ -95,7 +95,7 @@ class OperatorPair:
         return self._spectral
 
     def _damped(self, x: Tensor, power: int) -> Tensor:
-        """x times the scale of the coordinates to a power."""
+        """X times the scale of the coordinates to a power."""
         if isinstance(self._damp, Tensor):
             return x * self._damp.to(x.real.dtype) ** power
         return x * self._damp**power
@@ -147,7 +147,7 @@ class OperatorPair:
         return self.finish(total, q)
 
     def split(self, dual: Tensor) -> tuple[Tensor, Tensor]:
-        """q (batch, samples), and p (batch, bands, \\*band_shape): views of the flat dual."""
+        """Q (batch, samples), and p (batch, bands, \\*band_shape): views of the flat dual."""
         return dual[:, : self.measured], dual[:, self.measured :].unflatten(1, (self.bands, *self.band_shape))
 
     # W group by group: prepare once, then band(group) for each; W* the same way round: start, collect, ..., finish.

@@ -373,7 +373,7 @@ def _give_back_memory() -> None:
 
 
 def _subtract_from(b: Tensor, a: Tensor) -> Tensor:
-    """a - b, written over b."""
+    """A - b, written over b."""
     torch.sub(real_view(a), real_view(b), out=real_view(b))
     return b
 
