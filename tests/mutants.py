@@ -61,7 +61,7 @@ OWN = {
     "test_format_features": "files bart png nifti dicom mrd hdf5 numpy_files",
     "test_formats": "stored bart numpy_files",
     "test_fourier_wavelet": "masked fourier",
-    "test_frozen_steps": "schedules adaptive_loop fixed_loop",
+    "test_schedules_frozen": "adaptive_loop fixed_loop",
     "test_hdf5": "mrd",
     "test_iteration": "synthesis synthesis_kernel kernel",
     "test_network": "fixed_loop solution least_squares memory stored_schedules",
