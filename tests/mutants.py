@@ -40,42 +40,45 @@ from typing import Any
 TESTS = Path(__file__).resolve().parent
 PROJECT = TESTS.parent
 SOURCE = PROJECT / "src"
+PACKAGES = {path.name for path in (SOURCE / "firenet").iterdir() if path.is_dir()}
 
 # Commands, pictures and pages, networks to compare with: not the mathematics.
-EXCLUDED = (
-    *("cli*", "cli/*", "terminal.py", "report*", "audit/report*", "demo.py", "mri/demo*", "showcase.py"),
-    *("models/audit_demo*", "paper/*", "gallery.py", "baselines.py", "training.py", "nets/*", "__init__.py"),
-)
-# The tests of files that have another name, of today's files and of those that they become.
+EXCLUDED = ("cli/*", "audit/report*", "mri/demo*", "models/audit_demo*", "paper/*", "nets/*", "__init__.py")
+# The tests of files beside those that have their name.
 OWN = {
-    "test_analysis": "frames convolutions undecimated gradient union stacked analysis_kernel",
+    "test_analysis_kernel": "iteration kernel pair",
+    "test_adaptive": "schedules controller",
+    "test_adaptive_loop": "schedules adaptive radial controller solution",
     "test_attack": "ascent survey differences",
+    "test_cli_recon": "scan_reconstruction source record memory",
+    "test_cli_scans": "scan_reconstruction source noise_level record kspace",
     "test_compact": "sensing operators problems masked fourier_wavelet",
+    "test_convolutions": "undecimated gradient union",
     "test_doors": "check numerics",
-    "test_export": "real real_valued onnx_file",
-    "test_fidelities": "problems gap search fidelity adaptive_loop",
-    "test_files": "files stored bart png nifti dicom mrd numpy_files foreign",
+    "test_export": "real_valued onnx_file",
+    "test_files": "stored bart png nifti dicom mrd numpy_files foreign",
+    "test_fixed_loop": "kernel synthesis_kernel schedules solution",
     "test_format_features": "files bart png nifti dicom mrd hdf5 numpy_files",
     "test_formats": "stored bart numpy_files",
-    "test_frames": "convolutions undecimated gradient union",
+    "test_fourier_wavelet": "masked fourier",
+    "test_schedules_frozen": "adaptive_loop fixed_loop",
     "test_hdf5": "mrd",
-    "test_layer": "iteration synthesis synthesis_kernel",
-    "test_levels": "sparsity",
-    "test_meaning": "detail",
-    "test_network": "fixed_loop solution",
-    "test_operators": "check linear matrix norm_bound",
-    "test_problems": "numerics synthesis fidelity synthesis_kernel",
-    "test_recon": "kspace coils scan reconstruct spec metrics",
-    "test_referee": "wire child referee",
-    "test_restarts": "schedules adaptive radial",
+    "test_iteration": "synthesis synthesis_kernel kernel",
+    "test_network": "fixed_loop solution least_squares memory stored_schedules",
+    "test_network_checkpoints": "fixed_loop iteration",
+    "test_operators": "check linear matrix norm_bound stack",
+    "test_problems_analysis": "pair problem penalty convolutions undecimated gradient union analysis_kernel",
+    "test_problems_fidelity": "gap adaptive_loop problem pair",
+    "test_problems_pair": "analysis convolutions undecimated gradient union",
+    "test_problems_synthesis": "numerics fidelity gap problem penalty synthesis_kernel",
+    "test_radial": "controller",
+    "test_recon": "kspace coils scan reconstruct spec metrics memory",
+    "test_referee": "wire child program outputs runs",
     "test_safely": "sealed archives tensors",
-    "test_sampling": "masks",
-    "test_search": "restarts schedules adaptive radial adaptive_loop",
-    "test_selection": "choose_lambda",
-    "test_sensing": "masked fourier fourier_wavelet",
+    "test_schedules": "adaptive radial",
+    "test_sensing": "masked fourier fourier_wavelet walsh",
     "test_soundness": "gap numerics",
-    "test_specimens": "images",
-    "test_transforms": "analysis_operator wavelet spec",
+    "test_transforms": "analysis_operator wavelet undecimated walsh filters spec",
 }
 MOST_TESTS = 6  # files of tests for one change: of names that everybody imports, the smallest
 SLACK, PATIENCE = 60.0, 3.0  # seconds a changed run may take beyond PATIENCE times the unchanged one
@@ -273,21 +276,27 @@ def imported(test: Path) -> frozenset[str]:
 
 @functools.cache
 def own_tests(file: str) -> tuple[Path, ...]:
-    """Returns the tests of a file: those that have its name or its package's, those of `OWN`, and the smallest of those
-    that import the module or something defined in it."""
+    """Returns the tests of a file: those that have its name, as ``test_package_file`` or ``test_file``, those of `OWN`,
+    those that have its package's name, and the smallest of those that import the module or something defined in it.
+
+    >>> first = [own_tests(f"firenet/{package}/verdicts.py")[0].stem for package in ("audit", "barriers")]
+    >>> [name.startswith("test_audit_verdicts") for name in first]
+    [True, False]
+    """
     path = Path(file)
     dotted = ".".join(path.with_suffix("").parts)
-    tests = sorted(TESTS.rglob("test_*.py"), key=lambda test: test.stat().st_size)
-    names = [path.stem, *reversed(path.parts[1:-1])]
-    found = [
-        test
-        for name in names
-        for test in tests
-        if any(re.search(rf"(^|_){name}(_|$)", part) for part in test.relative_to(TESTS).with_suffix("").parts)
-    ]
+    package = path.parts[1] if len(path.parts) > 2 else ""
+    tests = sorted(TESTS.glob("test_*.py"), key=lambda test: test.stat().st_size)
     # Convention means the commands' tests only for commands: they are slow, and there are better ones.
-    found = [test for test in found if not test.stem.startswith("test_cli")]
+    usual = [test for test in tests if not test.stem.startswith("test_cli")]
+
+    def have(name: str) -> list[Path]:
+        return [test for test in usual if re.search(rf"_{name}(_|$)", test.stem)]
+
+    found = have(f"{package}_{path.stem}") if package else []
+    found += [test for test in have(path.stem) if test.stem.split("_")[1] not in PACKAGES - {package}]
     found += [test for test in tests if path.stem in OWN.get(test.stem, "").split()]
+    found += have(package) if package else []
     body = ast.parse((SOURCE / file).read_text(encoding="utf-8")).body
     defined = {f".{node.name}" for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     found += [test for test in tests if imported(test) & (defined | {dotted})]

@@ -5,6 +5,7 @@ Nothing here imports the library. Measurements and signals are NumPy vectors, co
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import cvxpy as cp
 import numpy as np
 import pywt
 from numpy.typing import NDArray
+from scipy.linalg import hadamard
 
 Array = NDArray[np.float64] | NDArray[np.complex128]
 
@@ -279,3 +281,71 @@ def fourier_of_wavelet(mask: NDArray[np.bool_], wavelet: str, levels: int) -> Ar
         image = pywt.waverec2(bands, wavelet, "periodization")
         columns.append(np.fft.fft2(image, norm="ortho")[mask])
     return np.array(columns).T
+
+
+def dft(n: int) -> NDArray[np.complex128]:
+    """The unitary Fourier matrix, its angles from integers modulo n."""
+    return np.exp(-2j * np.pi * (np.outer(np.arange(n), np.arange(n)) % n) / n) / np.sqrt(n)
+
+
+def centred_dft(n: int) -> NDArray[np.complex128]:
+    """The same with the origin at index n // 2, on both sides."""
+    place = np.arange(n) - n // 2
+    return np.exp(-2j * np.pi * (np.outer(place, place) % n) / n) / np.sqrt(n)
+
+
+def walsh(n: int) -> NDArray[np.float64]:
+    """The orthonormal Hadamard matrix, its rows in the order of their sign changes."""
+    rows = hadamard(n)
+    changes = (np.diff(rows, axis=1) != 0).sum(axis=1)
+    assert sorted(changes) == list(range(n))
+    return rows[np.argsort(changes)] / np.sqrt(n)
+
+
+def fourier_band(k: int) -> set[int]:
+    """The frequencies of a band as a set, as theory.md 3.6 writes it."""
+    if k == 1:
+        return {0, 1}
+    return set(range(-(2 ** (k - 1)) + 1, -(2 ** (k - 2)) + 1)) | set(range(2 ** (k - 2) + 1, 2 ** (k - 1) + 1))
+
+
+def walsh_band(k: int) -> set[int]:
+    return {0, 1} if k == 1 else set(range(2 ** (k - 1), 2**k))
+
+
+def frequencies(n: int) -> list[int]:
+    """What each index stands for in ``fftfreq`` order, -n/2 read as n/2."""
+    found = np.round(np.fft.fftfreq(n, 1 / n)).astype(int)
+    return [n // 2 if 2 * f == -n else int(f) for f in found]
+
+
+def band_of(n: int, transform: str) -> list[int]:
+    """The band of each index, by looking it up in the sets."""
+    members = range(n) if transform == "walsh" else frequencies(n)
+    sets = walsh_band if transform == "walsh" else fourier_band
+    return [next(k for k in itertools.count(1) if f in sets(k)) for f in members]
+
+
+def boxes(shape: tuple[int, ...], transform: str) -> dict[tuple[int, ...], list[tuple[int, ...]]]:
+    """The indices in each box."""
+    axes = [band_of(n, transform) for n in shape]
+    result: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for index in itertools.product(*map(range, shape)):
+        result.setdefault(tuple(axis[i] for axis, i in zip(axes, index, strict=True)), []).append(index)
+    return result
+
+
+def solved(kind: str, parameter: float, A: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """The minimum of (P1), (P2) or (P3) with weights 1, and a minimiser, by Clarabel."""
+    z = cp.Variable(A.shape[1])
+    if kind == "P1":
+        task = cp.Problem(cp.Minimize(cp.norm1(z)), [cp.norm(A @ z - y) <= parameter])
+    elif kind == "P2":
+        task = cp.Problem(cp.Minimize(parameter * cp.norm1(z) + cp.sum_squares(A @ z - y)))
+    else:
+        task = cp.Problem(cp.Minimize(parameter * cp.norm1(z) + cp.norm(A @ z - y)))
+    tight = {"tol_gap_abs": 1e-13, "tol_gap_rel": 1e-13, "tol_feas": 1e-13}
+    task.solve(solver="CLARABEL", **tight)
+    assert isinstance(task.value, float)
+    assert z.value is not None
+    return task.value, z.value

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import PROBLEMS, Data, kinds, problem
 from draws import normal
 from firenet import (
     AdaptiveRestarts,
@@ -30,7 +31,6 @@ from firenet.problems import SynthesisProblem
 from firenet.sensing import multilevel
 from firenet.transforms import TightFrame
 from oracles import optimum
-from test_network import PROBLEMS, Data, kinds, problem
 
 DEFECTS = [1e-1, 1e-2, 1e-3, 1e-4]
 

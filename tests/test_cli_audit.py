@@ -15,11 +15,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from cases import small_image, small_mask
 from firenet.audit import Settings
 from firenet.audit.model import of
 from firenet.audit.verdicts import measured
 from firenet.cli.app import app
-from firenet.images import COLIN27, load_slice, resampled
+from firenet.images import COLIN27
 from firenet.models import audit_demo
 from firenet.models.firenets import firenet_model
 from firenet.nets.training import SHIPPED
@@ -154,7 +155,7 @@ def test_witnesses_lie_beside_the_report_and_can_be_judged_by_anybody() -> None:
 
 
 def test_images_masks_and_weights_from_files(tmp_path: Path) -> None:
-    x = resampled(load_slice()[None], 32)[0].numpy()
+    x = small_image(32).numpy()
     np.save("x.npy", 7 * x[:, :24])
     np.save("mask.npy", np.fft.fftshift(variable_density((32, 24), 0.4).samples.numpy()))
     command = ["audit", "run", "-m", "zero-filled", "-i", "x.npy", "--mask", "mask.npy", "--tests", "accuracy,details"]
@@ -194,9 +195,9 @@ def test_mistakes_are_answered_in_three_lines(what: str) -> None:
 
 
 def test_the_demo_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    mask = variable_density((32, 32), 0.4).samples
+    mask = small_mask(32)
     settings = Settings(budgets=(0.01,), steps=2, starts=1, tests=("accuracy", "worst"))
-    images = {"s1045": resampled(load_slice()[None], 32)[0]}
+    images = {"s1045": small_image(32)}
     models = [of("adjoint", lambda y: torch.fft.ifft2(y, norm="ortho").real), firenet_model("tv", 2, 3)]
     bench = audit_demo.Bench("Small", models, mask, images, settings)
 
@@ -261,7 +262,7 @@ def test_a_network_from_elsewhere_is_found_to_be_unstable() -> None:
     from firenet.models.load import load_model
 
     torch.set_flush_denormal(True)
-    sensing, x = SubsampledFourier(audit_demo.cascade_mask(64)), resampled(load_slice()[None], 64)[0]
+    sensing, x = SubsampledFourier(audit_demo.cascade_mask(64)), small_image(64)
     model = load_model("d5c5")
     assert model.origin["licence"] == "Apache-2.0"
     network = model.build(sensing)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
+from cases import OPERATORS, SENSING, Shape, coil_maps, product_case, size, some, synthesis_case, walsh_case
 from draws import normal, uniform
 from firenet import Firenet
 from firenet.operators.compact import Compact
@@ -42,10 +43,6 @@ from laws import (
     norm,
     units,
 )
-from test_operators import CASES as OPERATORS, product_case
-from test_sensing import CASES as SENSING, coil_maps, size, some, synthesis_case, walsh_case
-
-Shape = tuple[int, ...]
 
 FOLDED = [
     synthesis_case((2,), "haar", 1),

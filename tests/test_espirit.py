@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,28 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import complex_normal, phantom, spectrum
+from commands import SHARED
 from firenet import BadInput
 from firenet.mri.demo import load_raw
 from firenet.mri.espirit import NARROWEST, centre_of, espirit, kernel_for
 from firenet.mri.kspace import to_corner
 
-SHARED = Path(os.environ.get("FIRENET_DATA", Path(__file__).parents[2] / "shared" / "data"))
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    rng = np.random.default_rng(seed)
-    return torch.from_numpy(rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
-
-
-def fourier(images: Tensor, dims: int) -> Tensor:
-    return torch.fft.fftn(images, dim=tuple(range(-dims, 0)), norm="ortho")
-
 
 def trigonometric_maps(coils: int, shape: tuple[int, ...], seed: int = 1) -> Tensor:
     """Maps of the frequencies -1, 0 and 1 on each axis, which never vanish together."""
     maps = torch.zeros(coils, *shape, dtype=torch.complex128)
-    coefficients = 0.2 * normal(coils, *(3,) * len(shape), seed=seed) / 3 ** (len(shape) / 2)
-    coefficients[(slice(None), *(1,) * len(shape))] = normal(coils, seed=seed + 1)
+    coefficients = 0.2 * complex_normal(coils, *(3,) * len(shape), seed=seed) / 3 ** (len(shape) / 2)
+    coefficients[(slice(None), *(1,) * len(shape))] = complex_normal(coils, seed=seed + 1)
     index = torch.meshgrid(*(torch.tensor([n - 1, 0, 1]) for n in shape), indexing="ij")
     maps[(slice(None), *index)] = coefficients
     return torch.fft.ifftn(maps, dim=tuple(range(1, len(shape) + 1)), norm="forward")
@@ -51,31 +41,11 @@ def distance(maps: Tensor, reference: Tensor, where: Tensor) -> float:
     return (torch.linalg.vector_norm(difference) / torch.linalg.vector_norm(reference[:, where])).item()
 
 
-def phantom(coils: int, shape: tuple[int, ...], noise: float = 0.01) -> tuple[Tensor, Tensor, Tensor]:
-    """k-space of an ellipse before smooth coils with phases, the maps of norm one, and where the ellipse is."""
-    dims = len(shape)
-    axes = np.meshgrid(*((np.arange(n) - n // 2) / n for n in shape), indexing="ij")
-    inside = sum((a / r) ** 2 for a, r in zip(axes, (0.38, 0.4, 0.36)[:dims], strict=True)) < 1
-    rng = np.random.default_rng(0)
-    places = rng.standard_normal((coils, dims))
-    places *= 0.6 / np.linalg.norm(places, axis=1, keepdims=True)
-    sensitivities = np.stack(
-        [
-            np.exp(-sum((a - p) ** 2 for a, p in zip(axes, place, strict=True)) / 0.5)
-            * np.exp(1j * (c + 3 * axes[-1] * place[-1]))
-            for c, place in enumerate(places)
-        ]
-    )
-    k = fourier(torch.from_numpy(sensitivities * inside), dims) + noise * normal(coils, *shape, seed=2)
-    maps = torch.from_numpy(sensitivities)
-    return k, maps / torch.linalg.vector_norm(maps, dim=0), torch.from_numpy(inside)
-
-
 @pytest.mark.parametrize("shape", [(40,), (31,), (26, 30), (27, 25), (18, 20, 21)])
 def test_maps_of_few_frequencies_are_found_exactly(shape):
     """White k-space fills the space of all patches, and G(r) s(r) = s(r) holds for every r."""
     maps = trigonometric_maps(4, shape)
-    k = fourier(maps * normal(*shape), len(shape))
+    k = spectrum(maps * complex_normal(*shape), len(shape))
     everywhere = torch.ones(shape, dtype=torch.bool)
     maps = maps / torch.linalg.vector_norm(maps, dim=0)
     # No noise, so nothing but rounding is to be dropped.
@@ -87,8 +57,8 @@ def test_maps_of_few_frequencies_are_found_exactly(shape):
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_maps_that_do_not_vary_are_found_exactly(dims):
     """One number a coil: the maps are these numbers divided by their norm, up to a common phase."""
-    numbers = normal(5, seed=3)
-    maps = espirit(numbers.view(5, *(1,) * dims) * normal(*(20,) * dims), dims=dims, width=14)
+    numbers = complex_normal(5, seed=3)
+    maps = espirit(numbers.view(5, *(1,) * dims) * complex_normal(*(20,) * dims), dims=dims, width=14)
     expected = (numbers / torch.linalg.vector_norm(numbers)).view(5, *(1,) * dims).expand(maps.shape)
     assert (aligned(maps, expected) - expected).abs().max() < 1e-10
 
@@ -152,7 +122,7 @@ def test_coils_of_different_scale():
     """Coils in other units have maps in other units."""
     scale = torch.tensor([1.0, 1e-3, 10.0, 0.1], dtype=torch.float64)[:, None, None]
     maps = trigonometric_maps(4, (32, 30))
-    k = fourier(scale * maps * normal(32, 30), 2)
+    k = spectrum(scale * maps * complex_normal(32, 30), 2)
     expected = scale * maps / torch.linalg.vector_norm(scale * maps, dim=0)
     # Singular values go down with the weakest coil, 1e-4 of the strongest; without noise all can be kept.
     difference = aligned(espirit(k, threshold=1e-14), expected) - expected
@@ -171,7 +141,7 @@ def test_a_coil_without_signal_has_the_map_zero():
 def test_the_largest_eigenvector_also_where_two_are_close():
     from firenet.mri.espirit import _largest
 
-    vectors = torch.linalg.qr(normal(50, 6, 6))[0]
+    vectors = torch.linalg.qr(complex_normal(50, 6, 6))[0]
     second = torch.from_numpy(1 - np.logspace(-12, -0.3, 50))
     values = torch.stack([0.3 * second] * 4 + [second, torch.ones(50, dtype=torch.float64)], dim=-1)
     matrices = (vectors * values[:, None]) @ vectors.mH
@@ -192,14 +162,14 @@ def test_two_patches_a_side_of_the_kernel(dims):
     ("arguments", "needed"),
     [
         ({"kspace": torch.zeros(2, 16, 16)}, "Complex k-space"),
-        ({"kspace": normal(16, 16)}, "Complex k-space"),
-        ({"kspace": normal(2, 16, 16), "dims": 4}, "Complex k-space"),
-        ({"kspace": normal(2, 16, 16), "kernel": 17}, "A kernel between"),
-        ({"kspace": normal(2, 16, 16), "kernel": 0}, "A kernel between"),
+        ({"kspace": complex_normal(16, 16)}, "Complex k-space"),
+        ({"kspace": complex_normal(2, 16, 16), "dims": 4}, "Complex k-space"),
+        ({"kspace": complex_normal(2, 16, 16), "kernel": 17}, "A kernel between"),
+        ({"kspace": complex_normal(2, 16, 16), "kernel": 0}, "A kernel between"),
         ({"kspace": torch.zeros(2, 16, 16, dtype=torch.complex64)}, "finite calibration centre"),
         ({"kspace": torch.full((2, 16, 16), complex(np.nan, 0))}, "finite calibration centre"),
         # Independent noise in both coils: no patch is impossible.
-        ({"kspace": normal(2, 24, 24), "kernel": 2}, "Patches of k-space"),
+        ({"kspace": complex_normal(2, 24, 24), "kernel": 2}, "Patches of k-space"),
     ],
 )
 def test_refusals(arguments, needed):

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import complex_normal, phantom, spectrum
 from firenet import BadInput
 from firenet.mri.espirit import espirit
 from firenet.mri.evidence import calibration_width, judge_inferred, judge_maps, judge_mask, unexplained, without_padding
 from firenet.mri.scan import prepare_scan
-from test_espirit import fourier, normal, phantom
 
 
 def smooth(*shape: int, seed: int = 0) -> Tensor:
     """Random images without the highest frequencies, from which the noise is estimated."""
-    k = fourier(normal(*shape, seed=seed), 2)
+    k = spectrum(complex_normal(*shape, seed=seed), 2)
     for axis in (-2, -1):
         k = k * (torch.fft.fftfreq(shape[axis]).abs() < 0.4).view(-1, *(1,) * (-axis - 1))
     return torch.fft.ifft2(k, norm="ortho")
@@ -36,7 +36,7 @@ def test_maps_that_are_turned_by_an_angle_leave_its_squared_sine(mask, angle, un
     coils = torch.tensor([math.cos(angle), math.sin(angle) * 1j], dtype=torch.complex128)[:, None, None]
     maps = torch.zeros(2, *mask.shape, dtype=torch.complex128)
     maps[0] = 5.0  # their unit is free
-    share = unexplained(unit * fourier(coils * image, 2) * mask, mask, maps)
+    share = unexplained(unit * spectrum(coils * image, 2) * mask, mask, maps)
     assert share == pytest.approx(math.sin(angle) ** 2, abs=1e-12)
 
 
@@ -44,14 +44,14 @@ def test_pixels_without_maps_count_with_the_energy_they_have():
     image = smooth(16, 16)
     maps = torch.ones(3, 16, 16, dtype=torch.complex128)
     maps[:, :, :5] = 0
-    share = unexplained(fourier(maps.new_ones(3, 1, 1) * image, 2), torch.ones(16, 16, dtype=torch.bool), maps)
+    share = unexplained(spectrum(maps.new_ones(3, 1, 1) * image, 2), torch.ones(16, 16, dtype=torch.bool), maps)
     energy = image.abs().square()
     assert share == pytest.approx((energy[:, :5].sum() / energy.sum()).item(), rel=1e-12)
 
 
 def test_a_batch_adds_its_energies_and_no_signal_leaves_nothing():
-    maps = normal(3, 18, 18)
-    k, other = fourier(smooth(3, 18, 18), 2), 2 * fourier(smooth(3, 18, 18, seed=1), 2)
+    maps = complex_normal(3, 18, 18)
+    k, other = spectrum(smooth(3, 18, 18), 2), 2 * spectrum(smooth(3, 18, 18, seed=1), 2)
     mask = torch.ones(18, 18, dtype=torch.bool)
     one, two = unexplained(k, mask, maps), unexplained(other, mask, maps)
     first, second = (x.abs().square().sum().item() for x in (k, other))
@@ -94,14 +94,14 @@ def test_noise_is_no_doubt(coils):
     assert doubt is None
     assert share < 0.02
     with pytest.raises(BadInput):
-        judge_maps(k, mask, normal(*maps.shape, seed=5), "wrong")
+        judge_maps(k, mask, complex_normal(*maps.shape, seed=5), "wrong")
 
 
 def test_maps_that_explain_no_more_than_chance_are_an_error():
     k, maps, _ = phantom(4, (40, 36))
     mask = torch.ones(40, 36, dtype=torch.bool)
     with pytest.raises(BadInput, match=r"not explained by any image through the coil maps \(from a file\)"):
-        judge_maps(k, mask, normal(4, 40, 36), "from a file")
+        judge_maps(k, mask, complex_normal(4, 40, 36), "from a file")
     mostly = maps.clone()
     mostly[:, :, :30] = 0
     with pytest.raises(BadInput, match="Coil maps that explain the data"):
@@ -133,12 +133,12 @@ def lines(n: int = 24, m: int = 24, *, centre: int = 6) -> Tensor:
 
 
 def test_a_mask_that_fits_says_nothing():
-    found = judge_mask(normal(3, 24, 24) * lines(), lines())
+    found = judge_mask(complex_normal(3, 24, 24) * lines(), lines())
     assert (found.notes, found.doubts) == ((), ())
 
 
 def test_a_full_scan_is_undersampled_with_a_note():
-    k, mask = normal(2, 24, 24), lines()
+    k, mask = complex_normal(2, 24, 24), lines()
     found = judge_mask(k, mask)
     left = int((~mask).sum())
     energy = (k.abs().amax(dim=0).square() * ~mask).sum() / k.abs().amax(dim=0).square().sum()
@@ -161,13 +161,13 @@ def test_a_full_scan_is_undersampled_with_a_note():
 def test_a_turned_mask_is_named(turn, how):
     mask = lines()
     with pytest.raises(BadInput, match=f"samples that are not zero .* The mask {how}") as caught:
-        judge_mask(normal(2, 24, 24) * mask, turn(mask))
+        judge_mask(complex_normal(2, 24, 24) * mask, turn(mask))
     outside = int((mask & ~turn(mask)).sum())
     assert caught.value.got.startswith(f"{outside} of {int(mask.sum())} samples")
 
 
 def test_the_mask_of_another_scan_is_refused_with_both_contradictions():
-    k = normal(2, 24, 24) * lines()
+    k = complex_normal(2, 24, 24) * lines()
     other = torch.from_numpy(np.random.default_rng(1).random((24, 24)) < 0.4)
     with pytest.raises(BadInput, match=r"where the mask has none, and .* that the mask calls measured are zero"):
         judge_mask(k, other)
@@ -175,7 +175,7 @@ def test_the_mask_of_another_scan_is_refused_with_both_contradictions():
 
 def test_zeros_among_what_the_mask_has():
     full = torch.ones(24, 24, dtype=torch.bool)
-    k = normal(2, 24, 24)
+    k = complex_normal(2, 24, 24)
     k[:, 0, :3] = 0
     assert judge_mask(k, full).notes == ("3 of 576 samples that the mask calls measured are zero in all coils.",)
     (doubt,) = judge_mask(k * lines(), full).doubts
@@ -184,14 +184,14 @@ def test_zeros_among_what_the_mask_has():
 
 def test_rounding_is_no_sample():
     """Data that went through a Fourier transform and back are 1e-8 where they were zero."""
-    k = (normal(2, 24, 24) * lines()).to(torch.complex64)
+    k = (complex_normal(2, 24, 24) * lines()).to(torch.complex64)
     k = torch.fft.fft2(torch.fft.ifft2(k))
     assert bool((k != 0).all(dim=0).any())
     assert judge_mask(k, lines()).notes == ()
 
 
 def test_what_is_odd_about_an_inferred_mask_is_noted():
-    k = normal(3, 24, 24)
+    k = complex_normal(3, 24, 24)
     full = (k != 0).any(dim=0)
     assert judge_inferred(k, full, True).notes == ()
     k[0, 3, 4:9] = 0
@@ -206,7 +206,7 @@ def test_what_is_odd_about_an_inferred_mask_is_noted():
 
 
 def test_lines_that_were_filled_up_are_no_samples() -> None:
-    full, k = torch.ones(6, 24, dtype=torch.bool), normal(3, 2, 6, 24)
+    full, k = torch.ones(6, 24, dtype=torch.bool), complex_normal(3, 2, 6, 24)
     k[..., :5] = k[..., 22:] = 0
     kept, said = without_padding(k, full, ("y", "x"), ("y", "x"))
     assert torch.equal(kept, full & (torch.arange(24) >= 5) & (torch.arange(24) < 22))
@@ -223,7 +223,7 @@ def test_lines_that_were_filled_up_are_no_samples() -> None:
 
 
 def test_padding_of_a_scan_is_taken_out_of_its_mask_and_said() -> None:
-    k = normal(3, 24, 24).numpy()
+    k = complex_normal(3, 24, 24).numpy()
     k[..., :4] = 0
     mask = np.ones((24, 24), dtype=bool)
     for mask_, axes, readout, oversampling, taken in (
@@ -251,5 +251,5 @@ def test_padding_of_a_scan_is_taken_out_of_its_mask_and_said() -> None:
 )
 def test_singletons_of_a_mask_stand_for_whole_axes_or_for_none(shape: tuple[int, ...], means: tuple[int, ...]) -> None:
     mask = np.random.default_rng(0).random(shape) < 0.5
-    found = prepare_scan(normal(2, 24, 24).numpy(), ("slice", "y", "x"), mask=mask).images[0].operator.mask
+    found = prepare_scan(complex_normal(2, 24, 24).numpy(), ("slice", "y", "x"), mask=mask).images[0].operator.mask
     np.testing.assert_array_equal(found.numpy(), np.fft.ifftshift(np.broadcast_to(mask.reshape(means), (24, 24))))

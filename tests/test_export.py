@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import random_mask
 from draws import normal, uniform
 from firenet import (
     AdaptiveRestarts,
@@ -47,37 +48,33 @@ ABSENT = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.ut
 needs_onnx = pytest.mark.skipif(bool(ABSENT), reason=f"extra export: {', '.join(ABSENT)} not installed")
 
 
-def mask(*shape: int) -> Tensor:
-    return uniform(shape, seed=sum(shape)) < 0.6
-
-
 def numbers(*shape: int, real: bool = False, seed: int = 0) -> Tensor:
     dtype = torch.float64 if real else torch.complex128
     return normal(shape, dtype=dtype, seed=seed)
 
 
 def coils(*shape: int) -> MultiCoilFourier:
-    return MultiCoilFourier(mask(*shape[1:]), numbers(*shape, seed=5))
+    return MultiCoilFourier(random_mask(*shape[1:]), numbers(*shape, seed=5))
 
 
 CASES: dict[str, Callable[[], tuple[LinearOperator, TightFrame | None]]] = {
-    "1-D, odd, no transform": lambda: (SubsampledFourier(mask(31)), None),
-    "1-D": lambda: (SubsampledFourier(mask(24)), Wavelet((24,), "db4", 3)),
-    "1-D, long": lambda: (SubsampledFourier(mask(520)), Wavelet((520,), "sym3", 3)),
-    "2-D": lambda: (SubsampledFourier(mask(16, 8)), Wavelet((16, 8), "db2", 2)),
-    "2-D, two kinds of levels": lambda: (SubsampledFourier(mask(40, 24)), Wavelet((40, 24), "coif1", 3)),
-    "2-D, all levels apart": lambda: (SubsampledFourier(mask(64, 48)), Wavelet((64, 48), "haar", 2)),
-    "2-D, no level": lambda: (SubsampledFourier(mask(8, 6)), Wavelet((8, 6), "haar", 0)),
-    "2-D, padded": lambda: (SubsampledFourier(mask(10, 7)), Wavelet((10, 7), "haar", 2)),
-    "2-D, padded, two kinds of levels": lambda: (SubsampledFourier(mask(30, 23)), Wavelet((30, 23), "db3", 2)),
-    "3-D": lambda: (SubsampledFourier(mask(4, 8, 6)), Wavelet((4, 8, 6), "haar", 1)),
-    "3-D, two kinds of levels": lambda: (SubsampledFourier(mask(8, 12, 5)), Wavelet((8, 12, 5), "db2", 2)),
+    "1-D, odd, no transform": lambda: (SubsampledFourier(random_mask(31)), None),
+    "1-D": lambda: (SubsampledFourier(random_mask(24)), Wavelet((24,), "db4", 3)),
+    "1-D, long": lambda: (SubsampledFourier(random_mask(520)), Wavelet((520,), "sym3", 3)),
+    "2-D": lambda: (SubsampledFourier(random_mask(16, 8)), Wavelet((16, 8), "db2", 2)),
+    "2-D, two kinds of levels": lambda: (SubsampledFourier(random_mask(40, 24)), Wavelet((40, 24), "coif1", 3)),
+    "2-D, all levels apart": lambda: (SubsampledFourier(random_mask(64, 48)), Wavelet((64, 48), "haar", 2)),
+    "2-D, no level": lambda: (SubsampledFourier(random_mask(8, 6)), Wavelet((8, 6), "haar", 0)),
+    "2-D, padded": lambda: (SubsampledFourier(random_mask(10, 7)), Wavelet((10, 7), "haar", 2)),
+    "2-D, padded, two kinds of levels": lambda: (SubsampledFourier(random_mask(30, 23)), Wavelet((30, 23), "db3", 2)),
+    "3-D": lambda: (SubsampledFourier(random_mask(4, 8, 6)), Wavelet((4, 8, 6), "haar", 1)),
+    "3-D, two kinds of levels": lambda: (SubsampledFourier(random_mask(8, 12, 5)), Wavelet((8, 12, 5), "db2", 2)),
     "coils": lambda: (coils(3, 16, 12), Wavelet((16, 12), "sym4", 2)),
     "coils, 3-D, no transform": lambda: (coils(2, 4, 6, 8), None),
-    "Walsh": lambda: (SubsampledWalsh(mask(8, 16)), Wavelet((8, 16), "db2", 2)),
-    "Walsh, two kinds of levels": lambda: (SubsampledWalsh(mask(32, 16)), Wavelet((32, 16), "haar", 2)),
-    "Walsh, 1-D, no transform": lambda: (SubsampledWalsh(mask(16)), None),
-    "Walsh, 3-D": lambda: (SubsampledWalsh(mask(4, 8, 4)), Wavelet((4, 8, 4), "haar", 2)),
+    "Walsh": lambda: (SubsampledWalsh(random_mask(8, 16)), Wavelet((8, 16), "db2", 2)),
+    "Walsh, two kinds of levels": lambda: (SubsampledWalsh(random_mask(32, 16)), Wavelet((32, 16), "haar", 2)),
+    "Walsh, 1-D, no transform": lambda: (SubsampledWalsh(random_mask(16)), None),
+    "Walsh, 3-D": lambda: (SubsampledWalsh(random_mask(4, 8, 4)), Wavelet((4, 8, 4), "haar", 2)),
 }
 
 
@@ -297,14 +294,14 @@ class Other(SubsampledFourier):
 
 OTHERS: dict[str, tuple[Callable[[], tuple[LinearOperator, TightFrame | None]], str]] = {
     "matrix": (lambda: (Matrix(numbers(3, 4)), None), "Matrix"),
-    "stack": (lambda: (VerticalStack([SubsampledFourier(mask(8))] * 2), None), "VerticalStack"),
-    "centred": (lambda: (SubsampledFourier(mask(8), centred=True), None), "centred=True"),
-    "centred coils": (lambda: (MultiCoilFourier(mask(8), numbers(2, 8), centred=True), None), "centred=True"),
-    "subclass": (lambda: (Other(mask(8)), None), "Other"),
-    "composition": (lambda: (SubsampledFourier(mask(8)) @ Wavelet((8,), "haar").H, None), "FourierOfWavelet"),
-    "Walsh frame": (lambda: (SubsampledFourier(mask(8)), WalshHadamard((8,))), "WalshHadamard, synthesis form"),
+    "stack": (lambda: (VerticalStack([SubsampledFourier(random_mask(8))] * 2), None), "VerticalStack"),
+    "centred": (lambda: (SubsampledFourier(random_mask(8), centred=True), None), "centred=True"),
+    "centred coils": (lambda: (MultiCoilFourier(random_mask(8), numbers(2, 8), centred=True), None), "centred=True"),
+    "subclass": (lambda: (Other(random_mask(8)), None), "Other"),
+    "composition": (lambda: (SubsampledFourier(random_mask(8)) @ Wavelet((8,), "haar").H, None), "FourierOfWavelet"),
+    "Walsh frame": (lambda: (SubsampledFourier(random_mask(8)), WalshHadamard((8,))), "WalshHadamard, synthesis form"),
     "undecimated": (
-        lambda: (SubsampledFourier(mask(8)), UndecimatedWavelet((8,), "haar")),
+        lambda: (SubsampledFourier(random_mask(8)), UndecimatedWavelet((8,), "haar")),
         "UndecimatedWavelet, analysis form",
     ),
 }
@@ -363,7 +360,7 @@ def adapted(tolerance: float = 0.3) -> tuple[Firenet, Tensor, Tensor]:
     side = torch.arange(16)
     blocks = torch.kron((side[:4, None] * side[:4] % 3).double(), torch.ones(4, 4, dtype=torch.float64))
     image = blocks * torch.exp(1j * side / 16)
-    samples = mask(16, 16)
+    samples = random_mask(16, 16)
     samples[0, 0] = True
     sensing = SubsampledFourier(samples)
     net = Firenet(sensing, Wavelet((16, 16), "haar", 2), lam=0.02, schedule=AdaptiveRestarts(tolerance, check=2))
@@ -423,7 +420,7 @@ def test_a_file_in_double_precision_without_dft_and_with_coils(tmp_path: Path):
 @pytest.fixture(scope="module")
 def small() -> tuple[Firenet, Any]:
     """A small network and what torch makes of it."""
-    sensing = SubsampledWalsh(mask(8))
+    sensing = SubsampledWalsh(random_mask(8))
     net = Firenet(sensing, lam=0.1, schedule=frozen(sensing, layers=1))
     return net, exporting._translate(RealPacked(net, dtype=torch.float64), 1, None)
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import small_mask
 from draws import uniform
 from firenet import Matrix, SubsampledFourier
 from firenet.audit.model import fingerprint, of
@@ -24,10 +25,9 @@ from firenet.models.deepinv import deepinv_reconstruct
 from firenet.models.load import BUILT_IN, load_model, read_weights
 from firenet.models.onnx_files import taken
 from firenet.models.process import Outside
-from firenet.sensing import variable_density
 
 SIDE = 16
-SENSING = SubsampledFourier(variable_density((SIDE, SIDE), 0.5).samples)
+SENSING = SubsampledFourier(small_mask(SIDE, 0.5))
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
 
@@ -102,7 +102,7 @@ def test_built_in_models_give_images(name: str, y: Tensor) -> None:
 @pytest.mark.parametrize("name", ["automap", "lista"])
 def test_networks_of_one_size_say_so(name: str) -> None:
     model = load_model(name)
-    sensing = SubsampledFourier(variable_density((32, 32), 0.25).samples)
+    sensing = SubsampledFourier(small_mask(32, 0.25))
     assert model.build(sensing)(torch.zeros(32, 32, dtype=torch.complex64)).shape == (32, 32)
     assert not model.fits
     with pytest.raises(BadInput, match="Weights for images of"):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from cases import small_image, small_mask
 from firenet import SubsampledFourier
 from firenet.audit import Audit, Settings, audit
 from firenet.audit.model import Model
@@ -22,13 +23,12 @@ from firenet.audit.report import compared, render, write_report
 from firenet.audit.report_curves import COLOURS, curve
 from firenet.audit.report_text import EXPLAINED
 from firenet.errors import BadInput
-from firenet.images import ellipses, load_slice, resampled
+from firenet.images import ellipses
 from firenet.models.firenets import firenet_model
-from firenet.sensing import variable_density
 from firenet.sensing.masks import nested
 
 SIDE = 32
-MASK = variable_density((SIDE, SIDE), 0.4).samples
+MASK = small_mask(SIDE)
 HOSTILE = "<script>document.title='gotcha'</script>\"'&"
 CHROMIUM = Path("/usr/bin/chromium")
 browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no {CHROMIUM}: apt-get install chromium")
@@ -43,7 +43,7 @@ def made() -> Audit:
         Model("broken", lambda sensing: lambda y: (_ for _ in ()).throw(ValueError(HOSTILE)), {}),
         firenet_model("tv", 2, 4),
     ]
-    x = resampled(load_slice()[None], SIDE)[0]
+    x = small_image(SIDE)
     others = {HOSTILE: ellipses(SIDE, torch.Generator().manual_seed(0))}
     sweep = {r: SubsampledFourier(m) for r, m in nested(MASK, (0.2, 0.6)).items()}
     return audit(models, SubsampledFourier(MASK), {"s1045": x}, settings=settings, others=others, sweep=sweep)

@@ -11,19 +11,16 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
-from numpy.typing import NDArray
-from scipy.linalg import hadamard
 from torch import Tensor
 
-from draws import uniform
-from firenet.operators.linear import Composition, LinearOperator
+from cases import COILS, FOLDED, FOURIER, SENSING, WALSH, Shape, coil_case, coil_maps, fourier_case, some, walsh_case
+from firenet.operators.linear import LinearOperator
 from firenet.operators.stack import VerticalStack
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
-from firenet.sensing.fourier_wavelet import FourierOfWavelet
 from firenet.sensing.walsh import SubsampledWalsh
-from firenet.transforms.walsh import WalshHadamard
 from firenet.transforms.wavelet import Wavelet
 from laws import (
+    CHEAP_LAWS,
     COMPLEX,
     DTYPES,
     LAWS,
@@ -33,7 +30,6 @@ from laws import (
     any_probe,
     any_shape,
     assert_adjoint,
-    assert_batch_is_loop,
     assert_isometry,
     assert_jvp_is_forward,
     assert_linear,
@@ -42,152 +38,25 @@ from laws import (
     assert_moves,
     assert_near,
     assert_norm_bound,
-    assert_pure,
     assert_refuses,
-    assert_restricts,
     assert_state_dtype,
     assert_survives,
     assert_vjp_is_adjoint,
-    columns,
-    kron,
     largest_singular_value,
     named,
     norm,
     probes,
 )
 
-WAVELETS = [
-    "haar",
-    *(f"db{i}" for i in range(1, 11)),
-    *(f"sym{i}" for i in range(2, 11)),
-    *(f"coif{i}" for i in range(1, 6)),
-]
-Shape = tuple[int, ...]
-
-
-def some(shape: Shape, seed: int = 0, share: float = 0.5) -> Tensor:
-    """A mask with about this share of samples, at least one."""
-    rng = np.random.default_rng(seed)
-    mask = uniform(shape, seed=rng) < share
-    mask.view(-1)[seed % mask.numel()] = True
-    return mask
-
-
-# --- references
-
-
-def dft(n: int) -> NDArray[np.complex128]:
-    """The unitary Fourier matrix, its angles from integers modulo n."""
-    return np.exp(-2j * np.pi * (np.outer(np.arange(n), np.arange(n)) % n) / n) / np.sqrt(n)
-
-
-def centred_dft(n: int) -> NDArray[np.complex128]:
-    """The same with the origin at index n // 2, on both sides."""
-    place = np.arange(n) - n // 2
-    return np.exp(-2j * np.pi * (np.outer(place, place) % n) / n) / np.sqrt(n)
-
-
-def fourier(mask: Tensor, centred: bool = False) -> Tensor:
-    matrix = torch.from_numpy(kron(*map(centred_dft if centred else dft, mask.shape)))
-    return mask.reshape(-1, 1) * matrix
-
-
-def walsh(mask: Tensor) -> Tensor:
-    factors = []
-    for n in mask.shape:
-        rows = hadamard(n)
-        factors.append(rows[np.argsort((np.diff(rows, axis=1) != 0).sum(axis=1))] / np.sqrt(n))
-    return mask.reshape(-1, 1) * torch.from_numpy(kron(*factors))
-
-
-def wavelet_matrix(frame: Wavelet) -> Tensor:
-    return columns(frame, torch.complex128)
-
-
-def coil_maps(coils: int, shape: Shape, dtype: torch.dtype = torch.complex128, scale: float = 1.0) -> Tensor:
-    return (scale * Probe(torch.complex128, (coils,), seed=3).draw(shape)).to(dtype.to_complex())
-
-
-def size(shape: Shape) -> str:
-    return "x".join(map(str, shape))
-
-
-def fourier_case(shape: Shape, centred: bool = False, seed: int = 0) -> Case:
-    mask = some(shape, seed)
-    return Case(
-        f"{'centred ' * centred}Fourier {size(shape)}",
-        lambda _: SubsampledFourier(mask, centred=centred),
-        lambda _: fourier(mask, centred),
-    )
-
-
-def coil_case(coils: int, shape: Shape, centred: bool = False, scale: float = 1.0) -> Case:
-    mask = some(shape)
-
-    def dense(dtype: torch.dtype) -> Tensor:
-        maps = coil_maps(coils, shape, dtype, scale).to(torch.complex128)
-        return torch.cat([fourier(mask, centred) * s.reshape(1, -1) for s in maps])
-
-    return Case(
-        f"{'centred ' * centred}{coils} coils {size(shape)} times {scale:g}",
-        lambda dtype: MultiCoilFourier(mask, coil_maps(coils, shape, dtype, scale), centred=centred),
-        dense,
-    )
-
-
-def walsh_case(shape: Shape) -> Case:
-    mask = some(shape)
-    return Case(f"Walsh {size(shape)}", lambda _: SubsampledWalsh(mask), lambda _: walsh(mask))
-
-
-def synthesis_case(shape: Shape, wavelet: str, levels: int | None = None, centred: bool = False) -> Case:
-    mask = some(shape)
-
-    def make(_: torch.dtype) -> LinearOperator:
-        return SubsampledFourier(mask, centred=centred) @ Wavelet(shape, wavelet, levels).H
-
-    return Case(
-        f"{'centred ' * centred}Fourier of {wavelet} {size(shape)}",
-        make,
-        lambda _: fourier(mask, centred) @ wavelet_matrix(Wavelet(shape, wavelet, levels)).mH,
-    )
-
-
-FOURIER = [
-    fourier_case(shape, centred)
-    for centred in (False, True)
-    for shape in [(1,), (2,), (7,), (12,), (4, 6), (5, 7), (1, 8), (3, 4, 5)]
-]
-COILS = [
-    coil_case(1, (6,)),
-    coil_case(3, (4, 5)),
-    coil_case(3, (4, 5), centred=True),
-    coil_case(2, (3, 1, 4)),
-    coil_case(2, (5,), scale=1e-6),
-    coil_case(2, (5,), scale=1e6),
-    coil_case(2, (5,), scale=0),
-]
-WALSH = [walsh_case(shape) for shape in [(1,), (2,), (16,), (4, 8), (2, 1, 4)]]
-FOLDED = [
-    synthesis_case((16,), "haar"),
-    synthesis_case((8,), "db10", 3),
-    synthesis_case((4, 8), "haar"),
-    synthesis_case((12, 8), "db2", 2),
-    synthesis_case((6, 10), "sym4", 1),
-    synthesis_case((7, 3), "haar", 0),
-    synthesis_case((4, 4, 8), "coif1", 1),
-]
-CASES = [*FOURIER, *COILS, *WALSH, *FOLDED, synthesis_case((13,), "db2", 2), synthesis_case((8, 8), "haar", 2, True)]
-
 
 @pytest.mark.parametrize("law", LAWS, ids=named)
-@pytest.mark.parametrize("case", CASES, ids=named)
+@pytest.mark.parametrize("case", SENSING, ids=named)
 def test_law(case: Case, law: Callable[[LinearOperator, Probe], None]) -> None:
     for probe in probes(case.dtypes):
         law(case.make(probe.dtype), probe)
 
 
-@pytest.mark.parametrize("case", CASES, ids=named)
+@pytest.mark.parametrize("case", SENSING, ids=named)
 def test_adjoint_obeys_the_laws_too(case: Case) -> None:
     for dtype in COMPLEX:
         operator, probe = case.make(dtype).H, Probe(dtype, (2,))
@@ -195,7 +64,7 @@ def test_adjoint_obeys_the_laws_too(case: Case) -> None:
             law(operator, probe)
 
 
-@pytest.mark.parametrize("case", CASES, ids=named)
+@pytest.mark.parametrize("case", SENSING, ids=named)
 def test_is_its_matrix(case: Case) -> None:
     for probe in probes(case.dtypes):
         assert_matches_dense(case.make(probe.dtype), case.dense(probe.dtype), probe)
@@ -203,14 +72,14 @@ def test_is_its_matrix(case: Case) -> None:
     assert_near(operator.as_matrix(), dense, 1e-12 * math.sqrt(len(dense)) * operator.norm_bound.value)
 
 
-@pytest.mark.parametrize("case", CASES, ids=named)
+@pytest.mark.parametrize("case", SENSING, ids=named)
 def test_norm_is_bounded(case: Case) -> None:
     for dtype in REAL:
         assert_norm_bound(case.make(dtype), case.dense(dtype))
         assert_moves(case.make(dtype), case.dense(dtype), Probe(batch=(2,)))
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "times 0" not in case.name], ids=named)
+@pytest.mark.parametrize("case", [case for case in SENSING if "times 0" not in case.name], ids=named)
 def test_restrict_keeps_what_is_measured_and_nothing_else(case: Case) -> None:
     operator, dense = case.make(torch.float64), case.dense(torch.float64)
     measured = dense.abs().sum(dim=1).ne(0).reshape(operator.out_shape)
@@ -361,7 +230,7 @@ def test_one_flat_coil_is_the_plain_transform() -> None:
     mask = some((4, 5))
     coils = MultiCoilFourier(mask, torch.ones(1, 4, 5, dtype=torch.complex128))
     plain = SubsampledFourier(mask)
-    x = Probe(batch=(2,)).x(plain)
+    x = Probe(torch.complex128, (2,)).x(plain)
     assert_near(coils(x), plain(x).unsqueeze(1), 1e-14 * norm(x))
     assert coils.norm_bound.value == pytest.approx(1, rel=1e-13)
 
@@ -402,98 +271,6 @@ def test_a_caller_who_changes_the_maps_does_not_break_the_bound() -> None:
     operator = MultiCoilFourier(np.ones(4), array)
     array[:] = 5
     assert_norm_bound(operator, operator.as_matrix())
-
-
-# --- Fourier of wavelet
-
-
-FOLDED_SHAPES: list[Shape] = [(2,), (48,), (130,), (4, 6), (32, 16), (2, 4, 6), (8, 8, 4)]
-
-
-@pytest.mark.parametrize("wavelet", WAVELETS)
-def test_fourier_of_wavelet_is_the_composition(wavelet: str) -> None:
-    for shape in FOLDED_SHAPES:
-        deepest = max(k for k in range(8) if all(n % 2**k == 0 for n in shape))
-        for levels in {1, deepest}:
-            sensing, frame = SubsampledFourier(some(shape)), Wavelet(shape, wavelet, levels)
-            folded, plain = sensing @ frame.H, Composition(sensing, frame.H)
-            assert isinstance(folded, FourierOfWavelet)
-            assert (folded.in_shape, folded.out_shape) == (plain.in_shape, plain.out_shape)
-            assert (folded.norm_bound.value, folded.norm_bound.kind) == (plain.norm_bound.value, "proven")
-            for dtype in (torch.float64, torch.complex128):
-                c, y = Probe(dtype, (2,)).x(plain), Probe(dtype, (2,)).y(plain)
-                assert_near(folded(c), plain(c), 1e-12 * norm(plain(c)))
-                assert_near(folded.adjoint(y), plain.adjoint(y), 1e-12 * norm(y))
-            assert folded.restrict(y).equal(sensing.restrict(y))
-
-
-@pytest.mark.parametrize("wavelet", ["haar", "db4", "sym8", "coif5"])
-def test_fourier_of_wavelet_in_single_precision(wavelet: str) -> None:
-    for shape in FOLDED_SHAPES:
-        sensing, frame = SubsampledFourier(some(shape)), Wavelet(shape, wavelet, 1)
-        for dtype in (torch.float32, torch.complex64):
-            probe = Probe(dtype, (2,))
-            folded, plain = sensing @ frame.H, Composition(sensing, frame.H)
-            assert_near(folded(probe.x(plain)), plain(probe.x(plain)), 1e-6 * norm(probe.x(plain)))
-            assert_near(folded.adjoint(probe.y(plain)), plain.adjoint(probe.y(plain)), 1e-6 * norm(probe.y(plain)))
-
-
-def test_fourier_of_wavelet_for_an_odd_shape_without_levels() -> None:
-    sensing, frame = SubsampledFourier(some((7, 9))), Wavelet((7, 9), "haar", 0)
-    assert isinstance(sensing @ frame.H, FourierOfWavelet)
-    assert_matches_dense(sensing @ frame.H, fourier(some((7, 9))), Probe())
-
-
-@pytest.mark.parametrize("shape", [(13,), (6, 7), (230, 180), (4, 5, 4)])
-@pytest.mark.parametrize("wavelet", ["haar", "db2"])
-def test_padded_wavelets_are_composed_plainly(shape: Shape, wavelet: str) -> None:
-    frame = Wavelet(shape, wavelet, 2)
-    assert not frame.is_orthonormal
-    sensing = SubsampledFourier(some(shape))
-    product = sensing @ frame.H
-    assert type(product) is Composition
-    assert (product.in_shape, product.out_shape) == (frame.out_shape, shape)
-    c = Probe().x(product)
-    assert_near(product(c), sensing(frame.adjoint(c)), 1e-13 * norm(c))
-    assert_adjoint(product, Probe())
-
-
-def test_fourier_of_wavelet_refuses_a_padded_one() -> None:
-    frame = Wavelet((13,), "haar", 2)
-    for n in (13, 16):
-        mask = torch.ones(n, dtype=torch.bool)
-        assert_refuses(lambda m=mask: FourierOfWavelet(m, frame), "orthonormal", "(13,)")
-
-
-def test_only_the_plain_pair_is_folded() -> None:
-    mask, frame = some((8, 8)), Wavelet((8, 8), "db2", 2)
-    sensing, centred = SubsampledFourier(mask), SubsampledFourier(mask, centred=True)
-    maps = MultiCoilFourier(mask, coil_maps(2, (8, 8)))
-    for product in (
-        centred @ frame.H,
-        sensing @ frame,
-        sensing @ frame.H.H,
-        sensing @ WalshHadamard((8, 8)).H,
-        sensing @ Composition(frame.H, frame),
-        maps @ frame.H,
-        SubsampledWalsh(mask) @ frame.H,
-    ):
-        assert type(product) is Composition
-        c = Probe().x(product)
-        assert_near(product(c), product.outer(product.inner(c)), 1e-14 * norm(c))
-    folded = sensing @ frame.H
-    assert isinstance(folded, FourierOfWavelet)
-    assert_adjoint(folded @ frame, Probe())
-    assert_matches_dense(folded @ frame, fourier(mask), Probe())
-
-
-@pytest.mark.parametrize(
-    ("mask", "image"),
-    [((8, 8), (16, 16)), ((1, 1), (8, 8)), ((1, 8), (8, 8)), ((8,), (4, 8)), ((4, 8), (8,)), ((2, 4, 8), (4, 8))],
-)
-def test_refuses_a_wavelet_of_another_shape(mask: Shape, image: Shape) -> None:
-    sensing = SubsampledFourier(torch.ones(mask))
-    assert_refuses(lambda: sensing @ Wavelet(image, "haar", 1).H, str(mask), str(image))
 
 
 # --- state
@@ -611,53 +388,21 @@ def test_refuses_other_shapes_and_integers(case: Case) -> None:
     assert_refuses(lambda: operator.adjoint(torch.ones(operator.out_shape, dtype=torch.int64)), "int64")
 
 
-# --- any of them
-
-
-CHEAP = (
-    assert_adjoint,
-    assert_linear,
-    assert_batch_is_loop,
-    assert_pure,
-    assert_restricts,
-    assert_state_dtype,
-    assert_survives,
-    assert_vjp_is_adjoint,
-)
-
-
 @given(shape=any_shape(size=60), centred=st.booleans(), coils=st.integers(0, 3), probe=any_probe())
 def test_fourier_of_any_shape(shape: Shape, centred: bool, coils: int, probe: Probe) -> None:
     case = coil_case(coils, shape, centred) if coils else fourier_case(shape, centred, probe.seed)
     operator = case.make(probe.dtype)
-    for law in CHEAP:
+    for law in CHEAP_LAWS:
         law(operator, probe)
     assert_matches_dense(operator, case.dense(probe.dtype), probe)
     assert_norm_bound(operator, case.dense(probe.dtype))
-
-
-@given(
-    shape=any_shape(side=5, size=30),
-    wavelet=st.sampled_from(WAVELETS),
-    depth=st.integers(0, 2),
-    probe=any_probe(),
-)
-def test_fourier_of_wavelets_of_any_shape(shape: Shape, wavelet: str, depth: int, probe: Probe) -> None:
-    sides = tuple(n * 2**depth for n in shape)
-    operator = SubsampledFourier(some(sides, probe.seed)) @ Wavelet(sides, wavelet, depth).H
-    assert isinstance(operator, FourierOfWavelet)
-    for law in CHEAP:
-        law(operator, probe)
-    c = probe.x(operator)
-    plain = SubsampledFourier(some(sides, probe.seed))(Wavelet(sides, wavelet, depth).adjoint(c))
-    assert_near(operator(c), plain, 100 * torch.finfo(probe.dtype).eps * norm(c))
 
 
 @given(bits=st.lists(st.integers(0, 3), min_size=1, max_size=3).filter(lambda b: sum(b) <= 6), probe=any_probe())
 def test_walsh_of_any_shape(bits: list[int], probe: Probe) -> None:
     case = walsh_case(tuple(2**b for b in bits))
     operator = case.make(probe.dtype)
-    for law in CHEAP:
+    for law in CHEAP_LAWS:
         law(operator, probe)
     assert_matches_dense(operator, case.dense(probe.dtype), probe)
     assert operator(Probe(torch.float64).x(operator)).dtype == torch.float64  # real images stay real

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_the_checker_of_witnesses_takes_numbers_up_to_its_limit() -> None:
         witness.numbers(["7" * 4000] * 50, 50)
 
 
-def said(test: str, numbers: dict[str, object], thresholds: Thresholds) -> Outcome:
+def said(test: str, numbers: dict[str, Any], thresholds: Thresholds) -> Outcome:
     row = Row("model", "image", test, numbers)
     settings = replace(Settings(), tests=(test,), thresholds=thresholds)
     return next(v for v in judge("model", [row], settings) if v.test == test).outcome

@@ -9,17 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import small_image, small_mask
 from draws import normal
 from firenet import Firenet, PaperSchedule, Stabilised, SubsampledFourier, Wavelet
 from firenet.audit.attack import attack
 from firenet.errors import BadInput
-from firenet.images import load_slice, resampled
-from firenet.sensing import variable_density
 from firenet.solver import FixedSteps
 
 SIDE = 32
-SENSING = SubsampledFourier(variable_density((SIDE, SIDE), 0.4).samples)
-X = resampled(load_slice()[None], SIDE)[0].to(torch.complex128)
+SENSING = SubsampledFourier(small_mask(SIDE))
+X = small_image(SIDE).to(torch.complex128)
 Y = SENSING(X)
 
 

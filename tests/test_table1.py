@@ -15,7 +15,7 @@ from firenet.cli.app import app
 from firenet.errors import BadInput
 from firenet.nets.lista import Lista, train_lista
 from firenet.paper import table1
-from test_barriers import _solve
+from oracles import solved
 
 PUBLISHED = [0.2597825, 0.2598050, 0.2598051, *[0.0025980] * 3, *[0.0000015] * 3]
 CORRECTED = [0.1500233, 0.1500000, 0.1500000, *[0.0015] * 3, *[0.0000015] * 3]
@@ -70,7 +70,7 @@ def test_the_rows_are_what_they_say() -> None:
     row = table1.instance(1, 10)
     y, x = table1.training_pairs(row, 3)
     for k, (data, label) in enumerate([(row.y, row.seen), (y[1], x[1])]):
-        value, _ = _solve("P3", 1.0, row.matrix, data)
+        value, _ = solved("P3", 1.0, row.matrix, data)
         assert value == pytest.approx(np.abs(label).sum() + np.linalg.norm(row.matrix @ label - data), rel=1e-7), k
     assert [(p != 0).sum() for p in x] == [6, 6, 6]
 

@@ -14,17 +14,16 @@ import numpy as np
 import pytest
 import torch
 
+from cases import small_image, small_mask
 from draws import normal, uniform
 from firenet import SubsampledFourier
 from firenet.errors import BadInput
-from firenet.images import load_slice, resampled
 from firenet.io.files import sha256
 from firenet.metrics import psnr
 from firenet.nets.automap import Automap
 from firenet.nets.cascade import Cascade
 from firenet.nets.training import SHIPPED, USUAL, Recipe, load, read_safetensors, save, shipped, train
 from firenet.nets.unet import UNet
-from firenet.sensing import variable_density
 
 SMALL = {
     "unet": Recipe("unet", (16, 24), steps=6, batch=2, images="ellipses", noise=0.1),
@@ -141,7 +140,7 @@ def test_the_shipped_networks_are_better_than_no_network_on_another_head(name: s
     side = recipe.sides[0]
     usual = USUAL[recipe.network]
     assert recipe == (replace(usual, noise=0.1) if name == "unet-jitter" else usual)
-    x = resampled(load_slice()[None], side)[0]
+    x = small_image(side)
     sensing = recipe.sensing(side)
     y = sensing(x)
     assert psnr(net(y), x) > psnr(sensing.adjoint(y), x) + 1
@@ -174,7 +173,7 @@ def test_a_unet_takes_every_image(shape: tuple[int, int]) -> None:
 
 
 def test_data_consistency_is_hard() -> None:
-    sensing = SubsampledFourier(variable_density((16, 16), 0.3).samples)
+    sensing = SubsampledFourier(small_mask(16, 0.3))
     rng = np.random.default_rng(0)
     shapes = [(64, 2), (64, 64), (64, 64), (64, 64), (2, 64)] * 5
     weights = [t for a, b in shapes for t in (0.05 * normal(a, b, 3, 3, seed=rng), torch.zeros(a))]

@@ -14,9 +14,9 @@ import pywt
 import torch
 from hypothesis import given, strategies as st
 from numpy.typing import NDArray
-from scipy.linalg import hadamard
 from torch import Tensor
 
+from cases import WAVELETS, Shape
 from firenet.operators.linear import LinearOperator
 from firenet.transforms.analysis_operator import TightFrame
 from firenet.transforms.undecimated import UndecimatedWavelet
@@ -50,15 +50,7 @@ from laws import (
     norm,
     probes,
 )
-
-WAVELETS = [
-    "haar",
-    *(f"db{i}" for i in range(1, 11)),
-    *(f"sym{i}" for i in range(2, 11)),
-    *(f"coif{i}" for i in range(1, 6)),
-]
-Shape = tuple[int, ...]
-
+from oracles import walsh
 
 # --- references
 
@@ -94,14 +86,6 @@ def pywt_levels(shape: Shape, wavelet: str, levels: int) -> NDArray[np.int64]:
             scale[place] = k
     assert scale.min() == 0
     return scale
-
-
-def walsh(n: int) -> NDArray[np.float64]:
-    """The orthonormal Hadamard matrix, its rows in the order of their sign changes."""
-    rows = hadamard(n)
-    changes = (np.diff(rows, axis=1) != 0).sum(axis=1)
-    assert sorted(changes) == list(range(n))
-    return rows[np.argsort(changes)] / np.sqrt(n)
 
 
 def wavelet_case(shape: Shape, wavelet: str, levels: int) -> Case:

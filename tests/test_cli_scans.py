@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
+from commands import call
 from firenet import BadInput, SubsampledFourier
-from firenet.cli.app import app
 from firenet.cli.console import BAD_INPUT, NOT_REACHED
 from firenet.mri import reconstruct_kspace
 from firenet.mri.demo import load_raw, load_slice
@@ -27,10 +26,6 @@ from firenet.sensing import multilevel
 ismrmrd = pytest.importorskip("ismrmrd")
 SIDE = 64
 AXES = (-2, -1)
-
-
-def call(*arguments: object):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def fft2(image: np.ndarray) -> np.ndarray:

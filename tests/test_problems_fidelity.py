@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import COMPLEX, REAL, SETUPS, Setup, draw, recovery, weights_of, with_zero
 from draws import uniform
 from firenet import (
     AdaptiveRestarts,
@@ -35,7 +36,6 @@ from firenet.solver import FixedSteps, RadialSearch
 from firenet.transforms import WalshHadamard
 from laws import Probe, assert_near, assert_refuses, norm
 from oracles import Recovery, null_space_gamma
-from test_analysis import COMPLEX, REAL, SETUPS, Setup, draw, recovery, some, weights_of
 
 FIDELITIES: list[Fidelity] = [Norm(), Squared(), Ball(0.0), Ball(0.7)]
 fidelities = pytest.mark.parametrize("fidelity", FIDELITIES, ids=str)
@@ -93,12 +93,12 @@ def test_the_multiple_is_feasible_and_the_best_where_it_is_not_linear(fidelity: 
 # -------------------------------------------------------------------------------------------------- right inverses
 
 INVERTIBLE: dict[str, LinearOperator] = {
-    "Fourier": SubsampledFourier(some(4, 5)),
-    "centred": SubsampledFourier(some(4, 5), centred=True),
-    "Walsh": SubsampledWalsh(some(4, 4)),
-    "Fourier of wavelets": SubsampledFourier(some(8, 8)) @ Wavelet((8, 8), "db2", 2).H,
-    "Fourier of padded wavelets": SubsampledFourier(some(5, 3)) @ Wavelet((5, 3), "haar", 1).H,
-    "Walsh of Walsh": SubsampledWalsh(some(8)) @ WalshHadamard((8,)).H,
+    "Fourier": SubsampledFourier(with_zero(4, 5)),
+    "centred": SubsampledFourier(with_zero(4, 5), centred=True),
+    "Walsh": SubsampledWalsh(with_zero(4, 4)),
+    "Fourier of wavelets": SubsampledFourier(with_zero(8, 8)) @ Wavelet((8, 8), "db2", 2).H,
+    "Fourier of padded wavelets": SubsampledFourier(with_zero(5, 3)) @ Wavelet((5, 3), "haar", 1).H,
+    "Walsh of Walsh": SubsampledWalsh(with_zero(8)) @ WalshHadamard((8,)).H,
     "diagonal": Matrix(torch.diag(torch.tensor([3.0, 0.2, 5.0], dtype=COMPLEX))[:2]),
     "orthogonal rows": Matrix(torch.linalg.qr(draw((9, 4), REAL, 3))[0].mT * torch.tensor([[2.0], [1], [0.5], [3]])),
 }
@@ -131,7 +131,7 @@ def _must(x: Tensor | None) -> Tensor:
 @pytest.mark.parametrize(
     "A",
     [
-        MultiCoilFourier(some(4, 5), draw((2, 4, 5), COMPLEX, 3)),
+        MultiCoilFourier(with_zero(4, 5), draw((2, 4, 5), COMPLEX, 3)),
         Matrix(draw((4, 9), REAL, 1)),
         Matrix(torch.ones(5, 3, dtype=REAL)),
         Matrix(torch.zeros(2, 3, dtype=REAL)),

@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 
+from cases import small_mask
 from draws import normal
 from firenet import Matrix, SubsampledFourier
 from firenet.audit.detail import ROSE, detect, kernel, scaled
 from firenet.errors import BadInput
 from firenet.images import DETAILS, detail, ellipses
-from firenet.sensing import variable_density
 
 SIDE = 64
-MASK = variable_density((SIDE, SIDE), 0.3).samples
+MASK = small_mask(SIDE, 0.3)
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

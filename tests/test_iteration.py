@@ -4,7 +4,6 @@ layers."""
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,55 +14,34 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import BATCH, PRECISIONS, draw, kinds, with_zero
 from draws import uniform
-from firenet import (
-    BadInput,
-    Firenet,
-    LinearOperator,
-    Matrix,
-    MultiCoilFourier,
-    PaperSchedule,
-    SubsampledFourier,
-    SubsampledWalsh,
-    Wavelet,
-)
+from firenet import LinearOperator, Matrix, MultiCoilFourier, SubsampledFourier, SubsampledWalsh, Wavelet
 from firenet.operators.compact import Compact
 from firenet.problems.synthesis import SynthesisProblem
-from firenet.solver import FixedSteps
 from firenet.solver.controller import RestartPoint
 from firenet.solver.iteration import Iteration
-from firenet.solver.schedules import FrozenSteps, Run
 from firenet.solver.synthesis_kernel import SynthesisKernel
-from laws import ROUNDINGS, Probe, assert_refuses, rounding_of_layers, units
+from laws import ROUNDINGS, assert_each_near, assert_refuses, rounding_of_layers, units
 from oracles import dual_bound, objective, soft
 
-kinds = pytest.mark.parametrize("kind", ["real", "complex"])
 relaxations = pytest.mark.parametrize("rho", [1.0, 1.8, 0.4])
-BATCH = 3
-
-
-def random(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
-    return Probe(dtype, seed=seed).draw(shape)
-
-
-def some(*shape: int) -> Tensor:
-    mask = uniform(shape, seed=sum(shape)) < 0.6
-    mask.view(-1)[0] = True
-    return mask
 
 
 # Operators of every kind of compact coordinates, for a dtype of the measurements.
 OPERATORS: dict[str, Callable[[torch.dtype], LinearOperator]] = {
-    "matrix": lambda dtype: Matrix(random((7, 12), dtype, 0) / 3),
-    "Fourier": lambda _: SubsampledFourier(some(9)),
-    "folded": lambda _: SubsampledFourier(some(32, 16)) @ Wavelet((32, 16), "haar", 2).H,
-    "padded": lambda _: SubsampledFourier(some(5, 7)) @ Wavelet((5, 7), "haar", 1).H,
-    "Walsh": lambda _: SubsampledWalsh(some(4, 4)) @ Wavelet((4, 4), "haar", 1).H,
-    "coils": lambda dtype: MultiCoilFourier(some(4, 5), random((2, 4, 5), dtype, 1)),
+    "matrix": lambda dtype: Matrix(draw((7, 12), dtype, 0) / 3),
+    "Fourier": lambda _: SubsampledFourier(with_zero(9)),
+    "folded": lambda _: SubsampledFourier(with_zero(32, 16)) @ Wavelet((32, 16), "haar", 2).H,
+    "padded": lambda _: SubsampledFourier(with_zero(5, 7)) @ Wavelet((5, 7), "haar", 1).H,
+    "Walsh": lambda _: SubsampledWalsh(with_zero(4, 4)) @ Wavelet((4, 4), "haar", 1).H,
+    "coils": lambda dtype: MultiCoilFourier(with_zero(4, 5), draw((2, 4, 5), dtype, 1)),
 }
-DTYPES = {"real": torch.float64, "complex": torch.complex128, "real, single": torch.float32, "single": torch.complex64}
 SETUPS = [
-    (name, dtype) for name in OPERATORS for dtype in DTYPES if name in ("matrix", "Walsh") or DTYPES[dtype].is_complex
+    (name, dtype)
+    for name in OPERATORS
+    for dtype in PRECISIONS
+    if name in ("matrix", "Walsh") or PRECISIONS[dtype].is_complex
 ]
 setups = pytest.mark.parametrize(("name", "kind"), SETUPS)
 
@@ -98,12 +76,12 @@ class Setup:
 
 
 def setup(name: str, kind: str, *, weighted: bool = True, rho: float = 1.8, lam: float = 0.05) -> Setup:
-    dtype = DTYPES[kind]
+    dtype = PRECISIONS[kind]
     operator = OPERATORS[name](dtype)
-    y = operator.restrict(random((BATCH, *operator.out_shape), dtype, 2))
+    y = operator.restrict(draw((BATCH, *operator.out_shape), dtype, 2))
     y = y * torch.tensor([1.0, 1e-3, 1e2]).view(-1, *(1,) * len(operator.out_shape))
     state = operator.state_dtype(dtype)
-    x = random((BATCH, *operator.in_shape), state, 3)
+    x = draw((BATCH, *operator.in_shape), state, 3)
     weights = uniform(operator.in_shape, seed=4) + 0.5 if weighted else None
     weights = None if weights is None else weights.to(dtype.to_real())
     norm = operator.norm_bound.value
@@ -111,16 +89,6 @@ def setup(name: str, kind: str, *, weighted: bool = True, rho: float = 1.8, lam:
     one = torch.ones(BATCH, dtype=torch.float64)
     tau, sigma = omega / norm, torch.tensor([1.0, 0.5, 0.9]) / (omega * norm)
     return Setup(SynthesisProblem(operator, weights, lam), y, x, tau, sigma, rho * one)
-
-
-def near(a: Tensor, b: Tensor, roundings: float = 100) -> None:
-    """Item by item: a difference of so many roundings, relative to the size of the item."""
-    assert a.shape == b.shape
-    assert a.dtype == b.dtype
-    for one, other in zip(a.detach(), b.detach(), strict=True):
-        off = (one - other).abs().max().item() if one.numel() else 0.0
-        allowed = roundings * torch.finfo(a.dtype).eps * other.abs().max().item() if other.numel() else 0.0
-        assert off <= allowed, f"off by {off:.3g}, allowed {allowed:.3g}"
 
 
 STATE = ("x", "q", "measured", "last", "last_measured", "back")
@@ -323,9 +291,9 @@ def test_place(name: str, kind: str, where: RestartPoint, keep_dual: bool, gradi
     q = layers.average_dual() if where == "average" else layers.q.clone()
     q = q if keep_dual else torch.zeros_like(q)
     layers.place(where, keep_dual=keep_dual)
-    near(layers.x, x, 2)
-    near(layers.q, q, 2)
-    near(layers.measured, layers.operator(x), 1000)
+    assert_each_near(layers.x, x, 2)
+    assert_each_near(layers.q, q, 2)
+    assert_each_near(layers.measured, layers.operator(x), 1000)
     expected = layers.operator.adjoint(q)
     eps = torch.finfo(x.dtype).eps
     torch.testing.assert_close(
@@ -338,12 +306,12 @@ def test_place_at_given_points(name: str, kind: str):
     s = setup(name, kind)
     layers = s.layers()
     layers.run(5)
-    points = random(tuple(layers.x.shape), layers.x.dtype, 9)
+    points = draw(tuple(layers.x.shape), layers.x.dtype, 9)
     layers.place(points, keep_dual=False)
     assert layers.x.equal(points)
     assert not layers.q.abs().any()
     assert not layers.back.abs().any()
-    near(layers.measured, layers.operator(points))
+    assert_each_near(layers.measured, layers.operator(points))
 
 
 @setups
@@ -354,11 +322,11 @@ def test_rows_are_placed_and_others_stay(name: str, kind: str, where: Any, keep_
     if where == "points":
         if keep_dual:
             return
-        operator = OPERATORS[name](DTYPES[kind])
+        operator = OPERATORS[name](PRECISIONS[kind])
         where = (
-            OPERATORS[name](DTYPES[kind])
+            OPERATORS[name](PRECISIONS[kind])
             .compact()
-            .pack(random((BATCH, *operator.in_shape), operator.state_dtype(DTYPES[kind]), 9))
+            .pack(draw((BATCH, *operator.in_shape), operator.state_dtype(PRECISIONS[kind]), 9))
         )
     s = setup(name, kind)
     mixed, all_of_them, none = s.layers(), s.layers(), s.layers()
@@ -388,8 +356,8 @@ def test_forget_begins_the_averages_anew(name: str, kind: str):
         layers.run(1)
         points.append(layers.last.clone())
         duals.append(layers.q.clone())
-    near(layers.average(), torch.stack(points).mean(0))
-    near(layers.average_dual(), torch.stack(duals).mean(0))
+    assert_each_near(layers.average(), torch.stack(points).mean(0))
+    assert_each_near(layers.average_dual(), torch.stack(duals).mean(0))
 
 
 @setups
@@ -438,7 +406,7 @@ def test_in_single_precision_the_state_is_measured_anew(name: str, kind: str):
     layers.run(50)
     before = layers.measured
     layers.anchor()
-    if torch.finfo(DTYPES[kind]).bits == 64:
+    if torch.finfo(PRECISIONS[kind]).bits == 64:
         assert layers.measured is before
     else:
         assert layers.measured.equal(layers.operator(layers.x))
@@ -455,10 +423,10 @@ def test_rounding_does_not_gather_in_single_precision(kind: str):
     s.tau, s.sigma, s.rho = s.tau[:1], s.sigma[:1], s.rho[:1]
     layers = s.layers()
     layers.run(2000)
-    near(layers.last_measured, layers.operator(layers.last), 200)
+    assert_each_near(layers.last_measured, layers.operator(layers.last), 200)
     q = layers.q.clone()
     layers.run(1)
-    near(layers.q, q, 20)
+    assert_each_near(layers.q, q, 20)
 
 
 # --------------------------------------------------------------------------------------------------------------- steps
@@ -487,142 +455,7 @@ def test_new_steps_do_not_reach_back():
             layers.forget()
         gradients.append(torch.autograd.grad(layers.x.abs().sum(), y)[0])
     for other in gradients[1:]:
-        near(other, gradients[0])
-
-
-# --------------------------------------------------------------------------------------------------------- checkpoints
-
-
-FROZEN = FrozenSteps(
-    (
-        Run(0.3, 0.4, 5, 1.8, "average", True),
-        Run(0.2, 0.7, 4, 1.8, "last", True),
-        Run(0.5, 0.3, 6, 0.7, "average", False),
-        Run(0.1, 0.9, 3, 1.0, "last", True),
-    )
-)
-SCHEDULES = [PaperSchedule(3, 4), FixedSteps(11), FROZEN]
-
-
-def unit_net(name: str, kind: str, schedule: Any) -> Firenet:
-    """A network whose weights ask for gradients, its operator scaled to a norm of at most 1 (so that FROZEN fits)."""
-    dtype = DTYPES[kind]
-    operators: dict[str, Callable[[], tuple[LinearOperator, Wavelet | None]]] = {
-        "matrix": lambda: (Matrix(random((7, 12), dtype, 0) / 12), None),
-        "folded": lambda: (SubsampledFourier(some(32, 16)), Wavelet((32, 16), "haar", 2)),
-        "padded": lambda: (SubsampledFourier(some(5, 7)), Wavelet((5, 7), "haar", 1)),
-    }
-    sensing, frame = operators[name]()
-    shape = sensing.in_shape if frame is None else frame.out_shape
-    weights = uniform(shape, seed=0).to(dtype.to_real()) + 0.5
-    net = Firenet(sensing, frame, weights=weights, lam=0.05, schedule=schedule)
-    assert net.operator.norm_bound.value <= 1 + 1e-6
-    return net
-
-
-def gradients(net: Firenet, y: Tensor, x0: Tensor, checkpoint: int | None) -> list[Tensor]:
-    y, x0 = y.clone().requires_grad_(), x0.clone().requires_grad_()
-    assert isinstance(net.weights, Tensor)
-    weights = net.weights.clone().requires_grad_()
-    net.weights = weights
-    image = net(y, x0, checkpoint=checkpoint)
-    value = (image.abs() ** 2).sum() + image.real.sum()
-    return [image.detach(), *torch.autograd.grad(value, [y, x0, weights])]
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize(
-    ("name", "kind"), [("matrix", "real"), ("matrix", "complex"), ("folded", "complex"), ("padded", "single")]
-)
-def test_checkpoints_change_no_gradient(name: str, kind: str, schedule: Any):
-    net = unit_net(name, kind, schedule)
-    y = random((2, *net.sensing.out_shape), DTYPES[kind], 1)
-    x0 = random(net.sensing.in_shape, net.operator.state_dtype(DTYPES[kind]), 2)
-    plain = gradients(net, y, x0, None)
-    assert all(g.abs().any() for g in plain)
-    for checkpoint in (1, 3, 100):
-        for a, b in zip(gradients(net, y, x0, checkpoint), plain, strict=True):
-            assert a.dtype == b.dtype
-            torch.testing.assert_close(a, b, rtol=0, atol=100 * torch.finfo(b.dtype).eps * b.abs().max().item())
-
-
-def kept_numbers(net: Firenet, y: Tensor, checkpoint: int | None) -> int:
-    """How many numbers wait for the backward pass."""
-    storages: dict[int, int] = {}
-
-    def pack(t: Tensor) -> Tensor:
-        storages[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        net(y.clone().requires_grad_(), checkpoint=checkpoint)
-    return sum(storages.values())
-
-
-@pytest.mark.parametrize("name", ["matrix", "folded"])
-def test_checkpoints_save_memory(name: str):
-    net = unit_net(name, "complex", FixedSteps(64))
-    y = random(net.sensing.out_shape, torch.complex128, 1)
-    plain, checked = kept_numbers(net, y, None), kept_numbers(net, y, 8)
-    assert checked < plain / 4
-    # It grows with the number of checkpoints, not with that of the layers.
-    longer = kept_numbers(net.following(FixedSteps(256)), y, 32)
-    assert longer < 1.3 * checked
-
-
-@pytest.mark.parametrize("checkpoint", [0, -1])
-def test_checkpoints_of_no_layer_are_refused(checkpoint: int):
-    net = unit_net("matrix", "real", FixedSteps(2))
-    with pytest.raises(BadInput) as caught:
-        net(torch.ones(7, dtype=torch.float64), checkpoint=checkpoint)
-    assert "checkpoint" in caught.value.needed
-    assert str(checkpoint) in caught.value.got
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@kinds
-def test_without_gradients_the_network_is_the_same(kind: str, schedule: Any):
-    """The loop in place and the differentiable one, whole networks with their restarts."""
-    net = unit_net("matrix", kind, schedule)
-    y = random((2, 7), DTYPES[kind], 1)
-    with torch.no_grad():
-        quiet = net(y)
-    derived = net(y.requires_grad_())
-    assert derived.requires_grad
-    assert not quiet.requires_grad
-    near(quiet, derived)
-    near(net.solve(y).image, quiet)
-
-
-def test_checkpoints_without_gradients_change_nothing():
-    net = unit_net("matrix", "complex", FROZEN)
-    y = random((7,), torch.complex128, 1)
-    assert net(y, checkpoint=2).equal(net(y))
-
-
-# ------------------------------------------------------------------------------------- the ways of the problem in place
-
-
-@kinds
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
-@pytest.mark.parametrize("bits", [32, 64])
-def test_shrink_in_place_is_shrink(kind: str, scale: float, bits: int):
-    dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), DTYPES[kind])
-    operator = Matrix(torch.ones(1, 50, dtype=dtype))
-    weights = (uniform(50, seed=1) + 0.5).to(dtype.to_real())
-    v = random((BATCH, 50), dtype, 0) * scale
-    v[:, 0] = 0
-    tau = torch.tensor([1.0, 0.3, 2.0], dtype=dtype.to_real()).view(-1, 1) * scale
-    for w in (None, weights):
-        problem = SynthesisProblem(operator, w, 0.7)
-        kernel = SynthesisKernel(problem)
-        expected, kept = kernel.primal(v, tau), v.clone()
-        result = kernel.primal_(kept, kernel.threshold(tau, v))
-        assert result.data_ptr() == kept.data_ptr()  # it is the argument, written over
-        near(result, expected, 4)
-        assert result.eq(0).equal(expected.eq(0))
-        assert result[:, 0].eq(0).all()
-        assert 0.1 < result.ne(0).double().mean().item() < 0.95
+        assert_each_near(other, gradients[0])
 
 
 @setups
@@ -640,49 +473,13 @@ def test_the_relaxation_may_change_from_run_to_run(name: str, kind: str, rhos: t
         alike(s, quiet, derived, done)
 
 
-@pytest.mark.parametrize("kind", DTYPES)
-def test_a_frozen_network_whose_relaxation_changes(kind: str):
-    frozen = FrozenSteps((Run(0.3, 0.4, 5, 1.0, "last", True), Run(0.2, 0.7, 4, 1.8, "last", True)))
-    net, y = unit_net("matrix", kind, frozen), random((2, 7), DTYPES[kind], 1)
-    with torch.no_grad():
-        quiet = net(y)
-    near(quiet, net(y.requires_grad_()).detach(), 1000)
-
-
 def test_points_that_are_given_are_not_written_into():
     """place(points) with all rows, then relaxed layers."""
     s = setup("matrix", "complex")
     layers = s.layers()
     layers.run(2)
-    points = random(tuple(layers.x.shape), layers.x.dtype, 9)
+    points = draw(tuple(layers.x.shape), layers.x.dtype, 9)
     kept = points.clone()
     layers.place(points, keep_dual=False)
     layers.run(4)
     assert points.equal(kept)
-
-
-@kinds
-@pytest.mark.parametrize("bits", [32, 64])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_shrink_in_place_for_every_length_and_ratio(kind: str, bits: int, weighted: bool):
-    """Numbers far above the threshold, in vectors that fill no register: no rounding may turn a phase, no square
-    overflow."""
-    dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), DTYPES[kind])
-    for n, exponent in itertools.product((1, 2, 3, 5, 6, 7, 15, 16, 20, 33), (0, 2, 4, 6, 8, 12, 15, 18, 22, 30)):
-        weights = (uniform(n, seed=1) + 0.5).to(dtype.to_real())
-        problem = SynthesisProblem(Matrix(torch.ones(1, n, dtype=dtype)), weights if weighted else None, 0.7)
-        v = random((7, n), dtype, exponent)
-        tau = torch.full((7, 1), 10.0**-exponent, dtype=dtype.to_real())
-        kernel = SynthesisKernel(problem)
-        near(kernel.primal_(v.clone(), kernel.threshold(tau, v)), kernel.primal(v, tau), 4)
-
-
-@kinds
-def test_a_threshold_of_zero_is_no_division_by_zero(kind: str):
-    dtype = DTYPES[kind].to_real()
-    problem = SynthesisProblem(Matrix(torch.ones(1, 4, dtype=dtype)), None, 1e-300)
-    v = random((1, 4), DTYPES[kind], 0)
-    tau = torch.full((1, 1), 1e-300, dtype=dtype)
-    kernel = SynthesisKernel(problem)
-    near(kernel.primal_(v.clone(), kernel.threshold(tau, v)), v)
-    near(kernel.primal(v, tau), v)

@@ -11,13 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from cases import COMPLEX, REAL, Shape
 from firenet import Gradient, LinearOperator, UndecimatedWavelet, Wavelet
 from firenet.transforms import AnalysisOperator, Union
 from laws import LAWS, Probe, assert_near, assert_refuses, norm, probes
 
-Shape = tuple[int, ...]
 SHAPES: list[Shape] = [(1,), (2,), (7,), (16,), (1, 5), (4, 6), (7, 5), (2, 3, 4), (1, 1, 1)]
-REAL, COMPLEX = torch.float64, torch.complex128
 
 
 def both(shape: Shape, factors: Any = None) -> Union:

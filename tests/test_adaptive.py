@@ -1,0 +1,152 @@
+"""Adaptive restarts: the rules of restarts and of the primal weight, defaults, refusals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cases import problem
+from firenet import BadInput
+from firenet.operators import NormBound
+from firenet.solver import FixedSteps
+from firenet.solver.adaptive import AdaptiveRestarts
+from firenet.solver.controller import Check
+from firenet.solver.radial import RadialSearch
+from firenet.solver.schedules import searches
+from searching import ADAPTIVE, SCHEDULES, Searching, runs, schedules
+
+
+def test_the_first_steps_are_those_of_the_docstring():
+    data = problem("real")
+    net = data.net(replace(ADAPTIVE, max_layers=7))
+    norm, size = net.operator.norm_bound.value, float(np.linalg.norm(data.y))
+    (run,) = runs(net.solve(data.measured))
+    assert run.layers == 7
+    assert run.relaxation == ADAPTIVE.relaxation
+    assert run.tau == pytest.approx(size / norm**2, rel=1e-14)
+    assert run.sigma == pytest.approx(1 / size, rel=1e-14)
+
+
+# ----------------------------------------------------------------------------------------------- what it is and refuses
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        *(
+            (make, {"tolerance": bad})
+            for make in (AdaptiveRestarts, RadialSearch)
+            for bad in (0.0, -1.0, 1.0, math.nan)
+        ),
+        *((make, {"max_layers": bad}) for make in (AdaptiveRestarts, RadialSearch) for bad in (0, -5)),
+        (AdaptiveRestarts, {"check": 0}),
+        (AdaptiveRestarts, {"check": -1}),
+        *((AdaptiveRestarts, {"relaxation": bad}) for bad in (0.0, 2.0, -1.0, math.nan, math.inf)),
+        *((AdaptiveRestarts, {"sufficient": bad}) for bad in (0.0, -0.1, 0.9, 1.0, math.nan)),
+        *((AdaptiveRestarts, {"necessary": bad}) for bad in (0.1, 1.0, math.nan)),
+        *((AdaptiveRestarts, {"longest": bad}) for bad in (0.0, 1.0, -1.0, math.nan)),
+        *((RadialSearch, {"beta": bad}) for bad in (0.5, 0.0, -1.0, math.nan)),
+        *((RadialSearch, {"factor": bad}) for bad in (0.0, 1.0, -0.5, math.nan)),
+    ],
+    ids=str,
+)
+def test_refusals_name_the_argument_and_its_value(make: Any, arguments: dict[str, Any]):
+    with pytest.raises(BadInput) as caught:
+        make(**arguments)
+    ((name, value),) = arguments.items()
+    assert f"{name}={value}" in caught.value.got
+    assert caught.value.do
+
+
+@schedules
+def test_a_tolerance_beside_the_schedules_own_is_refused(schedule: Searching):
+    data = problem("real")
+    with pytest.raises(BadInput) as caught:
+        data.net(schedule).solve(data.measured, tolerance=0.01)
+    assert "0.01" in caught.value.got
+
+
+def test_defaults():
+    assert AdaptiveRestarts() == AdaptiveRestarts(1e-4, 2000, 10, 1.8, 0.2, 0.8, 0.36)
+    assert RadialSearch() == RadialSearch(1e-4, 10000, 1.0, math.exp(-1))
+    assert AdaptiveRestarts(max_layers=7).layers == 7
+    assert RadialSearch(max_layers=7).layers == 7
+    assert all(searches(schedule) for schedule in SCHEDULES)
+    assert not searches(FixedSteps())
+
+
+# ---------------------------------------------------------------------------------------------------- adaptive restarts
+
+
+def verdicts(rules: AdaptiveRestarts, *checks: tuple[int, float], floor: float = 1e-15) -> list[str]:
+    """What a controller says at these layers to these gaps."""
+    controller, said = rules.controller(NormBound(1.0, "exact", "a test"), 1.0), []
+    for layers, gap in checks:
+        said.append(controller.decide(Check(layers, 1 + gap, 9.0, 1.0, 1.0, -9.0, floor)))
+        if said[-1] == "restart":
+            controller.restarted(1.0, 1.0)
+    return said
+
+
+def test_restarts_follow_the_rules():
+    """Sufficient fall, necessary fall with a rise, and the longest run: by the gaps a controller is shown."""
+    rules = AdaptiveRestarts(1e-12, max_layers=10_000, sufficient=0.2, necessary=0.8, longest=0.36)
+    # One run of 1010 layers is too long: a restart, by which the others are measured.
+    start = ((1000, 1.0), (1010, 1.0))
+    assert verdicts(rules, *start) == ["go on", "restart"]
+
+    def after(*gaps: float, longest: float = 0.36) -> list[str]:
+        checks = [(1020 + 10 * k, gap) for k, gap in enumerate(gaps)]
+        return verdicts(replace(rules, longest=longest), *start, *checks)[2:]
+
+    assert after(0.21, 0.19) == ["go on", "restart"]
+    assert after(0.19) == ["restart"]
+    assert after(0.7, 0.6, 0.61) == ["go on", "go on", "restart"]
+    assert after(0.9, 0.81, 0.82) == ["go on", "go on", "go on"]  # not the necessary fall
+    assert after(0.5, 0.51, 0.4, 0.103, 0.5) == ["go on", "restart", "go on", "go on", "go on"]  # 0.2 of 0.51 = 0.102
+    assert after(0.5, 0.51, 0.4, 0.101) == ["go on", "restart", "go on", "restart"]
+    # A run of n layers after 1010 is too long when n >= longest (1010 + n).
+    assert after(*[0.9] * 6, longest=0.05).index("restart") == 5
+    assert "restart" not in after(*[0.9] * 5, longest=0.05)
+
+
+def test_a_search_that_goes_round_in_its_rounding_ends():
+    """Near the floor and no better for two hundred layers, or half of those it took to come here."""
+    rules = AdaptiveRestarts(1e-12, max_layers=100_000)
+    floor = 1e-9
+    said = verdicts(rules, *((layers, 50 * floor) for layers in range(10, 400, 10)), floor=floor)
+    assert said.index("precision") == 20
+    said = verdicts(rules, (1000, 50 * floor), *((layers, 49 * floor) for layers in range(1010, 1600, 10)), floor=floor)
+    assert said.index("precision") == 50
+    # Far from the floor it goes on, however slow.
+    assert "precision" not in verdicts(rules, *((layers, 200 * floor) for layers in range(10, 2000, 10)), floor=floor)
+    # At the floor it ends at once, and a tolerance that is met comes first.
+    assert verdicts(rules, (10, 0.9 * floor), floor=floor) == ["precision"]
+    assert verdicts(AdaptiveRestarts(1e-8), (10, 0.9 * floor), floor=floor) == ["tolerance"]
+
+
+def test_restarts_take_the_better_of_the_two():
+    rules = AdaptiveRestarts(1e-9)
+    for last, average, expected in ((2.0, 3.0, "last"), (3.0, 2.0, "average")):
+        controller = rules.controller(NormBound(1.0, "exact", "a test"), 1.0)
+        controller.decide(Check(10, 9.0, 9.0, 1.0, 1.0, 1.0, 1e-15))
+        assert controller.decide(Check(20, last, average, 1.0, 1.0, 1.0, 1e-15)) == "restart"
+        assert controller.restart_point == expected
+        # And at the end the point with the lower objective, whatever its own dual.
+        assert controller.decide(Check(2000, last, average, 1.0, 1.0, 1.0, 1e-15)) == "layers"
+        assert controller.restart_point == expected
+
+
+@pytest.mark.parametrize(
+    ("primal", "dual", "factor"), [(4.0, 1.0, 2.0), (1.0, 4.0, 0.5), (1.0, 0.0, 1.0), (0.0, 1.0, 1.0)]
+)
+def test_the_primal_weight_is_the_geometric_mean(primal: float, dual: float, factor: float):
+    controller = ADAPTIVE.controller(NormBound(2.0, "exact", "a test"), 2.0)  # omega = 1
+    assert (controller.tau, controller.sigma) == (0.5, 0.5)
+    controller.restarted(primal, dual)
+    assert controller.tau == pytest.approx(factor / 2, rel=1e-14)
+    assert controller.sigma == pytest.approx(1 / (2 * factor), rel=1e-14)

@@ -1,0 +1,64 @@
+"""The primal step in place is the proximal map, at every length and scale."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from cases import BATCH, PRECISIONS, draw, kinds
+from draws import uniform
+from firenet import Matrix
+from firenet.problems.synthesis import SynthesisProblem
+from firenet.solver.synthesis_kernel import SynthesisKernel
+from laws import assert_each_near
+
+
+@kinds
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("bits", [32, 64])
+def test_shrink_in_place_is_shrink(kind: str, scale: float, bits: int):
+    dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), PRECISIONS[kind])
+    operator = Matrix(torch.ones(1, 50, dtype=dtype))
+    weights = (uniform(50, seed=1) + 0.5).to(dtype.to_real())
+    v = draw((BATCH, 50), dtype, 0) * scale
+    v[:, 0] = 0
+    tau = torch.tensor([1.0, 0.3, 2.0], dtype=dtype.to_real()).view(-1, 1) * scale
+    for w in (None, weights):
+        problem = SynthesisProblem(operator, w, 0.7)
+        kernel = SynthesisKernel(problem)
+        expected, kept = kernel.primal(v, tau), v.clone()
+        result = kernel.primal_(kept, kernel.threshold(tau, v))
+        assert result.data_ptr() == kept.data_ptr()  # it is the argument, written over
+        assert_each_near(result, expected, 4)
+        assert result.eq(0).equal(expected.eq(0))
+        assert result[:, 0].eq(0).all()
+        assert 0.1 < result.ne(0).double().mean().item() < 0.95
+
+
+@kinds
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_shrink_in_place_for_every_length_and_ratio(kind: str, bits: int, weighted: bool):
+    """Numbers far above the threshold, in vectors that fill no register: no rounding may turn a phase, no square
+    overflow."""
+    dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), PRECISIONS[kind])
+    for n, exponent in itertools.product((1, 2, 3, 5, 6, 7, 15, 16, 20, 33), (0, 2, 4, 6, 8, 12, 15, 18, 22, 30)):
+        weights = (uniform(n, seed=1) + 0.5).to(dtype.to_real())
+        problem = SynthesisProblem(Matrix(torch.ones(1, n, dtype=dtype)), weights if weighted else None, 0.7)
+        v = draw((7, n), dtype, exponent)
+        tau = torch.full((7, 1), 10.0**-exponent, dtype=dtype.to_real())
+        kernel = SynthesisKernel(problem)
+        assert_each_near(kernel.primal_(v.clone(), kernel.threshold(tau, v)), kernel.primal(v, tau), 4)
+
+
+@kinds
+def test_a_threshold_of_zero_is_no_division_by_zero(kind: str):
+    dtype = PRECISIONS[kind].to_real()
+    problem = SynthesisProblem(Matrix(torch.ones(1, 4, dtype=dtype)), None, 1e-300)
+    v = draw((1, 4), PRECISIONS[kind], 0)
+    tau = torch.full((1, 1), 1e-300, dtype=dtype)
+    kernel = SynthesisKernel(problem)
+    assert_each_near(kernel.primal_(v.clone(), kernel.threshold(tau, v)), v)
+    assert_each_near(kernel.primal(v, tau), v)
