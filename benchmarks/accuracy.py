@@ -220,7 +220,7 @@ class Problem:
 def problem(recipe: Recipe) -> Problem:
     """The data of a case."""
     import firenet
-    from firenet.mri import choose_lambda, demo
+    from firenet.mri import demo
 
     source, kind, rate, noise = recipe
     if source == "phantom":

@@ -39,8 +39,7 @@ class Cosine(TightFrame):
     def levels(self) -> Tensor:
         """The octave of each frequency: 0 for the lowest."""
         index = torch.arange(self.in_shape[0])
-        octave = torch.log2(torch.maximum(index[:, None], index).clamp(min=1).double()).long()
-        return octave
+        return torch.log2(torch.maximum(index[:, None], index).clamp(min=1).double()).long()
 
 
 def main() -> firenet.Solution:

@@ -1,1 +1,1 @@
-"""The command line: one command a file, the options that they share in ``options``, and what they print in ``console``."""
+"""The command line: one command a file; ``options`` are shared, and ``console`` is what all print with."""
