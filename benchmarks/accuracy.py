@@ -249,7 +249,7 @@ def problem(recipe: Recipe) -> Problem:
         maps = estimate_maps(y, mask).maps
         # In units in which the zero-filled image has the maximum 1, nearly as all other images have.
         y = y / fourier_samples(mask, maps).adjoint(y).abs().max()
-        outside = mask & ~choose_lambda._centre(mask)
+        outside = fourier_samples(mask, maps).holdout_candidates()
         chance = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
         held = outside & (chance < 0.05)
         seen = mask & ~held & ~(outside & (chance > 0.05 + 0.95 * rate))

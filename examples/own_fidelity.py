@@ -35,7 +35,7 @@ class Huber(Fidelity):
         return torch.minimum((1 + sigma * self.delta).reciprocal(), s.reciprocal())
 
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
-        """Returns the best t <= ``most`` with ts <= 1; t inner - delta t^2 s^2 / 2 is largest at inner / (delta s^2)."""
+        """Returns the best t <= ``most`` with ts <= 1: the dual value is largest at inner / (delta s^2)."""
         best = inner.clamp(min=0) / s / s / self.delta
         feasible = torch.minimum(most, s.reciprocal())
         return torch.where(s > 0, torch.minimum(feasible, best), feasible)
