@@ -22,28 +22,14 @@ from hypothesis import given, settings, strategies as st
 from scipy import optimize, stats
 from typer.testing import CliRunner
 
-from firenet.barriers import (
-    BadProblem,
-    BadRead,
-    Coins,
-    Minimisers,
-    Oracle,
-    Problem,
-    Refuted,
-    TrainingSet,
-    algorithms,
-    check,
-    consistent,
-    defeat,
-    outread,
-    trial,
-)
+from firenet.barriers import Oracle, Problem, TrainingSet, algorithms, check, defeat, outread, trial
 from firenet.barriers.adversary import lower_bound
 from firenet.barriers.classify import breakdown, classify, classify_bound, digits_of
-from firenet.barriers.given import as_sample
-from firenet.barriers.instances import decimal, minimisers, root, root_decimal
+from firenet.barriers.given import BadRead, Coins, as_sample
+from firenet.barriers.instances import BadProblem, Minimisers, decimal, minimisers, root, root_decimal
+from firenet.barriers.oracle import consistent
 from firenet.barriers.referee import Referee
-from firenet.barriers.witness import __file__ as CHECKER
+from firenet.barriers.witness import Refuted, __file__ as CHECKER
 from firenet.cli.app import app
 from firenet.cli.console import INVALID, NO_VERDICT
 from firenet.paper.contestants import CONTESTANTS
@@ -77,7 +63,7 @@ def test_the_family_is_what_the_theorem_needs(problem: Problem) -> None:
         for k in range(problem.samples):
             squared = 2 * instance.minimisers(k).value ** 2
             assert 4 * Fraction(1, 100**K) < squared < Fraction(1, 100 ** (K - 1))
-        low, high = instance.separation(200)
+        low, high = root(instance.separation_squared(), 200)
         assert low**2 <= instance.separation_squared() <= high**2
         assert high - low <= Fraction(1, 1 << 200)
     A = np.array([[float(e) for e in row] for row in as_sample(Oracle(problem.tied()).read(60), problem).A])

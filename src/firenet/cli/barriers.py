@@ -49,7 +49,8 @@ def _problem(kind: str, digits: int, parameter: str, columns: int, tail: int, sa
     from fractions import Fraction
     from typing import cast
 
-    from firenet.barriers import BadProblem, Problem
+    from firenet.barriers import Problem
+    from firenet.barriers.instances import BadProblem
 
     try:
         value = Fraction(parameter)
@@ -63,7 +64,8 @@ def _problem(kind: str, digits: int, parameter: str, columns: int, tail: int, sa
 
 def _algorithm(name: str, here: bool) -> Player:
     """One of the gallery, or module:function, by default as a program of its own."""
-    from firenet.barriers import BadAlgorithm, Program
+    from firenet.barriers import Program
+    from firenet.barriers.program import BadAlgorithm
     from firenet.optional import named
     from firenet.paper.contestants import CONTESTANTS
 
@@ -127,7 +129,9 @@ def play(
     Exit code 5 where it ran out of time, 6 where it is invalid: it raised an error, crashed, gave no answer, broke the
     rules, or is no function of its reads and coins.
     """
-    from firenet.barriers import BadAlgorithm, BadProblem, defeat, outread
+    from firenet.barriers import defeat, outread
+    from firenet.barriers.instances import BadProblem
+    from firenet.barriers.program import BadAlgorithm
 
     player = _algorithm(algorithm, here)
     problem = _problem(kind, digits, parameter, columns, tail, samples)
@@ -328,8 +332,8 @@ def map_command(
     as_json: Json = False,
 ) -> None:
     """Draw digits against data: what is impossible, and what costs how much."""
-    from firenet.barriers import BadProblem
     from firenet.barriers.classify import classify
+    from firenet.barriers.instances import BadProblem
     from firenet.paper.barrier_map import draw
 
     problem = _problem(kind, digits, parameter, columns, tail)
