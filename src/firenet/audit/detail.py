@@ -16,16 +16,16 @@ shows details which are almost invisible to A cannot be stable.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from firenet.audit.model import Reconstruct
 from firenet.errors import BadInput
 from firenet.operators.linear import LinearOperator
 
-Reconstruct = Callable[[Tensor], Tensor]
 ROSE = 3.0  # an observer sees what stands out of the noise by three to five band_noise (Rose 1948)
 
 

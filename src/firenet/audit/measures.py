@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firenet.audit.attack import Perturbation, attack, transferred
+from firenet.audit.ascent import Perturbation, severity
+from firenet.audit.attack import attack, transferred
 from firenet.audit.bench import Bench, Measure, Measured
 from firenet.audit.detail import detect, hidden, kernel, scaled
 from firenet.audit.model import Model
@@ -255,7 +255,7 @@ def _transfer(bench: Bench, subject: Subject, model: Model, image: str) -> Measu
     if s.domain != "measurement":
         return numbers, {}
     # The worst of them is a place to begin.
-    worst = max(numbers, key=lambda name: _orderly(numbers[name]["amplification"]))
+    worst = max(numbers, key=lambda name: severity(numbers[name]["amplification"]))
     begun = [bench.found[foreign[worst]].to(y)]
     (climbed,) = attack(
         subject.attacked,
@@ -271,11 +271,6 @@ def _transfer(bench: Bench, subject: Subject, model: Model, image: str) -> Measu
     )
     numbers[CARRIED] = _carried(bench, subject, y, climbed.e)
     return numbers, {f"_e {CARRIED}": climbed.e}
-
-
-def _orderly(value: float) -> float:
-    """NaN is the worst there is."""
-    return math.inf if math.isnan(value) else value
 
 
 def _carried(bench: Bench, subject: Subject, y: Tensor, e: Tensor) -> dict[str, float]:
@@ -337,7 +332,7 @@ def worst_witness(again: Sequence[Row], reference: int) -> tuple[str, tuple[str,
             tried.append((row.numbers["amplification"], row.image, row.numbers["witness"]))
         elif row.test == "transfer":
             tried += [(n["amplification"], row.image, n["witness"]) for n in row.numbers.values()]
-    return max(tried, key=lambda t: _orderly(t[0]))[1:] if tried else None
+    return max(tried, key=lambda t: severity(t[0]))[1:] if tried else None
 
 
 def _certificate(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:

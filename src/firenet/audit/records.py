@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from firenet.audit.attack import CALLS, Ascent, Domain
+from firenet.audit.ascent import Ascent, Domain, check_search
+from firenet.audit.attack import CALLS
 from firenet.audit.detail import ROSE
 from firenet.errors import BadInput
 from firenet.numerics import check_seed
@@ -106,16 +107,11 @@ class Settings:
         unknown = set(self.tests) - set(TESTS)
         if unknown or not self.tests:
             raise BadInput(f"Tests: {', '.join(TESTS)}", f"{sorted(unknown)}", "Choose some of them")
-        if self.ascent not in get_args(Ascent) or self.domain not in get_args(Domain):
-            needed = f"An ascent of {', '.join(get_args(Ascent))}, a domain of {', '.join(get_args(Domain))}"
-            raise BadInput(needed, f"{self.ascent!r}, {self.domain!r}", "Choose one of each")
+        check_search(self.ascent, self.domain, self.steps, self.starts)
         if not (self.budgets and self.contrasts and self.noise and self.factors and self.details):
-            raise BadInput(
-                "At least one budget, detail, contrast, level of noise and factor", f"{self}", "Or leave out tests"
-            )
+            needed = "At least one budget, detail, contrast, level of noise and factor"
+            raise BadInput(needed, f"{self}", "Or leave out tests")
         check_seed(self.seed)
-        if self.steps < 1 or self.starts < 1:
-            raise BadInput("At least one step and one start", f"{self.steps}, {self.starts}", "20 and 2 are usual")
         numbers = (*self.budgets, *self.contrasts, *self.noise, *self.factors, self.window)
         if not all(math.isfinite(n) and n > 0 for n in numbers) or self.window > 1:
             raise BadInput("Positive numbers, a window of at most 1", f"{self}", "The defaults are a start")

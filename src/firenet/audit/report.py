@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from firenet.audit.ascent import severity
 from firenet.audit.records import Audit, Outcome, Row, Verdict
 from firenet.audit.report_curves import curve, finite
 from firenet.audit.report_text import EXPLAINED
@@ -162,7 +163,7 @@ def compared(audit: Audit, baseline: str = "FIRENET") -> list[str]:
 
     def worst(name: str) -> float | None:
         values = [r.numbers["amplification"][k] for r in audit.of(name, "worst")]
-        return max((math.inf if math.isnan(v) else v for v in values), default=None)
+        return max(map(severity, values), default=None)
 
     own = worst(baseline)
     if not own or not math.isfinite(own):
@@ -238,7 +239,7 @@ def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable
     for name, own in _by_model(rows).items():
         for kind in ("worst", "random"):
             # One that is no number is worse than all: it is shown, and not left out.
-            each = [[_worst_last(r.numbers[kind][k]) for r in own] for k in range(len(budgets))]
+            each = [[severity(r.numbers[kind][k]) for r in own] for k in range(len(budgets))]
             middle = [statistics.median(v) for v in each]
             top = [max(v) for v in each]
             series.append((f"{name}, {kind}", middle, top if len(own) > 1 else None, kind == "random"))
@@ -256,10 +257,6 @@ def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable
         part.rows.append([f"{r.model}, of noise", r.image, "", *(_number(v) for v in n["amplification random"])])
         part.rows.append([f"{r.model}, PSNR in dB", r.image, by, *(_number(v, ".1f") for v in n["psnr"])])
         part.rows.append([f"{r.model}, PSNR, noise", r.image, "", *(_number(v, ".1f") for v in n["psnr random"])])
-
-
-def _worst_last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
 
 
 def _share(value: float) -> str:

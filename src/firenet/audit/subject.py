@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet.audit.attack import Ascent
+from firenet.audit.ascent import Ascent
 from firenet.audit.model import Model
 from firenet.audit.parts import clean
 from firenet.audit.records import Settings

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from firenet.audit.ascent import severity
 from firenet.audit.records import Outcome, Row, Settings, Verdict
 
 # What the number of a verdict is, and how it is written.
@@ -104,7 +105,7 @@ def _looked(rows: Sequence[Row]) -> str:
 
 def _most(values: Sequence[float | None]) -> float:
     """The largest, infinite where one is NaN."""
-    return max((math.inf if v is None or math.isnan(v) else v for v in values), default=0.0)
+    return max((math.inf if v is None else severity(v) for v in values), default=0.0)
 
 
 def _at(rows: Sequence[Row], key: str, settings: Settings) -> list[float | None]:
