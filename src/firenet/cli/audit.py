@@ -275,7 +275,6 @@ def run(
     grid of the mask with zero frequency in the corner: def factory(sensing): return lambda y: sensing.adjoint(y).real
     """
     from firenet.audit import audit
-    from firenet.audit.parts import clean
     from firenet.sensing.fourier import SubsampledFourier
     from firenet.sensing.masks import nested
 
@@ -301,7 +300,7 @@ def run(
             retry=retry,
             progress=lambda done, most, now: tell(done, most, None, now),
         )
-    asked = [clean(m.name) for m in models[: len(model)]]  # the FIRENET beside them is behind
+    asked = [plain(m.name) for m in models[: len(model)]]  # the FIRENET beside them is behind
     _finish([found], out, "Stability audit", as_json, strict, [], asked)
 
 
