@@ -167,6 +167,7 @@ class Search:
     def slope(self, v: Tensor, radius: float, generator: torch.Generator) -> tuple[float, Tensor]:
         """Returns the objective at v and its gradient there, for ``spsa`` an estimate of it."""
         if self.ascent == "spsa":
+            # A central difference along one random direction, a tenth of the radius to each side.
             shift = self.draw(generator)
             shift = shift * (0.1 * radius / self.length(shift))
             with torch.no_grad():
@@ -240,7 +241,7 @@ class Search:
         """
         e = self.added(v).detach()
         size, radius = torch.linalg.vector_norm(e).item(), budget * self.norm
-        if size > radius and not free:  # by rounding
+        if size > radius and not free:  # by rounding, which the factor outweighs
             e = e * (radius / size * (1 - 1e-6))
         image = self.reconstruct(self.y + e).detach()
         self.done += 1
@@ -299,6 +300,7 @@ class Search:
                 step = torch.view_as_complex(step) if v.is_complex() else step
             else:
                 step = slope / size
+            # Converts a length of e into a length of v.
             unit = torch.linalg.vector_norm(v).item() / radius if self.domain == "image" else 1.0
             if k >= steps - (steps // 4 if self.ascent in ("gradient", "momentum") else 0):
                 # The point of the ball where the linear model is largest: for a linear R this is power iteration.

@@ -97,6 +97,7 @@ class Bench:
         return row
 
     def _key(self, model: Model, image: str, test: str) -> str:
+        """Returns the key of a part, a digest of everything that it depends on. Thresholds are not among it."""
         settings = asdict(replace(self.settings, thresholds=Thresholds(), tests=TESTS))
         what = [SCHEMA, environment(), model.name, dict(model.origin), image, test, settings]
         swept = [(rate, getattr(s, "mask", None)) for rate, s in self.sweep.items()] if test == "samples" else []
@@ -106,6 +107,7 @@ class Bench:
         return digest(what, self.described, self.images[image], *masks)[:32]
 
     def _remember(self, model: Model, image: str, test: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Stores the arrays of a part: those named "_e ..." are perturbations, the others are pictures."""
         for name, array in arrays.items():
             if name.startswith("_e "):
                 self.found[model.name, image, name[3:]] = torch.from_numpy(array)

@@ -209,7 +209,7 @@ def _visible(sensing: LinearOperator, d: Tensor, iterations: int = 30) -> Tensor
 def scaled(reconstruct: Reconstruct, y: Tensor, factors: Sequence[float]) -> list[float]:
     """Returns :math:`\\|R(cy)/c-R(y)\\|/\\|R(y)\\|` for each factor c.
 
-    0 if R is independent of the unit of the data.
+    It is 0 if R is independent of the unit of the data.
     """
     image = reconstruct(y)
     size = torch.linalg.vector_norm(image).item()

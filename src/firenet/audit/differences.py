@@ -31,7 +31,7 @@ from firenet.errors import BadInput
 from firenet.numerics import real_view
 
 AGREES = 0.5  # the largest mismatch between a gradient and the differences, relative to the differences
-HIDDEN = 1.25  # first over second singular value: above it random perturbations change mostly one image
+HIDDEN = 1.25  # the largest growth of the ratio of first to second singular value from the reference budget's size
 CONFIDENCE = 0.999
 
 

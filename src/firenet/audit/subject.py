@@ -53,10 +53,7 @@ class Subject:
 
 
 def built(model: Model, sensing: LinearOperator) -> Callable[[Tensor], Tensor]:
-    """Returns R of a model, built with a copy of the operator.
-
-    So a model that alters it does not affect others.
-    """
+    """Returns R of a model, built with a copy of the operator: a model that alters it does not affect others."""
     try:
         own = copy.deepcopy(sensing)
     except Exception:  # a user's operator that cannot be copied

@@ -96,7 +96,7 @@ def outread(
     """
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     if problem.digits < 2:
-        problem.weak(0, Fraction(1))  # refuses
+        problem.weak(0, Fraction(1))  # raises BadProblem
     return _Game(algorithm, problem, problem.digits - 1, most, name, seconds, plays, seed).verdict()
 
 
@@ -202,7 +202,7 @@ class _Game:
         again = self.play()
         if not self.same(done, again):
             return self.unsteady()
-        unfit = without_answer(self.name, self.scale, again)  # out of time, this time
+        unfit = without_answer(self.name, self.scale, again)  # the second run may be out of time
         return unfit or (self.wrong(done) if done.how == "halted" else self.still_reading(done))
 
     def still_reading(self, done: Run) -> Verdict:
@@ -251,6 +251,7 @@ class _Game:
             yield _Play(Fraction(1, math.prod(n for _, n in done.drawn)), done, done.drawn, 0)
             if done.how == "bad coins":
                 return
+            # The next tape in lexicographic order: the last coin that can be raised is raised; those after it are 0.
             drawn = list(done.drawn)
             while drawn and drawn[-1][0] == drawn[-1][1] - 1:
                 drawn.pop()
@@ -356,6 +357,7 @@ def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) 
     """
 
     def tail(p: int) -> Fraction:
+        # The terms of the binomial distribution times 1000**plays, which are integers.
         term, rest = math.comb(plays, failures) * p**failures * (1000 - p) ** (plays - failures), 1000 - p
         total = term
         for k in range(failures, plays):

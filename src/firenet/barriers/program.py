@@ -170,7 +170,11 @@ class _Child:
                 rest = rest[os.write(self._in, rest[: 1 << 12]) :]
 
     def hear(self) -> str:
-        """Receives a line."""
+        """Reads a line.
+
+        Raises:
+            Garbage: If it is too long, or not of printable ASCII characters.
+        """
         searched = 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
@@ -185,7 +189,7 @@ class _Child:
         del self._buffer[: end + 1]
         if end > self._longest or not line.isascii() or not (text := line.decode("ascii")).isprintable():
             raise wire.Garbage("a line that is too long, or not of printable ASCII characters")
-        if time.monotonic_ns() > self._deadline:  # also where it never makes us wait
+        if time.monotonic_ns() > self._deadline:  # also if its lines always arrive without waiting
             raise _Ended("out of time", self._allowed)
         return text
 

@@ -69,10 +69,7 @@ class Class:
         return 1 + Fraction(k, 4 * self.samples)
 
     def prove(self, a, s):
-        """Returns v.
-
-        V e_j is a minimiser if row[j] = a is largest, since the dual point (t, 0, ...) has equal value.
-        """
+        """Returns v; v e_j is a minimiser if row[j] = a is largest: (t, 0, ..., 0) is a dual point of equal value."""
         penalty = Fraction(1) if self.kind == "P1" else self.parameter
         need(a > 0, "a row that is not positive")
         f = {"P1": s - self.parameter, "P2": s - self.parameter / (2 * a), "P3": s}[self.kind]

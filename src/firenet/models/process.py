@@ -128,6 +128,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _serve(path: Path, asked: IO[bytes], answered: IO[bytes]) -> None:
+    """Answers questions until the input ends; errors of the network are answers, too."""
     module: Any = None
     cannot = ""
     try:

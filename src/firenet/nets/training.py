@@ -135,6 +135,7 @@ class _Images:
     def batch(self, step: int, side: int) -> tuple[Tensor, Tensor]:
         """Returns images (number, side, side), and for each the norm of its noise relative to its measurements."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        # Fewer images at larger sides, so that the number of pixels is about the same.
         number = max(1, round(self.recipe.batch * (self.recipe.sides[0] / side) ** 2))
         chosen = []
         for k in range(number):

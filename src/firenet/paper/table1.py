@@ -83,7 +83,7 @@ def instance(digits: int, n: int) -> Instance:
 def restarted(A: Array, y: Array, tau: float, sigma: float, norm: float) -> Array:
     """Runs the iteration of the published code.
 
-    30 restarts of the average of 50 iterations, with the dual reset each time.
+    It has 30 restarts, each from the average of 50 iterations, with the dual reset each time.
     """
     lam, psi, eps = 1.0, np.zeros(A.shape[1]), float(np.linalg.norm(y))
     for _ in range(OUTER):
@@ -120,15 +120,12 @@ def published(row: Instance) -> float:
 
 
 def corrected(row: Instance) -> float:
-    """Returns the same with the distance to the true minimiser."""
+    """Returns the distance of the published script's output to the true minimiser."""
     return _distance(row, lambda L: math.sqrt(1 / L) - 1e-4, row.truth)
 
 
 def admissible(row: Instance) -> float:
-    """Returns the same with the distance to the true minimiser and step sizes for which convergence is proven.
-
-    0.999 / L.
-    """
+    """Returns the distance to the true minimiser with step sizes for which convergence is proven, 0.999 / L."""
     return _distance(row, lambda L: 0.999 / L, row.truth)
 
 
