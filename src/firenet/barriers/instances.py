@@ -172,7 +172,10 @@ class Problem:
         return self.tail + 1, self.tail + self.columns
 
     def base(self, scale: int) -> Fraction:
-        """Returns the number a of all competing columns, :math:`10^{scale}/2`, for (P1) times :math:`1-\\varepsilon`."""
+        """Returns the number a that all competing columns have.
+
+        It is :math:`10^{scale}/2`, for (P1) times :math:`1-\\varepsilon`.
+        """
         return (1 - self.parameter if self.kind == "P1" else Fraction(1)) * Fraction(10**scale, 2)
 
     def scales(self) -> Vector:
