@@ -57,7 +57,7 @@ class Sketch:
         return bool(torch.isfinite(self.changes).all())
 
     def leading(self) -> tuple[Tensor, float]:
-        """Returns the first left singular vector of the changes, and the first singular value over the second."""
+        """Returns the image of norm one in which the changes are largest, and its singular value over the second."""
         if len(self.changes) < 2:
             raise BadInput("At least two directions", f"{len(self.changes)}", "12 are usual")
         # The Gram matrix is small: it has as many rows as there are directions.

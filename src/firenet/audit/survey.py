@@ -3,12 +3,12 @@
 ::
 
     for each of three sizes, from the reference budget up to one that shows a single component:
-        D            central differences along K random directions (:mod:`firenet.audit.differences`)
-        w            the image in which they are largest: the first left singular vector, in a window one pixel
-        D^T w        --> candidate                        where the ascent may begin (Search.known)
+        D            the rows are central differences along random directions, the rows of E (differences.py)
+        w            the image of norm one in which they are largest, for a window zero except at one pixel
+        E^T D w      --> candidate                        where the ascent may begin (Search.known)
         grad <w, R>  --> candidate                        by autograd, unless the ascent is spsa
     at the reference budget:
-        gradient     "agrees" if | D w - E grad <w, R> | <= AGREES | D w |, E the directions
+        gradient     "agrees" if | D w - E grad <w, R> | <= AGREES | D w |
         missed       the singular value up to which D may have missed one, were R linear
     at a larger size:
         hidden       if the first singular value exceeds the second HIDDEN times more than at the reference budget

@@ -51,7 +51,7 @@ class Cell:
 
     Attributes:
         digits: The number.
-        regime: Whether so many digits can be computed, and from how many data.
+        regime: Whether this number of digits can be computed, and from how many data.
         why: The reason, with its theorem.
         evidence: The experiments.
     """
@@ -138,7 +138,7 @@ def digits_of(error_bound: Fraction) -> int:
 
 
 def classify_bound(error_bound: Fraction, *, layers: int, upto: int | None = None) -> list[Cell]:
-    """Returns the cells for a network with a proven error bound: so many digits can be computed by it.
+    """Returns the cells for a network with a proven error bound, which computes the digits that the bound guarantees.
 
     Args:
         error_bound: The bound of the network's errors for all signals of the guarantee, as a fraction: no float
