@@ -153,7 +153,8 @@ def _sensing() -> Any:
 
 def _read_weights(path: Path) -> None:
     from firenet.errors import BadInput
-    from firenet.models.load import load_model, read_weights
+    from firenet.io.tensors import read_weights
+    from firenet.models.load import load_model
 
     if path.suffix == ".safetensors":
         load_model(str(path)).build(_recipes()[0].sensing(SIDE))

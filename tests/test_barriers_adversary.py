@@ -17,8 +17,9 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from barrier_cases import fractions, problems
-from firenet.barriers import Coins, Problem, TrainingSet, algorithms, check, defeat
+from firenet.barriers import Problem, TrainingSet, algorithms, check, defeat
 from firenet.barriers.adversary import lower_bound
+from firenet.barriers.given import Coins
 from firenet.paper.contestants import CONTESTANTS
 
 # --- the adversary ----------------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from barrier_cases import kinds
-from firenet.barriers import BadProblem, Problem
+from firenet.barriers import Problem
 from firenet.barriers.classify import breakdown, classify, classify_bound, digits_of
+from firenet.barriers.instances import BadProblem
 
 
 def test_breakdown_epsilons_from_both_sides() -> None:

@@ -12,10 +12,10 @@ from hypothesis import given, settings, strategies as st
 from scipy import optimize
 
 from barrier_cases import HALF, fractions, kinds, problems
-from firenet.barriers import BadProblem, Minimisers, Oracle, Problem
+from firenet.barriers import Oracle, Problem
 from firenet.barriers.classify import classify
 from firenet.barriers.given import as_sample
-from firenet.barriers.instances import decimal, minimisers, root, root_decimal
+from firenet.barriers.instances import BadProblem, Minimisers, decimal, minimisers, root, root_decimal
 from oracles import solved
 
 
@@ -31,7 +31,7 @@ def test_the_family_is_what_the_theorem_needs(problem: Problem) -> None:
         for k in range(problem.samples):
             squared = 2 * instance.minimisers(k).value ** 2
             assert 4 * Fraction(1, 100**K) < squared < Fraction(1, 100 ** (K - 1))
-        low, high = instance.separation(200)
+        low, high = root(instance.separation_squared(), 200)
         assert low**2 <= instance.separation_squared() <= high**2
         assert high - low <= Fraction(1, 1 << 200)
     A = np.array([[float(e) for e in row] for row in as_sample(Oracle(problem.tied()).read(60), problem).A])

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from barrier_cases import problems
-from firenet.barriers import BadRead, Oracle, Problem, consistent
-from firenet.barriers.given import as_sample
+from firenet.barriers import Oracle, Problem
+from firenet.barriers.given import BadRead, as_sample
+from firenet.barriers.oracle import consistent
 from firenet.barriers.referee import Referee
 
 

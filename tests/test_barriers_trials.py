@@ -8,7 +8,9 @@ from random import Random
 import pytest
 
 from barrier_cases import problems
-from firenet.barriers import BadProblem, Coins, Oracle, Problem, TrainingSet, algorithms, check, defeat, outread, trial
+from firenet.barriers import Oracle, Problem, TrainingSet, algorithms, check, defeat, outread, trial
+from firenet.barriers.given import Coins
+from firenet.barriers.instances import BadProblem
 from firenet.barriers.referee import Referee
 
 

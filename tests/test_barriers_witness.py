@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from barrier_cases import kinds
-from firenet.barriers import Problem, Refuted, algorithms, check, defeat
-from firenet.barriers.witness import __file__ as CHECKER
+from firenet.barriers import Problem, algorithms, check, defeat
+from firenet.barriers.witness import Refuted, __file__ as CHECKER
 
 
 def _edited(witness: dict[str, Any], *path: Any, to: Any) -> dict[str, Any]:

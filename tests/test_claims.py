@@ -20,8 +20,8 @@ from firenet.barriers import witness
 from firenet.cli.app import app
 from firenet.errors import BadInput
 from firenet.io import sealed
+from firenet.models.cascade import cascade_model
 from firenet.models.load import load_model
-from firenet.models.weights import cascade_model
 from firenet.nets.lista import train_lista
 from firenet.nets.training import CHECKPOINT, Recipe, train
 from firenet.problems.gap import relative_gap
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_as_far_as_its_optimiser(done: Any, tmp_path: Path) -> N
     arrays, about = sealed.read(path, CHECKPOINT, SMALL.identity)
     assert about == {"done": 3}
     sealed.write(path, CHECKPOINT, SMALL.identity, arrays, {"done": done})
-    with pytest.raises(BadInput, match="agrees with itself"):
+    with pytest.raises(BadInput, match="A consistent checkpoint"):
         train(SMALL, checkpoint=path)
 
 

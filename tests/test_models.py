@@ -21,8 +21,9 @@ from draws import uniform
 from firenet import Matrix, SubsampledFourier
 from firenet.audit.model import fingerprint, of
 from firenet.errors import BadInput, MissingExtra
+from firenet.io.tensors import read_weights
 from firenet.models.deepinv import deepinv_reconstruct
-from firenet.models.load import BUILT_IN, load_model, read_weights
+from firenet.models.load import BUILT_IN, load_model
 from firenet.models.onnx_files import taken
 from firenet.models.process import Outside
 

@@ -17,13 +17,10 @@ from typer.testing import CliRunner
 
 import dishonest
 from firenet.barriers import (
-    BadAlgorithm,
-    BadProblem,
     Instance,
     Oracle,
     Problem,
     Program,
-    Refuted,
     Verdict,
     algorithms,
     check,
@@ -34,8 +31,11 @@ from firenet.barriers import (
     wire,
 )
 from firenet.barriers.given import Over
+from firenet.barriers.instances import BadProblem
 from firenet.barriers.oracle import Read, consistent
+from firenet.barriers.program import BadAlgorithm
 from firenet.barriers.referee import Referee
+from firenet.barriers.witness import Refuted
 from firenet.cli.app import app
 from firenet.cli.console import INVALID
 
@@ -97,11 +97,11 @@ CHEATS: list[tuple[Callable[..., object], str, str, int]] = [
     (dishonest.garbage, "invalid", "broke the protocol", 0),
     (dishonest.pickles, "invalid", "broke the protocol", 0),
     (dishonest.negative_on_the_pipe, "invalid", "a whole number of at most 20 digits is needed; got -1", 0),
-    (dishonest.no_such_measurement, "invalid", "measurement 7, which is none", 0),
+    (dishonest.no_such_measurement, "invalid", "measurement 7, and there is no such read", 0),
     (dishonest.long_number, "invalid", "broke the protocol: a whole number of at most 20 digits", 0),
     (dishonest.zero_denominator, "invalid", "denominator of zero", 0),
     (dishonest.no_coin, "invalid", "chose among 0", 0),
-    (dishonest.answers_twice, "invalid", "went on talking after its answer", 0),
+    (dishonest.answers_twice, "invalid", "sent more after its answer", 0),
     (dishonest.answers_too_much, "invalid", "broke the protocol: it said 'vector", 0),
     (dishonest.done_before_it_began, "invalid", "broke the protocol: it said 'done'", 0),
     (dishonest.starts_again, "invalid", "broke the protocol: it said 'ready'", 0),

@@ -1,9 +1,10 @@
-"""The stability audit: any reconstruction on the bench, and what it does written down.
+"""The stability audit: tests of any reconstruction, and a record of the results.
 
-One audit is one sensing operator, some models and some images. Each test of a model on an image is a part: it is put on
-disk when it is done, a long audit goes on where it ended, and what fails is a row of the record with its reason.
-Everything is measured. What an attack finds is a lower bound of how bad it can get; that nothing worse was found proves
-nothing, except for FIRENETs, whose objective is bounded for every perturbation (:func:`.firenets.certified`).
+One audit is one measurement operator A, which maps an image to its measurements, some models and some images. Each test
+of a model on an image is a part. A part is stored on disk when it is done, so that a long audit resumes where it was
+stopped, and a part that fails is a row of the record with its reason. All results are measured. What an attack finds is
+a lower bound of the largest error; that nothing worse was found proves nothing, except for FIRENETs, whose objective
+is bounded for every perturbation (:func:`.firenets.certified`).
 """
 
 from firenet.optional import lazy

@@ -1,26 +1,41 @@
-"""The search for the worst perturbation of one image: what is varied, the ascents, and where they begin."""
+"""The search for the worst perturbation of one image: what is varied, where ascents begin, and how the search ends.
+
+::
+
+    survey.survey    differences at the reference budget and above  --> candidates (Search.known)
+    attack.attack    the caller's hints                             --> candidates
+    Search.rank      the candidates and their negatives, at the reference budget --> the worst KEPT of them
+    Search.worst     for each budget, small ones first, evaluates
+                       1. the worst perturbation of the next smaller budget, as it is and enlarged to this budget
+                       2. the candidates, enlarged to this budget
+                       3. 1/4, 1/2 and 3/4 of the worst of these: an effect inside the ball may vanish on its sphere
+                       4. random perturbations: the control
+                       5. the points of ascents (Search._climb): the first ascent begins at the worst of 1 to 3, the
+                          others at the random perturbations
+                     and keeps the worst of all these points, not the last point of an ascent
+    Search.judged    imposes the budget on it and measures the error again
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from firenet.audit.differences import Effort
+from firenet.audit.model import Reconstruct
 from firenet.errors import BadInput
 from firenet.numerics import real_view
 from firenet.operators.linear import LinearOperator
 
-Reconstruct = Callable[[Tensor], Tensor]
 Ascent = Literal["gradient", "momentum", "adam", "spsa"]
 Domain = Literal["measurement", "image"]
 Window = tuple[slice, ...]
-KEPT = 4  # perturbations from differences and hints that are tried at every budget
-DIRECTIONS, BLIND_DIRECTIONS = 12, 64  # of differences, with a gradient and without one
+KEPT = 4  # candidates that are tried at every budget
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +43,16 @@ class Perturbation:
     """The worst perturbation that was found within a budget.
 
     Attributes:
-        e: In the measurements' shape; for the image domain :math:`Av`.
-        budget: :math:`\\epsilon`, in parts of :math:`\\|y\\|`.
+        e: The perturbation, in the shape of the measurements; for the image domain :math:`Av`.
+        budget: The budget :math:`\\epsilon`, relative to :math:`\\|y\\|`.
         size: :math:`\\|e\\|/\\|y\\|`, measured again: at most the budget.
-        image: :math:`R(y+e)`.
-        error: :math:`\\|R(y+e)-R(y)\\|`, or the largest modulus in the window.
-        noise: The largest error of the random perturbations of the same size: the control.
+        image: The image :math:`R(y+e)`.
+        error: :math:`\\|R(y+e)-R(y)\\|`, or the largest modulus of this change in the window.
+        noise: The largest error of the random perturbations of the same size, which are the control.
         amplification: The error over :math:`\\|e\\|`.
-        by: Which ascent found it, or ``noise``, ``differences`` or ``hint``.
-        evaluations: How often R was evaluated for this budget.
-        effort: How hard the whole attack looked; None where nothing was searched.
+        by: The ascent that found it, or ``noise``, ``differences``, ``transfer`` or ``antun``.
+        evaluations: The number of evaluations of R for this budget.
+        effort: How thorough the whole attack was; None if nothing was searched.
     """
 
     e: Tensor
@@ -53,22 +68,36 @@ class Perturbation:
 
 
 def need_gradient(value: Tensor) -> None:
+    """Raises :class:`BadInput` if a value that R computed has no gradient."""
     if not value.requires_grad:
         do = "Attack it with ascent='spsa', which needs no gradient"
-        raise BadInput("A reconstruction with a gradient", "one that cuts it", do)
+        raise BadInput("A reconstruction with a gradient", "one without", do)
 
 
-def _worse(tried: Sequence[tuple[Tensor, float, str]]) -> tuple[Tensor, float, str]:
-    """Returns the entry with the largest value; NaN is worse than every number."""
-    return max(tried, key=lambda entry: _order(entry[1]))
+def check_search(ascent: str, domain: str, steps: int, starts: int) -> None:
+    """Raises :class:`BadInput` for an unknown ascent or domain, or fewer than one step or start."""
+    if ascent not in get_args(Ascent) or domain not in get_args(Domain):
+        needed = f"An ascent of {', '.join(get_args(Ascent))}, a domain of {', '.join(get_args(Domain))}"
+        raise BadInput(needed, f"{ascent!r}, {domain!r}", "Choose one of each")
+    if steps < 1 or starts < 1:
+        raise BadInput("At least one step and one start", f"{steps}, {starts}", "20 and 2 are usual")
 
 
-def _order(value: float) -> float:
+def severity(value: float) -> float:
+    """Returns a number by which errors are compared: NaN is worse than every number."""
     return math.inf if math.isnan(value) else value
 
 
+def _worse(tried: Sequence[tuple[Tensor, float, str]]) -> tuple[Tensor, float, str]:
+    return max(tried, key=lambda entry: severity(entry[1]))
+
+
 class Search:
-    """The state of an attack on one image: v is what is varied, e what is added to y."""
+    """The state of an attack on one image.
+
+    The variable v is the perturbation e itself in the measurement domain, and a change of the object with e = Av in the
+    image domain.
+    """
 
     def __init__(
         self,
@@ -84,113 +113,115 @@ class Search:
         self.ascent, self.domain, self.window = ascent, domain, window
         self.norm = torch.linalg.vector_norm(y).item()
         self.progress, self.most, self.done = progress, 1, 0
-        self.known: list[Tensor] = []  # perturbations that may be bad ones, with their sign once they are ranked
+        self.known: list[Tensor] = []  # candidates, with their sign once they are ranked
         with torch.no_grad():
             self.clean = reconstruct(y).detach().clone()
         if not torch.isfinite(real_view(self.clean)).all():
             raise BadInput("A finite reconstruction of the measurements", "NaN or infinity", "Try it without attack")
 
-    def added(self, v: Tensor) -> Tensor:
-        """E of v."""
-        return self.sensing(v) if self.domain == "image" else self.sensing.restrict(v)
-
-    def within(self, v: Tensor, radius: float, *, full: bool = False) -> Tensor:
-        """V scaled so that e is in the ball; full: onto its sphere."""
-        size = torch.linalg.vector_norm(self.added(v)).item()
-        return v * (radius / size) if size > radius or (full and size > 0) else v
-
-    def objective(self, image: Tensor) -> Tensor:
-        """Returns what is made large: the norm of the change, or its largest modulus in the window."""
-        change = image - self.clean
-        if self.window is None:
-            return torch.linalg.vector_norm(change)
-        return change[self.window].abs().max()
-
-    def value(self, v: Tensor) -> Tensor:
-        self.done += 1
-        if self.progress is not None:
-            self.progress(min(self.done, self.most), self.most)
-        return self.objective(self.reconstruct(self.y + self.added(v)))
-
-    def slope(self, v: Tensor, radius: float, generator: torch.Generator) -> tuple[float, Tensor]:
-        """The value at v and its gradient there, or an estimate of it."""
-        if self.ascent == "spsa":
-            shift = self.draw(generator)
-            shift = shift * (0.1 * radius / torch.linalg.vector_norm(self.added(shift)).item())
-            with torch.no_grad():
-                change = self.value(v + shift) - self.value(v - shift)
-                return self.value(v).item(), change.nan_to_num() * shift
-        with torch.enable_grad():
-            at = v.detach().clone().requires_grad_()
-            value = self.value(at)
-            need_gradient(value)
-            (gradient,) = torch.autograd.grad(value, at)
-        return value.item(), gradient
-
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of v."""
+        """The shape of v."""
         return tuple(self.sensing.in_shape if self.domain == "image" else self.sensing.out_shape)
 
     def draw(self, generator: torch.Generator) -> Tensor:
+        """Returns a random Gaussian v."""
         v = torch.randn(self.shape, dtype=self.y.dtype, generator=generator).to(self.y.device)
         return v if self.domain == "image" else self.sensing.restrict(v)
 
+    def added(self, v: Tensor) -> Tensor:
+        """Returns e for v."""
+        return self.sensing(v) if self.domain == "image" else self.sensing.restrict(v)
+
     def length(self, v: Tensor) -> float:
-        """The norm of e."""
+        """Returns the norm of e for v."""
         return torch.linalg.vector_norm(self.added(v)).item()
+
+    def within(self, v: Tensor, radius: float, *, full: bool = False) -> Tensor:
+        """Returns v scaled so that e is in the ball of this radius; with ``full`` on its sphere."""
+        size = self.length(v)
+        return v * (radius / size) if size > radius or (full and size > 0) else v
+
+    def _image(self, v: Tensor) -> Tensor:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(min(self.done, self.most), self.most)
+        return self.reconstruct(self.y + self.added(v))
+
+    def objective(self, image: Tensor) -> Tensor:
+        """Returns what is maximised: the norm of the change of the image, or its largest modulus in the window."""
+        change = image - self.clean
+        return torch.linalg.vector_norm(change) if self.window is None else change[self.window].abs().max()
+
+    @torch.no_grad()
+    def value(self, v: Tensor) -> float:
+        """Returns the objective at v."""
+        return self.objective(self._image(v)).item()
 
     @torch.no_grad()
     def change(self, v: Tensor) -> Tensor:
         """Returns the change of the image, in the window if there is one."""
-        self.done += 1
-        if self.progress is not None:
-            self.progress(min(self.done, self.most), self.most)
-        change = (self.reconstruct(self.y + self.added(v)) - self.clean).detach()
+        change = (self._image(v) - self.clean).detach()
         return change if self.window is None else change[self.window]
 
-    @torch.no_grad()
+    def slope(self, v: Tensor, radius: float, generator: torch.Generator) -> tuple[float, Tensor]:
+        """Returns the objective at v and its gradient there, for ``spsa`` an estimate of it."""
+        if self.ascent == "spsa":
+            # A central difference along one random direction, a tenth of the radius to each side.
+            shift = self.draw(generator)
+            shift = shift * (0.1 * radius / self.length(shift))
+            with torch.no_grad():
+                change = self.objective(self._image(v + shift)) - self.objective(self._image(v - shift))
+            return self.value(v), change.nan_to_num() * shift
+        with torch.enable_grad():
+            at = v.detach().clone().requires_grad_()
+            value = self.objective(self._image(at))
+            need_gradient(value)
+            (gradient,) = torch.autograd.grad(value, at)
+        return value.item(), gradient
+
     def rank(self, budget: float) -> None:
-        """Keeps the worst ``KEPT`` of the known perturbations and of their negatives, at this budget."""
+        """Keeps the worst ``KEPT`` of the candidates and their negatives, at this budget."""
         points = [self.within(v, budget * self.norm, full=True) for v in self.known]
-        tried = [(point, self.value(point).item(), "") for v in points for point in (v, -v)]
-        tried.sort(key=lambda entry: _order(entry[1]), reverse=True)
-        self.known = [point for point, _, _ in tried[:KEPT]]
+        tried = [(point, self.value(point)) for v in points for point in (v, -v)]
+        tried.sort(key=lambda entry: severity(entry[1]), reverse=True)
+        self.known = [point for point, _ in tried[:KEPT]]
 
     def worst(
         self, budget: float, steps: int, starts: int, generator: torch.Generator, warm: Tensor | None
     ) -> tuple[Perturbation, Tensor]:
-        """Returns the best of all starts within one budget."""
+        """Searches within one budget and returns the worst perturbation, and its v.
+
+        Args:
+            budget: The budget, relative to the norm of y.
+            steps: The number of steps of an ascent.
+            starts: The number of ascents.
+            generator: Draws the random perturbations.
+            warm: The v of the worst perturbation within a smaller budget. It is tried as it is, too: so a larger budget
+                never gives a smaller error.
+        """
         radius, before = budget * self.norm, self.done
-        tried: list[tuple[Tensor, float, str]] = []
-        if warm is not None:  # what a smaller budget allowed is allowed: a larger one is never weaker
-            for v in (warm, self.within(warm, radius, full=True)):
-                with torch.no_grad():
-                    tried.append((v, self.value(v).item(), self.ascent))
-        for v in self.known:
-            full = self.within(v, radius, full=True)
-            with torch.no_grad():
-                tried.append((full, self.value(full).item(), "differences"))
-            tried = [_worse(tried)]
+        points = [] if warm is None else [(warm, self.ascent), (self.within(warm, radius, full=True), self.ascent)]
+        points += [(self.within(v, radius, full=True), "differences") for v in self.known]
+        tried: list[tuple[Tensor, float, str]] = []  # all points that were tried; only the worst is kept
+        for point, by in points:
+            tried = [_worse([*tried, (point, self.value(point), by)])]
         if tried:
-            point, _, by = tried[0] = _worse(tried)
-            with torch.no_grad():  # what shows within the ball need not show on its sphere
-                tried += [(share * point, self.value(share * point).item(), by) for share in (0.25, 0.5, 0.75)]
-            tried = [_worse(tried)]
+            ((point, _, by),) = tried
+            inside = [(share * point, self.value(share * point), by) for share in (0.25, 0.5, 0.75)]
+            tried = [_worse([*tried, *inside])]
         known = tried[0][0] if tried else None
         noise = 0.0
         for start in range(starts):
             v = self.within(self.draw(generator), radius, full=True)
-            with torch.no_grad():
-                value = self.value(v).item()
+            value = self.value(v)
             noise = max(noise, value if math.isfinite(value) else 0.0)
-            tried.append((v, value, "noise"))
+            tried = [_worse([*tried, (v, value, "noise")])]
             if start == 0 and known is not None:
                 v = self.within(known, radius, full=True)
-            tried = [_worse(tried)]  # of all points one is kept
             for point, value in self._climb(v, radius, steps, generator):
                 tried = [_worse([*tried, (point, value, self.ascent)])]
-        best, _, by = _worse(tried)
+        ((best, _, by),) = tried
         best = self.within(best, radius)
         return self.judged(best, budget, noise, by, before), best
 
@@ -198,10 +229,19 @@ class Search:
     def judged(
         self, v: Tensor, budget: float, noise: float, by: str, before: int, *, free: bool = False
     ) -> Perturbation:
-        """Measures again what a perturbation does within its budget; free: of whatever size it is."""
+        """Imposes the budget on a perturbation, measures its error again and returns it.
+
+        Args:
+            v: The variable of the perturbation.
+            budget: The budget, relative to the norm of y.
+            noise: The error of the control.
+            by: What found it.
+            before: The number of evaluations before the search within this budget.
+            free: Whether the perturbation may have any size.
+        """
         e = self.added(v).detach()
         size, radius = torch.linalg.vector_norm(e).item(), budget * self.norm
-        if size > radius and not free:  # by rounding
+        if size > radius and not free:  # by rounding, which the factor outweighs
             e = e * (radius / size * (1 - 1e-6))
         image = self.reconstruct(self.y + e).detach()
         self.done += 1
@@ -210,13 +250,12 @@ class Search:
         relative = size / self.norm if self.norm else 0.0
         return Perturbation(e, budget, relative, image, error, noise, amplification, by, self.done - before)
 
-    def _aligned(self, steps: int) -> int:
-        """Returns how many of the last steps go straight to where the slope points."""
-        return steps // 4 if self.ascent in ("gradient", "momentum") else 0
-
     def steepest(self, slope: Tensor) -> Tensor:
-        """The direction in which the slope's linear model is largest on the ball of e: the slope itself, for changes v
-        of the image :math:`(A^*A)^\\dagger` of it, by conjugate gradients, one step where AA* = I."""
+        """Returns the direction in which the linear model of the objective is largest on the ball of e.
+
+        That is the gradient itself in the measurement domain and :math:`(A^*A)^\\dagger` of it in the image domain, by
+        conjugate gradients, which need one step where AA* = I.
+        """
         if self.domain == "measurement":
             return slope
         found, residual = torch.zeros_like(slope), slope.clone()
@@ -238,11 +277,11 @@ class Search:
     def _climb(
         self, v: Tensor, radius: float, steps: int, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, float]]:
-        """The points of one ascent with their values."""
+        """Yields the points of one ascent, without the first, and the objective there."""
         velocity, first, second = torch.zeros_like(v), torch.zeros_like(v), torch.zeros_like(real_view(v))
         for k in range(steps):
             value, slope = self.slope(v, radius, generator)
-            if k > 0:  # the start was judged before
+            if k > 0:  # the objective at the start is known
                 yield v, value
             size = torch.linalg.vector_norm(slope).item()
             if not 0 < size < math.inf:
@@ -250,7 +289,8 @@ class Search:
             if self.ascent == "momentum":
                 step = velocity = 0.9 * velocity + 0.1 * slope / size
             elif self.ascent == "adam":
-                # Along the sphere: where the slope points straight out, its sign would still move v away.
+                # Only the part along the sphere: Adam's step depends on the sign of each entry, and would move v even
+                # if the slope pointed straight out.
                 out = self.sensing.adjoint(self.added(v)) if self.domain == "image" else self.added(v)
                 slope = slope - out * (real_view(out) * real_view(slope)).sum() / real_view(out).square().sum()
                 first = 0.9 * first + 0.1 * slope
@@ -260,13 +300,13 @@ class Search:
                 step = torch.view_as_complex(step) if v.is_complex() else step
             else:
                 step = slope / size
+            # Converts a length of e into a length of v.
             unit = torch.linalg.vector_norm(v).item() / radius if self.domain == "image" else 1.0
-            if k >= steps - self._aligned(steps):
-                # The point of the ball where the slope's linear model is largest: for linear R a power iteration.
+            if k >= steps - (steps // 4 if self.ascent in ("gradient", "momentum") else 0):
+                # The point of the ball where the linear model is largest: for a linear R this is power iteration.
                 v = self.within(self.steepest(slope.detach()), radius, full=True).detach()
                 continue
-            # Whatever the unit of y is: the ball is crossed several times.
+            # The steps are relative to the radius, whatever the unit of y, and long enough to cross the ball.
             length = 20 * radius / steps * (1 - k / steps)
             v = self.within(v + step * (length * unit), radius, full=True).detach()
-        with torch.no_grad():
-            yield v, self.value(v).item()
+        yield v, self.value(v)

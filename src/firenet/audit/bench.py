@@ -1,4 +1,4 @@
-"""One sensing operator with all that is put to it: models that are tried once, and parts that are measured."""
+"""The bench of an audit: one measurement operator, the models that are tried on it, and the parts that are measured."""
 
 from __future__ import annotations
 
@@ -18,13 +18,28 @@ from firenet.audit.subject import Subject, built, guarded, mean, reason, tried
 from firenet.operators.linear import LinearOperator
 from firenet.versions import versions
 
-HINTED = ("worst", "localised", "transfer", "certificate")  # they use what was found before
+HINTED = ("worst", "localised", "transfer", "certificate")  # tests that use perturbations that were found before
 Measured = tuple[dict[str, Any], dict[str, Tensor]] | None
 Measure = Callable[["Bench", "Subject", Model, str], Measured]
 
 
+def environment() -> dict[str, str]:
+    """Returns the versions of the libraries and the number of threads, on which results depend."""
+    return versions() | {"threads": str(torch.get_num_threads())}
+
+
 class Bench:
-    """One sensing operator with all that is put to it."""
+    """One measurement operator, the models that are tried on it, and the parts that are measured.
+
+    Args:
+        sensing: The measurement operator A.
+        images: The images that are audited, by name.
+        others: Images of another kind, by name.
+        sweep: Measurement operators by sampling rate.
+        settings: The settings.
+        parts: The finished parts.
+        measures: For each test the function that measures a part.
+    """
 
     def __init__(
         self,
@@ -38,7 +53,7 @@ class Bench:
     ) -> None:
         self.sensing, self.sweep, self.settings, self.parts = sensing, sweep, settings, parts
         self.measures = measures
-        # Copies: what models do to theirs is not done to the caller's.
+        # Copies: a model that alters its input does not alter the caller's images.
         self.images = {n: x.float().clone() for n, x in {**images, **others}.items()}
         mask = getattr(sensing, "mask", None)
         self.described: dict[str, Any] = {"operator": type(sensing).__name__, "image shape": list(sensing.in_shape)}
@@ -50,16 +65,14 @@ class Bench:
         self.found: dict[tuple[str, str, str], Tensor] = {}
 
     def row(self, model: Model, image: str, test: str) -> Row | None:
-        """One part, from the disk or measured now; None where the test says nothing about this model."""
+        """Returns one part, from the disk or measured now; None if the test does not apply to this model."""
         subject = self._subject(model)
         key = self._key(model, image, test)
         stored = self.parts.done(key)
         if stored is not None:
             known, arrays = stored
             self._remember(model, image, test, arrays)
-            return Row(
-                model.name, image, test, **{k: v for k, v in known.items() if k not in ("model", "image", "test")}
-            )
+            return Row(**{**known, "model": model.name, "image": image, "test": test})
         if isinstance(subject, str):
             return Row(model.name, image, test, failed=subject)
         start = time.perf_counter()
@@ -84,16 +97,9 @@ class Bench:
         return row
 
     def _key(self, model: Model, image: str, test: str) -> str:
+        """Returns the key of a part, a digest of everything that it depends on. Thresholds are not among it."""
         settings = asdict(replace(self.settings, thresholds=Thresholds(), tests=TESTS))
-        what = [
-            SCHEMA,
-            (versions() | {"threads": str(torch.get_num_threads())}),
-            model.name,
-            dict(model.origin),
-            image,
-            test,
-            settings,
-        ]
+        what = [SCHEMA, environment(), model.name, dict(model.origin), image, test, settings]
         swept = [(rate, getattr(s, "mask", None)) for rate, s in self.sweep.items()] if test == "samples" else []
         masks: list[Tensor] = [t for _, t in swept if isinstance(t, Tensor)]
         if test in HINTED:
@@ -101,6 +107,7 @@ class Bench:
         return digest(what, self.described, self.images[image], *masks)[:32]
 
     def _remember(self, model: Model, image: str, test: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Stores the arrays of a part: those named "_e ..." are perturbations, the others are pictures."""
         for name, array in arrays.items():
             if name.startswith("_e "):
                 self.found[model.name, image, name[3:]] = torch.from_numpy(array)
@@ -108,13 +115,11 @@ class Bench:
                 self.parts.keep(f"{model.name} {image} {test} {name}", torch.from_numpy(array))
 
     def _subject(self, model: Model) -> Subject | str:
-        """The model, built and tried once; or why it cannot be audited."""
+        """Returns the model, built and tried once, or why it cannot be audited."""
         if model.name not in self.subjects:
-            # A model that ends the process when it is first tried must not do so at every --resume.
-            key = digest(
-                [(versions() | {"threads": str(torch.get_num_threads())}), model.name, dict(model.origin)],
-                self.described,
-            )[:32]
+            # The trial is a part, too: a model that ends the process when it is first tried must not do so at every
+            # --resume.
+            key = digest([environment(), model.name, dict(model.origin)], self.described)[:32]
             stored = self.parts.done(key)
             if stored is not None:
                 self.subjects[model.name] = stored[0]["failed"]
@@ -134,12 +139,12 @@ class Bench:
         return self.subjects[model.name]
 
     def again(self, model: Model, row: Row, measures: Mapping[str, Measure]) -> Row:
-        """The part of a row once more, on a fresh copy of the model: what was found is judged again, not searched for.
+        """Returns the row measured again on a new copy of the model, without a new search.
 
         Args:
-            model: Built anew.
-            row: What was measured.
-            measures: How the witnesses of a test are judged again; the test itself is made again for others.
+            model: The model, which is built again.
+            row: The row with the witnesses.
+            measures: For a test that searches, the function that judges its witnesses again. Other tests are repeated.
         """
         known = self._subject(model)
         if isinstance(known, str):
@@ -147,25 +152,25 @@ class Bench:
         try:
             raw = built(model, self.sensing)
             run = guarded(raw, tuple(self.sensing.in_shape))
-            fresh = replace(
-                known, reconstruct=run, attacked=run if known.about["deterministic"] else mean(run), raw=raw
-            )
+            attacked = run if known.about["deterministic"] else mean(run)
+            fresh = replace(known, reconstruct=run, attacked=attacked, raw=raw)
             measured = measures.get(row.test, self.measures[row.test])(self, fresh, model, row.image)
         except (Exception, SystemExit) as error:
             return replace(row, failed=reason(error))
         return replace(row, numbers=row.numbers if measured is None else measured[0])
 
     def doubt(self, model: Model) -> str:
-        """Why nothing that was not found can be believed of a model."""
+        """Returns why a search of the model proves little; an empty text if there is no such reason."""
         subject = self._subject(model)
         return "" if isinstance(subject, str) else subject.doubt
 
     def truth(self, image: str) -> tuple[Tensor, Tensor]:
-        """The image and its measurements."""
+        """Returns the image and its measurements."""
         x = self.images[image]
         return x, self.sensing(x)
 
 
 def as_array(t: Tensor) -> np.ndarray:
+    """Returns a tensor as an array of NumPy, real ones in single precision."""
     array = t.detach().resolve_conj().cpu().numpy()
     return array if array.dtype.kind == "c" else array.astype(np.float32)

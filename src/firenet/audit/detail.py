@@ -1,45 +1,43 @@
-"""Tests of meaning: is what a reconstruction shows there, and does it show what is there?
+"""Tests details: does a reconstruction show those that the object has, and none that it does not have?
 
-A small error in a norm can hide a lesion, so details are looked for one by one. And what should make no difference
-(the unit of the data), or only an improvement (more samples), is tried. Any callable can be tested; where other samples
-are tried it must be possible to build it for them.
+A small error in a norm can hide a lesion, so details are detected one by one. A change of the unit of the data, which
+should have no effect, is tested as well.
 
-Of one pair of images more follows (Gottschling, Antun, Hansen, Adcock, *The troublesome kernel*, 2025): if a
+A pair of images implies more (Gottschling, Antun, Hansen, Adcock, *The troublesome kernel*, 2025): if a
 reconstruction R is accurate to within :math:`\\eta` on x and x', whose measurements differ by :math:`\\epsilon`,
 
 .. math:: \\|R(Ax)-R(Ax')\\|\\ge\\|x-x'\\|-2\\eta,
 
-so somewhere between the two its Lipschitz constant is at least :math:`(\\|x-x'\\|-2\\eta)/\\epsilon`. A network that
-shows details which are almost invisible to A cannot be stable.
+so its Lipschitz constant is at least :math:`(\\|x-x'\\|-2\\eta)/\\epsilon` somewhere between the two measurements. A
+network that shows details which the measurement operator A almost annihilates cannot be stable.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from firenet.audit.model import Reconstruct
 from firenet.errors import BadInput
 from firenet.operators.linear import LinearOperator
 
-Reconstruct = Callable[[Tensor], Tensor]
-ROSE = 3.0  # an observer sees what stands out of the noise by three to five band_noise (Rose 1948)
+ROSE = 3.0  # an observer sees what exceeds the noise by three to five standard deviations (Rose 1948)
 
 
 @dataclass(frozen=True)
 class Detection:
-    """How one detail came out.
+    """How a reconstruction shows one detail.
 
     Attributes:
-        contrast: Its height in the object.
-        recovered: The share of it that is new in the reconstruction against that of the object without it: 1 is all.
-        index: By how many band_noise a matched filter sees what is new; the band_noise are those of the filter's
-            answers to the errors elsewhere in the object. Below ``ROSE`` it is lost: a false negative.
-        empty: The index of what the filter sees where the object does not have the detail; above ``ROSE`` it is
-            invented, a false positive.
+        contrast: The height of the detail in the object.
+        recovered: The share of it by which the reconstruction differs from that of the object without it: 1 is all.
+        index: The response of a matched filter to this difference, in standard deviations of the filter's responses to
+            the errors elsewhere in the object. Below ``ROSE`` the detail is lost: a false negative.
+        empty: The index where the object does not have the detail; above ``ROSE`` it is invented, a false positive.
     """
 
     contrast: float
@@ -49,36 +47,39 @@ class Detection:
 
     @property
     def lost(self) -> bool:
-        """Whether an observer would not see it."""
+        """Whether an observer would not see the detail."""
         return not self.index >= ROSE
 
     @property
     def invented(self) -> bool:
-        """Whether an observer would see it although it is not there."""
+        """Whether an observer would see the detail although it is not there."""
         return not self.empty < ROSE
 
 
 def detect(
     reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, contrasts: Sequence[float]
 ) -> tuple[list[Detection], list[Tensor]]:
-    """Inserts a detail at falling contrast and looks for it in the reconstruction.
+    """Inserts a detail at falling contrast and detects it in the reconstruction.
 
-    The filter is the detail minus its mean over its neighbourhood, so that a change of brightness is none of it. It is
-    applied to the reconstruction minus x: what is looked for is the detail, not the anatomy. Its answers to what is
-    left without the detail say how large chance answers are.
+    The matched filter is the detail minus its mean over its neighbourhood, so that it does not respond to a change of
+    brightness. It is applied to the reconstruction minus x, so that it responds to the detail and not to the anatomy.
+    Its responses to the errors elsewhere show how large random responses are.
 
     Args:
         reconstruct: R.
-        sensing: A.
+        sensing: The measurement operator A.
         x: The object without the detail, (rows, columns).
         shape: The detail at height one, zero elsewhere, of the shape of x.
         contrasts: Its heights, in the unit of x.
 
     Returns:
-        One detection a contrast, and the reconstructions.
+        One detection for each contrast, and the reconstructions.
+
+    Raises:
+        BadInput: If the detail is zero or has another shape than x.
     """
     if tuple(shape.shape) != tuple(x.shape) or not (shape != 0).any():
-        raise BadInput(f"A detail of shape {tuple(x.shape)}", f"{tuple(shape.shape)}", "See specimens.detail")
+        raise BadInput(f"A detail of shape {tuple(x.shape)}", f"{tuple(shape.shape)}", "See images.detail")
     x, shape = x.double(), shape.double()
     inside = shape != 0
     rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
@@ -87,19 +88,21 @@ def detect(
     template = (shape - shape[near].mean()) * near
     energy = (template * shape).sum()
     spectrum = torch.fft.fft2(template).conj()
-    # Half a detail away from itself the filter still sees it.
+    # Within half a detail of its place the filter still responds to the detail itself.
     away = torch.ones_like(inside)
     reach = [int(rows[-1] - rows[0]) // 2 + 3, int(columns[-1] - columns[0]) // 2 + 3]
     away[: reach[0] + 1, : reach[1] + 1] = away[-reach[0] :, : reach[1] + 1] = False
     away[: reach[0] + 1, -reach[1] :] = away[-reach[0] :, -reach[1] :] = False
-    # Errors are larger in the object than in the air around it; so only answers from within are compared.
+    # Errors are larger in the object than in the air around it, so only responses inside the object are compared.
     middle = [int(rows[0] + rows[-1]) // 2, int(columns[0] + columns[-1]) // 2]
     within = away & torch.roll(x.abs() > 0.05 * x.abs().max(), [-m for m in middle], (0, 1))
     away = within if within.sum() >= 50 else away
 
     def answers(image: Tensor) -> tuple[float, float]:
-        """The share of the filter where the detail is, and the deviation elsewhere once that share is taken out: a text
-        answers to itself at other places too."""
+        """Returns the filter's response at the detail, and the standard deviation of its responses elsewhere.
+
+        The detail, as far as it is shown, is subtracted first: the filter of a text responds to the text elsewhere too.
+        """
         error = (image.real if image.is_complex() else image).double() - x
         here = ((template * error).sum() / energy).item()
         every = torch.fft.ifft2(torch.fft.fft2(error - here * shape) * spectrum).real / energy
@@ -126,15 +129,15 @@ def _over(value: float, deviation: float) -> float:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a detail that A hardly sees says about a reconstruction.
+    """The bound of a Lipschitz constant that follows from a detail which A almost annihilates.
 
     Attributes:
-        distance: :math:`\\|x-x'\\|`.
-        difference: :math:`\\epsilon=\\|A(x-x')\\|`.
-        accuracy: :math:`\\eta`, the larger of the two errors.
-        lipschitz: :math:`(\\|x-x'\\|-2\\eta)/\\epsilon`, a lower bound of the local Lipschitz constant, 0 where
-            negative: who is not accurate on both says nothing about stability.
-        measured: :math:`\\|R(Ax)-R(Ax')\\|/\\epsilon`, which is at least that.
+        distance: The distance :math:`\\|x-x'\\|`.
+        difference: The distance of the measurements, :math:`\\epsilon=\\|A(x-x')\\|`.
+        accuracy: The larger of the two errors, :math:`\\eta`.
+        lipschitz: :math:`(\\|x-x'\\|-2\\eta)/\\epsilon`, a lower bound of the local Lipschitz constant; 0 if negative:
+            nothing follows for a reconstruction that is not accurate on both images.
+        measured: :math:`\\|R(Ax)-R(Ax')\\|/\\epsilon`, which is at least that bound.
     """
 
     distance: float
@@ -147,14 +150,14 @@ class Kernel:
 def kernel(
     reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, budget: float
 ) -> tuple[Kernel, Tensor, Tensor]:
-    """Moves a detail towards the kernel of A until its measurements are within a budget, and reconstructs both.
+    """Moves a detail towards the kernel of A until its measurements are within a budget, and reconstructs both images.
 
     Args:
         reconstruct: R.
-        sensing: A.
+        sensing: The measurement operator A.
         x: The object.
         shape: The detail.
-        budget: Of :math:`\\epsilon`, in parts of :math:`\\|Ax\\|`.
+        budget: The largest :math:`\\epsilon`, relative to :math:`\\|Ax\\|`.
 
     Returns:
         The numbers, x' and R(Ax').
@@ -167,22 +170,21 @@ def kernel(
     difference = torch.linalg.vector_norm(sensing(other) - y).item()
     measured = torch.linalg.vector_norm(images[1] - images[0]).item()
     bound = max(distance - 2 * max(errors), 0.0)
-    numbers = Kernel(
-        distance, difference, max(errors), _over(bound, difference) if bound else 0.0, _over(measured, difference)
-    )
-    return numbers, other, images[1]
+    lipschitz = _over(bound, difference) if bound else 0.0
+    return Kernel(distance, difference, max(errors), lipschitz, _over(measured, difference)), other, images[1]
 
 
 def hidden(sensing: LinearOperator, d: Tensor, most: float) -> Tensor:
-    """Moves a detail d towards the kernel of A until the norm of its measurements is at most ``most``."""
+    """Returns a detail d moved towards the kernel of A until the norm of its measurements is at most ``most``."""
     size = torch.linalg.vector_norm(sensing(d)).item()
     return d if size <= most else d - (1 - most / size) * _visible(sensing, d)
 
 
 def _visible(sensing: LinearOperator, d: Tensor, iterations: int = 30) -> Tensor:
-    """The part of d that A sees, d minus its projection onto the kernel, by conjugate gradients on A*A u = A*A d.
+    """Returns d minus its projection onto the kernel of A, by conjugate gradients on A*A u = A*A d.
 
-    Of a real image the real part is taken: with samples that have no mirror image the eigenvalues are 0, 1/2 and 1.
+    For a real image the real part of A*A is used. Its eigenvalues are 0, 1/2 and 1 if some samples have no mirror
+    sample.
     """
 
     def normal(v: Tensor) -> Tensor:
@@ -205,7 +207,10 @@ def _visible(sensing: LinearOperator, d: Tensor, iterations: int = 30) -> Tensor
 
 
 def scaled(reconstruct: Reconstruct, y: Tensor, factors: Sequence[float]) -> list[float]:
-    """:math:`\\|R(cy)/c-R(y)\\|/\\|R(y)\\|` for each factor c: 0 for who does not mind the unit of the data."""
+    """Returns :math:`\\|R(cy)/c-R(y)\\|/\\|R(y)\\|` for each factor c.
+
+    It is 0 if R is independent of the unit of the data.
+    """
     image = reconstruct(y)
     size = torch.linalg.vector_norm(image).item()
     return [_over(torch.linalg.vector_norm(reconstruct(c * y) / c - image).item(), size) for c in factors]

@@ -1,20 +1,21 @@
-"""Differences of a reconstruction along many directions: what it does, whatever its gradient says.
+"""Differences of a reconstruction along many directions, which do not depend on its gradient.
 
-A gradient can be absent, wrong (a rounding, a ``detach``, a custom derivative), not finite, or too small to see (a
-saturated function). So an attack also looks at changes of the image that were really made,
+A gradient can be absent, wrong (a rounding, a ``detach``, a custom derivative), not finite, or negligible (a saturated
+function). So an attack also uses measured changes of the image,
 
 .. math:: D_k=\\frac{R(y+s\\,e_k)-R(y-s\\,e_k)}{2s},
 
-for random e_k, at the size s of the budget and at larger ones, where what is hidden from a random direction at the
-budget shows. From them follow
+for random e_k, at the size s of the budget and at larger ones, which show effects that a random direction of the
+budget's size does not reach. From them follow
 
-* where the image changes most, the first left singular vector w of D, and the direction :math:`\\sum_k\\langle
-  w,D_k\\rangle e_k` to begin an ascent with;
-* whether the gradient can be believed: :math:`\\langle\\nabla\\langle w,R\\rangle,e_k\\rangle` must be
+* the image in which the changes are largest, the first left singular vector w of D, and the direction
+  :math:`\\sum_k\\langle w,D_k\\rangle e_k`, at which an ascent begins;
+* whether the gradient is right: :math:`\\langle\\nabla\\langle w,R\\rangle,e_k\\rangle` must be
   :math:`\\langle w,D_k\\rangle`;
-* which singular value would have been seen. If R is linear at that size, :math:`\\|D\\|\\ge\\sigma\\|d^*\\Omega\\|` for
-  every singular value :math:`\\sigma` with right vector d and Gaussian directions :math:`\\Omega`, and
-  :math:`\\|d^*\\Omega\\|^2` is chi-squared with as many degrees of freedom as there are directions.
+* which singular values cannot have been missed. If R is linear at that size,
+  :math:`\\|D\\|\\ge\\sigma\\|d^*\\Omega\\|` for every singular value :math:`\\sigma` with right vector d and Gaussian
+  directions :math:`\\Omega`, and :math:`\\|d^*\\Omega\\|^2` is chi-squared with as many degrees of freedom as there are
+  directions.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.numerics import real_view
 
-AGREES = 0.5  # of what random perturbations change, the gradient must explain more than this share
-HIDDEN = 1.25  # first over second singular value: beyond it random perturbations move the image mostly in one way
+AGREES = 0.5  # the largest mismatch between a gradient and the differences, relative to the differences
+HIDDEN = 1.25  # the largest growth of the ratio of first to second singular value from the reference budget's size
 CONFIDENCE = 0.999
 
 
@@ -39,10 +40,10 @@ class Sketch:
     """Central differences along random directions of one size.
 
     Attributes:
-        size: s, the norm of the perturbations.
-        directions: :math:`e_k`, of norm one in the measurements, stacked.
-        changes: :math:`D_k` as real numbers, (directions, entries).
-        gaussian: What makes each direction Gaussian: the norms that were divided out.
+        size: The norm s of the perturbations.
+        directions: The directions :math:`e_k`, of norm one in the measurements, stacked.
+        changes: The differences :math:`D_k` as real numbers, (directions, entries).
+        gaussian: The norms of the Gaussian vectors from which the directions were made.
     """
 
     size: float
@@ -52,14 +53,14 @@ class Sketch:
 
     @property
     def finite(self) -> bool:
-        """Whether every image was finite."""
+        """Whether all differences are finite."""
         return bool(torch.isfinite(self.changes).all())
 
     def leading(self) -> tuple[Tensor, float]:
-        """Returns the image in which the changes are largest, of norm one, and its singular value over the second."""
+        """Returns the image of norm one in which the changes are largest, and its singular value over the second."""
         if len(self.changes) < 2:
             raise BadInput("At least two directions", f"{len(self.changes)}", "12 are usual")
-        # The Gram matrix is small: as many rows as there are directions.
+        # The Gram matrix is small: it has as many rows as there are directions.
         values, vectors = torch.linalg.eigh((self.changes @ self.changes.T).cpu())
         w = vectors[:, -1].to(self.changes.device) @ self.changes
         size = torch.linalg.vector_norm(w)
@@ -67,14 +68,14 @@ class Sketch:
         return (w / size if size > 0 else w), first / second if second > 0 else math.inf if first > 0 else 1.0
 
     def towards(self, w: Tensor) -> Tensor:
-        """Returns the direction in which :math:`\\langle w,R\\rangle` grows, as far as these directions say."""
+        """Returns the direction of the steepest increase of :math:`\\langle w,R\\rangle` in the span of these."""
         shares = self.changes @ w
         flat = real_view(self.directions).reshape(len(shares), -1)
         found = (shares.to(flat.dtype) @ flat).reshape(real_view(self.directions[0]).shape)
         return torch.view_as_complex(found) if self.directions.is_complex() else found
 
     def mismatch(self, w: Tensor, gradient: Tensor) -> float:
-        """How far the gradient of :math:`\\langle w,R\\rangle` is from the changes, relative to them: 0 agrees."""
+        """Returns the mismatch of the gradient of :math:`\\langle w,R\\rangle` and the changes, relative to them."""
         measured = self.changes @ w
         flat = real_view(self.directions).reshape(len(measured), -1).to(measured.dtype)
         promised = flat @ real_view(gradient).reshape(-1).to(measured.dtype)
@@ -82,16 +83,20 @@ class Sketch:
         return off / size if size > 0 else 0.0 if off == 0 else math.inf
 
     def missed(self) -> float:
-        """Returns the largest singular value that these differences may have missed, were R linear at this size: a
-        larger one would have been seen with probability ``CONFIDENCE``."""
+        """Returns the largest singular value that these differences may have missed, if R is linear at this size.
+
+        A larger one would have been seen with probability ``CONFIDENCE``.
+        """
         scaled = self.changes * self.gaussian[:, None]
         top = torch.linalg.matrix_norm(scaled @ scaled.T, 2).sqrt().item()
         return top / math.sqrt(chi_squared_above(len(scaled), CONFIDENCE))
 
 
 def chi_squared_above(freedom: int, probability: float) -> float:
-    """Returns a number that a chi-squared variable exceeds with at least this probability, by Chernoff's bound
-    :math:`P(\\chi^2_k\\le kx)\\le(xe^{1-x})^{k/2}`, 0 < x < 1."""
+    """Returns a number that a chi-squared variable exceeds with at least this probability.
+
+    It is from Chernoff's bound :math:`P(\\chi^2_k\\le kx)\\le(xe^{1-x})^{k/2}`, 0 < x < 1.
+    """
     goal = 2 * math.log1p(-probability) / freedom
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -110,11 +115,11 @@ def sketch(
     """Takes central differences along directions.
 
     Args:
-        change: Perturbation to the change of the image (or of the window that counts).
+        change: The map from a perturbation to the change of the image, or of a window of it.
         directions: Perturbations of norm one.
-        gaussian: The norms that they had when they were Gaussian.
-        size: s.
-        around: Perturbations, of norm one, at s times which each difference is taken; None is y itself.
+        gaussian: The norms of the Gaussian vectors from which they were made.
+        size: The norm s of the perturbations.
+        around: Perturbations of norm one, one for each difference, which is taken around s times it; None is y itself.
     """
     changes = []
     for k, e in enumerate(directions):
@@ -126,7 +131,9 @@ def sketch(
 
 
 def largest_entry(changes: Tensor, parts: int) -> Tensor:
-    """The pixel whose changes are largest, as an image of norm one, zero elsewhere; complex ones in their best phase.
+    """Returns an image of norm one that is zero except at the pixel whose changes are largest.
+
+    For complex images the pixel has the phase in which its changes are largest.
 
     Args:
         changes: Real numbers, (directions, pixels times parts).
@@ -142,19 +149,21 @@ def largest_entry(changes: Tensor, parts: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard an attack looked, and whether what it followed can be believed.
+    """How thorough an attack was, and whether differences support the gradient that it followed.
 
     Attributes:
-        evaluations: Calls of the reconstruction, all budgets together.
-        starts: Ascents for each budget.
-        steps: Of each.
-        dimension: Real numbers that a perturbation consists of.
-        directions: Random directions along which differences of the size of the reference budget were taken.
+        evaluations: The number of calls of the reconstruction for all budgets together.
+        starts: The number of ascents for each budget.
+        steps: The number of steps of each ascent.
+        dimension: The number of real numbers in a perturbation.
+        directions: The number of random directions along which differences of the size of the reference budget were
+            taken.
         gradient: ``agrees`` with these differences, ``disagrees``, ``is not finite``, ``vanishes`` or ``none``.
-        mismatch: Between gradient and differences, relative to the differences; NaN without a gradient.
-        jacobian: Whether the whole Jacobian was taken by differences.
-        concentration: The largest ratio of first to second singular value of differences of larger sizes.
-        missed: The singular value up to which one may have been missed by the differences.
+        mismatch: The mismatch of gradient and differences, relative to the differences; NaN without a gradient.
+        jacobian: Whether the whole Jacobian was computed by differences.
+        concentration: The largest ratio of first to second singular value of differences of larger sizes, relative to
+            that at the reference budget.
+        missed: The largest singular value that the differences may have missed.
     """
 
     evaluations: int
@@ -170,18 +179,14 @@ class Effort:
 
     @property
     def doubt(self) -> str:
-        """Why that nothing was found says nothing; empty where it says something."""
+        """The reason why a worse perturbation may have been missed; empty if there is none."""
         if self.concentration > HIDDEN:
-            return (
-                f"larger random perturbations move the image mostly in one way, {self.concentration:.1f} times as much "
-                "as perturbations of this size do"
-            )
+            ratio = f"{self.concentration:.1f} times as much as perturbations of this size do"
+            return f"larger random perturbations move the image mostly in one way, {ratio}"
         if self.jacobian:
             return ""
-        seen = (
-            f"{self.dimension:,} numbers can be perturbed; {2 * self.directions} calls would have missed a singular "
-            f"value of up to {self.missed:.3g}"
-        )
+        seen = f"{self.dimension:,} numbers can be perturbed; {2 * self.directions} calls "
+        seen += f"would have missed a singular value of up to {self.missed:.3g}"
         if self.gradient == "disagrees":
             return f"its gradient does not agree with differences of that size ({self.mismatch:.0%} off); {seen}"
         if self.gradient != "agrees":
@@ -190,7 +195,7 @@ class Effort:
 
     @property
     def text(self) -> str:
-        """How hard it looked, in words."""
+        """The effort in words."""
         if self.jacobian:
             how = f"the whole Jacobian of {self.dimension:,} dimensions was taken by differences"
         elif self.gradient == "agrees":

@@ -1,8 +1,7 @@
-"""The tests of an audit: what is done to a model on an image, and what is measured."""
+"""The tests of an audit: each measures one model on one image."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firenet.audit.attack import Perturbation, attack, transferred
+from firenet.audit.ascent import Perturbation, severity
+from firenet.audit.attack import attack, transferred
 from firenet.audit.bench import Bench, Measure, Measured
 from firenet.audit.detail import detect, hidden, kernel, scaled
 from firenet.audit.model import Model
@@ -36,7 +36,7 @@ def _norm(t: Tensor) -> float:
 
 
 def _noise_like(bench: Bench, y: Tensor, level: float) -> Tensor:
-    """Gaussian noise on the samples, of this share of the norm of y."""
+    """Returns Gaussian noise on the samples, of this norm relative to that of y."""
     generator = torch.Generator().manual_seed(bench.settings.seed)
     e = bench.sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=generator).to(y.device))
     return e * (level * _norm(y) / _norm(e))
@@ -56,8 +56,11 @@ def _accuracy(bench: Bench, subject: Subject, model: Model, image: str) -> Measu
 
 
 def _hints(bench: Bench, image: str) -> list[Tensor]:
-    """Perturbations that may be bad ones: those that were found before, for this model and others, and the measurements
-    of details, plain and hidden."""
+    """Returns candidates for the worst perturbation.
+
+    They are those that were found before, for this model and others, and the measurements of details, both as they are
+    and moved towards the kernel of A.
+    """
     x, y = bench.truth(image)
     found = [e.to(y) for (_, at, _), e in bench.found.items() if at == image]
     for kind in bench.settings.details:
@@ -70,27 +73,17 @@ def _hints(bench: Bench, image: str) -> list[Tensor]:
 def _attacked(
     bench: Bench, subject: Subject, image: str, budgets: Sequence[float], window: tuple[slice, slice] | None = None
 ) -> list[Perturbation]:
-    """The attack of the settings; without a gradient of five times as many steps."""
-    s = bench.settings
-    return attack(
-        subject.attacked,
-        bench.sensing,
-        bench.truth(image)[1],
-        budgets,
-        ascent=subject.ascent,
-        domain=s.domain,
-        window=window,
-        steps=s.steps * (5 if subject.ascent == "spsa" else 1),
-        starts=s.starts,
-        seed=s.seed,
-        reference=s.reference,
-        hints=_hints(bench, image) if s.domain == "measurement" else (),
-        calls=s.calls,
-    )
+    """Runs the attack of the settings, with five times as many steps for a model without gradient."""
+    s, y = bench.settings, bench.truth(image)[1]
+    steps = s.steps * (5 if subject.ascent == "spsa" else 1)
+    hints = _hints(bench, image) if s.domain == "measurement" else ()
+    how: dict[str, Any] = {"ascent": subject.ascent, "domain": s.domain, "steps": steps, "starts": s.starts}
+    how |= {"seed": s.seed, "reference": s.reference, "calls": s.calls}
+    return attack(subject.attacked, bench.sensing, y, budgets, window=window, hints=hints, **how)
 
 
 def _searched(subject: Subject, found: Perturbation) -> dict[str, Any]:
-    """Returns how hard an attack looked and, if that says nothing, why."""
+    """Returns how thorough an attack was and, if it proves little, why."""
     effort = found.effort
     if effort is None:
         return {}
@@ -106,9 +99,8 @@ def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured
     found = _attacked(bench, subject, image, s.budgets)
     with torch.no_grad():
         clean = subject.attacked(y)
-    size = _norm(clean)
-    with torch.no_grad():
         shaken = [psnr(subject.attacked(y + _noise_like(bench, y, p.budget)), x) for p in found]
+    size = _norm(clean)
     numbers = {
         "budgets": list(s.budgets),
         "worst": [p.error / size for p in found],
@@ -134,7 +126,7 @@ def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured
 
 
 def window_of(shape: Sequence[int], share: float) -> tuple[slice, slice]:
-    """The square in the middle whose side is this share of the image's."""
+    """Returns the square in the middle of an image whose side is this share of the image's."""
     rows, columns = shape
     half = max(round(share * min(rows, columns)) // 2, 1)
     return slice(rows // 2 - half, rows // 2 + half), slice(columns // 2 - half, columns // 2 + half)
@@ -160,7 +152,7 @@ def _localised(bench: Bench, subject: Subject, model: Model, image: str) -> Meas
 
 
 def _inserted(kind: str, x: Tensor, contrast: float) -> Tensor:
-    """A detail in the middle of an image that need not be square."""
+    """Returns a detail in the middle of an image that need not be square."""
     side = min(x.shape)
     top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
     shape = torch.zeros_like(x)
@@ -179,7 +171,7 @@ def _details(bench: Bench, subject: Subject, model: Model, image: str) -> Measur
             contrasts = [c * peak for c in bench.settings.contrasts]
             found, images = detect(subject.reconstruct, bench.sensing, x, shape, contrasts)
         numbers[kind] = [{**asdict(d), "contrast": c} for c, d in zip(bench.settings.contrasts, found, strict=True)]
-        # The middle of the image, for the eye: the first two contrasts of the text, the first of the others.
+        # Pictures of the middle of the image: of the text the first two contrasts, of other details the first.
         for k in range(min(2 if kind == "text" else 1, len(images))):
             title = f"{kind}, contrast {bench.settings.contrasts[k]:g}"
             pictures[f"object, {title}"] = (x + contrasts[k] * shape)[middle]
@@ -237,7 +229,7 @@ CARRIED = "an ascent from the worst of them"
 
 
 def _foreign(bench: Bench, model: Model, image: str) -> dict[str, tuple[str, str, str]]:
-    """Returns the keys in ``bench.found`` of what was found for others at the reference budget, and in one place."""
+    """Returns the keys in ``bench.found`` of perturbations for other models, and of those of the localised attack."""
     which = (f"{bench.settings.reference:g}", ONE_PLACE)
     return {
         key[0] if key[2] == which[0] else f"{key[0]}, {key[2]}": key
@@ -254,32 +246,18 @@ def _transfer(bench: Bench, subject: Subject, model: Model, image: str) -> Measu
     numbers: dict[str, Any] = {name: _carried(bench, subject, y, bench.found[key]) for name, key in foreign.items()}
     if s.domain != "measurement":
         return numbers, {}
-    # The worst of them is a place to begin.
-    worst = max(numbers, key=lambda name: _orderly(numbers[name]["amplification"]))
+    # One more ascent begins at the worst of them.
+    worst = max(numbers, key=lambda name: severity(numbers[name]["amplification"]))
     begun = [bench.found[foreign[worst]].to(y)]
-    (climbed,) = attack(
-        subject.attacked,
-        bench.sensing,
-        y,
-        [s.reference],
-        ascent=subject.ascent,
-        steps=s.steps,
-        starts=1,
-        seed=s.seed,
-        hints=begun,
-        differences=False,  # the test of the worst has looked there
-    )
+    # It needs no differences, which the test ``worst`` has taken.
+    how: dict[str, Any] = {"ascent": subject.ascent, "steps": s.steps, "starts": 1, "seed": s.seed}
+    (climbed,) = attack(subject.attacked, bench.sensing, y, [s.reference], **how, hints=begun, differences=False)
     numbers[CARRIED] = _carried(bench, subject, y, climbed.e)
     return numbers, {f"_e {CARRIED}": climbed.e}
 
 
-def _orderly(value: float) -> float:
-    """NaN is the worst there is."""
-    return math.inf if math.isnan(value) else value
-
-
 def _carried(bench: Bench, subject: Subject, y: Tensor, e: Tensor) -> dict[str, float]:
-    """What a perturbation that was found elsewhere does here."""
+    """Returns the amplification of a perturbation that was found for another model, and that of noise."""
     s, e = bench.settings, e.to(y.device)
     empty = Perturbation(e, s.reference, 0, e, 0, 0, 0, "", 0)
     (found,) = transferred(subject.attacked, bench.sensing, y, [empty], seed=s.seed)
@@ -290,7 +268,7 @@ def _carried(bench: Bench, subject: Subject, y: Tensor, e: Tensor) -> dict[str, 
 
 
 def _grown(bench: Bench, subject: Subject, image: str, e: Tensor, window: tuple[slice, slice] | None = None) -> float:
-    """The amplification of a perturbation, the perturbed data first."""
+    """Returns the amplification of a perturbation, measured with the perturbed data first."""
     _, y = bench.truth(image)
     e = e.to(y)
     with torch.no_grad():
@@ -323,11 +301,11 @@ def _transfer_again(bench: Bench, subject: Subject, model: Model, image: str) ->
 
 
 def worst_witness(again: Sequence[Row], reference: int) -> tuple[str, tuple[str, str, str]] | None:
-    """Of rows that were judged again: the image and the place of the perturbation with the largest amplification.
+    """Returns the image and the key of the perturbation with the largest amplification.
 
     Args:
-        again: Rows of ``worst``, ``localised`` or ``transfer``; of others None is returned.
-        reference: The number of the reference budget.
+        again: Rows of ``worst``, ``localised`` or ``transfer`` that were judged again; for others None is returned.
+        reference: The index of the reference budget.
     """
     tried: list[tuple[float, str, tuple[str, str, str]]] = []
     for row in again:
@@ -337,11 +315,11 @@ def worst_witness(again: Sequence[Row], reference: int) -> tuple[str, tuple[str,
             tried.append((row.numbers["amplification"], row.image, row.numbers["witness"]))
         elif row.test == "transfer":
             tried += [(n["amplification"], row.image, n["witness"]) for n in row.numbers.values()]
-    return max(tried, key=lambda t: _orderly(t[0]))[1:] if tried else None
+    return max(tried, key=lambda t: severity(t[0]))[1:] if tried else None
 
 
 def _certificate(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:
-    """The bound of the objective, at noise and at every perturbation that was found."""
+    """Checks the proven bound of the objective at noise and at every perturbation that was found."""
     _, y = bench.truth(image)
     tried = {"noise": _noise_like(bench, y, bench.settings.reference)}
     for (other, at, which), e in bench.found.items():

@@ -1,4 +1,4 @@
-"""What is audited: a reconstruction as a function, and what is certified about it."""
+"""The model of an audit: a reconstruction as a function, and what is certified about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firenet.numerics import real_view
 from firenet.operators.linear import LinearOperator
 
 Reconstruct = Callable[[Tensor], Tensor]
-# Takes R, measurements y and perturbations by name, and returns what is proved about R(y + e), or None.
+# Takes R, measurements y and perturbations by name, and returns what is proven about R(y + e), or None.
 Certify = Callable[[Reconstruct, Tensor, Mapping[str, Tensor]], "dict[str, Any] | None"]
 
 
@@ -24,11 +24,11 @@ class Model:
     """A reconstruction that can be audited.
 
     Attributes:
-        name: What it is called in tables.
-        build: Sensing to R, measurements to an image.
-        origin: Where it comes from, for the record: a file and its SHA-256, a module, a library.
-        fits: Whether R can be built for other samples than the first ones.
-        certify: Checks what is proved about R under perturbation; None where nothing is.
+        name: The name in tables.
+        build: Takes the measurement operator A and returns R, from measurements to an image.
+        origin: Where the model comes from, for the record: a file and its SHA-256, a module, a library.
+        fits: Whether R can be built for other samples than those of the audit.
+        certify: Checks what is proven about R under perturbation; None if nothing is proven.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Model:
 
 
 def of(name: str, reconstruct: Reconstruct, identity: str | None = None, certify: Certify | None = None) -> Model:
-    """Returns the model of a function as it is, for the samples it was made for.
+    """Returns the model of a function, for the samples that it was made for.
 
     Args:
-        name: What it is called.
+        name: The name in tables.
         reconstruct: R.
-        identity: What tells it from another one of this name, so that a later audit may take its finished parts; None
-            is a new one for every call: a function does not show what it computes.
+        identity: Distinguishes it from other functions of this name, so that a later audit may use its finished parts.
+            None is a new identity at every call, since a function does not show what it computes.
         certify: As in :class:`Model`.
     """
     origin: dict[str, Any] = {"kind": type(reconstruct).__name__, "identity": identity or uuid4().hex}
@@ -55,7 +55,7 @@ def of(name: str, reconstruct: Reconstruct, identity: str | None = None, certify
 
 
 def fingerprint(module: nn.Module) -> str:
-    """SHA-256 of a module's weights."""
+    """Returns the SHA-256 of a module's weights."""
     digest = hashlib.sha256()
     for name, t in module.state_dict().items():
         digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())

@@ -1,15 +1,21 @@
 """The finished parts of an audit, in memory and on disk.
 
-A part on disk is one file with a digest (:mod:`firenet.io.sealed`) under the fingerprint of everything that it depends
-on. While a part is measured there is a marker beside, so that what a model did to this process is known to the next
-one:
+A part on disk is named by its key, the digest of everything that it depends on (model, image, test, settings, versions,
+for some tests the perturbations that were found before). How it is trusted (:meth:`Parts.done`)::
 
-* a model that crashes the process (a segmentation fault, an abort) leaves its last words in the marker, written by
-  Python's fault handler: the part has failed, and is not tried again without ``retry``;
-* a process that ends without a word was killed from outside, by a person, the power or the system for want of memory,
-  which nobody can tell apart afterwards. The part is tried again, but not for ever: after ``ATTEMPTS`` ends in the same
-  part the row says so;
-* SIGTERM, SIGHUP and Ctrl-C take the marker away.
+    KEY.part      key in its header, digest of its content (firenet.io.sealed), fields of a row
+                    all right            --> taken; one that failed is measured again with ``retry``
+                    damaged or altered   --> a warning, and it is measured again
+    KEY.started   no part, but a marker of the process that began to measure it
+                    a message in it      --> that process crashed: the part has failed; again only with ``retry``
+                    ATTEMPTS attempts    --> the part has failed: again only with ``retry``
+                    otherwise            --> measured again, as one more attempt
+    none of both                         --> measured
+
+A model that crashes the process (a segmentation fault, an abort) leaves a message in the marker, written by Python's
+fault handler. A process that ends without a message was killed from outside: by a person, a power failure, or the
+system for lack of memory. These cannot be told apart afterwards, so the part is tried a few times. SIGTERM, SIGHUP and
+Ctrl-C remove the marker. The digest detects damage, not forgery.
 """
 
 from __future__ import annotations
@@ -39,13 +45,21 @@ from firenet.numerics import real_view
 ATTEMPTS = 3
 _KIND, _LOCK = "audit-part", "firenet-audit-parts"
 _OURS = re.compile(r"[0-9a-f]{32}\.(part|started)")
-# Of a process that was killed while it wrote a part.
+# A file of a process that was killed while it wrote a part.
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.part")
 _FIELDS = {"model": str, "image": str, "test": str, "numbers": dict, "pictures": dict, "seconds": float}
 
 
 class Parts:
-    """What is done, in memory and, where there is a folder, on disk. One process at a time may use a folder."""
+    """The finished parts, in memory and, if there is a folder, on disk. One process at a time may use a folder.
+
+    Args:
+        folder: The folder; it is made if necessary.
+        retry: Whether to measure parts again that failed.
+
+    Raises:
+        BadInput: If the folder cannot be made, or another process uses it.
+    """
 
     def __init__(self, folder: Path | None, retry: bool) -> None:
         self.folder, self.retry = folder, retry
@@ -73,13 +87,13 @@ class Parts:
             self._lock.close()
 
     def keep(self, key: str, image: Tensor) -> str:
-        """Puts a picture away: the real part where it is real, else the modulus."""
+        """Stores a picture under a key, which is returned: a real image as it is, of a complex one the modulus."""
         array = (image.abs() if image.is_complex() else image).detach().cpu().to(torch.float32).numpy()
         self.pictures[key] = np.nan_to_num(array)
         return key
 
     def done(self, key: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """The part of this key: its row and its arrays. A file that is damaged or was altered is measured again."""
+        """Returns the row and the arrays of a part that need not be measured; None for one that must be."""
         if self.folder is None:
             return None
         part, started = self.folder / f"{key}.part", self.folder / f"{key}.started"
@@ -97,7 +111,7 @@ class Parts:
         return None if self.retry else self._ended(key, started)
 
     def _ended(self, key: str, started: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """What a marker says about the process that left it."""
+        """Returns the failure that a marker shows; None if the part is to be tried again."""
         try:
             first, _, words = started.read_bytes()[:10_000].decode("ascii", "replace").partition("\n")
         except OSError:
@@ -107,12 +121,13 @@ class Parts:
         if crash:
             return {"failed": f"the process crashed in this part: {plain(crash)} (--retry tries again)"}, {}
         if attempts >= ATTEMPTS:
-            return {"failed": f"the process was ended {attempts} times in this part: {_ENDED}"}, {}
+            why = "killed, perhaps for lack of memory; nothing is known about the model (--retry tries again)"
+            return {"failed": f"the process was ended {attempts} times in this part: {why}"}, {}
         self._attempts[key] = attempts
         return None
 
     def begin(self, key: str) -> None:
-        """Says on disk that a part is being measured, and where its last words are to be written."""
+        """Writes the marker of a part that is about to be measured, and directs the fault handler to it."""
         if self.folder is None:
             return
         try:
@@ -126,7 +141,7 @@ class Parts:
         faulthandler.enable(self._marker, all_threads=False)
 
     def end(self, key: str, row: Row | None, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes a part; without a row, forgets that it was begun. The marker goes also where writing fails."""
+        """Writes a part, or nothing without a row, and removes its marker, even if writing fails."""
         if self.folder is None:
             return
         try:
@@ -143,15 +158,12 @@ class Parts:
             self._marker.close()
             self._marker = None
         if self.folder is not None:
-            with suppress(OSError):  # it stays: the part is tried again
+            with suppress(OSError):  # a marker that stays only means that the part is tried again
                 (self.folder / f"{key}.started").unlink(missing_ok=True)
 
 
-_ENDED = "killed, perhaps for want of memory; nothing is known about the model (--retry tries again)"
-
-
 def _check(row: Mapping[str, Any], part: Path) -> None:
-    """A digest says that nothing was altered, not that it is a row."""
+    """Raises ``sealed.Damaged`` unless the content is a row: the digest only shows that it was not altered."""
     names = {*_FIELDS, "failed"}
     kinds = all(isinstance(row.get(name), kind) for name, kind in _FIELDS.items())
     if row.keys() != names or not kinds or not isinstance(row["failed"], str | None):
@@ -162,7 +174,7 @@ def remove(folder: Path) -> None:
     """Removes a folder of parts, for an audit from the beginning.
 
     Raises:
-        BadInput: The folder is not one that an audit made, or has other files in it: nothing is removed then.
+        BadInput: If an audit did not make the folder or it has other files in it; then nothing is removed.
     """
     if not folder.exists():
         return
@@ -170,19 +182,15 @@ def remove(folder: Path) -> None:
     foreign = [n for n in names if n != _LOCK and not _OURS.fullmatch(n) and not _TEMPORARY.fullmatch(n)]
     if foreign or (names and _LOCK not in names):
         raise BadInput("A folder of an audit's parts", f"{folder}, with other files in it", "Rename it")
-    with Parts(folder, retry=False):  # nobody is at work in it
+    with Parts(folder, retry=False):  # takes the lock: no other process uses the folder
         for name in names:
             (folder / name).unlink(missing_ok=True)
     (folder / _LOCK).unlink(missing_ok=True)
     folder.rmdir()
 
 
-def clean(name: str) -> str:
-    """A name that can be written and shown: what is no text in it is an escape."""
-    return plain(name)
-
-
 def digest(*things: Any) -> str:
+    """Returns the SHA-256 of tensors and of things that JSON can hold."""
     digest = hashlib.sha256()
     for thing in things:
         if isinstance(thing, Tensor):

@@ -1,4 +1,4 @@
-"""What an audit is asked and what it answers: settings, rows, verdicts, the record."""
+"""The records of an audit: settings, rows, verdicts, and the whole record."""
 
 from __future__ import annotations
 
@@ -6,47 +6,37 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from firenet.audit.attack import CALLS, Ascent, Domain
+from firenet.audit.ascent import Ascent, Domain, check_search
+from firenet.audit.attack import CALLS
 from firenet.audit.detail import ROSE
 from firenet.errors import BadInput
 from firenet.numerics import check_seed
 
 SCHEMA = 2
-TESTS = (
-    "accuracy",
-    "worst",
-    "localised",
-    "details",
-    "kernel",
-    "noise",
-    "scaling",
-    "samples",
-    "anatomy",
-    "transfer",
-    "certificate",
-)
+TESTS = ("accuracy", "worst", "localised", "details", "kernel", "noise")
+TESTS += ("scaling", "samples", "anatomy", "transfer", "certificate")
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a model must hold to pass.
+    """The limits beyond which a test fails.
 
     Attributes:
-        amplification: At the reference budget, the largest amplification that an attack, or one for another model, may
-            find.
-        local: The largest change of one pixel in the window, relative to the norm of the perturbation: a map of norm 1
-            can move a pixel by that norm, whatever the size of the image.
+        amplification: The largest allowed amplification at the reference budget, of perturbations that were found for
+            this model or for another one.
+        local: The largest allowed change of one pixel in the window, relative to the norm of the perturbation. A map of
+            norm 1 can change a pixel by that norm, whatever the size of the image.
         contrast: Details of this contrast or more must be seen.
-        index: A detail with this index or more is seen.
-        lipschitz: The largest lower bound of the Lipschitz constant that a hidden detail may give.
-        fall: By how many dB the PSNR may fall when samples are added.
-        scaling: By what share the image may depend on the unit of the data.
-        noise: The largest amplification of Gaussian noise.
-        gain: By how many dB the PSNR must be above that of the adjoint, on every image.
+        index: A detail is seen if its index is at least this.
+        lipschitz: The largest allowed lower bound of the Lipschitz constant from a hidden detail.
+        fall: The largest allowed fall of the PSNR in dB when samples are added.
+        scaling: The largest allowed change of the image with the unit of the data, relative to the image.
+        noise: The largest allowed amplification of Gaussian noise.
+        gain: The smallest allowed PSNR in dB above that of the adjoint, on every image.
     """
 
     amplification: float = 5.0
@@ -62,24 +52,27 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that is chosen.
+    """The settings of an audit.
 
     Attributes:
-        budgets: Of perturbations, in parts of the measurements' norm.
-        reference: The budget that verdicts speak of; one of ``budgets``.
-        ascent: As in :func:`.attack`; ``spsa`` is taken where there is no gradient.
-        domain: ``measurement``: whatever is added to the measurements; ``image``: what a change of the object can do.
-        steps: Of an ascent.
-        starts: Of an ascent.
-        details: Which are looked for.
-        contrasts: Of the details, in parts of the image's maximum, falling.
-        noise: Relative levels of Gaussian noise.
-        factors: By which the data are multiplied.
-        window: Side of the window of the localised attack, in parts of the image's.
-        tests: Which are made.
-        thresholds: For the verdicts.
-        seed: Of all that is random.
-        calls: What the whole Jacobian of a model may cost, where its gradient cannot be believed.
+        budgets: The budgets of perturbations, relative to the norm of the measurements.
+        reference: The budget of the verdicts, one of ``budgets``.
+        ascent: As in :func:`.attack`; ``spsa`` is used for a model without gradient.
+        domain: ``measurement``: perturbations of the measurements; ``image``: those that a change of the object causes.
+        steps: The number of steps of an ascent.
+        starts: The number of ascents.
+        details: The details that are inserted.
+        contrasts: The contrasts of the details, relative to the image's maximum, falling.
+        noise: The norms of Gaussian noise, relative to the measurements.
+        factors: The factors by which the data are multiplied.
+        window: The side of the window of the localised attack, relative to that of the image.
+        tests: The tests, some of ``TESTS``.
+        thresholds: The limits for the verdicts.
+        seed: Seeds everything that is random.
+        calls: The largest dimension for which the whole Jacobian is computed, as in :func:`.attack`.
+
+    Raises:
+        BadInput: If a name is unknown, a number is outside its range, or a list is empty.
     """
 
     budgets: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05)
@@ -106,19 +99,14 @@ class Settings:
         unknown = set(self.tests) - set(TESTS)
         if unknown or not self.tests:
             raise BadInput(f"Tests: {', '.join(TESTS)}", f"{sorted(unknown)}", "Choose some of them")
-        if self.ascent not in get_args(Ascent) or self.domain not in get_args(Domain):
-            needed = f"An ascent of {', '.join(get_args(Ascent))}, a domain of {', '.join(get_args(Domain))}"
-            raise BadInput(needed, f"{self.ascent!r}, {self.domain!r}", "Choose one of each")
+        check_search(self.ascent, self.domain, self.steps, self.starts)
         if not (self.budgets and self.contrasts and self.noise and self.factors and self.details):
-            raise BadInput(
-                "At least one budget, detail, contrast, level of noise and factor", f"{self}", "Or leave out tests"
-            )
+            needed = "At least one budget, detail, contrast, level of noise and factor"
+            raise BadInput(needed, f"{self}", "Or leave out tests")
         check_seed(self.seed)
-        if self.steps < 1 or self.starts < 1:
-            raise BadInput("At least one step and one start", f"{self.steps}, {self.starts}", "20 and 2 are usual")
         numbers = (*self.budgets, *self.contrasts, *self.noise, *self.factors, self.window)
         if not all(math.isfinite(n) and n > 0 for n in numbers) or self.window > 1:
-            raise BadInput("Positive numbers, a window of at most 1", f"{self}", "The defaults are a start")
+            raise BadInput("Positive numbers, a window of at most 1", f"{self}", "Begin with the defaults")
 
 
 @dataclass(frozen=True)
@@ -126,13 +114,13 @@ class Row:
     """One test of one model on one image.
 
     Attributes:
-        model: Name.
-        image: Name.
-        test: One of ``TESTS``.
-        numbers: What was measured; None in it is not a number.
-        pictures: Title to the key of an array in :attr:`Audit.pictures`.
-        failed: Why there is nothing, or None.
-        seconds: That it took.
+        model: The name of the model.
+        image: The name of the image.
+        test: The test, one of ``TESTS``.
+        numbers: The results.
+        pictures: Titles of pictures, each with the key of its array in :attr:`Audit.pictures`.
+        failed: Why nothing was measured; None if something was.
+        seconds: The time that the test took.
     """
 
     model: str
@@ -145,7 +133,7 @@ class Row:
 
 
 class Outcome(StrEnum):
-    """What a test can say. None of them is "passed": that nothing bad was found proves nothing."""
+    """The outcome of a test. None is "passed", since it proves nothing that nothing bad was found."""
 
     FAILED = "failed"
     NOTHING_FOUND = "nothing found"
@@ -155,20 +143,19 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rows of one test say about a model.
+    """The verdict of one test on a model.
 
     Attributes:
-        model: Name.
-        test: Name.
-        outcome: ``failed``: there is a witness, which was judged again; ``nothing found``: the text says how hard it
-            was looked for; ``not decided``: the text says why; ``no statement``: the test had no pair of images that
-            would say something (``kernel`` only).
+        model: The name of the model.
+        test: The name of the test.
+        outcome: ``failed``: there is a witness, which was judged again; ``nothing found``: the text says how thorough
+            the search was; ``not decided``: the text says why; ``no statement``: nothing follows from the images
+            (``kernel`` only).
         value: The worst number of all images.
-        threshold: What it is compared to.
-        text: In words.
-        again: The worst number when the witnesses were judged again on a fresh copy of the model; None where that was
-            not asked for, or could not be done.
-        witness: Of a ``failed`` attack: the image, and the key of the perturbation in :attr:`Audit.witnesses`.
+        threshold: The limit of this number.
+        text: The verdict in words.
+        again: The worst number when the witnesses were judged again on a new copy of the model; None if they were not.
+        witness: For a ``failed`` attack the image, and the key of the perturbation in :attr:`Audit.witnesses`.
     """
 
     model: str
@@ -186,18 +173,18 @@ class Audit:
     """The record of an audit.
 
     Attributes:
-        title: Of the bench.
-        sensing: What is measured: operator, shape, rate, SHA-256 of the mask.
-        models: Name to origin, whether it has a gradient and is deterministic.
-        images: Name to shape, SHA-256 and role.
-        settings: What was chosen.
-        rows: All that was measured, and what failed.
-        verdicts: By model and test.
-        versions: Of the libraries.
+        title: The title.
+        sensing: The measurement operator: its class, shape, rate, and the SHA-256 of its mask.
+        models: For each name the origin of the model, whether it has a gradient and whether it is deterministic.
+        images: For each name the shape, SHA-256 and role of the image.
+        settings: The settings.
+        rows: The results of all tests, and why tests failed.
+        verdicts: The verdicts by model and test.
+        versions: The versions of the libraries.
         pictures: Arrays by key; not in the JSON.
-        witnesses: Perturbations of the measurements that convicted a model, by key; not in the JSON.
-        resumed: How many rows were measured by an earlier run, with the same versions, inputs and settings.
-        schema: Version of the record.
+        witnesses: The perturbations by which a model failed, by key; not in the JSON.
+        resumed: The number of rows that an earlier run measured, with the same versions, inputs and settings.
+        schema: The version of the record.
     """
 
     title: str
@@ -214,14 +201,11 @@ class Audit:
     schema: int = SCHEMA
 
     def record(self) -> dict[str, Any]:
-        """Everything but the arrays, for JSON."""
-        plain = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("pictures", "witnesses", "settings")
-        }
-        plain |= {"settings": asdict(self.settings)}
-        plain |= {"rows": [asdict(r) for r in self.rows], "verdicts": [asdict(v) for v in self.verdicts]}
-        return plain
+        """Returns everything except the arrays, for JSON."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("pictures", "witnesses")}
+        rows, verdicts = ([asdict(each) for each in every] for every in (self.rows, self.verdicts))
+        return plain | {"settings": asdict(self.settings), "rows": rows, "verdicts": verdicts}
 
     def of(self, model: str, test: str) -> list[Row]:
-        """The rows of a model and a test that did not fail."""
+        """Returns the rows of a model and a test that were measured."""
         return [r for r in self.rows if (r.model, r.test, r.failed) == (model, test, None)]

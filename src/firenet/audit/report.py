@@ -1,7 +1,7 @@
-"""Audits as one self-contained HTML file: verdict first, then every test in plain words, with numbers and pictures.
+"""Writes audits as one self-contained HTML file: first the verdicts, then every test in plain words.
 
-Nothing is loaded from anywhere; a policy in the file forbids it. Every name and every text that comes from outside is
-escaped. Curves are SVG, with a table behind each.
+The file loads nothing; a policy in it forbids that. Every name and every text from outside is escaped. Curves are SVG,
+each with a table of its numbers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from firenet.audit.ascent import severity
 from firenet.audit.records import Audit, Outcome, Row, Verdict
 from firenet.audit.report_curves import curve, finite
 from firenet.audit.report_text import EXPLAINED
@@ -48,17 +49,17 @@ def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: st
     """Writes the report, whole or not at all, and returns its size in bytes.
 
     Args:
-        path: Ends in ``.html``.
-        audits: One section each.
-        command: That makes it again.
-        title: Of the page.
+        path: The file, which ends in ``.html``.
+        audits: The audits, one section each.
+        command: The command that makes the report again.
+        title: The title of the page.
 
     Raises:
-        MissingExtra: Without Jinja2.
-        BadInput: Where it cannot be written.
+        MissingExtra: If Jinja2 is missing.
+        BadInput: If the file cannot be written or would be too large.
     """
     check_output(path, suffixes=(".html",))
-    for most in (1, 0):  # images in it, then none, should there be too many
+    for most in (1, 0):  # with pictures, and without if the file would be too large
         text = render(audits, command=command, title=title, pictured=most)
         if len(text.encode()) <= MOST_BYTES:
             break
@@ -71,15 +72,17 @@ def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: st
 
 
 def write_witnesses(path: Path, found: Mapping[str, np.ndarray]) -> None:
-    """Writes the perturbations that convicted a model as npz: ``firenet_witnesses``, their names, and ``e0``, ``e1``,
-    ... in this order."""
+    """Writes the perturbations by which models failed as npz.
+
+    ``firenet_witnesses`` has their names, and ``e0``, ``e1``, ... are the perturbations in this order.
+    """
     arrays = {f"e{k}": e for k, e in enumerate(found.values())}
     with replacing(path) as (temporary,), temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **{WITNESSES: np.array(list(found))}, **arrays)
 
 
 def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int = 1) -> str:
-    """The report as text; pictures of the first so many images of every audit."""
+    """Returns the report as text, with pictures of the first ``pictured`` images of every audit."""
     jinja = optional("jinja2", "audit", "The HTML report")
     markup = optional("markupsafe", "audit", "The HTML report").Markup
     style, script, template = (
@@ -94,22 +97,14 @@ def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int =
     none = sum(v.outcome == Outcome.UNDECIDED for v in verdicts)
     unknown = f", {none} are not decided" if none else ""
     where = f" on {len(benches)} benches" if len(benches) > 1 else ""
-    lead = (
-        f"{models} models{where}: of {len(verdicts)} tests {bad} failed{unknown}; in the others nothing was "
-        "found, which proves nothing. First the verdict, then each test in plain words with its numbers, pictures and "
-        "source."
-    )
-    return environment.from_string(template).render(
-        title=title,
-        lead=lead,
-        benches=benches,
-        command=command,
-        version=audits[0].versions["firenet"] if audits else "",
-        style=markup(style),
-        script=markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-    )
+    lead = f"{models} models{where}: of {len(verdicts)} tests {bad} failed{unknown}; in the others nothing was "
+    lead += "found, which proves nothing. First the verdict, then each test in plain words with its numbers, "
+    lead += "pictures and source."
+    version = audits[0].versions["firenet"] if audits else ""
+    shown = {"title": title, "lead": lead, "benches": benches, "command": command, "version": version}
+    shown |= {"style": markup(style), "script": markup(script)}
+    shown |= {"style_hash": _hash(style), "script_hash": _hash(script)}
+    return environment.from_string(template).render(shown)
 
 
 def _hash(text: str) -> str:
@@ -129,16 +124,12 @@ def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any
     parts = [_part(audit, test, images[:pictured], markup) for test in settings.tests]
     rate = audit.sensing.get("rate")
     sampled = f", {rate:.0%} of the measurements" if rate is not None else ""
-    about = (
-        f"{audit.sensing['operator']}, images of {' x '.join(map(str, audit.sensing['image shape']))}{sampled}; "
-        f"audited on {', '.join(images)}. Reference budget: {settings.reference:.1%} of the measurements' norm."
-    )
-    provenance = [
-        ["seed", str(settings.seed)],
-        *([[f"version of {n}", v] for n, v in audit.versions.items()]),
-        *([[f"SHA-256 of {n}", i["sha256"]] for n, i in audit.images.items()]),
-        *([["SHA-256 of the mask", audit.sensing["mask sha256"]]] if "mask sha256" in audit.sensing else []),
-    ]
+    about = f"{audit.sensing['operator']}, images of {' x '.join(map(str, audit.sensing['image shape']))}{sampled}; "
+    about += f"audited on {', '.join(images)}. Reference budget: {settings.reference:.1%} of the measurements' norm."
+    provenance = [["seed", str(settings.seed)], *([f"version of {n}", v] for n, v in audit.versions.items())]
+    provenance += [[f"SHA-256 of {n}", i["sha256"]] for n, i in audit.images.items()]
+    if "mask sha256" in audit.sensing:
+        provenance.append(["SHA-256 of the mask", audit.sensing["mask sha256"]])
     plain = audit.record()
     return {
         "id": f"bench{number}",
@@ -157,12 +148,12 @@ def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any
 
 
 def compared(audit: Audit, baseline: str = "FIRENET") -> list[str]:
-    """The ratios of the worst amplifications to those of the FIRENET, in words, all measured."""
+    """Returns in words the ratios of the worst amplifications to that of the FIRENET, which are all measured."""
     k = audit.settings.budgets.index(audit.settings.reference)
 
     def worst(name: str) -> float | None:
         values = [r.numbers["amplification"][k] for r in audit.of(name, "worst")]
-        return max((math.inf if math.isnan(v) else v for v in values), default=None)
+        return max(map(severity, values), default=None)
 
     own = worst(baseline)
     if not own or not math.isfinite(own):
@@ -179,7 +170,7 @@ def compared(audit: Audit, baseline: str = "FIRENET") -> list[str]:
 
 
 def _failures(audit: Audit) -> list[dict[str, str]]:
-    """Who could not be measured, in which tests, and why: a line a reason."""
+    """Returns for each model and reason the tests that could not be measured."""
     grouped: dict[tuple[str, str], list[str]] = {}
     for r in audit.rows:
         if r.failed is not None:
@@ -206,7 +197,9 @@ def _part(audit: Audit, test: str, pictured: Sequence[str], markup: Callable[[st
     if not rows:
         return None
     part = _Part(test, *EXPLAINED[test])
-    _FILL[test](part, audit, rows, markup)
+    _FILL[test](part, audit, rows)
+    for drawn in part.curves:
+        drawn["svg"] = markup(drawn["svg"])  # escaped by report_curves
     part.strips = _strips(audit, test, [r for r in rows if r.image in pictured])
     return part
 
@@ -217,7 +210,7 @@ def _number(value: float | None, digits: str = ".2f") -> str:
     return "infinite" if math.isinf(value) else format(value, digits)
 
 
-def _fill_accuracy(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+def _fill_accuracy(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     part.columns = ["model", "image", "PSNR in dB", "SSIM", "relative error", "PSNR of the adjoint"]
     for r in rows:
         n = r.numbers
@@ -232,13 +225,13 @@ def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     budgets = audit.settings.budgets
     series, table = [], []
     for name, own in _by_model(rows).items():
         for kind in ("worst", "random"):
-            # One that is no number is worse than all: it is shown, and not left out.
-            each = [[_worst_last(r.numbers[kind][k]) for r in own] for k in range(len(budgets))]
+            # NaN is worse than every number: it is shown, and not left out.
+            each = [[severity(r.numbers[kind][k]) for r in own] for k in range(len(budgets))]
             middle = [statistics.median(v) for v in each]
             top = [max(v) for v in each]
             series.append((f"{name}, {kind}", middle, top if len(own) > 1 else None, kind == "random"))
@@ -248,7 +241,7 @@ def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable
     svg = curve(series, list(budgets), *labels, log=True)
     columns = ["model", "perturbation", "budget", "change, median of images", "change, worst image"]
     caption = "Stability curve: solid worst, dashed random; lines the median of the images, bars up to the worst."
-    part.curves.append({"caption": caption, "svg": markup(svg), "columns": columns, "rows": table})
+    part.curves.append({"caption": caption, "svg": svg, "columns": columns, "rows": table})
     part.columns = ["model", "image", "found by", *(f"{b:.2%}" for b in budgets)]
     for r in rows:
         n, by = r.numbers, ", ".join(sorted(set(r.numbers["by"])))
@@ -258,15 +251,11 @@ def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable
         part.rows.append([f"{r.model}, PSNR, noise", r.image, "", *(_number(v, ".1f") for v in n["psnr random"])])
 
 
-def _worst_last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
-
-
 def _share(value: float) -> str:
     return "not finite" if not math.isfinite(value) else f"{value:.2%}"
 
 
-def _fill_localised(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+def _fill_localised(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     part.columns = ["model", "image", "found by", "amplification", "largest change", "by noise", "PSNR in dB"]
     for r in rows:
         n = r.numbers
@@ -274,7 +263,7 @@ def _fill_localised(part: _Part, audit: Audit, rows: Sequence[Row], markup: Call
         part.rows.append([r.model, r.image, n["by"], *values])
 
 
-def _fill_details(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+def _fill_details(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     contrasts, limit = audit.settings.contrasts, audit.settings.thresholds.index
     part.columns = ["model", "image", "detail", *(f"contrast {c:.0%}" for c in contrasts), "index where empty"]
     for r in rows:
@@ -288,17 +277,15 @@ def _fill_details(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callab
             part.rows.append([r.model, r.image, kind, *cells, _number(empty, ".1f") + invented])
 
 
-def _fill_kernel(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+def _fill_kernel(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     part.columns = ["model", "image", "distance", "difference", "error", "Lipschitz constant at least", "measured"]
     part.columns += ["of noise of that size"]
-    for r in rows:
-        n = r.numbers
-        keys = ("distance", "difference", "accuracy", "lipschitz", "measured", "noise")
-        part.rows.append([r.model, r.image, *(_number(n[k]) for k in keys)])
+    keys = ("distance", "difference", "accuracy", "lipschitz", "measured", "noise")
+    part.rows = [[r.model, r.image, *(_number(r.numbers[k]) for k in keys)] for r in rows]
 
 
-def _lines(part: _Part, rows: Sequence[Row], key: str, x_label: str, markup: Callable[[str], Any]) -> None:
-    """One curve of PSNR, the median of the images, and its table."""
+def _lines(part: _Part, rows: Sequence[Row], key: str, x_label: str) -> None:
+    """Adds one curve of PSNR, the median of the images, and its table."""
     caption = "PSNR in dB, median of the images"
     series, table, at = [], [], list(rows[0].numbers[key])
     for name, own in _by_model(rows).items():
@@ -306,33 +293,33 @@ def _lines(part: _Part, rows: Sequence[Row], key: str, x_label: str, markup: Cal
         series.append((name, [statistics.median(v) if v else None for v in each], None, False))
         table += [[name, r.image, *(_number(v, ".1f") for v in r.numbers["psnr"])] for r in own]
     columns = ["model", "image", *(f"{v:.0%}" for v in at)]
-    svg = markup(curve(series, at, x_label, "PSNR in dB"))
+    svg = curve(series, at, x_label, "PSNR in dB")
     part.curves.append({"caption": caption, "svg": svg, "columns": columns, "rows": table})
 
 
-def _fill_noise(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
-    _lines(part, rows, "levels", "noise, share of the measurements", markup)
+def _fill_noise(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
+    _lines(part, rows, "levels", "noise, share of the measurements")
     part.columns = ["model", "image", *(f"amplification of {v:.0%}" for v in rows[0].numbers["levels"][1:])]
     part.rows = [[r.model, r.image, *(_number(v) for v in r.numbers["amplification"])] for r in rows]
 
 
-def _fill_samples(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
-    _lines(part, rows, "rates", "share of the samples", markup)
+def _fill_samples(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
+    _lines(part, rows, "rates", "share of the samples")
 
 
-def _fill_scaling(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+def _fill_scaling(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     part.columns = ["model", "image", *(f"times {f:g}" for f in audit.settings.factors)]
     part.rows = [[r.model, r.image, *(_share(v) for v in r.numbers["change"])] for r in rows]
 
 
-def _fill_transfer(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+def _fill_transfer(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     part.columns = ["model", "image", "found for", "amplification", "of noise"]
     for r in rows:
         for other, n in r.numbers.items():
             part.rows.append([r.model, r.image, other, _number(n["amplification"]), _number(n["random"])])
 
 
-def _fill_certificate(part: _Part, audit: Audit, rows: Sequence[Row], markup: Callable[[str], Any]) -> None:
+def _fill_certificate(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     part.columns = ["model", "image", "perturbation found for", "objective rises by", "proven bound", "beaten"]
     for r in rows:
         for other, n in r.numbers["perturbations"].items():
@@ -340,7 +327,7 @@ def _fill_certificate(part: _Part, audit: Audit, rows: Sequence[Row], markup: Ca
             part.rows.append([r.model, r.image, other, *numbers, "YES" if n["beaten"] else "no"])
 
 
-_FILL: dict[str, Callable[[_Part, Audit, Sequence[Row], Callable[[str], Any]], None]] = {
+_FILL: dict[str, Callable[[_Part, Audit, Sequence[Row]], None]] = {
     "accuracy": _fill_accuracy,
     "worst": _fill_worst,
     "localised": _fill_localised,
@@ -359,7 +346,7 @@ _FILL: dict[str, Callable[[_Part, Audit, Sequence[Row], Callable[[str], Any]], N
 
 
 def _strips(audit: Audit, test: str, rows: Sequence[Row]) -> list[list[dict[str, Any]]]:
-    """The figures of a test, a strip for each model; what is before and after lies one above the other."""
+    """Returns the figures of a test, one strip for each model, with images before and after above each other."""
     strips: list[list[dict[str, Any]]] = []
     if test not in ("worst", "localised", "details", "kernel"):
         return strips
@@ -391,14 +378,14 @@ def _strips(audit: Audit, test: str, rows: Sequence[Row]) -> list[list[dict[str,
             first, second = list(named)[:2]
             strip = [_compare(f"{name}: {first}", named[first], named[second], top, "object", "reconstruction")]
         if test in ("localised", "kernel") and strips:
-            strips[0] += strip  # one picture a model: side by side
+            strips[0] += strip  # one picture for each model, side by side
         else:
             strips.append(strip)
     return strips
 
 
 def _factor(array: np.ndarray, top: float) -> float:
-    """A round number that makes an array visible."""
+    """Returns a round number that makes an array visible."""
     peak = float(np.abs(array).max())
     if not peak > 0:
         return 1.0
@@ -406,7 +393,7 @@ def _factor(array: np.ndarray, top: float) -> float:
 
 
 def _png(array: np.ndarray, top: float) -> str:
-    """An image as a data address, black at 0 and white at top."""
+    """Returns an image as a data address, black at 0 and white at ``top``."""
     image = optional("PIL.Image", "images", "Pictures")
     grey = np.clip(np.abs(np.nan_to_num(array)) * (255 / top), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()

@@ -1,17 +1,20 @@
-"""The curves of the report as SVG."""
+"""Draws the curves of the report as SVG."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from html import escape
 
-# Okabe and Ito's colours, darkened to a contrast of 4.5 on white; dashes tell the lines apart without colour.
+# Okabe and Ito's colours, darkened to a contrast of 4.5 on white; marks and dashes distinguish the lines without
+# colour.
 COLOURS = ("#0068a3", "#b34700", "#00734f", "#8c4a78", "#6b5900", "#1b1b1b", "#5f5f5f", "#7a2d8f")
 MARKS = ("circle", "square", "triangle", "diamond")
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
+    """Returns the finite ones of some numbers."""
     return [v for v in values if v is not None and math.isfinite(v)]
 
 
@@ -21,7 +24,16 @@ Series = tuple[str, Sequence[float | None], Sequence[float | None] | None, bool]
 
 
 def curve(series: Sequence[Series], at: Sequence[float], x_label: str, y_label: str, *, log: bool = False) -> str:
-    """Lines as SVG: names, values, for bars upper values, and whether dashed; names are escaped."""
+    """Draws lines as SVG.
+
+    Args:
+        series: For each line its name, which is escaped, its values, the upper ends of its bars, and whether it is
+            dashed.
+        at: The horizontal positions of the values.
+        x_label: The label of the horizontal axis.
+        y_label: The label of the vertical axis.
+        log: Whether both axes are logarithmic.
+    """
     width, height, left, bottom, top = 640, 380, 64, 48, 12
     legend = 17 * len(series) + 8
     right = 14
@@ -42,7 +54,7 @@ def curve(series: Sequence[Series], at: Sequence[float], x_label: str, y_label: 
     def y(v: float) -> float:
         return top + (high - change(v)) / (high - low) * (height - top - bottom)
 
-    label = f"{_escaped(y_label)} by {_escaped(x_label)}"
+    label = f"{escape(y_label)} by {escape(x_label)}"
     parts = [f'<svg viewBox="0 0 {width} {height + legend}" role="img" aria-label="{label}">']
     parts.append(f'<path d="M{left} {top}V{height - bottom}H{width - right}" fill="none" stroke="#1b1b1b"/>')
     for v in _ticks(low, high, log):
@@ -51,10 +63,10 @@ def curve(series: Sequence[Series], at: Sequence[float], x_label: str, y_label: 
     for v in at:
         parts.append(f'<path d="M{x(v):.1f} {height - bottom}v5" stroke="#1b1b1b"/>')
         parts.append(f'<text x="{x(v):.1f}" y="{height - bottom + 18}" text-anchor="middle">{100 * v:.3g} %</text>')
-    parts.append(f'<text x="{(left + width) / 2}" y="{height - 8}" text-anchor="middle">{_escaped(x_label)}</text>')
+    parts.append(f'<text x="{(left + width) / 2}" y="{height - 8}" text-anchor="middle">{escape(x_label)}</text>')
     middle = (top + height - bottom) / 2
     turned = f'transform="rotate(-90 14 {middle})"'
-    parts.append(f'<text x="14" y="{middle}" text-anchor="middle" {turned}>{_escaped(y_label)}</text>')
+    parts.append(f'<text x="14" y="{middle}" text-anchor="middle" {turned}>{escape(y_label)}</text>')
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(dict.fromkeys(_root(s[0]) for s in series))}
     for number, (name, line, upper, dashed) in enumerate(series):
         colour = colours[_root(name)]
@@ -72,12 +84,12 @@ def curve(series: Sequence[Series], at: Sequence[float], x_label: str, y_label: 
         row = height + 12 + 17 * number
         parts.append(f'<path d="M{left} {row - 4}h34" stroke="{colour}" stroke-width="2"{dash}/>')
         parts.append(_mark(mark, left + 17, row - 4, colour, hollow=dashed))
-        parts.append(f'<text x="{left + 42}" y="{row}">{_escaped(name)}</text>')
+        parts.append(f'<text x="{left + 42}" y="{row}">{escape(name)}</text>')
     return "".join([*parts, "</svg>"])
 
 
 def _root(name: str) -> str:
-    """The model of a line: its worst and its random one have one colour."""
+    """Returns the model of a line: the worst and the random line of a model have the same colour."""
     return re.sub(", (worst|random)$", "", name)
 
 
@@ -90,12 +102,8 @@ def _mark(kind: str, x: float, y: float, colour: str, *, hollow: bool) -> str:
     drawn = f'fill="{fill}" stroke="{colour}"'
     if kind == "circle":
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {drawn}/>'
-    shape = {
-        "square": "M-3.5 -3.5h7v7h-7z",
-        "triangle": "M0 -4.5L4.5 3.5H-4.5z",
-        "diamond": "M0 -5L5 0L0 5L-5 0z",
-    }[kind]
-    return f'<path d="{shape}" transform="translate({x:.1f} {y:.1f})" {drawn}/>'
+    shapes = {"square": "M-3.5 -3.5h7v7h-7z", "triangle": "M0 -4.5L4.5 3.5H-4.5z", "diamond": "M0 -5L5 0L0 5L-5 0z"}
+    return f'<path d="{shapes[kind]}" transform="translate({x:.1f} {y:.1f})" {drawn}/>'
 
 
 def _ticks(low: float, high: float, log: bool) -> list[float]:
@@ -109,9 +117,3 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
 
 def _tick(value: float, log: bool) -> str:
     return f"{100 * value:.3g} %" if log else f"{value:.4g}"
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)

@@ -1,4 +1,4 @@
-"""What the tests of an audit mean, in words, for its report."""
+"""Explains the tests of an audit in plain words, for its report."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ EXPLAINED: dict[str, tuple[str, str, str]] = {
     ),
     "worst": (
         "Worst perturbations",
-        "A perturbation of the measurements too small to notice is searched for, by following the gradient of the "
-        "reconstruction, that changes the image most. Random noise of the same size is the control. Amplification is "
-        "the size of the change over the size of the perturbation: 1 is what a measured frequency always has.",
-        "Antun et al., PNAS 2020; Genzel, Macdonald, März 2020. Lower bounds: there may be worse ones.",
+        "The search is for a perturbation of the measurements that is too small to notice and changes the image most. "
+        "It follows the gradient of the reconstruction. Random noise of the same size is the control. Amplification is "
+        "the norm of the change over the norm of the perturbation: 1 is what a measured frequency always has.",
+        "Antun et al., PNAS 2020; Genzel, Macdonald, März 2020. The numbers are lower bounds: there may be worse "
+        "perturbations.",
     ),
     "localised": (
         "Worst perturbation of one place",
@@ -26,20 +27,21 @@ EXPLAINED: dict[str, tuple[str, str, str]] = {
     "details": (
         "Details: lost or invented",
         "A text, a disc like a lesion and thin lines are put into the object with falling contrast. Recovered is the "
-        "share of the contrast that comes out; the index says by how many band_noise of the error elsewhere an ideal "
-        "observer sees it. Below 3 it is lost. Where the object is empty the index must be below 3, or it is invented.",
+        "share of the contrast that the image shows. The index is what an ideal observer sees of the detail, in "
+        "standard deviations of the error elsewhere. Below 3 the detail is lost. Where the object does not have the "
+        "detail, it is invented if the index is 3 or more.",
         "After Antun et al. 2020 and Colbrook, Antun, Hansen, PNAS 2022, figure 4; the limit of 3 is Rose's (1948).",
     ),
     "kernel": (
         "A detail that is almost invisible to the measurement",
-        "The text is changed until its measurements are as small as the reference budget. Who shows it nevertheless "
-        "must be unstable: the local Lipschitz constant is at least (distance - 2 error) / difference. A bound of 0 "
-        "means that the reconstruction does not show it, and says nothing.",
+        "The text is changed until its measurements are as small as the reference budget. A reconstruction that shows "
+        "it nevertheless must be unstable: the local Lipschitz constant is at least (distance - 2 error) / difference. "
+        "A bound of 0 means that the reconstruction does not show it; then nothing follows.",
         "Gottschling, Antun, Hansen, Adcock, The troublesome kernel, SIAM Review 2025.",
     ),
     "noise": (
         "More noise",
-        "Gaussian noise on the measurements, more than in training: the image should get worse slowly.",
+        "Gaussian noise is added to the measurements, more than in training: the image should get worse slowly.",
         "Adcock, Hansen, Compressive Imaging, 2021, chapter 17.",
     ),
     "scaling": (
@@ -50,25 +52,26 @@ EXPLAINED: dict[str, tuple[str, str, str]] = {
     ),
     "samples": (
         "More and fewer samples",
-        "Samples are added, each mask within the next. More data should never make worse images.",
+        "Samples are added, so that each mask is a subset of the next. More data should never give a worse image.",
         "Antun et al. 2020 found networks that get worse.",
     ),
     "anatomy": (
         "Other anatomy",
-        "Images of another kind than those that were audited.",
-        "PSNR of magnitudes, and of the adjoint for comparison.",
+        "The accuracy of images of another kind than those of the other tests.",
+        "PSNR of magnitudes, and that of the adjoint for comparison.",
     ),
     "transfer": (
         "Perturbations found elsewhere",
-        "What was found for other models, and in the test of one place, is shown to this one: who falls for it can be "
-        "attacked without being known. From the worst of them one more ascent begins.",
+        "The perturbations that were found for other models, and in the test of one place, are applied to this model. "
+        "If one of them changes the image much, the model can be attacked by somebody who does not know it. One more "
+        "ascent begins at the worst of them.",
         "Amplification at the reference budget.",
     ),
     "certificate": (
         "Certificate",
         "For every perturbation e the objective of FIRENET's image is within gap + 2 |e| of the best possible one for "
         "the data without e. This is proven; here it is checked against every perturbation that was found for any "
-        "model. It speaks of the objective, not of the distance to the truth.",
+        "model. It bounds the objective, not the distance to the truth.",
         "The objective (P3) of a point changes by at most |e| with the data; the gap is weak duality.",
     ),
 }

@@ -1,4 +1,4 @@
-"""An audit from beginning to end."""
+"""Runs an audit from beginning to end."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet.audit.bench import Bench
+from firenet.audit.bench import Bench, environment
 from firenet.audit.measures import AGAIN, MEASURES, worst_witness
 from firenet.audit.model import Model, of
-from firenet.audit.parts import Parts, clean, digest
+from firenet.audit.parts import Parts, digest
 from firenet.audit.records import Audit, Outcome, Row, Settings, Verdict
 from firenet.audit.subject import own_randomness
 from firenet.audit.verdicts import judge, judged_again
-from firenet.errors import BadInput
+from firenet.errors import BadInput, plain
 from firenet.operators.linear import LinearOperator
-from firenet.versions import versions
 
 Progress = Callable[[int, int, str], None]
 
@@ -37,39 +36,30 @@ def audit(
     retry: bool = False,
     progress: Progress | None = None,
 ) -> Audit:
-    """Puts every model to every test on every image.
+    """Runs every test of every model on every image.
 
     Args:
         models: Models, or names and functions of measurements.
-        sensing: A, of images of two axes.
-        images: Real, not negative, not all zero, (rows, columns), on the device of the sensing.
-        title: Of the record.
-        settings: None is :class:`Settings`.
+        sensing: The measurement operator A, which maps an image with two axes to its measurements.
+        images: Images by name: real, not negative, not all zero, (rows, columns), on the device of the operator.
+        title: The title of the record.
+        settings: The settings; None is :class:`Settings`.
         others: Images of another kind, for the test ``anatomy``.
-        sweep: Sampling rate to sensing, for the test ``samples``; None leaves it out.
-        folder: Where finished parts are kept, and looked for.
-        retry: Try parts again that failed, or during which the process ended.
-        progress: Called with parts done, parts in all and what comes now.
+        sweep: Measurement operators by sampling rate, for the test ``samples``; None omits it.
+        folder: The folder where finished parts are stored, and from which they are taken.
+        retry: Whether to measure parts again that failed, or during which the process ended.
+        progress: Called with the number of parts that are done, that of all, and what is measured now.
+
+    Raises:
+        BadInput: If there is no model or no image, names are not unique, or an image does not fit.
     """
     settings = Settings() if settings is None else settings
     listed = [of(n, f) for n, f in models.items()] if isinstance(models, Mapping) else list(models)
-    listed = [replace(m, name=clean(m.name)) for m in listed]
-    images = {clean(n): x for n, x in images.items()}
-    others = {clean(n): x for n, x in (others or {}).items()}
-    names = [m.name for m in listed]
-    if images.keys() & others.keys():
-        both = sorted(images.keys() & others.keys())
-        raise BadInput("Other images that are not audited themselves", f"{both}", "Name them once")
-    if not listed or len(set(names)) < len(names) or not images:
-        raise BadInput("Models of different names, and an image", f"{names}, {len(images)} images", "Name them apart")
-    for name, image in {**images, **others}.items():
-        if image.is_complex() or tuple(image.shape) != tuple(sensing.in_shape) or not torch.isfinite(image).all():
-            got = f"{name}: {image.dtype} of shape {tuple(image.shape)}"
-            raise BadInput(f"Real, finite images of shape {tuple(sensing.in_shape)}", got, "Take the magnitude, crop")
-        if image.min() < 0 or image.max() == 0:
-            got = f"{name}: from {image.min().item():g} to {image.max().item():g}"
-            raise BadInput("Images that are not negative and not all zero", got, "Take the magnitude")
-    # What needs the perturbations that were found for all models comes last.
+    listed = [replace(m, name=plain(m.name)) for m in listed]
+    images = {plain(n): x for n, x in images.items()}
+    others = {plain(n): x for n, x in (others or {}).items()}
+    _check(listed, sensing, images, others)
+    # The tests that need the perturbations that were found for all models come last.
     last = [t for t in ("transfer", "certificate") if t in settings.tests]
     first = [t for t in settings.tests if t not in ("anatomy", *last)]
     todo = [(m, n, t) for m in listed for n in images for t in first]
@@ -81,28 +71,33 @@ def audit(
         witnesses: dict[str, np.ndarray] = {}
         verdicts = tuple(v for m in listed for v in _verdicts(bench, m, rows, witnesses))
     about = {m.name: {**m.origin, **bench.known.get(m.name, {})} for m in listed}
-    pictured = {n: (x, "audited") for n, x in images.items()} | {n: (x, "other") for n, x in others.items()}
-    described = {
-        n: {"shape": list(x.shape), "sha256": digest(x), "role": role, "picture": bench.parts.keep(f"image {n}", x)}
-        for n, (x, role) in pictured.items()
-    }
-    return Audit(
-        title,
-        bench.described,
-        about,
-        described,
-        settings,
-        tuple(rows),
-        verdicts,
-        (versions() | {"threads": str(torch.get_num_threads())}),
-        bench.parts.pictures,
-        witnesses,
-        bench.parts.resumed,
-    )
+    shown = {n: {"shape": list(x.shape), "sha256": digest(x)} for n, x in {**images, **others}.items()}
+    for n, x in {**images, **others}.items():
+        shown[n] |= {"role": "audited" if n in images else "other", "picture": parts.keep(f"image {n}", x)}
+    stored = {"pictures": parts.pictures, "witnesses": witnesses, "resumed": parts.resumed}
+    return Audit(title, bench.described, about, shown, settings, tuple(rows), verdicts, environment(), **stored)
+
+
+def _check(
+    models: Sequence[Model], sensing: LinearOperator, images: Mapping[str, Tensor], others: Mapping[str, Tensor]
+) -> None:
+    """Raises :class:`BadInput` unless names are unique and images fit the operator."""
+    names, both = [m.name for m in models], sorted(images.keys() & others.keys())
+    if both:
+        raise BadInput("Other images that are not audited themselves", f"{both}", "Name them once")
+    if not models or len(set(names)) < len(names) or not images:
+        raise BadInput("Models of different names, and an image", f"{names}, {len(images)} images", "Name them apart")
+    for name, image in {**images, **others}.items():
+        if image.is_complex() or tuple(image.shape) != tuple(sensing.in_shape) or not torch.isfinite(image).all():
+            got = f"{name}: {image.dtype} of shape {tuple(image.shape)}"
+            raise BadInput(f"Real, finite images of shape {tuple(sensing.in_shape)}", got, "Take the magnitude, crop")
+        if image.min() < 0 or image.max() == 0:
+            got = f"{name}: from {image.min().item():g} to {image.max().item():g}"
+            raise BadInput("Images that are not negative and not all zero", got, "Take the magnitude")
 
 
 def _measured(bench: Bench, todo: Sequence[tuple[Model, str, str]], progress: Progress | None) -> list[Row]:
-    """Measures all parts, in this order; a test that says nothing about a model gives no row."""
+    """Measures all parts, in this order; a test that does not apply to a model gives no row."""
     rows: list[Row] = []
     for k, (model, name, test) in enumerate(todo):
         if progress is not None:
@@ -116,12 +111,12 @@ def _measured(bench: Bench, todo: Sequence[tuple[Model, str, str]], progress: Pr
 
 
 def _verdicts(bench: Bench, model: Model, rows: Sequence[Row], witnesses: dict[str, np.ndarray]) -> list[Verdict]:
-    """What the rows say about a model; a witness is judged again on a fresh copy of it before anybody is convicted."""
+    """Returns the verdicts on a model; before one is ``failed``, its witnesses are judged again on a new copy."""
     settings, verdicts = bench.settings, []
     own = [r for r in rows if r.model == model.name and r.failed is None]
     for said in judge(model.name, rows, settings, bench.doubt(model)):
         if said.outcome == Outcome.FAILED:
-            # The worst perturbation may be one that was found elsewhere.
+            # The worst perturbation may be one that was found for another model.
             needed = (said.test, "transfer") if said.test == "worst" else (said.test,)
             again = [bench.again(model, r, AGAIN) for r in own if r.test in needed]
             alone = replace(settings, tests=(said.test,))

@@ -1,8 +1,10 @@
-"""A model at the door of an audit: built, tried twenty times, and kept from doing harm."""
+"""Tries a model before it is audited, and keeps it from affecting the process."""
 
 from __future__ import annotations
 
 import copy
+import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,22 +14,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet.audit.attack import Ascent
+from firenet.audit.ascent import Ascent
 from firenet.audit.model import Model
-from firenet.audit.parts import clean
 from firenet.audit.records import Settings
-from firenet.errors import BadInput, FirenetError
+from firenet.errors import BadInput, FirenetError, plain
 from firenet.numerics import real_view
 from firenet.operators.linear import LinearOperator
 
-DRAWS = 4  # answers whose mean is attacked, of a model that answers differently every time
-TRIES = 20  # calls at the door
+DRAWS = 4  # the number of images whose mean is attacked, if a model is not deterministic
+TRIES = 20  # the number of calls before the audit
 NO_MEMORY = "It needs more memory than there is"
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model that has shown that it works: R, guarded, and what is known about it."""
+    """A model that has returned images.
+
+    Attributes:
+        reconstruct: R, with checks of what it returns.
+        attacked: The function that is attacked: R, or the mean of several calls.
+        raw: R as the model built it.
+        ascent: The ascent of attacks: ``spsa`` if R has no usable gradient.
+        about: Whether R is deterministic and has a gradient, and its time for an image.
+    """
 
     reconstruct: Callable[[Tensor], Tensor]
     attacked: Callable[[Tensor], Tensor]
@@ -37,30 +46,30 @@ class Subject:
 
     @property
     def doubt(self) -> str:
-        """Why nothing that is not found can be believed."""
+        """The reason why a search of the model proves little; empty if there is none."""
         if self.about["deterministic"]:
             return ""
         return f"its answers to the same data differ by {self.about['spread']:.1e} in {TRIES} calls"
 
 
 def built(model: Model, sensing: LinearOperator) -> Callable[[Tensor], Tensor]:
-    """R of a model, made for a copy of the operator: a factory that alters it alters nobody else's."""
+    """Returns R of a model, built with a copy of the operator: a model that alters it does not affect others."""
     try:
         own = copy.deepcopy(sensing)
-    except Exception:  # an operator of somebody else that cannot be copied
+    except Exception:  # a user's operator that cannot be copied
         own = sensing
     with left_alone():
         return model.build(own)
 
 
 def tried(model: Model, sensing: LinearOperator, y: Tensor, settings: Settings) -> Subject:
-    """Builds a model and calls it: does it return an image, always the same one, and has it a gradient?
+    """Builds a model and tries it: does it return an image, always the same one, and has it a gradient?
 
-    It is called ten times on y and ten times on y with noise of the reference budget, by turns, and once more on a
-    second copy in the other order: what depends on chance, or on what was asked before, shows.
+    It is called ten times on y and ten times on y with noise of the reference budget. A second copy is called on both
+    in the other order. So a dependence on chance or on earlier calls is noticed.
 
     Raises:
-        BadInput: Where it returns no finite image of the right shape.
+        BadInput: If it does not return a finite image of the right shape.
     """
     shape = tuple(sensing.in_shape)
     raw = built(model, sensing)
@@ -72,32 +81,25 @@ def tried(model: Model, sensing: LinearOperator, y: Tensor, settings: Settings) 
     other = y + e * (shift / size if size else 0.0)
     first, seconds = _first(reconstruct, y, shape)
     if not torch.isfinite(real_view(first)).all():
-        do = "Try it on measurements that it was made for"
-        raise BadInput("A finite reconstruction", "NaN or infinity", do)
+        raise BadInput("A finite reconstruction", "NaN or infinity", "Try it on measurements that it was made for")
     with torch.no_grad():
         second = reconstruct(other)
         differences = [_apart(reconstruct(y), first) for _ in range(TRIES // 2 - 1)]
         differences += [_apart(reconstruct(other), second) for _ in range(TRIES // 2 - 1)]
         fresh = guarded(built(model, sensing), shape)
         differences += [_apart(fresh(other), second), _apart(fresh(y), first)]
-    norm = torch.linalg.vector_norm(first).item()
-    worst = max(differences)
-    # Differences up to a hundredth of the perturbation change an amplification by a hundredth.
+    norm, worst = torch.linalg.vector_norm(first).item(), max(differences)
+    # Differences of up to a hundredth of the perturbation change an amplification by up to 0.01.
     deterministic = worst <= 0.01 * shift
     state = _gradient(reconstruct, y)
-    about = {
-        "deterministic": deterministic,
-        "spread": worst / norm if norm else worst,
-        "gradient": state == "",
-        "gradient problem": state,
-        "seconds an image": seconds,
-    }
+    about: dict[str, Any] = {"deterministic": deterministic, "spread": worst / norm if norm else worst}
+    about |= {"gradient": state == "", "gradient problem": state, "seconds an image": seconds}
     attacked = reconstruct if deterministic else mean(reconstruct)
     return Subject(reconstruct, attacked, raw, "spsa" if state else settings.ascent, about)
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
-    """The norm of the difference; NaN where both have one is none."""
+    """Returns the norm of the difference; entries where both are not finite do not count."""
     if torch.equal(torch.isfinite(real_view(a)), torch.isfinite(real_view(b))):
         a, b = (torch.nan_to_num(real_view(t), 0.0, 0.0, 0.0) for t in (a, b))
     distance = torch.linalg.vector_norm(real_view(a - b)).item()
@@ -106,7 +108,7 @@ def _apart(a: Tensor, b: Tensor) -> float:
 
 @contextmanager
 def left_alone() -> Iterator[None]:
-    """Puts back what a model may change for the whole process: default dtype, gradient mode, random generators."""
+    """Restores the default dtype and the gradient mode, which a model may change for the whole process."""
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
     try:
         yield
@@ -118,10 +120,7 @@ def left_alone() -> Iterator[None]:
 
 @contextmanager
 def own_randomness() -> Iterator[None]:
-    """Puts the global random generators of torch, NumPy and Python back at the end, whoever drew from them or seeded
-    them in between."""
-    import random
-
+    """Restores the global random generators of torch, NumPy and Python at the end."""
     states = torch.random.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield
@@ -132,11 +131,11 @@ def own_randomness() -> Iterator[None]:
 
 
 def guarded(reconstruct: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
-    """R, refused where what it returns is no image of this shape."""
+    """Returns R with checks: it raises :class:`BadInput` unless R returns an image of this shape."""
 
     def run(y: Tensor) -> Tensor:
         with left_alone():
-            image: Any = reconstruct(y.clone())  # what it does to its input stays with it
+            image: Any = reconstruct(y.clone())  # a copy, since R may alter its input
         if not isinstance(image, Tensor):
             raise BadInput("A tensor", type(image).__name__, "Return the image as a torch.Tensor")
         if tuple(image.shape) != shape:
@@ -144,16 +143,14 @@ def guarded(reconstruct: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> 
             raise BadInput(f"An image of shape {shape}", f"{tuple(image.shape)}", do)
         if not (image.is_floating_point() or image.is_complex()):
             raise BadInput("An image of floating point or complex numbers", f"{image.dtype}", "Convert it")
-        # A copy: who writes into one buffer again and again would seem to be perfectly stable.
+        # A copy: a model that always returns the same buffer would seem to be perfectly stable.
         return image.float() if image.dtype in (torch.float16, torch.bfloat16) else image.clone()
 
     return run
 
 
 def _first(reconstruct: Callable[[Tensor], Tensor], y: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, float]:
-    """The first image of a model, and its seconds: who takes images and not measurements raises what it likes here."""
-    import time
-
+    """Returns the first image of a model and the time that it took; explains the error of one that takes images."""
     start = time.perf_counter()
     try:
         with torch.no_grad():
@@ -164,22 +161,19 @@ def _first(reconstruct: Callable[[Tensor], Tensor], y: Tensor, shape: tuple[int,
         said = reason(error)
         if said.startswith(NO_MEMORY):
             raise
-        dtype = str(y.dtype).removeprefix("torch.")
-        raise BadInput(
-            f"A function of measurements of shape {tuple(y.shape)} and dtype {dtype} that returns an image of shape "
-            f"{shape}",
-            f"on these measurements {said}",
-            "If it takes an image, begin with one: lambda y: net(sensing.adjoint(y).abs()[None, None])[0, 0]",
-        ) from error
+        needed = f"A function of measurements of shape {tuple(y.shape)} and dtype {str(y.dtype).removeprefix('torch.')}"
+        do = "If it takes an image, begin with one: lambda y: net(sensing.adjoint(y).abs()[None, None])[0, 0]"
+        got = f"on these measurements {said}"
+        raise BadInput(f"{needed} that returns an image of shape {shape}", got, do) from error
 
 
 def mean(reconstruct: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Who answers differently every time is attacked through the mean of a few answers."""
+    """Returns the mean of a few calls of a reconstruction that is not deterministic."""
     return lambda y: torch.stack([reconstruct(y) for _ in range(DRAWS)]).mean(0)
 
 
 def _gradient(reconstruct: Callable[[Tensor], Tensor], y: Tensor) -> str:
-    """What is wrong with a model's gradient, as far as one call shows it; empty where nothing is."""
+    """Returns what is wrong with a model's gradient, as far as one call shows it; an empty text if nothing is."""
     try:
         with torch.enable_grad():
             at = y.detach().clone().requires_grad_()
@@ -197,10 +191,10 @@ def _gradient(reconstruct: Callable[[Tensor], Tensor], y: Tensor) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why a part failed, in one line."""
+    """Returns in one line why a part failed."""
     if isinstance(error, FirenetError):
-        return clean(str(error))
-    said = clean(" ".join(str(error).split()))[:300]
+        return plain(error)
+    said = plain(" ".join(str(error).split()))[:300]
     if isinstance(error, MemoryError) or "allocate memory" in said or "out of memory" in said:
         return f"{NO_MEMORY}: {said}"
     return f"{type(error).__name__}: {said}"

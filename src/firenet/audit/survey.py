@@ -1,4 +1,23 @@
-"""What differences say before an attack begins: where to look, and whether the gradient can be believed."""
+"""Takes differences before an attack begins: they show where to search, and whether they support the gradient.
+
+::
+
+    for each of three sizes, from the reference budget up to one that shows a single component:
+        D            the rows are central differences along random directions, the rows of E (differences.py)
+        w            the image of norm one in which they are largest, for a window zero except at one pixel
+        E^T D w      --> candidate                        where the ascent may begin (Search.known)
+        grad <w, R>  --> candidate                        by autograd, unless the ascent is spsa
+    at the reference budget:
+        gradient     "agrees" if | D w - E grad <w, R> | <= AGREES | D w |
+        missed       the singular value up to which D may have missed one, were R linear
+    at a larger size:
+        hidden       if the first singular value exceeds the second HIDDEN times more than at the reference budget
+    the whole Jacobian by differences --> candidates      at sizes with something hidden, and at the reference budget
+                                                          unless the gradient agrees; only if it is affordable
+
+A gradient is thus supported by differences that were really made, and not by itself. :attr:`.Effort.doubt` says when
+neither it nor the Jacobian supports that nothing was found.
+"""
 
 from __future__ import annotations
 
@@ -11,46 +30,46 @@ from firenet.audit.ascent import Search, need_gradient
 from firenet.audit.differences import AGREES, HIDDEN, Effort, Sketch, largest_entry, sketch
 from firenet.numerics import real_view
 
-DIRECTIONS, BLIND_DIRECTIONS = 12, 64  # of differences, with a gradient and without one
-LARGEST = 0.5  # size of a random perturbation, in parts of the measurements' norm
-MOST_BYTES = 1 << 30  # of a Jacobian
+DIRECTIONS, BLIND_DIRECTIONS = 12, 64  # the numbers of random directions, with a gradient and without one
+LARGEST = 0.5  # the largest size of a random perturbation, relative to the norm of the measurements
+MOST_BYTES = 1 << 30  # the largest Jacobian
 
 
 def survey(search: Search, reference: float, calls: int, generator: torch.Generator) -> Effort:
-    """Takes differences at the reference budget and above, and leaves where they point to in ``search.known``.
+    """Takes differences at the reference budget and above, and adds the candidates that they show to ``search.known``.
 
-    A perturbation of the budget's size along one direction d reaches whatever depends on that component; random ones
-    have a component of its size along d only if they are larger by the square root of the dimension. So that is the
-    largest size, and the geometric mean of both lies between. There differences are taken around other random points:
-    around y an even function has none. The directions are always the same ones, so that of a linear map all the
-    differences are.
+    A perturbation of the budget's size along one direction d reaches everything that depends on this component. A
+    random perturbation has a component of that size along d only if it is larger by the square root of the dimension.
+    So this is the largest size, and the third size is the geometric mean of both. At larger sizes differences are taken
+    around random points, since an even function has none around y. The directions are the same at all sizes, so that
+    a linear map has the same differences at all sizes.
 
     Args:
-        search: The attack that is to begin.
+        search: The state of the attack, before its first ascent.
         reference: The budget, relative to the norm of y.
-        calls: What the whole Jacobian may cost. It is taken by differences where the gradient is not believed, and at
-            sizes at which the image moves mostly in one way.
-        generator: Of the directions.
+        calls: The largest dimension for which the whole Jacobian is computed.
+        generator: Draws the directions.
 
     Returns:
-        What they say of the gradient; starts and steps are still to be filled in.
+        Whether the differences support the gradient; the numbers of starts and steps are not yet filled in.
     """
     places = _coordinates(search)
     dimension, blind = len(places), search.ascent == "spsa"
     count = BLIND_DIRECTIONS if blind else DIRECTIONS
     state, mismatch, missed, first, concentration = "none" if blind else "agrees", math.nan, math.inf, 1.0, 1.0
     known: list[Tensor] = []
+    parts = 2 if search.clean.is_complex() else 1
     directions, gaussian = _drawn(search, count, generator)
     around, _ = _drawn(search, count, generator)
-    deep: list[tuple[float, Tensor | None]] = []  # sizes of a Jacobian, and where it is taken
+    deep: list[tuple[float, Tensor | None]] = []  # the sizes of the differences of a Jacobian, and around which point
     for size in sorted({reference * max(1.0, min(dimension**p, LARGEST / reference)) for p in (0.0, 0.25, 0.5)}):
         made = sketch(search.change, directions, gaussian, size * search.norm, None if size == reference else around)
-        if not made.finite:  # nothing can be computed from infinite changes, but a direction that makes one is found
+        if not made.finite:  # infinite changes have no singular vectors, but their directions are candidates
             known += list(made.directions[~torch.isfinite(made.changes).all(1)])
             continue
         w, ratio = made.leading()
         if search.window is not None:
-            w = largest_entry(made.changes, 2 if search.clean.is_complex() else 1)
+            w = largest_entry(made.changes, parts)
         known.append(search.steepest(made.towards(w)))
         if size == reference:
             missed, first = made.missed(), ratio
@@ -66,7 +85,7 @@ def survey(search: Search, reference: float, calls: int, generator: torch.Genera
             deep += [(size, None), (size, loudest * (size * search.norm))]
     if state != "agrees":
         deep.insert(0, (reference, None))
-    entries = search.change(torch.zeros_like(search.draw(generator))).numel() * (2 if search.clean.is_complex() else 1)
+    entries = search.change(torch.zeros_like(search.draw(generator))).numel() * parts
     fits = dimension <= calls and 8 * dimension * entries <= MOST_BYTES
     for size, at in deep if fits else []:
         known += _by_jacobian(search, places, size * search.norm, at)
@@ -75,14 +94,14 @@ def survey(search: Search, reference: float, calls: int, generator: torch.Genera
 
 
 def _drawn(search: Search, count: int, generator: torch.Generator) -> tuple[list[Tensor], list[float]]:
-    """Random directions of norm one, and the norms of the Gaussian ones that they were made of."""
+    """Returns random directions of norm one, and the norms of the Gaussian vectors from which they were made."""
     drawn = [search.draw(generator) for _ in range(count)]
     lengths = [search.length(v) for v in drawn]
     return [v / length if length > 0 else v for v, length in zip(drawn, lengths, strict=True)], lengths
 
 
 def _belief(made: Sketch, w: Tensor, gradient: Tensor) -> tuple[str, float]:
-    """What differences say of a gradient, and how far it is off."""
+    """Returns whether differences support a gradient, and the mismatch between them."""
     if not torch.isfinite(real_view(gradient)).all():
         return "is not finite", math.nan
     if not (gradient != 0).any():
@@ -92,7 +111,7 @@ def _belief(made: Sketch, w: Tensor, gradient: Tensor) -> tuple[str, float]:
 
 
 def _coordinates(search: Search) -> Tensor:
-    """The places of the real numbers that can be perturbed, in the real view of v."""
+    """Returns the indices of the real numbers that can be perturbed, in the real view of v."""
     v = torch.ones(search.shape, dtype=search.y.dtype, device=search.y.device)
     v = v * (1 + 1j) if v.is_complex() else v
     v = v if search.domain == "image" else search.sensing.restrict(v)
@@ -100,7 +119,7 @@ def _coordinates(search: Search) -> Tensor:
 
 
 def _pulled(search: Search, w: Tensor) -> Tensor:
-    """The gradient of <w, R(y + e)> at e = 0; w is in the real view of what counts."""
+    """Returns the gradient of <w, R(y + e)> at e = 0, with w in the real view of the image or the window."""
     with torch.enable_grad():
         at = torch.zeros(search.shape, dtype=search.y.dtype, device=search.y.device).requires_grad_()
         image = search.reconstruct(search.y + search.added(at))
@@ -112,14 +131,15 @@ def _pulled(search: Search, w: Tensor) -> Tensor:
 
 
 def _by_jacobian(search: Search, places: Tensor, size: float, at: Tensor | None) -> list[Tensor]:
-    """The direction of the largest singular value (of the largest row, for a window) of the whole Jacobian, from
-    differences along every coordinate; none where they are not finite.
+    """Returns the direction of the largest singular value of the whole Jacobian, for a window that of its largest row.
+
+    The Jacobian consists of differences along every coordinate; if they are not finite, the list is empty.
 
     Args:
         search: The attack.
-        places: Of the coordinates.
-        size: Of the differences.
-        at: Where they are taken, as a perturbation; None is at y.
+        places: The indices of the coordinates.
+        size: The size of the differences.
+        at: The perturbation around which they are taken; None is y itself.
     """
     like = torch.zeros(search.shape, dtype=search.y.dtype, device=search.y.device)
 
@@ -145,7 +165,7 @@ def _by_jacobian(search: Search, places: Tensor, size: float, at: Tensor | None)
         w = largest_entry(whole, 2 if here.is_complex() else 1)
         return [search.steepest(laid(whole @ w))]
     numbers = whole @ (torch.linalg.vector_norm(whole, dim=1) @ whole)
-    for _ in range(100):  # power iteration; which vector of a cluster of singular values it finds does not matter
+    for _ in range(100):  # power iteration; any vector of a cluster of largest singular values will do
         v = search.steepest(laid(numbers / max(torch.linalg.vector_norm(numbers).item(), 1e-300)))
         numbers = whole @ (real_view(v).reshape(-1)[places].to(whole) @ whole)
     return [search.steepest(laid(numbers))]

@@ -1,4 +1,4 @@
-"""What the rows of an audit say about a model: one verdict a test, against thresholds that the user can set."""
+"""Judges the rows of an audit: one verdict for each model and test, against thresholds that the user can set."""
 
 from __future__ import annotations
 
@@ -6,38 +6,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from firenet.audit.ascent import severity
 from firenet.audit.records import Outcome, Row, Settings, Verdict
-
-# What the number of a verdict is, and how it is written.
-UNITS = {
-    "accuracy": ("dB gain", "{:+.1f}", 1),
-    "worst": ("times", "{:.2f}", 1),
-    "localised": ("times", "{:.2f}", 1),
-    "details": ("band_noise", "{:.1f}", 1),
-    "kernel": ("times", "{:.2f}", 1),
-    "noise": ("times", "{:.2f}", 1),
-    "scaling": ("% of image", "{:.1f}", 100),
-    "samples": ("dB fall", "{:.1f}", 1),
-    "anatomy": ("dB gain", "{:+.1f}", 1),
-    "transfer": ("times", "{:.2f}", 1),
-    "certificate": ("% of bound", "{:.0f}", 100),
-}
 
 
 def measured(test: str, value: float | None) -> str:
-    """Returns the number of a verdict with its unit; nothing where there is none."""
-    unit, form, factor = UNITS[test]
+    """Returns the number of a verdict with its unit; an empty text if there is no number."""
+    _, unit, form, factor = _JUDGES[test]
     return "" if value is None else f"{form.format(factor * value)} {unit}"
 
 
 def judge(model: str, rows: Sequence[Row], settings: Settings, doubt: str = "") -> list[Verdict]:
-    """Returns what the rows say about a model, one verdict a test.
+    """Returns the verdicts on a model, one for each test that was made.
 
     Args:
-        model: Name.
-        rows: Of all models.
-        settings: With the thresholds.
-        doubt: Why nothing that was not found can be believed of this model: it answers differently every time.
+        model: The name of the model.
+        rows: The rows of all models.
+        settings: The settings, with the thresholds.
+        doubt: Why a search of this model proves little, for example because it is not deterministic.
     """
     every = [r for r in rows if r.model == model]
     verdicts = []
@@ -51,23 +37,24 @@ def judge(model: str, rows: Sequence[Row], settings: Settings, doubt: str = "") 
             verdicts.append(Verdict(model, test, Outcome.UNDECIDED, None, None, text))
             continue
         good = [r for r in own if r.failed is None]
-        said = _JUDGES[test](model, good, [r for r in every if r.failed is None], settings)
-        if said.outcome == Outcome.NOTHING_FOUND:
-            reasons = [doubt, *(_doubt(r) for r in good)]
-            if failed:
-                reasons.append(f"{len(failed)} of {len(own)} images could not be measured: {failed[0].failed}")
-            said = _undecided(said, [r for r in reasons if r])
+        said = _JUDGES[test][0](model, good, [r for r in every if r.failed is None], settings)
+        reasons = [doubt, *(_doubt(r) for r in good)]
+        if failed:
+            reasons.append(f"{len(failed)} of {len(own)} images could not be measured: {failed[0].failed}")
+        each = list(dict.fromkeys(r for r in reasons if r))
+        if said.outcome == Outcome.NOTHING_FOUND and each:
+            said = replace(said, outcome=Outcome.UNDECIDED, text=f"{said.text} Not decided: {'; '.join(each)}.")
         verdicts.append(said)
     return verdicts
 
 
 def judged_again(said: Verdict, again: Verdict | None, why: str = "") -> Verdict:
-    """Returns a verdict of ``failed`` after its witnesses were judged again on a fresh copy of the model.
+    """Returns a verdict of ``failed`` after its witnesses were judged again on a new copy of the model.
 
     Args:
         said: The verdict.
-        again: What the same witnesses say now; None where they could not be judged.
-        why: Why not.
+        again: The verdict on the same witnesses with the copy; None if they could not be judged.
+        why: Why they could not be judged.
     """
     if again is None:
         text = f"{said.text} Its witnesses could not be judged again: {why}."
@@ -80,21 +67,13 @@ def judged_again(said: Verdict, again: Verdict | None, why: str = "") -> Verdict
     return replace(said, outcome=Outcome.UNDECIDED, text=text, again=again.value)
 
 
-def _undecided(said: Verdict, reasons: Sequence[str]) -> Verdict:
-    """Nothing found, unless there are reasons why that says nothing."""
-    if not reasons:
-        return said
-    each = list(dict.fromkeys(reasons))
-    return replace(said, outcome=Outcome.UNDECIDED, text=f"{said.text} Not decided: {'; '.join(each)}.")
-
-
 def _doubt(row: Row) -> str:
-    said = row.numbers.get("doubt")  # of a test that searches: a number of `transfer` has the name of a model
+    said = row.numbers.get("doubt")  # a text in tests that search; in `transfer` it may be the name of a model
     return said if isinstance(said, str) else ""
 
 
 def _looked(rows: Sequence[Row]) -> str:
-    """How hard an attack looked, on the image where it looked least."""
+    """Returns how thorough an attack was, on the image with the fewest evaluations."""
     searched = [r for r in rows if "looked" in r.numbers]
     if not searched:
         return ""
@@ -103,8 +82,8 @@ def _looked(rows: Sequence[Row]) -> str:
 
 
 def _most(values: Sequence[float | None]) -> float:
-    """The largest, infinite where one is NaN."""
-    return max((math.inf if v is None or math.isnan(v) else v for v in values), default=0.0)
+    """Returns the largest number, infinite if one is NaN."""
+    return max((math.inf if v is None else severity(v) for v in values), default=0.0)
 
 
 def _at(rows: Sequence[Row], key: str, settings: Settings) -> list[float | None]:
@@ -113,7 +92,7 @@ def _at(rows: Sequence[Row], key: str, settings: Settings) -> list[float | None]
 
 
 def _beyond(test: str, model: str, value: float, limit: float, text: str) -> Verdict:
-    """Failed above the limit."""
+    """Returns the verdict that fails above the limit."""
     return Verdict(model, test, Outcome.NOTHING_FOUND if value <= limit else Outcome.FAILED, value, limit, text)
 
 
@@ -121,7 +100,7 @@ def _judge_worst(model: str, rows: Sequence[Row], every: Sequence[Row], s: Setti
     value, limit = _most(_at(rows, "amplification", s)), s.thresholds.amplification
     random = _most(_at(rows, "amplification random", s))
     text = f"A perturbation of {s.reference:.1%} comes out {value:.1f} times as large; noise of that size {random:.1f}."
-    # What an ascent from another model's perturbation found, this one could have found.
+    # An ascent from another model's perturbation is an attack on this model, so it counts here.
     carried = _most([n["amplification"] for r in every if r.test == "transfer" for n in r.numbers.values()])
     if carried > value:
         value, text = carried, f"{text} One that was found for another model, {carried:.1f} times."
@@ -131,10 +110,8 @@ def _judge_worst(model: str, rows: Sequence[Row], every: Sequence[Row], s: Setti
 def _judge_localised(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = _most([r.numbers["amplification"] for r in rows]), s.thresholds.local
     share, random = _most([r.numbers["worst"] for r in rows]), _most([r.numbers["random"] for r in rows])
-    text = (
-        f"A pixel in a window can be moved {value:.1f} times as much as by a map of norm 1, by {share:.0%} of the "
-        f"image's maximum within {s.reference:.1%}; noise moves one by {random:.0%}."
-    )
+    text = f"A pixel in a window can be moved {value:.1f} times as much as by a map of norm 1, by {share:.0%} of the "
+    text += f"image's maximum within {s.reference:.1%}; noise moves one by {random:.0%}."
     return _beyond("localised", model, value, limit, text + _looked(rows))
 
 
@@ -146,10 +123,8 @@ def _judge_details(model: str, rows: Sequence[Row], every: Sequence[Row], s: Set
     lost = [d for d in asked if not d["index"] >= limits.index]
     invented = [d for d in empty if not d["empty"] < limits.index]
     least = -_most([-d["index"] for d in asked])
-    text = (
-        f"{len(asked) - len(lost)} of {len(asked)} details of contrast {limits.contrast:.0%} or more are seen"
-        f", {len(invented)} of {len(empty)} seen where there is none."
-    )
+    text = f"{len(asked) - len(lost)} of {len(asked)} details of contrast {limits.contrast:.0%} or more are seen"
+    text += f", {len(invented)} of {len(empty)} seen where there is none."
     outcome = Outcome.FAILED if lost or invented else Outcome.NOTHING_FOUND
     if not asked:
         outcome, text = Outcome.UNDECIDED, f"{text} Not decided: no detail had that contrast."
@@ -196,14 +171,14 @@ def _judge_samples(model: str, rows: Sequence[Row], every: Sequence[Row], s: Set
             best = max(best, number)
     worse = f"With more samples the PSNR falls by up to {value:.1f} dB."
     if math.isinf(value):
-        worse = "With more samples the image is no image any more (not finite)."
+        worse = "With more samples the image is not finite."
     text = worse if value > 0 else f"More samples do not make it worse at {len(rows[0].numbers['psnr'])} rates."
     return _beyond("samples", model, value, limit, text)
 
 
 def _judge_gain(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     pairs = [(r.numbers["psnr"], r.numbers["psnr adjoint"]) for r in rows]
-    # NaN is worse than all numbers; a perfect image beside a perfect adjoint gains nothing.
+    # NaN is worse than every number; two infinite PSNRs (two perfect images) differ by 0.
     gains = [-math.inf if math.isnan(a) else 0.0 if a == b else a - b for a, b in pairs]
     value, limit = min(gains), s.thresholds.gain
     mean = sum(a for a, _ in pairs) / len(pairs)
@@ -216,25 +191,23 @@ def _judge_certificate(model: str, rows: Sequence[Row], every: Sequence[Row], s:
     beaten = any(r.numbers["beaten"] for r in rows)
     entries = [p for r in rows for p in r.numbers["perturbations"].values()]
     shares = [p["rise"] / p["bound"] if p["bound"] else 0.0 for p in entries]
-    text = (
-        "A certificate was beaten: this must never happen, please report it."
-        if beaten
-        else f"None of {len(entries)} perturbations beat the proven bound; the closest came to {max(shares):.0%} of it."
-    )
+    text = f"None of {len(entries)} perturbations beat the proven bound; the closest came to {max(shares):.0%} of it."
+    text = "A certificate was beaten: this must never happen, please report it." if beaten else text
     outcome = Outcome.FAILED if beaten else Outcome.NOTHING_FOUND
     return Verdict(model, "certificate", outcome, max(shares), 1.0, text)
 
 
-_JUDGES: dict[str, Callable[[str, Sequence[Row], Sequence[Row], Settings], Verdict]] = {
-    "accuracy": _judge_gain,
-    "worst": _judge_worst,
-    "localised": _judge_localised,
-    "details": _judge_details,
-    "kernel": _judge_kernel,
-    "transfer": _judge_transfer,
-    "noise": _judge_noise,
-    "scaling": _judge_scaling,
-    "samples": _judge_samples,
-    "anatomy": _judge_gain,
-    "certificate": _judge_certificate,
+# Each test's judge; the unit of its number, how the number is written, and a factor.
+_JUDGES: dict[str, tuple[Callable[[str, Sequence[Row], Sequence[Row], Settings], Verdict], str, str, int]] = {
+    "accuracy": (_judge_gain, "dB gain", "{:+.1f}", 1),
+    "worst": (_judge_worst, "times", "{:.2f}", 1),
+    "localised": (_judge_localised, "times", "{:.2f}", 1),
+    "details": (_judge_details, "standard deviations", "{:.1f}", 1),
+    "kernel": (_judge_kernel, "times", "{:.2f}", 1),
+    "noise": (_judge_noise, "times", "{:.2f}", 1),
+    "scaling": (_judge_scaling, "% of image", "{:.1f}", 100),
+    "samples": (_judge_samples, "dB fall", "{:.1f}", 1),
+    "anatomy": (_judge_gain, "dB gain", "{:+.1f}", 1),
+    "transfer": (_judge_transfer, "times", "{:.2f}", 1),
+    "certificate": (_judge_certificate, "% of bound", "{:.0f}", 100),
 }

@@ -1,9 +1,10 @@
-"""What no algorithm can compute, executable: exact problems, inexact input, and an adversary that beats any algorithm.
+"""Exact problems whose solutions no algorithm can compute to K digits, inexact input, and an adversary that shows it.
 
-For the well-conditioned problems of :mod:`firenet.barriers.instances` and K > 2 digits: K digits no algorithm can
-compute (:func:`defeat`), K-1 only from unboundedly many data (:func:`outread`), K-2 from few (:func:`trial`). All
-arithmetic is rational and nothing here imports the rest of the project. A :class:`Program` is played in a process of
-its own, which sees its reads and coins alone; a function is played here, and believed to be honest.
+For the well-conditioned problems of :mod:`firenet.barriers.instances` and K > 2, no algorithm computes K correct digits
+(:func:`defeat`); K-1 digits can be computed, but no bounded number of data suffices (:func:`outread`); K-2 digits can
+be computed from few data (:func:`trial`). All arithmetic is rational and nothing here imports the rest of the project.
+A :class:`Program` runs in a process of its own, which sees only its reads and its coins; a Python function runs in this
+process and is assumed to be honest.
 
 >>> from firenet.barriers import Problem, algorithms, defeat
 >>> defeat(algorithms.exact, Problem("P3", digits=8)).statement
@@ -12,33 +13,13 @@ its own, which sees its reads and coins alone; a function is played here, and be
 
 from firenet.barriers import algorithms
 from firenet.barriers.adversary import defeat, outread
-from firenet.barriers.given import BadRead, Coins, Sample, TrainingSet
-from firenet.barriers.instances import BadProblem, Instance, Minimisers, Problem
-from firenet.barriers.oracle import Oracle, consistent
-from firenet.barriers.program import BadAlgorithm, Program
+from firenet.barriers.given import TrainingSet
+from firenet.barriers.instances import Instance, Problem
+from firenet.barriers.oracle import Oracle
+from firenet.barriers.program import Program
 from firenet.barriers.trials import Trial, trial
 from firenet.barriers.verdicts import Verdict
-from firenet.barriers.witness import Refuted, check
+from firenet.barriers.witness import check
 
-__all__ = [
-    "BadAlgorithm",
-    "BadProblem",
-    "BadRead",
-    "Coins",
-    "Instance",
-    "Minimisers",
-    "Oracle",
-    "Problem",
-    "Program",
-    "Refuted",
-    "Sample",
-    "TrainingSet",
-    "Trial",
-    "Verdict",
-    "algorithms",
-    "check",
-    "consistent",
-    "defeat",
-    "outread",
-    "trial",
-]
+__all__ = ["Instance", "Oracle", "Problem", "Program", "TrainingSet", "Trial", "Verdict"]
+__all__ += ["algorithms", "check", "defeat", "outread", "trial"]

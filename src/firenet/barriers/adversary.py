@@ -1,10 +1,11 @@
 """The adversary: for any algorithm an input on which it fails, and a witness that anybody can check.
 
-It plays the proof. Every read is answered as if all columns were tied. An algorithm that halts has read to within some
-:math:`2^{-n}`; a bump of half that on any column agrees with all it has seen, and with the bump on another column the
-minimiser is :math:`2.8\\cdot10^{-K}` away: one output is not within :math:`10^{-K}` of both. An algorithm that does not
-halt fails on the tie itself. Nothing is assumed of the algorithm, not even that it is computable, but that it depends
-on nothing beside its reads and its coins; it is played again to see that.
+It follows the proof of the theorem. Every read is answered as if all columns were tied. An algorithm that halts has
+read to within some :math:`2^{-n}`. A bump of half that size on any column agrees with everything that it has seen, and
+the minimisers for bumps on two different columns are :math:`2.8\\cdot10^{-K}` apart, so that one output is not within
+:math:`10^{-K}` of both. An algorithm that does not halt fails on the tie itself. The only assumption about the
+algorithm, which need not even be computable, is that it depends on nothing but its reads and its coins. This is tested
+by running it again.
 """
 
 from __future__ import annotations
@@ -43,25 +44,25 @@ def defeat(
     """Finds an input of the strong family on which an algorithm does not reach K digits.
 
     Args:
-        algorithm: A :class:`Program`, which is played in a process of its own; or a callable that takes a
-            :class:`TrainingSet`, and if it is randomised :class:`Coins` as second argument. It is played in this
-            process, for which it has to be honest: the verdict says so.
+        algorithm: A :class:`Program`, which runs in a process of its own; or a callable that takes a
+            :class:`TrainingSet`, and if it is randomised :class:`Coins` as second argument. A callable runs in this
+            process and has to be honest: the verdict says so.
         problem: The class; its ``digits`` are K. A number K stands for (P3) with the smallest matrix.
-        name: What to call it.
+        name: The algorithm's name in the verdict; None takes its own.
         reads: How many reads it is granted.
         seconds: How long it may run, in seconds.
-        plays: For coins that cannot be enumerated: how often it is run.
-        seed: Of those coins. None draws one that nobody can foresee.
+        plays: The number of runs if its coins cannot be enumerated.
+        seed: Seeds such coins. None draws one that nobody can foresee.
 
     Returns:
-        ``wrong`` with a witness; ``did not halt`` after the reads that were granted, on the tie; ``out of time``;
-        ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of its failure probability. An
-        algorithm that halts is wrong: where R, the number of measurements, is less than the number of columns, with all
-        outputs, and else with at least one (it may hedge, a column for each measurement).
+        ``wrong`` with a witness; ``did not halt`` after the granted reads, on the tie; ``out of time``; ``invalid``;
+        for a randomised algorithm ``randomised`` with a lower bound of its failure probability. An algorithm that halts
+        is wrong: with all outputs if R, the number of measurements, is less than the number of columns, and else with
+        at least one (it may guess a different column for each measurement).
 
     Raises:
-        BadProblem: More reads are granted than a witness can hold.
-        BadAlgorithm: There is no such program.
+        BadProblem: If more reads are granted than a witness can hold.
+        BadAlgorithm: If there is no such program.
     """
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     return _Game(algorithm, problem, problem.digits, reads, name, seconds, plays, seed).verdict()
@@ -77,33 +78,33 @@ def outread(
     plays: int = PLAYS,
     seed: int | None = None,
 ) -> Verdict:
-    """Finds an input of the weak family on which an algorithm misses K-1 digits or needs more than so many reads.
+    """Finds an input of the weak family on which an algorithm misses K-1 digits or needs more than ``most`` reads.
 
     Args:
         algorithm: As for :func:`defeat`.
         problem: As for :func:`defeat`, K of at least 2.
         most: The number of reads, M.
-        name: What to call it.
+        name: As for :func:`defeat`.
         seconds: As for :func:`defeat`.
         plays: As for :func:`defeat`.
         seed: As for :func:`defeat`.
 
     Returns:
-        ``wrong``, ``reads`` (its witness is a member of the family, on which a patient algorithm comes to an end),
+        ``wrong``, ``reads`` (its witness is a member of the family, on which an algorithm that reads on does halt),
         ``out of time`` or ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of the probability
-        of missing or of reading more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
+        that it misses the digits or reads more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
     """
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     if problem.digits < 2:
-        problem.weak(0, Fraction(1))  # refuses
+        problem.weak(0, Fraction(1))  # raises BadProblem
     return _Game(algorithm, problem, problem.digits - 1, most, name, seconds, plays, seed).verdict()
 
 
 class _Tied(Oracle):
-    """Answers every read as if nothing stood out."""
+    """An oracle that answers every read as if all columns were tied."""
 
     def __init__(self, problem: Problem, scale: int) -> None:
-        # a stand-in whose bump is below everything that can be read
+        # In the weak family, which has no tie, a bump below everything that can be read takes its place.
         super().__init__(
             problem.tied() if scale == problem.digits else problem.weak(0, Fraction(1, 2 << MOST_ACCURATE))
         )
@@ -111,11 +112,11 @@ class _Tied(Oracle):
 
 
 class _TooSlow(Exception):
-    """Too many plays ran out of time to go on."""
+    """Says that too many runs were out of time."""
 
 
 class _Game:
-    """One algorithm, one class, one scale."""
+    """The game with one algorithm, for one class of problems and one scale."""
 
     def __init__(
         self,
@@ -134,16 +135,16 @@ class _Game:
         self.player, self.problem, self.scale, self.most = player, problem, scale, most
         self.name = name_of(player) if name is None else name
         self.seconds, self.plays, self.slow = seconds, plays, 0
-        # an algorithm that knew the coins of all plays could fail on these more often than on others
+        # The seed is random, because an algorithm that knew the coins of all runs could behave differently in them.
         self.seed = secrets.randbits(128) if seed is None else seed
 
     @property
     def strong(self) -> bool:
-        """Whether K digits are asked for, on the family that has the tie."""
+        """Whether K digits are asked for, on the family that contains the tie."""
         return self.scale == self.problem.digits
 
     def verdict(self) -> Verdict:
-        """Plays."""
+        """Plays the game and returns the verdict."""
         try:
             first = self.play()
             found = self.randomised(first) if first.drawn or first.sampled else self.deterministic(first)
@@ -153,7 +154,7 @@ class _Game:
         return replace(found, isolated=isinstance(self.player, Program), seed=None if found.exact else self.seed)
 
     def play(self, tape: Tape | None = (), number: int = 0) -> Run:
-        """Runs the algorithm once; the number tells apart the plays whose coins are tossed."""
+        """Runs the algorithm once; ``number`` selects the random coins of the run."""
         oracle = _Tied(self.problem, self.scale)
         done = run(self.player, Referee(oracle, self.most, tape, f"{self.seed}/{number}"), self.seconds)
         self.slow += done.how == "out of time"
@@ -162,13 +163,13 @@ class _Game:
         return done
 
     def rivals(self, accuracy: int) -> list[Instance]:
-        """The instances, a bump on each column, that agree with tied answers up to an accuracy."""
+        """Returns the instances, with a bump on each column in turn, that agree with tied answers up to an accuracy."""
         bump = Fraction(1, 1 << (max(accuracy, 4 * self.scale + 8) + 1))
         make = self.problem.strong if self.strong else self.problem.weak
         return [make(j, bump) for j in range(self.problem.columns)]
 
     def same(self, first: Run, again: Run) -> bool:
-        """Whether two runs with the same coins are alike, as far as they came. Rounding may differ from run to run."""
+        """Returns whether two runs with the same coins agree as far as they went, their outputs up to rounding."""
         if "out of time" in (first.how, again.how):
             return True
         if (first.reads, first.drawn, first.how) != (again.reads, again.drawn, again.how):
@@ -180,7 +181,7 @@ class _Game:
         return max(apart, default=0) <= Fraction(1, 10**6 * 100**self.scale)
 
     def unsteady(self) -> Verdict:
-        """The verdict about an algorithm that reads or says something else when it is played again."""
+        """Returns the verdict on an algorithm that reads or answers differently when it is run again."""
         statement = (
             "No verdict: not a function of its reads and coins, for it did something else the second time. "
             "Draw what is random from the coins (a second argument)."
@@ -188,24 +189,24 @@ class _Game:
         return Verdict(self.name, self.scale, "invalid", statement, note="it did something else the second time")
 
     def issue(self, verdict: Verdict, claim: Claim, done: Run, instance: Instance, rivals: list[Instance]) -> Verdict:
-        """The verdict with its witness."""
+        """Returns the verdict with its witness."""
         return issue(verdict, claim, done, instance, rivals, _Tied(self.problem, self.scale))
 
     # --- without coins ------------------------------------------------------------------------------------------------
 
     def deterministic(self, done: Run) -> Verdict:
-        """The verdict about an algorithm that used no coins, from its first run."""
+        """Returns the verdict on an algorithm that used no coins, from its first run."""
         unfit = without_answer(self.name, self.scale, done)
         if unfit:
             return unfit
         again = self.play()
         if not self.same(done, again):
             return self.unsteady()
-        unfit = without_answer(self.name, self.scale, again)  # out of time, this time
+        unfit = without_answer(self.name, self.scale, again)  # the second run may be out of time
         return unfit or (self.wrong(done) if done.how == "halted" else self.still_reading(done))
 
     def still_reading(self, done: Run) -> Verdict:
-        """It has not halted after the reads that were granted."""
+        """Returns the verdict on an algorithm that has not halted after the granted reads."""
         rivals = self.rivals(done.accuracy)
         if self.strong:
             within = f"{len(done.reads)} reads to within 2**-{done.accuracy}"
@@ -218,7 +219,10 @@ class _Game:
         return self.issue(verdict, "reads", done, rivals[0], rivals)
 
     def wrong(self, done: Run) -> Verdict:
-        """It has halted, and is wrong for the rival that most outputs are furthest from."""
+        """Returns the verdict on an algorithm that has halted.
+
+        It is wrong for the rival from which most outputs are furthest.
+        """
         rivals = self.rivals(done.accuracy)
         limit = Fraction(1, 100**self.scale)
         far = {i: distances(i, done) for i in rivals}
@@ -235,7 +239,10 @@ class _Game:
     # --- with coins ---------------------------------------------------------------------------------------------------
 
     def all_runs(self) -> Iterator[_Play]:
-        """Every run that the coins can lead to, with its probability; stops early where they cannot be enumerated."""
+        """Yields every run that the coins can lead to, with its probability.
+
+        Stops early if they cannot be enumerated.
+        """
         tape: list[tuple[int, int]] = []
         for _ in range(LEAVES):
             done = self.play(tape)
@@ -244,6 +251,7 @@ class _Game:
             yield _Play(Fraction(1, math.prod(n for _, n in done.drawn)), done, done.drawn, 0)
             if done.how == "bad coins":
                 return
+            # The next tape in lexicographic order: the last coin that can be raised is raised; those after it are 0.
             drawn = list(done.drawn)
             while drawn and drawn[-1][0] == drawn[-1][1] - 1:
                 drawn.pop()
@@ -253,15 +261,20 @@ class _Game:
             tape = [*drawn, (value + 1, among)]
 
     def repeated(self, every: list[_Play]) -> bool:
-        """Whether plays come out the same again, in an order that the algorithm cannot know: else something beside its
-        coins told it what to do."""
+        """Returns whether runs give the same result again, in an order that the algorithm cannot know.
+
+        Otherwise it depends on something else than its reads and its coins.
+        """
         fit = [p for p in every if p.done.how != "out of time"]
         chosen = SystemRandom().choices(fit, k=REPLAYS) if fit else []
         return all(self.same(p.done, self.play(p.tape, p.number)) for p in chosen)
 
     def randomised(self, first: Run) -> Verdict:
-        """The two-point game: on tied answers the outputs do not depend on where the bump is, so that with probability
-        :math:`(N_1-1)/N_1` times that of halting they are wrong for the bump that is placed worst."""
+        """Plays the two-point game.
+
+        On tied answers the outputs do not depend on where the bump is. So with probability :math:`(N_1-1)/N_1` times
+        that of halting they are wrong for the worst place of the bump.
+        """
         every = list(self.all_runs())
         if every and not self.same(first, every[0].done):
             return self.unsteady()
@@ -283,18 +296,19 @@ class _Game:
         return found
 
     def failing(self, every: list[_Play], counted: bool) -> Verdict | None:
-        """How often it fails on the worst of its inputs; None where it never does."""
+        """Returns the verdict with the failure probability on the worst input; None if it never fails."""
         limit = Fraction(1, 100**self.scale)
-        # other coins may read more accurately than those that were played
+        # Unless all outcomes of the coins were enumerated, other coins may read more accurately than those of the runs.
         rivals = self.rivals(max(p.done.accuracy for p in every) if counted else MOST_ACCURATE)
 
         def fails(d: Run, instance: Instance) -> bool:
             if d.how == "halted":
                 return max(distances(instance, d)) > limit
             if d.how == "out of reads":
-                # still reading, it may yet be right where there is a bump; but it has read more than so many
+                # At K digits an algorithm that is still reading may yet be right if there is a bump, not at the tie.
+                # At K-1 digits it has failed: it needs more than the granted reads.
                 return instance.column is None or not self.strong
-            return d.how in ("raised", "bad output")  # what else can end a run shows nothing
+            return d.how in ("raised", "bad output")  # the other ends of a run show nothing
 
         inputs = [*rivals, *([self.problem.tied()] if self.strong else [])]
         failed = [[p for p in every if fails(p.done, i)] for i in inputs]
@@ -307,7 +321,7 @@ class _Game:
             return None
         culprit = next((d for d in culprits if d.how == "halted"), culprits[0])
         if not counted:
-            # the worst of several inputs was chosen by the same plays
+            # The worst input was chosen by the same runs: the confidence is divided by the number of inputs.
             failure = lower_bound(len(failed[worst]), self.plays, Fraction(1, 1000 * len(inputs)))
         count = f"with confidence 99.9 %, from {self.plays} plays"
         said = "exactly, over all that its coins can do" if counted else count
@@ -319,24 +333,16 @@ class _Game:
         open_ = sum((p.chance for p in every if p.done.how == "out of reads"), Fraction(0))
         if open_ and counted:
             statement += f" With probability {open_} it had not halted after {self.most} reads."
-        verdict = Verdict(
-            self.name,
-            self.scale,
-            "randomised",
-            statement,
-            distances(instance, culprit),
-            failure=failure,
-            exact=counted,
-            plays=len(every),
-            note=culprit.note,
-        )
+        far = distances(instance, culprit)
+        verdict = Verdict(self.name, self.scale, "randomised", statement, far, note=culprit.note)
+        verdict = replace(verdict, failure=failure, exact=counted, plays=len(every))
         claim: Claim = "wrong" if culprit.how == "halted" else "did not halt" if self.strong else "reads"
         return self.issue(verdict, claim, culprit, instance, rivals)
 
 
 @dataclass(frozen=True)
 class _Play:
-    """One of the runs that coins can lead to, and what leads to it again."""
+    """A run of a randomised algorithm, its probability, and the coins that repeat it."""
 
     chance: Fraction
     done: Run
@@ -345,10 +351,13 @@ class _Play:
 
 
 def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) -> Fraction:
-    """The exact (Clopper-Pearson) lower confidence bound of a probability, to a thousandth: the largest p on that grid
-    for which as many failures or more have at most the probability ``doubt``."""
+    """Returns the exact (Clopper-Pearson) lower confidence bound of a probability, to a thousandth.
+
+    It is the largest p on that grid for which ``failures`` or more failures have probability at most ``doubt``.
+    """
 
     def tail(p: int) -> Fraction:
+        # The terms of the binomial distribution times 1000**plays, which are integers.
         term, rest = math.comb(plays, failures) * p**failures * (1000 - p) ** (plays - failures), 1000 - p
         total = term
         for k in range(failures, plays):

@@ -1,7 +1,8 @@
 """Algorithms in exact arithmetic: those that must fail at K digits, and those that reach K-1 and K-2.
 
 An algorithm is a callable that takes a :class:`TrainingSet` and returns a vector, one vector for each measurement, or a
-network, a callable from measurements to a vector. A randomised one takes :class:`Coins` as second argument.
+network, that is a callable from measurements to a vector. A randomised algorithm takes :class:`Coins` as second
+argument.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from firenet.barriers.instances import Minimisers, Problem, Vector, minimisers
 
 
 def _solved(sample: Sample, problem: Problem) -> Minimisers:
-    """The exact minimisers of the problem that a sample shows."""
+    """Returns the exact minimisers of the problem that a sample shows."""
     row = sample.A[0][: problem.columns]
     return minimisers(problem.kind, problem.parameter, row, sample.y[0], problem.shape[1])
 
 
 def exact(training_set: TrainingSet) -> list[Vector]:
-    """Solves the problem that it sees to within 2**-64, exactly, by comparing all columns."""
+    """Solves the problem that it reads to within 2**-64, exactly, by comparing all columns."""
     return [
         found.vertex(found.support[0])
         for k in range(len(training_set))
@@ -30,17 +31,17 @@ def exact(training_set: TrainingSet) -> list[Vector]:
 
 
 def labels(training_set: TrainingSet) -> list[Vector]:
-    """Believes the labels, to within 2**-64."""
+    """Returns the labels of the training set, read to within 2**-64."""
     return [training_set.sample(64, k).x for k in range(len(training_set))]
 
 
 def first(training_set: TrainingSet) -> list[Vector]:
-    """Guesses the first column, and looks only for the scale."""
+    """Guesses the first column, and reads only for the value."""
     return guess(training_set, 0)
 
 
 def centre(training_set: TrainingSet) -> list[Vector]:
-    """The point as far from all candidates: the best answer that needs no decision."""
+    """Returns the point that is equally far from all candidates: the best answer that needs no decision."""
     found = []
     for k in range(len(training_set)):
         one = _value(training_set, k)
@@ -50,24 +51,27 @@ def centre(training_set: TrainingSet) -> list[Vector]:
 
 
 def guess(training_set: TrainingSet, column: int) -> list[Vector]:
-    """The minimiser as if the bump were on a given column."""
+    """Returns the minimiser that a bump on the given column would have."""
     size = training_set.shape[1]
     values = [_value(training_set, k) for k in range(len(training_set))]
     return [Minimisers(v, (column,), size).vertex(column) for v in values]
 
 
 def _value(training_set: TrainingSet, k: int) -> Fraction:
-    """The value of the minimiser to within 10**-K / 16: with condition numbers of at most 1, errors of 2**-n in matrix
-    and measurement are 2**(1-n) in the minimiser."""
+    """Returns the value of the minimiser to within 10**-K / 16.
+
+    With condition numbers of at most 1, errors of 2**-n in matrix and measurement are at most 2**(1-n) in the
+    minimiser.
+    """
     n = (16 * 10**training_set.problem.digits).bit_length() + 1
     return _solved(training_set.sample(n, k), training_set.problem).value
 
 
 def separated(training_set: TrainingSet) -> list[Vector]:
-    """Reads more and more accurately until one column is the largest for certain: never, where they are tied.
+    """Reads more and more accurately until one column is certainly the largest: never, if they are tied.
 
-    Two numbers that differ by more than :math:`2\\cdot2^{-n}` where both are known to within :math:`2^{-n}` are in this
-    order for certain.
+    The order of two numbers that are known to within :math:`2^{-n}` is certain if they differ by more than
+    :math:`2\\cdot2^{-n}`.
     """
     for n in count(1):
         row = training_set.sample(n).A[0][: training_set.problem.columns]
@@ -78,9 +82,11 @@ def separated(training_set: TrainingSet) -> list[Vector]:
 
 
 def one_digit_less(training_set: TrainingSet) -> list[Vector]:
-    """K-1 digits on both families. At scale K any column will do; at scale K-1, where there is no tie, it reads until
-    the columns separate: it always halts, after a number of reads that nothing bounds (here a training set answers to
-    within 2**-4096, and the bump must be larger than that).
+    """Computes K-1 digits on both families.
+
+    At scale K any column will do. At scale K-1, where there is no tie, it reads until the columns separate: it always
+    halts, but nothing bounds the number of reads (here a training set answers to within 2**-4096, and the bump must be
+    larger than that).
 
     Proof: at scale K a wrong column is :math:`\\sqrt2f/a<4.3\\cdot10^{-K}` off, and the value is known to within
     :math:`10^{-K}/8`; together less than :math:`10^{-(K-1)}`. At scale K-1 the column is right.
@@ -89,31 +95,31 @@ def one_digit_less(training_set: TrainingSet) -> list[Vector]:
 
 
 def two_digits_less(training_set: TrainingSet) -> list[Vector]:
-    """K-2 digits on both families from one read a measurement: any column will do.
+    """Computes K-2 digits on both families from one read of each measurement: any column will do.
 
     Proof: one read to within :math:`2^{-n}<10^{-K}/16` gives the value of the minimiser; a wrong column is less than
-    :math:`4.3\\cdot10^{-(K-1)}` off at scale K-1, less still at scale K.
+    :math:`4.3\\cdot10^{-(K-1)}` off at scale K-1, and still less at scale K.
     """
     return first(training_set)
 
 
 def _scale(training_set: TrainingSet) -> bool:
-    """Whether the scale is K: the two differ by a factor of ten, which one read to within 1/2 tells apart."""
+    """Returns whether the scale is K: K and K-1 differ by a factor of ten, which one read to within 1/2 tells apart."""
     problem = training_set.problem
     middle = (problem.base(problem.digits) + problem.base(problem.digits - 1)) / 2
     return training_set.sample(1).A[0][0] > middle
 
 
 def random_column(training_set: TrainingSet, coins: Coins) -> list[Vector]:
-    """Guesses a column."""
+    """Guesses a random column."""
     return guess(training_set, coins.choose(training_set.problem.columns))
 
 
 def three_way(training_set: TrainingSet, coins: Coins) -> list[Vector]:
-    """Each of the :math:`N_1` columns with probability :math:`1/(2N_1-1)`, else reading until they separate.
+    """Guesses each of the :math:`N_1` columns with probability :math:`1/(2N_1-1)`, and else reads until they separate.
 
-    Right with probability :math:`N_1/(2N_1-1)` on every input: where there is a bump, by that column or the reading;
-    where there is none, by every column and not the reading. For two columns that is 2/3, which no algorithm exceeds.
+    It is right with probability :math:`N_1/(2N_1-1)` on every input: if there is a bump, by that column or by reading;
+    if there is none, by every column but not by reading. For two columns that is 2/3, which no algorithm exceeds.
     """
     columns = training_set.problem.columns
     choice = coins.choose(2 * columns - 1)

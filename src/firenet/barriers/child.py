@@ -1,7 +1,7 @@
 """The algorithm's end of the pipe: ``python -m firenet.barriers.child MODULE:FUNCTION CPU_SECONDS``.
 
-It imports the module, gives the function a training set and coins that ask through the pipe, and says what came of it.
-Nothing here is trusted by the other end (:mod:`firenet.barriers.program`), for the algorithm may change all of it.
+It imports the module, calls the function with a training set and coins that ask through the pipe, and sends its answer.
+The other end (:mod:`firenet.barriers.program`) trusts nothing of this, because the algorithm can change all of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from firenet.barriers.outputs import BadOutput, described, message, outputs, tak
 
 
 class _Pipe:
-    """Questions to the referee, one at a time."""
+    """The pipe to the referee, for one question at a time."""
 
     def __init__(self, answers: IO[str], questions: IO[str]) -> None:
         self._answers, self._questions, self._lock = answers, questions, threading.Lock()
@@ -42,7 +42,7 @@ class _Pipe:
 
 
 def _limit(cpu_seconds: int) -> None:
-    """Bounds processor time and memory (half the machine's), for good: the hard limits too."""
+    """Bounds processor time and memory (half the machine's) for good, by lowering the hard limits too."""
     import resource
 
     half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
@@ -54,9 +54,9 @@ def _limit(cpu_seconds: int) -> None:
 
 
 def _function(name: str) -> Any:
-    """The function, or the reason why there is none."""
+    """Returns the function, or as a string why there is none."""
     module, _, attribute = name.partition(":")
-    # last of all to be put on the path: a file of the user's that is called like one of ours must not take its place
+    # The current folder is added only now: a user's file with the name of one of our modules must not replace it.
     sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), attribute)
@@ -85,7 +85,7 @@ def _play(name: str, pipe: _Pipe) -> None:
 
 
 def _place(error: BaseException) -> str:
-    """Where the algorithm's own code was when it raised."""
+    """Returns the line of the algorithm's own code that raised an error."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = os.path.dirname(__file__)
     found = next((f for f in reversed(frames) if os.path.dirname(f.filename) != ours), None)
@@ -93,8 +93,9 @@ def _place(error: BaseException) -> str:
 
 
 def main(name: str, cpu_seconds: str) -> NoReturn:
-    """Plays one run, and ends the process without waiting for what the algorithm left behind."""
-    # What it prints must not mix with the protocol, nor can it close that by its number.
+    """Plays one run, and ends the process without waiting for threads that the algorithm left behind."""
+    # The pipe gets new numbers and 0 and 1 become /dev/null: what the algorithm prints does not mix with the protocol,
+    # and closing 0 or 1 does not close the pipe.
     answers, questions = (os.fdopen(os.dup(i), mode, encoding="ascii") for i, mode in ((0, "r"), (1, "w")))
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)

@@ -1,7 +1,7 @@
-"""What can be computed, digit by digit, with evidence that was executed.
+"""Classifies numbers of digits by whether they can be computed, with experiments as evidence.
 
-``classify`` takes numbers: those of a class of problems, for which it plays the games of the three regimes, or an error
-bound that was proven of a network (:meth:`firenet.Guarantee.error_bound`), for which it says how many digits that is.
+:func:`classify` does so for a class of problems, by playing the games of the three regimes. :func:`classify_bound` does
+so for a proven error bound of a network (:meth:`firenet.Guarantee.error_bound`): it says how many digits that is.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Point:
     """One experiment.
 
     Attributes:
-        algorithm: Who played.
-        digits: What was asked for.
+        algorithm: The name of the algorithm.
+        digits: How many digits were asked for.
         reads: How many data it read, or was granted.
         passed: Whether it reached the digits.
-        what: In words.
+        what: The result in words.
     """
 
     algorithm: str
@@ -41,7 +41,7 @@ class Point:
     what: str
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Returns the experiment for JSON, with integers as strings."""
         return {**self.__dict__, "digits": str(self.digits), "reads": str(self.reads)}
 
 
@@ -51,9 +51,9 @@ class Cell:
 
     Attributes:
         digits: The number.
-        regime: What can be done.
+        regime: Whether this number of digits can be computed, and from how many data.
         why: The reason, with its theorem.
-        evidence: What was executed.
+        evidence: The experiments.
     """
 
     digits: int
@@ -62,7 +62,7 @@ class Cell:
     evidence: tuple[Point, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Returns the cell for JSON, with integers as strings."""
         evidence = [p.as_json() for p in self.evidence]
         return {"digits": str(self.digits), "regime": self.regime, "why": self.why, "evidence": evidence}
 
@@ -71,11 +71,8 @@ _IMPOSSIBLE = (
     "No algorithm: the tie is a member of the class, and problems with their minimisers more than 2e-K apart come "
     "arbitrarily near to it (Theorem 2.1)."
 )
-_UNBOUNDED = (
-    "Reading until the columns separate: it always halts, and no number of reads is enough for all inputs "
-    "(Theorem 2.2)."
-)
-_FEW = "Any column will do, and one read a measurement gives the scale (Theorem 2.3)."
+_UNBOUNDED = "Read until the columns separate: it halts, but no number of reads is enough for all inputs (Theorem 2.2)."
+_FEW = "Any column will do, and one read of each measurement gives the scale (Theorem 2.3)."
 
 
 def classify(
@@ -89,20 +86,20 @@ def classify(
     plays: int = 50,
     seed: int = 0,
 ) -> list[Cell]:
-    """The cells for K+1, K, K-1, ..., 1 digits of a class of problems, the games played now.
+    """Plays the games of a class of problems and returns its cells for K+1, K, K-1, ..., 1 digits.
 
     Args:
         kind: ``P1``, ``P2`` or ``P3``.
         digits: K, above 2.
-        parameter: As in :class:`Problem`, as the next three.
-        columns: See there.
-        tail: See there.
-        samples: See there.
-        plays: Random inputs for the algorithms that succeed.
-        seed: Of those.
+        parameter: As in :class:`Problem`.
+        columns: As in :class:`Problem`.
+        tail: As in :class:`Problem`.
+        samples: As in :class:`Problem`.
+        plays: The number of random inputs for the algorithms that succeed.
+        seed: Seeds these inputs.
 
     Raises:
-        BadProblem: For K of at most 2, where the three regimes are not three, and numbers outside the class.
+        BadProblem: If K is at most 2, where there are not three regimes, or a number is outside the class.
     """
     problem = Problem(kind, digits, parameter, columns, tail, samples)
     problem.three_regimes()
@@ -129,7 +126,7 @@ def classify(
 
 
 def digits_of(error_bound: Fraction) -> int:
-    """The most digits d with :math:`10^{-d}` at least a bound; negative where it exceeds 1."""
+    """Returns the largest d with :math:`10^{-d}` at least the bound; it is negative if the bound exceeds 1."""
     if isinstance(error_bound, float) or error_bound <= 0:
         raise BadProblem(f"a positive rational number is needed; got {error_bound!r}: use Fraction(...)")
     d = 0
@@ -141,13 +138,13 @@ def digits_of(error_bound: Fraction) -> int:
 
 
 def classify_bound(error_bound: Fraction, *, layers: int, upto: int | None = None) -> list[Cell]:
-    """The cells for a network with a proven error bound: the side where the theorems say yes.
+    """Returns the cells for a network with a proven error bound, which computes the digits that the bound guarantees.
 
     Args:
-        error_bound: Of the network's outputs, for all signals that the guarantee speaks of, as a fraction: no float
+        error_bound: The bound of the network's errors for all signals of the guarantee, as a fraction: no float
             decides.
-        layers: Of the network: what the accuracy costs.
-        upto: The most digits to speak of; None is one more than the bound gives.
+        layers: The number of its layers, which is what the accuracy costs.
+        upto: The largest number of digits in the result; None is one more than the bound gives.
     """
     reached = max(digits_of(error_bound), 0)
     most = reached + 1 if upto is None else upto
@@ -155,7 +152,7 @@ def classify_bound(error_bound: Fraction, *, layers: int, upto: int | None = Non
     return [
         Cell(d, "computable, stated bound", why)
         if d <= reached
-        else Cell(d, "open", "Nothing is claimed: the bound that was given does not reach so far.")
+        else Cell(d, "open", "Nothing is claimed: the given error bound is too large for so many digits.")
         for d in range(most, 0, -1)
     ]
 
@@ -171,12 +168,12 @@ def _passed(name: str, done: Trial) -> Point:
 
 
 def breakdown(problem: Problem, *, plays: int = 100, seed: int = 0) -> dict[str, Any]:
-    """The breakdown epsilons, from both sides, by what was executed.
+    """Computes enclosures of the breakdown epsilons from experiments.
 
-    Below: the radius of the smallest ball around the minimisers of rivals that the adversary was left with: no answer
-    is nearer to all of them. Above: how far ``centre`` was from the minimiser, at worst, on random inputs. Both tend to
-    :math:`v\\sqrt{(N_1-1)/N_1}` where the bump goes to zero, ``limit``. Probabilistic: the proven failure
-    probabilities, and those of two algorithms that attain them.
+    From below: the radius of the smallest ball around the minimisers of the instances that agreed with all reads of a
+    game; no answer is nearer to all of them. From above: the largest distance of ``centre`` to the minimiser on random
+    inputs. Both tend to ``limit``, :math:`v\\sqrt{(N_1-1)/N_1}`, as the bump goes to zero. Probabilistic: the proven
+    failure probabilities, and those of two algorithms that attain them.
     """
     found: dict[str, Any] = {}
     families = {"strong": (problem.digits, defeat), "weak": (problem.digits - 1, lambda a, p: outread(a, p, 100))}

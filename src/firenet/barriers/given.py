@@ -1,7 +1,7 @@
-"""What an algorithm is given, and all it is given: a training set to read from, and coins.
+"""What an algorithm is given: a training set that it reads from, and coins.
 
-Both only ask. What answers is a referee (:mod:`firenet.barriers.referee`), which keeps the log on its side, in this
-process or at the other end of a pipe.
+Both only pass questions on. A referee answers them (:mod:`firenet.barriers.referee`) and keeps the log on its side,
+in this process or at the other end of a pipe.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MOST_SIDES = 1 << 64
 
 
 class BadRead(ValueError):
-    """A read that no oracle can answer."""
+    """A read of a negative or fractional accuracy, or of a measurement that does not exist."""
 
 
 class Over(BaseException):
-    """The run is over. Not an Exception: an algorithm cannot catch it by accident."""
+    """Ends a run. It is no Exception, so that an algorithm does not catch it by accident."""
 
 
 class Sample(NamedTuple):
@@ -37,11 +37,11 @@ class Sample(NamedTuple):
 
 
 class TrainingSet:
-    """The data: :math:`(y_{k,n},A_n,x_{k,n})` for every n that is asked for, and the class of problems.
+    """The data :math:`(y_{k,n},A_n,x_{k,n})` for every n that is asked for, and the class of problems.
 
     Args:
         problem: The class: which problem, K, :math:`\\lambda` or :math:`\\varepsilon`, sizes.
-        read: What answers.
+        read: Answers one read, from n and k.
     """
 
     def __init__(self, problem: Problem, read: Callable[[int, int], Read]) -> None:
@@ -54,15 +54,15 @@ class TrainingSet:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, N)."""
+        """The shape (m, N) of the matrix."""
         return self.problem.shape
 
     def sample(self, n: int, k: int = 0) -> Sample:
         """Reads one triple to within :math:`2^{-n}`. Every call counts as a read.
 
         Raises:
-            BadRead: For an n that is no whole number of at least 0, or a k that is no measurement.
-            Over: Where more is asked for than is granted.
+            BadRead: If n is not a whole number of at least 0, or there is no measurement k.
+            Over: If more reads are asked for than are granted.
         """
         accuracy, which = _whole(n), _whole(k)
         if accuracy is None or accuracy < 0:
@@ -73,7 +73,7 @@ class TrainingSet:
 
 
 def _whole(value: object) -> int | None:
-    """A whole number as an int and no subclass of it; None for anything else."""
+    """Returns a whole number as a plain int, never a subclass of it; None for anything else."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         return None
     return index(value)  # pyright: ignore[reportArgumentType]
@@ -89,15 +89,15 @@ def as_sample(read: Read, problem: Problem) -> Sample:
 
 
 class Coins:
-    """Randomness for an algorithm.
+    """Randomness for an algorithm, of two kinds.
 
-    ``choose`` draws one of n equally likely numbers: as long as an algorithm draws from nothing else, all that it can
-    do is tried and its failure probability is exact. ``generator`` is any randomness; then there is only a confidence
-    bound.
+    ``choose`` draws one of n equally likely numbers. If an algorithm uses nothing else, every outcome of its coins is
+    tried and its failure probability is exact. ``generator`` gives unlimited randomness; then there is only a
+    confidence bound.
 
     Args:
-        toss: What answers ``choose``.
-        seed: What the generator starts from.
+        toss: Answers ``choose``.
+        seed: Returns the seed of the generator.
     """
 
     def __init__(self, toss: Callable[[int], int], seed: Callable[[], int]) -> None:
@@ -113,7 +113,7 @@ class Coins:
 
     @property
     def generator(self) -> Random:
-        """A generator of its own."""
+        """The generator of this run, seeded when it is first used."""
         if self._generator is None:
             self._generator = Random(self._seed())
         return self._generator

@@ -1,17 +1,18 @@
-"""The hard problems, in exact arithmetic: what their minimisers are, how far apart, how well conditioned.
+"""The hard problems in exact arithmetic: their minimisers, the distances between them, and their condition numbers.
 
-One row in which several columns compete, and a block of no interest below it,
+The matrix has one row in which several columns compete, and a diagonal block below it that is easily solved,
 
 .. math:: A=\\begin{pmatrix}a_1\\dots a_{N_1}&0\\\\0&\\|a\\|_2I\\end{pmatrix},\\qquad y_k=s_ke_1,
 
-so that :math:`AA^*=\\|a\\|_2^2I`. The largest of the :math:`a_j` takes everything: the minimiser is
+so that :math:`AA^*=\\|a\\|_2^2I`. The column with the largest :math:`a_j` is the support: the minimiser is
 :math:`v\\,e_j` with :math:`v=f/a_j` and :math:`f=s` for (P3), :math:`s-\\lambda/(2a_j)` for (P2),
-:math:`s-\\varepsilon` for (P1); where several are largest it is the simplex between them. All :math:`a_j` are one
-number :math:`\\approx10^K/2`, but for a bump on one of them. Where the bump is decides between points that are
-:math:`\\sqrt2f/a\\approx2.8\\cdot10^{-K}` apart, and it can be smaller than any accuracy to which A is known.
+:math:`s-\\varepsilon` for (P1). Where several :math:`a_j` are largest (a tie), the minimisers are the simplex spanned
+by these points. All :math:`a_j` are equal, :math:`\\approx10^K/2`, except that one of them may be larger by a *bump*.
+The place of the bump decides between points that are :math:`\\sqrt2f/a\\approx2.8\\cdot10^{-K}` apart, and the bump can
+be smaller than any accuracy to which A is known.
 
-Everything is a :class:`fractions.Fraction`. Only :math:`\\|a\\|_2` is irrational; it enters by its square, and through
-rational numbers near it. The problems and what they prove: Colbrook, Antun, Hansen (PNAS 2022), Theorem 2.
+Every number is a :class:`fractions.Fraction`. Only :math:`\\|a\\|_2` is irrational; it enters by its square, and by
+rational numbers near it. The problems and their theorem are from Colbrook, Antun, Hansen (PNAS 2022), Theorem 2.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ MOST_DIGITS, MOST_COLUMNS, MOST_SAMPLES, MOST_BITS = 300, 2000, 100, 256
 
 
 class BadProblem(ValueError):
-    """A problem outside the classes for which the theorem speaks."""
+    """A problem outside the classes of the theorem."""
 
 
 def root(square: Fraction, bits: int) -> tuple[Fraction, Fraction]:
-    """Rational numbers :math:`2^{-bits}` apart with the square root of a number that is not negative between them."""
+    """Returns rational numbers at most :math:`2^{-bits}` apart that enclose the root of a non-negative number."""
     below = isqrt((square.numerator << 2 * bits) // square.denominator)
     exact = Fraction(below, 1 << bits)
     return exact, exact if exact * exact == square else Fraction(below + 1, 1 << bits)
 
 
 def decimal(value: Fraction, digits: int = 7) -> str:
-    """A number in scientific notation, correctly rounded: for people, never for a comparison."""
+    """Returns a number in scientific notation, correctly rounded: for display, never for a comparison."""
     if value == 0:
         return "0"
     sign, size = "-" if value < 0 else "", abs(value)
-    # from the number of bits, for str() of a long integer is refused
+    # The exponent is estimated from the number of bits, since str() refuses long integers.
     exponent = (size.numerator.bit_length() - size.denominator.bit_length()) * 30103 // 100000 + 1
     while size < Fraction(10) ** exponent:
         exponent -= 1
@@ -56,13 +57,13 @@ def decimal(value: Fraction, digits: int = 7) -> str:
 
 
 def root_decimal(square: Fraction, digits: int = 7) -> str:
-    """The square root of a number, to as many digits."""
+    """Returns the square root of a number in scientific notation, to ``digits`` digits."""
     return decimal(root(square, 8 * digits + max(square.denominator.bit_length(), 8))[0], digits)
 
 
 @dataclass(frozen=True)
 class Minimisers:
-    """The set :math:`\\{v\\,p:p\\text{ in the simplex of the support}\\}`: a point where one index competes.
+    """The set :math:`\\{v\\,p:p\\text{ in the simplex of the support}\\}`: a single point if the support is one index.
 
     Attributes:
         value: v, not negative.
@@ -75,17 +76,19 @@ class Minimisers:
     size: int
 
     def vertex(self, j: int) -> Vector:
-        """:math:`v\\,e_j`."""
+        """Returns the vertex :math:`v\\,e_j`."""
         return tuple(self.value if i == j else Fraction(0) for i in range(self.size))
 
     def centre(self) -> Vector:
-        """The point with equal parts."""
+        """Returns the point with equal entries on the support."""
         part, zero, support = self.value / len(self.support), Fraction(0), set(self.support)
         return tuple(part if i in support else zero for i in range(self.size))
 
     def distance_squared(self, x: Vector) -> Fraction:
-        """The squared distance of a point to the set: x minus its projection onto the simplex, which is exact, since
-        sorting finds it (Held, Wolfe, Crowder 1974)."""
+        """Returns the squared distance of a point to the set.
+
+        The projection of x onto the simplex is exact, because it is found by sorting (Held, Wolfe, Crowder 1974).
+        """
         inside = sorted((x[i] for i in self.support), reverse=True)
         total, shift = Fraction(0), Fraction(0)
         for count, entry in enumerate(inside, 1):
@@ -99,7 +102,7 @@ class Minimisers:
 
 
 def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: int) -> Minimisers:
-    """The exact minimisers for a first row of positive numbers and :math:`y=se_1`, :math:`s\\ge0`.
+    """Returns the exact minimisers for a first row of positive numbers and :math:`y=se_1`, :math:`s\\ge0`.
 
     With :math:`a=\\max_ia_i` a dual point is :math:`q=-(\\lambda/a)e_1` for (P3), where :math:`\\lambda<a` makes its
     norm less than 1; :math:`|A^Tq|_i=\\lambda a_i/a\\le\\lambda`, strictly off the support and on the lower block.
@@ -121,7 +124,7 @@ def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: 
 
 @dataclass(frozen=True)
 class Problem:
-    """A class of problems for K digits: one of (P1), (P2), (P3), sizes, and how many measurements there are.
+    """A class of problems for K digits: one of (P1), (P2), (P3), sizes, and the number of measurements.
 
     Attributes:
         kind: ``P1``, ``P2`` or ``P3``.
@@ -165,39 +168,47 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(m, N)."""
+        """The shape (m, N) of the matrix."""
         return self.tail + 1, self.tail + self.columns
 
     def base(self, scale: int) -> Fraction:
-        """The number a that all competing columns have: :math:`10^{scale}/2`, for (P1) times :math:`1-\\varepsilon`."""
+        """Returns the number a that all competing columns have.
+
+        It is :math:`10^{scale}/2`, for (P1) times :math:`1-\\varepsilon`.
+        """
         return (1 - self.parameter if self.kind == "P1" else Fraction(1)) * Fraction(10**scale, 2)
 
     def scales(self) -> Vector:
-        """The :math:`s_k`."""
+        """Returns the :math:`s_k`."""
         return tuple(1 + Fraction(k, 4 * self.samples) for k in range(self.samples))
 
     def tied(self) -> Instance:
-        """The instance of the strong family that has no bump: what its twins with one look like from afar."""
+        """Returns the instance of the strong family without a bump.
+
+        Reads that are too inaccurate for a bump agree with it.
+        """
         return Instance(self, self.digits, None, Fraction(0))
 
     def strong(self, column: int, bump: Fraction) -> Instance:
-        """A member of the strong family: scale K, a bump on a column, or none (:meth:`tied`)."""
+        """Returns a member of the strong family: scale K, and a bump on one column (without one see :meth:`tied`)."""
         return Instance(self, self.digits, column, bump)
 
     def weak(self, column: int, bump: Fraction) -> Instance:
-        """A member of the weak family: scale K-1, the bump as small as you like but never zero."""
+        """Returns a member of the weak family: scale K-1, and a bump on one column that may be small but never zero."""
         if self.digits < 2:
             raise BadProblem(f"the weak family is of scale K - 1 and needs K of at least 2; got {self.digits}")
         return Instance(self, self.digits - 1, column, bump)
 
     def three_regimes(self) -> None:
-        """Refuses K for which K-2 digits are none."""
+        """Raises :class:`BadProblem` for K at most 2, where K-2 digits are no digits."""
         if self.digits <= 2:
             raise BadProblem(f"the three regimes (K, K-1, K-2 digits) need K > 2; got K = {self.digits}")
 
     def breakdown_squared(self, scale: int) -> Fraction:
-        """The squared radius of the smallest ball around the rivals' minimisers in the limit of no bump,
-        :math:`v^2(N_1-1)/N_1`: no single answer is closer to all of them, and their centre is that close."""
+        """Returns the squared radius of the smallest ball around the minimisers of the rivals, as the bump vanishes.
+
+        It is :math:`v^2(N_1-1)/N_1`: no single answer is closer to all of them, and their centre is exactly that close.
+        """
         v = minimisers(self.kind, self.parameter, (self.base(scale),), self.scales()[-1], 1).value
         return v * v * Fraction(self.columns - 1, self.columns)
 
@@ -209,8 +220,8 @@ class Instance:
     Attributes:
         problem: The class.
         scale: K for the strong family, K-1 for the weak one.
-        column: Which column has the bump; None is the tie.
-        bump: What that entry is larger by.
+        column: The column that has the bump; None for the tie.
+        bump: The amount by which that entry is larger than the others.
     """
 
     problem: Problem
@@ -230,29 +241,29 @@ class Instance:
 
     @property
     def row(self) -> Vector:
-        """The first row's competing entries."""
+        """The competing entries of the first row."""
         a = self.problem.base(self.scale)
         return tuple(a + (self.bump if i == self.column else 0) for i in range(self.problem.columns))
 
     @property
     def tail_squared(self) -> Fraction:
-        """:math:`\\|a\\|_2^2`: the diagonal of AA*, and the square of the lower block's."""
+        """The number :math:`\\|a\\|_2^2`: the diagonal of AA*, and the squared diagonal of the lower block."""
         return sum((a * a for a in self.row), Fraction(0))
 
     def minimisers(self, k: int = 0) -> Minimisers:
-        """The exact minimisers for :math:`y_k`."""
+        """Returns the exact minimisers for :math:`y_k`."""
         known = self.problem
         return minimisers(known.kind, known.parameter, self.row, known.scales()[k], known.shape[1])
 
     def conditions(self) -> dict[str, Fraction]:
-        """The condition numbers, exact; squares where they are irrational. All are at most 1.
+        """Returns the condition numbers, exact; the square of an irrational one. All are at most 1.
 
         * ``AA*``: :math:`\\|AA^*\\|\\|(AA^*)^{-1}\\|`, and AA* is a multiple of the identity.
         * ``minimiser to y``, ``minimiser to A``: the local condition numbers of the map to the minimisers. Near such a
-          problem the support stays one competing column, for (P3) with the lower block, which is solved for, so that
+          problem the support stays one competing column, for (P3) together with the lower block, so that
           :math:`dz=B^{-1}(dy-dA\\,z)` with B the square matrix of these columns: :math:`1/a_j` and
-          :math:`v/a_j` (for (P2) :math:`|v/a_j-\\lambda/(2a_j^3)|`). At the tie by the nearest of the minimisers.
-        * ``feasibility``, (P1) alone, squared: :math:`\\|A\\|` over the distance to a problem that is infeasible for
+          :math:`v/a_j` (for (P2) :math:`|v/a_j-\\lambda/(2a_j^3)|`). At the tie the nearest minimiser is meant.
+        * ``feasibility``, only for (P1), squared: :math:`\\|A\\|` over the distance to a problem that is infeasible for
           some y, the smallest singular value of A.
         """
         a, v, known = max(self.row), self.minimisers(self.problem.samples - 1).value, self.problem
@@ -261,10 +272,5 @@ class Instance:
         return found | ({"feasibility": Fraction(1)} if known.kind == "P1" else {})
 
     def separation_squared(self) -> Fraction:
-        """The squared distance between the minimisers of this problem and of the one with its bump elsewhere,
-        :math:`2f^2/a^2`."""
+        """Returns the squared distance to the minimiser of the problem with its bump elsewhere, :math:`2f^2/a^2`."""
         return 2 * self.minimisers().value ** 2
-
-    def separation(self, bits: int = 64) -> tuple[Fraction, Fraction]:
-        """Rational numbers :math:`2^{-bits}` apart with the distance itself, :math:`\\sqrt2f/a`, between them."""
-        return root(self.separation_squared(), bits)

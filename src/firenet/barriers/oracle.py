@@ -1,6 +1,7 @@
-"""Inexact input: a matrix is never seen, only rational numbers within :math:`2^{-n}` of it, read one by one.
+"""The inexact input: an algorithm never sees the matrix, only rational numbers within :math:`2^{-n}` of its entries.
 
-An :class:`Oracle` answers for one instance; many oracles are consistent with it, and one of them with many instances.
+An :class:`Oracle` answers reads about one instance. Many oracles are consistent with an instance, and the answers of
+one oracle are consistent with many instances.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ class Read:
 
 
 class Oracle:
-    """Dyadic rationals within :math:`2^{-n}` of an instance.
+    """Dyadic rational numbers within :math:`2^{-n}` of an instance.
 
     Args:
-        instance: What it speaks of.
-        seed: Of the errors, which are all that is allowed, at random. None rounds down.
-        tied_until: Up to this n the bump is not shown. It must be at most :math:`2^{-n-1}`: the other half of the error
-            is that of rounding.
+        instance: The instance that it answers about.
+        seed: Seeds the errors, which are random within what is allowed; None rounds down.
+        tied_until: The bump is not shown up to this n. It must be at most :math:`2^{-n-1}`: rounding takes the other
+            half of the allowed error.
 
     >>> from firenet.barriers import Problem
     >>> oracle = Oracle(Problem("P3", 3).strong(1, Fraction(1, 2**20)), tied_until=9)
@@ -56,11 +57,11 @@ class Oracle:
         self.instance, self.seed, self.tied_until = instance, seed, tied_until
 
     def read(self, n: int, k: int = 0) -> Read:
-        """The answer to one read; the same one each time."""
+        """Returns the answer to one read, the same one each time."""
         known = self.instance.problem
         bits = n + 4 + known.columns.bit_length()
         step = Fraction(1, 1 << bits)
-        # 16 * columns steps are 2**-n or less; a row with columns errors of 15 steps each is within 2**-n.
+        # 16 * columns steps are at most 2**-n, so a row in which each entry is up to 15 steps off is within 2**-n.
         random = None if self.seed is None else Random(f"{self.seed}/{n}")
 
         def shown(value: Fraction) -> Fraction:
@@ -79,8 +80,11 @@ class Oracle:
 
 
 def consistent(read: Read, instance: Instance) -> bool:
-    """Whether an answer may have come from an oracle for the instance: everything within :math:`2^{-n}`, the label
-    within that of a minimiser of the problem that the answer shows."""
+    """Returns whether an oracle for the instance may have given an answer.
+
+    That is, everything in the answer is within :math:`2^{-n}` of the instance, and its label within :math:`2^{-n}` of a
+    minimiser of the problem that the answer shows.
+    """
     known, within = instance.problem, Fraction(1, 1 << read.n)
     dyadic = all(x.denominator & (x.denominator - 1) == 0 for x in (*read.row, read.tail, read.y))
     error = sum(((a - b) ** 2 for a, b in zip(read.row, instance.row, strict=True)), Fraction(0))

@@ -1,4 +1,4 @@
-"""What an algorithm returned, as rational numbers: one vector a measurement, whatever it was made of."""
+"""Converts what an algorithm returned to rational numbers: one vector for each measurement."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from firenet.barriers.instances import Problem, Vector
 MOST_BITS = 12_000
 NOTES = {
     "floats": "floating-point numbers were converted exactly",
-    "imaginary": "imaginary parts were left out, to the algorithm's advantage",
+    "imaginary": "imaginary parts were discarded, to the algorithm's advantage",
 }
 
 
 class BadOutput(ValueError):
-    """What an algorithm returned is no answer."""
+    """Says that what an algorithm returned is not an answer."""
 
 
 def takes_coins(algorithm: Algorithm) -> bool:
@@ -35,12 +35,12 @@ def takes_coins(algorithm: Algorithm) -> bool:
 
 
 def outputs(result: object, problem: Problem) -> tuple[tuple[Vector, ...], list[str]]:
-    """Returns one vector of rational numbers a measurement, and which :data:`NOTES` there are about them.
+    """Returns one vector of rational numbers for each measurement, and which :data:`NOTES` apply.
 
-    A network is applied to the measurements, which everybody knows.
+    A network, a callable, is applied to the measurements, which are public.
 
     Raises:
-        BadOutput: What was returned is no answer.
+        BadOutput: If what was returned is not an answer.
     """
     size, notes = problem.shape[1], set[str]()
     if callable(result):
@@ -64,7 +64,10 @@ def outputs(result: object, problem: Problem) -> tuple[tuple[Vector, ...], list[
 
 
 def check_size(vector: Vector) -> None:
-    """Refuses numbers that cannot be added in reasonable time: those without a common denominator of bounded size."""
+    """Raises :class:`BadOutput` for numbers that cannot be added in reasonable time.
+
+    That is, if their common denominator has more than ``MOST_BITS`` bits.
+    """
     common = 1
     for entry in vector:
         common = lcm(common, entry.denominator)
@@ -77,7 +80,7 @@ def _is_list(value: object) -> bool:
 
 
 def _plain(value: Any) -> object:
-    """A tensor or array as lists of numbers, without importing what made it."""
+    """Returns a tensor or an array as lists of numbers, without importing the library that made it."""
     value = value.detach() if hasattr(value, "detach") else value
     return value.tolist() if hasattr(value, "tolist") else value
 
@@ -92,7 +95,7 @@ def _listed(value: object) -> list[Any]:
 def _fraction(entry: object, notes: set[str]) -> Fraction:
     entry = _plain(entry)
     if isinstance(entry, complex):
-        # the minimisers are real: without its imaginary part an output is nearer to all of them
+        # The minimisers are real, so an output without its imaginary part is nearer to all of them.
         notes.add("imaginary")
         entry = entry.real
     ratio: Any = getattr(entry, "as_integer_ratio", None)
@@ -114,17 +117,17 @@ def _fraction(entry: object, notes: set[str]) -> Fraction:
 
 
 def _ratio(numerator: Any, denominator: Any) -> Fraction:
-    """A fraction of two integers, which are no subclass of int: such a one may lie about its size."""
+    """Returns a fraction of two plain integers: a subclass of int may misreport its size."""
     return Fraction(index(numerator), index(denominator))
 
 
 def described(error: BaseException) -> str:
-    """Returns the kind of an exception and what it says."""
+    """Returns the class of an exception and its message."""
     return printable(f"{type(error).__name__}: {message(error)}")
 
 
 def message(error: BaseException) -> str:
-    """Returns what an exception says, in printable characters, even where it refuses to say it."""
+    """Returns the message of an exception in printable characters, even where its ``__str__`` raises."""
     try:
         return printable(str(error))
     except BaseException:
@@ -132,5 +135,5 @@ def message(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Returns text without what would move a cursor or start a line of its own, and not too much of it."""
+    """Returns the first 500 characters of a text, with escapes for those that move a cursor or start a new line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:500])

@@ -1,8 +1,9 @@
-"""An algorithm in a process of its own, of which nothing is believed.
+"""An algorithm in a process of its own, nothing of which is trusted.
 
-The process is started anew for each run, with no memory of this one. It shares one pipe with the referee, over which
-travel the lines of :mod:`firenet.barriers.wire`. Each line is bounded, each has to come in time, and whatever is no
-line of the protocol ends the run. Whatever answers is the algorithm: it gains nothing by speaking the protocol itself.
+A new process is started for each run, without any memory of this one. It shares one pipe with the referee, for the
+lines of :mod:`firenet.barriers.wire`. The length and the time of every line are bounded, and a line that does not
+belong to the protocol ends the run. An algorithm that speaks the protocol itself gains nothing by it: the log is kept
+at this end.
 
 This is no sandbox: see docs/barriers.md for what a process of the same user can do.
 """
@@ -26,20 +27,20 @@ from firenet.barriers.instances import Vector
 from firenet.barriers.outputs import MOST_BITS, NOTES, BadOutput, check_size
 from firenet.barriers.referee import Halt, Referee, Run
 
-# To start Python and import the algorithm's module; and to be silent and end after an answer.
+# Time limits: for starting Python and importing the algorithm's module; for ending after the answer.
 START_SECONDS, END_SECONDS = 60, 5
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-# Libraries are found and threads are counted as here; nothing else of the environment is told.
+# The environment variables that are passed on: those by which libraries are found and threads are counted.
 _KEPT = re.compile(r"PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|CUDA_\w+|\w+_NUM_THREADS|VIRTUAL_ENV")
 _REASONS: dict[str, Halt] = {"raised": "raised", "refused": "bad output", "misread": "bad read"}
 
 
 class BadAlgorithm(ValueError):
-    """An algorithm that cannot be played, for there is none of this name."""
+    """A program that cannot be run: there is no such module or function, or the system is not POSIX."""
 
 
 class _Ended(Exception):
-    """How a run ended that the algorithm did not end itself."""
+    """Reports how a run ended that the algorithm did not end itself."""
 
     def __init__(self, how: Halt, note: str) -> None:
         super().__init__(note)
@@ -49,7 +50,7 @@ class _Ended(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """An algorithm that is played in a process of its own, a fresh one for each run.
+    """An algorithm that runs in a process of its own, a new one for each run.
 
     Attributes:
         name: ``module:function``; the module is imported there, from the current folder or from what is installed.
@@ -70,7 +71,7 @@ class Program:
         """Plays one run.
 
         Raises:
-            BadAlgorithm: There is no such module, or no such function in it.
+            BadAlgorithm: If there is no such module, or no such function in it.
         """
         size = referee.problem.shape[1]
         child = _Child(self.name, seconds, size * (MOST_BITS // 2 + 10) + wire.MOST_SAID)
@@ -90,7 +91,7 @@ class Program:
 
 
 def _converse(child: _Child, referee: Referee, seconds: int) -> tuple[Halt, tuple[Vector, ...], str]:
-    """Answers a child until it is done."""
+    """Answers the child process until it is done."""
     problem = referee.problem
     vectors: list[Vector] = []
     child.allow(START_SECONDS, "starting")
@@ -126,10 +127,10 @@ class _Child:
     """A process and the pipe to it, with a time limit."""
 
     def __init__(self, name: str, seconds: int, longest: int) -> None:
-        # enough for all its threads: it is meant for what escapes from its group and is not killed with it
+        # Enough for all its threads: this limit is for processes that leave the group and are not killed with it.
         cpu = (START_SECONDS + seconds + END_SECONDS) * (os.cpu_count() or 1)
         path = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
-        # sets and dictionaries of strings in the same order each time
+        # The hash seed is fixed: sets of strings are iterated in the same order in every run.
         own = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-s", "-P", "-m", "firenet.barriers.child", name, str(cpu)],
@@ -148,7 +149,7 @@ class _Child:
         self._deadline, self._allowed = 0, ""
 
     def allow(self, seconds: int, doing: str) -> None:
-        """Sets the time by which all that follows must have happened."""
+        """Sets the deadline for everything that follows."""
         self._deadline = time.monotonic_ns() + seconds * 1_000_000_000
         self._allowed = f"it was still {doing} after {seconds} s"
 
@@ -169,7 +170,11 @@ class _Child:
                 rest = rest[os.write(self._in, rest[: 1 << 12]) :]
 
     def hear(self) -> str:
-        """Receives a line."""
+        """Reads a line.
+
+        Raises:
+            Garbage: If it is too long, or not of printable ASCII characters.
+        """
         searched = 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
             searched = len(self._buffer)
@@ -184,18 +189,22 @@ class _Child:
         del self._buffer[: end + 1]
         if end > self._longest or not line.isascii() or not (text := line.decode("ascii")).isprintable():
             raise wire.Garbage("a line that is too long, or not of printable ASCII characters")
-        if time.monotonic_ns() > self._deadline:  # also where it never makes us wait
+        if time.monotonic_ns() > self._deadline:  # also if its lines always arrive without waiting
             raise _Ended("out of time", self._allowed)
         return text
 
     def silence(self) -> None:
-        """Waits for the end of a child that has given its answer."""
-        with suppress(_Ended):  # one that does not end is killed: its answer is there
+        """Waits until the child process ends after its answer.
+
+        Raises:
+            Garbage: If it sends anything more.
+        """
+        with suppress(_Ended):  # a child that does not end in time is killed; its answer is complete
             if not self._buffer:
                 self._wait(self._out, select.POLLIN)
                 self._buffer += os.read(self._out, 1 << 16)
         if self._buffer:
-            raise wire.Garbage("it went on talking after its answer")
+            raise wire.Garbage("it sent more after its answer")
 
     def _gone(self) -> NoReturn:
         with suppress(subprocess.TimeoutExpired):
@@ -205,7 +214,7 @@ class _Child:
         raise _Ended("died", "it closed the pipe without an answer")
 
     def kill(self) -> None:
-        """Ends the process, and all that it started and that did not leave its group."""
+        """Kills the process and everything that it started in its group."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

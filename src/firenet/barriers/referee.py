@@ -1,7 +1,15 @@
-"""The referee of one run: it answers reads and tosses coins, and what it wrote down is what happened.
+"""The referee of one run: it answers reads, tosses coins and keeps the log, and only its log counts.
 
-An algorithm that is played in a process of its own (:mod:`firenet.barriers.program`) has no way to the referee but the
-questions of its protocol. One that is played in this process shares its memory, and is believed not to look there.
+::
+
+    algorithm --- sample(n, k) ---> TrainingSet --- read(n, k) ---> Referee ---> Oracle      every answer is logged
+              --- choose(n) ------> Coins --------- toss(n) ------> Referee                  every draw is logged
+              --- generator ------> Coins --------- seed() -------> Referee                  the run is marked "sampled"
+
+For a callable (:mod:`firenet.barriers.runs`) the arrows are calls in one process: the algorithm shares the referee's
+memory and is assumed not to look there. For a program (:mod:`firenet.barriers.program`) they are lines of the protocol
+(:mod:`firenet.barriers.wire`), and no other way leads to the referee. A question that the rules forbid ends the run
+(:meth:`Referee.end`). The first end counts: :meth:`Referee.run` then ignores what the algorithm returned.
 """
 
 from __future__ import annotations
@@ -16,8 +24,8 @@ from firenet.barriers.given import Coins, Over, TrainingSet
 from firenet.barriers.instances import Vector
 from firenet.barriers.oracle import MOST_ACCURATE, Oracle, Read
 
-# How a run ends. The first two say something about the algorithm. The next two are no answer, for its coins. From the
-# others nothing follows.
+# How a run ends. "halted" and "out of reads" say something about the algorithm. "raised" and "bad output" are not an
+# answer, which counts as a failure of a randomised algorithm. Nothing follows from the others.
 Halt = Literal[
     "halted", "out of reads", "raised", "bad output", "bad read", "bad coins", "out of coins", "out of time", "died",
     "garbage", "forged log",
@@ -31,12 +39,12 @@ class Run:
     """What an algorithm did with one training set.
 
     Attributes:
-        how: How it ended.
-        reads: All answers it got.
-        outputs: A vector a measurement.
-        note: Why it ended badly, or what was done to its output.
-        drawn: What it drew from its coins, and among how many.
-        sampled: Whether it used more randomness than can be counted.
+        how: How the run ended.
+        reads: All answers that the algorithm got.
+        outputs: One vector for each measurement.
+        note: Why the run ended badly, or how the output was converted.
+        drawn: The coins that were drawn: each value, and the number of values that it was drawn from.
+        sampled: Whether the algorithm used more randomness than can be enumerated.
     """
 
     how: Halt
@@ -48,7 +56,7 @@ class Run:
 
     @property
     def accuracy(self) -> int:
-        """The largest n it read."""
+        """The largest n that was read."""
         return max((r.n for r in self.reads), default=0)
 
 
@@ -56,10 +64,12 @@ class Referee:
     """Answers an algorithm and keeps the log.
 
     Args:
-        oracle: What answers the reads.
+        oracle: Answers the reads.
         most: How many reads are granted; None is any number. No read is granted beyond 2**-4096.
-        tape: What the coins show first, each among how many, and then 0. None tosses them all.
-        seed: Of those that are tossed. It is hashed: from its coins an algorithm cannot find those of another run.
+        tape: The first values of the coins, each with the number of values that it is drawn from; after them every coin
+            shows 0. None draws all coins at random.
+        seed: Seeds those that are drawn at random. It is hashed, so that an algorithm cannot infer the coins of another
+            run from its own.
     """
 
     def __init__(self, oracle: Oracle, most: int | None = None, tape: Tape | None = (), seed: str = "0") -> None:
@@ -72,26 +82,26 @@ class Referee:
         self._sampled = False
 
     def training_set(self) -> TrainingSet:
-        """Returns what an algorithm in this process reads from."""
+        """Returns the training set for an algorithm in this process."""
         return TrainingSet(self.problem, self.read)
 
     def coins(self) -> Coins:
-        """Returns what an algorithm in this process tosses."""
+        """Returns the coins for an algorithm in this process."""
         return Coins(self.toss, self.seed)
 
     def end(self, how: Halt, note: str) -> NoReturn:
-        """Ends the run, once: no more answers, and what the algorithm says from now on counts for nothing."""
+        """Ends the run: there are no more answers, and nothing that the algorithm returns later counts."""
         if self.ended is None:
             self.ended = (how, note)
         raise Over
 
     def read(self, n: int, k: int = 0) -> Read:
-        """Answers one read, and writes it down."""
+        """Answers one read and logs it."""
         if self.ended is None and n > MOST_ACCURATE:
             shown = f"2**-{n}" if n.bit_length() <= 64 else "a number of more than 64 bits"
             self.end("bad read", f"it asked for {shown}, and no read is granted beyond 2**-{MOST_ACCURATE}")
         if self.ended is None and not (n >= 0 and 0 <= k < self.problem.samples):
-            self.end("bad read", f"it asked for 2**-{n} of measurement {k}, which is none")
+            self.end("bad read", f"it asked for 2**-{n} of measurement {k}, and there is no such read")
         if self.ended is not None or (self._most is not None and len(self._log) >= self._most):
             self.end("out of reads", f"it asked for more than {len(self._log)} reads")
         read = self._oracle.read(n, k)
@@ -99,7 +109,7 @@ class Referee:
         return read
 
     def toss(self, n: int) -> int:
-        """Tosses a coin with n sides, and writes it down."""
+        """Tosses a coin with n sides and logs the result."""
         at = len(self._drawn)
         spent = at >= MOST_TOSSES and self._tape is not None
         if self.ended is not None or spent:
@@ -117,14 +127,14 @@ class Referee:
         return value
 
     def seed(self) -> int:
-        """Returns the seed of a generator."""
+        """Returns the seed of a generator, and marks the run as one whose randomness cannot be enumerated."""
         if self.ended is not None:
             self.end("out of coins", "")
         self._sampled = True
         return self._random.getrandbits(256)
 
     def run(self, how: Halt, outputs: tuple[Vector, ...] = (), note: str = "") -> Run:
-        """Returns what happened: where the referee ended the run, that, whatever the algorithm said later."""
+        """Returns what happened: how the referee ended the run, or else how the algorithm did."""
         how, note = (how, note) if self.ended is None else self.ended
         self.ended = self.ended or (how, note)
         reads = tuple(self._log)

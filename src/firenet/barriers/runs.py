@@ -1,4 +1,4 @@
-"""One run of an algorithm: whatever it does, it comes back."""
+"""Runs an algorithm once. Whatever the algorithm does, the call returns."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ SECONDS = 60
 
 
 class _Stop(BaseException):
-    """Raised in a thread whose time is up."""
+    """Stops a thread whose time is up."""
 
 
 def run(player: Player, referee: Referee, seconds: int = SECONDS) -> Run:
-    """Runs a :class:`Program` in a process of its own, and a callable here."""
+    """Runs an algorithm once: a :class:`Program` in a process of its own, a callable in this process."""
     return player.play(referee, seconds) if isinstance(player, Program) else _run_here(player, referee, seconds)
 
 
 def _run_here(algorithm: Algorithm, referee: Referee, seconds: int) -> Run:
     """Runs an algorithm in a thread of this process.
 
-    When its time is up, it gets no more answers and an exception; one that ignores both is left behind. Code that never
-    yields the interpreter, a single long call into C, is waited for, and judged by the clock.
+    When its time is up, it gets no more answers, and an exception is raised in its thread; a thread that ignores both
+    is abandoned. A single long call into C, which never yields the interpreter, is waited for; it is out of time all
+    the same.
     """
     ended: list[tuple[Halt, tuple[Vector, ...], str]] = []
 

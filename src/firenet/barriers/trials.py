@@ -1,4 +1,4 @@
-"""The positive side: algorithms that reach K-1 and K-2 digits, on inputs of both families."""
+"""The positive results: algorithms that reach K-1 and K-2 digits, on inputs of both families."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from firenet.barriers.witness import MOST_READS
 
 @dataclass(frozen=True)
 class Trial:
-    """What an algorithm did on inputs of both families, with oracles that err at random.
+    """What an algorithm did on inputs of both families, with oracles whose errors are random.
 
     Attributes:
         digits: The digits that were asked for.
-        plays: How many inputs.
+        plays: The number of inputs.
         passed: Whether every output was within :math:`10^{-digits}`.
         worst_squared: The largest squared distance.
-        most_reads: The most reads that one input took.
-        seed: With which it can be repeated.
-        isolated: Whether the algorithm was played in a process of its own, where it cannot look at the input.
-        failure: The verdict on the first input it failed on.
+        most_reads: The largest number of reads for one input.
+        seed: Repeats the trial.
+        isolated: Whether the algorithm ran in a process of its own, where it cannot look at the input.
+        failure: The verdict on the first input on which it failed.
     """
 
     digits: int
@@ -42,7 +42,7 @@ class Trial:
 
     @property
     def trust(self) -> str:
-        """What the outcome takes on trust, in words; nothing where the algorithm had a process of its own."""
+        """The assumption that the result rests on, in words; empty if the algorithm ran in a process of its own."""
         return "" if self.isolated else TRUST
 
 
@@ -60,9 +60,9 @@ def trial(
     Args:
         algorithm: As for :func:`.defeat`.
         problem: The class.
-        digits: What is asked for, 1 to K.
-        plays: How many inputs; it ends at the first on which the algorithm fails.
-        seed: Of inputs, oracles and coins. Whoever knows it knows the answers: None draws one that nobody can foresee.
+        digits: How many digits are asked for, 1 to K.
+        plays: The number of inputs. The trial ends at the first input on which the algorithm fails.
+        seed: Seeds inputs, oracles and coins, and so determines the answers: None draws one that nobody can foresee.
         seconds: As for :func:`.defeat`, for each input.
     """
     if not 1 <= digits <= problem.digits:
@@ -84,7 +84,7 @@ def trial(
 
 
 def _input(problem: Problem, random: Random, play: int) -> tuple[Instance, int | None, int]:
-    """An instance, the seed of its oracle's errors, and up to which accuracy that hides the bump."""
+    """Returns an instance, the seed of its oracle's errors, and the largest n at which that oracle hides the bump."""
     bump = Fraction(1, 1 << random.randrange(2, 200))
     column = random.randrange(problem.columns)
     family = random.randrange(5)
@@ -99,7 +99,7 @@ def _input(problem: Problem, random: Random, play: int) -> tuple[Instance, int |
 
 
 def _failure(name: str, digits: int, done: Run, instance: Instance, oracle: Oracle) -> Verdict | None:
-    """The verdict on a run that did not reach the digits."""
+    """Returns the verdict on a run that did not reach the digits; None for one that did."""
     if done.how != "halted":
         statement = f"No answer ({done.how}): {done.note}"
         return without_answer(name, digits, done) or Verdict(name, digits, "invalid", statement, note=done.note)

@@ -1,7 +1,7 @@
-"""What came out of a game, and the witness that goes with it.
+"""The result of a game, and the witness that proves it.
 
-No witness is issued that was not checked: against the log, which an oracle of its own must repeat answer by answer;
-against the definitions here; and by :mod:`firenet.barriers.witness`, which shares nothing with either.
+A witness is issued only after three checks: against the log, which a second oracle must reproduce answer by answer;
+against the definitions of this package; and by :mod:`firenet.barriers.witness`, which shares no code with either.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from firenet.barriers.runs import Player
 from firenet.barriers.witness import FORMAT, MOST_CHARACTERS, MOST_WORK, VERSION, Refuted, TooLong, check
 
 Claim = Literal["wrong", "did not halt", "out of time", "invalid", "randomised", "reads"]
-MOST_RIVALS = 16  # two are enough; with all of a thousand columns a witness takes an hour to check
+MOST_RIVALS = 16  # two are enough; a witness with all of a thousand columns takes an hour to check
 TRUST = "Played in this process, whose memory it shares: this holds for an algorithm that does not look there."
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out of a game.
+    """The result of a game.
 
     Attributes:
         algorithm: Its name.
         digits: The number of digits that were asked for.
-        claim: ``wrong`` (an error above :math:`10^{-digits}`), ``did not halt`` (within the reads that were granted, on
-            an input of the class), ``out of time`` (nothing is shown), ``reads`` (it needed more than so many reads),
-            ``randomised`` (:attr:`failure` says how often it fails) or ``invalid`` (no answer at all, or not a function
-            of its reads and coins).
-        statement: In words.
-        distances_squared: Of each output to the minimisers of the witness, exact.
+        claim: ``wrong`` (an error above :math:`10^{-digits}`), ``did not halt`` (within the granted reads, on an input
+            of the class), ``out of time`` (nothing is shown), ``reads`` (it needed more than the granted reads),
+            ``randomised`` (:attr:`failure` says how often it fails) or ``invalid`` (it gave no answer, or is not a
+            function of its reads and coins).
+        statement: The result in words.
+        distances_squared: The exact squared distance of each output to the minimisers of the witness's instance.
         witness: The JSON record, for :func:`.check`.
-        checked: What that said of it.
+        checked: What :func:`.check` said of it.
         failure: For a randomised algorithm a lower bound of the probability that on one input it is wrong, gives no
-            answer, or is still reading after the reads that were granted.
-        exact: Whether :attr:`failure` was counted over all that the coins can do; else it is a confidence bound.
-        plays: How many runs it rests on.
-        note: Conversions, why a run ended badly, and why there is no witness.
-        isolated: Whether it was played in a process of its own.
-        seed: Of coins that could not be counted, to play the same game again.
+            answer, or is still reading after the granted reads.
+        exact: Whether :attr:`failure` was counted over all outcomes of the coins; else it is a confidence bound.
+        plays: The number of runs.
+        note: Conversions of the output, why a run ended badly, and why there is no witness.
+        isolated: Whether the algorithm ran in a process of its own.
+        seed: The seed of coins that could not be enumerated, to play the same game again.
     """
 
     algorithm: str
@@ -64,16 +64,16 @@ class Verdict:
 
     @property
     def defeated(self) -> bool:
-        """Whether the algorithm does not do what was asked, on an input that was shown."""
+        """Whether the algorithm fails at what was asked, on an input that is shown."""
         return self.claim in ("wrong", "did not halt", "reads", "randomised")
 
     @property
     def trust(self) -> str:
-        """What the verdict takes on trust, in words; nothing where the algorithm had a process of its own."""
+        """The assumption that the verdict rests on, in words; empty if the algorithm ran in a process of its own."""
         return "" if self.isolated else TRUST
 
     def as_json(self) -> dict[str, Any]:
-        """For machines: integers and fractions as strings, distances also as decimals."""
+        """Returns the verdict for JSON: integers and fractions as strings, distances as decimals."""
         return {
             "algorithm": self.algorithm,
             "digits": str(self.digits),
@@ -94,17 +94,17 @@ class Verdict:
 
 
 def name_of(player: Player) -> str:
-    """Returns what to call an algorithm."""
+    """Returns the name of an algorithm."""
     return player.name if isinstance(player, Program) else getattr(player, "__name__", type(player).__name__)
 
 
 def distances(instance: Instance, done: Run) -> tuple[Fraction, ...]:
-    """Returns the squared distances of the outputs to the minimisers."""
+    """Returns the squared distances of the outputs to the minimisers of an instance."""
     return tuple(instance.minimisers(k).distance_squared(x) for k, x in enumerate(done.outputs))
 
 
 def without_answer(name: str, digits: int, done: Run) -> Verdict | None:
-    """Returns the verdict about a run that shows nothing; None for one that does."""
+    """Returns the verdict on a run that shows nothing; None for a run that shows something."""
     if done.how == "out of time":
         statement = f"No verdict: {done.note}, after {len(done.reads)} reads."
         return Verdict(name, digits, "out of time", statement, note=done.note)
@@ -116,15 +116,15 @@ def without_answer(name: str, digits: int, done: Run) -> Verdict | None:
 def issue(
     verdict: Verdict, claim: str, done: Run, instance: Instance, rivals: Sequence[Instance], oracle: Oracle
 ) -> Verdict:
-    """Returns a verdict with its witness, once that was checked.
+    """Returns a verdict with its checked witness.
 
     Args:
-        verdict: What is to be shown.
-        claim: What the witness claims: ``wrong``, ``did not halt``, ``reads``, or ``missed``, an error without rivals.
+        verdict: The verdict.
+        claim: The claim of the witness: ``wrong``, ``did not halt``, ``reads``, or ``missed``, an error without rivals.
         done: The run that shows it.
         instance: The problem on which it failed.
-        rivals: Others that agree with all reads; those beyond what a witness can hold are left out.
-        oracle: One like that which answered, and which the algorithm never had.
+        rivals: Instances that agree with all reads as well; those that a witness cannot hold are left out.
+        oracle: A second oracle like the one that answered, which the algorithm had no access to.
     """
     room = MOST_WORK // (max(len(done.reads), 1) * instance.problem.columns) - 1
     kept = ([r for r in rivals if r == instance] + [r for r in rivals if r != instance])[
@@ -141,7 +141,7 @@ def issue(
         if len(json.dumps(witness, indent=1)) >= MOST_CHARACTERS:
             raise TooLong("more characters than a witness may have")
         return replace(verdict, witness=witness, checked=check(witness))
-    except TooLong as error:  # true all the same, as was just seen
+    except TooLong as error:  # the verdict is true all the same, since ``true`` was computed from the definitions
         return replace(verdict, note="; ".join(filter(None, (verdict.note, f"no witness was made: {error}"))))
     except Refuted as error:
         statement = f"No verdict: what it did does not stand up to its log ({error})."
@@ -149,12 +149,12 @@ def issue(
 
 
 def _answered(reads: tuple[Read, ...], oracle: Oracle) -> bool:
-    """Whether the oracle gives all these answers."""
+    """Returns whether the oracle reproduces all these answers."""
     return all(oracle.read(r.n, r.k) == r for r in reads)
 
 
 def _text(value: Fraction) -> str:
-    # str() refuses long integers, and the checker longer ones than these
+    # The witness's checker refuses numbers of more than 4200 digits, and str() those of more than 4300.
     if max(value.numerator.bit_length(), value.denominator.bit_length()) > 14_000:
         raise TooLong("numbers of more than 4200 digits")
     return str(value)
@@ -163,12 +163,16 @@ def _text(value: Fraction) -> str:
 def record(
     verdict: Verdict, claim: str, done: Run, instance: Instance, rivals: Sequence[Instance]
 ) -> dict[str, Any] | None:
-    """Returns the witness as JSON: integers and fractions as strings."""
+    """Returns the witness for JSON, with integers and fractions as strings."""
     known = instance.problem
 
     def of(i: Instance) -> dict[str, str | None]:
         column = None if i.column is None else str(i.column)
         return {"scale": str(i.scale), "column": column, "bump": _text(i.bump)}
+
+    def shown(r: Read) -> dict[str, Any]:
+        vectors = {"row": [_text(a) for a in r.row], "label": [_text(x) for x in r.label]}
+        return {"n": str(r.n), "k": str(r.k), "tail": _text(r.tail), "y": _text(r.y), **vectors}
 
     return {
         "format": FORMAT,
@@ -176,27 +180,10 @@ def record(
         "claim": claim,
         "algorithm": verdict.algorithm,
         "digits": str(verdict.digits),
-        "problem": {
-            "kind": known.kind,
-            "digits": str(known.digits),
-            "parameter": str(known.parameter),
-            "columns": str(known.columns),
-            "tail": str(known.tail),
-            "samples": str(known.samples),
-        },
+        "problem": {name: str(value) for name, value in vars(known).items()},
         "instance": of(instance),
         "rivals": [of(r) for r in rivals],
-        "reads": [
-            {
-                "n": str(r.n),
-                "k": str(r.k),
-                "row": [_text(a) for a in r.row],
-                "tail": _text(r.tail),
-                "y": _text(r.y),
-                "label": [_text(x) for x in r.label],
-            }
-            for r in done.reads
-        ],
+        "reads": [shown(r) for r in done.reads],
         "outputs": [[_text(e) for e in x] for x in done.outputs],
         "note": done.note,
     }

@@ -1,9 +1,20 @@
 """The protocol between the referee and an algorithm in a process of its own: lines of printable ASCII.
 
-The referee says ``game``, and answers ``read n k`` with ``sample``, ``choose n`` with ``chose``, ``seed`` with
-``seed``. The algorithm says ``ready``, asks, and ends with a ``vector`` for each measurement and ``done``; or with
-``missing``, ``raised``, ``refused`` (it returned no answer) or ``misread`` and a reason. Numbers travel as hexadecimal
-fractions, whose reading takes time in proportion to their length. Nothing is unpickled or evaluated.
+=========  ==================================================  =======================================
+ who        line                                                answer
+=========  ==================================================  =======================================
+ referee    ``game`` kind K parameter columns tail samples      ``ready``, or ``missing`` and a reason
+ algorithm  ``read`` n k                                        ``sample`` y tail row label
+ algorithm  ``choose`` n                                        ``chose`` value
+ algorithm  ``seed``                                            ``seed`` value
+ algorithm  ``vector`` and its entries, for each measurement    none
+ algorithm  ``done`` and notes                                  none: the run has ended
+ algorithm  ``raised``, ``refused`` or ``misread``, and why     none: the run has ended without an answer
+=========  ==================================================  =======================================
+
+``refused`` means that the algorithm returned something that is no answer, ``misread`` that it asked for a read that
+does not exist. Numbers travel as hexadecimal fractions, which are parsed in time proportional to their length. Nothing
+is unpickled or evaluated, and any other line ends the run (:class:`Garbage`).
 """
 
 from __future__ import annotations
@@ -21,16 +32,20 @@ MOST_SAID = 3000
 
 
 class Garbage(ValueError):
-    """A line that is none of the protocol."""
+    """A line that does not belong to the protocol."""
 
 
 def written(value: Fraction) -> str:
-    """Returns a number as it travels."""
+    """Returns a number as text of the protocol."""
     return f"{value.numerator:x}" + (f"/{value.denominator:x}" if value.denominator != 1 else "")
 
 
 def number(text: str, bits: int | None = None) -> Fraction:
-    """Reads a number, whose numerator and denominator have at most so many bits."""
+    """Reads a number.
+
+    Raises:
+        Garbage: If it is malformed, or its numerator or denominator has more than ``bits`` bits.
+    """
     found = NUMBER.fullmatch(text)
     if found is None:
         raise Garbage(f"a number is needed; got {text:.40}")
@@ -50,13 +65,13 @@ def whole(text: str) -> int:
 
 
 def game(problem: Problem) -> str:
-    """Returns the line that opens a game: what everybody knows of the problem."""
+    """Returns the line that opens a game: the class of problems, which is public."""
     p = problem
     return f"game {p.kind} {p.digits} {written(p.parameter)} {p.columns} {p.tail} {p.samples}"
 
 
 def problem(line: str) -> Problem:
-    """Reads that line."""
+    """Reads the line that opens a game."""
     _, kind, digits, parameter, columns, tail, samples = line.split(" ")
     sizes = (whole(columns), whole(tail), whole(samples))
     return Problem(cast("Any", kind), whole(digits), number(parameter), *sizes)
@@ -74,7 +89,7 @@ def sample(read: Read) -> str:
 
 
 def read(line: str, n: int, k: int, problem: Problem) -> Read:
-    """Reads that line."""
+    """Reads the line that answers a read."""
     known: dict[str, Fraction] = {}
     values: Vector = tuple(
         known[word] if word in known else known.setdefault(word, number(word)) for word in line.split(" ")[1:]
@@ -84,5 +99,5 @@ def read(line: str, n: int, k: int, problem: Problem) -> Read:
 
 
 def ascii_of(text: str) -> str:
-    """Returns text as it travels."""
+    """Returns a text as ASCII of bounded length."""
     return text.encode("ascii", "backslashreplace").decode("ascii")[:MOST_SAID]

@@ -1,13 +1,10 @@
 """Checks a witness against the definitions, and imports nothing of this project: read it before you believe it.
 
-    python witness.py FILE.json        (or - for the standard input)
-
-A witness says: this algorithm, after these reads, returned these vectors, and here is a problem of the class that
-agrees with all the reads and whose minimisers are further than 10**-digits from them. Whether the algorithm did return
-them is for its owner to run again. Checked here, in exact rational arithmetic: that the instance and its rivals are
-members of the class; that every answer is dyadic and within 2**-n of *all* of them, and its label optimal for what it
-shows; that the minimisers are, by a dual point of equal value; the distances; and, but for the claim "missed", that all
-rivals are more than 2 * 10**-digits apart, so that no answer to these reads would have been right for two of them.
+Usage: ``python witness.py FILE.json``, or - for the standard input. A witness says: after these reads this algorithm
+returned these vectors, which are further than 10**-digits from the minimisers of this instance, which agrees with all
+the reads. (That it did return them, running it again shows.) Checked in rational arithmetic: instance and rivals are
+members of the class; every answer is dyadic and within 2**-n of *all* of them; its label is optimal for what it shows;
+so are the minimisers, by a dual point; the distances; and, unless "missed" is claimed, rivals are 2e-digits apart.
 """
 
 import json
@@ -23,45 +20,48 @@ MOST_READS, MOST_WORK, MOST_DIGITS, MOST_CHARACTERS = 20_000, 10**7, 4200, 50_00
 
 
 class Refuted(ValueError):
-    """What is wrong with a witness."""
+    """Says what is wrong with a witness."""
 
 
 class TooLong(Refuted):
-    """It may hold, but takes too long to check."""
+    """Says that a witness takes too long to check; it may be true."""
 
 
 def need(condition, message, error=Refuted):
+    """Raises an error unless the condition holds."""
     if not condition:
         raise error(message)
 
 
 def number(text):
+    """Reads an integer or a fraction."""
     need(isinstance(text, str) and NUMBER.fullmatch(text), "an integer or a fraction in a string is needed")
     need(all(len(t) <= MOST_DIGITS for t in text.lstrip("-").split("/")), "a number that is too long", TooLong)
     return Fraction(text)
 
 
 def whole(text, least, most):
+    """Reads a whole number."""
     value = number(text)
     need(value.denominator == 1 and least <= value <= most, f"a whole number from {least} to {most} is needed")
     return int(value)
 
 
 def numbers(values, length):
+    """Reads a list of numbers."""
     need(isinstance(values, list) and len(values) == length, f"{length} numbers are needed")
     need(sum(len(v) for v in values if isinstance(v, str)) < 200_000, "numbers that are too long", TooLong)
     return [number(v) for v in values]
 
 
 class Class:
-    """The class of problems, written out again."""
+    """The class of problems, implemented independently."""
 
     def __init__(self, data):
-        self.kind = data["kind"]
+        self.kind, self.parameter = data["kind"], number(data["parameter"])
         need(self.kind in ("P1", "P2", "P3"), "the problem is P1, P2 or P3")
         self.digits, self.samples = whole(data["digits"], 1, 300), whole(data["samples"], 1, 100)
         self.columns, self.tail = whole(data["columns"], 2, 2000), whole(data["tail"], 0, 2000)
-        self.parameter = number(data["parameter"])
         need(0 < self.parameter <= (Fraction(1, 2) if self.kind == "P1" else 1), "a parameter outside its interval")
         self.size = self.columns + self.tail
 
@@ -69,8 +69,7 @@ class Class:
         return 1 + Fraction(k, 4 * self.samples)
 
     def prove(self, a, s):
-        """The v for which v e_j minimises where row[j] = a is the largest. A dual point q = (t, 0, ..., 0) proves it:
-        (A* q)_i = t a_i is at most the penalty, less off the largest and on the lower block; the values are equal."""
+        """Returns v; v e_j is a minimiser if row[j] = a is largest: (t, 0, ..., 0) is a dual point of equal value."""
         penalty = Fraction(1) if self.kind == "P1" else self.parameter
         need(a > 0, "a row that is not positive")
         f = {"P1": s - self.parameter, "P2": s - self.parameter / (2 * a), "P3": s}[self.kind]
@@ -97,12 +96,12 @@ class Member:
         if self.column is None:
             need(self.bump == 0 and self.scale == of.digits, "the tie is of scale K and has no bump")
         else:
-            need(0 < self.bump <= 1, "a bump that is none")
+            need(0 < self.bump <= 1, "a bump outside of (0, 1]")
         self.largest = self.base + self.bump
         self.tail_squared = (of.columns - 1) * self.base**2 + self.largest**2
 
     def distance_squared(self, x, k):
-        """To v e_j; for the tie to the simplex between all of these, by sorting."""
+        """Returns the squared distance to v e_j, or for the tie to the simplex between all of these, by sorting."""
         v = self.of.prove(self.largest, self.of.s(k))
         if self.column is not None:
             return sum((e - (v if i == self.column else 0)) ** 2 for i, e in enumerate(x))
@@ -111,11 +110,11 @@ class Member:
             total += entry
             shift = (total - v) / count if entry >= (total - v) / count else shift
         nearest = [max(e - shift, 0) for e in x[: self.of.columns]]
-        need(sum(nearest) == v, "a projection that is none")
+        need(sum(nearest) == v, "a projection outside of the simplex")
         return sum((e - (nearest[i] if i < self.of.columns else 0)) ** 2 for i, e in enumerate(x))
 
     def agrees(self, n, k, row, tail, y):
-        """Whether an oracle for this problem may give this answer."""
+        """Raises an error unless an oracle for this problem may give this answer."""
         within, high = Fraction(1, 2**n), tail + Fraction(1, 2**n)
         error = sum((a - self.base - (self.bump if i == self.column else 0)) ** 2 for i, a in enumerate(row))
         need(error <= within**2, f"a row further than 2**-{n}")
@@ -124,22 +123,22 @@ class Member:
 
 
 def answer(of, read, members):
-    """Checks one read against all members."""
+    """Checks one read against all members, and its label."""
     n, k = whole(read["n"], 0, 4096), whole(read["k"], 0, of.samples - 1)
     row, tail, y = numbers(read["row"], of.columns), number(read["tail"]), number(read["y"])
     need(all(x.denominator & (x.denominator - 1) == 0 for x in (*row, tail, y)), "an answer that is not dyadic")
     for member in members:
         member.agrees(n, k, row, tail, y)
     need(y >= 0 and tail > 0 and min(row) > 0, "an answer outside the closed form")
-    label, a = numbers(read["label"], of.size), max(row)
-    on = [e for e, b in zip(label, row, strict=False) if b == a]
-    off = [e for e, b in zip(label, [*row, *[0] * of.tail], strict=True) if b != a]
+    label, a, full = numbers(read["label"], of.size), max(row), [*row, *[0] * of.tail]
+    on = [e for e, b in zip(label, full, strict=True) if b == a]
+    off = [e for e, b in zip(label, full, strict=True) if b != a]
     optimal = all(e >= 0 for e in on) and sum(on) == of.prove(a, y) and not any(off)
-    need(optimal, "a label that is no minimiser of what is shown")
+    need(optimal, "a label that is not a minimiser of the problem that is shown")
 
 
 def check(witness):
-    """What the witness shows, in words; :class:`Refuted` with the reason where it shows nothing."""
+    """Returns what the witness shows, in words; raises :class:`Refuted` with the reason if it shows nothing."""
     try:
         return _check(witness)
     except Refuted:
@@ -161,7 +160,7 @@ def _check(witness):
     for read in reads:
         answer(of, read, [instance, *rivals])
     limit, told = Fraction(1, 100**digits), f"{len(reads)} reads agree with the instance"
-    if claim != "missed":
+    if claim != "missed":  # no answer to these reads would have been right for two of the rivals
         shape = {(r.scale, r.bump) for r in rivals}
         need(len(rivals) >= 2 and len({r.column for r in rivals} - {None}) == len(rivals), "two rivals are needed")
         need(len(shape) == 1 and digits == instance.scale == rivals[0].scale, "rivals of one bump and scale are needed")
@@ -181,6 +180,7 @@ def _check(witness):
 
 
 def main(path):
+    """Checks the witness in a file and returns what it shows."""
     need(path == "-" or os.path.isfile(path), "a regular file is needed, or - for the standard input")
     with sys.stdin if path == "-" else open(path, encoding="utf-8") as file:
         text = file.read(MOST_CHARACTERS + 1)

@@ -111,7 +111,7 @@ def run(
       firenet audit run -m net.onnx -i s1045 --side 64 --tests worst,details
     """
     from firenet.audit import audit as measure
-    from firenet.audit.parts import clean
+    from firenet.errors import plain as escaped
     from firenet.sensing.fourier import SubsampledFourier
     from firenet.sensing.masks import nested
 
@@ -137,7 +137,7 @@ def run(
             retry=retry,
             progress=lambda done, most, now: tell(done, most, None, now),
         )
-    asked = [clean(m.name) for m in models[: len(model)]]  # the FIRENET to compare with comes after them
+    asked = [escaped(m.name) for m in models[: len(model)]]  # the FIRENET to compare with comes after them
     audit.finish([found], out, "Stability audit", as_json, strict, [], asked)
 
 

@@ -24,7 +24,8 @@ def problem_of(kind: str, digits: int, parameter: str, columns: int, tail: int, 
     """
     from fractions import Fraction
 
-    from firenet.barriers import BadProblem, Problem
+    from firenet.barriers import Problem
+    from firenet.barriers.instances import BadProblem
 
     try:
         value = Fraction(parameter)

@@ -27,8 +27,8 @@ def draw_map(
       firenet barriers map
       firenet barriers map -k 6 --problem P2 --parameter 1/10 -o lasso.png
     """
-    from firenet.barriers import BadProblem
     from firenet.barriers.classify import classify
+    from firenet.barriers.instances import BadProblem
     from firenet.paper.barrier_map import draw
 
     problem = barriers.problem_of(kind, digits, parameter, columns, tail)

@@ -63,7 +63,9 @@ def play(
       firenet barriers play -a exact -o witness.json
       firenet barriers play -k 4 -a one-digit-less --fewer --reads 25
     """
-    from firenet.barriers import BadAlgorithm, BadProblem, defeat, outread
+    from firenet.barriers import defeat, outread
+    from firenet.barriers.instances import BadProblem
+    from firenet.barriers.program import BadAlgorithm
 
     player = _algorithm(algorithm, here)
     problem = barriers.problem_of(kind, digits, parameter, columns, tail, samples)
@@ -93,7 +95,8 @@ def play(
 
 def _algorithm(name: str, here: bool) -> Player:
     """Returns one of the gallery, or a module:function, which is by default a program of its own."""
-    from firenet.barriers import BadAlgorithm, Program
+    from firenet.barriers import Program
+    from firenet.barriers.program import BadAlgorithm
     from firenet.optional import named
     from firenet.paper.contestants import CONTESTANTS
 

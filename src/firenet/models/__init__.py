@@ -1,4 +1,4 @@
-"""Reconstructions by name, from files and from other libraries, as models of an audit."""
+"""Models of an audit: reconstructions by name, from files and from other libraries."""
 
 from firenet.optional import lazy
 

@@ -1,19 +1,20 @@
-"""The benches of ``firenet audit demo``: trained networks beside a FIRENET, on real slices.
+"""The audits of ``firenet audit demo``: trained networks and a FIRENET, on real slices.
 
-* U-Nets, trained without noise and with, at 128 x 128 and 256 x 256, and a FIRENET behind the first;
+* U-Nets, trained without and with noise, at 128 x 128 and 256 x 256, and a FIRENET initialised with the first's image;
 * an AUTOMAP-like network and LISTA at 32 x 32;
-* how many restarts behind a U-Net buy how much stability;
-* D5-C5, a pretrained network from elsewhere.
+* how stability depends on the number of restarts of a FIRENET that is initialised with a U-Net's image;
+* D5-C5, a network that others trained.
 
-Networks were trained on ellipses and Colin27 with z below 80, and are audited on another head (s1045) and on a slice
-with z = 110.
+The networks were trained on ellipses and on Colin27 with z below 80. They are audited on another head (s1045) and on a
+slice with z = 110.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,18 +25,21 @@ from firenet.audit.model import Model
 from firenet.audit.run import Progress
 from firenet.images import COLIN27, load_colin27, load_slice, resampled
 from firenet.io.safely import replacing
+from firenet.models.cascade import cascade_model
 from firenet.models.firenets import firenet_model, stabilised_model
 from firenet.models.load import load_model
-from firenet.models.weights import cascade_model
 from firenet.sensing.fourier import SubsampledFourier
 from firenet.sensing.masks import nested, variable_density
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 RATES = (0.1, 0.2, 0.25, 0.3, 0.4, 0.6)
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """What :func:`.audit` takes."""
+    """The arguments of :func:`.audit`."""
 
     title: str
     models: Sequence[Model]
@@ -46,24 +50,18 @@ class Bench:
     rates: Sequence[float] = ()
 
     def run(self, folder: Path | None = None, *, retry: bool = False, progress: Progress | None = None) -> Audit:
-        """Makes the audit."""
+        """Runs the audit."""
+        sensing = SubsampledFourier(self.mask)
         sweep = {rate: SubsampledFourier(mask) for rate, mask in nested(self.mask, self.rates).items()}
-        return audit(
-            self.models,
-            SubsampledFourier(self.mask),
-            self.images,
-            title=self.title,
-            settings=self.settings,
-            others=self.others,
-            sweep=sweep,
-            folder=folder,
-            retry=retry,
-            progress=progress,
-        )
+        asked = {"title": self.title, "settings": self.settings, "others": self.others, "sweep": sweep}
+        return audit(self.models, sensing, self.images, **asked, folder=folder, retry=retry, progress=progress)
 
 
 def cascade_mask(side: int = 256) -> Tensor:
-    """Full lines, R = 4: of 256 the eight lowest and 56 drawn around; zero frequency in the corner."""
+    """Returns a mask of full lines, R = 4: of 256 the eight lowest and 56 random ones.
+
+    Zero frequency is in the corner.
+    """
     rows, middle, low = np.arange(side), side // 2, side // 64
     density = np.exp(-0.5 * ((rows - middle) / (side / 5)) ** 2)
     density[middle - low : middle + low] = 0
@@ -74,10 +72,10 @@ def cascade_mask(side: int = 256) -> Tensor:
 
 
 def benches(*, seed: int = 0) -> tuple[list[Bench], list[str]]:
-    """All benches that can be made here, and why others cannot.
+    """Returns all audits that can be made here, and why others cannot.
 
     Args:
-        seed: Of all attacks and noise.
+        seed: Seeds all attacks and noise.
     """
     left_out = []
     head = load_slice()
@@ -89,14 +87,8 @@ def benches(*, seed: int = 0) -> tuple[list[Bench], list[str]]:
     unet, jitter = load_model("unet"), load_model("unet-jitter")
     own = firenet_model()
     limits = Thresholds(contrast=0.02)
-    settings = Settings(
-        budgets=(0.003, 0.01, 0.03),
-        contrasts=(0.2, 0.05, 0.02, 0.01),
-        steps=15,
-        starts=1,
-        thresholds=limits,
-        seed=seed,
-    )
+    contrasts = (0.2, 0.05, 0.02, 0.01)
+    settings = Settings((0.003, 0.01, 0.03), contrasts=contrasts, steps=15, starts=1, thresholds=limits, seed=seed)
     made = []
     for side in (128, 256):
         images = {"s1045": resampled(head[None], side)[0] if side < 256 else head}
@@ -115,11 +107,11 @@ def benches(*, seed: int = 0) -> tuple[list[Bench], list[str]]:
     models = [unet]
     for restarts in (1, 2, 3, 4, 6):
         word = "restart" if restarts == 1 else "restarts"
-        models.append(stabilised_model(unet, restarts=restarts, name=f"unet, {restarts} {word} behind"))
+        models.append(stabilised_model(unet, restarts=restarts, name=f"unet, then {restarts} {word}"))
     models.append(firenet_model())
     few = replace(settings, budgets=(0.01,), tests=("accuracy", "worst"))
     mask, images = variable_density((128, 128), 0.25).samples, {"s1045": resampled(head[None], 128)[0]}
-    made.append(Bench("How many restarts behind a U-Net", models, mask, images, few))
+    made.append(Bench("A U-Net followed by a FIRENET of few restarts", models, mask, images, few))
     few = replace(settings, budgets=(0.01,), steps=20, tests=("accuracy", "worst", "localised", "noise", "transfer"))
     title = "D5-C5 and FIRENET, 256 x 256, R = 4"
     made.append(Bench(title, [cascade_model(), firenet_model()], cascade_mask(), {"s1045": head}, few))
@@ -127,7 +119,12 @@ def benches(*, seed: int = 0) -> tuple[list[Bench], list[str]]:
 
 
 def draw(audits: Sequence[Audit], path: Path) -> None:
-    """One picture of what was found: the worst perturbation of two networks, details, restarts, samples."""
+    """Draws the main findings: the worst perturbation of two networks, details, restarts, samples.
+
+    Args:
+        audits: The audits of :func:`benches`, in their order.
+        path: The PNG file to write.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -142,51 +139,63 @@ def draw(audits: Sequence[Audit], path: Path) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
 
-    attacked = audits[-1]
-    k = attacked.settings.budgets.index(attacked.settings.reference)
-    name = next(iter(attacked.models))
-    for row, model in enumerate((name, "FIRENET")):
-        found = attacked.of(model, "worst")[0]
-        image = attacked.pictures[attacked.images[found.image]["picture"]]
+    _show_perturbations(show, audits[-1])
+    _show_details(show, audits[1])
+    _plot_restarts(figure.add_subplot(grid[4, :2]), audits[3])
+    _plot_samples(figure.add_subplot(grid[4, 2:]), audits[1])
+    with replacing(path) as (temporary,):
+        figure.savefig(temporary, dpi=70, format="png")
+
+
+def _show_perturbations(show: Callable[[int, int, np.ndarray, str, float], None], audit: Audit) -> None:
+    """Shows the worst perturbation of the first network and of the FIRENET, in rows 0 and 1."""
+    k = audit.settings.budgets.index(audit.settings.reference)
+    for row, model in enumerate((next(iter(audit.models)), "FIRENET")):
+        found = audit.of(model, "worst")[0]
+        image = audit.pictures[audit.images[found.image]["picture"]]
         top, ratio = float(image.max()), found.numbers["amplification"][k]
         show(row, 0, image, found.image, top)
-        show(row, 1, attacked.pictures[found.pictures["clean"]], f"{model}", top)
-        words = f"with the worst {attacked.settings.reference:.0%}: {ratio:.1f} times as large"
-        show(row, 2, attacked.pictures[found.pictures["attacked"]], words, top)
-        show(row, 3, 5 * attacked.pictures[found.pictures["change"]], "what it changes, times 5", top)
-    detailed = audits[1]
-    title = f"text, contrast {detailed.settings.contrasts[0]:g}"
-    lines = f"lines, contrast {detailed.settings.contrasts[0]:g}"
-    for row, what in ((2, title), (3, lines)):
-        rows = {m: detailed.of(m, "details")[0] for m in list(detailed.models)[:3]}
+        show(row, 1, audit.pictures[found.pictures["clean"]], model, top)
+        words = f"with the worst {audit.settings.reference:.0%}: {ratio:.1f} times as large"
+        show(row, 2, audit.pictures[found.pictures["attacked"]], words, top)
+        show(row, 3, 5 * audit.pictures[found.pictures["change"]], "what it changes, times 5", top)
+
+
+def _show_details(show: Callable[[int, int, np.ndarray, str, float], None], audit: Audit) -> None:
+    """Shows two details in the object and as three models reconstruct them, in rows 2 and 3."""
+    for row, kind in ((2, "text"), (3, "lines")):
+        what = f"{kind}, contrast {audit.settings.contrasts[0]:g}"
+        rows = {m: audit.of(m, "details")[0] for m in list(audit.models)[:3]}
         first = next(iter(rows.values()))
-        top = float(detailed.pictures[detailed.images[first.image]["picture"]].max())
-        show(row, 0, detailed.pictures[first.pictures[f"object, {what}"]], f"object, {what}", top)
-        kind = what.partition(",")[0]
+        top = float(audit.pictures[audit.images[first.image]["picture"]].max())
+        show(row, 0, audit.pictures[first.pictures[f"object, {what}"]], f"object, {what}", top)
         for column, (model, found) in enumerate(rows.items(), start=1):
             share = found.numbers[kind][0]["recovered"]
-            show(row, column, detailed.pictures[found.pictures[what]], f"{model}: {share:.0%} of it", top)
-    restarted = audits[3]
-    axes = figure.add_subplot(grid[4, :2])
+            show(row, column, audit.pictures[found.pictures[what]], f"{model}: {share:.0%} of it", top)
+
+
+def _plot_restarts(axes: Axes, audit: Audit) -> None:
+    """Plots accuracy against worst amplification, a point for each number of restarts."""
     points = []
-    for model in restarted.models:
-        (worst,), (accurate,) = restarted.of(model, "worst"), restarted.of(model, "accuracy")
+    for model in audit.models:
+        (worst,), (accurate,) = audit.of(model, "worst"), audit.of(model, "accuracy")
         points.append((worst.numbers["amplification"][0], accurate.numbers["psnr"]))
-        # The FIRENET lies where many restarts do: its name goes to the other side.
+        # The point of the FIRENET alone is near those of many restarts, so its name is on the other side.
         side, shift = ("right", -6) if model == "FIRENET" else ("left", 5)
         axes.annotate(model, points[-1], xytext=(shift, 5), textcoords="offset points", fontsize=9, ha=side)
     axes.plot(*zip(*points, strict=True), "o")
     axes.set_xlabel("worst amplification at 1 %")
     axes.set_ylabel("PSNR in dB")
-    axes.set_title("Restarts behind a U-Net: stability and accuracy", fontsize=10)
+    axes.set_title("Restarts after a U-Net: stability and accuracy", fontsize=10)
     axes.margins(0.15)
-    axes = figure.add_subplot(grid[4, 2:])
-    for model in list(detailed.models)[:3]:
-        (found,) = detailed.of(model, "samples")
+
+
+def _plot_samples(axes: Axes, audit: Audit) -> None:
+    """Plots the accuracy of three models against the share of the samples."""
+    for model in list(audit.models)[:3]:
+        (found,) = audit.of(model, "samples")
         axes.plot(found.numbers["rates"], found.numbers["psnr"], "o-", label=model)
     axes.set_xlabel("share of the samples (trained at 0.25)")
     axes.set_ylabel("PSNR in dB")
     axes.set_title("More samples should never make it worse, 256 x 256", fontsize=10)
     axes.legend(fontsize=9)
-    with replacing(path) as (temporary,):
-        figure.savefig(temporary, dpi=70, format="png")

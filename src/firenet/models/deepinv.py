@@ -1,4 +1,4 @@
-"""Models of deepinv."""
+"""Reconstructors of the library deepinv as functions of measurements."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from firenet.operators.linear import LinearOperator
 from firenet.optional import optional
 from firenet.sensing.fourier import SubsampledFourier
 
-# --- deepinv ----------------------------------------------------------------------------------------------------------
-
 
 def is_deepinv(made: Any) -> bool:
+    """Returns whether an object is a deepinv ``Reconstructor``, without importing deepinv."""
     module = sys.modules.get("deepinv.models")
     return module is not None and isinstance(made, getattr(module, "Reconstructor", ()))
 
 
 def deepinv_reconstruct(reconstructor: Any, sensing: LinearOperator, physics: Any = None) -> Reconstruct:
-    """A deepinv ``Reconstructor`` as a function of our measurements.
+    """Returns a deepinv ``Reconstructor`` as a function of our measurements.
 
     deepinv has centred k-space of a centred image, (1, 2, rows, columns), real and imaginary part on the second axis.
 
     Args:
         reconstructor: Called as ``reconstructor(y, physics)``.
-        sensing: One channel.
-        physics: deepinv's; None is ``deepinv.physics.MRI`` with the same mask.
+        sensing: The measurement operator, of one channel.
+        physics: The physics of deepinv; None is ``deepinv.physics.MRI`` with the same mask.
+
+    Raises:
+        BadInput: If the operator has more than one channel or its images do not have two axes.
+        MissingExtra: If deepinv is missing.
     """
     if not isinstance(sensing, SubsampledFourier) or len(sensing.in_shape) != 2:
-        raise BadInput(
-            "Single-channel Fourier sensing of two axes for deepinv", type(sensing).__name__, "Take one coil"
-        )
+        needed = "Fourier samples of one channel on two axes for deepinv"
+        raise BadInput(needed, type(sensing).__name__, "Take one coil")
     if physics is None:
         deepinv = optional("deepinv", "deepinv", "A deepinv Reconstructor")
         mask = torch.fft.fftshift(sensing.mask).float()[None, None]

@@ -1,4 +1,4 @@
-"""FIRENETs as models of an audit, with what is proved about them."""
+"""FIRENETs as models of an audit, with what is proven about them."""
 
 from __future__ import annotations
 
@@ -15,52 +15,66 @@ from firenet.numerics import norms
 from firenet.operators.linear import LinearOperator
 from firenet.problems.fidelity import Norm
 from firenet.reconstruction.defaults import default_network, default_schedule
-from firenet.solver.schedules import PaperSchedule
+from firenet.solver.schedules import PaperSchedule, Schedule
 from firenet.solver.solution import Solution
 from firenet.stabilised import Stabilised
 
 RESTARTS, LAYERS = 6, 10
-# One level, four bands: an attack through sixty layers takes a minute and not five, and the default of `firenet recon`,
-# 14 bands, is some 0.3 to 1 dB more accurate.
+# One level, four bands: an attack through sixty layers takes one minute instead of five. The default of `firenet
+# recon`, 14 bands, is some 0.3 to 1 dB more accurate.
 FRAME = "undecimated:db2:1"
 
 
 def firenet_model(
     sparsify: str | None = FRAME, restarts: int = RESTARTS, layers: int = LAYERS, name: str = "FIRENET"
 ) -> Model:
-    """The FIRENET to compare with: a transform of few bands (None is that of ``firenet recon``) and the paper's
-    schedule, so many restarts of so many layers.
+    """Returns the FIRENET to compare with: a transform of few bands, and the paper's schedule.
 
-    The schedule is fixed, so what is attacked is one feed-forward network; its steps are in the unit of the data.
+    The schedule is fixed, so that one feed-forward network is attacked; its step sizes have the unit of the data.
+
+    Args:
+        sparsify: The transform; None is that of ``firenet recon``.
+        restarts: The number of restarts.
+        layers: The number of layers of each restart.
+        name: The name in tables.
     """
-
-    def build(sensing: LinearOperator) -> Firenet:
-        return default_network(sensing, sparsify=sparsify, schedule=PaperSchedule(outer=restarts, inner=layers))
-
     origin = {"kind": "FIRENET", "sparsify": sparsify, "restarts": restarts, "layers": layers}
-    return Model(name, build, origin, certify=certified)
+    return _firenet(name, sparsify, PaperSchedule(outer=restarts, inner=layers), origin)
 
 
 def adaptive_model(
     sparsify: str | None = FRAME, layers: int = RESTARTS * LAYERS, name: str = "FIRENET adaptive"
 ) -> Model:
-    """The same with the schedule of ``firenet recon``, which finds its steps for every image, of so many layers."""
+    """Returns a FIRENET with the schedule of ``firenet recon``, which finds its step sizes for every image.
 
-    def build(sensing: LinearOperator) -> Firenet:
-        return default_network(sensing, sparsify=sparsify, schedule=default_schedule(None, layers))
-
+    Args:
+        sparsify: As for :func:`firenet_model`.
+        layers: The largest number of layers.
+        name: The name in tables.
+    """
     origin = {"kind": "FIRENET, adaptive", "sparsify": sparsify, "layers": layers}
+    return _firenet(name, sparsify, default_schedule(None, layers), origin)
+
+
+def _firenet(name: str, sparsify: str | None, schedule: Schedule, origin: dict[str, Any]) -> Model:
+    def build(sensing: LinearOperator) -> Firenet:
+        return default_network(sensing, sparsify=sparsify, schedule=schedule)
+
     return Model(name, build, origin, certify=certified)
 
 
 def stabilised_model(
-    inner: Model,
-    sparsify: str | None = FRAME,
-    restarts: int = RESTARTS,
-    layers: int = LAYERS,
-    name: str | None = None,
+    inner: Model, sparsify: str | None = FRAME, restarts: int = RESTARTS, layers: int = LAYERS, name: str | None = None
 ) -> Model:
-    """:class:`Stabilised`: :func:`firenet_model` behind another model."""
+    """Returns :class:`Stabilised`: a :func:`firenet_model` that is initialised with the image of another model.
+
+    Args:
+        inner: The other model.
+        sparsify: As for :func:`firenet_model`.
+        restarts: As for :func:`firenet_model`.
+        layers: As for :func:`firenet_model`.
+        name: The name in tables; None derives it from that of ``inner``.
+    """
     outer = firenet_model(sparsify, restarts, layers)
 
     def build(sensing: LinearOperator) -> Stabilised:
@@ -71,18 +85,20 @@ def stabilised_model(
 
 
 def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """What is proven about a FIRENET under perturbation, checked: for every e
+    """Checks what is proven about a FIRENET under perturbation.
+
+    For every e
 
     .. math:: F_y(R(y+e))-\\min F_y\\le\\mathrm{gap}(y+e)+2\\|e\\|_2,
 
-    since data that differ by e change the objective (P3) of any point by at most :math:`\\|e\\|_2`. Of the left side
-    the lower bound :math:`F_y(R(y+e))-F_y(R(y))` is known; ``beaten`` says whether it is above the right one by more
+    since data that differ by e change the objective (P3) of any point by at most :math:`\\|e\\|_2`. The left side is at
+    least :math:`F_y(R(y+e))-F_y(R(y))`, which is computed; ``beaten`` says whether this exceeds the right side by more
     than the bounds of their rounding.
 
     Args:
         reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one; for others None is returned.
         y: Measurements.
-        perturbations: By name.
+        perturbations: Perturbations e of the measurements, by name.
     """
     net = reconstruct.firenet if isinstance(reconstruct, Stabilised) else reconstruct
     if not isinstance(net, Firenet) or not isinstance(net.fidelity, Norm):

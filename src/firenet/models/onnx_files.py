@@ -1,4 +1,4 @@
-"""Models from ONNX files, run by onnxruntime or translated for gradients."""
+"""Models from ONNX files, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ from firenet.operators.linear import LinearOperator
 from firenet.optional import optional
 
 
-def from_onnx(path: Path, name: str, trust: bool) -> Model:
+def from_onnx(path: Path, name: str) -> Model:
+    """Returns the model of an ONNX file with one real input, in which real and imaginary part are pairs on one axis.
+
+    Args:
+        path: The file. External data must lie in its folder.
+        name: The name in tables.
+
+    Raises:
+        BadInput: If the file cannot be read or run, or its input has another kind or shape.
+        MissingExtra: If onnx or onnxruntime is missing.
+    """
     onnx = optional("onnx", "export", "Reading ONNX files")
     runtime = optional("onnxruntime", "export", "Running ONNX files")
     data = bytes_of(path)
@@ -30,7 +40,8 @@ def from_onnx(path: Path, name: str, trust: bool) -> Model:
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     try:
-        # What was checked is what is run; only external data need the path. A fallback would print on stdout.
+        # The bytes that were checked are the bytes that run; only external data need the path. Without fallback: it
+        # would print on stdout.
         what = str(path) if external else data
         providers = ["CPUExecutionProvider"]
         session = runtime.InferenceSession(what, options, providers=providers, enable_fallback=0)
@@ -43,7 +54,7 @@ def from_onnx(path: Path, name: str, trust: bool) -> Model:
         raise BadInput("An ONNX model of one input", f"{[i.name for i in inputs]}", do)
     kind = {"tensor(float)": np.float32, "tensor(double)": np.float64}.get(inputs[0].type)
     if kind is None:
-        do = "Export it for real numbers, real and imaginary part on an axis of length 2"
+        do = "Export it for real numbers, with real and imaginary part on an axis of length 2"
         raise BadInput("An input of float32 or float64", inputs[0].type, do)
 
     def build(sensing: LinearOperator) -> Reconstruct:
@@ -70,8 +81,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _external(graph: Any, path: Path) -> list[str]:
-    """The files beside the model that its numbers lie in, wherever in the model they are named: in initializers, sparse
-    ones, attributes, branches and functions. They must lie in its folder: a path could name any file of this machine.
+    """Returns the names of the files beside the model that hold its tensors, wherever in the model they are named.
+
+    In initializers, sparse ones, attributes, branches and functions. The files must lie in the model's folder, since a
+    path could name any file of this machine.
     """
     folder, found = path.resolve().parent, []
     for tensor in _tensors(graph):
@@ -87,7 +100,7 @@ def _external(graph: Any, path: Path) -> list[str]:
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """All tensors of a protobuf message, at any depth."""
+    """Yields all tensors of a protobuf message, at any depth."""
     if message.DESCRIPTOR.full_name == "onnx.TensorProto":
         yield message
     for descriptor, value in message.ListFields():
@@ -99,7 +112,7 @@ def _tensors(message: Any) -> Iterator[Any]:
 def _layout(
     shape: Sequence[Any], sensing: LinearOperator, path: Path
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """How measurements are laid for an input of this shape, and how an image is taken out."""
+    """Returns a function that lays measurements out for an input of this shape, and one that takes the image out."""
     grid, image = tuple(sensing.out_shape), tuple(sensing.in_shape)
     wanted = [(*grid, 2), (1, *grid, 2), (2, *grid), (1, 2, *grid)]
     fits = [w for w in wanted if len(w) == len(shape) and all(_same(s, n) for s, n in zip(shape, w, strict=True))]
@@ -120,10 +133,14 @@ def _layout(
 
 
 def taken(out: Tensor, image: tuple[int, ...]) -> Tensor:
-    """An image out of what a network in real numbers returns: itself, or pairs on the last or the first axis."""
+    """Returns the image in what a network in real numbers returned: itself, or pairs on the last or the first axis.
+
+    Raises:
+        BadInput: If there is no image of this shape.
+    """
 
     def is_one(shape: tuple[int, ...]) -> bool:
-        """These axes, and before them only such of length one."""
+        """Returns whether the output has this shape, after leading axes of length one."""
         before = out.ndim - len(shape)
         return before >= 0 and tuple(out.shape) == (*(1,) * before, *shape)
 

@@ -1,10 +1,11 @@
-"""A compiled network in a process of its own: what it does when it is loaded or crashes, it does there.
+"""A compiled network in a process of its own, so that loading it, or its crash, does not affect this process.
 
-This is no sandbox. Code in the file runs with the rights of the user; who opens such a file must trust its author. The
-process keeps this one alive and its memory clean, and nothing that comes back is unpickled: arrays travel as npy.
+This is no sandbox. Code in the file runs with the rights of the user, who must trust its author. The other process
+protects this one from crashes and from what the file does to its memory. Nothing that comes back is unpickled: arrays
+travel as npy.
 
-Run as ``python -m firenet.models.process FILE`` it is the other end: it answers ``run`` and ``pull`` (the derivative)
-until its input ends.
+``python -m firenet.models.process FILE`` is the other end: it answers ``run`` and ``pull`` (the derivative) until its
+input ends.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from firenet.errors import BadInput
 
 
 class Outside:
-    """A network in another process, differentiable; the process starts with the first call and ends with this one.
+    """A differentiable network in another process, which starts with the first call and ends with this one.
 
     Args:
         path: A TorchScript file (.pt, .pth) or an exported program (.pt2), whose author is trusted.
@@ -38,15 +39,15 @@ class Outside:
         self._lock = threading.Lock()
 
     def __call__(self, y: Tensor) -> Tensor:
-        """The network's image of measurements, complex or as it takes them."""
+        """Returns the network's image of measurements, in the layout that the network takes."""
         out: Tensor = _Remote.apply(y, self)  # pyright: ignore[reportAssignmentType]
         return out
 
     def ask(self, what: str, *arrays: np.ndarray) -> np.ndarray:
-        """One question and its answer.
+        """Sends one question and returns the answer.
 
         Raises:
-            BadInput: Where the process says no, or dies.
+            BadInput: If the process reports an error, or ends.
         """
         with self._lock:
             process = self._running()
@@ -76,7 +77,7 @@ class Outside:
         if process is not None:
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    with suppress(OSError):  # what was not sent to a dead process
+                    with suppress(OSError):  # a dead process: what was not sent is lost
                         pipe.close()
             process.terminate()
             process.wait()
@@ -86,7 +87,7 @@ class Outside:
 
 
 class _Remote(torch.autograd.Function):
-    """Asks the process for the image, and for the derivative when it is wanted."""
+    """Asks the process for the image, and for the derivative when autograd needs it."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, outside: Outside) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -127,6 +128,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _serve(path: Path, asked: IO[bytes], answered: IO[bytes]) -> None:
+    """Answers questions until the input ends; errors of the network are answers, too."""
     module: Any = None
     cannot = ""
     try:
@@ -155,6 +157,6 @@ def _serve(path: Path, asked: IO[bytes], answered: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    # Whatever the file prints goes to stderr: stdout is the line to the other process.
+    # What the file prints goes to stderr, since stdout is the pipe to the other process.
     line, sys.stdout = sys.stdout.buffer, sys.stderr
     _serve(Path(sys.argv[1]), sys.stdin.buffer, line)

@@ -1,4 +1,4 @@
-"""Models from files of torch: TorchScript and exported programs, in a process of their own."""
+"""Models from files of torch, TorchScript and exported programs, which run in a process of their own."""
 
 from __future__ import annotations
 
@@ -19,18 +19,27 @@ from firenet.operators.linear import LinearOperator
 
 
 def from_torch(path: Path, name: str, trust: bool) -> Model:
-    """TorchScript and exported programs; what is only weights needs a factory."""
-    compiled = path.suffix.lower() == ".pt2" or _is_torchscript(path)
-    if not compiled:
-        read_weights(path)  # refuses a pickle with its reason
+    """Returns the model of a TorchScript file or an exported program.
+
+    Args:
+        path: The file.
+        name: The name in tables.
+        trust: Whether its author is trusted: such a file can run code while it is loaded.
+
+    Raises:
+        BadInput: If the file is not trusted, holds weights without a network, or is damaged.
+    """
+    exported = path.suffix.lower() == ".pt2"
+    if not exported and not _is_torchscript(path):
+        read_weights(path)  # raises its own error for a pickle
         do = f"Give its factory: --model module:factory --weights {path.name}"
         raise BadInput("A model", f"{path}, which holds weights and no network", do)
     if not trust:
-        kind = "An exported program (.pt2)" if path.suffix.lower() == ".pt2" else "A TorchScript file"
+        kind = "An exported program (.pt2)" if exported else "A TorchScript file"
         do = (
-            "--trust-model opens it in a process of its own, which is no sandbox: only if you trust who made it. "
-            "Or take its weights as safetensors and a factory, or ONNX"
+            "If you trust its author, --trust-model opens it in a process of its own, which is no sandbox. Or take its "
         )
+        do += "weights as safetensors and a factory, or ONNX"
         raise BadInput("A file that cannot run code while it is loaded", f"{path}. {kind} can", do)
     outside = Outside(path)
     origin = {"kind": "trusted file, in a process of its own", "file": str(path), "sha256": sha256(path)}
@@ -38,7 +47,7 @@ def from_torch(path: Path, name: str, trust: bool) -> Model:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """An archive with code in it."""
+    """Returns whether a file is an archive with code in it."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -48,23 +57,26 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _tried(outside: Outside, sensing: LinearOperator, path: Path) -> Reconstruct:
-    """A compiled file does not say what it takes: the first layout that gives an image is the one."""
+    """Returns the reconstruction of a compiled file, in the first layout of the measurements that gives an image.
+
+    A compiled file does not say which layout it takes: complex or pairs of real numbers, with or without a batch axis.
+    """
+
+    def last(y: Tensor) -> Tensor:
+        return torch.view_as_real(y.resolve_conj())
+
+    def first(y: Tensor) -> Tensor:
+        return last(y).movedim(-1, 0).contiguous()
+
     image = tuple(sensing.in_shape)
-    layouts: list[Callable[[Tensor], Tensor]] = [
-        lambda y: y,
-        lambda y: y[None],
-        lambda y: torch.view_as_real(y.resolve_conj()),
-        lambda y: torch.view_as_real(y.resolve_conj())[None],
-        lambda y: torch.view_as_real(y.resolve_conj()).movedim(-1, 0).contiguous(),
-        lambda y: torch.view_as_real(y.resolve_conj()).movedim(-1, 0)[None].contiguous(),
-    ]
     said, y = [], torch.zeros(sensing.out_shape, dtype=torch.complex64)
-    for layout in layouts:
+    layouts: list[Callable[[Tensor], Tensor]] = [lambda y: y, lambda y: y[None], last, lambda y: last(y)[None]]
+    for layout in (*layouts, first, lambda y: first(y)[None]):
         try:
             taken(outside(layout(y)), image)
         except FirenetError as error:
             said.append(str(error))
             continue
         return lambda y, layout=layout: taken(outside(layout(y)), image)
-    do = "It must take measurements, complex or as pairs of reals, on the grid of the mask"
+    do = "It must take measurements on the grid of the mask, complex or as pairs of real numbers"
     raise BadInput(f"A model of measurements of shape {tuple(sensing.out_shape)}", f"{path}: {said[0]}", do)

@@ -1,4 +1,4 @@
-"""Trained networks to compare with."""
+"""Trained networks, to compare with."""
 
 from firenet.optional import lazy
 

@@ -13,15 +13,16 @@ from firenet.operators.linear import LinearOperator
 
 
 class Automap(nn.Module):
-    """Two dense layers and three convolutions, after AUTOMAP (Zhu et al., Nature 2018): it learns the transform too.
+    """Two dense layers and three convolutions, after AUTOMAP (Zhu et al., Nature 2018), which learns the transform too.
 
-    Real and imaginary parts of the samples; dense, tanh, twice; convolution 5 x 5, ReLU, twice; convolution 7 x 7.
+    The input is real and imaginary parts of the samples. The layers are dense with tanh, twice; convolution 5 x 5 with
+    ReLU, twice; convolution 7 x 7.
 
     Args:
-        sensing: A, of which only which samples there are is used; images of two axes.
-        hidden: Width of the first dense layer.
-        features: Of the convolutions.
-        seed: Of the first weights.
+        sensing: The measurement operator A, of images with two axes. Only its set of samples is used.
+        hidden: The width of the first dense layer.
+        features: The number of features of the convolutions.
+        seed: Seeds the initial weights.
     """
 
     def __init__(self, sensing: LinearOperator, hidden: int = 1024, features: int = 16, seed: int = 0) -> None:
@@ -34,16 +35,11 @@ class Automap(nn.Module):
         with seeded(seed):
             self.first = nn.Linear(2 * math.prod(self._compact.out_shape), hidden)
             self.second = nn.Linear(hidden, rows * columns)
-            self.image = nn.Sequential(
-                nn.Conv2d(1, features, 5, padding=2),
-                nn.ReLU(),
-                nn.Conv2d(features, features, 5, padding=2),
-                nn.ReLU(),
-                nn.Conv2d(features, 1, 7, padding=3),
-            )
+            first, second = (nn.Conv2d(inside, features, 5, padding=2) for inside in (1, features))
+            self.image = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Conv2d(features, 1, 7, padding=3))
 
     def forward(self, y: Tensor) -> Tensor:
-        """Measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
+        """Maps measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
         batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
         samples = self._compact.pack_measured(y.reshape(-1, *self.sensing.out_shape))
         x = torch.view_as_real(samples).flatten(1).to(self.first.weight.dtype)

@@ -12,11 +12,11 @@ from firenet.sensing.fourier import SubsampledFourier
 
 
 class Cascade(nn.Module):
-    """D5-C5 (Schlemper et al. 2017): five times five convolutions, residual, and hard data consistency behind each.
+    """D5-C5 (Schlemper et al. 2017): five residual blocks of five convolutions, each followed by hard data consistency.
 
     Args:
-        sensing: Fourier sensing of one channel, zero frequency in the corner.
-        weights: Fifty arrays, weight and bias by turns.
+        sensing: The measurement operator: Fourier samples of one channel, with zero frequency in the corner.
+        weights: Fifty arrays, weight and bias of each convolution in turn.
     """
 
     def __init__(self, sensing: SubsampledFourier, weights: Sequence[Tensor]) -> None:
@@ -28,7 +28,7 @@ class Cascade(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(w.float(), requires_grad=False) for w in weights)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Measurements (..., \\*out_shape) to complex images (..., \\*in_shape)."""
+        """Maps measurements (..., \\*out_shape) to complex images (..., \\*in_shape)."""
         measured = self.sensing.restrict(y)
         x = torch.fft.ifft2(measured, norm="ortho")
         for cascade in range(5):

@@ -1,6 +1,6 @@
-"""Trained networks to compare with: U-Net, AUTOMAP-like, LISTA. Images and steps they are trained on: ``training``.
+"""LISTA, the learned iterative shrinkage of Gregor and LeCun (2010), in the form of the paper's Table 1.
 
-LISTA is the learned iterative shrinkage of Gregor and LeCun (2010), as the paper's Table 1 has it, of ten layers
+It has ten layers
 
 .. math:: x^{k+1}=S_{\\theta_k}\\big(x^k+W_k^T(y-Ax^k/c)\\big),\\qquad c=10\\|A\\|,
 
@@ -27,12 +27,12 @@ LAYERS = 10
 
 
 class Lista(nn.Module):
-    """The network for a real matrix; batches of measurements (..., m) to (..., N), float64.
+    """LISTA for a real matrix: maps measurements (..., m) to coefficients (..., N), in float64.
 
     Args:
         matrix: A, shape (m, N).
         generator: Draws the first :math:`W_k\\sim\\mathcal N(0,0.05^2)/c` and :math:`\\theta_k\\sim U(0,10^{-7})`.
-        layers: How many.
+        layers: The number of layers.
     """
 
     def __init__(self, matrix: Tensor, generator: torch.Generator, layers: int = LAYERS) -> None:
@@ -44,7 +44,7 @@ class Lista(nn.Module):
         self.thresholds = nn.Parameter(1e-7 * torch.rand(layers, generator=generator, dtype=torch.float64))
 
     def forward(self, y: Tensor) -> Tensor:
-        """Measurements to coefficients."""
+        """Maps measurements to coefficients."""
         matrix = self.get_buffer("matrix").mT / self.scale
         x = y.new_zeros(*y.shape[:-1], matrix.shape[0])
         for mixing, threshold in zip(self.mixing, self.thresholds, strict=True):
@@ -54,7 +54,7 @@ class Lista(nn.Module):
 
 
 class ListaImage(nn.Module):
-    """LISTA for images: :class:`Lista` for the matrix of :math:`AW^*` in real numbers, and :math:`W^*` behind it."""
+    """LISTA for images: :class:`Lista` for the real matrix of :math:`AW^*`, followed by :math:`W^*`."""
 
     def __init__(self, sensing: LinearOperator, layers: int = 5, wavelet: str = "haar", seed: int = 0) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class ListaImage(nn.Module):
         return torch.view_as_real(self._compact.pack_measured(y)).flatten(1)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
+        """Maps measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
         batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
         samples = self._real(y.reshape(-1, *self.sensing.out_shape)).to(self.network.mixing.dtype)
         image = self.frame.adjoint(self.network(samples).view(-1, *self.sensing.in_shape))
@@ -90,31 +90,31 @@ def train_lista(
     checkpoint: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Lista:
-    """Trains by Adam on the mean squared error and returns the state that was best on the validation set.
+    """Trains LISTA by Adam on the mean squared error and returns its best state on the validation set.
 
-    The same arguments give the same network, also where it was stopped and goes on from a checkpoint, on one machine
-    with one number of threads.
+    The same arguments give the same network on one machine with one number of threads, also if training was stopped
+    and resumed from a checkpoint.
 
     Args:
-        matrix: A.
+        matrix: The matrix A.
         y: Measurements, shape (number, m).
         x: Their minimisers, shape (number, N); the last ``validation`` pairs are not trained on.
-        rate: Learning rate.
-        epochs: Passes over the data.
-        batch: Pairs a step.
-        validation: How many pairs choose the state.
-        seed: Of the first weights and of the order.
-        checkpoint: A file to go on from and to write every hundred epochs.
-        progress: Called with epochs done and in all.
+        rate: The learning rate.
+        epochs: The number of passes over the data.
+        batch: The number of pairs of a step.
+        validation: The number of pairs that choose the state.
+        seed: Seeds the initial weights and the order of the pairs.
+        checkpoint: A file to resume from if it exists, and to write every hundred epochs.
+        progress: Called with the number of epochs that are done, and of all.
 
     Raises:
-        BadInput: For a checkpoint of another training.
+        BadInput: If the checkpoint is damaged or belongs to another training.
     """
-    # The order of an epoch is seeded by seed * 1000003 + epoch, and seeds take 64 bits.
+    # The order of an epoch is seeded by seed * 1000003 + epoch, which must fit into 64 bits.
     generator = torch.Generator().manual_seed(check_seed(seed, 2**32))
     train, held = (y[:-validation], x[:-validation]), (y[-validation:], x[-validation:])
     net = Lista(matrix, generator)
-    # as published: drawn again until the start is better than nothing
+    # As in the published code: the initial weights are redrawn until their error is less than that of zero.
     for _ in range(1000):
         with torch.no_grad():
             start = torch.linalg.vector_norm(net(held[0]) - held[1]) / torch.linalg.vector_norm(held[1])
@@ -166,7 +166,7 @@ def _save(
 def _load(
     path: Path, identity: str, net: Lista, adam: torch.optim.Adam, epochs: int, steps: int
 ) -> tuple[list[Tensor], float, int]:
-    """Reads a checkpoint: the best weights, their error, and the epochs that are done, of so many steps each."""
+    """Reads a checkpoint and returns the best weights, their error, and the number of epochs done."""
     arrays, about = sealed.read(path, _KIND, identity)
     error, done, best = about.get("error"), about.get("done", 0), []
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -175,10 +175,10 @@ def _load(
     for i, p in parameters.items():
         own = [tensors.get(f"{name}{i}") for name in ("p", "best", "m", "v")]
         sound = sound and all(t is not None and (t.shape, t.dtype) == (p.shape, p.dtype) for t in own)
-        # The optimiser has counted its steps by itself.
+        # Adam counts its steps itself: this count must be that of the epochs done.
         sound = sound and f"step{i}" in tensors and bool((tensors[f"step{i}"] == done * steps).all())
     if not sound:
-        raise BadInput("A checkpoint that agrees with itself", f"{path}, {done} epochs", "Remove the file")
+        raise BadInput("A consistent checkpoint", f"{path}, {done} epochs", "Remove the file")
     assert isinstance(error, float)
     assert isinstance(done, int)
     for i, p in parameters.items():

@@ -1,8 +1,8 @@
-"""Trains the networks to compare with, reproducibly, and stores them: what ``firenet train`` runs.
+"""Trains the networks to compare with, reproducibly, and stores them: the library behind ``firenet train``.
 
-A :class:`Recipe` says everything: the same recipe gives the same weights on one machine with one number of threads,
-also where the training was killed and goes on from its checkpoint. What is drawn for a step depends on the seed and the
-number of the step alone.
+A :class:`Recipe` determines the result: the same recipe gives the same weights on one machine with one number of
+threads, also if the training was killed and resumed from its checkpoint. The random numbers of a step depend only on
+the seed and the number of the step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -38,25 +37,29 @@ SLICES = range(5, 80)  # of Colin27; networks are tested on other heads and on z
 SHIPPED = ("unet", "unet-jitter", "automap", "lista")
 _POOL = 256
 _MOST_SIDES = 16
-# Of an image; the weights of the dense networks grow with the fourth power of it.
+# The largest side of an image: the weights of the dense networks grow with its fourth power.
 _LARGEST = {"unet": 2048, "automap": 256, "lista": 64}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a training depends on.
+    """Everything that a training depends on.
 
     Attributes:
-        network: Which.
-        sides: Of the images; a U-Net takes one after the other, the others have one.
+        network: The kind of network.
+        sides: The sides of the images. A U-Net is trained on one after the other in turn; other networks have one side.
         rate: The share of k-space that is measured, by ``variable_density`` with seed 0.
-        noise: Jitter: the norm of complex Gaussian noise, in parts of that of the measurements, is drawn between 0 and
-            this for every image. 0 is training without noise.
-        steps: Of Adam, on the mean squared error.
-        batch: Images a step at the first side, fewer at larger ones, so that the pixels are as many.
-        learning_rate: The first one; it falls to 0 as half a cosine.
-        images: ``both``: half of them ellipses and half slices of Colin27 with z from 5 to 79; or one of the two.
-        seed: Of weights, images, augmentation and noise.
+        noise: Jitter: for every image the norm of complex Gaussian noise, relative to that of the measurements, is
+            drawn between 0 and this number. 0 is training without noise.
+        steps: The number of steps of Adam, on the mean squared error.
+        batch: The number of images of a step at the first side. At larger sides there are fewer, so that the number of
+            pixels is about the same.
+        learning_rate: The initial learning rate; it falls to 0 as half a cosine.
+        images: ``both``: half ellipses and half slices of Colin27 with z from 5 to 79; or only one of the two.
+        seed: Seeds weights, images, augmentation and noise.
+
+    Raises:
+        BadInput: If a number is outside its range, a name is unknown, or the sides do not fit the network.
     """
 
     network: Literal["unet", "automap", "lista"]
@@ -83,27 +86,26 @@ class Recipe:
             needed = "network: unet, automap or lista; images: both, ellipses or colin27"
             raise BadInput(needed, f"{self.network!r}, {self.images!r}", "Choose")
         if self.network != "unet" and len(self.sides) != 1:
-            do = "Train one network a side"
-            raise BadInput(f"One side for {self.network}, whose layers have a size", f"{self.sides}", do)
-
+            do = "Train one network for each side"
+            raise BadInput(f"One side for {self.network}, whose layers have a fixed size", f"{self.sides}", do)
         largest = _LARGEST[self.network]
         if max(self.sides) > largest:
             got = f"a side of {max(self.sides)}"
             raise BadInput(f"Sides of at most {largest} for {self.network}", got, "Larger networks need gigabytes")
-        # The generators of the steps are seeded by seed * 1000003 + step, and take 64 bits.
+        # The generators of the steps are seeded by seed * 1000003 + step, which must fit into 64 bits.
         check_seed(self.seed, 2**32)
 
     @property
     def identity(self) -> str:
-        """A fingerprint of the recipe."""
+        """The SHA-256 of the recipe."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def sensing(self, side: int) -> SubsampledFourier:
-        """What is measured of an image of this side."""
+        """Returns the measurement operator for images of this side."""
         return SubsampledFourier(variable_density((side, side), self.rate).samples)
 
     def build(self, sensing: LinearOperator) -> Trained:
-        """The network with its first weights."""
+        """Returns the network with its initial weights."""
         if self.network == "unet":
             return UNet(sensing, seed=self.seed)
         return (Automap if self.network == "automap" else ListaImage)(sensing, seed=self.seed)
@@ -117,7 +119,7 @@ USUAL = {
 
 
 class _Images:
-    """What is trained on: drawn once, varied at every step."""
+    """The training images: drawn once, and varied at every step."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -131,12 +133,13 @@ class _Images:
                 pool.append(resampled(slices, side))
 
     def batch(self, step: int, side: int) -> tuple[Tensor, Tensor]:
-        """Images (number, side, side), and for each the level of its noise, in parts of the measurements."""
+        """Returns images (number, side, side), and for each the norm of its noise relative to its measurements."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        # Fewer images at larger sides, so that the number of pixels is about the same.
         number = max(1, round(self.recipe.batch * (self.recipe.sides[0] / side) ** 2))
         chosen = []
         for k in range(number):
-            # Kinds take turns on every side, also where a step has one image.
+            # The kinds of images alternate at every side, also if a step has only one image.
             pool = self.pools[side][(k + step // len(self.recipe.sides)) % len(self.pools[side])]
             image = pool[int(torch.randint(len(pool), (1,), generator=generator))]
             turn, flip, down, across = torch.randint(1 << 30, (4,), generator=generator).tolist()
@@ -155,17 +158,17 @@ def train(
     every: int = 100,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> Trained:
-    """Trains a network.
+    """Trains a network and returns it, ready to reconstruct.
 
     Args:
-        recipe: Of what, on what, how long.
-        checkpoint: A file to go on from where it is there, and to write every so many steps.
-        every: See above.
-        progress: Called with steps done, steps in all and the loss.
+        recipe: The network, its images and the optimisation.
+        checkpoint: A file to resume from if it exists, and to write regularly.
+        every: The number of steps between two checkpoints.
+        progress: Called with the number of steps that are done, that of all, and the loss.
 
     Raises:
-        BadInput: For a checkpoint that is damaged or of another recipe; where images are missing; where the loss is NaN
-            or infinite.
+        BadInput: If the checkpoint is damaged or of another recipe, if images are missing, or if the loss is NaN or
+            infinite.
     """
     sensing = {side: recipe.sensing(side) for side in recipe.sides}
     net = recipe.build(sensing[recipe.sides[0]])
@@ -202,10 +205,6 @@ def train(
     return net.eval().requires_grad_(False)
 
 
-def _safetensors() -> ModuleType:
-    return optional("safetensors.torch", "audit", "Weights in files")
-
-
 CHECKPOINT = "training-checkpoint"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -222,12 +221,12 @@ def _keep(
 
 
 def _go_on(path: Path, recipe: Recipe, net: nn.Module, adam: torch.optim.Adam, parameters: Sequence[Tensor]) -> int:
-    """Reads a checkpoint and returns the steps that are done."""
+    """Reads a checkpoint into a network and its optimiser, and returns the number of steps done."""
     arrays, about = sealed.read(path, CHECKPOINT, recipe.identity)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     done = about.get("done")
     moments = {f"adam.{k}.{name}": p for k, p in enumerate(parameters) for name in _MOMENTS}
-    # The optimiser has counted its steps by itself.
+    # Adam counts its steps itself: this count must be that of the steps done.
     sound = (
         isinstance(done, int)
         and 0 < done <= recipe.steps
@@ -237,7 +236,7 @@ def _go_on(path: Path, recipe: Recipe, net: nn.Module, adam: torch.optim.Adam, p
         and all(bool(torch.isfinite(t).all()) for t in tensors.values())
     )
     if not sound:
-        raise BadInput("A checkpoint that agrees with itself", f"{path}, {done} steps", "Remove the file")
+        raise BadInput("A consistent checkpoint", f"{path}, {done} steps", "Remove the file")
     _place(net, {name[4:]: t for name, t in tensors.items() if name.startswith("net.")}, path)
     for k, p in enumerate(parameters):
         adam.state[p] = {name: tensors[f"adam.{k}.{name}"] for name in _MOMENTS}
@@ -246,7 +245,7 @@ def _go_on(path: Path, recipe: Recipe, net: nn.Module, adam: torch.optim.Adam, p
 
 
 def _learned(net: nn.Module) -> dict[str, Tensor]:
-    """The parameters and the running means; what an operator or a matrix holds follows from the recipe."""
+    """Returns the parameters and the running means: the buffers of operators and matrices follow from the recipe."""
     buffers = {name: t for name, t in net.named_buffers() if "running_" in name or "num_batches" in name}
     return {name: t.detach() for name, t in net.named_parameters()} | buffers
 
@@ -255,29 +254,40 @@ def _place(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     own = _learned(net)
     wanted = {name: (tuple(t.shape), t.is_floating_point()) for name, t in own.items()}
     if wanted != {name: (tuple(t.shape), t.is_floating_point()) for name, t in tensors.items()}:
-        raise BadInput(f"Weights of a {type(net).__name__}", f"others in {path}", "Check which network they are of")
+        raise BadInput(f"Weights of a {type(net).__name__}", f"others in {path}", "Check which network has them")
     with torch.no_grad():
         for name, t in own.items():
             t.copy_(tensors[name])
 
 
 def save(path: Path, net: Trained, recipe: Recipe, *, half: bool = False) -> None:
-    """Writes the weights, with the recipe in the file's metadata; half: large matrices in float16."""
+    """Writes the weights of a network as safetensors, with the recipe in the file's metadata.
+
+    Args:
+        path: The file.
+        net: The network.
+        recipe: Its recipe.
+        half: Whether to store large matrices in float16.
+    """
     tensors = {
         name: (t.half() if half and t.is_floating_point() and t.numel() > 10_000 else t).contiguous()
         for name, t in _learned(net).items()
     }
+    safetensors = optional("safetensors.torch", "audit", "Weights in files")
     with replacing(path) as (temporary,):
-        temporary.write_bytes(_safetensors().save(tensors, {"firenet": json.dumps(asdict(recipe))}))
+        temporary.write_bytes(safetensors.save(tensors, {"firenet": json.dumps(asdict(recipe))}))
 
 
 def load(path: Path, sensing: LinearOperator | None = None) -> tuple[Trained, Recipe]:
-    """A network that :func:`save` has written, ready to reconstruct.
+    """Returns a network that :func:`save` has written, ready to reconstruct, and its recipe.
 
     Args:
         path: The file.
-        sensing: What is measured; None is what the network was trained with, at its first side. Another one fits a
-            U-Net; the others have layers of one size.
+        sensing: The measurement operator; None is the one that the network was trained with, at its first side. A U-Net
+            takes any other; the layers of the other networks have a fixed size.
+
+    Raises:
+        BadInput: If the file is not one of :func:`save`, or its network has another size.
     """
     tensors, about = read_safetensors(path)
     try:
@@ -295,7 +305,7 @@ def load(path: Path, sensing: LinearOperator | None = None) -> tuple[Trained, Re
 
 
 def _check_claim(recipe: Recipe, tensors: dict[str, Tensor], pixels: int, path: Path) -> None:
-    """Refuses a recipe that asks for a network of another size than the file's, before memory is taken for it."""
+    """Raises an error for a recipe whose network has another size than the weights, before memory is allocated."""
     name, axis = {"automap": ("second.bias", 0), "lista": ("network.mixing", -1)}.get(recipe.network, ("", 0))
     stored = tensors[name].shape[axis] if name in tensors and tensors[name].ndim else 0
     if name and stored != pixels:
@@ -304,8 +314,16 @@ def _check_claim(recipe: Recipe, tensors: dict[str, Tensor], pixels: int, path: 
 
 
 def shipped(name: str, sensing: LinearOperator | None = None) -> tuple[Trained, Recipe]:
-    """Returns one of the networks of the distribution firenet-models that :func:`train` made: ``unet``,
-    ``unet-jitter``, ``automap``, ``lista``."""
+    """Returns a network of the distribution firenet-models that :func:`train` made, and its recipe.
+
+    Args:
+        name: ``unet``, ``unet-jitter``, ``automap`` or ``lista``.
+        sensing: As for :func:`load`.
+
+    Raises:
+        BadInput: If there is no network of this name.
+        MissingExtra: If firenet-models is not installed.
+    """
     if name not in SHIPPED:
         raise BadInput(f"One of {', '.join(SHIPPED)}", repr(name), "Or train one: firenet train")
     return load(weights_of(name), sensing)
@@ -315,6 +333,6 @@ def weights_of(name: str) -> Path:
     """Returns the file of weights of this name in the distribution firenet-models.
 
     Raises:
-        MissingExtra: Where that is not installed.
+        MissingExtra: If firenet-models is not installed.
     """
     return optional("firenet_models", "audit", "Trained networks").path(name)

@@ -15,16 +15,18 @@ from firenet.operators.linear import LinearOperator
 
 
 class UNet(nn.Module):
-    """A U-Net behind the adjoint: :math:`y\\mapsto\\mathrm{Re}A^*y+U(\\mathrm{Re}A^*y,\\mathrm{Im}A^*y)`.
+    """A U-Net after the adjoint: :math:`y\\mapsto\\mathrm{Re}A^*y+U(\\mathrm{Re}A^*y,\\mathrm{Im}A^*y)`.
 
-    Three-by-three convolutions, batch normalisation and ReLU twice a scale, maximum pooling, transposed convolutions
-    (Ronneberger, Fischer, Brox 2015), residual as FBPConvNet (Jin et al. 2017). The images it makes are real.
+    Each scale has two three-by-three convolutions with batch normalisation and ReLU. Maximum pooling leads to the next
+    coarser scale and a transposed convolution back (Ronneberger, Fischer, Brox 2015). The network is residual as
+    FBPConvNet (Jin et al. 2017), and its images are real.
 
     Args:
-        sensing: A, with images of two axes; sides that 2**depth does not divide are padded with zeros inside.
-        width: Features at the finest scale, doubled at each coarser one.
-        depth: How often it is pooled.
-        seed: Of the first weights.
+        sensing: The measurement operator A, of images with two axes. Sides that 2**depth does not divide are padded
+            with zeros internally.
+        width: The number of features at the finest scale; it doubles at each coarser one.
+        depth: The number of poolings.
+        seed: Seeds the initial weights.
     """
 
     def __init__(self, sensing: LinearOperator, width: int = 16, depth: int = 3, seed: int = 0) -> None:
@@ -43,13 +45,16 @@ class UNet(nn.Module):
             self.last = nn.Conv2d(width, 1, 1)
 
     def measuring(self, sensing: LinearOperator) -> UNet:
-        """The same weights, shared, behind another adjoint: convolutions fit every image."""
+        """Returns a network that shares these weights, for another measurement operator.
+
+        Convolutions fit images of any size.
+        """
         other = copy.copy(self)
         other._modules = {**self._modules, "sensing": sensing}
         return other
 
     def forward(self, y: Tensor) -> Tensor:
-        """Measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
+        """Maps measurements (..., \\*out_shape) to real images (..., \\*in_shape)."""
         first = torch.view_as_real(self.sensing.adjoint(y)).to(self.last.weight.dtype)
         batch, (rows, columns) = first.shape[:-3], self.sensing.in_shape
         x = first.reshape(-1, rows, columns, 2).movedim(-1, 1)
@@ -66,7 +71,10 @@ class UNet(nn.Module):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Modules draw their first weights from the global generator: seeded inside, put back behind."""
+    """Seeds the global random generator inside a block and restores it afterwards.
+
+    Modules of torch draw their initial weights from it.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

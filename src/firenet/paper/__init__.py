@@ -1,1 +1,1 @@
-"""The paper's tables and figures, one file each: numbers first, a picture second."""
+"""The paper's tables and figures, one file each: first the numbers, then a picture."""

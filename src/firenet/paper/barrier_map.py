@@ -1,4 +1,4 @@
-"""Theorem 2 as a map: how many digits can be computed from how many data, and what was played where."""
+"""Theorem 2 as a map: how many digits can be computed from how many data, with the experiments that show it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ _COLOURS = {
 
 
 def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
-    """A band for every number of digits, a point for every game; written to a temporary name and renamed."""
+    """Draws a band for every number of digits and a point for every experiment.
+
+    Args:
+        cells: What :func:`.classify` returned.
+        problem: The class of problems, for the title.
+        path: The PNG file, which is written whole or not at all.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -51,9 +57,8 @@ def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
     axes.set_xlabel("training data read")
     axes.set_ylabel("correct digits")
     m, n = problem.shape
-    axes.set_title(
-        f"({problem.kind}) for K = {problem.digits}, A of {m} x {n}: condition numbers at most 1", fontsize=10
-    )
+    title = f"({problem.kind}) for K = {problem.digits}, A of {m} x {n}: condition numbers at most 1"
+    axes.set_title(title, fontsize=10)
     axes.legend(loc="lower right", fontsize=8)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     figure.savefig(temporary, dpi=110, format="png")

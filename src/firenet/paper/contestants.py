@@ -1,7 +1,8 @@
-"""Real solvers and networks, brought before the adversary of :mod:`firenet.barriers`.
+"""Real solvers and networks as algorithms for the adversary of :mod:`firenet.barriers`.
 
-Each reads the data to within 2**-60, more than double precision holds, and does what its owner would: solve or train.
-Its matrix is divided by its largest entry first, so that none fails for units. What they return is judged exactly.
+Each reads the data to within 2**-60, which is more than double precision holds, and solves or trains as its users
+would. The matrix is first divided by its largest entry, so that none fails because of units. The outputs are judged
+exactly.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ACCURACY = 60
 
 @dataclass(frozen=True)
 class _Posed:
-    """A problem in double precision and units in which its matrix has the largest entry 1: x = z / unit."""
+    """A problem in double precision, in units in which the largest entry of its matrix is 1: x = z / unit."""
 
     kind: str
     parameter: float
@@ -38,7 +39,7 @@ class _Posed:
 
     @property
     def lam(self) -> float:
-        """lambda, for z."""
+        """The parameter lambda, for z."""
         return self.parameter / self.unit
 
 
@@ -56,12 +57,12 @@ def _each(training_set: TrainingSet, solve: Any) -> list[NDArray[np.float64]]:
 
 
 def clarabel(training_set: TrainingSet) -> object:
-    """Cvxpy with Clarabel: an interior point method."""
+    """Solves the problem with Clarabel, an interior point method, through cvxpy."""
     return _each(training_set, lambda p: _cvxpy(p, "CLARABEL"))
 
 
 def scs(training_set: TrainingSet) -> object:
-    """Cvxpy with SCS: operator splitting."""
+    """Solves the problem with SCS, an operator splitting method, through cvxpy."""
     return _each(training_set, lambda p: _cvxpy(p, "SCS"))
 
 
@@ -82,13 +83,16 @@ def _cvxpy(p: _Posed, solver: str) -> NDArray[np.float64]:
 
 
 def lasso(training_set: TrainingSet) -> object:
-    """scikit-learn's coordinate descent, which solves (P2); for (P1) and (P3) with a lambda so small that the
-    minimisers are theirs but for it, times 1 - epsilon."""
+    """Solves (P2) by scikit-learn's coordinate descent.
+
+    For (P1) and (P3) lambda is so small that the minimisers of (P2) agree with theirs up to it; for (P1) after
+    multiplication by 1 - epsilon.
+    """
     from sklearn.linear_model import Lasso
 
     def solve(p: _Posed) -> NDArray[np.float64]:
         lam = p.lam if p.kind == "P2" else 1e-9
-        # its objective is the squared residual over 2 m, plus alpha times the norm
+        # The objective of scikit-learn is the squared residual over 2 m, plus alpha times the norm.
         model = Lasso(alpha=lam / (2 * len(p.y)), fit_intercept=False, tol=1e-12, max_iter=100_000)
         found = model.fit(p.A, p.y).coef_
         return found * (1 - p.parameter / np.linalg.norm(p.y)) if p.kind == "P1" else found
@@ -97,22 +101,22 @@ def lasso(training_set: TrainingSet) -> object:
 
 
 def pseudo_inverse(training_set: TrainingSet) -> object:
-    """The solution of least norm."""
+    """Returns the minimum-norm solution."""
     return _each(training_set, lambda p: np.linalg.pinv(p.A) @ p.y)
 
 
 def ridge(training_set: TrainingSet) -> object:
-    """Tikhonov regularisation with 1e-6."""
+    """Returns the solution with Tikhonov regularisation of 1e-6."""
     return _each(training_set, lambda p: p.A.T @ np.linalg.solve(p.A @ p.A.T + 1e-6 * np.eye(len(p.A)), p.y))
 
 
 def firenet_theorem(training_set: TrainingSet) -> object:
-    """A FIRENET with the paper's schedule: the whole network is computed from the matrix that was read, and applied."""
+    """Returns the output of a FIRENET with the paper's schedule, computed from the matrix that was read."""
     return _firenet(training_set, PaperSchedule(30, 50, 1e-12))
 
 
 def firenet_adaptive(training_set: TrainingSet) -> object:
-    """A FIRENET that restarts by itself and stops at a proved gap of 1e-10."""
+    """Returns the output of a FIRENET with adaptive restarts, which stops at a proven relative gap of 1e-10."""
     return _firenet(training_set, AdaptiveRestarts(1e-10, 20_000))
 
 
@@ -131,7 +135,7 @@ def _firenet(training_set: TrainingSet, schedule: Schedule) -> object:
 
 
 def lista(training_set: TrainingSet) -> object:
-    """A network trained on the data: LISTA on 500 multiples of each labelled pair, for 300 epochs."""
+    """Trains a network on the data and returns it: LISTA on 500 multiples of each labelled pair, for 300 epochs."""
     first = _posed(training_set, 0)
     pairs = [(p.y, p.x * p.unit) for p in (first, *(_posed(training_set, k) for k in range(1, len(training_set))))]
     factors = 0.5 + torch.rand(500, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -148,11 +152,11 @@ def lista(training_set: TrainingSet) -> object:
 
 @dataclass(frozen=True)
 class Entry:
-    """An algorithm and what it needs.
+    """An algorithm and the packages that it needs.
 
     Attributes:
         algorithm: The callable.
-        needs: Packages.
+        needs: The packages.
     """
 
     algorithm: algorithms.Algorithm

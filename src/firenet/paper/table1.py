@@ -1,15 +1,15 @@
-"""Table 1 of Colbrook, Antun, Hansen (PNAS 2022): networks against the barrier of K digits, as published and as meant.
+"""Table 1 of Colbrook, Antun, Hansen (PNAS 2022): networks and the barrier of K digits, as published and corrected.
 
 The problem is (P3) with :math:`\\lambda=1` for a matrix whose first two columns compete,
 
 .. math:: A=C\\begin{pmatrix}a_1&a_2&0\\\\0&0&\\|a\\|_2I_{20}\\end{pmatrix},\\qquad y=Ce_1,\\qquad
     a_j=\\tfrac{\\sqrt2}310^K,
 
-C the orthonormal cosine transform. The truth has :math:`2^{-n-1}` added to :math:`a_1`, what the networks get has it
-added to :math:`a_2`: the two matrices are :math:`2^{-n}` apart, their minimisers :math:`e_j/a_j` are
-:math:`3\\cdot10^{-K}`.
+with C the orthonormal cosine transform. In the true matrix :math:`2^{-n-1}` is added to :math:`a_1`, in the matrix that
+the networks get it is added to :math:`a_2`. The two matrices are :math:`2^{-n}` apart, and their minimisers
+:math:`e_j/a_j` are :math:`3\\cdot10^{-K}` apart.
 
-The published script has two slips; docs/barriers.md does the arithmetic. The theorem stands.
+The published script has two errors; docs/barriers.md shows the arithmetic. The theorem is not affected.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ INNER, OUTER, DELTA = 50, 30, 1e-6
 
 @dataclass(frozen=True)
 class Instance:
-    """What a row of the table is about.
+    """The problem of one row of the table.
 
     Attributes:
         digits: K.
         n: The accuracy :math:`2^{-n}`.
-        matrix: What the networks get, the bump on column 2.
+        matrix: The matrix that the networks get, with :math:`2^{-n-1}` added to column 2.
         y: The measurement.
         seen: The minimiser for that matrix.
-        truth: The minimiser for the bump on column 1.
-        scale: The norm of the row, which is the lower block's diagonal.
+        truth: The minimiser for the true matrix, with :math:`2^{-n-1}` added to column 1.
+        scale: The norm of the first row, which is the diagonal of the lower block.
         mix: C.
     """
 
@@ -57,7 +57,7 @@ class Instance:
 
 
 def cosine(m: int) -> Array:
-    """The orthonormal discrete cosine transform of type II."""
+    """Returns the orthonormal discrete cosine transform of type II."""
     k, j = np.arange(m)[:, None], np.arange(m)[None, :]
     C = np.sqrt(2 / m) * np.cos(np.pi * (2 * j + 1) * k / (2 * m))
     C[0] /= np.sqrt(2)
@@ -65,7 +65,7 @@ def cosine(m: int) -> Array:
 
 
 def instance(digits: int, n: int) -> Instance:
-    """The problem of a row."""
+    """Returns the problem of a row."""
     base, bump = math.sqrt(2) / 3 * 10**digits, 2.0 ** (-n - 1)
     m, size = TAIL + 1, TAIL + COMPETING
     C = cosine(m)
@@ -81,7 +81,10 @@ def instance(digits: int, n: int) -> Instance:
 
 
 def restarted(A: Array, y: Array, tau: float, sigma: float, norm: float) -> Array:
-    """The iteration of the published code: 30 restarts of 50 layers of averages, the dual begun anew each time."""
+    """Runs the iteration of the published code.
+
+    It has 30 restarts, each from the average of 50 iterations, with the dual reset each time.
+    """
     lam, psi, eps = 1.0, np.zeros(A.shape[1]), float(np.linalg.norm(y))
     for _ in range(OUTER):
         eps = math.exp(-1) * (DELTA + eps)
@@ -98,48 +101,44 @@ def restarted(A: Array, y: Array, tau: float, sigma: float, norm: float) -> Arra
     return psi
 
 
-def _norm(A: Array) -> float:
-    return float(np.linalg.norm(A, 2))
+def _distance(row: Instance, step: Callable[[float], float], target: Array) -> float:
+    """Returns the distance of FIRENET's output to a vector, for both step sizes as a function of the norm L of A."""
+    L = float(np.linalg.norm(row.matrix, 2))
+    return float(np.linalg.norm(restarted(row.matrix, row.y, step(L), step(L), L) - target))
 
 
 def published(row: Instance) -> float:
-    """FIRENET as the published script computes its column: BOTH SLIPS INCLUDED, for comparison alone.
+    """Returns FIRENET's column as the published script computes it: BOTH ERRORS INCLUDED, only for comparison.
 
-    The script counts its rows with the j that was the index of the bump, so that the j-th row (0, 1, 2 for K = 1, 3, 6)
-    measures the distance to a vector with its entry at j - 2, from the end for the first two. And its steps are
-    :math:`\\sqrt{1/L}-10^{-4}`, where :math:`\\tau\\sigma L^2<1` needs less than 1/L.
+    First, the script reuses j, the index of the bump, to count its rows, so that row j (0, 1, 2 for K = 1, 3, 6)
+    measures the distance to a vector with its entry at j - 2, from the end for the first two. Second, its step sizes
+    are :math:`\\sqrt{1/L}-10^{-4}`, whereas :math:`\\tau\\sigma L^2<1` needs less than 1/L.
     """
-    L = _norm(row.matrix)
-    step = math.sqrt(1 / L) - 1e-4
-    found = restarted(row.matrix, row.y, step, step, L)
     misplaced = np.zeros_like(row.truth)
     misplaced[DIGITS.index(row.digits) - 2] = row.truth[0]
-    return float(np.linalg.norm(found - misplaced))
+    return _distance(row, lambda L: math.sqrt(1 / L) - 1e-4, misplaced)
 
 
 def corrected(row: Instance) -> float:
-    """The same against the true minimiser."""
-    L = _norm(row.matrix)
-    step = math.sqrt(1 / L) - 1e-4
-    return float(np.linalg.norm(restarted(row.matrix, row.y, step, step, L) - row.truth))
+    """Returns the distance of the published script's output to the true minimiser."""
+    return _distance(row, lambda L: math.sqrt(1 / L) - 1e-4, row.truth)
 
 
 def admissible(row: Instance) -> float:
-    """And with steps for which the iteration is proven: 0.999 / L."""
-    L = _norm(row.matrix)
-    return float(np.linalg.norm(restarted(row.matrix, row.y, 0.999 / L, 0.999 / L, L) - row.truth))
+    """Returns the distance to the true minimiser with step sizes for which convergence is proven, 0.999 / L."""
+    return _distance(row, lambda L: 0.999 / L, row.truth)
 
 
 def exact(row: Instance) -> float:
-    """The exact minimiser of what was seen."""
+    """Returns the distance of the exact minimiser for the matrix that the networks get."""
     return float(np.linalg.norm(row.seen - row.truth))
 
 
 def training_pairs(row: Instance, number: int, seed: int = 5) -> tuple[Array, Array]:
-    """Measurements and their exact minimisers: the entry of column 2, and five normal entries below.
+    """Returns measurements and their exact minimisers: the entry of column 2, and five normal entries below.
 
-    :math:`q=-C(\\lambda/a,\\lambda\\,\\mathrm{sign}/\\|a\\|)` is a dual point of the same value, shorter than 1: the
-    data are fitted exactly.
+    They are minimisers because :math:`q=-C(\\lambda/a,\\lambda\\,\\mathrm{sign}/\\|a\\|)` is a dual point of the same
+    value; its norm is less than 1, so that the data are fitted exactly.
     """
     random = np.random.default_rng(seed)
     x = np.tile(row.seen, (number, 1))
@@ -156,13 +155,15 @@ def lista(
     folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> float:
-    """LISTA of ten layers, trained on 8000 pairs of the seen matrix for 4000 epochs (quick: 500 pairs, 60 epochs).
+    """Trains LISTA of ten layers and returns its distance to the true minimiser.
+
+    It is trained on 8000 pairs of the matrix that the networks get, for 4000 epochs (quick: 500 pairs, 60 epochs).
 
     Args:
-        row: The row.
-        quick: A short training, for a look.
-        folder: Of checkpoints.
-        progress: Called with epochs done and in all.
+        row: The problem.
+        quick: Whether the training is short, for a first impression.
+        folder: The folder of checkpoints.
+        progress: Called with the number of epochs that are done, and of all.
     """
     number, epochs, batch = (600, 60, 100) if quick else (8100, 4000, 1000)
     y, x = training_pairs(row, number)
@@ -195,13 +196,13 @@ def make(
     folder: Path | None = None,
     progress: Callable[[str], Callable[[int, int], None] | None] | None = None,
 ) -> list[dict[str, float | int | None]]:
-    """The rows: K, n, the distance of each network's output to the true minimiser, and 10**-K.
+    """Computes the rows: K, n, the distance of each network's output to the true minimiser, and 10**-K.
 
     Args:
         train: Whether LISTA is trained; else its column is None.
         quick: As in :func:`lista`.
-        folder: Of checkpoints; a second call goes on where the first was stopped.
-        progress: Given the name of a row, what to call with epochs done and in all.
+        folder: The folder of checkpoints; a second call resumes where the first was stopped.
+        progress: Returns for the name of a row the function that is called with the number of epochs done, and of all.
     """
     rows: list[dict[str, float | int | None]] = []
     for digits in DIGITS:

@@ -1,4 +1,4 @@
-"""Networks of this package with weights from safetensors files."""
+"""The pretrained network D5-C5 (Schlemper et al. 2018) as a model of an audit."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from firenet.io.archives import arrays_in, bytes_of
 from firenet.io.files import sha256
 from firenet.io.tensors import read_safetensors
 from firenet.nets.cascade import Cascade
-from firenet.nets.training import load, weights_of
+from firenet.nets.training import weights_of
 from firenet.operators.linear import LinearOperator
 from firenet.sensing.fourier import SubsampledFourier
 
 
 def cascade_model(path: Path | None = None, name: str = "D5-C5") -> Model:
-    """D5-C5, a network that others have trained (Schlemper et al. 2018).
+    """Returns D5-C5 with the weights that its authors trained (Schlemper et al. 2018).
 
     Args:
-        path: Its fifty weights as safetensors, in the order of their names, or an npz of ``arr_0`` to ``arr_49``, as
-            they were published; None is the file of the distribution firenet-models.
-        name: What it is called.
+        path: Its fifty weights as safetensors, in the order of their names, or as the published npz of ``arr_0`` to
+            ``arr_49``; None is the file of the distribution firenet-models.
+        name: The name in tables.
+
+    Raises:
+        BadInput: If the file holds other arrays; from ``build``, if the measurement operator is not single-channel
+            Fourier sampling.
+        MissingExtra: If no path is given and firenet-models is not installed.
     """
     path = weights_of("d5c5") if path is None else path
     if path.suffix == ".safetensors":
@@ -40,16 +45,7 @@ def cascade_model(path: Path | None = None, name: str = "D5-C5") -> Model:
 
     def build(sensing: LinearOperator) -> Cascade:
         if not isinstance(sensing, SubsampledFourier):
-            raise BadInput("Fourier sensing of one channel", type(sensing).__name__, "Take one coil")
+            raise BadInput("Fourier samples of one channel", type(sensing).__name__, "Take one coil")
         return Cascade(sensing, weights)
 
     return Model(name, build, {"kind": "D5-C5", **about, "file": path.name, "sha256": sha256(path)})
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-def from_safetensors(path: Path, name: str, trust: bool) -> Model:
-    _, recipe = load(path)
-    origin = {"kind": "trained by firenet", "recipe": vars(recipe), "sha256": sha256(path)}
-    return Model(name, lambda sensing: load(path, sensing)[0], origin, fits=recipe.network == "unet")
