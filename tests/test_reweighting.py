@@ -183,7 +183,7 @@ def test_what_stands_out_of_the_noise_is_counted() -> None:
         assert standing_out(net, x, y) == pytest.approx(50 / int(mask.sum()))
         exact = Firenet(sensing, basis, noise=sigma * torch.linalg.vector_norm(error).item())
         assert standing_out(exact, x, y) == pytest.approx(50 / int(mask.sum()))
-    assert standing_out(Firenet(sensing, basis), x, sensing(x) + error) == 0  # three band_noise are 3
+    assert standing_out(Firenet(sensing, basis), x, sensing(x) + error) == 0  # three standard deviations are 3
     frame = UndecimatedWavelet((32, 32), "haar", 2)
     net, y = Firenet(sensing, frame), sensing(x) + 1e-9 * error
     dense = normal(32, 32, dtype=torch.complex128, seed=2)
