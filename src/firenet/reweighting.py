@@ -140,13 +140,7 @@ def reweighted(
 
 
 def _ended(
-    net: Firenet,
-    y: Tensor,
-    found: list[Round],
-    held: float | None,
-    layers: int,
-    reason: str,
-    tolerance: float | None,
+    net: Firenet, y: Tensor, found: list[Round], held: float | None, layers: int, reason: str, tolerance: float | None
 ) -> list[Round]:
     """The rounds where no further one follows: the last was to make weights only, and goes on to the tolerance that
     was asked for."""

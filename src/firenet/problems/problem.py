@@ -10,16 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from firenet.numerics import (
-    UNIT,
-    blocked_inner,
-    blocked_norms,
-    derived,
-    norms,
-    real_inner,
-    scaled,
-    sum_rounding,
-)
+from firenet.numerics import UNIT, blocked_inner, blocked_norms, derived, norms, real_inner, scaled, sum_rounding
 from firenet.operators.linear import LinearOperator
 from firenet.problems.fidelity import Ball, Fidelity, Norm
 from firenet.problems.gap import Proof, dual_bound

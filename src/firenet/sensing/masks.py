@@ -445,11 +445,7 @@ def _generator(seed: int | torch.Generator) -> tuple[torch.Generator, int]:
 
 
 def _weighted(
-    distance: NDArray[np.float64],
-    power: float,
-    central: NDArray[Any],
-    wanted: int,
-    generator: torch.Generator,
+    distance: NDArray[np.float64], power: float, central: NDArray[Any], wanted: int, generator: torch.Generator
 ) -> NDArray[np.bool_]:
     """So many frequencies: the central ones, then others without replacement, with probabilities proportional to
     :math:`\\max(1,|k|)^{-power}`."""

@@ -75,14 +75,7 @@ class Iteration:
     """
 
     def __init__(
-        self,
-        kernel: Kernel,
-        y: Tensor,
-        x: Tensor | None,
-        dtype: torch.dtype,
-        *,
-        track: bool,
-        average: bool = True,
+        self, kernel: Kernel, y: Tensor, x: Tensor | None, dtype: torch.dtype, *, track: bool, average: bool = True
     ) -> None:
         self._double = torch.finfo(dtype).bits == 64
         self.kernel, self.problem, self.operator, self.y = kernel, kernel.problem, kernel.operator, y
