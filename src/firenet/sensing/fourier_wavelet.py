@@ -58,11 +58,8 @@ class FourierOfWavelet(FourierSampling):
         unitary = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
         if wavelet.out_shape != tuple(mask.shape) or not wavelet.is_orthonormal:
             needed = f"An orthonormal wavelet transform of the mask's shape {tuple(mask.shape)}"
-            got, do = (
-                f"{wavelet.in_shape}, padded to {wavelet.out_shape}",
-                "Use SubsampledFourier(mask) @ W.H, for all shapes",
-            )
-            raise BadInput(needed, got, do)
+            got = f"{wavelet.in_shape}, padded to {wavelet.out_shape}"
+            raise BadInput(needed, got, "Use SubsampledFourier(mask) @ W.H, which takes every shape")
         super().__init__(mask, wavelet.out_shape, mask.shape, unitary * wavelet.norm_bound, False)
         self.wavelet = wavelet
 
