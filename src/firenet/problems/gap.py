@@ -88,6 +88,9 @@ def dual_bound(
     return torch.where(good, value, 0.0), torch.where(good, t * size, 0.0), torch.where(good, error, 0.0)
 
 
+_CERTIFIED = ("objective", "lower_bound", "gap", "rounding", "relative_gap", "violation", "relative_violation")
+
+
 @dataclass(frozen=True, eq=False)
 class Proof:
     """The numbers that are proved about a point z; float64, one per batch item.
@@ -122,6 +125,10 @@ class Proof:
     def shaped(self, batch: torch.Size) -> dict[str, Tensor]:
         """Returns the numbers by name, in the shape of the batch."""
         return {name: value.view(batch) for name, value in vars(self).items()}
+
+    def certified(self, batch: torch.Size) -> dict[str, Tensor]:
+        """Returns the numbers of a certificate by name, in the shape of the batch."""
+        return {name: getattr(self, name).view(batch) for name in _CERTIFIED}
 
     def where(self, condition: Tensor, other: Proof) -> Proof:
         """Returns this proof for the batch items with a true condition, and another proof for the others."""

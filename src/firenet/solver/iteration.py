@@ -16,7 +16,8 @@ The layer exists twice. ``_step`` is the formula, with new tensors, for derivati
 same numbers without derivatives, in few passes over memory, and a test compares the two. Its memory, in tensors as
 large as x:
 
-* ``x``, the relaxed point, is overwritten; ``last`` is :math:`\\tilde x` of the layer before, and without relaxation the
+* ``x``, the relaxed point, is overwritten; ``last`` is :math:`\\tilde x` of the layer before, and without relaxation
+the
   same tensor as ``x``.
 * ``_back`` is A*q, in the tensor ``_memory``. The primal step reads it for the last time and writes :math:`\\tilde x`
 into

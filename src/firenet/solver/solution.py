@@ -32,8 +32,8 @@ class Status(Enum):
 
 
 _ADVICE = {
-    Status.TOLERANCE_REACHED: "It is proved, rounding included, that the relative duality gap is at most the tolerance.",
-    Status.LAYER_LIMIT: "The number of layers was limited; the gap bounds the distance to the optimum. More layers reduce it.",
+    Status.TOLERANCE_REACHED: "The relative duality gap is at most the tolerance: this is proved, rounding included.",
+    Status.LAYER_LIMIT: "All layers were run; the gap bounds the distance to the optimum. More layers make it smaller.",
     Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
     Status.DOES_NOT_FIT: "The image is further from the data than the noise level. More layers may make it fit; "
     "whether any image fits is not known.",
