@@ -31,6 +31,7 @@ from firenet.solver.controller import Controller
 from firenet.solver.iteration import Iteration, kernel_for
 from firenet.solver.solution import Progress
 
+_Assumed = tuple[Guarantee | None, float | None, float | None]
 # The refinement stops when the gap is at most this many times the suboptimality of the point that is known.
 _TIGHT = 1.05
 
@@ -93,6 +94,8 @@ class _Witness(AdaptiveController):
         return self._value - bound <= _TIGHT * (self._value - objective)
 
 
+@torch.no_grad()
+@full_precision()
 def certify(
     problem: SynthesisProblem | AnalysisProblem,
     z: Tensor | ArrayLike,
@@ -130,24 +133,7 @@ def certify(
             user-defined operator whose adjoint fails :func:`firenet.check_adjoint`.
         NumericalError: For a gap below minus its rounding, which proves that the operator's adjoint is wrong.
     """
-    with torch.no_grad(), full_precision():
-        z, y, assumed = tensor_of(z, "the point"), tensor_of(y, "measurements"), (guarantee, sparsity_defect, noise)
-        return _certified(problem, z, y, dual, dual_sparse, budget, assumed, progress)
-
-
-_Assumed = tuple[Guarantee | None, float | None, float | None]
-
-
-def _certified(
-    problem: SynthesisProblem | AnalysisProblem,
-    z: Tensor,
-    y: Tensor,
-    dual: Tensor | None,
-    dual_sparse: Tensor | None,
-    budget: int,
-    assumed: _Assumed,
-    progress: Progress | None,
-) -> Certificate:
+    z, y, assumed = tensor_of(z, "the point"), tensor_of(y, "measurements"), (guarantee, sparsity_defect, noise)
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
     rests_on = conditions(operator, problem.sparsify if isinstance(problem, AnalysisProblem) else None)

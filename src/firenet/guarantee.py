@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from firenet.errors import BadInput
@@ -49,7 +49,7 @@ class Guarantee:
     gamma: float = math.sqrt(2)
     norm: Any = None
     exact: bool = True
-    weights: Sequence[float] | None = field(default=None)
+    weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.rho < 1 or not 0 < self.gamma < math.inf:

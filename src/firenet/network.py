@@ -93,6 +93,8 @@ class Firenet(nn.Module):
     [1.0, 0.0, 0.0]
     """
 
+    weights: Tensor | None
+
     def __init__(
         self,
         sensing: LinearOperator,
@@ -169,21 +171,17 @@ class Firenet(nn.Module):
         if self.form == "synthesis" or self.sparsify is None:
             # If the gain is zero, A is zero, and the minimiser does not depend on lambda.
             return DEFAULT_LAM * (self.sensing.gain or 1.0)
-        frame = self.sparsify
-        return default_lam(self.sensing, math.prod(frame.penalty_shape)) / (frame.scale or 1.0)
+        return default_lam(self.sensing, math.prod(self.sparsify.penalty_shape)) / (self.sparsify.scale or 1.0)
 
     @property
     def problem(self) -> SynthesisProblem | AnalysisProblem:
         """The optimisation problem; its variable is the coefficients, in the analysis form the image."""
         if self.form == "analysis":
             assert self.sparsify is not None
-            return AnalysisProblem(self.sensing, self.sparsify, self._weights, self.lam, self.fidelity)
-        return SynthesisProblem(self.operator, self._weights, self.lam, self.fidelity)
+            return AnalysisProblem(self.sensing, self.sparsify, self.weights, self.lam, self.fidelity)
+        return SynthesisProblem(self.operator, self.weights, self.lam, self.fidelity)
 
-    @property
-    def _weights(self) -> Tensor | None:
-        return cast("Tensor | None", self.weights)
-
+    @full_precision()
     def forward(
         self, y: Tensor | ArrayLike, x0: Tensor | ArrayLike | None = None, *, checkpoint: int | None = None
     ) -> Tensor:
@@ -204,11 +202,7 @@ class Firenet(nn.Module):
         if checkpoint is not None and checkpoint < 1:
             do = "The root of the number of layers is best"
             raise BadInput("checkpoint of at least one layer", f"{checkpoint}", do)
-        with full_precision():
-            first = None if x0 is None else tensor_of(x0, "a first image")
-            return self._reconstructed(tensor_of(y, "measurements"), first, checkpoint)
-
-    def _reconstructed(self, y: Tensor, x0: Tensor | None, checkpoint: int | None) -> Tensor:
+        y, x0 = tensor_of(y, "measurements"), None if x0 is None else tensor_of(x0, "a first image")
         if not searches(self.schedule):
             return self._unrolled(y, x0, checkpoint)
         solution = self.solve(y, x0=x0)
@@ -225,7 +219,7 @@ class Firenet(nn.Module):
 
     def following(self, schedule: Schedule) -> Firenet:
         """Returns the same network with another schedule; its operators and weights are shared, not copied."""
-        return self._with(schedule, self._weights)
+        return self._with(schedule, self.weights)
 
     def reweighted(self, weights: Tensor | None, noise: float | None = None) -> Firenet:
         """Returns the same network with other weights, and if ``noise`` is given with this noise level."""
@@ -239,6 +233,7 @@ class Firenet(nn.Module):
         return Firenet(self.sensing, self.sparsify, lam=lam, fidelity=fidelity, **same)
 
     @torch.no_grad()
+    @full_precision()
     def solve(
         self,
         y: Tensor | ArrayLike,
@@ -272,18 +267,7 @@ class Firenet(nn.Module):
         if searches(self.schedule) and tolerance is not None:
             do = "Give it to the schedule: AdaptiveRestarts(tolerance=...)"
             raise BadInput("No tolerance beside that of a searching schedule", f"{tolerance}", do)
-        with full_precision():
-            first = None if x0 is None else tensor_of(x0, "a first image")
-            return self._solved(tensor_of(y, "measurements"), first, dual0, tolerance, progress)
-
-    def _solved(
-        self,
-        y: Tensor,
-        x0: Tensor | None,
-        dual0: tuple[Tensor, Tensor | None] | None,
-        tolerance: float | None,
-        progress: Progress | None,
-    ) -> Solution:
+        y, x0 = tensor_of(y, "measurements"), None if x0 is None else tensor_of(x0, "a first image")
         layers, batch = self._layers(y, x0, track=True)
         if dual0 is not None:
             layers.place_dual(self._dual(layers, dual0, batch))

@@ -12,28 +12,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from firenet.numerics import UNIT
+from firenet.problems.fidelity import Fidelity
 
 # Data are reported as infeasible if it is proved that every image that fits them has a penalty this many times larger.
 INFEASIBLE = 1e6
-
-
-class Conjugate(Protocol):
-    """The part of a fidelity that a dual value depends on."""
-
-    def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
-        """Returns the t in [0, most] for which tq has the largest dual value, see
-        :meth:`.fidelity.Fidelity.multiple`."""
-        ...
-
-    def conjugate(self, s: Tensor) -> Tensor:
-        """Returns the conjugate at the norm s of a dual point."""
-        ...
 
 
 def duality_gap(objective: Tensor, dual_value: Tensor, dual_norm: Tensor, violation: Tensor) -> Tensor:
@@ -65,7 +52,7 @@ def working_floor(precision: float, objective: float, size: float) -> float:
 
 
 def dual_bound(
-    fidelity: Conjugate, inner: Tensor, inner_error: Tensor, size: Tensor, worst: Tensor
+    fidelity: Fidelity, inner: Tensor, inner_error: Tensor, size: Tensor, worst: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the best lower bound of min F from the multiples tq of a dual point q, the norm of the best multiple, and
     the amount by which the bound was rounded down.

@@ -52,14 +52,9 @@ class SubsampledFourier(FourierSampling):
         return found, 2 * UNIT * abs(found[at]).item()
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
-        if (
-            isinstance(other, Adjoint)
-            and isinstance(other.operator, Wavelet)
-            and other.operator.is_orthonormal
-            and other.out_shape == self.in_shape
-            and not self.centred
-        ):
-            return FourierOfWavelet(self.mask, other.operator)
+        wavelet = other.operator if isinstance(other, Adjoint) and other.out_shape == self.in_shape else None
+        if isinstance(wavelet, Wavelet) and wavelet.is_orthonormal and not self.centred:
+            return FourierOfWavelet(self.mask, wavelet)
         return super().__matmul__(other)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
 from firenet.problems.gap import within
-from firenet.solver.controller import Check, Controller, RestartPoint, Verdict, check_search, ended, plain_numbers
+from firenet.solver.controller import Check, Controller, Verdict, check_search, ended, plain_numbers
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,9 @@ class AdaptiveController:
         elif check.gap < 100 * check.floor and check.layers - self._best_at >= max(200, self._best_at // 2):
             self.restart_point = check.better
             return "precision"  # no progress for long, at a gap of the size of rounding errors
-        gaps: dict[RestartPoint, float] = {
-            "last": check.last - check.dual_last,
-            "average": check.average - check.dual_average,
-        }
-        self.restart_point = "average" if gaps["average"] < gaps["last"] else "last"
-        gap, run = gaps[self.restart_point], check.layers - self._began
+        last, average = check.last - check.dual_last, check.average - check.dual_average
+        self.restart_point = "average" if average < last else "last"
+        gap, run = average if average < last else last, check.layers - self._began
         if self._at_restart is None:
             self._at_restart = gap  # the first run is compared with the gap at the first check
             return "go on"
