@@ -109,8 +109,8 @@ def norms(x: Tensor, trailing: int) -> Tensor:
     flat, scale = real_view(x).flatten(-(trailing + x.is_complex())), None
     if flat.dtype == torch.float64 and flat.shape[-1]:  # squares of single precision are safe in double
         scale = power_of_two(torch.linalg.vector_norm(flat.detach(), ord=math.inf, dim=-1))
-    pieces_ = (p.to(torch.float64) if scale is None else p / scale.unsqueeze(-1) for p in flat.split(_PIECE, dim=-1))
-    parts = [torch.linalg.vector_norm(p, dim=-1) for p in pieces_]
+    converted = (p.to(torch.float64) if scale is None else p / scale.unsqueeze(-1) for p in flat.split(_PIECE, dim=-1))
+    parts = [torch.linalg.vector_norm(p, dim=-1) for p in converted]
     size = parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0)
     return size if scale is None else scale * size
 

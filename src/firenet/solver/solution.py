@@ -36,7 +36,7 @@ _ADVICE = {
     Status.LAYER_LIMIT: "All layers were run; the gap bounds the distance to the optimum. More layers make it smaller.",
     Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
     Status.DOES_NOT_FIT: "The image is further from the data than the noise level. More layers may make it fit; "
-    "whether any image fits is not known.",
+    "whether any image fits is not decided.",
     Status.NO_IMAGE_FITS: "Every image that fits the data is proved to have a penalty above a million times this "
     "one's: raise the noise level.",
     Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of data and operator, or use double precision.",
