@@ -24,6 +24,7 @@ class Union(Convolutions):
         parts: Undecimated wavelets, periodic gradients or unions, all for images of one shape.
         factors: Positive numbers :math:`f_i`; None is :math:`k^{-1/2}` for each.
 
+    >>> from firenet.transforms.undecimated import UndecimatedWavelet
     >>> W = Union([UndecimatedWavelet((8, 8), "haar", 1), UndecimatedWavelet((8, 8), "sym4", 2)])
     >>> W.out_shape, W.is_tight
     ((11, 8, 8), True)
