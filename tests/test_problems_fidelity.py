@@ -240,7 +240,7 @@ def test_nothing_is_left_where_the_noise_is_larger_than_the_data(form: Any) -> N
     setup = SETUPS["orthonormal"]()
     y = setup.data()
     net = Firenet(setup.sensing, setup.frame, noise=1.01 * norm(y), form=form, schedule=AdaptiveRestarts(1e-6))
-    with pytest.warns(UserWarning, match="leaves nothing to see"):
+    with pytest.warns(UserWarning, match="the image is zero"):
         s = net.solve(y)
     assert s.statuses == (Status.TOLERANCE_REACHED,)
     assert norm(s.image) <= 1e-5 * norm(y)

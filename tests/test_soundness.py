@@ -336,7 +336,7 @@ def test_that_no_image_fits_is_proved():
 def test_a_noise_level_above_the_data_is_answered_at_the_door():
     matrix = own()
     net = Firenet(Matrix(matrix), noise=100.0)
-    with pytest.warns(DoubtfulInput, match="leaves nothing to see"):
+    with pytest.warns(DoubtfulInput, match="the image is zero"):
         s = net.solve(matrix[:, 0])
     assert not s.image.any()
     assert s.status is Status.TOLERANCE_REACHED

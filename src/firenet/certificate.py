@@ -1,8 +1,8 @@
-"""A posteriori: how far any point is from optimal, whoever computed it.
+"""A posteriori certificates: an upper bound of the suboptimality of any point, computed by any method.
 
-Weak duality needs nothing but the problem: :math:`F(z)-\\min F\\le F(z)-d` for the value d of every feasible dual
-point. What costs something is to find a good dual point; :func:`certify` runs the primal-dual iteration for it, and
-stops when no dual point whatever could make the gap much smaller. It has never seen a network.
+Weak duality depends on the problem alone: :math:`F(z)-\\min F\\le F(z)-d` for the value d of every feasible dual
+point. To find a good dual point :func:`certify` runs the primal-dual iteration, which stops when no dual point can make
+the gap much smaller. It does not use a network.
 """
 
 from __future__ import annotations
@@ -27,36 +27,38 @@ from firenet.problems.problem import Problem
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
 from firenet.solver.adaptive_loop import run_adaptive
+from firenet.solver.controller import Controller
 from firenet.solver.iteration import Iteration, kernel_for
 from firenet.solver.solution import Progress
 
-# The refinement stops when the gap is at most so many times what is known to be suboptimal about the point.
+_Assumed = tuple[Guarantee | None, float | None, float | None]
+# The refinement stops when the gap is at most this many times the suboptimality of the point that is known.
 _TIGHT = 1.05
 
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What is proved about a point z; float64 tensors, one number a batch item.
+    """The certificate of a point z; float64 tensors, one number per batch item.
 
     Attributes:
         objective: F(z), computed in double precision.
-        lower_bound: At most min F.
+        lower_bound: A lower bound of min F.
         gap: The objective minus the lower bound, for (P1) plus :math:`\\|q\\|_2` times the violation: an upper bound of
             F(z) - min F up to ``rounding``.
-        rounding: A bound of the rounding error in the gap.
+        rounding: A bound of the rounding error of the gap.
         relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
-            where the lower bound is zero; zero where F(z) is at most its own rounding.
-        violation: For (P1) how far z is from fitting the data. Else zero.
-        relative_violation: What of it exceeds rounding, over :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
-        tightness: The gap is at most so many times F(z) - min F: a better point is known. Infinite where none is.
-        error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None where nothing was assumed. A
-            negative number refutes the assumptions.
-        assumptions: What the error bound rests on, in words.
-        conditions: What the gap rests on beside arithmetic: empty for operators of this library, for others the adjoint
-            and the rounding of theirs, with the measured defect.
-        dual: The feasible dual point with this value, shape of y, up to the rounding of its dtype.
-        layers: Iteration that were run to find it, int64.
-        dual_sparse: Of an analysis problem, the part p of the dual point; else None.
+            if the lower bound is zero; zero if F(z) is at most its own rounding.
+        violation: For (P1) the constraint violation of z; for (P2) and (P3) zero.
+        relative_violation: The part of it that exceeds rounding, over :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
+        tightness: The gap is at most this many times F(z) - min F, since a better point is known. Infinite if none is.
+        error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
+            number refutes the assumptions.
+        assumptions: The assumptions of the error bound, in words.
+        conditions: The conditions of the gap: none for operators of this library; for user-defined operators that the
+            adjoint and the estimate of their rounding are correct, with the measured defect.
+        dual: The dual point with this value, feasible up to the rounding of its dtype; shape of y.
+        layers: The number of iterations that were run to find it, int64.
+        dual_sparse: For an analysis problem, the part p of the dual point; else None.
     """
 
     objective: Tensor
@@ -76,22 +78,24 @@ class Certificate:
 
     @property
     def kind(self) -> Literal["unconditional", "conditional"]:
-        """``unconditional``, or ``conditional`` on what ``conditions`` and ``assumptions`` say."""
+        """``conditional`` if there are ``conditions`` or ``assumptions``, else ``unconditional``."""
         return "conditional" if self.conditions or self.assumptions else "unconditional"
 
 
 class _Witness(AdaptiveController):
-    """Is content when the gap of a given value can hardly become smaller."""
+    """A step-size controller that has converged when the gap of a given objective can hardly become smaller."""
 
     def __init__(self, rules: AdaptiveRestarts, norm: float, size: float, value: float) -> None:
         super().__init__(rules, norm, size)
         self._value = value
-        self.tolerance = math.inf  # only dual points are looked for
+        self.tolerance = math.inf  # the points need not fit the data, since only dual points are used
 
     def converged(self, objective: float, bound: float) -> bool:
         return self._value - bound <= _TIGHT * (self._value - objective)
 
 
+@torch.no_grad()
+@full_precision()
 def certify(
     problem: SynthesisProblem | AnalysisProblem,
     z: Tensor | ArrayLike,
@@ -105,155 +109,144 @@ def certify(
     noise: float | None = None,
     progress: Progress | None = None,
 ) -> Certificate:
-    """Certifies any reconstruction from any source.
+    """Certifies a reconstruction by any method: computes an upper bound of its suboptimality.
 
-    The dual point is the best of: the given one; the scaled residual :math:`(Az-y)/\\|Az-y\\|_2`, for (P3) optimal at
-    the optimum; and those of a primal-dual iteration with :class:`AdaptiveRestarts`, started at z. The iteration also
-    finds points with a lower objective p; it stops when :math:`F(z)-d\\le1.05\\,(F(z)-p)`, for then the gap is at most
-    1.05 times the suboptimality, or after ``budget`` layers.
+    The dual point is the best of the given one; the scaled residual :math:`(Az-y)/\\|Az-y\\|_2`, which for (P3) is
+    optimal if z is; and those of a primal-dual iteration with :class:`AdaptiveRestarts`, started at z. The iteration
+    also finds points with a lower objective p; it stops when :math:`F(z)-d\\le1.05\\,(F(z)-p)`, for then the gap is at
+    most 1.05 times the suboptimality, or after ``budget`` iterations.
 
     Args:
-        problem: F.
-        z: The problem's own variable (..., \\*in_shape): coefficients, or of an analysis problem the image.
+        problem: The problem with objective F.
+        z: The variable of the problem (..., \\*in_shape): coefficients, or the image for an analysis problem.
         y: Measurements (..., \\*out_shape), with the batch axes of z.
         dual: A dual point to begin with, shape of y, feasible or not.
-        dual_sparse: Of an analysis problem, its part p.
-        budget: The most layers; 0 refines nothing.
-        guarantee: The constants of the null space property, for an error bound with both of the following.
-        sparsity_defect: Assumed at least :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.
-        noise: Assumed at least :math:`\\|Ax-y\\|_2`.
-        progress: Called now and then with the layers done and the budget.
+        dual_sparse: For an analysis problem, its part p.
+        budget: The largest number of iterations; 0 for none.
+        guarantee: The constants of the null space property, for an error bound; needs the next two arguments.
+        sparsity_defect: An assumed upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.
+        noise: An assumed upper bound of :math:`\\|Ax-y\\|_2`.
+        progress: Called from time to time with the number of iterations and the budget.
 
     Raises:
-        BadInput: For shapes that do not fit, NaN or infinity, a negative budget, half of the assumptions, or an
-            operator from outside whose adjoint fails :func:`firenet.check_adjoint`.
-        NumericalError: For a gap below minus its rounding, which proves that the adjoint is not the adjoint.
+        BadInput: For wrong shapes, NaN or infinity, a negative budget, some of the assumptions without the others, or a
+            user-defined operator whose adjoint fails :func:`firenet.check_adjoint`.
+        NumericalError: For a gap below minus its rounding, which proves that the operator's adjoint is wrong.
     """
-    with torch.no_grad(), full_precision():
-        return _certified(
-            problem,
-            tensor_of(z, "the point"),
-            tensor_of(y, "measurements"),
-            dual,
-            dual_sparse,
-            budget,
-            guarantee,
-            sparsity_defect,
-            noise,
-            progress,
-        )
-
-
-def _certified(
-    problem: SynthesisProblem | AnalysisProblem,
-    z: Tensor,
-    y: Tensor,
-    dual: Tensor | None,
-    dual_sparse: Tensor | None,
-    budget: int,
-    guarantee: Guarantee | None,
-    sparsity_defect: float | None,
-    noise: float | None,
-    progress: Progress | None,
-) -> Certificate:
+    z, y, assumed = tensor_of(z, "the point"), tensor_of(y, "measurements"), (guarantee, sparsity_defect, noise)
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
     rests_on = conditions(operator, problem.sparsify if isinstance(problem, AnalysisProblem) else None)
     z, y, batch = _checked(operator, z, y)
     if budget < 0:
         raise BadInput("A budget of layers, zero or more", f"{budget}", "500 is the default")
-    if (guarantee is None, sparsity_defect is None, noise is None) not in ((True,) * 3, (False,) * 3):
-        given = [
-            n
-            for n, v in (("guarantee", guarantee), ("sparsity_defect", sparsity_defect), ("noise", noise))
-            if v is not None
-        ]
-        raise BadInput("guarantee, sparsity_defect and noise together", f"only {', '.join(given)}", "Pass all or none")
-    if guarantee is not None and isinstance(problem, AnalysisProblem):
-        do = "Certify without a guarantee: the gap needs none"
-        raise BadInput("A synthesis problem for an error bound", "an analysis problem", do)
+    _check_assumed(problem, assumed)
     packed: Problem = problem.compact()
     compact: Any = packed.operator
     y_ = compact.pack_measured(y.reshape(-1, *operator.out_shape))
-    z_ = compact.pack(z.reshape(-1, *operator.in_shape))
+    plain = z.reshape(-1, *operator.in_shape)
+    z_ = compact.pack(plain)
     residual = compact(z_) - y_
     remains = norms(residual, y_.ndim - 1)
-    plain = z.reshape(-1, *operator.in_shape)
-    candidates = [packed.dual_of(_guess(packed.fidelity, residual, remains))]
-    start = None
-    if dual_sparse is not None and dual is None:
-        raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
-    if dual is not None:
-        if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
-            raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "That of y")
-        p = None
-        if dual_sparse is not None:
-            if not isinstance(problem, AnalysisProblem):
-                raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
-            coefficients = problem.sparsify.out_shape
-            if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
-                needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
-                raise BadInput(needed, got, "That of the sparsify's coefficients")
-            p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
-        q = compact.pack_measured(dual.to(y.dtype).reshape(-1, *operator.out_shape))
-        candidates.append(packed.dual_of(q, p))
-        start = packed.feasible(candidates[-1], y_)
-    proof = packed.proof(plain, candidates[0], y_)
-    best = candidates[0]
+    best, start = packed.dual_of(_guess(packed.fidelity, residual, remains)), None
+    candidates: list[Tensor] = []
+    if dual is not None or dual_sparse is not None:
+        candidates.append(_given_dual(problem, packed, z, y, dual, dual_sparse))
+        start = packed.feasible(candidates[0], y_)
+    proof = packed.proof(plain, best, y_)
     objective = proof.objective
     lowest, layers = objective, torch.zeros_like(objective, dtype=torch.int64)
     if budget and objective.numel():
         q, lowest, layers = _refined(packed, z_, y_, objective, start, budget, progress)
         candidates.append(q)
-    for q in candidates[1:]:
+    for q in candidates:
         best, proof = _better(packed, plain, y_, best, proof, q)
     if bool(proof.contradiction.any()):
         least = (objective - proof.lower_bound).min().item()
         got = f"one {abs(least):.3g} below it: the adjoint is not the adjoint of A, or its rounding is underestimated"
         raise NumericalError("A gap that is not negative beyond its rounding", got, "Run firenet.check_adjoint(A)")
     best = packed.feasible(best, y_)
-    flat, (best, sparse) = best, packed.duals(best, batch)
-    # The objective of what does not fit may be below the minimum.
+    # The objective of a point that does not fit the data may be below the minimum.
     known = torch.where(proof.relative_violation == 0, objective - torch.minimum(lowest, objective), 0.0)
     tightness = torch.where(known > 0, proof.gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
-    error, assumptions = None, ()
-    if guarantee is not None and sparsity_defect is not None and noise is not None:
-        slack = _slack(packed, proof, remains, flat, noise) / packed.lam
-        pairs = zip(slack.tolist(), remains.tolist(), strict=True)
-        errors = [guarantee.error_from(d, r, sparsity_defect=sparsity_defect, noise=noise) for d, r in pairs]
-        error = torch.tensor(errors, dtype=torch.float64, device=proof.gap.device).view(batch)
-        assumptions = (
-            f"the sensing matrix has the weighted robust null space property in levels, rho = {guarantee.rho:g}, "
-            f"gamma = {guarantee.gamma:g}",
-            f"the true coefficients are within {sparsity_defect:g} of sparse in levels (weighted l1)",
-            f"they explain the measurements up to {noise:g} (l2)",
-        )
+    error, assumptions = _error_bound(packed, proof, remains, best, assumed)
+    q, sparse = packed.duals(best, batch)
     return Certificate(
-        objective=proof.objective.view(batch),
-        lower_bound=proof.lower_bound.view(batch),
-        gap=proof.gap.view(batch),
-        rounding=proof.rounding.view(batch),
-        relative_gap=proof.relative_gap.view(batch),
-        violation=proof.violation.view(batch),
-        relative_violation=proof.relative_violation.view(batch),
         tightness=tightness.view(batch),
-        error_bound=error,
+        error_bound=None if error is None else error.view(batch),
         assumptions=assumptions,
         conditions=rests_on,
-        dual=best,
-        layers=layers.view(batch),
+        dual=q,
         dual_sparse=sparse,
+        layers=layers.view(batch),
+        **proof.certified(batch),
     )
 
 
+def _check_assumed(problem: SynthesisProblem | AnalysisProblem, assumed: _Assumed) -> None:
+    """Raises BadInput unless all assumptions of the error bound are given, for a synthesis problem, or none."""
+    names = ("guarantee", "sparsity_defect", "noise")
+    given = [name for name, value in zip(names, assumed, strict=True) if value is not None]
+    if len(given) not in (0, len(names)):
+        raise BadInput("guarantee, sparsity_defect and noise together", f"only {', '.join(given)}", "Pass all or none")
+    if given and isinstance(problem, AnalysisProblem):
+        do = "Certify without a guarantee, which the gap does not need"
+        raise BadInput("A synthesis problem for an error bound", "an analysis problem", do)
+
+
+def _given_dual(
+    problem: SynthesisProblem | AnalysisProblem,
+    packed: Problem,
+    z: Tensor,
+    y: Tensor,
+    dual: Tensor | None,
+    dual_sparse: Tensor | None,
+) -> Tensor:
+    """Returns the packed dual variable of a given dual point, after checks of its shape and numbers."""
+    if dual is None:
+        raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
+    if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
+        raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "That of y")
+    p, batch = None, y.shape[: y.ndim - len(packed.measurement.out_shape)]
+    if dual_sparse is not None:
+        if not isinstance(problem, AnalysisProblem):
+            raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
+        coefficients = problem.sparsify.out_shape
+        if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
+            needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
+            raise BadInput(needed, got, "That of the coefficients of sparsify")
+        p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
+    q = packed.operator.pack_measured(dual.to(y.dtype).reshape(-1, *packed.measurement.out_shape))
+    return packed.dual_of(q, p)
+
+
+def _error_bound(
+    problem: Problem, proof: Proof, remains: Tensor, dual: Tensor, assumed: _Assumed
+) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Returns a bound of the error of z, and its assumptions in words; without assumptions None."""
+    guarantee, sparsity_defect, noise = assumed
+    if guarantee is None or sparsity_defect is None or noise is None:
+        return None, ()
+    slack = _slack(problem, proof, remains, dual, noise) / problem.lam
+    pairs = zip(slack.tolist(), remains.tolist(), strict=True)
+    errors = [guarantee.error_from(d, r, sparsity_defect=sparsity_defect, noise=noise) for d, r in pairs]
+    assumptions = (
+        f"the sensing matrix has the weighted robust null space property in levels, rho = {guarantee.rho:g}, "
+        f"gamma = {guarantee.gamma:g}",
+        f"the true coefficients are within {sparsity_defect:g} of sparse in levels (weighted l1)",
+        f"they explain the measurements up to {noise:g} (l2)",
+    )
+    return torch.tensor(errors, dtype=torch.float64, device=proof.gap.device), assumptions
+
+
 def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
-    """Z and y in one dtype, what was not measured set to zero, and their batch axes."""
+    """Returns z and y in one dtype, zero in the entries that are not measured, and their batch axes."""
     batch = y.shape[: max(y.ndim - len(operator.out_shape), 0)]
     if y.shape != (*batch, *operator.out_shape) or z.shape != (*batch, *operator.in_shape):
         needed = (
-            f"z of shape (..., {operator.in_shape}) and y of shape (..., {operator.out_shape}), the same batch axes"
+            f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape}), with the same batch axes"
         )
-        do = "The variable is the coefficients, sparsify(image) for an image; of an analysis problem the image"
+        do = "The variable is the coefficients, sparsify(image) for an image; for an analysis problem it is the image"
         raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
@@ -264,7 +257,7 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
 
 
 def _guess(fidelity: Fidelity, residual: Tensor, size: Tensor) -> Tensor:
-    """The dual point that belongs to a residual: its direction, or for (P2) twice itself."""
+    """Returns the dual point that is optimal if z is: the normalised residual, or for (P2) twice the residual."""
     if isinstance(fidelity, Squared):
         return 2 * residual
     size = size.clamp(min=torch.finfo(torch.float64).tiny).to(residual.real.dtype)
@@ -272,9 +265,11 @@ def _guess(fidelity: Fidelity, residual: Tensor, size: Tensor) -> Tensor:
 
 
 def _slack(problem: Problem, proof: Proof, remains: Tensor, dual: Tensor, noise: float) -> Tensor:
-    """Lambda times the Delta of the error bound: at least :math:`\\lambda(\\|z\\|-\\|x\\|)` in the weighted l1 norms,
-    for every x that explains the data up to ``noise``. By weak duality
-    :math:`\\lambda\\|x\\|\\ge-\\mathrm{Re}\\langle y,q\\rangle-\\|q\\|\\,\\|Ax-y\\|`."""
+    """Computes lambda times the Delta of the error bound: an upper bound of :math:`\\lambda(\\|z\\|-\\|x\\|)` in the
+    weighted l1 norms, for every x that explains the data up to ``noise``.
+
+    By weak duality :math:`\\lambda\\|x\\|\\ge-\\mathrm{Re}\\langle y,q\\rangle-\\|q\\|\\,\\|Ax-y\\|`.
+    """
     fidelity, objective, bound = problem.fidelity, proof.objective, proof.lower_bound - proof.rounding
     if isinstance(fidelity, Ball):
         size = problem.dual_size(dual)
@@ -284,11 +279,10 @@ def _slack(problem: Problem, proof: Proof, remains: Tensor, dual: Tensor, noise:
 
 
 def _better(problem: Problem, z: Tensor, y: Tensor, best: Tensor, proof: Proof, q: Tensor) -> tuple[Tensor, Proof]:
-    """The dual point with the higher lower bound, and what it proves."""
+    """Returns the dual point with the larger lower bound, and its proof."""
     other = problem.proof(z, q, y)
     higher = (other.lower_bound > proof.lower_bound) | other.contradiction
-    parts = {name: torch.where(higher, getattr(other, name), value) for name, value in vars(proof).items()}
-    return torch.where(higher.view(-1, *(1,) * (q.ndim - 1)), q, best), Proof(**parts)
+    return torch.where(higher.view(-1, *(1,) * (q.ndim - 1)), q, best), other.where(higher, proof)
 
 
 def _refined(
@@ -296,23 +290,22 @@ def _refined(
     z: Tensor,
     y: Tensor,
     objective: Tensor,
-    dual: Tensor | None,
+    start: Tensor | None,
     budget: int,
     progress: Progress | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Dual points from the iteration, the lowest objectives it met, and its layers."""
+    """Runs the iteration; returns its dual points, its lowest objectives, and its numbers of iterations."""
     layers = Iteration(kernel_for(problem), y, z, z.dtype, track=True)
-    if dual is not None:
-        layers.place_dual(dual)
+    if start is not None:
+        layers.place_dual(start)
     rules = AdaptiveRestarts(tolerance=1e-15, max_layers=budget)
     norm = layers.operator.norm_bound
     sizes = (problem.first_weight * norms(y, y.ndim - 1)).tolist()
-    controllers = [
-        _Witness(rules, norm.value or 1.0, size, value) for size, value in zip(sizes, objective.tolist(), strict=True)
-    ]
-    found = run_adaptive(layers, list(controllers), budget, progress)
+    pairs = zip(sizes, objective.tolist(), strict=True)
+    controllers: list[Controller] = [_Witness(rules, norm.value or 1.0, *pair) for pair in pairs]
+    found = run_adaptive(layers, controllers, budget, progress)
     q = torch.stack([f.dual for f in found])
-    # Only what fits the data, up to rounding, says how low an objective can be.
+    # Only a point that fits the data, up to rounding, shows that the minimum is at most its objective.
     proofs = [f.proof for f in found]
     lowest = [p.objective.item() if p.relative_violation.item() == 0 else math.inf for p in proofs]
     lowest = torch.tensor(lowest, dtype=torch.float64, device=y.device)

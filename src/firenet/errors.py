@@ -1,4 +1,4 @@
-"""What the library says when it cannot go on: what is needed, what it got, what to do."""
+"""The errors of the library, in three parts: what is needed, what was given, and what to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from contextlib import suppress
 
 
 def plain(text: object) -> str:
-    r"""Returns a text that is safe to show on one line: what is not printable is written as an escape.
+    r"""Returns a text that is safe to show on one line, with unprintable characters written as escapes.
 
-    That is what a terminal would obey: control characters, direction overrides, line separators. File names, titles
-    and messages come from files and from the shell. A newline in one must not begin a line of ours, and a colour must
-    not hide one. Bytes of a path that the locale could not decode are shown as UTF-8 where they are.
+    Those are the characters that control a terminal: control characters, direction overrides, line separators. File
+    names, titles and messages come from files and from the shell. A newline in them must not look like a line of this
+    library, and a colour must not hide one. Bytes of a path that the locale could not decode are shown as UTF-8 if they
+    are valid UTF-8.
 
     >>> plain("a name\ndo: delete everything\x1b[31m")
     'a name\\ndo: delete everything\\x1b[31m'
@@ -22,9 +23,9 @@ def plain(text: object) -> str:
 
 
 class FirenetError(Exception):
-    """An error in three parts, so that a command line can show them one under the other.
+    """An error in three parts, which the command line shows on separate lines.
 
-    Each part is a phrase without the closing full stop, on one line: what comes from files in it is escaped here.
+    Each part is a phrase on one line, without a full stop. Text from files in it is escaped here.
     """
 
     def __init__(self, needed: str, got: str, do: str) -> None:
@@ -36,7 +37,7 @@ class FirenetError(Exception):
 
 
 class BadInput(FirenetError, ValueError):
-    """An argument or a file that cannot be used as it is.
+    """An error for an argument or a file that cannot be used as it is.
 
     >>> raise BadInput("A Walsh transform needs sides of powers of two", "100", "Crop or pad the image to 128")
     Traceback (most recent call last):
@@ -46,19 +47,16 @@ class BadInput(FirenetError, ValueError):
 
 
 class NumericalError(FirenetError, ArithmeticError):
-    """Numbers that contradict a theorem: something that was taken for granted does not hold."""
+    """An error for numbers that contradict a theorem, so that one of its assumptions does not hold."""
 
 
 class MissingExtra(FirenetError, ImportError):
-    """An optional library that is not installed; ``do`` says which extra brings it."""
+    """An error for an optional library that is not installed; ``do`` names its extra."""
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the library {library}",
-            "an environment without it",
-            f"Install the extra: pip install 'firenet[{extra}]'",
-        )
+        needed, do = f"{purpose} needs the library {library}", f"Install the extra: pip install 'firenet[{extra}]'"
+        super().__init__(needed, "an environment without it", do)
 
 
 class DoubtfulInput(UserWarning):
-    """Says that the data contradict what was given or estimated with them, coil maps for example, but not outright."""
+    """A warning that the data probably contradict other input or estimates, for example coil maps."""

@@ -1,6 +1,6 @@
-"""A priori guarantees: what the network achieves before it has seen any data. Numbers only.
+"""A priori guarantees: accuracy and number of layers of the network before any data. It computes with numbers only.
 
-Everything here rests on one assumption on the sensing matrix, the weighted robust null space property in levels of
+All results assume one property of the measurement matrix, the weighted robust null space property in levels of
 order (s, M) with constants :math:`0<\\rho<1` and :math:`\\gamma>0`: for every set :math:`\\Delta` of :math:`s_k`
 indices in each level and all x,
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from firenet.errors import BadInput
@@ -27,14 +27,14 @@ class Guarantee:
 
     Attributes:
         levels: Levels and local sparsities.
-        rho: :math:`\\rho` of the null space property, 0 < rho < 1. 1/2 is what the sampling theorems give.
-        gamma: :math:`\\gamma>0`; :math:`\\sqrt2` there.
-        norm: At least :math:`\\|A\\|`: a number, or the operator itself, whose ``norm_bound`` is exact or proven. What
-            counts layers and bounds errors of the network refuses without it; the constants do not need it.
-        exact: The network is built from A itself. False: from an approximation :math:`A_l` close enough for its null
-            space property to hold with :math:`((1+\\rho)/2,2\\gamma)`, where rho and gamma are those of A; the
-            constants are then those of the paper.
-        weights: One a level; None is ``levels.weights()``.
+        rho: :math:`\\rho` of the null space property, 0 < rho < 1. The sampling theorems give 1/2.
+        gamma: :math:`\\gamma>0`. The sampling theorems give :math:`\\sqrt2`.
+        norm: An upper bound of :math:`\\|A\\|`: a number, or the operator itself, whose ``norm_bound`` is exact or
+            proven. Numbers of layers and error bounds of the network need it; the constants do not.
+        exact: Whether the network is built from A itself. If False, it is built from an approximation :math:`A_l`,
+            close enough for its null space property to hold with :math:`((1+\\rho)/2,2\\gamma)`, where rho and gamma
+            are those of A; the constants are then those of the paper.
+        weights: One per level; None is ``levels.weights()``.
 
     >>> g = Guarantee(SparsityLevels((2,) * 8, (1,) * 8))
     >>> round(g.C1, 1), round(g.C2, 1)
@@ -49,7 +49,7 @@ class Guarantee:
     gamma: float = math.sqrt(2)
     norm: Any = None
     exact: bool = True
-    weights: Sequence[float] | None = field(default=None)
+    weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.rho < 1 or not 0 < self.gamma < math.inf:
@@ -59,11 +59,15 @@ class Guarantee:
             _ = self._norm
         w = self._weights
         if len(w) != len(self.levels.sizes) or not all(0 < v < math.inf for v in w):
-            raise BadInput("One positive weight a level", f"{w}", "Leave weights out for the recommended ones")
+            raise BadInput("One positive weight per level", f"{w}", "Leave weights out for the recommended ones")
 
     @property
     def _norm(self) -> float:
-        """The norm bound as a number; refuses where there is none."""
+        """The norm bound as a number.
+
+        Raises:
+            BadInput: Without a norm, or if it is only an estimate.
+        """
         if self.norm is None:
             do = "Guarantee(levels, norm=A) for the operator A of the network, or norm=1.0 where that is its norm"
             raise BadInput("The operator's norm, on which layers and errors depend", "none", do)
@@ -84,45 +88,46 @@ class Guarantee:
 
     @property
     def xi(self) -> float:
-        """:math:`\\xi=\\sum_kw_{(k)}^2s_k`."""
+        """The constant :math:`\\xi=\\sum_kw_{(k)}^2s_k`."""
         return math.fsum(w * w * s for w, s in zip(self._weights, self.levels.sparsities, strict=True))
 
     @property
     def zeta(self) -> float:
-        """:math:`\\zeta=\\min_kw_{(k)}^2s_k`."""
+        """The constant :math:`\\zeta=\\min_kw_{(k)}^2s_k`."""
         return min(w * w * s for w, s in zip(self._weights, self.levels.sparsities, strict=True))
 
     @property
     def kappa(self) -> float:
-        """:math:`\\kappa=\\xi/\\zeta`; the number of levels for the recommended weights."""
+        """The constant :math:`\\kappa=\\xi/\\zeta`; the number of levels for the recommended weights."""
         return self.xi / self.zeta
 
     @property
     def _null_space(self) -> tuple[float, float]:
-        """Rho and gamma of the matrix that the network is built from."""
+        """The constants rho and gamma of the matrix from which the network is built."""
         return (self.rho, self.gamma) if self.exact else ((1 + self.rho) / 2, 2 * self.gamma)
 
     @property
     def C1(self) -> float:
-        """:math:`C_1=\\big(\\rho+\\frac{(1+\\rho)\\kappa^{1/4}}2\\big)\\frac{1+\\rho}{1-\\rho}` with the rho of the
-        matrix used."""
+        """The constant :math:`C_1=\\big(\\rho+\\frac{(1+\\rho)\\kappa^{1/4}}2\\big)\\frac{1+\\rho}{1-\\rho}`, with the
+        rho of the matrix from which the network is built."""
         rho, _ = self._null_space
         return (rho + (1 + rho) * self.kappa**0.25 / 2) * (1 + rho) / (1 - rho)
 
     @property
     def C2(self) -> float:
-        """:math:`C_2=\\big(\\frac{1+\\rho}{1-\\rho}+\\frac{3+\\rho}{1-\\rho}\\frac{\\kappa^{1/4}}2\\big)\\gamma`,
+        """The constant
+        :math:`C_2=\\big(\\frac{1+\\rho}{1-\\rho}+\\frac{3+\\rho}{1-\\rho}\\frac{\\kappa^{1/4}}2\\big)\\gamma`,
         likewise."""
         rho, gamma = self._null_space
         return ((1 + rho) / (1 - rho) + (3 + rho) / (1 - rho) * self.kappa**0.25 / 2) * gamma
 
     @property
     def lam(self) -> float:
-        """:math:`\\lambda=C_1/(C_2\\sqrt\\xi)`, the theorem's choice. For images it is too large (it oversmooths)."""
+        """The theorem's choice :math:`\\lambda=C_1/(C_2\\sqrt\\xi)`. For images it is too large (it oversmooths)."""
         return self.C1 / (self.C2 * math.sqrt(self.xi))
 
     def constants(self, lam: float | None = None) -> tuple[float, float]:
-        """The pair :math:`(C_1,C_2)` to use with a given lambda.
+        """Returns the pair :math:`(C_1,C_2)` for a given lambda.
 
         For :math:`\\lambda<C_1/(C_2\\sqrt\\xi)` the second becomes :math:`C_1/(\\lambda\\sqrt\\xi)`; between that and
         :math:`1/(\\gamma\\sqrt\\xi)` the pair is :math:`(\\lambda\\sqrt\\xi\\,C_2',C_2')`,
@@ -136,11 +141,8 @@ class Guarantee:
         _, gamma = self._null_space
         root = math.sqrt(self.xi)
         if not 0 < lam * gamma * root < 1:
-            raise BadInput(
-                f"0 < lambda < 1/(gamma sqrt(xi)) = {1 / (gamma * root):.4g}",
-                f"{lam}",
-                f"The theorem's choice is {self.lam:.4g}",
-            )
+            needed = f"0 < lambda < 1/(gamma sqrt(xi)) = {1 / (gamma * root):.4g}"
+            raise BadInput(needed, f"{lam}", f"The theorem's choice is {self.lam:.4g}")
         if lam <= self.lam:
             return self.C1, max(self.C2, self.C1 / (lam * root))
         second = (self.C2 - gamma * self.C1) / (1 - gamma * lam * root)
@@ -149,12 +151,12 @@ class Guarantee:
     def misfit(
         self, sparsity_defect: float, noise: float, *, lam: float | None = None, model_error: float = 0.0
     ) -> float:
-        """:math:`c(x,y)=2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\|Ax-y\\|_2+2\\eta b_1`, the accuracy below which nothing
-        can be aimed.
+        """Computes :math:`c(x,y)=2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\|Ax-y\\|_2+2\\eta b_1`, the smallest accuracy to
+        aim at.
 
         Args:
-            sparsity_defect: At least :math:`\\sigma_{s,M}(x)_{l^1_w}`; :func:`.defect` computes it.
-            noise: At least :math:`\\|Ax-y\\|_2`.
+            sparsity_defect: An upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`, which :func:`.defect` computes.
+            noise: An upper bound of :math:`\\|Ax-y\\|_2`.
             lam: The lambda in use; None is :attr:`lam`.
             model_error: :math:`\\eta b_1` for a network built from :math:`A_l`: :math:`\\|A_l-A\\|\\le\\eta`,
                 :math:`\\|x\\|\\le b_1`.
@@ -165,17 +167,18 @@ class Guarantee:
         return 2 * (self.lam if lam is None else lam) * sparsity_defect + 2 * noise + 2 * model_error
 
     def inner(self, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
-        """Iteration a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`."""
+        """Computes the number of layers of a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`."""
         _nu(nu)
         return math.ceil(2 * self.constants(lam)[1] * self._norm / nu)
 
     def outer(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
-        """Restarts until the algorithm's part of the error, :math:`C_2\\nu^n\\varepsilon_0`, is at most ``accuracy``.
+        """Computes the number n of restarts after which the algorithm's part of the error,
+        :math:`C_2\\nu^n\\varepsilon_0`, is at most ``accuracy``.
 
         Args:
-            accuracy: In the unit of x.
+            accuracy: The accuracy, in the unit of x.
             size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
-            nu: Factor of the schedule.
+            nu: The factor of the schedule.
             lam: The lambda in use.
         """
         _nu(nu)
@@ -186,8 +189,8 @@ class Guarantee:
         return n if second * nu**n * size <= accuracy else n + 1  # the logarithms are rounded
 
     def layers(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
-        """Iteration for an accuracy: :meth:`outer` times :meth:`inner`, about :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` at
-        :math:`\\nu=e^{-1}`."""
+        """Computes the number of layers for an accuracy: :meth:`outer` times :meth:`inner`, about
+        :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` for :math:`\\nu=e^{-1}`."""
         return self.outer(accuracy, size, nu, lam=lam) * self.inner(nu, lam=lam)
 
     def error_bound(
@@ -202,7 +205,7 @@ class Guarantee:
         lam: float | None = None,
         model_error: float = 0.0,
     ) -> float:
-        """A bound of :math:`\\|\\psi_n-x\\|_2` after n restarts of :meth:`inner` layers.
+        """Computes a bound of :math:`\\|\\psi_n-x\\|_2` after n restarts of :meth:`inner` layers.
 
         .. math:: C_2\\,c(x,y)+C_2\\Big(\\frac\\nu{1-\\nu}\\delta+\\nu^n\\varepsilon_0\\Big),
 
@@ -211,27 +214,26 @@ class Guarantee:
         Args:
             restarts: n.
             size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
-            sparsity_defect: At least :math:`\\sigma_{s,M}(x)_{l^1_w}`.
-            noise: At least :math:`\\|Ax-y\\|_2`.
+            sparsity_defect: An upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`.
+            noise: An upper bound of :math:`\\|Ax-y\\|_2`.
             delta: The schedule's delta, at least c(x, y); None is c(x, y).
             nu: The schedule's nu.
             lam: The lambda in use; None is :attr:`lam`.
             model_error: As in :meth:`misfit`.
 
         Raises:
-            BadInput: For a delta below c(x, y): the theorem does not cover it.
+            BadInput: For a delta below c(x, y), to which the theorem does not apply.
         """
         _nu(nu)
-        _ = self._norm  # the layers of a restart depend on it, and the bound on them
+        _ = self._norm  # the bound depends on the layers of a restart, which depend on the norm
         c = self.misfit(sparsity_defect, noise, lam=lam, model_error=model_error)
-        if delta is None:
-            delta = c
+        delta = c if delta is None else delta
         if delta < c:
             raise BadInput(f"A delta of at least c(x, y) = {c:.6g}", f"{delta}", "Raise delta, or assume less noise")
         return self.constants(lam)[1] * (c + nu / (1 - nu) * delta + nu**restarts * size)
 
     def error_from_gap(self, gap: float, residual: float, *, sparsity_defect: float, noise: float, lam: float) -> float:
-        """A posteriori: a bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual
+        """Computes a posteriori a bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual
         :math:`r=\\|Az-y\\|_2`.
 
         .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)
@@ -244,8 +246,8 @@ class Guarantee:
         return self.error_from(delta, residual, sparsity_defect=sparsity_defect, noise=noise)
 
     def error_from(self, delta: float, residual: float, *, sparsity_defect: float, noise: float) -> float:
-        """A posteriori: a bound of :math:`\\|z-x\\|_2` for any z with
-        :math:`\\|z\\|_{l^1_w}-\\|x\\|_{l^1_w}\\le\\Delta` and residual r,
+        """Computes a posteriori a bound of :math:`\\|z-x\\|_2` for any z with residual r and
+        :math:`\\|z\\|_{l^1_w}-\\|x\\|_{l^1_w}\\le\\Delta`.
 
         .. math:: \\frac{C_1}{\\sqrt\\xi}(2\\bar\\sigma+\\Delta)+C_2(r+\\bar e).
         """
@@ -255,12 +257,12 @@ class Guarantee:
 
 def _bounds(*numbers: float) -> None:
     if not all(0 <= number < math.inf for number in numbers):
-        raise BadInput("Finite bounds of norms, zero or more", ", ".join(map(str, numbers)), "Check what bounds what")
+        raise BadInput("Finite bounds of norms, zero or more", ", ".join(map(str, numbers)), "Check the bounds")
 
 
 def _positive(lam: float) -> None:
     if not 0 < lam < math.inf:
-        raise BadInput("lambda > 0", f"{lam}", "Use that of the network")
+        raise BadInput("lambda > 0", f"{lam}", "Use the lambda of the network")
 
 
 def _nu(nu: float) -> None:

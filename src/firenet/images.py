@@ -1,6 +1,6 @@
-"""Images to train on and to test with: real slices, random ellipses, and details to look for in them.
+"""Images for training and tests: real slices, random ellipses, and details to insert into them.
 
-Every image here is a magnitude: k-space made from it is retrospective, without coil phase and without true noise.
+Every image is a magnitude: k-space computed from it is retrospective, without coil phase and without measured noise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TEXT = "CAN U SEE IT?"
 
 
 def load_slice() -> Tensor:
-    """The MRI head slice that ships with matplotlib, s1045, (256, 256), scaled to [0, 1]."""
+    """Returns the MRI head slice s1045 that is distributed with matplotlib, (256, 256), scaled to [0, 1]."""
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "sample_data" / "s1045.ima.gz"
@@ -32,14 +32,15 @@ def load_slice() -> Tensor:
 
 
 def load_colin27(slices: Sequence[int], path: Path = COLIN27) -> Tensor:
-    """Axial slices of the Colin27 brain (one person, the mean of 27 scans), (number, 256, 256), each scaled to [0, 1].
+    """Returns axial slices of the Colin27 brain (one person, the mean of 27 scans), (number, 256, 256), each scaled to
+    [0, 1].
 
     Args:
         slices: z, from 0 to 180, in mm from the lowest.
-        path: The volume as Debian's mricron-data has it.
+        path: The volume of Debian's mricron-data.
 
     Raises:
-        BadInput: Where it is not installed, or has no such slice.
+        BadInput: If it is not installed, or has no such slice.
         MissingExtra: Without nibabel.
     """
     if not path.exists():
@@ -60,7 +61,8 @@ def load_colin27(slices: Sequence[int], path: Path = COLIN27) -> Tensor:
 
 
 def resampled(images: Tensor, side: int) -> Tensor:
-    """The images (..., n, n) at a lower resolution: the middle of their k-space, magnitude, scaled to [0, 1]."""
+    """Computes images (..., n, n) at a lower resolution: the magnitude of the middle of their k-space, scaled to
+    [0, 1]."""
     n = images.shape[-1]
     if images.shape[-2] != n or not 1 <= side <= n:
         raise BadInput(f"Square images of at least {side} pixels", f"{tuple(images.shape)}", "Crop or pad them")
@@ -72,9 +74,10 @@ def resampled(images: Tensor, side: int) -> Tensor:
 
 
 def ellipses(side: int, generator: torch.Generator) -> Tensor:
-    """A random image of 20 to 44 shaded ellipses, (side, side), as the paper trains on, scaled to [0, 1].
+    """Draws an image of 20 to 44 shaded ellipses, (side, side), as in the paper's training data, scaled to [0, 1].
 
-    Half axes from 0.03 to 0.25 of the side, a bias from 0.3 to 1, linear shading of up to 0.9 times the bias.
+    The half axes are from 0.03 to 0.25 of the side, the bias from 0.3 to 1, with linear shading of up to 0.9 times the
+    bias.
     """
 
     def draw(*shape: int) -> Tensor:
@@ -96,13 +99,13 @@ def ellipses(side: int, generator: torch.Generator) -> Tensor:
 
 
 def detail(kind: str, side: int, contrast: float) -> Tensor:
-    """Something to look for, (side, side), of the given height on zero.
+    """Returns an image (side, side) of a detail on a background of zero.
 
     Args:
-        kind: ``text``: "CAN U SEE IT?" in bold; ``disc``: like a lesion, of a diameter of a fourteenth of the side;
-            ``lines``: three lines of one pixel.
-        side: Of the image.
-        contrast: Its height, in the unit of the image.
+        kind: ``text``: "CAN U SEE IT?" in bold; ``disc``: a disc like a lesion, with a diameter of a fourteenth of the
+            side; ``lines``: three lines of one pixel.
+        side: The side of the image.
+        contrast: The value of the detail, in the unit of the image.
     """
     if kind not in DETAILS or side < 16:
         raise BadInput(f"A detail: {', '.join(DETAILS)}, and a side of at least 16", f"{kind!r}, {side}", "Choose one")
@@ -121,7 +124,7 @@ def detail(kind: str, side: int, contrast: float) -> Tensor:
 
 
 def _text(side: int) -> Tensor:
-    """Rendered by Pillow in the font that ships with matplotlib, over two fifths of the side."""
+    """Renders the text with Pillow in a font of matplotlib, over two fifths of the side."""
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 

@@ -1,4 +1,4 @@
-"""How far an image is from a reference."""
+"""Measures of the difference between an image and a reference."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from firenet.numerics import tensor_of
 
 
 def psnr(image: Tensor | ArrayLike, reference: Tensor | ArrayLike) -> float:
-    """Peak signal-to-noise ratio of magnitudes in dB; the peak is the maximum of the reference."""
+    """Computes the peak signal-to-noise ratio of magnitudes in dB; the peak is the maximum of the reference."""
     a = tensor_of(image, "an image").detach().abs().to("cpu", torch.float64)
     b = tensor_of(reference, "a reference").detach().abs().to("cpu", torch.float64)
     if a.shape != b.shape:
-        raise BadInput(
-            f"An image of the reference's shape {tuple(b.shape)}", f"{tuple(a.shape)}", "Crop or pad one of them"
-        )
+        needed = f"An image of the reference's shape {tuple(b.shape)}"
+        raise BadInput(needed, f"{tuple(a.shape)}", "Crop or pad one of them")
     error = (a - b).square().mean().item()
     if error in (0, math.inf):
         return math.inf if error == 0 else -math.inf

@@ -1,7 +1,7 @@
-"""Norms, inner products and sums that lose no digits to the scale of the data, and the arithmetic they are done in.
+"""Norms, inner products and sums that are accurate for data of every scale, and control of the arithmetic.
 
 Inner products are :math:`\\langle a,b\\rangle=\\sum_ia_i\\bar b_i`; norms and inner products run over the trailing
-axes, one value a batch item, and are summed in float64.
+axes, one value per batch item, and are summed in float64.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ UNIT = 2.0**-53
 
 
 def check_seed(seed: int, below: int = 2**63) -> int:
-    """Returns a seed that random generators take.
+    """Returns a seed after a check that random generators accept it.
 
     Raises:
-        BadInput: It is negative or too large.
+        BadInput: If it is negative or too large.
     """
     if not 0 <= seed < below:
         raise BadInput(f"A seed from 0 to 2^{below.bit_length() - 1} - 1", f"{seed}", "0 is the default")
@@ -44,17 +44,12 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 
 
 def derived(x: Tensor) -> bool:
-    """Returns whether derivatives are asked for with respect to x, backward or forward."""
-    if torch.is_grad_enabled() and x.requires_grad:
-        return True
-    if torch._C._functorch.is_functorch_wrapped_tensor(x):  # pyright: ignore[reportAttributeAccessIssue]
-        return True
-    level = forward_ad._current_level
-    return level >= 0 and forward_ad.unpack_dual(x, level=level).tangent is not None
+    """Returns whether derivatives with respect to x are recorded, in reverse or in forward mode."""
+    return (torch.is_grad_enabled() and x.requires_grad) or not reverse_only(x)
 
 
 def reverse_only(*tensors: Tensor) -> bool:
-    """Returns whether derivatives with respect to these are asked for backward alone: no forward mode, no functorch."""
+    """Returns whether derivatives with respect to these can only be of reverse mode: no forward mode, no functorch."""
     for x in tensors:
         if torch._C._functorch.is_functorch_wrapped_tensor(x):  # pyright: ignore[reportAttributeAccessIssue]
             return False
@@ -68,22 +63,24 @@ def reverse_only(*tensors: Tensor) -> bool:
 
 
 def real_view(x: Tensor) -> Tensor:
-    """Returns complex numbers as pairs of reals: on the CPU their norms and sums are many times faster."""
+    """Returns a view of complex numbers as pairs of reals, whose norms and sums are many times faster on the CPU."""
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
-# Sums in float64 are made in pieces of so many numbers: the converted copies stay small, and in the cache.
+# Sums in float64 are computed in pieces of this many numbers, so that the converted copies stay in the cache.
 _PIECE = 2**17
 
 
 def pieces(x: Tensor, trailing: int) -> tuple[Tensor, ...]:
-    """Returns the trailing axes as one, in pieces."""
+    """Flattens the trailing axes and splits them into pieces."""
     return x.flatten(-trailing).split(_PIECE, dim=-1)
 
 
 def modulus(z: Tensor) -> Tensor:
-    """Returns \\|z\\|; of complex numbers in single precision in float64, where no square over- or underflows: on the
-    CPU several times faster than ``abs``."""
+    """Computes \\|z\\|, for complex numbers in single precision in float64.
+
+    There no square over- or underflows, and on the CPU it is several times faster than ``abs``.
+    """
     if z.dtype != torch.complex64:
         return z.abs()
     re, im = (part.to(torch.float64) for part in torch.view_as_real(z.resolve_conj()).unbind(-1))
@@ -91,14 +88,14 @@ def modulus(z: Tensor) -> Tensor:
 
 
 def total(parts: list[Tensor]) -> Tensor:
-    """Returns the sum of equally shaped tensors."""
+    """Computes the sum of tensors of one shape."""
     return parts[0] if len(parts) == 1 else torch.stack(parts).sum(dim=0)
 
 
 def power_of_two(size: Tensor) -> Tensor:
-    """Returns the power of two just above a size, float64, and 1 for zero and for what is not finite.
+    """Returns the smallest power of two above a size, float64; 1 for zero, NaN and infinity.
 
-    Dividing by it rounds nothing, and squares of what is left neither over- nor underflow.
+    Dividing by it is exact, and squares of the quotient neither over- nor underflow.
     """
     size = size.detach().to(torch.float64)
     usable = torch.isfinite(size) & (size > 0)
@@ -107,20 +104,20 @@ def power_of_two(size: Tensor) -> Tensor:
 
 
 def norms(x: Tensor, trailing: int) -> Tensor:
-    """Returns the 2-norm over the trailing axes, summed in float64, at any scale of the data."""
-    # Converted first: torch's reduction that converts as it goes is several times slower.
-    flat = real_view(x).flatten(-(trailing + x.is_complex()))
-    if flat.dtype != torch.float64 or flat.shape[-1] == 0:  # squares of single precision are safe in double
-        parts = [torch.linalg.vector_norm(p.to(torch.float64), dim=-1) for p in flat.split(_PIECE, dim=-1)]
-        return parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0)
-    scale = power_of_two(torch.linalg.vector_norm(flat.detach(), ord=math.inf, dim=-1))
-    parts = [torch.linalg.vector_norm(p / scale.unsqueeze(-1), dim=-1) for p in flat.split(_PIECE, dim=-1)]
-    return scale * (parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0))
+    """Computes the 2-norm over the trailing axes, summed in float64, for data of every scale."""
+    # Converted first, since a reduction with dtype=torch.float64 is several times slower.
+    flat, scale = real_view(x).flatten(-(trailing + x.is_complex())), None
+    if flat.dtype == torch.float64 and flat.shape[-1]:  # squares of single precision are safe in double
+        scale = power_of_two(torch.linalg.vector_norm(flat.detach(), ord=math.inf, dim=-1))
+    converted = (p.to(torch.float64) if scale is None else p / scale.unsqueeze(-1) for p in flat.split(_PIECE, dim=-1))
+    parts = [torch.linalg.vector_norm(p, dim=-1) for p in converted]
+    size = parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    return size if scale is None else scale * size
 
 
 def real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
-    """Returns :math:`\\mathrm{Re}\\langle x,y\\rangle` over the trailing axes, summed in float64."""
-    if x.is_complex() != y.is_complex():  # the imaginary part of one meets nothing
+    """Computes :math:`\\mathrm{Re}\\langle x,y\\rangle` over the trailing axes, summed in float64."""
+    if x.is_complex() != y.is_complex():  # the imaginary part does not contribute
         x, y = (x.real, y) if x.is_complex() else (x, y.real)
     a, b = (pieces(real_view(t), trailing + t.is_complex()) for t in (x, y))
     return total([(p.to(torch.float64) * q).sum(dim=-1) for p, q in zip(a, b, strict=True)])
@@ -130,10 +127,10 @@ _BLOCK = 256
 
 
 def blocked_sum(x: Tensor) -> Tensor:
-    """Returns the sum over the last axis in float64, by blocks of 256 whose sums are summed by blocks again.
+    """Computes the sum over the last axis in float64, in blocks of 256 whose sums are again summed in blocks.
 
-    Whatever the order inside a block, the error is at most :func:`sum_rounding` units of the sum of magnitudes, and not
-    n of them.
+    For every order of the sums inside a block the error is at most :func:`sum_rounding` units of the sum of magnitudes,
+    instead of n units.
     """
     x = x.to(torch.float64)
     while x.shape[-1] > _BLOCK:
@@ -142,7 +139,7 @@ def blocked_sum(x: Tensor) -> Tensor:
 
 
 def sum_rounding(n: int) -> float:
-    """Returns k such that :func:`blocked_sum` of n numbers is off by at most k unit roundoffs of the sum of
+    """Returns k such that :func:`blocked_sum` of n numbers has an error of at most k unit roundoffs times the sum of
     magnitudes."""
     k = 0.0
     while n > _BLOCK:
@@ -151,7 +148,7 @@ def sum_rounding(n: int) -> float:
 
 
 def blocked_norms(x: Tensor, trailing: int) -> Tensor:
-    """Returns the 2-norm over the trailing axes with a relative error of at most ``sum_rounding(2n) + 4`` units."""
+    """Computes the 2-norm over the trailing axes with a relative error of at most ``sum_rounding(2n) + 4`` units."""
     flat = real_view(x).flatten(-(trailing + x.is_complex())).to(torch.float64)
     if flat.shape[-1] == 0:
         return flat.new_zeros(flat.shape[:-1])
@@ -160,26 +157,26 @@ def blocked_norms(x: Tensor, trailing: int) -> Tensor:
 
 
 def blocked_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
-    """Returns :math:`\\mathrm{Re}\\langle x,y\\rangle` with an error of at most ``sum_rounding(2n) + 2`` units of
+    """Computes :math:`\\mathrm{Re}\\langle x,y\\rangle` with an error of at most ``sum_rounding(2n) + 2`` units of
     :math:`\\|x\\|\\,\\|y\\|`."""
     if x.is_complex() != y.is_complex():
         x, y = (x.real, y) if x.is_complex() else (x, y.real)
     a, b = (real_view(t).flatten(-(trailing + t.is_complex())).to(torch.float64) for t in (x, y))
     if a.shape[-1] == 0:
         return a.new_zeros(torch.broadcast_shapes(a.shape, b.shape)[:-1])
-    # Each in its own scale, so that no product underflows that is not negligible.
+    # Each is scaled by its own power of two, so that only negligible products underflow.
     left, right = (power_of_two(torch.linalg.vector_norm(t, ord=math.inf, dim=-1)) for t in (a, b))
     return blocked_sum((a / left.unsqueeze(-1)) * (b / right.unsqueeze(-1))) * left * right
 
 
 def per_item(number: Tensor | float, like: Tensor) -> Tensor:
-    """Returns a step as float64 in the shape of one number a batch item."""
+    """Returns a step as float64, one number per batch item, in the shape of ``like``."""
     number = torch.as_tensor(number, dtype=torch.float64, device=like.device)
     return number.reshape(like.shape) if number.numel() == like.numel() else number.expand(like.shape)
 
 
 def scaled(x: Tensor, factor: Tensor, trailing: int) -> Tensor:
-    """Returns each batch item times its own real factor."""
+    """Multiplies each batch item by its own real factor."""
     real = real_view(x) * factor.reshape(*factor.shape, *(1,) * (trailing + x.is_complex()))
     return torch.view_as_complex(real) if x.is_complex() else real
 
@@ -190,12 +187,13 @@ def doubled(x: Tensor) -> Tensor:
 
 
 def fft_rounding(shape: tuple[int, ...]) -> float:
-    """Returns k such that a unitary FFT over these axes is off by at most k unit roundoffs of the norm of its argument.
+    """Returns k such that a unitary FFT over these axes has an error of at most k unit roundoffs times the norm of its
+    argument.
 
-    A radix-2 stage with accurate twiddle factors rounds by at most some 7 units (Higham, *Accuracy and Stability of
-    Numerical Algorithms*, Theorem 24.2), stages of larger radix by less a factor of two. A side with a large prime
-    factor is done as a convolution by transforms of up to four times its length, three in a row. 8 units for the
-    normalisation.
+    A radix-2 stage with accurate twiddle factors has a rounding error of at most some 7 units (Higham, *Accuracy and
+    Stability of Numerical Algorithms*, Theorem 24.2), stages of larger radix less per factor of two. A side with a
+    large prime factor is transformed by a convolution, which takes three successive transforms of up to four times its
+    length. The normalisation adds 8 units.
     """
     stages = 0.0
     for n in shape:
@@ -212,10 +210,10 @@ def fft_rounding(shape: tuple[int, ...]) -> float:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Computes what is inside in the precision of its tensors: no autocast, no TF32 or bfloat16 in matrix products.
+    """Disables autocast, and TF32 and bfloat16 in matrix products, so that tensors are computed in their precision.
 
-    The settings are those of the caller again afterwards. They are global in torch: another thread that multiplies
-    matrices meanwhile has them too.
+    The caller's settings are restored at the end. They are global in torch: another thread that multiplies matrices in
+    the meantime has the same settings.
     """
     devices = [d for d in ("cpu", "cuda") if torch.is_autocast_enabled(d)]
     reduced = _reduced()
@@ -232,8 +230,11 @@ def full_precision() -> Iterator[None]:
 
 
 def _reduced() -> list[tuple[Callable[[str], None], str, str]]:
-    """Returns of each setting that takes digits from products of matrices how to set it, what it is, and what it should
-    be. Since torch 2.9 each library has its own, which must not be mixed with the one of before."""
+    """Returns for each setting that reduces the precision of matrix products how to set it, its value, and the value
+    for full precision.
+
+    Since torch 2.9 each library has its own setting, which must not be mixed with the older common one.
+    """
     matmuls: list[Any] = [getattr(library, "matmul", None) for library in (torch.backends.mkldnn, torch.backends.cuda)]
     matmuls = [matmul for matmul in matmuls if hasattr(matmul, "fp32_precision")]
     if not matmuls:
@@ -251,13 +252,13 @@ def _reduced() -> list[tuple[Callable[[str], None], str, str]]:
 
 
 def tensor_of(array: Tensor | ArrayLike, what: str = "array") -> Tensor:
-    """Returns a tensor of an array of any library, stride, byte order and precision.
+    """Converts an array of any library, stride, byte order and precision to a tensor.
 
-    Tensors are returned as they are. NumPy arrays are copied; extended precision becomes double.
+    Dense tensors are returned unchanged. NumPy arrays are copied; extended precision becomes double.
 
     Args:
-        array: A tensor, a NumPy array, a sparse matrix, nested lists, or what has ``__array__``.
-        what: How an error calls it.
+        array: A tensor, a NumPy array, a sparse matrix, nested lists, or an object with ``__array__``.
+        what: Its name in errors.
 
     Raises:
         BadInput: For arrays of objects, strings, or structures.
@@ -272,6 +273,6 @@ def tensor_of(array: Tensor | ArrayLike, what: str = "array") -> Tensor:
     kind = found.dtype.newbyteorder("=")
     if kind.kind in "fc" and kind.itemsize > 8 * (1 + (kind.kind == "c")):
         kind = np.dtype(np.complex128 if kind.kind == "c" else np.float64)
-    if kind.kind == "u" and kind.itemsize > 1:  # not every operation of torch knows them
+    if kind.kind == "u" and kind.itemsize > 1:  # not every operation of torch supports these unsigned dtypes
         kind = np.dtype(np.int64 if kind.itemsize < 8 else np.float64)
     return torch.from_numpy(np.array(found, dtype=kind, order="C", copy=True))

@@ -1,4 +1,4 @@
-"""Imports at the moment of use: libraries of the extras, public names, and what users call ``module:name``."""
+"""Imports at the moment of use: libraries of the extras, public names, and objects named ``module:name`` by users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from firenet.errors import BadInput, MissingExtra
 
 
 def optional(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import a library of an extra; `MissingExtra` says for what `purpose` it is needed."""
+    """Imports a library of an extra, for a purpose.
+
+    Raises:
+        MissingExtra: If it is not installed; the error names the purpose.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -23,11 +27,11 @@ def optional(module: str, extra: str, purpose: str) -> ModuleType:
 
 
 def named(text: str, kind: str) -> Any:
-    """What ``module:name`` stands for, a thing of this `kind`; the module is imported from the current folder or from
-    what is installed.
+    """Returns the object named ``module:name``, of this kind; the module is imported from the current folder or from
+    the installed packages.
 
     Raises:
-        BadInput: there is no such module, or no such name in it.
+        BadInput: If there is no such module, or no such name in it.
     """
     module, _, name = text.partition(":")
     here = os.getcwd()
@@ -35,16 +39,17 @@ def named(text: str, kind: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        do = "It is imported from the current folder or from what is installed"
+        do = "It is imported from the current folder or from the installed packages"
         raise BadInput(f"module:{kind}", f"{text!r}: {error}", do) from None
     finally:
         sys.path.remove(here)
 
 
 def lazy(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Returns ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose public names load when they are used.
+    """Returns ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose public names are loaded at their first
+    use.
 
-    The list of names is the package's stub, ``__init__.pyi``, which type checkers read as well: each of its lines says
+    The list of names is the package's stub, ``__init__.pyi``, which type checkers read, too: it consists of
     ``from module import name as name``.
 
     Args:

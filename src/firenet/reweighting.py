@@ -1,15 +1,15 @@
-"""Reweighting: solve, weigh each coefficient by how small it came out, solve again.
+"""Reweighting: rounds of solving, each with weights computed from the image of the round before.
 
-A weighted l1 norm with :math:`w_i\\approx1/|(Wx)_i|` at the true image counts its coefficients, which a plain one only
-approximates: small ones are pressed to zero and large ones no longer shrunk. The true image is not known; the one of
-the round before stands in for it. How well the data are fitted is decided once: with other weights the same lambda
-would mean another residual, so the later rounds are problems (P1) that keep the residual of the first, or a share of
-it: weights that spare large coefficients need less slack. Every round is a convex problem of its own, with a duality
-gap for its own weights.
+At the true image a weighted l1 norm with :math:`w_i\\approx1/|(Wx)_i|` counts the nonzero coefficients, which the plain
+norm only approximates: small coefficients become zero, and large ones are no longer shrunk. The true image is unknown,
+so the image of the round before replaces it. How well the data are fitted is decided once: with other weights the same
+lambda would give another residual, so the later rounds are problems (P1) that keep the residual of the first, or a
+fraction of it, since weights that do not shrink large coefficients need a smaller residual. Every round is a convex
+problem, with a duality gap for its own weights.
 
-That the images get better from round to round is experience, not a theorem, and holds where samples are missing. Where
-there are more samples than coefficients that stand out of the noise, noise is all that is wrong, and reweighting makes
-of it what it makes of edges (:func:`standing_out`).
+That the images improve from round to round is experience, not a theorem, and holds if samples are missing. If there are
+more samples than coefficients above the noise, noise is the only error, and reweighting enhances it as it enhances
+edges (:func:`standing_out`).
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ from firenet.solver.solution import Progress, Solution, Status
 from firenet.transforms.analysis_operator import AnalysisOperator
 from firenet.transforms.convolutions import Convolutions
 
-# Large: close to the plain norm. Smaller floors take more layers for little, and lose with noise.
+# A large floor is close to the plain norm. Smaller floors take more layers for little, and are worse with noise.
 FLOOR = 2.0
+# The tolerance of rounds whose image only gives weights.
 _DRAFT = 3e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """One round on one image.
+    """One round of reweighting of one image.
 
     Attributes:
-        net: The network of the round: its problem has the weights and the noise level.
-        weights: Those of its problem; None is all ones.
-        solution: Image and gap; the gap is that of the problem with these weights.
-        ended: Why no further round followed although more were asked for, in words; else None.
+        net: The network of the round, whose problem has the weights and the noise level.
+        weights: The weights of its problem; None is all ones.
+        solution: Image and gap, for the problem with these weights.
+        ended: Why fewer rounds were computed than requested, in words; else None.
     """
 
     net: Firenet
@@ -56,8 +57,8 @@ class Round:
 _BROKE_OFF = (
     "reweighting broke off: its numbers are not finite. Check the scale of data and operator, or use double precision"
 )
-_ZERO = "no reweighting: the residual is all of the data, so zero is the answer of every later round"
-_NOISE = "no reweighting: too few coefficients stand out of the noise"
+_ZERO = "no reweighting: the residual is as large as the data, so every later round would give zero"
+_NOISE = "no reweighting: too few coefficients are above the noise"
 
 
 def reweighted(
@@ -74,33 +75,33 @@ def reweighted(
     """Solves once with the weights of the network and then ``rounds`` times with weights from the image before.
 
     Args:
-        net: With a sparsifying transform. Its own weights multiply those of every round. The layers of its schedule
-            are those of all rounds together: every round may use an equal share of what is left. Only
-            :class:`FrozenSteps` cannot be shortened, and are run whole in every round.
+        net: A network with a sparsifying transform. Its own weights multiply those of every round. The layers of its
+            schedule are for all rounds together: every round may use an equal part of the rest. Only
+            :class:`FrozenSteps` cannot be shortened, and are run completely in every round.
         y: Measurements of one image, shape ``net.sensing.out_shape``.
-        rounds: How many times to reweight; 0 is a plain solve.
+        rounds: The number of times to reweight; 0 is a plain solve.
         floor: As in :func:`weights_from`.
-        keep: The share of the first round's residual that the later ones keep. A noise level that was given is kept.
-        enough: Where fewer coefficients than this share of the number of samples stand out of the noise, the first
-            round is all.
+        keep: The fraction of the first round's residual that the later rounds keep. A given noise level is kept.
+        enough: If the number of coefficients above the noise is less than this fraction of the number of samples, there
+            is no further round.
         tolerance: As in :meth:`Firenet.solve`, for each round.
-        progress: Called now and then with layers done and the most there can be, over all rounds.
+        progress: Called from time to time with the number of layers so far and the largest number, over all rounds.
 
     Returns:
-        All rounds, the plain one first. Each starts at the image of the one before. The first round is the last where
-        it ends in a numerical error, or the residual is all of the data. A later round that ends in a numerical error
-        is left out. :attr:`Round.ended` of the last one then says why.
+        All rounds, the plain one first. Each starts at the image of the round before. There is no further round if the
+        first ends in a numerical error or with a residual as large as the data. A later round that ends in a numerical
+        error is left out. :attr:`Round.ended` of the last round then says why.
 
     Raises:
         BadInput: Without a transform, for a batch, for a negative number of rounds, or for more rounds than layers.
     """
     if net.sparsify is None:
-        raise BadInput("A network with a sparsifying transform", "sparsify=None", "Weights are those of coefficients")
+        raise BadInput("A network with a sparsifying transform", "sparsify=None", "Give the network a transform")
     if y.shape != net.sensing.out_shape:
         got = f"shape {tuple(y.shape)}"
         raise BadInput(f"Measurements of one image, shape {net.sensing.out_shape}", got, "Loop over the batch")
     if not 0 < keep <= 1:
-        raise BadInput("A share of the residual to keep, above 0 and at most 1", f"{keep}", "1 keeps it")
+        raise BadInput("A fraction of the residual to keep, above 0 and at most 1", f"{keep}", "1 keeps all of it")
     if rounds < 0:
         raise BadInput("A number of rounds, zero or more", f"{rounds}", "1 or 2 are usual")
     most = net.schedule.layers
@@ -111,10 +112,10 @@ def reweighted(
     draft, held = _draft(net) if rounds else net, None
     found: list[Round] = []
     done = 0
+    size = norms(net.sensing.restrict(y), y.ndim).item()
     for k in range(rounds + 1):
-        weights, first = own, None
-        if found:
-            first = found[-1].solution.image
+        weights, first = own, found[-1].solution.image if found else None
+        if first is not None:
             weights = weights_from(first, net.sparsify, floor=floor)
             weights = weights if own is None else weights * own
         this = _shortened(draft if k < rounds else net, (most - done) // (rounds + 1 - k))
@@ -123,36 +124,29 @@ def reweighted(
         solution = this.solve(y, x0=first, dual0=_dual(found, this), tolerance=tolerance, progress=shifted)
         done += int(solution.layers)
         broken = solution.status in (Status.NUMERICAL_ERROR, Status.WRONG_ADJOINT)
-        if broken and found:
-            return _ended(net, y, found, held, max(most - done, 1), _BROKE_OFF, tolerance)
-        found.append(Round(this, weights, solution, _BROKE_OFF if broken and rounds else None))
-        if broken:
-            break
-        if held is None and rounds:
-            problem = this.problem
-            fitted = norms(problem.operator(solution.coefficients) - net.sensing.restrict(y), y.ndim).item()
-            held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * fitted
-            if held >= norms(net.sensing.restrict(y), y.ndim).item():
-                return _ended(net, y, found, held, max(most - done, 1), _ZERO, tolerance)
-            if enough is not None and standing_out(net, solution.image, y) < enough:
-                return _ended(net, y, found, held, max(most - done, 1), _NOISE, tolerance)
+        reason = _BROKE_OFF if broken and found else None
+        if reason is None:
+            found.append(Round(this, weights, solution, _BROKE_OFF if broken and rounds else None))
+            if broken:
+                break
+            if held is None and rounds:
+                residual = this.problem.operator(solution.coefficients) - net.sensing.restrict(y)
+                held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * norms(residual, y.ndim).item()
+                few = enough is not None and held < size and standing_out(net, solution.image, y) < enough
+                reason = _ZERO if held >= size else _NOISE if few else None
+        if reason is not None:
+            return _ended(net, y, found, held, max(most - done, 1), reason, tolerance)
     return found
 
 
 def _ended(
-    net: Firenet,
-    y: Tensor,
-    found: list[Round],
-    held: float | None,
-    layers: int,
-    reason: str,
-    tolerance: float | None,
+    net: Firenet, y: Tensor, found: list[Round], held: float | None, layers: int, reason: str, tolerance: float | None
 ) -> list[Round]:
-    """The rounds where no further one follows: the last was to make weights only, and goes on to the tolerance that
-    was asked for."""
+    """Returns the rounds if no further one follows. The last round was solved for weights only, and is continued to the
+    requested tolerance."""
     *before, last = found
     if reason == _ZERO and last.solution.status is not Status.TOLERANCE_REACHED:
-        return [*before, replace(last, ended=reason)]  # more layers would not be more of the same
+        return [*before, replace(last, ended=reason)]  # more layers would not change it
     rest = _shortened(net, layers)
     rest = rest.reweighted(last.weights, held) if before else rest
     drafted = last.solution
@@ -162,19 +156,21 @@ def _ended(
 
 @torch.no_grad()
 def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
-    """How many coefficients of an image stand out of the noise by three band_noise, in parts of the number of samples.
+    """Estimates the number of coefficients of an image above three noise standard deviations of their band, over the
+    number of samples.
 
-    Of a redundant transform each counts as a part of one, so that all together are the number of pixels. The noise
-    of a sample is estimated from the median of the residual, which leaves out the few large samples whose residual is
-    the penalty's; with a noise level it is that. An estimate, and for operators with AA* = I.
+    A coefficient of a redundant transform counts as a fraction, such that all coefficients count as the number of
+    pixels. The noise of a sample is that of the given noise level; without one it is estimated from the median of the
+    residual, which is insensitive to the few large samples whose residual is due to the penalty. The estimate is for
+    operators with AA* = I.
 
     Args:
-        net: Operator, transform and noise level.
-        image: One image that fits the data as far as they go.
-        y: Its data.
+        net: A network with the operator, the transform and the noise level.
+        image: One image that fits the data.
+        y: Its measurements.
     """
     assert net.sparsify is not None
-    # Squares and sums of what is as large as the data may be infinite; the share has no unit.
+    # The data are scaled, since squares and sums of large numbers may overflow; the result has no unit.
     unit = y.abs().max().item()
     if not unit > 0:
         return 0.0
@@ -184,7 +180,7 @@ def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
     if isinstance(net.fidelity, Ball):
         noise = net.fidelity.noise / unit / math.sqrt(samples)
     else:
-        # median over root of mean square, of the modulus of a complex or a real normal number
+        # The median over the root mean square of the modulus of a complex or a real normal random number.
         ratio = math.sqrt(math.log(2)) if y.is_complex() else 0.6745
         noise = (net.sensing(image) - y)[taken].abs().median().item() / ratio
     sparsify = net.sparsify
@@ -195,7 +191,7 @@ def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
 
 
 def _dual(found: list[Round], net: Firenet) -> tuple[Tensor, Tensor | None] | None:
-    """The dual of the round before, in the unit of this one."""
+    """Returns the dual point of the round before, scaled to the lambda of this round."""
     if not found:
         return None
     before, unit = found[-1].solution, net.lam / found[-1].net.lam
@@ -203,7 +199,7 @@ def _dual(found: list[Round], net: Firenet) -> tuple[Tensor, Tensor | None] | No
 
 
 def _draft(net: Firenet) -> Firenet:
-    """For the rounds that only make weights: stops at a gap of 3e-3, where a searching schedule would go on."""
+    """Returns the network for rounds that only give weights: a searching schedule stops at a gap of 3e-3."""
     schedule = net.schedule
     if isinstance(schedule, AdaptiveRestarts | RadialSearch):
         return net.following(replace(schedule, tolerance=max(schedule.tolerance, _DRAFT)))
@@ -211,7 +207,7 @@ def _draft(net: Firenet) -> Firenet:
 
 
 def _shortened(net: Firenet, layers: int) -> Firenet:
-    """The network with at most so many layers."""
+    """Returns the network with at most this number of layers."""
     schedule = net.schedule
     if schedule.layers <= layers:
         return net
@@ -222,19 +218,20 @@ def _shortened(net: Firenet, layers: int) -> Firenet:
     if isinstance(schedule, PaperSchedule):
         outer = min(schedule.outer, layers)
         return net.following(replace(schedule, outer=outer, inner=layers // outer))
-    return net  # frozen steps were found for the whole of them
+    return net  # frozen steps were chosen for all their layers
 
 
 def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FLOOR) -> Tensor:
-    """:math:`w_i\\propto1/(|(Wx)_i|+f\\,m_l)`, with m the mean modulus in the coefficient's level and mean 1 there.
+    """Computes weights :math:`w_i\\propto1/(|(Wx)_i|+f\\,m_l)`, where :math:`m_l` is the mean magnitude in level l of
+    the coefficient; the mean of the weights in each level is 1.
 
-    The means keep the balance between the levels, so that lambda keeps its meaning. The approximation (level 0) keeps
-    the weight 1: it is not sparse.
+    The means preserve the balance of the levels, so that lambda keeps its meaning. The approximation (level 0), which
+    is not sparse, keeps the weight 1.
 
     Args:
         image: Shape ``sparsify.in_shape``.
         sparsify: W.
-        floor: f. Small is closer to counting, and further from convex.
+        floor: f. A small floor is closer to counting, and further from a convex penalty.
     """
     if not 0 < floor < math.inf:
         raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")

@@ -1,10 +1,10 @@
-"""Sparsity in levels: how many large coefficients each scale of a wavelet transform has.
+"""Sparsity in levels: the number of large coefficients in each scale of a wavelet transform.
 
-Levels are counted from the coarsest. Two conventions are in use for J wavelet levels, and the length tells them apart:
+Levels are numbered from the coarsest. Two conventions are in use for J wavelet levels, distinguished by their length:
 
 * J + 1 levels (``approximation="separate"``): the first is the approximation band alone, the others the details.
-* J levels (``approximation="merged"``): the first holds the approximation and the coarsest details together. The
-  sampling theorems count like this.
+* J levels (``approximation="merged"``): the first contains the approximation and the coarsest details together. The
+  sampling theorems use this convention.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Approximation = Literal["separate", "merged"]
 
 @dataclass(frozen=True)
 class SparsityLevels:
-    """Sizes and local sparsities :math:`(s_1,\\dots,s_r)`, :math:`0<s_k\\le` size of level k.
+    """The sizes of the levels and their local sparsities :math:`(s_1,\\dots,s_r)`, :math:`0<s_k\\le` size of level k.
 
     Attributes:
-        sizes: Number of coefficients in each level, coarsest first.
-        sparsities: How many of them are large.
+        sizes: The number of coefficients in each level, coarsest first.
+        sparsities: The number of large coefficients in each level.
 
     >>> SparsityLevels((4, 12), (4, 2)).weights().round(3).tolist()
     [1.225, 1.732]
@@ -44,16 +44,12 @@ class SparsityLevels:
         object.__setattr__(self, "sizes", tuple(int(n) for n in self.sizes))
         object.__setattr__(self, "sparsities", tuple(int(s) for s in self.sparsities))
         if len(self.sizes) != len(self.sparsities) or not self.sizes:
-            raise BadInput(
-                "One sparsity for each level",
-                f"{len(self.sizes)} sizes and {len(self.sparsities)} sparsities",
-                "Give lists of one length",
-            )
+            got = f"{len(self.sizes)} sizes and {len(self.sparsities)} sparsities"
+            raise BadInput("One sparsity for each level", got, "Give lists of one length")
         for k, (n, s) in enumerate(zip(self.sizes, self.sparsities, strict=True)):
             if not 0 < s <= n:
-                raise BadInput(
-                    f"In level {k} a sparsity between 1 and its size {n}", f"{s}", "Use at least 1 and at most the size"
-                )
+                do = "Use at least 1 and at most the size"
+                raise BadInput(f"In level {k} a sparsity between 1 and its size {n}", f"{s}", do)
 
     @property
     def total(self) -> int:
@@ -61,24 +57,24 @@ class SparsityLevels:
         return sum(self.sparsities)
 
     def weights(self) -> NDArray[np.float64]:
-        """The recommended weights :math:`w_{(k)}=\\sqrt{s/s_k}`, one a level; they make :math:`\\kappa=r`."""
+        """Returns the recommended weights :math:`w_{(k)}=\\sqrt{s/s_k}`, one per level, for which :math:`\\kappa=r`."""
         return np.sqrt(self.total / np.array(self.sparsities, dtype=float))
 
     def spread(self, values: ArrayLike, level: ArrayLike) -> NDArray[np.float64]:
-        """One value a level, written to every coefficient.
+        """Returns for each coefficient the value of its level.
 
         Args:
-            values: One number a level, for example ``weights()``.
-            level: The level of each coefficient, as a frame's ``levels()`` gives it (approximation separate). With one
-                level less here than there, the approximation is merged with the coarsest details.
+            values: One number per level, for example ``weights()``.
+            level: The level of each coefficient, from the ``levels()`` of an analysis operator (approximation
+                separate). If this object has one level less, the approximation is merged with the coarsest details.
         """
         each = np.asarray(values, dtype=float)
         if each.shape != (len(self.sizes),):
-            raise BadInput(f"{len(self.sizes)} values, one a level", f"{each.size}", "Give one number for each level")
+            raise BadInput(f"{len(self.sizes)} values, one per level", f"{each.size}", "Give one number for each level")
         return each[self.index(level)]
 
     def index(self, level: ArrayLike) -> NDArray[np.int64]:
-        """The level of each coefficient, counted as these levels are: separate as given, or merged.
+        """Returns the level of each coefficient in the convention of this object, separate or merged.
 
         Raises:
             BadInput: If the transform's levels have other sizes than these.
@@ -96,19 +92,18 @@ class SparsityLevels:
     def from_image(
         cls, image: Any, frame: Any, *, share: float = 0.999, approximation: Approximation = "separate"
     ) -> SparsityLevels:
-        """Counts, in each level, the largest coefficients of ``frame(image)`` that together hold a share of the energy.
-
-        Args:
-            image: A tensor that the frame takes (no batch axes).
-            frame: A :class:`firenet.transforms.TightFrame`.
-            share: The share of :math:`\\|Wx\\|_2^2` to hold, over all levels together.
-            approximation: See the module's first lines.
+        """Counts in each level the largest coefficients of ``frame(image)`` that together have a share of the energy.
 
         A level without any of them counts 1, because weights must be finite.
+
+        Args:
+            image: A tensor in the frame's domain (no batch axes).
+            frame: A :class:`firenet.transforms.TightFrame`.
+            share: The fraction of :math:`\\|Wx\\|_2^2`, over all levels together.
+            approximation: See the module's first lines.
         """
-        return cls.from_coefficients(
-            frame(image).detach().cpu().numpy(), frame.levels().numpy(), share=share, approximation=approximation
-        )
+        c, level = frame(image).detach().cpu().numpy(), frame.levels().numpy()
+        return cls.from_coefficients(c, level, share=share, approximation=approximation)
 
     @classmethod
     def from_coefficients(
@@ -119,15 +114,14 @@ class SparsityLevels:
         share: float = 0.999,
         approximation: Approximation = "separate",
     ) -> SparsityLevels:
-        """As :meth:`from_image`, from coefficients and the level of each."""
+        """Counts as :meth:`from_image`, from coefficients and the level of each."""
         if not 0 < share <= 1:
             raise BadInput("A share of the energy between 0 and 1", f"{share}", "0.999 is usual")
         size = np.abs(np.asarray(coefficients, dtype=complex)).ravel()
         index = np.asarray(level).ravel()
         if size.shape != index.shape:
-            raise BadInput(
-                f"Coefficients of one image, {index.size} of them", f"{size.size}", "Pass one image at a time"
-            )
+            needed = f"Coefficients of one image, {index.size} of them"
+            raise BadInput(needed, f"{size.size}", "Pass one image at a time")
         if not np.isfinite(size).all():
             raise BadInput("Finite coefficients", "NaN or infinity", "Clean the image first")
         if approximation == "merged":
@@ -147,23 +141,21 @@ def _merged(level: NDArray[np.int64]) -> NDArray[np.int64]:
 def defect(
     coefficients: ArrayLike, level: ArrayLike, levels: SparsityLevels, weights: Sequence[float] | None = None
 ) -> float:
-    """The weighted defect :math:`\\sigma_{s,M}(x)_{l^1_w}`: the weighted l1 norm of all but the s_k largest of each
-    level.
+    """Computes the weighted defect :math:`\\sigma_{s,M}(x)_{l^1_w}`: the weighted l1 norm of all but the s_k largest
+    coefficients of each level.
 
     Args:
         coefficients: One signal.
         level: The level of each coefficient.
         levels: The local sparsities.
-        weights: One a level; None is ``levels.weights()``.
+        weights: One per level; None is ``levels.weights()``.
     """
     size = np.abs(np.asarray(coefficients)).ravel()
     index = levels.index(level).ravel()
     w = levels.weights() if weights is None else np.asarray(weights, dtype=float)
     if size.shape != index.shape or w.shape != (len(levels.sizes),):
-        needed = f"{index.size} coefficients and {len(levels.sizes)} weights"
-        raise BadInput(
-            needed, f"{size.size} coefficients and {w.size} weights", "Pass one image and one weight a level"
-        )
+        needed, got = f"{index.size} coefficients and {len(levels.sizes)} weights", f"{size.size} and {w.size}"
+        raise BadInput(needed, got, "Pass one image and one weight per level")
     return math.fsum(
         float(w[k]) * math.fsum(np.sort(size[index == k])[: max(0, n - s)].tolist())
         for k, (n, s) in enumerate(zip(levels.sizes, levels.sparsities, strict=True))

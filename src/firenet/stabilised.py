@@ -1,4 +1,4 @@
-"""A trained network with a FIRENET behind it: as accurate as the one, as stable as the other."""
+"""A FIRENET initialised with the image of another network, which combines its accuracy with the FIRENET's stability."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from firenet.network import Firenet
 
 @final
 class Stabilised(nn.Module):
-    """The network :math:`y\\mapsto\\Phi(y;x_0)`, :math:`x_0=N(y)`: restarts of a FIRENET from another network's image.
+    """The network :math:`y\\mapsto\\Phi(y;x_0)`, :math:`x_0=N(y)`: a FIRENET initialised with another network's image.
 
-    The image of N enters only as the first point. In theory (Theorem 3) its effect is that of :math:`\\varepsilon_0\\ge
-    F(x_0)-F(x)`, damped by :math:`\\nu^n` after n restarts; what is left is the FIRENET's own answer, stable whatever N
-    is. With far fewer layers a restart than the theorem asks for, as usual, the objective is damped fast, and slowly
-    what N does in directions that it hardly sees; the audit measures how much is left. A good first image saves
-    restarts; a bad one costs no more than zero would, up to its objective. Gradients go through both, so that an attack
-    sees all of it.
+    The image of N is only the first point. In theory (Theorem 3) its effect is that of :math:`\\varepsilon_0\\ge
+    F(x_0)-F(x)`, damped by :math:`\\nu^n` after n restarts; the rest is the result of the FIRENET alone, which is
+    stable for every N. If a restart has far fewer layers than the theorem requires, as usual, the objective decreases
+    fast, but the effect of N in directions in which the objective is nearly constant decreases slowly; the audit
+    measures the remaining effect. A good first image saves restarts; a bad one costs no more than zero would, up to its
+    objective. Gradients pass through both networks, so that an attack includes both.
 
     Args:
-        network: N, measurements (..., \\*out_shape) to images (..., \\*in_shape).
-        firenet: The FIRENET; :class:`firenet.PaperSchedule` has the number of restarts in its ``outer``.
+        network: N, a function from measurements (..., \\*out_shape) to images (..., \\*in_shape).
+        firenet: The FIRENET; the ``outer`` of a :class:`firenet.PaperSchedule` is the number of restarts.
     """
 
     def __init__(self, network: Callable[[Tensor], Tensor], firenet: Firenet) -> None:
@@ -37,9 +37,9 @@ class Stabilised(nn.Module):
 
     @property
     def sensing(self) -> nn.Module:
-        """What is measured."""
+        """The measurement operator."""
         return self.firenet.sensing
 
     def forward(self, y: Tensor) -> Tensor:
-        """Measurements to images, differentiable through both networks."""
+        """Computes images from measurements, differentiable through both networks."""
         return self.firenet(y, self.network(y))

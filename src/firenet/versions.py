@@ -1,4 +1,4 @@
-"""The versions that a result depends on."""
+"""The versions of the software on which a result depends."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from importlib import metadata
 
 
 def versions() -> dict[str, str]:
-    """Returns those of firenet, of the libraries that compute, and of Python, as they were installed: what libraries
-    say of themselves may be old."""
+    """Returns the versions of firenet, of the numerical libraries, and of Python.
+
+    They are those of the installed packages, since the ``__version__`` of a library may be outdated.
+    """
     from firenet import __version__
 
     libraries = {name: metadata.version(name) for name in ("torch", "numpy", "pywavelets")}

@@ -1,7 +1,7 @@
 """The network as an ONNX file, for other runtimes.
 
-:func:`export_onnx` writes the network in real numbers (:class:`.RealPacked`), and compares what onnxruntime makes of
-the file with the network before it is put in place.
+:func:`export_onnx` writes the network in real numbers (:class:`.RealPacked`). Before the file is put in place, its
+results in onnxruntime are compared with those of the network.
 """
 
 from __future__ import annotations
@@ -43,38 +43,38 @@ def export_onnx(
     tolerance: float = 1e-6,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Writes a network of fixed steps as an ONNX file, after onnxruntime has given the network's images with it.
+    """Writes a network of fixed steps as an ONNX file, after a comparison of its images with those of the network.
 
     The file has one input, ``measurements`` of shape (batch, \\*sensing.out_shape, 2), and one output, ``image`` of
-    shape (batch, \\*sensing.in_shape, 2); see :class:`RealPacked`. The layers stand in it one after the other, some 80
+    shape (batch, \\*sensing.in_shape, 2); see :class:`RealPacked`. It contains the layers one after the other, some 80
     nodes each for 64 x 64 and db4, and torch takes some 0.6 s of one core for each.
 
-    Compared are the images of random numbers as large as the steps expect, of zeros and, if given, of ``measurements``,
-    with those of ``net`` in double precision: :math:`\\|a-b\\|_2/\\|b\\|_2`, and :math:`\\|a\\|_2` where b is
-    zero. A difference may exceed ``tolerance`` only by the rounding of :class:`RealPacked` itself in ``dtype``, which
-    is the same difference without onnxruntime, and is never above ten times ``tolerance``. In float32 both are some
-    1e-6, at 50 layers as at 130; in float64 some 1e-14.
+    The comparison takes the images that onnxruntime computes from random numbers as large as the steps expect, from
+    zeros and, if given, from ``measurements``, and those of ``net`` in double precision. It computes
+    :math:`\\|a-b\\|_2/\\|b\\|_2`, or :math:`\\|a\\|_2` if b is zero. A difference may exceed ``tolerance`` only by the
+    rounding of :class:`RealPacked` itself in ``dtype``, which is the same difference without onnxruntime, and must be
+    at most ten times ``tolerance``. In float32 both are some 1e-6, for 50 layers and for 130; in float64 some 1e-14.
 
     Args:
         net: As for :class:`RealPacked`: ``net.following(solution.schedule.frozen())``.
-        path: Ends in ``.onnx``. The file is put in place whole, or not at all.
-        opset: 18 to 23, None is what torch chooses.
+        path: Ends in ``.onnx``. The file is put in place complete, or not at all.
+        opset: 18 to 23; None is the choice of torch.
         batch: The size of the batch, fixed in the file.
-        dtype: Of all numbers, float32 or float64.
-        fourier: As for :class:`RealPacked`; None is ``fft`` where all sides are powers of two and else ``matrix``:
-            for other sides the DFT of onnxruntime 1.32 is off by up to 5e-5 in float32, its inverse by up to 1e-7 in
-            float64.
-        measurements: Also compare with these, (\\*sensing.out_shape), as ``net`` takes them.
-        check: Compare at all.
+        dtype: The dtype of all numbers, float32 or float64.
+        fourier: As for :class:`RealPacked`; None is ``fft`` if all sides are powers of two and else ``matrix``:
+            for other sides the DFT of onnxruntime 1.32 has errors of up to 5e-5 in float32, its inverse of up to 1e-7
+            in float64.
+        measurements: Measurements to include in the comparison, (\\*sensing.out_shape), as ``net`` takes them.
+        check: Whether to compare.
         tolerance: See above.
-        seed: Of the random measurements.
+        seed: Seed of the random measurements.
 
     Returns:
-        What was written and measured, ready for JSON.
+        A record of the file and the comparison, ready for JSON.
 
     Raises:
-        BadInput: As :class:`RealPacked`; for a path that cannot be written; if the images differ: then nothing is
-            written.
+        BadInput: As :class:`RealPacked`; for a path that cannot be written; if the images differ, in which case nothing
+            is written.
         MissingExtra: Without onnx, onnxscript or onnxruntime.
     """
     if batch < 1 or not 0 < tolerance < 1:
@@ -89,27 +89,12 @@ def export_onnx(
     if fourier is None:
         fourier = "matrix" if any(n & (n - 1) for n in net.sensing.in_shape) else "fft"
     module = RealPacked(net, fourier=fourier, dtype=dtype).cpu()
-    device = supported(net).mask.device
     cases = _cases(net, module, batch, measurements, seed) if check else {}
     start = time.perf_counter()
     program = _translate(module, batch, opset)
     seconds = time.perf_counter() - start
     model = program.model_proto.SerializeToString()
-    difference: dict[str, float] = {}
-    rounding: dict[str, float] = {}
-    if check:
-        run = _session(model)
-        for name, y in cases.items():
-            wanted = _packed(net(y.to(device)).detach().cpu())
-            packed = _packed(y).to(dtype)
-            difference[name] = _distance(run(packed), wanted)
-            with torch.no_grad():
-                rounding[name] = _distance(module(packed), wanted)
-        for name, d in difference.items():
-            if not d <= min(tolerance + rounding[name], 10 * tolerance):
-                got = f"{d:.1e} for {name} measurements, of which rounding is {rounding[name]:.1e}"
-                do = "Use dtype=torch.float64" if dtype == torch.float32 else "Use fourier='matrix', another opset"
-                raise BadInput(f"A relative difference to the network of at most {tolerance:g}", got, do)
+    difference, rounding = _compared(net, module, model, cases, tolerance) if check else ({}, {})
     with replacing(path) as (temporary,):
         temporary.write_bytes(model)
     return {
@@ -132,11 +117,36 @@ def export_onnx(
     }
 
 
-def check_export(path: Path) -> dict[str, str]:
-    """Check that an ONNX file can be written here, before any work; returns the versions of the libraries.
+def _compared(
+    net: Firenet, module: RealPacked, model: bytes, cases: dict[str, Tensor], tolerance: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Returns for each case the relative difference of the file's images to the network's, and that of the module.
 
     Raises:
-        BadInput: The path does not end in ``.onnx``, its folder does not exist, or it cannot be written to.
+        BadInput: If a difference is too large.
+    """
+    run, device, dtype = _session(model), supported(net).mask.device, module.mask.dtype
+    difference: dict[str, float] = {}
+    rounding: dict[str, float] = {}
+    for name, y in cases.items():
+        wanted = _packed(net(y.to(device)).detach().cpu())
+        packed = _packed(y).to(dtype)
+        difference[name] = _distance(run(packed), wanted)
+        with torch.no_grad():
+            rounding[name] = _distance(module(packed), wanted)
+    for name, d in difference.items():
+        if not d <= min(tolerance + rounding[name], 10 * tolerance):
+            got = f"{d:.1e} for {name} measurements, of which rounding is {rounding[name]:.1e}"
+            do = "Use dtype=torch.float64" if dtype == torch.float32 else "Use fourier='matrix', another opset"
+            raise BadInput(f"A relative difference to the network of at most {tolerance:g}", got, do)
+    return difference, rounding
+
+
+def check_export(path: Path) -> dict[str, str]:
+    """Returns the versions of the libraries, after a check that an ONNX file can be written here.
+
+    Raises:
+        BadInput: If the path does not end in ``.onnx``, its folder does not exist, or it cannot be written to.
         MissingExtra: Without onnx, onnxscript or onnxruntime.
     """
     if path.suffix.lower() != ".onnx":
@@ -152,11 +162,12 @@ def check_export(path: Path) -> dict[str, str]:
 
 
 def _cases(net: Firenet, module: RealPacked, batch: int, measurements: Tensor | None, seed: int) -> dict[str, Tensor]:
-    """The measurements to compare with, in double precision."""
+    """Returns the measurements for the comparison by name, in double precision."""
     dtype = torch.complex128 if module.pairs else torch.float64
     shape = (batch, *module.out_shape)
     random = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-    # A search begins at tau = |y| / |A|^2: that is how large its measurements were. Off the mask there is noise too.
+    # A controller starts at tau = |y| / |A|^2, which gives the size of its measurements. Outside the mask there is
+    # noise, too, which the network must ignore.
     norm = torch.linalg.vector_norm(net.sensing.restrict(random.to(supported(net).mask.device))).item() / batch**0.5
     random *= module.runs[0].tau * net.operator.norm_bound.value**2 / norm
     cases = {"random": random, "zero": torch.zeros_like(random)}
@@ -174,35 +185,28 @@ def _packed(x: Tensor) -> Tensor:
 
 
 def _distance(x: Tensor, wanted: Tensor) -> float:
-    """The relative distance, and the norm of x where zero is wanted. Not a number counts as infinite."""
+    """Computes the relative distance, or the norm of x if the reference is zero; infinite for NaN."""
     size = torch.linalg.vector_norm(wanted).item()
     distance = torch.linalg.vector_norm(x.double() - wanted).item() / (size or 1.0)
     return distance if math.isfinite(distance) else math.inf
 
 
 def _translate(module: RealPacked, batch: int, opset: int | None) -> Any:
-    """The module as an ``ONNXProgram``."""
+    """Translates the module to an ``ONNXProgram``."""
     common, optimizer = (importlib.import_module(name) for name in ("onnx_ir.passes.common", "onnxscript.optimizer"))
     y = torch.zeros(batch, *module.out_shape, *module._pair, dtype=module.mask.dtype)
     with _quiet():
-        # Torch's own optimiser tries patterns that no layer has, in several times the time of all the rest.
-        program = torch.onnx.export(
-            module,
-            (y,),
-            dynamo=True,
-            optimize=False,
-            verbose=False,
-            external_data=False,
-            opset_version=opset,
-            input_names=["measurements"],
-            output_names=["image"],
-        )
+        # No optimisation: torch's optimiser tries patterns that no layer has, which takes several times as long as all
+        # the rest.
+        names: dict[str, Any] = {"input_names": ["measurements"], "output_names": ["image"], "opset_version": opset}
+        plain = {"dynamo": True, "optimize": False, "verbose": False, "external_data": False}
+        program = torch.onnx.export(module, (y,), **plain, **names)
     assert program is not None
     optimizer.fold_constants_ir(program.model)
     optimizer.remove_unused_nodes(program.model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(program.model)
     common.DeduplicateInitializersPass()(program.model)
-    # Every node carries the source line it came from, with the paths of this machine.
+    # The metadata of every node has its source line, with the paths of this machine.
     common.ClearMetadataAndDocStringPass()(program.model)
     program.model.doc_string = f"FIRENET, {module.layers} layers; complex numbers are pairs on the last axis"
     return program
@@ -210,13 +214,13 @@ def _translate(module: RealPacked, batch: int, opset: int | None) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch says about itself while it exports."""
+    """Suppresses messages of torch about itself during the export."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
-    log.setLevel(logging.ERROR)  # that torchvision is not installed
+    log.setLevel(logging.ERROR)  # it warns that torchvision is not installed
     try:
         with warnings.catch_warnings():
-            # torch.export meets its own deprecated function; nothing here calls it.
+            # torch.export calls a deprecated function of its own.
             warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*", category=FutureWarning)
             yield
     finally:
@@ -224,7 +228,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _session(model: bytes) -> Any:
-    """The model in onnxruntime on the CPU: measurements to images."""
+    """Returns a function from measurements to images that runs the model in onnxruntime on the CPU."""
     onnxruntime = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -1,8 +1,8 @@
 """A network of fixed steps in real numbers.
 
-Runtimes for trained networks know no complex tensors. :class:`RealPacked` is a :class:`.Firenet` of
-fixed steps whose complex numbers are pairs of reals on the last axis. Every transform is a few products with small
-dense matrices, one an axis; only the FFT is one, and it may be made a product too.
+Runtimes for trained networks have no complex tensors. :class:`RealPacked` is a :class:`.Firenet` of fixed steps whose
+complex numbers are pairs of reals on the last axis. Every transform is a few products with small dense matrices, one
+for each axis, except the FFT, which may be a product, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from firenet.errors import BadInput
 from firenet.network import Firenet
-from firenet.operators.linear import LinearOperator
 from firenet.problems.fidelity import Norm
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
 from firenet.sensing.walsh import SubsampledWalsh
@@ -28,28 +27,28 @@ Fourier = Literal["fft", "matrix"]
 
 
 class RealPacked(nn.Module):
-    """A network of fixed steps in real numbers: y (batch, \\*sensing.out_shape, 2) to the image (batch,
+    """A network of fixed steps in real numbers, from y (batch, \\*sensing.out_shape, 2) to the image (batch,
     \\*sensing.in_shape, 2).
 
     The layers are those of :class:`.Iteration`, with complex numbers as pairs (real, imaginary) on the last
-    axis; with Walsh sensing everything is real and there is no such axis. It is an ordinary module: differentiable,
-    and what ``torch.export`` and ``torch.onnx.export`` take, which refuse complex tensors. What ``Firenet`` checks of
-    its measurements (that they are finite) it does not check. In double precision it equals the network to rounding;
-    in single precision A is applied to what has changed since the layer before, so that its rounding dies with the
-    change, as in a network that needs no gradients.
+    axis; for a Walsh operator everything is real and there is no such axis. It is an ordinary module: differentiable,
+    and suitable for ``torch.export`` and ``torch.onnx.export``, which do not support complex tensors. Unlike
+    ``Firenet`` it does not check that the measurements are finite. In double precision it equals the network up to
+    rounding; in single precision A is applied to the change since the layer before, so that its rounding vanishes with
+    the change, as in a network without gradients.
 
     A wavelet level along an axis of n is a product with an n x n matrix, so that a transform of an n x n image costs
-    some :math:`8n^3` multiplications instead of O(n^2): meant for sides of some hundreds.
+    some :math:`8n^3` multiplications instead of O(n^2), which is suitable for sides of some hundreds.
 
     Args:
-        net: With a :class:`FrozenSteps` schedule; sensing by Fourier transform (one coil or several, zero frequency in
-            the corner) or by Walsh transform; a :class:`Wavelet` or no transform.
-        fourier: ``fft`` puts complex numbers around ``torch.fft`` and nowhere else; ``matrix`` makes the transform of
-            each axis a product with a 2n x 2n matrix: no complex number anywhere.
+        net: A network with a :class:`FrozenSteps` schedule, Fourier samples (one coil or several, zero frequency in the
+            corner) or Walsh samples, and a :class:`Wavelet` or no transform.
+        fourier: ``fft`` uses complex numbers only for ``torch.fft``; ``matrix`` computes the transform of each axis as
+            a product with a 2n x 2n matrix, without complex numbers.
         dtype: float32 or float64; move the module with ``.to`` to change it.
 
     Raises:
-        BadInput: For another schedule, operator or transform, and for steps too long for the operator's norm.
+        BadInput: For another schedule, operator or transform, and for steps too large for the operator's norm.
     """
 
     mask: Tensor
@@ -58,16 +57,14 @@ class RealPacked(nn.Module):
     def __init__(self, net: Firenet, *, fourier: Fourier = "fft", dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         if not isinstance(net.schedule, FrozenSteps):
-            raise BadInput(
-                "A network with fixed steps, the same for all measurements",
-                type(net.schedule).__name__,
-                "Freeze a solution: net.following(solution.schedule.frozen())",
-            )
+            needed, do = "A network with fixed steps", "Freeze a solution: net.following(solution.schedule.frozen())"
+            raise BadInput(f"{needed}, the same for all measurements", type(net.schedule).__name__, do)
         if fourier not in ("fft", "matrix"):
             raise BadInput("fourier: fft or matrix", repr(fourier), "Choose one")
         check_dtype(dtype)
         sensing = supported(net)
-        self.in_shape, self.out_shape, self.pairs = sensing.in_shape, sensing.out_shape, _complex(sensing)
+        self.in_shape, self.out_shape = sensing.in_shape, sensing.out_shape
+        self.pairs = not isinstance(sensing, SubsampledWalsh)  # whether numbers are complex
         self.runs = net.schedule.runs
         bound = net.operator.norm_bound.value
         for run in self.runs:
@@ -77,7 +74,7 @@ class RealPacked(nn.Module):
                 raise BadInput("Steps with tau > 0 and tau * sigma * norm^2 <= 1", got, "Use smaller steps")
         self._state = (*net.operator.in_shape, *self._pair)
         self._frame = _Wavelets(net.sparsify, self.pairs) if isinstance(net.sparsify, Wavelet) else None
-        # What A* lacks of being the adjoint, so that no layer spends a product on it: the primal step carries it.
+        # The factor that is missing in _adjoint. The primal step includes it, which saves a product in each layer.
         factor = 1.0
         if isinstance(sensing, SubsampledWalsh):
             self._transform: _Separable | _Ffts | _Dfts = _walsh(self.in_shape)
@@ -92,16 +89,17 @@ class RealPacked(nn.Module):
         self._coils = isinstance(sensing, MultiCoilFourier)
         if isinstance(sensing, MultiCoilFourier):
             maps = torch.view_as_real(sensing.maps.detach().cpu().to(torch.complex128))
-            self.register_buffer("_maps", maps)  # the products s x and i s x, of the real and the imaginary part of x
+            self.register_buffer(
+                "_maps", maps
+            )  # s, and i s below: the factors of the real and of the imaginary part of x
             self.register_buffer("_turned", torch.stack([-maps[..., 1], maps[..., 0]], dim=-1))
         weights = net.problem.weights
         if weights is not None:
             weights = weights.detach().cpu().double().expand(net.operator.in_shape)
-            weights = (weights.unsqueeze(-1) if self.pairs else weights).contiguous()
-            weights = weights.reciprocal() if self.pairs else weights
+            weights = weights.unsqueeze(-1).contiguous().reciprocal() if self.pairs else weights.contiguous()
         self.register_buffer("weights", weights)
         for k, run in enumerate(self.runs):
-            # Tensors and no Python numbers, which become single precision on their way to ONNX.
+            # Tensors, since the export to ONNX converts Python numbers to single precision.
             numbers = {"tau": run.tau * factor, "sigma": run.sigma, "rho": run.relaxation}
             numbers["threshold"] = 1 / (run.tau * net.lam) if self.pairs else run.tau * net.lam
             for name, number in numbers.items():
@@ -110,7 +108,7 @@ class RealPacked(nn.Module):
 
     @property
     def layers(self) -> int:
-        """How many layers."""
+        """The number of layers."""
         return sum(run.layers for run in self.runs)
 
     @property
@@ -118,7 +116,7 @@ class RealPacked(nn.Module):
         return (2,) if self.pairs else ()
 
     def forward(self, y: Tensor) -> Tensor:
-        """The image of measurements (batch, \\*sensing.out_shape, 2); what lies off the mask is ignored.
+        """Computes the images of measurements (batch, \\*sensing.out_shape, 2); entries outside the mask are ignored.
 
         Raises:
             BadInput: For measurements of another shape or dtype.
@@ -126,23 +124,21 @@ class RealPacked(nn.Module):
         shape = (*self.out_shape, *self._pair)
         if y.ndim != 1 + len(shape) or tuple(y.shape[1:]) != shape or y.dtype != self.mask.dtype:
             what = "real and imaginary parts on the last axis" if self.pairs else "real numbers"
-            raise BadInput(
-                f"Measurements of shape (batch, {', '.join(map(str, shape))}) and dtype {self.mask.dtype}: {what}",
-                f"{y.dtype} of shape {tuple(y.shape)}",
-                "Use torch.view_as_real for complex ones, add a batch axis, move the module with .to(dtype)",
-            )
+            needed = f"Measurements of shape (batch, {', '.join(map(str, shape))}) and dtype {self.mask.dtype}: {what}"
+            do = "Use torch.view_as_real for complex ones, add a batch axis, move the module with .to(dtype)"
+            raise BadInput(needed, f"{y.dtype} of shape {tuple(y.shape)}", do)
         if not len(y):
             return y.new_zeros(0, *self.in_shape, *self._pair)
         z = self._iterate(y * self.mask)
         return z if self._frame is None else self._frame.synthesise(z)
 
     def _iterate(self, y: Tensor) -> Tensor:
-        """The coefficients: names as in :class:`.Iteration`."""
+        """Computes the coefficients; names are as in :class:`.Iteration`."""
         single = y.dtype == torch.float32
         x, q = y.new_zeros(len(y), *self._state), torch.zeros_like(y)
         measured = torch.zeros_like(y)  # Ax
         new, last, last_measured = x, x, measured
-        back: Tensor | None = torch.zeros_like(x)  # A*q, where it is known
+        back: Tensor | None = torch.zeros_like(x)  # A*q, or None
         for k, run in enumerate(self.runs):
             tau, sigma, rho, threshold = (
                 cast(Tensor, getattr(self, f"_{name}{k}")) for name in ("tau", "sigma", "rho", "threshold")
@@ -171,7 +167,7 @@ class RealPacked(nn.Module):
                 q = q_sum / run.layers
             elif not run.keep_dual:
                 q, back = torch.zeros_like(q), torch.zeros_like(x)
-            if single:  # measured anew: clears away the rounding that has gathered
+            if single:  # Ax is computed again, which removes its accumulated rounding
                 last, measured = x, self._apply_operator(x)
                 last_measured = measured
             elif measured_sum is not None:
@@ -187,7 +183,7 @@ class RealPacked(nn.Module):
         return self._transform(x) * cast(Tensor, self._filled)
 
     def _adjoint(self, q: Tensor) -> Tensor:
-        """A*q, up to the factor that the primal step carries."""
+        """Computes A*q, except for the factor that the primal step includes."""
         x = self._transform.adjoint(q)
         if self._coils:
             maps, turned = cast(Tensor, self._maps), cast(Tensor, self._turned)
@@ -195,7 +191,7 @@ class RealPacked(nn.Module):
         return x if self._frame is None else self._frame.analyse(x)
 
     def _shrink(self, v: Tensor, threshold: Tensor) -> Tensor:
-        """The soft threshold; for pairs ``threshold`` and the weights are their inverses."""
+        """Computes the soft threshold; for pairs ``threshold`` and the weights are the inverses of their values."""
         t = threshold if self.weights is None else threshold * self.weights
         if not self.pairs:
             return v - torch.minimum(torch.maximum(v, -t), t)
@@ -208,23 +204,23 @@ def _plus(total: Tensor | None, term: Tensor) -> Tensor:
 
 
 def _clip(u: Tensor) -> Tensor:
-    """The projection of each batch item on the unit ball."""
+    """Projects each batch item on the unit ball."""
     return u * (u * u).sum(dim=tuple(range(1, u.ndim)), keepdim=True).clamp(min=1).rsqrt()
 
 
-def _complex(sensing: LinearOperator) -> bool:
-    return not isinstance(sensing, SubsampledWalsh)
-
-
 def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | SubsampledWalsh:
-    """The sensing of a network that can be had in real numbers. A subclass may compute something else."""
+    """Returns the measurement operator of a network that can be computed in real numbers.
+
+    Raises:
+        BadInput: For other networks, also for subclasses of the operators, which may compute something else.
+    """
     sensing, frame = net.sensing, net.sparsify
     if type(sensing) not in (SubsampledFourier, MultiCoilFourier, SubsampledWalsh):
-        needed = "Sensing by SubsampledFourier, MultiCoilFourier or SubsampledWalsh"
+        needed = "A measurement operator SubsampledFourier, MultiCoilFourier or SubsampledWalsh"
         raise BadInput(needed, type(sensing).__name__, "Export a network with one of these")
     if not isinstance(sensing, SubsampledWalsh) and cast(SubsampledFourier, sensing).centred:
         do = "Shift mask, maps and k-space with torch.fft.ifftshift and build the operator without centred=True"
-        raise BadInput("Fourier sensing with zero frequency in the corner", "centred=True", do)
+        raise BadInput("A Fourier operator with zero frequency in the corner", "centred=True", do)
     if not isinstance(net.problem.fidelity, Norm):
         raise BadInput("The square-root LASSO", type(net.problem.fidelity).__name__, "Export a network without noise=")
     if net.form == "analysis" or (frame is not None and type(frame) is not Wavelet):
@@ -234,6 +230,7 @@ def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | Subsampled
 
 
 def check_dtype(dtype: torch.dtype) -> None:
+    """Raises BadInput for other dtypes than float32 and float64."""
     if dtype not in (torch.float32, torch.float64):
         raise BadInput("dtype float32 or float64", f"{dtype}", "Pairs of float32 are complex64")
 
@@ -242,11 +239,11 @@ def check_dtype(dtype: torch.dtype) -> None:
 
 
 class _Separable(nn.Module):
-    """A real linear map along each axis: (batch, \\*sides) to (batch, \\*others).
+    """A real linear map along each axis, from (batch, \\*sides) to (batch, \\*others).
 
     Args:
-        matrices: One an axis, (other, side).
-        pairs: The last axis holds pairs, (side * 2).
+        matrices: One for each axis, (other, side).
+        pairs: Whether the last axis holds pairs, (side * 2).
     """
 
     def __init__(self, matrices: Sequence[Tensor], *, pairs: bool) -> None:
@@ -267,12 +264,12 @@ class _Separable(nn.Module):
         return x
 
     def adjoint(self, x: Tensor) -> Tensor:
-        """The same map: only :func:`_walsh`, which is symmetric, has it asked for."""
+        """Applies the same map: only :func:`_walsh` uses it, which is symmetric."""
         return self(x)
 
 
 class _Dense(nn.Module):
-    """A real linear map as one matrix: (batch, \\*sides), as in :class:`_Separable`, to (batch, \\*to)."""
+    """A real linear map as one matrix, from (batch, \\*sides), as in :class:`_Separable`, to (batch, \\*to)."""
 
     def __init__(self, matrix: Tensor, to: Sequence[int], *, pairs: bool) -> None:
         super().__init__()
@@ -288,22 +285,21 @@ def _walsh(shape: tuple[int, ...]) -> _Separable:
     return _Separable([WalshHadamard((n,))(torch.eye(n, dtype=torch.float64)) for n in shape], pairs=False)
 
 
-# Corners of at most so many coefficients are one dense matrix, whatever number of levels that is.
+# A corner of at most this many coefficients, of any number of levels, is transformed by one dense matrix.
 _DENSE = 256
 
 
 class _Wavelets(nn.Module):
-    """A :class:`Wavelet` and its adjoint: a level is one dense matrix an axis, on the corner it acts on.
+    """A :class:`Wavelet` and its adjoint: a level is one dense matrix for each axis, applied to its low-pass corner.
 
-    The matrices are those of the one-level transform of an axis; those of the finest level pad and crop as well. The
-    last of the maps, from the coarsest levels to their corner, is one matrix where that is small.
+    The matrices are those of the one-level transform of an axis; those of the finest level also pad and crop. The last
+    map, of the coarsest levels together, is one matrix if their corner is small.
     """
 
     def __init__(self, frame: Wavelet, pairs: bool) -> None:
         super().__init__()
         self.pairs, self.depth = pairs, frame.depth
-        back: list[nn.Module] = []
-        forth: list[nn.Module] = []
+        back, forth = nn.ModuleList(), nn.ModuleList()
         for k in range(frame.depth):
             corner = [padded >> k for padded in frame.out_shape]
             kept = corner if k else list(frame.in_shape)
@@ -314,19 +310,18 @@ class _Wavelets(nn.Module):
                 back.append(_Dense(matrix, kept, pairs=pairs))
                 forth.append(_Dense(matrix.mT.contiguous(), corner, pairs=pairs))
                 break
-            matrices = []
-            for n, m in zip(corner, kept, strict=True):
-                units = torch.eye(n, dtype=torch.float64)
-                matrices.append(Wavelet((n,), frame.wavelet, 1).adjoint(units).mT[:m].contiguous())
+            units = [torch.eye(n, dtype=torch.float64) for n in corner]
+            steps = [Wavelet((len(unit),), frame.wavelet, 1).adjoint(unit).mT for unit in units]
+            matrices = [step[:m].contiguous() for step, m in zip(steps, kept, strict=True)]
             back.append(_Separable(matrices, pairs=pairs))
             forth.append(_Separable([m.mT.contiguous() for m in matrices], pairs=pairs))
             details = torch.ones(corner, dtype=torch.float64)
             details[tuple(slice(n // 2) for n in corner)] = 0
             self.register_buffer(f"_details{k}", details.repeat_interleave(2, dim=-1) if pairs else details)
-        self._back, self._forth = nn.ModuleList(back), nn.ModuleList(forth)
+        self._back, self._forth = back, forth
 
     def synthesise(self, z: Tensor) -> Tensor:
-        """W*z for z of shape (batch, \\*sides), or (batch, \\*sides, 2)."""
+        """Computes W*z for z of shape (batch, \\*sides), or (batch, \\*sides, 2)."""
         if not self.depth:
             return z
         levels = [z.flatten(-2) if self.pairs else z]
@@ -338,7 +333,7 @@ class _Wavelets(nn.Module):
         return self._split(x)
 
     def analyse(self, x: Tensor) -> Tensor:
-        """Wx."""
+        """Computes Wx for x of the image's shape."""
         if not self.depth:
             return x
         levels = [self._forth[0](x.flatten(-2) if self.pairs else x)]
@@ -353,7 +348,7 @@ class _Wavelets(nn.Module):
         return z[(slice(None), *(slice(n // 2) for n in z.shape[1:]))]
 
     def _joined(self, corner: Tensor, z: Tensor, level: int) -> Tensor:
-        """Z with another corner."""
+        """Returns z with its low-pass corner replaced."""
         pad = [p for n, m in zip(reversed(corner.shape[1:]), reversed(z.shape[1:]), strict=True) for p in (0, m - n)]
         return z * cast(Tensor, getattr(self, f"_details{level}")) + nn.functional.pad(corner, pad)
 
@@ -362,7 +357,8 @@ class _Wavelets(nn.Module):
 
 
 class _Ffts(nn.Module):
-    """The Fourier transform of pairs (..., \\*sides, 2) by ``torch.fft``, and its adjoint, without their factor."""
+    """The Fourier transform of pairs (..., \\*sides, 2) by ``torch.fft``, and its adjoint, without the unitary
+    factor."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -386,10 +382,10 @@ class _Dfts(nn.Module):
         super().__init__()
         self._sides = len(shape)
         for axis, n in enumerate(shape):
-            # Angles from integers modulo n, so that large n lose no digits.
+            # The angles are computed from integers modulo n, so that large n lose no digits.
             index = torch.arange(n)
             angle = (torch.outer(index, index) % n).double() * (2 * math.pi / n)
-            turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)  # times i, of a row (re, im)
+            turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)  # multiplies a row (re, im) by i
             matrix = torch.kron(angle.cos(), torch.eye(2, dtype=torch.float64)) - torch.kron(angle.sin(), turn)
             matrix = matrix / math.sqrt(n)
             self.register_buffer(f"_forth{axis}", matrix)
@@ -402,7 +398,7 @@ class _Dfts(nn.Module):
         return self._along_each(x, "_back")
 
     def _along_each(self, x: Tensor, name: str) -> Tensor:
-        """The last axis, then the axes turned by one: after all of them they are in order again."""
+        """Transforms the last axis and rotates the axes, once for each; after that they are in order again."""
         for axis in reversed(range(self._sides)):
             x = (x.flatten(-2) @ cast(Tensor, getattr(self, f"{name}{axis}"))).unflatten(-1, (x.shape[-2], 2))
             x = x.movedim(-2, -1 - self._sides) if self._sides > 1 else x

@@ -1,8 +1,8 @@
-"""The dot test: is the adjoint of an operator the adjoint?
+"""The dot test, which checks that the adjoint of an operator is its adjoint.
 
-A duality gap rests on it. Weak duality says :math:`F(z)\\ge\\mathrm{Re}\\langle Az-y,q\\rangle+\\dots` and moves A to
-the other side; with another map there the lower bound is none. No finite test sees every defect, so a certificate for
-an operator from outside is conditional, and says on what.
+The duality gap depends on it. Weak duality says :math:`F(z)\\ge\\mathrm{Re}\\langle Az-y,q\\rangle+\\dots` and moves A
+to the other side of the inner product; with any other map than A* the lower bound is invalid. No finite test detects
+every defect, so a certificate for a user-defined operator is conditional, and states its conditions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from firenet.errors import BadInput
 from firenet.numerics import blocked_norms, check_seed, doubled, full_precision
 from firenet.operators.linear import LinearOperator
 
-# Largest defect, whatever the size: rounding is some 1e-16 and 1e-7, faults of discretisation are 1e-3 and more.
+# Largest defect, for operators of every size: rounding is some 1e-16 and 1e-7, errors of discretisation are 1e-3 and
+# more.
 _DOUBLE, _SINGLE = 1e-12, 1e-5
 _PAIRS = 3
 
@@ -30,9 +31,9 @@ class AdjointCheck:
     Attributes:
         defect: The largest :math:`|\\langle Ax,y\\rangle-\\langle x,By\\rangle|/(\\|Ax\\|\\|y\\|)` over the pairs, a
             measurement: for B = A* it is rounding.
-        threshold: 1e-12 where the operator computes in double precision, else 1e-5.
-        dtype: In what it was computed.
-        pairs: How many pairs (x, y).
+        threshold: 1e-12 if the operator computes in double precision, else 1e-5.
+        dtype: The dtype of the computation.
+        pairs: The number of pairs (x, y).
     """
 
     defect: float
@@ -42,19 +43,20 @@ class AdjointCheck:
 
     @property
     def passed(self) -> bool:
-        """Returns whether the defect is at most the threshold."""
+        """Whether the defect is at most the threshold."""
         return self.defect <= self.threshold
 
 
 def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
     """Measures how far the adjoint of an operator is from the adjoint, by a dot test.
 
-    Three random pairs (x, y), and three with y = Ax: for random y the inner product is itself small, of size
-    :math:`\\|Ax\\|\\|y\\|/\\sqrt m`, so a missing line of k-space or an adjoint that is 3 % too long hardly shows.
+    It takes three random pairs (x, y), and three pairs with y = Ax: for random y the inner product is itself small, of
+    size :math:`\\|Ax\\|\\|y\\|/\\sqrt m`, so a missing line of k-space or an adjoint that is 3 % too large hardly
+    changes it.
 
     Args:
         operator: A with its adjoint B.
-        seed: Of the random numbers; torch's global state is left alone.
+        seed: Seed of the random numbers; torch's global state is left unchanged.
 
     Returns:
         The measured defect; ``passed`` says whether it is rounding.
@@ -85,8 +87,8 @@ def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
             size = (blocked_norms(measured, measured.ndim) * blocked_norms(y, y.ndim)).item()
             difference = abs(complex(left.item()) - complex(right.item()))
             if not math.isfinite(difference):
-                do = "Check the operator on finite numbers"
-                raise BadInput("Finite numbers from A and its adjoint", f"{type(operator).__name__} gave others", do)
+                got = f"NaN or infinity from {type(operator).__name__}"
+                raise BadInput("Finite numbers from A and its adjoint", got, "Check the operator on finite numbers")
             zero = blocked_norms(back, back.ndim).item() == 0
             worst = max(worst, difference / size if size else 0.0 if zero else math.inf)
     single = torch.finfo(dtype).bits < 64
@@ -94,10 +96,10 @@ def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
 
 
 def trusted(operator: LinearOperator) -> AdjointCheck | None:
-    """Checks the adjoint of an operator from outside once, when it comes in; this library's own are not checked.
+    """Checks the adjoint of a user-defined operator, once for the same numbers; this library's own are not checked.
 
     Raises:
-        BadInput: Where the adjoint is not the adjoint.
+        BadInput: If the adjoint fails the dot test.
     """
     if operator.is_own:
         return None
@@ -109,13 +111,13 @@ def trusted(operator: LinearOperator) -> AdjointCheck | None:
     check: AdjointCheck = known[1]
     if not check.passed:
         needed = f"An adjoint of {type(operator).__name__}: |<Ax, y> - <x, By>| of at most {check.threshold:g} |Ax| |y|"
-        do = "Mend the adjoint; firenet.check_adjoint(A) measures it. Without one no gap is proved"
+        do = "Correct the adjoint; firenet.check_adjoint(A) measures its defect. Without it no gap is proved"
         raise BadInput(needed, f"{check.defect:.2g}: the adjoint is not the adjoint of A", do)
     return check
 
 
 def conditions(*operators: LinearOperator | None) -> tuple[str, ...]:
-    """Returns in words what a gap with these operators rests on beside arithmetic: nothing for this library's own."""
+    """Returns in words the conditions of a gap computed with these operators: none for this library's own."""
     found: list[str] = []
     for operator in operators:
         check = None if operator is None else trusted(operator)

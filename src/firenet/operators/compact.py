@@ -1,4 +1,4 @@
-"""An operator in the coordinates of a loop, which applies it again and again."""
+"""An operator in the coordinates in which an iteration applies it again and again."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Compact:
     """An operator in the coordinates that are best for applying it again and again.
 
-    Measurements without what was not measured, coefficients in another order: ``pack`` and ``unpack`` go there and
-    back, keep norms and inner products, and are applied once before and once after a loop. Tensors have exactly one
-    batch axis in front. A subclass may write into buffers of its own, never into what it returned, and is then not to
-    be shared between threads.
+    For example, packed measurements hold the measured entries alone, and packed coefficients another order. ``pack``
+    and ``unpack`` convert to these coordinates and back, preserve norms and inner products, and are applied once before
+    and once after an iteration. Tensors have exactly one batch axis in front. A subclass may write into its own
+    buffers, never into tensors that it returned; such an object must not be shared between threads.
 
     Attributes:
         in_shape: Shape of packed coefficients.
@@ -32,57 +32,59 @@ class Compact:
 
     @property
     def norm_bound(self) -> NormBound:
-        """At least the norm of the map in these coordinates."""
+        """The upper bound of the norm of the map in these coordinates."""
         return self.operator.norm_bound
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Ax for a packed x; a new tensor."""
+        """Computes Ax, as :meth:`forward`."""
         return self.forward(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Ax for a packed x; a new tensor."""
+        """Computes Ax for packed coefficients x, as a new tensor."""
         return self.operator(x)
 
     def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """A*y for a packed y; a new tensor, or written into ``out`` (then without derivatives) where that saves
-        memory."""
+        """Computes A*y for packed measurements y, as a new tensor, or written into ``out`` (then without derivatives)
+        if that saves memory."""
         return self.operator.adjoint(y)
 
     def pack(self, x: Tensor) -> Tensor:
-        """Coefficients to packed ones."""
+        """Converts coefficients to packed coefficients."""
         return x
 
     def unpack(self, x: Tensor) -> Tensor:
-        """Packed coefficients to coefficients."""
+        """Converts packed coefficients to coefficients."""
         return x
 
     def pack_measured(self, y: Tensor) -> Tensor:
-        """Measurements to packed ones; what was not measured is ignored."""
+        """Converts measurements to packed measurements; entries that are not measured are ignored."""
         return self.operator.restrict(y)
 
     def unpack_measured(self, y: Tensor) -> Tensor:
-        """Packed measurements to measurements, zero where nothing was measured."""
+        """Converts packed measurements to measurements, zero in the entries that are not measured."""
         return y
 
     @property
     def has_minimum_norm(self) -> bool:
+        """Whether :meth:`minimum_norm` gives the minimum-norm solution."""
         return self.operator.has_minimum_norm
 
     def minimum_norm(self, y: Tensor) -> Tensor | None:
-        """As that of the operator, in these coordinates."""
+        """Computes :meth:`LinearOperator.minimum_norm` in these coordinates."""
         return self.adjoint(y) if self.operator.is_coisometry else self.operator.minimum_norm(y)
 
     def spare(self, like: Tensor) -> Tensor | None:
-        """Memory as large as these packed coefficients that is free between two applications, if there is some."""
+        """Returns memory as large as these packed coefficients that is free between two applications, if there is
+        some."""
         return None
 
     def scratch(self, batch: int) -> int:
-        """How many numbers the operator holds beside its argument and its result while it is applied."""
+        """Returns how many numbers the operator stores while it is applied, beside its argument and its result."""
         return 2 * batch * max(math.prod(self.operator.in_shape), math.prod(self.operator.out_shape))
 
 
 class CompactComposition(Compact):
-    """A composition whose outer factor is compact."""
+    """A composition whose outer factor is applied in its compact coordinates."""
 
     def __init__(self, composition: Composition) -> None:
         super().__init__(composition)

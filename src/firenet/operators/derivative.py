@@ -1,4 +1,4 @@
-"""The derivatives of linear maps, and what becomes of them when a module is moved or cast."""
+"""The derivatives of linear maps, and the move and cast of modules with complex buffers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 
 def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A move or a cast of buffers that changes their precision, but leaves complex ones complex and real ones real.
+    """Returns a move or cast of buffers that changes their precision but leaves complex buffers complex and real ones
+    real.
 
     ``module.to(torch.float64)`` would cast complex buffers to real ones and lose their imaginary parts, and
     ``module.to(torch.complex128)`` would make weights complex.
@@ -27,7 +28,7 @@ def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 class _Linear(torch.autograd.Function):
-    """A linear map as one node of the graph: its vjp is the adjoint, its jvp the map itself."""
+    """A linear map as one node of the autograd graph: its vjp is the adjoint, its jvp the map itself."""
 
     @staticmethod
     def forward(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
@@ -49,8 +50,10 @@ class _Linear(torch.autograd.Function):
 
 
 def differentiable(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
-    """``apply(x)`` for a linear map given with its adjoint, differentiable whatever happens inside (work buffers,
-    views)."""
+    """Computes ``apply(x)`` for a linear map given with its adjoint.
+
+    The result is differentiable, even if the map writes into work buffers or views.
+    """
     result = _Linear.apply(x, apply, adjoint)
     assert isinstance(result, Tensor)
     return result

@@ -1,11 +1,11 @@
-"""Linear operators with a bound of their norm.
+"""The abstract linear operator: a linear map with its adjoint and an upper bound of its norm.
 
 An operator maps the *trailing* axes of a tensor; every leading axis is batch. It is complex-native: a complex number is
-one complex number, never a pair of reals on an axis of its own. ``A(x)`` is :math:`Ax`, ``A.adjoint(y)`` is
+one complex number, never a pair of reals on a separate axis. ``A(x)`` is :math:`Ax`, ``A.adjoint(y)`` is
 :math:`A^*y`, ``A.H`` the adjoint as an operator, ``A @ B`` the composition, :class:`VerticalStack` the stack.
 
-Step sizes of primal-dual methods stand or fall with :math:`\\tau\\sigma\\|A\\|^2\\le1`, so an operator carries a
-:class:`NormBound`: a number that is *at least* :math:`\\|A\\|`, with where it comes from. A power iteration converges
+Primal-dual methods converge for steps with :math:`\\tau\\sigma\\|A\\|^2\\le1`, so an operator carries a
+:class:`NormBound`: a number that is *at least* :math:`\\|A\\|`, and its source. A power iteration converges to the norm
 from below and is therefore never used.
 """
 
@@ -30,14 +30,14 @@ from firenet.operators.numbers_seen import Numbers
 
 
 class LinearOperator(nn.Module, ABC):
-    """A linear map between trailing axes, with its adjoint and a bound of its norm.
+    """A linear map between trailing axes, with its adjoint and an upper bound of its norm.
 
     A subclass defines ``_forward`` and ``_adjoint``; both get a tensor whose trailing axes have been checked.
 
     Attributes:
-        in_shape: Trailing shape of what the operator takes.
-        out_shape: Trailing shape of what it gives.
-        norm_bound: At least the operator's norm.
+        in_shape: Trailing shape of the input.
+        out_shape: Trailing shape of the output.
+        norm_bound: An upper bound of the operator's norm.
     """
 
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound | None) -> None:
@@ -46,16 +46,16 @@ class LinearOperator(nn.Module, ABC):
         self.out_shape = tuple(int(n) for n in out_shape)
         self._norm_bound = norm_bound
         self._seen: Numbers | None = None
-        # What the check of the adjoint found, and for which numbers: firenet.operators.check.
+        # The result of the dot test, and the numbers it was computed for: firenet.operators.check.
         self._checked_adjoint: tuple[Numbers | None, Any] | None = None
         self._arithmetic: torch.dtype | None = None
 
     @property
     def norm_bound(self) -> NormBound:
-        """A number that is at least the operator's norm.
+        """The upper bound of the operator's norm.
 
         Raises:
-            BadInput: Where the operator's buffers or parameters were changed in place since the bound was stated, and
+            BadInput: If the operator's buffers or parameters were changed in place after the bound was stated, and
                 the operator does not :meth:`renew` it.
         """
         self.notice_changes()
@@ -66,11 +66,11 @@ class LinearOperator(nn.Module, ABC):
         self._norm_bound, self._seen = bound, self.numbers()
 
     def numbers(self, recurse: bool = False) -> Numbers:
-        """Returns the operator's buffers and parameters as they are now, to tell later whether they were changed."""
+        """Returns a record of the operator's buffers and parameters, to detect later changes."""
         return Numbers([*self.parameters(recurse=recurse), *self.buffers(recurse=recurse)])
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        known = name in self._buffers  # then it is exchanged, which norm_bound is to notice
+        known = name in self._buffers  # then it is replaced, and norm_bound must detect that
         super().register_buffer(name, tensor, persistent)
         if not known:
             self._seen = self.numbers()
@@ -82,23 +82,23 @@ class LinearOperator(nn.Module, ABC):
             self._seen = self.numbers()
 
     def notice_changes(self) -> None:
-        """Renews what was computed from the operator's numbers where these were changed in place or exchanged."""
+        """Recomputes what depends on the operator's numbers if these were changed in place or replaced."""
         now = self.numbers()
         if self._seen is None or now == self._seen:
             self._seen = now
             return
         if self._norm_bound is not None and type(self).renew is LinearOperator.renew:
             got = f"{type(self).__name__}, whose numbers were changed since its bound was stated"
-            raise BadInput("A norm bound that is true", got, "Set norm_bound anew, or define renew() to compute it")
+            raise BadInput("A valid norm bound", got, "Set norm_bound again, or define renew() to compute it")
         self._seen = now
         self.renew()
 
     def _composed_bound(self) -> NormBound:
-        """The bound of an operator made of others, from theirs as they are now."""
+        """Returns the bound of an operator composed of others, from their present bounds."""
         raise BadInput("A norm bound", f"none for {type(self).__name__}", "Pass norm_bound to LinearOperator.__init__")
 
     def renew(self) -> None:
-        """Brings up to date what was computed from the operator's numbers, after they were moved, cast or loaded."""
+        """Recomputes what depends on the operator's numbers, after they were moved, cast or loaded."""
 
     @abstractmethod
     def _forward(self, x: Tensor) -> Tensor: ...
@@ -107,30 +107,34 @@ class LinearOperator(nn.Module, ABC):
     def _adjoint(self, y: Tensor) -> Tensor: ...
 
     def forward(self, x: Tensor | ArrayLike) -> Tensor:
-        """Computes :math:`Ax`: shape (..., \\*in_shape) to (..., \\*out_shape)."""
+        """Computes :math:`Ax`, from shape (..., \\*in_shape) to (..., \\*out_shape)."""
         with full_precision():
             return self._forward(_checked(x, self.in_shape, self))
 
     def adjoint(self, y: Tensor | ArrayLike) -> Tensor:
-        """Computes :math:`A^*y`: shape (..., \\*out_shape) to (..., \\*in_shape)."""
+        """Computes :math:`A^*y`, from shape (..., \\*out_shape) to (..., \\*in_shape)."""
         with full_precision():
             return self._adjoint(_checked(y, self.out_shape, self))
 
     def restrict(self, y: Tensor) -> Tensor:
-        """Sets to zero the entries of y that the operator never fills (what was not measured)."""
+        """Sets to zero the entries of y that are not measured, where Ax is zero for every x."""
         return y
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        """The dtype of :math:`A^*y` for y of the given dtype, and that of Ax for such an x."""
+        """Returns the dtype of :math:`A^*y` for y of the given dtype, which is also that of Ax for such an x."""
         return y
 
     def compact(self) -> Compact:
-        """The same map in the coordinates of a loop, see :class:`Compact`. It holds work buffers: one for each loop."""
+        """Returns the same map in the coordinates of an iteration, see :class:`Compact`.
+
+        It holds work buffers: every iteration needs its own.
+        """
         return Compact(self)
 
     @property
     def is_own(self) -> bool:
-        """True for operators made of this library's alone: their adjoint is one, their rounding is bounded."""
+        """Whether the operator consists of this library's operators alone: then its adjoint is correct and its rounding
+        bounded."""
         return type(self).__module__.partition(".")[0] == "firenet"
 
     @property
@@ -139,22 +143,22 @@ class LinearOperator(nn.Module, ABC):
         return math.prod(self.out_shape)
 
     def subset(self, keep: Tensor) -> LinearOperator:
-        """Returns the operator of some of the measurements; the others are zero.
+        """Returns the operator that makes some of the measurements; the others are zero.
 
         Args:
-            keep: Which are kept, booleans that broadcast to ``out_shape``.
+            keep: Booleans that broadcast to ``out_shape``, true for the measurements to keep.
         """
         return Subset(self, keep)
 
     def holdout_candidates(self) -> Tensor:
-        """Returns which measurements cross-validation may hold out, booleans that broadcast to ``out_shape``: all that
-        are made."""
+        """Returns booleans that broadcast to ``out_shape``, true for the measurements that cross-validation may hold
+        out: here all of them."""
         return self.restrict(torch.ones(self.out_shape, dtype=torch.float64, device=self._device())) != 0
 
     @property
     def gain(self) -> float:
-        """The noise gain, what A* makes of white noise: :math:`\\|A\\|_F/\\sqrt m` for m :attr:`samples`, in root mean
-        square :math:`\\|A^*e\\|_2/\\|e\\|_2`. Exact where that is known; here Hutchinson's estimate from 8 seeded
+        """The noise gain :math:`\\|A\\|_F/\\sqrt m` for m :attr:`samples`: for white noise e, the root mean square of
+        :math:`\\|A^*e\\|_2/\\|e\\|_2`. Some operators know it exactly; here it is Hutchinson's estimate from 8 seeded
         draws, as a rule within a few per cent."""
         dtype, device = self.arithmetic, self._device()
         rng = np.random.default_rng(0)
@@ -169,15 +173,15 @@ class LinearOperator(nn.Module, ABC):
 
     @property
     def arithmetic(self) -> torch.dtype:
-        """The dtype of the highest precision that the operator takes measurements in: for this library's operators
-        complex128; for others what its adjoint accepts, tried in turn on zeros."""
+        """The dtype of the highest precision in which the operator takes measurements: complex128 for this library's
+        operators; for others the first dtype that its adjoint accepts, tried in turn on zeros."""
         if self.is_own:
             return torch.complex128
         if self._arithmetic is None:
-            self._arithmetic = self._tried()
+            self._arithmetic = self._highest_accepted()
         return self._arithmetic
 
-    def _tried(self) -> torch.dtype:
+    def _highest_accepted(self) -> torch.dtype:
         for dtype in (torch.complex128, torch.float64, torch.complex64, torch.float32):
             try:
                 back = self.adjoint(torch.zeros(self.out_shape, dtype=dtype, device=self._device()))
@@ -188,11 +192,11 @@ class LinearOperator(nn.Module, ABC):
             if all(torch.finfo(kind).bits >= torch.finfo(dtype).bits for kind in kinds):
                 return dtype
         got = f"{type(self).__name__}, whose adjoint or forward fails on zeros of all of these"
-        do = "Call A.adjoint(torch.zeros(A.out_shape)) and A(torch.zeros(A.in_shape)), and see what they say"
+        do = "Call A.adjoint(torch.zeros(A.out_shape)) and A(torch.zeros(A.in_shape)), and read their errors"
         raise BadInput("An operator that takes complex or real numbers in double or single precision", got, do)
 
     def precisely(self, t: Tensor) -> Tensor:
-        """Returns a tensor in the highest precision that the operator computes in, exactly."""
+        """Converts a tensor to the highest precision in which the operator computes; no digit is lost."""
         if self.is_own or torch.finfo(self.arithmetic).bits == 64:
             return doubled(t)
         return t.to(torch.complex64 if t.is_complex() else torch.float32)
@@ -203,16 +207,17 @@ class LinearOperator(nn.Module, ABC):
 
     @property
     def rounding(self) -> float:
-        """K such that the computed Ax and A*y are off by at most k unit roundoffs of the norms of x and y.
+        """The number k such that the computed Ax and A*y have errors of at most k unit roundoffs times the norms of x
+        and y.
 
-        A bound for this library's operators. For others an estimate: sums of as many terms as there are numbers, whose
-        errors are independent.
+        It is a bound for this library's operators. For others it is an estimate, from sums over all numbers whose
+        rounding errors are independent.
         """
         return 4 * math.sqrt(max(math.prod(self.in_shape), math.prod(self.out_shape), 1)) * self.norm_bound.value
 
     def adjoint_roundings(self, y: Tensor) -> Tensor:
-        """Returns a bound of the error of A*y in unit roundoffs: shape (batch,), of its 2-norm, or (batch,
-        \\*in_shape), of each entry.
+        """Returns a bound of the error of A*y in unit roundoffs: of its 2-norm, shape (batch,), or of each entry, shape
+        (batch, \\*in_shape).
 
         Args:
             y: Shape (batch, \\*out_shape).
@@ -220,7 +225,8 @@ class LinearOperator(nn.Module, ABC):
         return self.rounding * norms(y, len(self.out_shape))
 
     def constant_response(self) -> tuple[Tensor, float]:
-        """Returns A1 for the image that is one everywhere, in double precision, and a bound of its error's norm."""
+        """Returns A1, the measurements of the image that is one everywhere, in double precision, and a bound of the
+        norm of its error."""
         ones = torch.ones(self.in_shape, dtype=self.arithmetic, device=self._device())
         measured = doubled(self(ones))
         unit = torch.finfo(self.arithmetic).eps / 2
@@ -228,12 +234,12 @@ class LinearOperator(nn.Module, ABC):
 
     @property
     def is_coisometry(self) -> bool:
-        """Whether AA* = I on what is measured, up to rounding and filter tables."""
+        """Whether AA* = I on the measured entries, up to rounding and the error of filter tables."""
         return False
 
     @property
     def is_isometry(self) -> bool:
-        """Whether A*A = I, up to rounding and filter tables."""
+        """Whether A*A = I, up to rounding and the error of filter tables."""
         return False
 
     @property
@@ -242,7 +248,8 @@ class LinearOperator(nn.Module, ABC):
         return self.is_coisometry
 
     def minimum_norm(self, y: Tensor) -> Tensor | None:
-        """The x of least norm with Ax = y: :math:`A^*(AA^*)^{-1}y`, where AA* is diagonal; else None."""
+        """Computes the minimum-norm solution of Ax = y, :math:`A^*(AA^*)^{-1}y`, if AA* is diagonal; else returns
+        None."""
         return self.adjoint(y) if self.is_coisometry else None
 
     @property
@@ -256,14 +263,11 @@ class LinearOperator(nn.Module, ABC):
         return Composition(self, other)
 
     def as_matrix(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The dense matrix, shape (prod(out_shape), prod(in_shape)). For small sizes: it applies A to every unit
-        vector."""
+        """Returns the dense matrix, shape (prod(out_shape), prod(in_shape)); for small sizes, since it applies A to
+        every unit vector."""
         n = math.prod(self.in_shape)
-        own = next(
-            (b for b in self.buffers() if b.is_floating_point() or b.is_complex()), torch.ones((), dtype=torch.float64)
-        )
-        if dtype is None:
-            dtype = torch.promote_types(own.dtype, torch.complex64)
+        own = next((b for b in self.buffers() if b.is_floating_point() or b.is_complex()), torch.ones(()).double())
+        dtype = torch.promote_types(own.dtype, torch.complex64) if dtype is None else dtype
         units = torch.eye(n, dtype=dtype, device=own.device).reshape(n, *self.in_shape)
         return self(units).reshape(n, math.prod(self.out_shape)).mT
 
@@ -323,15 +327,13 @@ class Adjoint(LinearOperator):
 
 
 class Composition(LinearOperator):
-    """The composition AB: first B, then A. Its norm is bounded by the product of the bounds."""
+    """The composition AB, which applies B first. Its norm is bounded by the product of the two bounds."""
 
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
         if outer.in_shape != inner.out_shape:
-            raise BadInput(
-                f"A @ B needs A to take what B gives, trailing shape {inner.out_shape}",
-                f"an A that takes {outer.in_shape}",
-                "Check the order and the shapes of the two operators",
-            )
+            needed = f"A @ B needs an A for the output of B, trailing shape {inner.out_shape}"
+            got, do = f"an A that takes {outer.in_shape}", "Check the order and the shapes of the two operators"
+            raise BadInput(needed, got, do)
         super().__init__(inner.in_shape, outer.out_shape, None)
         self.outer = outer
         self.inner = inner
@@ -388,7 +390,7 @@ class Subset(LinearOperator):
 
     Args:
         operator: A.
-        keep: Which measurements are kept, booleans that broadcast to ``A.out_shape``.
+        keep: Booleans that broadcast to ``A.out_shape``, true for the measurements to keep.
     """
 
     keep: Tensor
@@ -398,7 +400,7 @@ class Subset(LinearOperator):
             kept = keep.to(torch.bool).expand(operator.out_shape)
         except RuntimeError:
             got = f"shape {tuple(keep.shape)}"
-            raise BadInput(f"Flags that broadcast to shape {operator.out_shape}", got, "Check the axes") from None
+            raise BadInput(f"Booleans that broadcast to shape {operator.out_shape}", got, "Check the axes") from None
         super().__init__(operator.in_shape, operator.out_shape, None)
         self.operator = operator
         self.register_buffer("keep", kept.clone())
@@ -438,18 +440,13 @@ class Subset(LinearOperator):
 
 def _checked(x: Tensor | ArrayLike, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:
     """Returns x as a tensor, if its trailing axes have the shape and its numbers are real or complex floats."""
-    x = tensor_of(x, f"what {type(operator).__name__} is applied to")
-    if tuple(x.shape[x.ndim - len(shape) :]) != shape or x.ndim < len(shape):
-        packed = tuple(x.shape) == (2, *shape) or (
-            x.ndim > len(shape) and tuple(x.shape[-len(shape) - 1 :]) == (*shape, 2)
-        )
-        raise BadInput(
-            f"{type(operator).__name__} needs a tensor with trailing shape {shape}",
-            f"shape {tuple(x.shape)}",
-            "Pack real and imaginary parts with torch.view_as_complex" if packed else "Check the order of the axes",
-        )
+    name = type(operator).__name__
+    x = tensor_of(x, f"the input of {name}")
+    got = tuple(x.shape)
+    if got[x.ndim - len(shape) :] != shape or x.ndim < len(shape):
+        packed = got == (2, *shape) or (x.ndim > len(shape) and got[-len(shape) - 1 :] == (*shape, 2))
+        do = "Pack real and imaginary parts with torch.view_as_complex" if packed else "Check the order of the axes"
+        raise BadInput(f"{name} needs a tensor with trailing shape {shape}", f"shape {got}", do)
     if not (x.is_floating_point() or x.is_complex()):
-        raise BadInput(
-            f"{type(operator).__name__} needs float or complex numbers", f"dtype {x.dtype}", "Convert the tensor first"
-        )
+        raise BadInput(f"{name} needs float or complex numbers", f"dtype {x.dtype}", "Convert the tensor first")
     return x

@@ -29,16 +29,14 @@ class Matrix(LinearOperator):
     matrix: Tensor
 
     def __init__(self, matrix: Tensor | ArrayLike) -> None:
-        # A copy: what the caller does to the matrix later does not reach the operator and its norm bound.
+        # A copy: later changes of the caller's matrix must not reach the operator, whose norm bound would be wrong.
         matrix = tensor_of(matrix, "a matrix").clone()
         if matrix.ndim != 2 or 0 in matrix.shape:
-            raise BadInput(
-                "A matrix with two axes, none of them empty", f"shape {tuple(matrix.shape)}", "Reshape it to (m, n)"
-            )
+            got = f"shape {tuple(matrix.shape)}"
+            raise BadInput("A matrix with two axes, none of them empty", got, "Reshape it to (m, n)")
         if not (matrix.is_floating_point() or matrix.is_complex()):
-            raise BadInput(
-                "A real or complex matrix", f"dtype {matrix.dtype}", "Convert it, e.g. matrix.to(torch.float64)"
-            )
+            do = "Convert it, e.g. matrix.to(torch.float64)"
+            raise BadInput("A real or complex matrix", f"dtype {matrix.dtype}", do)
         if not torch.isfinite(matrix).all():
             raise BadInput("A finite matrix", "NaN or infinity", "Remove the entries that are not finite")
         m, n = matrix.shape
@@ -57,7 +55,7 @@ class Matrix(LinearOperator):
 
     @property
     def frobenius(self) -> float:
-        """The Frobenius norm."""
+        """The Frobenius norm of the matrix."""
         self.notice_changes()
         if self._frobenius is None:
             self._frobenius = norms(self.matrix.detach(), 2).item()
@@ -77,7 +75,7 @@ class Matrix(LinearOperator):
         return 2 * (len(self.matrix) + 4) * (doubled(y).abs() @ modulus)
 
     def constant_response(self) -> tuple[Tensor, float]:
-        # Each sum correctly rounded: whether the rows sum to zero is decided, not guessed.
+        # math.fsum rounds each sum correctly, so it decides exactly whether a row sums to zero.
         double = doubled(self.matrix.detach()).cpu()
         rows = torch.view_as_real(double).numpy() if double.is_complex() else double.unsqueeze(-1).numpy()
         sums = np.array([[math.fsum(row[:, k]) for k in range(rows.shape[-1])] for row in rows])
@@ -94,7 +92,7 @@ class Matrix(LinearOperator):
 
     @property
     def _inverse_gram(self) -> Tensor | None:
-        """The diagonal of :math:`(AA^*)^{-1}`, where AA* is diagonal."""
+        """The diagonal of :math:`(AA^*)^{-1}` if AA* is diagonal, else None."""
         self.notice_changes()
         if self._diagonal == "unknown":
             self._diagonal = _inverse_diagonal(self.matrix.detach())
@@ -102,7 +100,8 @@ class Matrix(LinearOperator):
         return self._diagonal
 
     def _in(self, dtype: torch.dtype) -> Tensor:
-        """Returns the matrix in the precision of x, or in its own if that is higher: double is kept once made."""
+        """Returns the matrix in the precision of x, or in its own if that is higher; a copy in double precision is
+        kept."""
         if torch.finfo(dtype).bits <= torch.finfo(self.matrix.dtype).bits:
             return self.matrix
         self.notice_changes()
@@ -147,7 +146,7 @@ def _inverse_diagonal(matrix: Tensor) -> Tensor | None:
 def _matrix_norm(matrix: Tensor) -> NormBound:
     m, n = matrix.shape
     double = doubled(matrix.cpu())  # not every device has float64
-    # In units in which the largest entry is about one: no square under- or overflows.
+    # Scaled so that the largest entry is about one: then no square under- or overflows.
     scale = power_of_two(real_view(double).abs().max()).item()
     double = double / scale
     slack = (1 + 4 * max(m, n) * 2.3e-16) * scale
@@ -155,6 +154,5 @@ def _matrix_norm(matrix: Tensor) -> NormBound:
         return NormBound(torch.linalg.matrix_norm(double, 2).item() * slack, "exact", "largest singular value, float64")
     frobenius = torch.linalg.matrix_norm(double).item()
     mixed = math.sqrt(torch.linalg.matrix_norm(double, 1).item() * torch.linalg.matrix_norm(double, math.inf).item())
-    return NormBound(
-        min(frobenius, mixed) * slack, "proven", "Frobenius norm or root of the product of the 1- and inf-norm"
-    )
+    why = "Frobenius norm or root of the product of the 1- and inf-norm"
+    return NormBound(min(frobenius, mixed) * slack, "proven", why)

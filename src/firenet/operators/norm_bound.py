@@ -1,4 +1,4 @@
-"""A number that bounds the norm of an operator, and where it comes from."""
+"""An upper bound of the norm of an operator, and its source."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _TRUST: tuple[Kind, ...] = ("exact", "proven", "estimate")
 
 @dataclass(frozen=True)
 class NormBound:
-    """A number that bounds an operator norm from above, and why.
+    """A number that bounds an operator norm from above, and its source.
 
     Attributes:
-        value: The bound, at least :math:`\\|A\\|_2` (an ``estimate`` claims no side).
+        value: The bound, at least :math:`\\|A\\|_2` (an ``estimate`` may be above or below it).
         kind: ``exact`` (equal to the norm, up to rounding), ``proven`` (at least the norm) or ``estimate``.
-        why: Where the number comes from, in words.
+        why: The source of the number, in words.
     """
 
     value: float
@@ -28,16 +28,15 @@ class NormBound:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.value) and self.value >= 0):
-            raise BadInput(
-                "A finite norm bound, zero or more", repr(self.value), "Check the operator for NaN or infinity"
-            )
+            do = "Check the operator for NaN or infinity"
+            raise BadInput("A finite norm bound, zero or more", repr(self.value), do)
 
     def __mul__(self, other: NormBound) -> NormBound:
-        """The bound :math:`\\|AB\\|\\le\\|A\\|\\,\\|B\\|` of a composition."""
+        """Returns the bound :math:`\\|AB\\|\\le\\|A\\|\\,\\|B\\|` of a composition."""
         return NormBound(self.value * other.value, weakest(self, other), f"({self.why}) times ({other.why})")
 
 
 def weakest(*bounds: NormBound) -> Kind:
-    """The kind of a bound composed of others: never exact, an estimate as soon as one of them is."""
+    """Returns the kind of a bound composed of others: ``estimate`` if one of them is an estimate, else ``proven``."""
     kinds: list[Kind] = ["proven", *(b.kind for b in bounds)]
     return max(kinds, key=_TRUST.index)

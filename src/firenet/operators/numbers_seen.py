@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class Numbers:
-    """Tensors and how often each had been written to: equal to another if nothing was changed or exchanged since.
+    """Tensors and their version counters: two records are equal if no tensor was changed or replaced in between.
 
-    A copy of an operator has copies of its tensors. Its copied ``Numbers`` is None, "as they are at the first look",
-    unless they were changed already.
+    A copy of an operator has copies of its tensors. Its copied ``Numbers`` is None, so that the first comparison
+    records the tensors anew, unless they had been changed before the copy.
     """
 
     def __init__(self, tensors: list[Tensor]) -> None:
@@ -34,7 +34,7 @@ class Numbers:
 
 
 def _as_they_are() -> None:
-    """Returns None, as which a pickled :class:`Numbers` comes back."""
+    """Returns None, the value of an unpickled :class:`Numbers`."""
 
 
 def _version(t: Tensor) -> int:

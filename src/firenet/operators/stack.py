@@ -1,4 +1,4 @@
-"""Operators on top of each other: one input, several outputs."""
+"""The vertical stack of operators: one input, several outputs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from firenet.operators.norm_bound import NormBound, weakest
 
 
 class VerticalStack(LinearOperator):
-    """The stack :math:`x\\mapsto(A_1x,\\dots,A_kx)`, each part flattened and laid one after the other.
+    """The stack :math:`x\\mapsto(A_1x,\\dots,A_kx)`, its outputs flattened and concatenated.
 
-    Norm: :math:`\\|A\\|\\le(\\sum_i\\|A_i\\|^2)^{1/2}` (the largest of the norms would be wrong: (I; I) has norm sqrt
-    2).
+    Norm: :math:`\\|A\\|\\le(\\sum_i\\|A_i\\|^2)^{1/2}`. The largest of the norms is no bound: (I; I) has norm sqrt 2.
     """
 
     def __init__(self, operators: Sequence[LinearOperator]) -> None:
         operators = list(operators)
         shapes = {a.in_shape for a in operators}
         if len(shapes) != 1:
-            raise BadInput(
-                "A stack of operators that take the same shape", f"shapes {sorted(shapes)}", "Check the operators"
-            )
+            got = f"shapes {sorted(shapes)}"
+            raise BadInput("A stack of operators that take the same shape", got, "Check the operators")
         sizes = [math.prod(a.out_shape) for a in operators]
         super().__init__(shapes.pop(), (sum(sizes),), None)
         self._sizes = sizes
@@ -59,7 +57,7 @@ class VerticalStack(LinearOperator):
         return math.hypot(*(a.rounding + len(parts) * a.norm_bound.value for a in parts))
 
     def split(self, y: Tensor) -> list[Tensor]:
-        """The parts of a stacked measurement, each in the shape its operator gives."""
+        """Returns the parts of a stacked measurement, each in the shape of its operator's output."""
         pieces = y.split(self._sizes, dim=-1)
         return [p.reshape(*y.shape[:-1], *a.out_shape) for p, a in zip(pieces, self._parts(), strict=True)]
 

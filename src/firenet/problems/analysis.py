@@ -1,30 +1,31 @@
-"""Analysis sparsity: the image has few large coefficients, instead of being made of few.
+"""The optimisation problem in analysis form.
 
 .. math:: \\min_x\\ \\lambda\\sum_iw_i|(Wx)_i|+\\varphi(\\|Ax-y\\|_2)
 
-for an analysis operator W with more coefficients than pixels: undecimated wavelets, the gradient, unions of them
-(:mod:`firenet.transforms`). With the norm as fidelity it is :math:`(P_3^a)`. The magnitudes are those of single
-coefficients, of a gradient those of all its components together. The dual is
+The variable is the image x, and W is an analysis operator with more coefficients than pixels: undecimated wavelets, the
+gradient, unions of them (:mod:`firenet.transforms`). With the norm as fidelity it is :math:`(P_3^a)`. The magnitudes
+are those of single coefficients, for a gradient those of the vector of all components. The dual is
 
 .. math:: \\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\ |p_i|\\le\\lambda w_i,\\ A^*q+W^*p=0\\}.
 
-Every pair (q, p) can be made feasible: :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)` satisfies the equation, and a division
-the bounds. Where W annihilates constants (total variation), q first loses its component along A1. So the duality gap
-is finite at every point, as in the synthesis form.
+The repair of a dual pair (:meth:`PairProblem._repaired`, used by the iteration, the dual point returned and the proof):
 
-A proof counts what rounding leaves of the equation (:meth:`PairProblem.proof`): a remainder s of it, measured after
-the repair and with a bound of its own rounding, is one more correction :math:`W(W^*W)^\\dagger s`, no entry of which is
-larger than the row's norm times that of s. Nothing is set to zero because it is small.
+1. If W annihilates constants (total variation), remove from q its component along A1: the equation implies
+   :math:`\\langle A1,q\\rangle=-\\langle W1,p\\rangle=0`.
+2. Replace p by :math:`p-W(W^*W)^\\dagger b` with :math:`b=A^*q+W^*p`. Then the equation holds, since b is now
+orthogonal
+   to the kernel of W, so :math:`W^*W(W^*W)^\\dagger b=b`.
+3. Multiply (q, p) by a number, so that the bounds hold. The best such number maximises the dual value.
 
-A layer has no threshold on the image and a second dual block in its stead:
+So every pair gives a feasible one, and the duality gap is finite at every point, as in the synthesis form.
 
-.. math::
-    \\tilde x=x-\\tau(A^*q+W^*p),\\qquad\\bar x=2\\tilde x-x,\\qquad
-    \\tilde q=\\mathrm{prox}_{\\sigma\\varphi^*}\\big(q+\\sigma(A\\bar x-y)\\big),\\qquad
-    \\tilde p=\\mathrm{clip}_{\\lambda w}(p+\\sigma W\\bar x).
+The proof (:meth:`PairProblem.proof`) accounts for rounding. It measures the remainder :math:`s=A^*q+W^*p` after the
+repair, with a bound of the rounding of the measurement, and repairs again while s exceeds that bound. An exact repair
+would change p once more by :math:`W(W^*W)^\\dagger s`, of which no entry is larger than the norm of the operator's row
+times that of s. This is added to every :math:`|p_i|` before step 3. No number is set to zero because it is small.
 
-It is the loop of :mod:`firenet.solver.iteration`; here are the operator, the problem and the dual step. In the loop
-(q, p) is one flat tensor.
+The iteration has no threshold of the image, but a second dual variable; see :mod:`firenet.solver.analysis_kernel`.
+There (q, p) is one flat tensor.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ from firenet.transforms.analysis_operator import AnalysisOperator
 
 @dataclass(frozen=True, eq=False)
 class PairProblem(Problem):
-    """The analysis problem in the coordinates of :class:`.OperatorPair`, with flat duals."""
+    """The analysis problem in the coordinates of :class:`.OperatorPair`, with flat dual variables."""
 
     operator: OperatorPair
     rebalances: ClassVar[bool] = False
@@ -70,29 +71,29 @@ class PairProblem(Problem):
 
     @property
     def first_weight(self) -> float:
-        """The image is far nearer to what was measured than to zero, and the two duals live on different scales:
-        balanced by distances, the weight drifts to ever smaller values. 1/8 of the plain guess where the stack is an
-        isometry (1/24 for (P1)) and 1/2 elsewhere, kept, was best or nearly so for head, photograph and raw scans."""
-        if not self.operator.is_isometry:
-            return self._dual_unit / 2
-        return self._dual_unit / (24 if isinstance(self.fidelity, Ball) else 8)
+        """The primal weight relative to :math:`\\|y\\|_2`, constant in all runs: a fraction of one over an estimate of
+        the dual point's norm (see :attr:`.SynthesisProblem.first_weight`).
 
-    @property
-    def _dual_unit(self) -> float:
-        if isinstance(self.fidelity, Norm):
-            return 1.0
-        pair = self.operator
-        sparsify = pair.sparsify
-        usual = default_lam(pair.operator, math.prod(sparsify.penalty_shape)) / (sparsify.scale or 1.0) / pair.unit
-        return usual / self.lam
+        The image is much closer to what was measured than to zero, and q and p have different scales, so the
+        weight decreases further and further if it is balanced by distances. The fractions 1/8 for an isometry (1/24
+        for (P1)) and 1/2 for other pairs were best or nearly so for head, photograph and raw scans.
+        """
+        pair, sparsify, unit = self.operator, self.operator.sparsify, 1.0
+        if not isinstance(self.fidelity, Norm):
+            usual = default_lam(pair.operator, math.prod(sparsify.penalty_shape)) / (sparsify.scale or 1.0) / pair.unit
+            unit = usual / self.lam
+        return unit / (2 if not pair.is_isometry else 24 if isinstance(self.fidelity, Ball) else 8)
 
     @property
     def measurement(self) -> LinearOperator:
         return self.operator.operator
 
     def _limit(self, k: int) -> Tensor | float:
-        """:math:`\\lambda w` of a group, to meet its magnitudes (batch, 1, \\*band_shape); in double precision, since a
-        product of weights in single precision would be another problem."""
+        """Returns :math:`\\lambda w` of a group, in a shape that broadcasts to its magnitudes (batch, 1,
+        \\*band_shape).
+
+        It is in double precision: weights rounded to single precision would define another problem.
+        """
         w, pair = self.weights, self.operator
         if w is None:
             return self.lam
@@ -103,7 +104,8 @@ class PairProblem(Problem):
         return self.lam * w.to(torch.float64)
 
     def limits(self, k: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The same and its inverse in the precision of a layer, made once."""
+        """Returns the limits :math:`\\lambda w` of a group and their inverses in the precision of a layer, kept for the
+        next layers."""
         key = (k, like.dtype, like.device)
         found = self._made.get(key)
         if found is None:
@@ -119,15 +121,18 @@ class PairProblem(Problem):
         for k, group in enumerate(pair.groups):
             limit = self._limit(k)
             sizes = _group_magnitudes(pair.band(group, prepared))
-            if isinstance(limit, Tensor):
-                total = total + (sizes * limit).flatten(1).sum(dim=1, dtype=torch.float64)
-            else:
-                total = total + limit * sizes.flatten(1).sum(dim=1, dtype=torch.float64)
+            part = (sizes * limit if isinstance(limit, Tensor) else sizes).flatten(1).sum(dim=1, dtype=torch.float64)
+            total = total + (part if isinstance(limit, Tensor) else limit * part)
         return total
 
     def _repaired(self, p: Tensor, lifted: Tensor | None) -> Iterator[tuple[int, slice, Tensor]]:
-        """Yields group by group :math:`p-W'(W'^*W')^\\dagger b`, given the lifted b (:meth:`.OperatorPair.lifted`), in
-        its precision. The only repair of a dual pair that there is."""
+        """Yields :math:`p-W'(W'^*W')^\\dagger b` group by group, with W' the W of these coordinates.
+
+        Args:
+            p: The second part of the dual points.
+            lifted: :math:`(W'^*W')^\\dagger b`, from :meth:`.OperatorPair.lifted`; the result has its precision. None
+                leaves p unchanged.
+        """
         pair = self.operator
         prepared = None if lifted is None else pair.prepare(lifted)
         for k, group in enumerate(pair.groups):
@@ -138,7 +143,7 @@ class PairProblem(Problem):
             yield k, group, part
 
     def _worst(self, p: Tensor, back: Tensor) -> Tensor:
-        """The largest :math:`|p_i|/(\\lambda w_i)` once p is repaired, given A*q + W*p."""
+        """Computes the largest :math:`|p_i|/(\\lambda w_i)` of the repaired p, given A*q + W*p."""
         p, back = self._precisely(p, back)
         largest = torch.zeros(len(p), dtype=torch.float64, device=p.device)
         for k, _, part in self._repaired(p, self.operator.lifted(back)):
@@ -153,7 +158,6 @@ class PairProblem(Problem):
         return self._bound(inner, norms(first, 1) / count, self._worst(p, back) / count)
 
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
-        """The pair, made feasible: p repaired, both multiplied."""
         pair = self.operator
         back = pair.adjoint(q)
         first, p = pair.split(q)
@@ -165,11 +169,10 @@ class PairProblem(Problem):
 
     @torch.no_grad()
     def proof(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:
-        """As :meth:`SynthesisProblem.proof`, for images z and flat duals.
+        """Computes the proof as :meth:`SynthesisProblem.proof` does, for images z and flat dual variables.
 
-        The pair is repaired; what rounding and filter tables leave of the equation is measured, and repaired once more
-        where it is more than the rounding of the measurement; what is left then counts against every entry of p by
-        :meth:`.OperatorPair.rows`. So does what is left of the component of q along A1, by the norm of y.
+        The module's first lines describe it. The remaining component of q along A1 counts as a remainder of the
+        equation, and in the dual value by the norm of y.
         """
         pair, own = self.operator, self.measurement
         unit = unit_roundoff(y.dtype)
@@ -188,8 +191,12 @@ class PairProblem(Problem):
         return prove(*parts[:2], bound, error, dual_norm, *parts[2:])
 
     def _remainder(self, q: Tensor, p: Tensor, u: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns of a repaired pair the largest :math:`|p_i|/(\\lambda w_i)`, what a remainder of the equation of norm
-        one adds to it at most, and a bound of the remainder's norm, in arithmetic of unit roundoff u."""
+        """Repairs a pair, in at most three sweeps, and measures the remainder of the equation.
+
+        Returns:
+            The largest :math:`|p_i|/(\\lambda w_i)` of the repaired pair, the most that a remainder of norm one adds to
+            it, and a bound of the remainder's norm, all in arithmetic of unit roundoff u.
+        """
         pair = self.operator
         of_q, of_p = pair.adjoint_roundings()
         size = blocked_norms(q, 1)
@@ -215,12 +222,9 @@ class PairProblem(Problem):
             lifted, sweep = more if lifted is None else lifted + more, sweep + 1
 
     def _precisely(self, p: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-        """In double precision where W*W is not the identity: the inverse of a Laplacian has a condition of the size of
-        the image."""
-        if self.operator.sparsify.is_tight:
-            return p, back
-        double = torch.complex128 if p.is_complex() else torch.float64
-        return p.to(double), back.to(double)
+        """Converts to double precision if W*W is not the identity: the condition of a Laplacian grows with the
+        image."""
+        return (p, back) if self.operator.sparsify.is_tight else (doubled(p), doubled(back))
 
     def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
         pair = self.operator
@@ -237,15 +241,10 @@ class PairProblem(Problem):
         return penalty, error
 
     def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
-        """The flat dual of a packed q and of p, shape (batch, \\*coefficients), zero where there is none."""
         pair = self.operator
         if p is None:
             return torch.cat([q, q.new_zeros(len(q), pair.bands * math.prod(pair.band_shape))], dim=1)
         return torch.cat([q, p.flatten(1) / pair.unit], dim=1)
-
-    def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
-        first = q[:, : self.operator.measured]
-        return -real_inner(y, first, 1) - self.fidelity.conjugate(norms(first, 1))
 
     def dual_size(self, q: Tensor) -> Tensor:
         return norms(q[:, : self.operator.measured], 1)
@@ -258,7 +257,7 @@ class PairProblem(Problem):
 
 
 def _group_magnitudes(p: Tensor) -> Tensor:
-    """The modulus over the bands of a group (axis 1), which stays."""
+    """Computes the 2-norm over the bands of a group (axis 1), which is kept with length 1."""
     sizes = modulus(p)
     return sizes if p.shape[1] == 1 else torch.linalg.vector_norm(sizes, dim=1, keepdim=True)
 
@@ -270,8 +269,8 @@ class AnalysisProblem:
     Attributes:
         operator: A.
         sparsify: W.
-        weights: Positive weights that broadcast to ``sparsify.penalty_shape``; None is all ones. The approximation too
-            needs one: the dual rests on it.
+        weights: Positive weights that broadcast to ``sparsify.penalty_shape``; None is all ones. The approximation must
+            have a positive weight, too, for dual points to be feasible.
         lam: :math:`\\lambda>0`. For (P1) it only scales the objective.
         fidelity: As in :class:`.synthesis.SynthesisProblem`.
     """
@@ -285,14 +284,14 @@ class AnalysisProblem:
     def __post_init__(self) -> None:
         if self.operator.in_shape != self.sparsify.in_shape:
             needed = f"A sparsify for images of shape {self.operator.in_shape}"
-            raise BadInput(needed, f"one for {self.sparsify.in_shape}", "Make both for the same image")
+            raise BadInput(needed, f"one for {self.sparsify.in_shape}", "Make both for the same image shape")
         check_lam(self.lam)
         if self.weights is not None:
             object.__setattr__(self, "weights", tensor_of(self.weights, "weights"))
         check_weights(self.weights, self.sparsify.penalty_shape)
 
     def compact(self) -> PairProblem:
-        """The same problem in the coordinates of a loop."""
+        """Returns the same problem in the coordinates of an iteration."""
         pair = OperatorPair(self.operator, self.sparsify)
         return PairProblem(pair, self.weights, self.lam / pair.unit, self.fidelity)
 
@@ -302,41 +301,41 @@ class AnalysisProblem:
         return self.lam * sizes.flatten(-len(self.sparsify.penalty_shape)).sum(dim=-1)
 
     def objective(self, x: Tensor, y: Tensor) -> Tensor:
-        """Returns F(x) for images (..., \\*in_shape), one float64 number a batch item, computed in the precision of x.
-        For (P1) the penalty alone."""
+        """Computes F(x) for images (..., \\*in_shape), one float64 number per batch item, in the precision of x; for
+        (P1) the penalty alone."""
         return self._penalty(x) + self.fidelity.value(norms(self.operator(x) - y, len(self.operator.out_shape)))
 
     def violation(self, x: Tensor, y: Tensor) -> Tensor:
-        """Returns for (P1) :math:`\\max\\{0,\\|Ax-y\\|_2-\\varepsilon\\}`, else 0."""
+        """Computes for (P1) the constraint violation :math:`\\max\\{0,\\|Ax-y\\|_2-\\varepsilon\\}`; for (P2) and (P3)
+        returns 0."""
         return self.fidelity.violation(norms(self.operator(x) - y, len(self.operator.out_shape)))
 
     def feasible(self, q: Tensor, p: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Returns the pair with p replaced by :math:`p-W(W^*W)^\\dagger(W^*p+A^*q)`, both divided by the smallest
-        number that makes them feasible, or if y is given times the best multiple. Where W annihilates constants q is
-        first made orthogonal to A1."""
+        """Returns a feasible pair: the repaired pair over the smallest number that makes it feasible, or if y is given
+        its best feasible multiple. The module's first lines describe the repair."""
         packed = self.compact()
         batch = q.shape[: q.ndim - len(self.operator.out_shape)]
         return packed.duals(packed.feasible(self._flat(packed, q, p), self._packed(packed, y)), batch)
 
     def gap(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Tensor:
-        """Returns an upper bound of :math:`F(x)-\\min F`, finite for every x and every pair (q, p), up to its rounding:
-        see :meth:`prove`."""
+        """Computes an upper bound of :math:`F(x)-\\min F` up to rounding, finite for every x and every pair (q, p): see
+        :meth:`prove`."""
         return self.prove(x, q, p, y).gap
 
     def prove(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Proof:
-        """Returns what (x, q, p) proves, computed in double precision: objective, lower bound, gap, rounding.
+        """Computes in double precision objective, lower bound, gap and rounding of (x, q, p).
 
         Args:
             x: Any image (..., \\*in_shape).
             q: Any dual point (..., \\*out_shape).
-            p: And its part for the coefficients, (..., \\*coefficients): the pair is made feasible.
+            p: Its second part (..., \\*coefficients); the pair is replaced by a feasible one.
             y: Measurements, shape of q.
         """
         packed, d = self.compact(), len(self.operator.out_shape)
         x, q, p, y = (tensor_of(t) for t in (x, q, p, y))
         flat = self._flat(packed, q, p)
         found = packed.proof(x.reshape(-1, *self.operator.in_shape), flat, self._packed(packed, y))
-        return Proof(**{name: value.view(y.shape[: y.ndim - d]) for name, value in vars(found).items()})
+        return Proof(**found.shaped(y.shape[: y.ndim - d]))
 
     def _flat(self, packed: PairProblem, q: Tensor, p: Tensor) -> Tensor:
         dtype = torch.promote_types(q.dtype, p.dtype)

@@ -1,4 +1,4 @@
-"""How far Ax may be from y: its norm (P3), the square of it (P2), or a ball that it must lie in (P1)."""
+"""The data fidelity, a function of the residual Ax - y: its norm (P3), its squared norm (P2), or a ball (P1)."""
 
 from __future__ import annotations
 
@@ -20,41 +20,48 @@ class Fidelity(ABC):
 
     @abstractmethod
     def value(self, r: Tensor) -> Tensor:
-        """Returns the function of r; for a ball 0, what lies beyond it is :meth:`violation`."""
+        """Returns the value at r; for a ball it is 0 for every r, and :meth:`violation` is the constraint violation."""
 
     @abstractmethod
     def conjugate(self, s: Tensor) -> Tensor:
-        """Its conjugate, a function of the norm s of the dual point."""
+        """Returns the convex conjugate, a function of the norm s of the dual point."""
 
     @abstractmethod
     def factor(self, s: Tensor, sigma: Tensor) -> Tensor:
-        """The proximal map of sigma times the conjugate multiplies a point of norm s by this."""
+        """Returns the factor by which the proximal map of sigma times the conjugate multiplies a point of norm s."""
 
     def violation(self, r: Tensor) -> Tensor:
-        """Returns by how much r violates a constraint."""
+        """Returns the constraint violation at r, zero without a constraint."""
         return torch.zeros_like(r)
 
     def error(self, r: Tensor, error: Tensor) -> Tensor:
-        """Returns a bound of the error of :meth:`value` at a norm r that is off by at most ``error``."""
+        """Returns a bound of the error of :meth:`value` if r has an error of at most ``error``."""
         return error
 
     def violation_unit(self, size: Tensor, unit: float) -> Tensor:
-        """Returns what violations are measured in, for data of norm ``size`` in arithmetic of this unit roundoff."""
+        """Returns the unit of relative violations, for data of norm ``size`` in arithmetic of unit roundoff
+        ``unit``."""
         return torch.ones_like(size)
 
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
-        """Returns the multiple t of a dual point q of norm s with the largest dual value among those of at most
-        ``most``, given inner = :math:`-\\mathrm{Re}\\langle y,q\\rangle`. It may be larger than one."""
+        """Returns the number t in [0, most] for which tq has the largest dual value, for a dual point q of norm s.
+
+        Args:
+            inner: :math:`-\\mathrm{Re}\\langle y,q\\rangle`.
+            s: The norm of q.
+            most: The largest t, which may be above one.
+        """
         return most
 
     def unit(self, objective: Any, size: Any) -> Any:
-        """Returns what the rounding errors of an objective are counted in, beside itself, for data of this norm."""
+        """Returns the size that, beside the objective itself, determines the objective's rounding error, for data of
+        norm ``size``."""
         return size
 
 
 @dataclass(frozen=True)
 class Norm(Fidelity):
-    """:math:`\\|Az-y\\|_2`: the square-root LASSO (P3). Lambda has no unit and hardly depends on the noise."""
+    """The norm :math:`\\|Az-y\\|_2`: the square-root LASSO (P3). Lambda has no unit and hardly depends on the noise."""
 
     def value(self, r: Tensor) -> Tensor:
         return r
@@ -71,7 +78,7 @@ class Norm(Fidelity):
 
 @dataclass(frozen=True)
 class Squared(Fidelity):
-    """:math:`\\|Az-y\\|_2^2`: the LASSO (P2), without the factor 1/2. Lambda has the unit of y."""
+    """The squared norm :math:`\\|Az-y\\|_2^2`: the LASSO (P2), without the factor 1/2. Lambda has the unit of y."""
 
     def value(self, r: Tensor) -> Tensor:
         return r * r
@@ -86,7 +93,7 @@ class Squared(Fidelity):
         return (2 * r + error) * error + 4 * torch.finfo(r.dtype).tiny  # squares may underflow
 
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
-        # The best of them: -Re<y, tq> - t^2 s^2 / 4 is largest at t = 2 inner / s^2.
+        # The dual value -Re<y, tq> - t^2 s^2 / 4 is largest at t = 2 inner / s^2.
         best = 2 * (inner.clamp(min=0) / s) / s
         return torch.where(s > 0, torch.minimum(most, best), torch.where(inner > 0, most, 0.0))
 
@@ -96,7 +103,7 @@ class Squared(Fidelity):
 
 @dataclass(frozen=True)
 class Ball(Fidelity):
-    """:math:`\\|Az-y\\|_2\\le\\varepsilon`: basis pursuit with known noise (P1).
+    """The constraint :math:`\\|Az-y\\|_2\\le\\varepsilon`: basis pursuit denoising, with known noise level (P1).
 
     Attributes:
         noise: :math:`\\varepsilon\\ge0`; zero asks for an exact fit.

@@ -1,4 +1,4 @@
-"""A and W as one operator, in the coordinates of a loop."""
+"""The measurement operator A and the analysis operator W as one operator, in the coordinates of an iteration."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from firenet.transforms.convolutions import Convolutions
 
 
 class OperatorPair:
-    """A and W in coordinates in which :math:`(A;W)` has norm one.
+    """The pair (A; W) in coordinates in which it has norm one.
 
-    ``forward`` is A alone, ``adjoint`` that of the pair, its argument flat, q and then p; ``norm_bound`` is the pair's.
-    W is applied group by group (bands whose modulus is taken together), so that what a group needs stays in the cache.
+    ``forward`` applies A alone; ``adjoint`` is the adjoint of the pair, for a flat argument, q and then p;
+    ``norm_bound`` is that of the pair. W is applied to one group of bands at a time, so that the data of a group stay
+    in the cache.
 
     For a mask of Fourier samples and bands that are periodic convolutions the coordinates are the spectrum times
     :math:`(m+c^2g)^{1/2}` with m the mask and :math:`g=\\sum_b|\\hat g_b|^2`: there :math:`A^*A+c^2W^*W` is diagonal,
-    and (A; cW) becomes an isometry. A layer then costs one FFT a band each way, and its steps are the best possible.
+    and (A; cW) is an isometry. A layer then costs two FFTs per band, and the steps are as large as the theory allows.
     For all other operators the coordinates are the image times :math:`\\|A\\|(1+c^2\\|W\\|^2)^{1/2}`.
 
-    The operator pair is :math:`(A;\\|A\\|cW)`, so that no scale of A favours one of the two: with p in units of
-    ``unit`` and :math:`\\lambda` over it it is the same problem. c is 1 for tight frames, else
-    :math:`1/\\|W\\|`.
+    The pair is :math:`(A;\\|A\\|cW)`, so that the balance of the two does not depend on the scale of A. With p and
+    :math:`\\lambda` divided by ``unit`` the problem is the same. c is 1 for tight frames, else :math:`1/\\|W\\|`.
 
     Attributes:
-        unit: :math:`c\\|A\\|`, c for A = 0.
+        unit: :math:`c\\|A\\|`, or c for A = 0.
     """
 
     def __init__(self, sensing: LinearOperator, sparsify: AnalysisOperator) -> None:
@@ -42,8 +42,8 @@ class OperatorPair:
         self._axes = tuple(range(-len(sparsify.in_shape), 0))
         self.measured = math.prod(self._sensing.out_shape)
         self.out_shape = (self.measured,)
-        # The dual's shape: bands of one shape, in groups. What is no stack of images is one band and one group; the
-        # gradient that does not convolve is one group of its components.
+        # p has bands of one shape, in groups. Coefficients that are not a stack of images are one band and one group;
+        # the components of the Neumann gradient, which does not convolve, are one group.
         joint = sparsify.penalty_shape != sparsify.out_shape and not sparsify.convolves
         split = sparsify.convolves or joint
         self.bands = sparsify.out_shape[0] if split else 1
@@ -54,7 +54,7 @@ class OperatorPair:
         self._norm = sensing.norm_bound.value or 1.0
         self._balance = 1.0 if sparsify.is_tight else 1 / (sparsify.norm_bound.value or 1.0)
         self.unit = self._norm * self._balance
-        self._relative = self._balance  # the scale of W in these coordinates, where it is a number
+        self._relative = self._balance  # the scale of W in these coordinates, if that is a number
         if self._spectral:
             assert isinstance(sensing, SubsampledFourier)
             assert self._bands is not None
@@ -72,45 +72,50 @@ class OperatorPair:
             self._damp = self._relative / self._balance / self._norm
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
-        # The responses in the dtype of the loop; those of a proof in double precision are made one by one.
+        # The responses in the dtype of the iteration; a proof in double precision computes its own one by one.
         self._responses: tuple[torch.dtype, torch.device, Tensor, Tensor] | None = None
         self._gram: Tensor | None = None
         self._ones: tuple[Tensor, float] | None = None
         self._constant: tuple[Tensor, Tensor] | None = None
         self._rows: Tensor | None = None
-        self._real = False  # whether what was prepared was real
+        self._real = False  # whether the last image that was prepared was real
 
     @property
     def norm_bound(self) -> NormBound:
+        """The upper bound of the norm of the pair in these coordinates."""
         return self._bound
 
     @property
     def convolves(self) -> bool:
-        """Whether W is done in the spectrum."""
+        """Whether W is computed in the spectrum."""
         return self._bands is not None
 
     @property
     def is_isometry(self) -> bool:
-        """Whether the pair keeps norms in these coordinates: Fourier samples and convolutions."""
+        """Whether the pair preserves norms in these coordinates, as for Fourier samples and convolutions."""
         return self._spectral
 
     def _damped(self, x: Tensor, power: int) -> Tensor:
-        """X times the scale of the coordinates to a power."""
+        """Multiplies x by a power of the scale of the coordinates."""
         if isinstance(self._damp, Tensor):
             return x * self._damp.to(x.real.dtype) ** power
         return x * self._damp**power
 
     def pack(self, x: Tensor) -> Tensor:
+        """Converts images to these coordinates."""
         return self._damped(_transformed(torch.fft.fftn, x, self._axes) if self._spectral else x, -1)
 
     def unpack(self, x: Tensor) -> Tensor:
+        """Converts points in these coordinates to images."""
         x = self._damped(x, 1)
         return _transformed(torch.fft.ifftn, x, self._axes) if self._spectral else x
 
     def pack_measured(self, y: Tensor) -> Tensor:
+        """Converts measurements to packed measurements (batch, samples)."""
         return self._sensing.pack_measured(y).flatten(1)
 
     def unpack_measured(self, y: Tensor) -> Tensor:
+        """Converts packed measurements to measurements."""
         return self._sensing.unpack_measured(y.reshape(len(y), *self._sensing.out_shape))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -118,19 +123,20 @@ class OperatorPair:
         return self.forward(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Ax: (batch, \\*in_shape) to (batch, samples)."""
+        """Computes Ax, from shape (batch, \\*in_shape) to (batch, samples)."""
         if self._spectral:
             return x.flatten(1).index_select(1, self._where) * self._at_samples(x)
         return self._sensing.forward(self._sensing.pack(self._damped(x, 1))).flatten(1)
 
     def _at_samples(self, like: Tensor) -> Tensor | float:
-        """The scale of the coordinates where there are samples."""
+        """Returns the scale of the coordinates at the samples."""
         if self.sparsify.is_tight:
             return 0.5**0.5
         assert isinstance(self._damp, Tensor)
         return self._damp.flatten()[self._where].to(like.real.dtype)
 
     def minimum_norm(self, y: Tensor) -> Tensor | None:
+        """Computes the minimum-norm solution of Ax = y, as :meth:`LinearOperator.minimum_norm`."""
         if self._spectral:
             grid = torch.zeros(len(y), math.prod(self.in_shape), dtype=y.dtype, device=y.device)
             return grid.index_copy(1, self._where, y / self._at_samples(y)).view(len(y), *self.in_shape)
@@ -139,7 +145,7 @@ class OperatorPair:
         return None if x is None else self._damped(self._sensing.unpack(x), -1)
 
     def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        """The adjoint of (A; unit W) for the flat dual; as in :class:`.Compact`."""
+        """Applies the adjoint of (A; unit W) to a flat dual variable; ``out`` is as in :class:`.Compact`."""
         q, p = self.split(y)
         total = self.start(y, out)
         for group in self.groups:
@@ -147,13 +153,14 @@ class OperatorPair:
         return self.finish(total, q)
 
     def split(self, dual: Tensor) -> tuple[Tensor, Tensor]:
-        """Q (batch, samples), and p (batch, bands, \\*band_shape): views of the flat dual."""
+        """Returns views of the flat dual variable, q (batch, samples) and p (batch, bands, \\*band_shape)."""
         return dual[:, : self.measured], dual[:, self.measured :].unflatten(1, (self.bands, *self.band_shape))
 
-    # W group by group: prepare once, then band(group) for each; W* the same way round: start, collect, ..., finish.
+    # W is computed group by group: prepare once, then band for each group. W* likewise: start, then collect for each
+    # group, then finish.
 
     def prepare(self, x: Tensor) -> Tensor:
-        """What :meth:`band` needs of x, computed once for all bands."""
+        """Computes the input of :meth:`band` from x, once for all bands."""
         if self._spectral:
             return x
         x = x * self._relative
@@ -163,16 +170,19 @@ class OperatorPair:
         return _transformed(torch.fft.rfftn if self._real else torch.fft.fftn, x, self._axes)
 
     def band(self, group: slice, prepared: Tensor) -> Tensor:
-        """A group of bands of Wx, shape (batch, bands of the group, \\*band_shape): a new tensor."""
+        """Computes a group of bands of Wx as a new tensor (batch, bands of the group, \\*band_shape)."""
         if self._bands is None:
             return self.sparsify(prepared).view(len(prepared), self.bands, *self.band_shape)
-        product = prepared.unsqueeze(1) * self._response(prepared, group)[0]
-        if self._real:
-            return _transformed(torch.fft.irfftn, product, self._axes, self.in_shape)
-        return _transformed(torch.fft.ifftn, product, self._axes)
+        return self._inverse(prepared.unsqueeze(1) * self._response(prepared, group)[0], real=self._real)
+
+    def _inverse(self, spectrum: Tensor, *, real: bool) -> Tensor:
+        """Applies the inverse Fourier transform, to a half spectrum for real images."""
+        if real:
+            return _transformed(torch.fft.irfftn, spectrum, self._axes, self.in_shape)
+        return _transformed(torch.fft.ifftn, spectrum, self._axes)
 
     def start(self, like: Tensor, out: Tensor | None) -> Tensor:
-        """An empty sum for :meth:`collect`; ``out`` is memory for it where it fits."""
+        """Returns zeros, the initial sum for :meth:`collect`; written into ``out`` if that has its shape and dtype."""
         if self._bands is None:
             return torch.zeros(len(like), *self.in_shape, dtype=like.dtype, device=like.device)
         shape = (len(like), *self.in_shape)
@@ -183,7 +193,7 @@ class OperatorPair:
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
     def collect(self, group: slice, p: Tensor, total: Tensor) -> Tensor:
-        """Adds W* p of a group to the sum; with derivatives a new one."""
+        """Adds W*p of a group to the sum, in place without derivatives, and returns it."""
         if self._bands is None:
             return total + self.sparsify.adjoint(p.reshape(len(p), *self.sparsify.out_shape))
         spectra = _transformed(torch.fft.fftn if p.is_complex() else torch.fft.rfftn, p, self._axes)
@@ -192,21 +202,19 @@ class OperatorPair:
         return total
 
     def finish(self, total: Tensor, q: Tensor) -> Tensor:
-        """A*q plus the sum of the bands, in the shape of x."""
+        """Computes A*q plus the sum of the bands, in the shape of x."""
         if self._spectral:
             samples = q * self._at_samples(q)
             if derived(q) or derived(total):
                 return total.flatten(1).index_add(1, self._where, samples).view(total.shape)
             total.flatten(1).index_add_(1, self._where, samples)
             return total
-        if self._bands is not None and not q.is_complex():
-            total = _transformed(torch.fft.irfftn, total, self._axes, self.in_shape)
-        elif self._bands is not None:
-            total = _transformed(torch.fft.ifftn, total, self._axes)
+        if self._bands is not None:
+            total = self._inverse(total, real=not q.is_complex())
         return total * self._relative + self._back(q)
 
     def _back(self, q: Tensor) -> Tensor:
-        """A*q alone."""
+        """Computes A*q."""
         if self._spectral:
             grid = torch.zeros(len(q), math.prod(self.in_shape), dtype=q.dtype, device=q.device)
             return grid.index_copy(1, self._where, q * self._at_samples(q)).view(len(q), *self.in_shape)
@@ -214,23 +222,27 @@ class OperatorPair:
         return self._damped(back, 1)
 
     def lifted(self, back: Tensor) -> Tensor:
-        """The point whose bands p must be rid of, given :meth:`adjoint` of (q, p)."""
+        """Applies the pseudo-inverse of W*W, in these coordinates, to b, :meth:`adjoint` of (q, p).
+
+        The repair of the pair subtracts W of the result from p.
+        """
         if self._spectral:
-            return (
-                self._damped(back, -2) if self.sparsify.is_tight else self._damped(back, -2) * self._inverse_gram(back)
-            )
+            image = self._damped(back, -2)
+            return image if self.sparsify.is_tight else image * self._inverse_gram(back)
         return self.sparsify.apply_gram_inverse(back) * self._relative**-2
 
     def _inverse_gram(self, like: Tensor) -> Tensor:
-        """:math:`(c^2g)^\\dagger`."""
+        """Returns :math:`(c^2g)^\\dagger` in the precision of ``like``."""
         if self._gram is None or self._gram.device != like.device:
             assert self._bands is not None
             self._gram = self._bands._pseudo_inverse(like.device) / self._balance**2
         return self._gram.to(like.real.dtype)
 
     def constant(self) -> tuple[Tensor, float]:
-        """Returns the unit vector along A1 in packed measurements, double precision, and a bound of its error. Where A1
-        is exactly zero both are zero; where it cannot be told from zero the error is infinite."""
+        """Returns the unit vector along A1 in packed measurements, double precision, and a bound of its error.
+
+        If A1 is exactly zero, both are zero; if A1 is zero within its rounding, the error is infinite.
+        """
         if self._ones is None:
             a, error = self.operator.constant_response()
             a = self.pack_measured(a[None])
@@ -240,8 +252,8 @@ class OperatorPair:
         return self._ones
 
     def without_constant(self, q: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns q without its component along A1 where W annihilates constants, and :meth:`adjoint` of the pair after
-        that; in the precision of q, to steer by."""
+        """Removes from q its component along A1, if W annihilates constants, and from :meth:`adjoint` of the pair its
+        contribution; in the precision of q, for the control of the iteration."""
         if not self.sparsify.annihilates_constants:
             return q, back
         if self._constant is None or self._constant[0].dtype != q.dtype or self._constant[0].device != q.device:
@@ -254,36 +266,34 @@ class OperatorPair:
         return q - share * a, back - share.view(-1, *(1,) * (back.ndim - 1)) * a_back
 
     def orthogonalised(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns q without its component along A1 where W annihilates constants, and a bound of how far from the
-        result a q is that has no such component at all: its own rounding and what A1 is not known to. Infinite where
-        A1 cannot be told from zero.
+        """Removes from q its component along A1, if W annihilates constants.
 
         Args:
             q: Packed dual points in double precision.
+
+        Returns:
+            The result, and a bound of its distance to a q that is exactly orthogonal to A1: the rounding of the
+            computation and the error of A1. It is infinite if A1 is zero within its rounding.
         """
         if not self.sparsify.annihilates_constants:
             return q, torch.zeros(len(q), dtype=torch.float64, device=q.device)
         a, error = self.constant()
-        a = (a if q.is_complex() else a.real).to(q)  # where q is real so is A
-        for _ in range(2):  # once leaves the rounding of the first
+        a = (a if q.is_complex() else a.real).to(q)  # A is real if q is
+        for _ in range(2):  # the second time removes the rounding of the first
             q = q - (q * a.conj()).sum(dim=1, keepdim=True) * a
         left = (q * a.conj()).sum(dim=1).abs()
         size = blocked_norms(q, 1)
         return q, (left + ((2 * sum_rounding(2 * q.shape[1]) + 8) * UNIT * size if bool(a.any()) else 0)) + error * size
 
     def rows(self) -> Tensor:
-        """Returns :meth:`AnalysisOperator.pseudo_rows` in these coordinates: for each group of bands, what a remainder
-        of norm one costs an entry of p."""
+        """Returns :meth:`AnalysisOperator.pseudo_rows` in these coordinates: for each group of bands, the largest
+        change of an entry of p by a remainder of norm one."""
         if self._rows is None and self._spectral:
             assert self._bands is not None
-            damp = self._damp if isinstance(self._damp, Tensor) else torch.tensor(self._damp)
-            weight = self._bands._pseudo_inverse(damp.device) / damp
-            energy = torch.stack(
-                [
-                    (self._bands.response(k, torch.complex128, damp.device) * weight).abs().square().mean()
-                    for k in range(self.bands)
-                ]
-            )
+            assert isinstance(self._damp, Tensor)
+            device, weight = self._damp.device, self._bands._pseudo_inverse(self._damp.device) / self._damp
+            responses = (self._bands.response(k, torch.complex128, device) for k in range(self.bands))
+            energy = torch.stack([(response * weight).abs().square().mean() for response in responses])
             rows = torch.stack([energy[group].sum() for group in self.groups]).sqrt()
             self._rows = rows * (1 + 1e-9) / self._balance
         elif self._rows is None:
@@ -291,16 +301,20 @@ class OperatorPair:
         return self._rows
 
     def forward_roundings(self) -> Tensor:
-        """Returns for each group k such that the computed bands of Wx, in the unit of p, are off by at most k unit
-        roundoffs of the norm of the image x."""
+        """Returns for each group a number k such that the computed bands of Wx, in the unit of p, have an error of at
+        most k unit roundoffs times the norm of the image x."""
         if self._bands is None:
             return torch.tensor([(self.sparsify.rounding + 8 * self.sparsify.norm_bound.value) * self.unit])
         each = (2 * fft_rounding(self.in_shape) + 16) * self._bands.band_norms() + self._bands.response_roundings()
-        return torch.stack([torch.linalg.vector_norm(each[group]) for group in self.groups]) * self.unit
+        return self._of_groups(each) * self.unit
+
+    def _of_groups(self, each: Tensor) -> Tensor:
+        """Computes the 2-norm over the bands of each group."""
+        return torch.stack([torch.linalg.vector_norm(each[group]) for group in self.groups])
 
     def adjoint_roundings(self) -> tuple[float, Tensor]:
-        """Returns k such that the computed adjoint of (q, p) is off by at most k unit roundoffs of the norm of q, and
-        for each group by at most so many of the norm of its bands."""
+        """Returns a number k, and a number for each group, such that the computed adjoint of (q, p) has an error of at
+        most k unit roundoffs times the norm of q, plus for each group its number times the norm of its bands."""
         if self._spectral:
             assert isinstance(self._damp, Tensor)
             assert self._bands is not None
@@ -308,7 +322,7 @@ class OperatorPair:
             norms_ = (self._bands.band_norms() * self._balance * damp).clamp(max=1)
             each = (fft_rounding(self.in_shape) + 16 + self.bands) * norms_
             each = each + self._bands.response_roundings() * self._balance * damp
-            return 8.0, torch.stack([torch.linalg.vector_norm(each[group]) for group in self.groups])
+            return 8.0, self._of_groups(each)
         assert not isinstance(self._damp, Tensor)
         of_q = (self.operator.rounding + 16 * self.operator.norm_bound.value) * self._damp
         if self._bands is None:
@@ -316,10 +330,11 @@ class OperatorPair:
             return of_q, torch.tensor([whole], dtype=torch.float64)
         each = (2 * fft_rounding(self.in_shape) + 16 + self.bands) * self._bands.band_norms()
         each = self._relative * (each + self._bands.response_roundings())
-        return of_q, torch.stack([torch.linalg.vector_norm(each[group]) for group in self.groups])
+        return of_q, self._of_groups(each)
 
     def _response(self, like: Tensor, group: slice) -> tuple[Tensor, Tensor]:
-        """The responses of a group in these coordinates, and their conjugates, in the dtype and shape of a spectrum."""
+        """Returns the responses of a group in these coordinates, and their conjugates, in the dtype and shape of a
+        spectrum."""
         assert self._bands is not None
         if self._responses is None:
             g = self._bands.responses(like.dtype, like.device)[..., : like.shape[-1]]
@@ -335,13 +350,15 @@ class OperatorPair:
 
     @property
     def has_minimum_norm(self) -> bool:
+        """Whether :meth:`minimum_norm` gives the minimum-norm solution."""
         return self.operator.has_minimum_norm
 
     def spare(self, like: Tensor) -> Tensor | None:
-        """As in :class:`.Compact`: none."""
+        """Returns None: there is no free memory, see :meth:`.Compact.spare`."""
         return None
 
     def scratch(self, batch: int) -> int:
+        """Returns how many numbers the pair stores while it is applied."""
         size = math.prod(self.in_shape)
         return self._sensing.scratch(batch) + size * (4 * batch + 2 * self.bands)
 
@@ -349,7 +366,7 @@ class OperatorPair:
 def _transformed(
     transform: Callable[..., Tensor], x: Tensor, axes: tuple[int, ...], shape: tuple[int, ...] | None = None
 ) -> Tensor:
-    """The unitary transform, of nothing too, which the FFT itself refuses."""
+    """Applies a unitary transform, also to empty tensors, which the FFT refuses."""
     if x.numel():
         return transform(x, dim=axes, norm="ortho", **({} if shape is None else {"s": shape}))
     if transform is torch.fft.rfftn:

@@ -1,4 +1,4 @@
-"""What the iteration, the gap and the proof need of a problem, in the coordinates of a loop."""
+"""The abstract optimisation problem, in the coordinates of an iteration: objective, dual, gap and proof."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from firenet.numerics import (
-    UNIT,
-    blocked_inner,
-    blocked_norms,
-    derived,
-    norms,
-    real_inner,
-    scaled,
-    sum_rounding,
-)
+from firenet.numerics import UNIT, blocked_inner, blocked_norms, derived, norms, real_inner, scaled, sum_rounding
 from firenet.operators.linear import LinearOperator
 from firenet.problems.fidelity import Ball, Fidelity, Norm
 from firenet.problems.gap import Proof, dual_bound
@@ -32,7 +23,7 @@ class Problem(ABC):
     """A penalty and a fidelity, :math:`F(x)=\\mathrm{penalty}(x)+\\varphi(\\|Ax-y\\|_2)`, with its dual.
 
     Attributes:
-        operator: A, or what stands for it in the coordinates of a loop.
+        operator: A, in the coordinates of an iteration.
         weights: Positive weights of the penalty; None is all ones.
         lam: :math:`\\lambda>0`.
         fidelity: :math:`\\varphi`.
@@ -43,62 +34,68 @@ class Problem(ABC):
     lam: float
     fidelity: Fidelity = _NORM
 
-    # Whether a searching schedule may balance the primal weight anew.
+    # Whether a step-size controller may adapt the primal weight at restarts.
     rebalances: ClassVar[bool] = True
 
     @property
     @abstractmethod
     def measurement(self) -> LinearOperator:
-        """A as the user has it."""
+        """The measurement operator A in the user's coordinates."""
 
     @property
     @abstractmethod
     def first_weight(self) -> float:
-        """What a searching schedule starts from, in units of :math:`\\|y\\|_2`."""
+        """The first primal weight of a step-size controller, relative to :math:`\\|y\\|_2`."""
 
     @abstractmethod
     def penalty(self, z: Tensor) -> Tensor:
-        """Returns the penalty, one float64 number a batch item."""
+        """Returns the penalty, one float64 number per batch item."""
 
     @abstractmethod
     def bound(self, q: Tensor, back: Tensor, y: Tensor, count: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
-        """Returns a lower bound of min F from any dual point q, given A*q: the dual value of q / count made feasible,
-        and the norm of that (float64), in the precision of q."""
+        """Returns a lower bound of min F from any dual point q, and the norm of the feasible dual point that gives it.
+
+        The feasible point is the best multiple of q / count, after the repair of the pair in the analysis form. Both
+        are float64, computed in the precision of q.
+
+        Args:
+            q: Dual points.
+            back: A*q; in the analysis form the adjoint of the pair.
+            y: Packed measurements.
+            count: A number per batch item, by which q is divided.
+        """
 
     @abstractmethod
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
-        """Returns the dual point made feasible; if y is given the best of all feasible multiples."""
+        """Returns a feasible dual point made of q; if y is given, the best of all feasible multiples."""
 
     @abstractmethod
     def proof(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:
-        """Returns what a pair of points proves, computed in double precision with a bound of the rounding."""
+        """Returns the proof from a pair of points, computed in double precision with a bound of the rounding."""
 
     @abstractmethod
     def dual_of(self, q: Tensor, p: Tensor | None = None) -> Tensor:
-        """Returns a dual point as the loop has it, from a packed q and the part p of an analysis problem."""
+        """Returns the dual variable of an iteration from a packed q and, for an analysis problem, its part p."""
 
     @abstractmethod
     def duals(self, dual: Tensor, batch: torch.Size) -> tuple[Tensor, Tensor | None]:
-        """Returns from the dual of a loop q, and p where there is one, in their own shapes."""
-
-    @abstractmethod
-    def dual_value(self, q: Tensor, y: Tensor) -> Tensor:
-        """Returns :math:`-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2)`, one float64 number a batch item: at
-        most min F if q is feasible."""
+        """Returns q, and p of an analysis problem, in the user's shapes, from the dual variable of an iteration."""
 
     @abstractmethod
     def dual_size(self, q: Tensor) -> Tensor:
-        """Returns :math:`\\|q\\|_2` of a dual point as the loop has it."""
+        """Returns :math:`\\|q\\|_2` of the dual variable of an iteration."""
 
     @abstractmethod
     def _proved_penalty(self, z: Tensor, size: Tensor, u: float) -> tuple[Tensor, Tensor]:
-        """Returns the penalty and a bound of its error, for points z of these norms in arithmetic of unit roundoff
+        """Returns the penalty and a bound of its error, for points z of norm ``size`` in arithmetic of unit roundoff
         u."""
 
     def feasible_point(self, z: Tensor, residual: Tensor) -> Tensor:
-        """For (P1) a point that fits the data, where A has a cheap right inverse
-        :math:`A^+`: :math:`z-A^+r\\max\\{0,1-\\varepsilon/\\|r\\|_2\\}` for the residual r = Az - y, its projection
-        where AA* is a multiple of the identity. Else z itself."""
+        """Returns for (P1) a feasible point near z, if the minimum-norm solution :math:`A^+r` costs one adjoint.
+
+        The point is :math:`z-A^+r\\max\\{0,1-\\varepsilon/\\|r\\|_2\\}` for the residual r = Az - y; if AA* is a
+        multiple of the identity, it is the projection of z. For other operators, (P2) and (P3) z is returned.
+        """
         if not isinstance(self.fidelity, Ball):
             return z
         d = len(self.operator.out_shape)
@@ -110,8 +107,10 @@ class Problem(ABC):
         return z if correction is None else z - correction
 
     def value_at(self, z: Tensor, residual: Tensor, dual_size: Tensor) -> Tensor:
-        """Returns F at :meth:`feasible_point`; where that does not fit the data, plus ``dual_size`` times the
-        violation: with the norm of a feasible dual point this is at least its dual value."""
+        """Returns F at :meth:`feasible_point`, plus ``dual_size`` times the violation if that point is not feasible.
+
+        If ``dual_size`` is the norm of a feasible dual point, this is at least its dual value, by weak duality.
+        """
         if not isinstance(self.fidelity, Ball):
             return self.penalty(z) + self.fidelity.value(norms(residual, residual.ndim - 1))
         if self.operator.has_minimum_norm:
@@ -119,7 +118,7 @@ class Problem(ABC):
         return self.penalty(z) + dual_size * self.fidelity.violation(norms(residual, residual.ndim - 1))
 
     def _multiple(self, size: Tensor, worst: Tensor, q: Tensor, y: Tensor | None) -> Tensor:
-        """Returns the multiple that :meth:`feasible` takes of a q with this norm."""
+        """Returns the multiple of q, of norm ``size``, that :meth:`feasible` takes."""
         if y is None:
             most = worst.clamp(min=1).reciprocal()
             return self.fidelity.multiple(torch.full_like(most, torch.inf), size.clamp(min=1), most)
@@ -133,14 +132,14 @@ class Problem(ABC):
     def _proved_objective(
         self, z: Tensor, size: Tensor, y: Tensor, u: float, unit: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Returns objective, a bound of its error, violation, what of it is rounding, and the unit of violations.
+        """Returns the objective, a bound of its error, the violation, a bound of its error, and the unit of violations.
 
         Args:
             z: Packed points.
-            size: Their norms, not packed.
+            size: Norms of the points in the user's coordinates.
             y: Packed measurements.
-            u: The unit roundoff in which this is computed.
-            unit: That of the data: a point of that precision can fit no better than to it.
+            u: The unit roundoff of this computation.
+            unit: The unit roundoff of the data, which limits how well a point of their precision can fit them.
         """
         d, own = y.ndim - 1, self.measurement
         penalty, penalty_error = self._proved_penalty(z, size, u)
@@ -150,13 +149,13 @@ class Problem(ABC):
         error = error + (sum_rounding(2 * math.prod(y.shape[1:])) + 4) * UNIT * r
         value = self.fidelity.value(r)
         objective_error = penalty_error + self.fidelity.error(r, error) + 2 * UNIT * (penalty + value)
-        # What storing z and y in their precision costs already.
+        # The rounding of z and y to the precision of the data is a part of the violation's error.
         fits = error + 4 * unit * (own.norm_bound.value * size + data)
         violation = self.fidelity.violation(r)
         return penalty + value, objective_error, violation, fits, self.fidelity.violation_unit(data, unit)
 
 
 def inner_product(y: Tensor, q: Tensor, trailing: int) -> tuple[Tensor, Tensor]:
-    """Returns :math:`-\\mathrm{Re}\\langle y,q\\rangle` in float64, and a bound of its error."""
+    """Computes :math:`-\\mathrm{Re}\\langle y,q\\rangle` in float64, and a bound of its error."""
     size = blocked_norms(y, trailing) * blocked_norms(q, trailing)
     return -blocked_inner(y, q, trailing), (sum_rounding(2 * math.prod(y.shape[1:])) + 8) * UNIT * size

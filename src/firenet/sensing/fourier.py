@@ -23,9 +23,10 @@ class SubsampledFourier(FourierSampling):
     """The subsampled unitary Fourier transform :math:`P_\\Omega F` in 1-D to 3-D: norm exactly 1.
 
     Args:
-        mask: Which frequencies are measured, zeros and ones, one to three axes. Images and measurements have its shape.
-        centred: The origin of image, k-space and mask lies in the middle (index n // 2 of each axis) instead of the
-            corner. Any parity of the sides is right; it costs two copies an application, so hot loops leave it off.
+        mask: Zeros and ones, one for each measured frequency; one to three axes. Images and measurements have its
+            shape.
+        centred: The origin of image, k-space and mask is in the middle (index n // 2 of each axis) instead of the
+            corner, for sides of any parity. It costs two copies per application, so iterations leave it off.
     """
 
     def __init__(self, mask: Tensor | ArrayLike, *, centred: bool = False) -> None:
@@ -44,21 +45,16 @@ class SubsampledFourier(FourierSampling):
         return self._ifft(y)
 
     def constant_response(self) -> tuple[Tensor, float]:
-        # All of it lies at zero frequency: zero, exactly, where that is not measured.
+        # The spectrum of a constant is zero except at zero frequency: exactly zero if that is not measured.
         at = tuple(n // 2 if self.centred else 0 for n in self.mask.shape)
         found = torch.zeros(self.mask.shape, dtype=torch.complex128, device=self.mask.device)
         found[at] = math.sqrt(self.mask.numel()) * self.mask[at]
         return found, 2 * UNIT * abs(found[at]).item()
 
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
-        if (
-            isinstance(other, Adjoint)
-            and isinstance(other.operator, Wavelet)
-            and other.operator.is_orthonormal
-            and other.out_shape == self.in_shape
-            and not self.centred
-        ):
-            return FourierOfWavelet(self.mask, other.operator)
+        wavelet = other.operator if isinstance(other, Adjoint) and other.out_shape == self.in_shape else None
+        if isinstance(wavelet, Wavelet) and wavelet.is_orthonormal and not self.centred:
+            return FourierOfWavelet(self.mask, wavelet)
         return super().__matmul__(other)
 
 
@@ -68,9 +64,9 @@ class MultiCoilFourier(FourierSampling):
     Norm: :math:`\\|A\\|\\le\\max_r(\\sum_c|s_c(r)|^2)^{1/2}`, the largest root sum of squares of the maps.
 
     Args:
-        mask: Which frequencies are measured, shape of the image, the same for all coils.
+        mask: Zeros and ones, one for each measured frequency; shape of the image, the same for all coils.
         maps: Complex coil sensitivities, shape (coils, \\*mask.shape).
-        centred: As in :class:`SubsampledFourier`; the maps are images and are centred with it.
+        centred: As in :class:`SubsampledFourier`; the maps are then centred images, too.
     """
 
     maps: Tensor
@@ -78,20 +74,18 @@ class MultiCoilFourier(FourierSampling):
     def __init__(self, mask: Tensor | ArrayLike, maps: Tensor | ArrayLike, *, centred: bool = False) -> None:
         mask, maps = as_mask(mask), tensor_of(maps, "coil maps").clone()
         if maps.ndim != mask.ndim + 1 or maps.shape[1:] != mask.shape or maps.shape[0] == 0:
-            raise BadInput(
-                f"Coil maps of shape (coils, {', '.join(map(str, mask.shape))})",
-                f"shape {tuple(maps.shape)}",
-                "Give one map a coil, each of the shape of the mask",
-            )
+            needed = f"Coil maps of shape (coils, {', '.join(map(str, mask.shape))})"
+            raise BadInput(needed, f"shape {tuple(maps.shape)}", "Give one map per coil, each of the shape of the mask")
         need_complex(maps, "coil maps")
         if not torch.isfinite(torch.view_as_real(maps)).all():
-            raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
+            raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are unknown")
         super().__init__(mask, mask.shape, maps.shape, _coils_norm(maps), centred)
         self.register_buffer("maps", maps)
 
     @property
     def gain(self) -> float:
-        """Over the pixels where a map is not zero: :math:`(\\sum|s|^2/(\\text{coils}\\cdot\\text{pixels}))^{1/2}`."""
+        """The noise gain :math:`(\\sum|s|^2/(\\text{coils}\\cdot\\text{pixels}))^{1/2}`, over the pixels where some map
+        is not zero."""
         maps = self.maps.detach()
         seen = int((maps != 0).any(dim=0).sum())
         return norms(maps, maps.ndim).item() / (max(seen, 1) * len(maps)) ** 0.5
@@ -114,7 +108,7 @@ class MultiCoilFourier(FourierSampling):
         return self._fft(x.unsqueeze(-self.mask.ndim - 1) * self.maps)
 
     def _whole_adjoint(self, y: Tensor) -> Tensor:
-        # conj(sum of conj(z) s): conjugating z where it lies is cheaper than a conjugate copy of all the maps.
+        # The sum of z conj(s) as conj(sum of conj(z) s): conjugating z in place is cheaper than copying all the maps.
         z = self._ifft(y)
         z = z.conj_physical() if z.numel() == 0 or torch.is_grad_enabled() else z.conj_physical_()
         return (z * self.maps).sum(dim=-self.mask.ndim - 1).conj_physical()
@@ -129,7 +123,8 @@ def fourier_samples(
 
 
 class _Coils(Sampled):
-    """:class:`MultiCoilFourier` for a loop: on the CPU coil by coil, so that what one coil needs stays in the cache."""
+    """:class:`MultiCoilFourier` for an iteration: on the CPU coil by coil, so that the data of one coil stay in the
+    cache."""
 
     def __init__(self, operator: MultiCoilFourier) -> None:
         super().__init__(operator)
@@ -156,7 +151,7 @@ class _Coils(Sampled):
         grid = torch.zeros(len(y), math.prod(self._grid), dtype=y.dtype)
         total = torch.zeros(len(y), *self._grid, dtype=torch.promote_types(y.dtype, self._coils.maps.dtype))
         for coil, sensitivity in enumerate(self._coils.maps):
-            grid.index_copy_(1, self._where, y[:, coil])  # the same places each time: the rest stays zero
+            grid.index_copy_(1, self._where, y[:, coil])  # the same entries for each coil: the others stay zero
             image = self._coils._ifft(grid.view(-1, *self._grid))
             total.addcmul_(image.conj_physical_(), sensitivity)
         return total.conj_physical_()
@@ -166,7 +161,8 @@ class _Coils(Sampled):
 
 
 def _coils_norm(maps: Tensor) -> NormBound:
+    """Returns the largest root sum of squares of the maps, with the rounding of its own sums."""
     values = torch.view_as_real(maps.cpu()).to(torch.float64)
-    scale = power_of_two(values.abs().max()).item()  # no square under- or overflows
+    scale = power_of_two(values.abs().max()).item()  # so that no square under- or overflows
     rss = torch.linalg.vector_norm(values / scale, dim=(0, -1)).max().item() * scale
     return NormBound(rss * (1 + 1e-14 * maps.shape[0]), "proven", "largest root sum of squares of the coil maps")

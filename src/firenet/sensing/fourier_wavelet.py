@@ -1,6 +1,20 @@
-"""Fourier samples of a wavelet synthesis, in one operator.
+"""Fourier samples of a wavelet synthesis, as one operator.
 
-The spectrum of a wavelet synthesis is the spectra of the bands, repeated and multiplied by the filters' responses.
+The folded spectrum. A synthesis step inserts zeros into the low-pass half a and the high-pass half d of an axis and
+filters them, so with spectra of n frequencies, of which the halves have n / 2,
+
+.. math:: \\hat x_m=\\hat h_m\\hat a_{m\\bmod n/2}+\\hat g_m\\hat d_{m\\bmod n/2},\\qquad m=0,\\dots,n-1:
+
+each half's spectrum is repeated once ("unfolded") and multiplied by the response of its filter. Hence a level needs no
+FFT of its own. The bands are transformed by small FFTs, which together have the size of one image, and go to the
+spectrum of the image level by level, from coarse to fine, and in a level axis by axis:
+
+1. pack: coefficients are one axis, the corner of the coarsest levels first, then the details from coarse to fine;
+2. :meth:`_Folded._to_grid`: corner to spectrum by a dense matrix, details by FFTs, then for each axis of each level a
+   product with two responses and a sum; the last result is the spectrum on the whole grid, of which samples are taken;
+3. :meth:`_Folded._from_grid`: the adjoint, in the opposite order: for each axis the product with the conjugate
+   responses, the two repetitions summed ("folded"), at last the inverse FFTs of the bands;
+4. :class:`_Plan`: the buffers of both, with all views on them made in advance.
 """
 
 from __future__ import annotations
@@ -27,13 +41,13 @@ from firenet.transforms.wavelet import Wavelet
 
 
 class FourierOfWavelet(FourierSampling):
-    """:math:`P_\\Omega FW^*` for an orthonormal wavelet transform W, without going through the image.
+    """The operator :math:`P_\\Omega FW^*` for an orthonormal wavelet transform W, computed without forming the image.
 
     The spectrum of one synthesis step is, axis by axis,
     :math:`\\hat x(\\omega)=\\hat h(\\omega)\\hat a(2\\omega)+\\hat g(\\omega)\\hat d(2\\omega)`: the spectra of the
-    halves are repeated once and multiplied by the filters' responses. So the bands are transformed where they are,
-    small FFTs of together one image, and a level costs a few products whatever the length of the filter.
-    ``SubsampledFourier(mask) @ W.H`` gives this operator; it equals the composition up to rounding.
+    halves are repeated once and multiplied by the filters' responses. So the bands are transformed by small FFTs, which
+    together have the size of one image, and a level costs a few products, for filters of any length.
+    ``SubsampledFourier(mask) @ W.H`` returns this operator; it equals the composition up to rounding.
 
     Args:
         mask: As for :class:`SubsampledFourier`.
@@ -43,11 +57,9 @@ class FourierOfWavelet(FourierSampling):
     def __init__(self, mask: Tensor, wavelet: Wavelet) -> None:
         unitary = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
         if wavelet.out_shape != tuple(mask.shape) or not wavelet.is_orthonormal:
-            raise BadInput(
-                f"An orthonormal wavelet transform of the mask's shape {tuple(mask.shape)}",
-                f"{wavelet.in_shape}, padded to {wavelet.out_shape}",
-                "Use SubsampledFourier(mask) @ W.H, which takes every shape",
-            )
+            needed = f"An orthonormal wavelet transform of the mask's shape {tuple(mask.shape)}"
+            got = f"{wavelet.in_shape}, padded to {wavelet.out_shape}"
+            raise BadInput(needed, got, "Use SubsampledFourier(mask) @ W.H, which takes every shape")
         super().__init__(mask, wavelet.out_shape, mask.shape, unitary * wavelet.norm_bound, False)
         self.wavelet = wavelet
 
@@ -60,8 +72,8 @@ class FourierOfWavelet(FourierSampling):
 
     @property
     def rounding(self) -> float:
-        # The bands' FFTs, and products with responses that are summed in pairs on every axis of every level. The
-        # corner's dense matrix has at most 256 columns.
+        # The FFTs of the bands, products with responses that are summed in pairs for every axis of every level, and the
+        # corner's dense matrix, which has at most 256 columns.
         return fft_rounding(self.in_shape) + self.wavelet.rounding + 2 * (_DENSE + 4)
 
     def _whole(self, x: Tensor) -> Tensor:
@@ -77,19 +89,20 @@ class FourierOfWavelet(FourierSampling):
         return folded.unpack(differentiable(flat, folded.coefficients, folded.spectrum)).view(*batch, *self.in_shape)
 
 
-# Corners of at most so many coefficients are one dense matrix: below it, small FFTs and products cost their overhead.
+# A corner of at most this many coefficients is transformed by one dense matrix: smaller FFTs and products cost mostly
+# their overhead.
 _DENSE = 256
-# Bands that are together larger than so many bytes are transformed one by one.
+# Bands that are together larger than this many bytes are transformed one by one.
 _LARGE = 2**23
 
 
 class _Folded(Sampled):
-    """:class:`FourierOfWavelet` for a loop.
+    """:class:`FourierOfWavelet` for an iteration.
 
-    Packed coefficients are one axis: first the corner of the coarsest levels (``_DENSE`` of them at most), whose way
-    to the spectrum is one dense matrix, then from coarse to fine the detail bands of each level, one after the other,
-    so that one call transforms them all. In a level the type of a band counts its axes in binary, the first axis
-    first, 1 for high-pass; the bands of a level are types 1 to 2^d - 1, and type 0 comes from the level below it.
+    Packed coefficients are one axis: first the corner of the coarsest levels (at most ``_DENSE`` coefficients), which a
+    dense matrix maps to the spectrum, then from coarse to fine the detail bands of each level, one after the other, so
+    that one FFT call transforms them all. The type of a band is a binary number with one digit for each axis, the first
+    axis first, 1 for high-pass; a level has the bands of types 1 to 2^d - 1, and type 0 is the next coarser level.
     """
 
     def __init__(self, operator: FourierOfWavelet) -> None:
@@ -99,7 +112,7 @@ class _Folded(Sampled):
         top = wavelet.depth
         while top and math.prod(n >> (top - 1) for n in sides) <= _DENSE:
             top -= 1
-        self._top = top  # levels 1 (the finest) to top are folded
+        self._top = top  # levels 1 (the finest) to top are folded; the coarser ones are in the dense corner
         self._corner = math.prod(n >> top for n in sides)
         self.in_shape = (math.prod(sides),)
         self._plans: dict[tuple[object, ...], _Plan] = {}
@@ -110,7 +123,7 @@ class _Folded(Sampled):
     def _plan(self, like: Tensor) -> _Plan:
         key = (len(like), like.dtype, like.device)
         if key not in self._plans:
-            # One at a time: they are several images each, and a proof in double precision needs its own only once.
+            # Only one is kept: a plan holds several images, and a proof in double precision needs its own only once.
             self._plans.clear()
             self._plans[key] = _Plan(self._wavelet.wavelet, self._sides, self._top, like)
         return self._plans[key]
@@ -129,11 +142,11 @@ class _Folded(Sampled):
         return self._from_grid(y, out)
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """The unitary Fourier transform of W*x on the whole grid; a new tensor."""
+        """Computes the unitary Fourier transform of W*x on the whole grid, as a new tensor."""
         return self._to_grid(x).clone()
 
     def coefficients(self, grid: Tensor) -> Tensor:
-        """W of the inverse unitary Fourier transform of a spectrum; a new tensor."""
+        """Computes W of the inverse unitary Fourier transform of a spectrum, as a new tensor."""
         self._plan(grid).grid.copy_(grid)
         return self._from_grid(grid)
 
@@ -184,8 +197,11 @@ class _Folded(Sampled):
 
     @staticmethod
     def _each(transform: Callable[[Tensor], Tensor], bands: Tensor, work: Tensor) -> Tensor:
-        """The transform of all bands of a level, if they are large one by one, in ``work``: a result as large as all of
-        them, gone at once, would leave a hole in the memory that is soon too small for the next."""
+        """Transforms all bands of a level; large bands one by one, written into ``work``.
+
+        A temporary result as large as all bands would fragment the memory: the free block that it leaves is soon too
+        small for the next one.
+        """
         if bands.numel() * bands.element_size() <= _LARGE:
             return transform(bands)
         for k, band in enumerate(bands.unbind(1)):
@@ -222,7 +238,7 @@ class _Folded(Sampled):
         return out
 
     def _bands(self, level: int) -> list[tuple[slice, ...]]:
-        """Where the details of a level lie in the coefficients, in the order of their types."""
+        """Returns the slices of the detail bands of a level in the coefficients, in the order of their types."""
         types = list(product((0, 1), repeat=len(self._shape)))[1:]
         return [tuple(slice(t * n, (t + 1) * n) for t, n in zip(u, self._sides(level), strict=True)) for u in types]
 
@@ -231,10 +247,11 @@ class _Folded(Sampled):
 
 
 class _Plan:
-    """Work buffers of :class:`_Folded` for one batch size, dtype and device, and every view of them that a level needs.
+    """The work buffers of :class:`_Folded` for one batch size, dtype and device, and all views of them.
 
-    Making the views anew would take as long as the arithmetic. Each level has two buffers as large as what it is made
-    of; an axis reads one and writes the other, and what a level hands on lies in the buffers of the next.
+    Making the views for every application would take as long as the arithmetic. Each level has two buffers of the size
+    of its result; an axis reads one and writes the other, and the result of a level is in the buffers of the next finer
+    level.
     """
 
     def __init__(self, wavelet: str, sides: Callable[[int], tuple[int, ...]], top: int, like: Tensor) -> None:
@@ -254,8 +271,8 @@ class _Plan:
         for k in range(1, top + 1):
             n, full, half = sides(k), sides(k - 1), 2 ** (d - 1)
             level = _Level((b, 2 * half - 1, *n), (2 * half - 1) * math.prod(n), half)
-            # Forth: the last axis must write into the second buffer, where the next level looks for it. The bands'
-            # spectra may lie in what the first axis does not write into.
+            # To the grid: the last axis must write into the second buffer, from which the next finer level reads. The
+            # spectra of the bands use the buffer that the first axis does not write into.
             level.spectra = buffers[k - 1][(d + 1) % 2].flatten(1)[:, : level.size].view(level.shape)
             now = from_below[top - k]
             for axis in range(d):
@@ -268,7 +285,7 @@ class _Plan:
                     a, c = (half_.unsqueeze(2 + axis) for half_ in (now[:, :types], now[:, types:]))
                     level.merge.append((a, r[0], c, r[1], goal))
                 now = goal.flatten(2 + axis, 3 + axis)
-            # Back.
+            # From the grid: the axes in opposite order, the two repetitions of each frequency summed.
             now = low[:, None]
             for axis in reversed(range(d)):
                 first, second = now.unflatten(2 + axis, (2, n[axis])).unbind(2 + axis)
@@ -281,14 +298,17 @@ class _Plan:
         self.low = low
 
 
-_Product = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # a, r, b, s and where a r + b s goes
+_Product = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # a, r, b, s and the tensor into which a r + b s is written
 
 
 @dataclass(eq=False)
 class _Level:
+    """The views of one level: its detail bands have shape ``shape`` (batch, types, \\*sides) and ``size``
+    coefficients."""
+
     shape: tuple[int, ...]
     size: int
-    half: int
+    half: int  # 2^(d - 1), the number of types that are low-pass along the first axis
     spectra: Tensor = field(default_factory=torch.Tensor)
     join: Any = None
     merge: list[_Product] = field(default_factory=list)
@@ -301,7 +321,7 @@ class _Level:
 def _dense_corner(
     wavelet: str, sides: tuple[int, ...], levels: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The matrix of FW* for a few coefficients, from the operators it is made of, and its conjugate (a product with a
+    """Returns the matrix of FW* for a small corner, computed from W and the FFT, and its conjugate (a product with a
     conjugate view would copy the matrix each time)."""
     n = math.prod(sides)
     columns = Wavelet(sides, wavelet, levels).adjoint(torch.eye(n, dtype=torch.float64).view(n, *sides))
@@ -313,10 +333,10 @@ def _dense_corner(
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
 def _responses(wavelet: str, n: int, behind: int, conjugate: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    r"""The filters' responses at n frequencies, shape (2, 2, n / 2, 1, ..., 1): low- and high-pass, repetition,
-    frequency, axes behind.
+    r"""Computes the filters' responses :math:`\hat h_m=2^{-1/2}\sum_jh_je^{-2\pi im(L/2-j)/n}` at n frequencies, or
+    their conjugates.
 
-    :math:`\hat h_m=2^{-1/2}\sum_jh_je^{-2\pi im(L/2-j)/n}`, or the conjugate.
+    The shape is (2, 2, n / 2, 1, ..., 1): low- and high-pass, repetition, frequency, and the axes behind.
     """
     filters = filter_bank(wavelet)
     place = len(filters[0]) // 2 - np.arange(len(filters[0]))

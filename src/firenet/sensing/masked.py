@@ -1,8 +1,9 @@
-"""Sensing operators: what the scanner or the camera measures.
+"""Measurement operators that take samples of a unitary transform on the grid of a mask.
 
-Measurements keep the shape of the mask and are zero where nothing was measured. Transforms are unitary, so a mask alone
-has norm exactly 1. Inside, zero frequency lies in the corner (as ``torch.fft`` has it); ``centred=True`` is for k-space
-and images with the origin in the middle, as files and scanners have them.
+A measurement operator (forward operator, encoding operator) maps an image to the data of the scanner or the camera.
+Measurements have the shape of the mask and are zero in the entries that are not measured. Transforms are unitary, so
+the operator has norm exactly 1. Zero frequency is in the corner (as in ``torch.fft``); ``centred=True`` is for k-space
+and images with the origin in the middle, the convention of files and scanners.
 """
 
 from __future__ import annotations
@@ -23,25 +24,22 @@ from firenet.operators.norm_bound import NormBound
 
 
 def as_mask(mask: Tensor | ArrayLike) -> Tensor:
-    """A boolean mask of one to three axes with at least one sample."""
-    # A tensor of its own: what the caller does to the array later does not reach an operator and its norm bound.
+    """Returns a boolean mask of one to three axes with at least one sample.
+
+    Raises:
+        BadInput: For other shapes, numbers other than zero and one, or a mask without a sample.
+    """
+    # A copy: later changes of the caller's array must not reach an operator, whose norm bound would be wrong.
     tensor = tensor_of(mask, "a sampling mask").clone()
     if not 1 <= tensor.ndim <= 3 or 0 in tensor.shape:
-        raise BadInput(
-            "A sampling mask with one to three axes, none empty",
-            f"shape {tuple(tensor.shape)}",
-            "Give the mask of one image",
-        )
+        got = f"shape {tuple(tensor.shape)}"
+        raise BadInput("A sampling mask with one to three axes, none empty", got, "Give the mask of one image")
     if not ((tensor == 0) | (tensor == 1)).all():
-        raise BadInput(
-            "A sampling mask of zeros and ones (or booleans)", f"other numbers, dtype {tensor.dtype}", "Pass mask != 0"
-        )
+        got = f"other numbers, dtype {tensor.dtype}"
+        raise BadInput("A sampling mask of zeros and ones (or booleans)", got, "Pass mask != 0")
     if not tensor.any():
-        raise BadInput(
-            "A sampling mask with at least one sample",
-            "a mask that is zero everywhere",
-            "Check that the mask was read correctly",
-        )
+        got, do = "a mask that is zero everywhere", "Check that the mask was read correctly"
+        raise BadInput("A sampling mask with at least one sample", got, do)
     return tensor != 0
 
 
@@ -49,11 +47,11 @@ def calibration_width(mask: Tensor) -> int:
     """Returns the side of the largest fully sampled cube of frequencies around zero.
 
     Args:
-        mask: Zero frequency in the corner.
+        mask: The mask, zero frequency in the corner.
     """
     missing = (~mask).nonzero()
-    # The window of width w holds the frequencies from -(w // 2) to (w - 1) // 2. A sample of frequency f is outside it
-    # as long as w is at most 2 f for positive f, and at most -2 f - 1 for negative ones.
+    # The window of width w holds the frequencies from -(w // 2) to (w - 1) // 2. A positive frequency f is outside it
+    # if w is at most 2 f, a negative one if w is at most -2 f - 1.
     if len(missing) == 0:
         return min(mask.shape)
     sides = torch.tensor(mask.shape, device=mask.device)
@@ -66,13 +64,14 @@ _PACKED = "If an axis of length 2 holds real and imaginary parts, move it last a
 
 
 def need_complex(y: Tensor, what: str) -> Tensor:
+    """Returns y, or raises BadInput if it is real."""
     if not y.is_complex():
         raise BadInput(f"Complex {what}", f"{y.dtype} of shape {tuple(y.shape)}", _PACKED)
     return y
 
 
 class Masked(LinearOperator):
-    """Measurements on the grid of a mask, zero where nothing was measured.
+    """A measurement operator on the grid of a mask, with zeros in the entries that are not measured.
 
     A subclass defines ``_whole`` and ``_whole_adjoint``, the transform without the mask.
     """
@@ -103,7 +102,7 @@ class Masked(LinearOperator):
         """Returns the same operator with fewer samples.
 
         Args:
-            keep: Which are kept, booleans that broadcast to the mask.
+            keep: Booleans that broadcast to the mask, true for the samples to keep.
         """
         part = copy.deepcopy(self)
         part.register_buffer("mask", as_mask(self.mask & keep.to(self.mask.device)))
@@ -111,12 +110,14 @@ class Masked(LinearOperator):
         return part
 
     def holdout_candidates(self) -> Tensor:
-        """Returns the samples outside the fully sampled centre, whose energy would drown all others and which no
-        reconstruction gets wrong."""
+        """Returns the mask of the samples outside the fully sampled centre.
+
+        The energy of the centre exceeds that of all other samples, and every reconstruction predicts it well.
+        """
         return self.mask & ~self._centre()
 
     def _centre(self) -> Tensor:
-        """The largest fully sampled cube of low frequencies: here beginning at the corner."""
+        """Returns the mask of the largest fully sampled cube of low frequencies, here the cube at the corner."""
         missing = (~self.mask).nonzero()
         width = min(self.mask.shape) if len(missing) == 0 else int(missing.amax(dim=1).min())
         centre = torch.zeros_like(self.mask)
@@ -139,7 +140,7 @@ class Masked(LinearOperator):
 
     @torch.inference_mode(False)
     def _factor(self, y: Tensor) -> Tensor:
-        """The mask in the dtype of y: a product of two dtypes would first copy one of them, as large as the image."""
+        """Returns the mask in the dtype of y, since a product of two dtypes would first convert one of the tensors."""
         key = (y.dtype, y.device)
         if key not in self._factors:
             self._factors[key] = self.mask.to(device=y.device, dtype=y.dtype)
@@ -147,7 +148,7 @@ class Masked(LinearOperator):
 
 
 class Sampled(Compact):
-    """A masked operator whose measurements are only those that were made: shape (..., samples)."""
+    """A masked operator with packed measurements, the measured entries alone: shape (..., samples)."""
 
     operator: Masked
 
@@ -172,11 +173,12 @@ class Sampled(Compact):
 
 
 def complex_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns the complex dtype of the same precision, at least single."""
     return torch.promote_types(dtype, torch.complex64)
 
 
 class FourierSampling(Masked):
-    """What the Fourier operators share: the unitary FFT over the last axes."""
+    """A masked operator with the unitary FFT over the last axes."""
 
     def __init__(
         self, mask: Tensor, in_shape: Sequence[int], out_shape: Sequence[int], norm_bound: NormBound, centred: bool

@@ -1,9 +1,9 @@
-"""Sampling masks: which frequencies or sequencies to measure.
+"""Sampling masks: the frequencies or sequencies to measure.
 
-Multilevel random sampling splits the frequency axis into dyadic bands, its product into boxes
+Multilevel random sampling splits the frequency axis into dyadic bands, the grid into their products, the boxes
 :math:`B_\\mathbf{k}=B_{k_1}\\times\\dots\\times B_{k_d}`, and draws :math:`m_\\mathbf{k}` samples uniformly at random
-in each box. Every mask has exactly the number of samples asked for, its own generator (the global random state is not
-touched) and the recipe that made it. Zero frequency lies in the corner; ``Mask.centred()`` moves it to the middle.
+in each box. Every mask has exactly the requested number of samples, is drawn by its own generator (the global random
+state is unchanged) and keeps its recipe. Zero frequency is in the corner; ``Mask.centred()`` moves it to the middle.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from firenet.transforms.wavelet import Wavelet
 
 Transform = Literal["fourier", "walsh"]
 
-# Decay of the Fourier transform of the Daubechies scaling function with v vanishing moments, |omega|^-(1 + q).
+# q_v for v = 1 to 10 vanishing moments: the Fourier transform of the Daubechies scaling function decays as
+# |omega|^-(1 + q_v).
 _DECAY = (0.0, 0.339, 0.636, 0.913, 1.177, 1.432, 1.682, 1.927, 2.168, 2.406)
 
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A sampling mask and how it was made.
+    """A sampling mask and its recipe.
 
     Attributes:
         samples: Boolean, zero frequency in the corner.
         bands: For multilevel masks, samples and size of each box, ``{(k_1, ..., k_d): (m, size)}``, bands from 1.
-        recipe: Everything needed to make it again: kind, shape, parameters, seed.
+        recipe: Everything needed to draw the mask again: kind, shape, parameters, seed.
     """
 
     samples: Tensor
@@ -47,26 +48,26 @@ class Mask:
 
     @property
     def count(self) -> int:
-        """Number of samples."""
+        """The number of samples."""
         return int(self.samples.sum())
 
     @property
     def rate(self) -> float:
-        """Samples over the size of the grid."""
+        """The number of samples over the size of the grid."""
         return self.count / self.samples.numel()
 
     def centred(self) -> Tensor:
-        """The mask with zero frequency in the middle (index n // 2), as files have it."""
-        return (
-            torch.fft.fftshift(self.samples) if self.recipe.get("transform", "fourier") == "fourier" else self.samples
-        )
+        """Returns the mask with zero frequency in the middle (index n // 2), the convention of files; a Walsh mask is
+        unchanged."""
+        walsh = self.recipe.get("transform", "fourier") != "fourier"
+        return self.samples if walsh else torch.fft.fftshift(self.samples)
 
 
 def frequency_bands(n: int, transform: Transform = "fourier") -> NDArray[np.int64]:
-    """The band 1, 2, ... of each index of an axis of n frequencies (``fftfreq`` order) or sequencies.
+    """Returns the band 1, 2, ... of each index of an axis of n frequencies (``fftfreq`` order) or sequencies.
 
-    Fourier :math:`B_1=\\{0,1\\}`, :math:`B_k=\\{-2^{k-1}+1..-2^{k-2}\\}\\cup\\{2^{k-2}+1..2^{k-1}\\}`; for even n the
-    frequency -n/2 stands for n/2; for n other than a power of two the bands hold what exists. Walsh
+    Fourier: :math:`B_1=\\{0,1\\}`, :math:`B_k=\\{-2^{k-1}+1..-2^{k-2}\\}\\cup\\{2^{k-2}+1..2^{k-1}\\}`; for even n the
+    frequency -n/2 counts as n/2; if n is not a power of two, the last band has fewer frequencies. Walsh:
     :math:`B_1=\\{0,1\\}`, :math:`B_k=\\{2^{k-1}..2^k-1\\}`.
 
     >>> frequency_bands(8).tolist(), frequency_bands(8, "walsh").tolist()
@@ -82,21 +83,21 @@ def frequency_bands(n: int, transform: Transform = "fourier") -> NDArray[np.int6
 def theory_density(
     sparsities: Sequence[float], box: Sequence[int], transform: Transform = "fourier", vanishing_moments: int = 1
 ) -> float:
-    """The number of samples that box k wants, up to one factor common to all boxes.
+    """Computes the number of samples for box k, up to one factor common to all boxes.
 
-    Haar, Fourier and Walsh: :math:`\\mathcal M_\\mathcal F(s,\\mathbf k)` and
-    :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` of Theorem 4. Daubechies wavelets with v > 1 vanishing moments,
-    Fourier: the density of the authors' code,
+    For Haar wavelets it is :math:`\\mathcal M_\\mathcal F(s,\\mathbf k)` (Fourier) or
+    :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` (Walsh) of Theorem 4. For Daubechies wavelets with v > 1 vanishing
+    moments and Fourier samples it is the density of the authors' code,
 
     .. math:: \\sum_ls_l\\prod_i2^{-a_{il}|k_i-l|}\\;2^{-2v\\max(0,l-\\|\\mathbf k\\|_\\infty)},\\qquad
         a_{il}=2q_v+1\\ (k_i\\ge l),\\ 1\\ (k_i<l),
 
-    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again; Walsh: :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`,
-    also theirs. (Their code also doubles the boxes with some :math:`k_i=1`; these hold few samples and it is not done
-    here.)
+    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again; for Walsh samples
+    :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`, also of their code. (Their code also doubles the boxes with some
+    :math:`k_i=1`; these hold few samples, and here they are not doubled.)
 
     Args:
-        sparsities: :math:`s_1,\\dots,s_r`, one a wavelet scale, the approximation merged with the first.
+        sparsities: :math:`s_1,\\dots,s_r`, one for each wavelet scale, the approximation merged with the first.
         box: :math:`\\mathbf k`, bands from 1.
         transform: ``fourier`` or ``walsh``.
         vanishing_moments: 1 (Haar) to 10.
@@ -131,75 +132,55 @@ def multilevel(
 
     Args:
         shape: One to three sides (Walsh: powers of two).
-        rate: Share of the grid to sample; or
-        count: the number of samples.
+        rate: The fraction of the grid to sample; give either this or ``count``.
+        count: The number of samples.
         transform: ``fourier`` or ``walsh``.
-        sparsities: Local sparsities, one a wavelet scale from the coarsest, the first with the approximation (levels
-            ``merged``); scale l goes with band l. Samples a box as :func:`theory_density` has
-            them. None: a power law, for which nobody needs to know the image, with
-        power: the density of a box proportional to the mean of :math:`|k|^{-power}` over its frequencies.
+        sparsities: Local sparsities, one for each wavelet scale from the coarsest, the first with the approximation
+            (levels ``merged``); scale l belongs to band l. The samples of a box are then those of
+            :func:`theory_density`. None takes a power law, which needs no knowledge of the image.
+        power: Without ``sparsities`` the samples of a box are proportional to the sum of :math:`\\max(1,|k|)^{-power}`
+            over its frequencies.
         vanishing_moments: Of the wavelet, for ``sparsities``; 1 is Haar.
         full: Boxes with all bands at most this are sampled fully; 1 is {0, 1} on each axis, and band k reaches
             frequency 2**(k-1).
         seed: A number, or a generator on the CPU.
 
     Raises:
-        BadInput: For a count outside 1..N or below what the full boxes hold.
+        BadInput: For a count outside 1..N or below the size of the fully sampled boxes.
 
     >>> mask = multilevel((64, 64), 0.25, seed=1)
     >>> mask.count, mask.bands[1, 1]
     (1024, (4, 4))
     """
-    shape = _sides(shape)
-    _check_walsh(shape, transform)
+    shape, wanted = _checked(shape, rate, count, transform, power)
     if not 1 <= vanishing_moments <= len(_DECAY):
         raise BadInput("Between 1 and 10 vanishing moments", f"{vanishing_moments}", "Use 1 for Haar, N for dbN")
-    if not math.isfinite(power):
-        raise BadInput("A finite power", f"{power}", "2 is usual")
-    wanted = _wanted(shape, rate, count)
     axes = [frequency_bands(n, transform) for n in shape]
-    boxes = list(product(*(range(1, int(b.max()) + 1) for b in axes)))
     tops = [int(b.max()) for b in axes]
+    boxes = list(product(*(range(1, top + 1) for top in tops)))
     box_of = np.ravel_multi_index(np.meshgrid(*(b - 1 for b in axes), indexing="ij"), tops).ravel()
     sizes = np.bincount(box_of, minlength=len(boxes))
     if sparsities is None:
-        density = np.zeros(len(boxes))
+        density, parameters = np.zeros(len(boxes)), {"power": power}
         np.add.at(density, box_of, _power_law(shape, transform, power).ravel())
     else:
         if not sparsities or min(sparsities) < 0 or not all(map(math.isfinite, sparsities)):
-            raise BadInput(
-                "Sparsities zero or more, one a scale",
-                f"{list(sparsities)}",
-                "Count them with SparsityLevels.from_image",
-            )
+            do = "Count them with SparsityLevels.from_image"
+            raise BadInput("Sparsities zero or more, one for each scale", f"{list(sparsities)}", do)
         density = np.array([theory_density(sparsities, k, transform, vanishing_moments) for k in boxes])
+        parameters = {"sparsities": list(sparsities), "vanishing_moments": vanishing_moments}
     forced = np.array([max(k) <= full for k in boxes])
     held = int(sizes[forced].sum())
     if held > wanted:
-        raise BadInput(
-            f"At least the {held} samples of the fully sampled boxes",
-            f"{wanted}",
-            "Ask for more samples or a smaller `full`",
-        )
+        do = "Ask for more samples or a smaller `full`"
+        raise BadInput(f"At least the {held} samples of the fully sampled boxes", f"{wanted}", do)
     counts = np.where(forced, sizes, 0)
     counts[~forced] = _allot(density[~forced], sizes[~forced], wanted - held)
     generator, recorded = _generator(seed)
     samples = _draw(box_of, counts, generator).reshape(shape)
-    recipe = {
-        "kind": "multilevel",
-        "shape": list(shape),
-        "count": wanted,
-        "transform": transform,
-        "full": full,
-        "seed": recorded,
-        **(
-            {"power": power}
-            if sparsities is None
-            else {"sparsities": list(sparsities), "vanishing_moments": vanishing_moments}
-        ),
-    }
+    recipe = {"kind": "multilevel", "shape": list(shape), "count": wanted, "transform": transform, "full": full}
     bands = {k: (int(m), int(n)) for k, m, n in zip(boxes, counts, sizes, strict=True)}
-    return Mask(samples, bands, recipe)
+    return Mask(samples, bands, {**recipe, "seed": recorded, **parameters})
 
 
 def variable_density(
@@ -212,27 +193,23 @@ def variable_density(
     radius: float | None = None,
     seed: int | torch.Generator = 0,
 ) -> Mask:
-    """Draws single frequencies, the low ones rather than the high ones, exactly as many as asked for.
+    """Draws single frequencies with a density that decreases with the frequency, exactly the requested number.
 
     Args:
         shape: One to three sides (Walsh: powers of two).
-        rate: Share of the grid to sample; or
-        count: the number of samples.
+        rate: The fraction of the grid to sample; give either this or ``count``.
+        count: The number of samples.
         transform: ``fourier`` or ``walsh``.
-        power: Without replacement, with probability proportional to :math:`|k|^{-power}`.
+        power: Frequencies are drawn without replacement, with probability proportional to :math:`|k|^{-power}`.
         radius: Frequencies with :math:`|k|` at most this are all taken; None is the disc (ball) of a sixth of the
-            samples. On shorter axes frequencies count for more, by the ratio of the sides.
+            samples. The frequency of a shorter axis is scaled by the ratio of the longest side to that axis.
         seed: A number, or a generator on the CPU.
 
     >>> variable_density((64, 64), 0.25).count
     1024
     """
-    shape = _sides(shape)
-    _check_walsh(shape, transform)
-    if not math.isfinite(power):
-        raise BadInput("A finite power", f"{power}", "2.5 is usual")
-    wanted = _wanted(shape, rate, count)
-    # |k| where it is above one; the density is flat below, the radius is not.
+    shape, wanted = _checked(shape, rate, count, transform, power)
+    # |k|: the density is constant for |k| below one, the radius is not limited to one.
     distance = _distance(shape, transform).ravel()
     order = np.argsort(distance, kind="stable")
     if radius is None:
@@ -243,16 +220,8 @@ def variable_density(
         raise BadInput("A radius of zero or more that holds no more than the samples", got, "Ask for a smaller one")
     generator, recorded = _generator(seed)
     taken = _weighted(distance, power, central, wanted, generator)
-    recipe = {
-        "kind": "variable density",
-        "shape": list(shape),
-        "count": wanted,
-        "transform": transform,
-        "power": power,
-        "radius": radius,
-        "seed": recorded,
-    }
-    return Mask(torch.from_numpy(taken.reshape(shape)), {}, recipe)
+    recipe = {"kind": "variable density", "shape": list(shape), "count": wanted, "transform": transform, "power": power}
+    return Mask(torch.from_numpy(taken.reshape(shape)), {}, {**recipe, "radius": radius, "seed": recorded})
 
 
 def lines(
@@ -264,14 +233,14 @@ def lines(
     power: float = 1.5,
     seed: int | torch.Generator = 0,
 ) -> Mask:
-    """Draws full lines, as a Cartesian scanner takes them: round(n / acceleration) of the n phase encodings.
+    """Draws full lines, as a Cartesian scanner acquires them: round(n / acceleration) of the n phase encodings.
 
     Args:
         shape: Two or three sides.
         acceleration: R >= 1.
-        axis: The phase-encoding axis; lines run along the others.
-        centre: How many lowest frequencies are all taken; None is a third of the lines.
-        power: The other lines are drawn without replacement with probability proportional to :math:`|k|^{-power}`.
+        axis: The phase-encoding axis; lines are parallel to the other axes.
+        centre: The number of lowest frequencies that are all taken; None is a third of the lines.
+        power: The other lines are drawn without replacement, with probability proportional to :math:`|k|^{-power}`.
         seed: A number, or a generator on the CPU.
     """
     shape = _sides(shape)
@@ -279,8 +248,7 @@ def lines(
         raise BadInput(f"A phase-encoding axis of a {len(shape)}-D image", f"{axis}", "Axes are counted from 0")
     if not (math.isfinite(acceleration) and acceleration >= 1):
         raise BadInput("An acceleration of 1 or more", f"{acceleration}", "3 keeps every third line on average")
-    if not math.isfinite(power):
-        raise BadInput("A finite power", f"{power}", "1.5 is usual")
+    _check_power(power)
     n = shape[axis]
     wanted = max(1, round(n / acceleration))
     low = wanted // 3 if centre is None else centre
@@ -293,34 +261,25 @@ def lines(
     along = [1] * len(shape)
     along[axis] = n
     samples = torch.from_numpy(np.broadcast_to(taken.reshape(along), shape).copy())
-    recipe = {
-        "kind": "lines",
-        "shape": list(shape),
-        "acceleration": acceleration,
-        "axis": axis,
-        "lines": wanted,
-        "centre": low,
-        "power": power,
-        "seed": recorded,
-        "transform": "fourier",
-    }
-    return Mask(samples, {}, recipe)
+    recipe = {"kind": "lines", "shape": list(shape), "acceleration": acceleration, "axis": axis, "lines": wanted}
+    return Mask(samples, {}, {**recipe, "centre": low, "power": power, "seed": recorded, "transform": "fourier"})
 
 
 def nested(mask: Tensor, rates: Sequence[float], *, power: float = 2.5, seed: int = 0) -> dict[float, Tensor]:
-    """Masks of other rates, each within the next: samples are added to a mask, or taken out of it, the high ones first.
+    """Draws masks of other rates, each contained in the next: samples are added to a mask or removed from it, high
+    frequencies removed first.
 
     Args:
-        mask: Zero frequency in the corner.
-        rates: Shares of the grid.
-        power: Of the density :math:`|k|^{-power}` with which they are drawn.
-        seed: Of the draw.
+        mask: The mask, zero frequency in the corner.
+        rates: Fractions of the grid.
+        power: The density of the draw is proportional to :math:`|k|^{-power}`.
+        seed: Seed of the draw.
     """
     shape = tuple(mask.shape)
     grids = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij")
     distance = torch.stack([g.square() for g in grids]).sum(0).sqrt().clamp(min=1)
     generator = torch.Generator().manual_seed(check_seed(seed))
-    # Exponential clocks: who rings first is drawn first, without replacement.
+    # Draws without replacement in the order of independent exponential variables, whose rates are the densities.
     clock = -torch.log(torch.rand(shape, generator=generator).clamp(min=1e-12)) * distance**power
     order = torch.where(mask, clock, clock + clock.max()).flatten().argsort()
     found = {}
@@ -337,13 +296,13 @@ def nested(mask: Tensor, rates: Sequence[float], *, power: float = 2.5, seed: in
 def local_coherences(
     shape: Sequence[int], transform: Transform = "fourier", wavelet: str = "haar"
 ) -> dict[tuple[tuple[int, ...], int], float]:
-    """The local coherences :math:`|B_\\mathbf k|\\max|U|^2` of each box and wavelet scale, from the dense
-    :math:`U=V\\Psi^*`.
+    """Computes the local coherences :math:`|B_\\mathbf k|\\max|U|^2` of each box and wavelet scale, from the dense
+    matrix :math:`U=V\\Psi^*`.
 
-    A self-check of the densities for small sides (the dense matrix has prod(shape)**2 entries).
+    They check the densities for small sides (the dense matrix has prod(shape)**2 entries).
 
     Returns:
-        ``{(k, j): coherence}`` for boxes k and scales j = 1.. (the approximation merged with scale 1).
+        ``{(k, j): coherence}`` for boxes k and scales j = 1, 2, ... (the approximation merged with scale 1).
     """
     shape = _sides(shape)
     if math.prod(shape) > 4096:
@@ -370,27 +329,35 @@ def _sides(shape: Sequence[int]) -> tuple[int, ...]:
     return sides
 
 
-def _check_walsh(shape: tuple[int, ...], transform: Transform) -> None:
+def _check_power(power: float) -> None:
+    if not math.isfinite(power):
+        raise BadInput("A finite power", f"{power}", "1.5 is usual for lines, 2 to 2.5 for single frequencies")
+
+
+def _checked(
+    shape: Sequence[int], rate: float | None, count: int | None, transform: Transform, power: float
+) -> tuple[tuple[int, ...], int]:
+    """Returns the sides and the number of samples.
+
+    Raises:
+        BadInput: For sides that do not suit the transform, for a power, rate or count out of range.
+    """
+    shape = _sides(shape)
     if transform == "walsh" and any(n & (n - 1) for n in shape):
         raise BadInput("A Walsh mask needs sides that are powers of two", f"{shape}", "Crop or pad the image")
-
-
-def _wanted(shape: tuple[int, ...], rate: float | None, count: int | None) -> int:
+    _check_power(power)
     size = math.prod(shape)
     if (rate is None) == (count is None):
         raise BadInput("Either a rate or a count", f"rate={rate}, count={count}", "Pass one of the two")
     wanted = count if count is not None else round(rate * size) if rate is not None and math.isfinite(rate) else 0
     if not 1 <= wanted <= size:
-        raise BadInput(
-            f"Between 1 and {size} samples",
-            f"{wanted} (rate={rate}, count={count})",
-            "Ask for a rate between 0 and 1, e.g. 0.25",
-        )
-    return wanted
+        got = f"{wanted} (rate={rate}, count={count})"
+        raise BadInput(f"Between 1 and {size} samples", got, "Ask for a rate between 0 and 1, e.g. 0.25")
+    return shape, wanted
 
 
 def _distance(shape: tuple[int, ...], transform: Transform) -> NDArray[np.float64]:
-    """:math:`|k|`; on shorter axes frequencies count for more, by the ratio of the sides."""
+    """Computes :math:`|k|`, the frequencies of each axis scaled by the ratio of the longest side to that axis."""
     longest = max(shape)
     square = np.zeros(shape)
     for axis, n in enumerate(shape):
@@ -402,14 +369,14 @@ def _distance(shape: tuple[int, ...], transform: Transform) -> NDArray[np.float6
 
 
 def _power_law(shape: tuple[int, ...], transform: Transform, power: float) -> NDArray[np.float64]:
-    """:math:`\\max(1,|k|)^{-power}`."""
+    """Computes :math:`\\max(1,|k|)^{-power}`."""
     return np.maximum(1.0, _distance(shape, transform)) ** -power
 
 
 def _allot(density: NDArray[np.float64], sizes: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Integers :math:`m_k\\le` sizes with sum ``wanted``, near to :math:`\\min(c\\cdot density,size)`.
+    """Returns integers :math:`m_k\\le` sizes with sum ``wanted``, close to :math:`\\min(c\\cdot density,size)`.
 
-    Boxes without density are filled last, in proportion to their sizes.
+    Boxes of density zero are filled last, in proportion to their sizes.
     """
     some = density > 0
     room = int(sizes[some].sum())
@@ -420,7 +387,9 @@ def _allot(density: NDArray[np.float64], sizes: NDArray[np.int64], wanted: int) 
         return counts
     weight = density / density.max() if some.any() else density
     with np.errstate(divide="ignore", over="ignore"):
-        order = np.argsort(np.where(some, sizes / weight, np.inf), kind="stable")  # boxes saturate in this order
+        order = np.argsort(
+            np.where(some, sizes / weight, np.inf), kind="stable"
+        )  # the order in which boxes become full as c grows
     filled, left, c = 0, float(weight.sum()), 0.0
     for place, k in enumerate(order[: int(some.sum())], start=1):
         c = (wanted - filled) / left
@@ -437,7 +406,7 @@ def _allot(density: NDArray[np.float64], sizes: NDArray[np.int64], wanted: int) 
 
 
 def _generator(seed: int | torch.Generator) -> tuple[torch.Generator, int]:
-    """A fresh generator and its seed, so that the seed in a recipe makes the same mask; a generator gives the seed."""
+    """Returns a new generator and its seed, which the recipe records; a given generator draws the seed."""
     if isinstance(seed, torch.Generator):
         seed = int(torch.randint(2**62, (), generator=seed))
     seed = check_seed(int(seed))
@@ -445,16 +414,12 @@ def _generator(seed: int | torch.Generator) -> tuple[torch.Generator, int]:
 
 
 def _weighted(
-    distance: NDArray[np.float64],
-    power: float,
-    central: NDArray[Any],
-    wanted: int,
-    generator: torch.Generator,
+    distance: NDArray[np.float64], power: float, central: NDArray[Any], wanted: int, generator: torch.Generator
 ) -> NDArray[np.bool_]:
-    """So many frequencies: the central ones, then others without replacement, with probabilities proportional to
-    :math:`\\max(1,|k|)^{-power}`."""
+    """Draws the wanted number of frequencies: the central ones, then others without replacement, with probabilities
+    proportional to :math:`\\max(1,|k|)^{-power}`."""
     keys = -torch.rand(len(distance), generator=generator, dtype=torch.float64).numpy()
-    # The k-th smallest of independent exponentials with rates p draws without replacement with probabilities p.
+    # The smallest of independent exponential variables with rates p are a draw without replacement of probabilities p.
     waiting = -np.log1p(keys) * np.maximum(distance, 1) ** power
     waiting[central] = -1
     taken = np.zeros(len(distance), dtype=bool)
@@ -463,7 +428,7 @@ def _weighted(
 
 
 def _draw(box_of: NDArray[np.int64], counts: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-    """counts[k] members of each box, uniformly at random: the ones with the smallest random keys."""
+    """Draws counts[k] members of each box k uniformly at random: the ones with the smallest random keys."""
     keys = torch.rand(len(box_of), generator=generator, dtype=torch.float64).numpy()
     order = np.lexsort((keys, box_of))
     first = np.searchsorted(box_of[order], np.arange(len(counts)))

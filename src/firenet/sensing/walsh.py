@@ -11,18 +11,17 @@ from firenet.transforms.walsh import WalshHadamard
 
 
 class SubsampledWalsh(Masked):
-    """The subsampled Walsh transform in sequency order, 1-D to 3-D: norm exactly 1. Real images stay real.
+    """The subsampled Walsh transform in sequency order, 1-D to 3-D: norm exactly 1. Real images have real measurements.
 
     Args:
-        mask: Which sequencies are measured, zeros and ones; sides are powers of two.
+        mask: Zeros and ones, one for each measured sequency; the sides are powers of two.
     """
 
     def __init__(self, mask: Tensor | ArrayLike) -> None:
         mask = as_mask(mask)
-        transform = WalshHadamard(mask.shape)
-        super().__init__(
-            mask, mask.shape, mask.shape, NormBound(1.0, "exact", "an orthonormal Walsh transform with a mask")
-        )
+        transform = WalshHadamard(mask.shape)  # refuses other sides first
+        norm = NormBound(1.0, "exact", "an orthonormal Walsh transform with a mask")
+        super().__init__(mask, mask.shape, mask.shape, norm)
         self.transform = transform
 
     @property

@@ -1,4 +1,4 @@
-"""Adaptive restarts: a step-size controller that finds its own steps and stops on a proof."""
+"""Adaptive restarts: a step-size controller that finds its own steps and stops when the gap is proved small enough."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from typing import Literal
 from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
 from firenet.problems.gap import within
-from firenet.solver.controller import Check, Controller, RestartPoint, Verdict, check_search, ended, plain_numbers
+from firenet.solver.controller import Check, Controller, Verdict, check_search, ended, plain_numbers
 
 
 @dataclass(frozen=True)
 class AdaptiveRestarts:
-    """Restarts that find their own steps and stop on a proof. No constant of the problem is asked for.
+    """Restarts that find their own steps and stop when the gap is proved small enough, without constants of the
+    problem.
 
-    Every ``check`` layers the duality gap of the last point and of the average since the last restart is computed. The
-    iteration starts anew from the better of the two when its gap has fallen to ``sufficient`` times that of the last
-    restart; when it has fallen to ``necessary`` times and grows again; or when a run is ``longest`` times as long as
-    all layers so far (the rules of PDLP: Applegate et al., *Practical large-scale linear programming using primal-dual
-    hybrid gradient*, 2021, here with the gap). At each restart the primal weight :math:`\\omega` of the steps
-    :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance moved by
-    x) / (distance moved by q); it begins at :math:`\\|y\\|_2/\\|A\\|`. The analysis form keeps the weight it begins
-    with, a share of that; (P1) and (P2) divide it by an estimate of the size of their dual.
+    Every ``check`` iterations the duality gap of the last point and of the average since the last restart is computed.
+    The iteration restarts from the better of the two if its gap has fallen to ``sufficient`` times that of the last
+    restart; if it has fallen to ``necessary`` times and grows again; or if a run has ``longest`` times the number of
+    all iterations so far (the rules of PDLP: Applegate et al., *Practical large-scale linear programming using
+    primal-dual hybrid gradient*, 2021, here with the gap). At each restart the primal weight :math:`\\omega` of the
+    steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance
+    moved by x) / (distance moved by q); the first weight is :math:`\\|y\\|_2/\\|A\\|`. The analysis form keeps its
+    first weight, a fraction of that; (P1) and (P2) divide it by an estimate of the norm of their dual point.
 
-    Proven: the gap at which it stops, whatever the steps were. For steps that stay as they are, the relaxed iteration
-    converges for every relaxation below 2 (Condat 2013), its averages with O(1/layers) (Chambolle and Pock 2016, whose
-    averages leave the relaxation out of the dual). Not proven: how many layers the search for the steps takes.
+    Proven: the gap at which it stops, for all steps. For constant steps the relaxed iteration converges for every
+    relaxation below 2 (Condat 2013), its averages with O(1/iterations) (Chambolle and Pock 2016, whose averages leave
+    the relaxation out of the dual). Not proven: how many iterations the search for the steps takes.
 
     Attributes:
-        tolerance: Stop when the objective is proved to exceed the minimum by at most this share of it: at this relative
-            gap, the gap over the lower bound.
-        max_layers: Stop after so many layers.
-        check: Iteration between two looks.
-        relaxation: :math:`0<\\rho<2`. 1.8 needs some 40 % fewer layers than 1.
+        tolerance: Stop when the objective is proved to exceed the minimum by at most this fraction of it: at this
+            relative gap, the gap over the lower bound.
+        max_layers: The largest number of iterations.
+        check: The number of iterations between two checks.
+        relaxation: :math:`0<\\rho<2`. 1.8 needs some 40 % fewer iterations than 1.
         sufficient: See above.
         necessary: See above.
         longest: See above.
@@ -60,9 +61,11 @@ class AdaptiveRestarts:
 
     @property
     def layers(self) -> int:
+        """The largest number of iterations."""
         return self.max_layers
 
     def controller(self, norm: NormBound, size: float) -> Controller:
+        """Returns the controller of an image, see :class:`.SearchingSchedule`."""
         return AdaptiveController(self, norm.value or 1.0, size)
 
 
@@ -77,22 +80,23 @@ class AdaptiveController:
         self.tolerance = rules.tolerance
         self.relaxation = rules.relaxation
         self.until = min(rules.check, rules.max_layers)
-        # Within a range in which steps and their products are numbers.
+        # In a range in which the steps and their products are finite.
         self._omega = min(max(size / norm, 1e-305), 1e305) if 0 < size / norm < math.inf else 1.0
         self._set()
-        self._began = 0  # the layer at which this run began
-        self._at_restart: float | None = None  # the gap then
+        self._began = 0  # the iteration at which this run began
+        self._at_restart: float | None = None  # the gap at that iteration
         self._before = math.inf  # the gap at the last check
         self._best, self._best_at = math.inf, 0
-        self._last_try = False
 
     def _set(self) -> None:
         self.tau, self.sigma = self._omega / self._norm, 1 / (self._omega * self._norm)
 
     def converged(self, objective: float, bound: float) -> bool:
+        """Returns whether the relative gap is at most the tolerance."""
         return within(self._rules.tolerance, objective, bound)
 
     def decide(self, check: Check) -> Verdict:
+        """Returns whether to go on, to restart or to stop."""
         rules = self._rules
         verdict = ended(self, check, rules.max_layers)
         if verdict is not None:
@@ -103,15 +107,12 @@ class AdaptiveController:
             self._best, self._best_at = check.gap, check.layers
         elif check.gap < 100 * check.floor and check.layers - self._best_at >= max(200, self._best_at // 2):
             self.restart_point = check.better
-            return "precision"  # it goes round in its rounding errors
-        gaps: dict[RestartPoint, float] = {
-            "last": check.last - check.dual_last,
-            "average": check.average - check.dual_average,
-        }
-        self.restart_point = "average" if gaps["average"] < gaps["last"] else "last"
-        gap, run = gaps[self.restart_point], check.layers - self._began
+            return "precision"  # no progress for long, at a gap of the size of rounding errors
+        last, average = check.last - check.dual_last, check.average - check.dual_average
+        self.restart_point = "average" if average < last else "last"
+        gap, run = average if average < last else last, check.layers - self._began
         if self._at_restart is None:
-            self._at_restart = gap  # the first check is what the first run is measured by
+            self._at_restart = gap  # the first run is compared with the gap at the first check
             return "go on"
         fell = gap <= rules.sufficient * self._at_restart
         fell |= self._before < gap <= rules.necessary * self._at_restart
@@ -122,6 +123,7 @@ class AdaptiveController:
         return "restart"
 
     def restarted(self, primal: float, dual: float) -> None:
+        """Sets the steps of the next run from the distances that x and q moved in the last one."""
         ratio = primal / dual if dual > 0 else 0.0
         if 0 < ratio < math.inf:
             self._omega = math.sqrt(self._omega) * math.sqrt(ratio)

@@ -1,11 +1,22 @@
-"""The loop of a searching schedule: every image has its own controller, and leaves the batch when it is done."""
+"""The loop of a searching schedule: every image has its own step-size controller.
+
+One pass of the loop (:class:`_Loop`), for the images that are still in the batch:
+
+1. ``advance``: run all images to the next check of any of them, and compute objectives and dual values. This is the
+   only place where the host waits for the device.
+2. ``keep_best_duals``: store the dual point with the largest dual value of each image. Its value is the lower bound.
+3. ``decide``: ask the controllers whose check is due. Their verdict is to go on, to restart or to stop.
+4. ``finish``: an image that stops is proved in double precision. If the proof misses the tolerance that the working
+   precision had met, the image restarts, which removes accumulated rounding, and is checked again soon.
+5. ``restart`` and ``remove``: set the restart points, and take finished images out of the batch.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import cast, final
 
 import torch
 from torch import Tensor
@@ -13,27 +24,37 @@ from torch import Tensor
 from firenet.numerics import norms
 from firenet.problems.fidelity import Ball
 from firenet.problems.gap import Proof, working_floor
+from firenet.problems.problem import Problem
 from firenet.solver.controller import Check, Controller, RestartPoint, Verdict
+from firenet.solver.ending import Ended
 from firenet.solver.iteration import Iteration
-from firenet.solver.schedules import Run
-from firenet.solver.solution import Progress
+from firenet.solver.schedules import Run, Searched
+from firenet.solver.solution import Progress, Status
 
-# Iteration after which a gap is computed again that held in the working precision and not in the proof; twice as many
-# each time.
+# The number of iterations until the next check if a gap met the tolerance in the working precision and not in the
+# proof; doubled each time.
 _AGAIN = 5
+
+_STATUS: dict[str, Status] = {
+    "tolerance": Status.TOLERANCE_REACHED,
+    "precision": Status.PRECISION_LIMIT,
+    "layers": Status.LAYER_LIMIT,
+    "not finite": Status.NUMERICAL_ERROR,
+}
+_Restarting = dict[RestartPoint | str, list[int]]  # for each kind of restart point, rows of the batch
 
 
 @dataclass(eq=False)
 class Found:
-    """Where one image ended.
+    """The result of the loop for one image.
 
     Attributes:
-        z: The point, as the user has it: not packed, with a batch axis of one.
-        dual: The packed dual point, without batch axis.
-        proof: What the two prove.
-        layers: Iteration done.
+        z: The point in the user's coordinates, with a batch axis of one.
+        dual: The packed dual variable, without batch axis.
+        proof: The proof from the two.
+        layers: The number of iterations.
         verdict: Why it ended.
-        runs: What was done.
+        runs: Its runs.
     """
 
     z: Tensor
@@ -46,168 +67,223 @@ class Found:
 
 @dataclass(eq=False)
 class _Item:
-    """An image that is still on its way."""
+    """An image that is not finished."""
 
     item: int
     size: float
     controller: Controller
-    best: float = float("inf")  # the lowest objective that was ever handed on
+    best: float = float("inf")  # the lowest objective of all restart points
     runs: list[Run] = field(default_factory=list)
     layers: int = 0  # of the present run
     steps: tuple[float, float, float] = (0.0, 0.0, 0.0)
     again: int = _AGAIN
 
     def begin_run(self) -> None:
-        """Begins a run with the steps that the controller wants."""
+        """Begins a run with the steps of the controller."""
         self.layers, self.steps = 0, (self.controller.tau, self.controller.sigma, self.controller.relaxation)
 
     def end_run(self) -> None:
-        """Writes the run down, unless nothing of it is left."""
+        """Records the run, unless its result is discarded."""
         if self.controller.restart_point != "best":
             tau, sigma, relaxation = self.steps
-            self.runs.append(
-                Run(tau, sigma, self.layers, relaxation, self.controller.restart_point, self.controller.keep_dual)
-            )
+            point, keep_dual = self.controller.restart_point, self.controller.keep_dual
+            self.runs.append(Run(tau, sigma, self.layers, relaxation, point, keep_dual))
 
 
 def run_adaptive(
     layers: Iteration, controllers: list[Controller], limit: int, progress: Progress | None = None
 ) -> list[Found]:
-    """Runs the layers until every controller says stop.
-
-    The host waits for the device once a check, nowhere else.
+    """Runs the iteration until every controller stops.
 
     Args:
         layers: The state of a batch.
-        controllers: One for each of its items.
-        limit: The most layers that any of them wants.
-        progress: Called at each check with the layers done, the limit, and the largest relative gap, not proved yet.
+        controllers: One for each batch item.
+        limit: The largest number of iterations of any of them.
+        progress: Called at each check with the number of iterations, the limit, and the largest relative gap, not yet
+            proved.
     """
     if not controllers:
         return []
-    size = norms(layers.y, layers.y.ndim - 1).tolist()
-    group = [_Item(k, s, controller) for k, (s, controller) in enumerate(zip(size, controllers, strict=True))]
-    found: dict[int, Found] = {}
-    precision = torch.finfo(layers.y.dtype).eps
-    remember = any(not t.controller.keep_dual for t in group)  # whether controllers may go back to the best point
-    best = layers.x.clone() if remember else None
-    dual = layers.q.clone()
-    bound = [-math.inf] * len(size)
-    done = 0
-    for t in group:
-        t.begin_run()
-    _set_steps(layers, group)
-    while group:
-        ahead = min(t.controller.until for t in group)
-        layers.run(ahead)
-        done += ahead
-        for t in group:
+    loop = _Loop(layers, controllers, limit)
+    while loop.group:
+        values = loop.advance()
+        loop.keep_best_duals(values)
+        if progress is not None:
+            gaps = (_relative_gap(row[:2], bound) for row, bound in zip(values, loop.bound, strict=True))
+            progress(loop.done, limit, max(gaps))
+        leaving, restarting = loop.decide(values)
+        loop.restart(restarting)
+        loop.remove(leaving)
+        if loop.group and (leaving or any(restarting.values())):
+            loop.set_steps()
+    return [loop.found[k] for k in range(len(controllers))]
+
+
+@final
+class _Loop:
+    """The state of :func:`run_adaptive`: the images that are not finished, their best dual points and lower bounds."""
+
+    def __init__(self, layers: Iteration, controllers: list[Controller], limit: int) -> None:
+        sizes = norms(layers.y, layers.y.ndim - 1).tolist()
+        self.layers, self.limit, self.done = layers, limit, 0
+        self.group = [_Item(k, *pair) for k, pair in enumerate(zip(sizes, controllers, strict=True))]
+        self.found: dict[int, Found] = {}
+        self.precision = torch.finfo(layers.y.dtype).eps
+        # Controllers that do not keep the dual point may go back to the best restart point, which is then stored.
+        self.best = layers.x.clone() if any(not t.controller.keep_dual for t in self.group) else None
+        self.dual = layers.q.clone()
+        self.bound = [-math.inf] * len(sizes)
+        for t in self.group:
+            t.begin_run()
+        self.set_steps()
+
+    def set_steps(self) -> None:
+        """Sets the steps of the present runs."""
+        self.layers.set_steps(*torch.tensor([t.steps for t in self.group], dtype=torch.float64).mT)
+
+    def advance(self) -> list[list[float]]:
+        """Runs to the next check; returns for each image objective and dual value of the last and the average point:
+        last, average, dual_last, dual_average."""
+        ahead = min(t.controller.until for t in self.group)
+        self.layers.run(ahead)
+        self.done += ahead
+        for t in self.group:
             t.controller.until -= ahead
             t.layers += ahead
-        values = layers.evaluate()
-        table = torch.stack([values.last, values.average, values.dual_last, values.dual_average])
-        columns = table.mT.tolist()
+        values = self.layers.evaluate()
+        return torch.stack([values.last, values.average, values.dual_last, values.dual_average]).mT.tolist()
+
+    def keep_best_duals(self, values: list[list[float]]) -> None:
+        """Stores the last or the average dual point if its dual value is the largest so far."""
         higher: dict[RestartPoint, list[int]] = {"last": [], "average": []}
-        for k, (_, _, of_last, of_average) in enumerate(columns):
-            if of_average > bound[k] and not of_last > of_average:
+        for k, (_, _, of_last, of_average) in enumerate(values):
+            if of_average > self.bound[k] and not of_last > of_average:
                 higher["average"].append(k)
-                bound[k] = of_average
-            elif of_last > bound[k]:
+                self.bound[k] = of_average
+            elif of_last > self.bound[k]:
                 higher["last"].append(k)
-                bound[k] = of_last
-        if progress is not None:
-            progress(done, limit, max(_shortfall(c[:2], bound[k]) for k, c in enumerate(columns)))
+                self.bound[k] = of_last
         for which, some in higher.items():
-            if len(some) == len(group):
-                _ = layers.average_dual(dual) if which == "average" else dual.copy_(layers.q)
+            if len(some) == len(self.group):
+                _ = self.layers.average_dual(self.dual) if which == "average" else self.dual.copy_(self.layers.q)
             elif some:
-                at = torch.tensor(some, device=dual.device)
-                dual[at] = (layers.average_dual() if which == "average" else layers.q)[at]
+                at = torch.tensor(some, device=self.dual.device)
+                self.dual[at] = (self.layers.average_dual() if which == "average" else self.layers.q)[at]
+
+    def decide(self, values: list[list[float]]) -> tuple[list[int], _Restarting]:
+        """Asks the controllers whose check is due; returns the rows that are finished and those that restart."""
         leaving: list[int] = []
-        restarting: dict[RestartPoint | str, list[int]] = {"last": [], "average": [], "best": []}
-        for k, t in enumerate(group):
+        restarting: _Restarting = {"last": [], "average": [], "best": []}
+        for k, t in enumerate(self.group):
             if t.controller.until:
                 continue
-            last, average, dual_last, dual_average = columns[k]
-            lower = bound[k]
+            last, average, dual_last, dual_average = values[k]
             lowest = min(last, average)
-            unit = layers.problem.fidelity.unit(abs(lowest), t.size)
-            floor = working_floor(precision, lowest, unit)
-            verdict = t.controller.decide(Check(done, last, average, lower, dual_last, dual_average, floor))
+            floor = working_floor(self.precision, lowest, self.layers.problem.fidelity.unit(abs(lowest), t.size))
+            check = Check(self.done, last, average, self.bound[k], dual_last, dual_average, floor)
+            verdict = t.controller.decide(check)
             if verdict == "go on":
                 continue
             here = t.controller.restart_point
-            objective = {"last": last, "average": average, "best": t.best}[here]
             if verdict == "restart":
-                t.end_run()
-                restarting[here].append(k)
-                t.best = objective
+                t.best = {"last": last, "average": average, "best": t.best}[here]
+            elif self.finish(k, verdict):
+                leaving.append(k)
                 continue
-            z = (layers.average() if here == "average" else layers.last if here == "last" else cast(Tensor, best))[k]
-            z, proof = prove_at(layers, z[None], dual[k : k + 1], layers.y[k : k + 1])
-            # The proof counts, not what the layers carry along: that has gathered the rounding of its precision. And a
-            # point that does not fit the data may have a small gap all the same.
-            fits = proof.relative_violation.item() <= t.controller.tolerance
-            if verdict == "tolerance" and not (
-                fits and t.controller.converged(proof.objective.item(), proof.lower_bound.item())
-            ):
-                t.controller.until, t.again = min(t.again, limit - done), 2 * t.again
-                if t.controller.until and here != "best":  # it held only up to rounding: a restart clears that away
-                    t.end_run()
-                    restarting[here].append(k)
-                    continue
-                verdict = "precision" if t.controller.until else "layers"
             t.end_run()
-            leaving.append(k)
-            # Nobody writes over what belongs to the last of the batch.
-            z = z if len(group) == 1 else z.clone()
-            found[t.item] = Found(z, dual[k].clone(), proof, done, verdict, tuple(t.runs))
-        rows = sorted(k for some in restarting.values() for k in some)
+            restarting[here].append(k)
+        return leaving, restarting
+
+    def finish(self, k: int, verdict: Verdict) -> bool:
+        """Proves the point of an image in double precision, and stores it; returns False if the image must go on."""
+        t, layers, here = self.group[k], self.layers, self.group[k].controller.restart_point
+        z = (layers.average() if here == "average" else layers.last if here == "last" else cast(Tensor, self.best))[k]
+        z, proof = prove_at(layers, z[None], self.dual[k : k + 1], layers.y[k : k + 1])
+        # The proof decides, not the numbers of the iteration, which have accumulated rounding of the working precision.
+        # And a point that does not fit the data may have a small gap.
+        fits = proof.relative_violation.item() <= t.controller.tolerance
+        converged = fits and t.controller.converged(proof.objective.item(), proof.lower_bound.item())
+        if verdict == "tolerance" and not converged:
+            t.controller.until, t.again = min(t.again, self.limit - self.done), 2 * t.again
+            if t.controller.until and here != "best":
+                return False
+            verdict = "precision" if t.controller.until else "layers"
+        t.end_run()
+        # The tensors of the last image are not overwritten any more, so they need no copy.
+        z = z if len(self.group) == 1 else z.clone()
+        self.found[t.item] = Found(z, self.dual[k].clone(), proof, self.done, verdict, tuple(t.runs))
+        return True
+
+    def restart(self, restarting: _Restarting) -> None:
+        """Sets the restart points, and begins the next runs of these rows."""
+        layers, rows = self.layers, sorted(k for some in restarting.values() for k in some)
         for where, some in restarting.items():
             if some and where == "best":
-                assert best is not None
-                layers.place(best, keep_dual=False, rows=some)
+                layers.place(cast(Tensor, self.best), keep_dual=False, rows=some)
             elif some:
-                layers.place(cast(RestartPoint, where), keep_dual=not remember, rows=some)
-                if best is not None:
-                    at = torch.tensor(some, device=best.device)
-                    best = best.index_copy(0, at, layers.x[at])
+                layers.place(cast(RestartPoint, where), keep_dual=self.best is None, rows=some)
+                if self.best is not None:
+                    at = torch.tensor(some, device=self.best.device)
+                    self.best = self.best.index_copy(0, at, layers.x[at])
         if rows:
-            distances = [[0.0, 0.0]] * len(group)
+            distances = [[0.0, 0.0]] * len(self.group)
             if layers.problem.rebalances:
                 distances = torch.stack(layers.moved(rows)).mT.tolist()
             for k in rows:
-                group[k].controller.restarted(*distances[k])
-                group[k].begin_run()
+                self.group[k].controller.restarted(*distances[k])
+                self.group[k].begin_run()
             layers.forget(rows)
-        if leaving:
-            stay = [k for k in range(len(group)) if k not in leaving]
-            group = [group[k] for k in stay]
-            if not group:
-                break
-            layers.keep(stay)
-            at = torch.tensor(stay, device=dual.device)
-            dual, best = dual[at], None if best is None else best[at]
-            bound = [bound[k] for k in stay]
-        if leaving or rows:
-            _set_steps(layers, group)
-    return [found[k] for k in range(len(size))]
+
+    def remove(self, leaving: list[int]) -> None:
+        """Takes these rows out of the batch."""
+        stay = [k for k in range(len(self.group)) if k not in leaving]
+        self.group = [self.group[k] for k in stay]
+        if leaving and stay:
+            self.layers.keep(stay)
+            at = torch.tensor(stay, device=self.dual.device)
+            self.dual, self.best = self.dual[at], None if self.best is None else self.best[at]
+            self.bound = [self.bound[k] for k in stay]
 
 
-def _shortfall(objectives: Sequence[float], bound: float) -> float:
-    """Returns the relative gap of the better of two objectives, as the loop knows it: it is not proved yet."""
+def _relative_gap(objectives: Sequence[float], bound: float) -> float:
+    """Returns the relative gap of the better of two objectives in the working precision, which is not a proof."""
     return max(min(objectives) - bound, 0.0) / bound if bound > 0 else math.inf
 
 
 def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
-    """Returns the points where runs end, for (P1) made to fit the data where that is cheap and not packed any more, and
-    what they prove with these dual points."""
+    """Returns points in the user's coordinates, for (P1) made feasible if that is cheap, and their proof.
+
+    Args:
+        layers: The state, for its problem and operator.
+        z: Packed points.
+        dual: Packed dual variables.
+        y: Packed measurements.
+    """
     if isinstance(layers.problem.fidelity, Ball):
         z = layers.problem.feasible_point(z, layers.operator(z) - y)
     z = layers.operator.unpack(z)
     return z, layers.problem.proof(z, dual, y)
 
 
-def _set_steps(layers: Iteration, group: list[_Item]) -> None:
-    tau, sigma, relaxation = torch.tensor([t.steps for t in group], dtype=torch.float64).mT
-    layers.set_steps(tau, sigma, relaxation)
+def joined(found: list[Found], problem: Problem, y: Tensor) -> Ended:
+    """Returns the results of all images as one batch.
+
+    Args:
+        found: The results.
+        problem: The problem in packed coordinates.
+        y: Packed measurements.
+    """
+    if found:
+        z, dual = torch.cat([f.z for f in found]), [f.dual for f in found]
+        dual = dual[0][None] if len(dual) == 1 else torch.stack(dual)  # a single volume is not copied
+        parts = [vars(f.proof) for f in found]
+        proof = Proof(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    else:
+        dtype = problem.measurement.state_dtype(y.dtype)
+        dual = problem.dual_of(torch.zeros_like(y, dtype=dtype))
+        z = y.new_zeros((0, *problem.measurement.in_shape), dtype=dtype)
+        none, no = y.new_zeros(0, dtype=torch.float64), y.new_zeros(0, dtype=torch.bool)
+        proof = Proof(none, none, none, none, none, none, none, no, no, no)
+    count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=z.device)
+    did = Searched(tuple(f.runs for f in found))
+    return Ended(z, dual, proof, count, [_STATUS[f.verdict] for f in found], did)

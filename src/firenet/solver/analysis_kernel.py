@@ -1,11 +1,25 @@
-"""The layer of the analysis form: a second dual block, clipped band by band.
+"""The layer of the analysis form: a second dual variable, clipped band by band.
 
 .. math::
     \\tilde x=x-\\tau(A^*q+W^*p),\\qquad\\bar x=2\\tilde x-x,\\qquad
     \\tilde q=\\mathrm{prox}_{\\sigma\\varphi^*}\\big(q+\\sigma(A\\bar x-y)\\big),\\qquad
     \\tilde p=\\mathrm{clip}_{\\lambda w}(p+\\sigma W\\bar x).
 
-The image itself has no penalty, so it has no threshold. In the loop (q, p) is one flat tensor.
+The penalty is not on the image itself, so there is no threshold. In the iteration (q, p) is one flat tensor.
+
+The derivative of the bands' step, :class:`_Sweep`. It maps (p, x-bar, sigma) to :math:`p^+` and :math:`t=W^*p^+` in one
+sweep over the bands, so that at most one group of bands is stored besides p. With
+:math:`u=p+\\sigma W\\bar x`, :math:`p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(u)` and the gradients :math:`g_p` of
+:math:`p^+` and :math:`g_t` of t, the chain rule gives for each group of bands, with C the derivative of the clip at u,
+
+.. math::
+    v=g_p+Wg_t,\\qquad w=\\rho\\,C^*v,\\qquad
+    \\partial p=(1-\\rho)v+w,\\qquad \\partial\\bar x=\\sigma W^*w,\\qquad
+    \\partial\\sigma=\\mathrm{Re}\\langle w,W\\bar x\\rangle .
+
+C is its own adjoint, so one function (:meth:`AnalysisKernel.clip_slope`) serves, and the backward pass takes one W and
+one W*, as the forward pass does. It is used only for complex images and convolutions, and for first derivatives in
+reverse mode; all other cases are left to autograd (:meth:`AnalysisKernel._swept`).
 """
 
 from __future__ import annotations
@@ -30,8 +44,10 @@ _once: ContextVar[bool] = ContextVar("_once", default=True)
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Inside, layers of the analysis form leave their derivative to autograd, which can take it again: for second
-    derivatives (``create_graph=True``), at the price of time and memory."""
+    """Makes second derivatives (``create_graph=True``) of the analysis form possible inside this context.
+
+    The derivative of the layers is left to autograd, which takes more time and memory.
+    """
     token = _once.set(False)
     try:
         yield
@@ -40,13 +56,12 @@ def twice_differentiable() -> Iterator[None]:
 
 
 class _Sweep(torch.autograd.Function):
-    """The dual step of all bands and W* of its result:
+    """The dual step of all bands and W* of its result, with the derivative of the module's first lines.
 
-    .. math:: p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(p+\\sigma Ws),\\qquad t=W^*p^+.
+    .. math:: p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(p+\\sigma W\\bar x),\\qquad t=W^*p^+.
 
-    Its derivative takes as many transforms again: W of the gradient of t, the clip's own derivative, W* of that. What
-    autograd would make of the same takes more passes and memory. Kept is what was to be clipped, and p where sigma has
-    a derivative, as with steps that depend on y.
+    The derivative of autograd would take more passes over memory. Stored are u, and p if sigma has a derivative, as for
+    steps that depend on y.
     """
 
     @staticmethod
@@ -70,7 +85,7 @@ class _Sweep(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            do = "Take it inside `with firenet.solver.analysis.twice_differentiable():`, slower"
+            do = "Compute it inside `with firenet.solver.analysis_kernel.twice_differentiable():`, which is slower"
             raise BadInput("A first derivative of a FIRENET in analysis form", "a second one", do)
         unclipped, sigma, rho, p = ctx.saved_tensors
         of_sigma = None if p is None else torch.zeros_like(sigma)
@@ -82,7 +97,7 @@ class _Sweep(torch.autograd.Function):
             v = pair.band(group, of_total).add_(of_p[:, group])
             w = kernel.clip_slope(k, unclipped[:, group], v * rho)
             torch.add(v.mul_(1 - rho), w, out=into_p[:, group])
-            if p is not None and of_sigma is not None:  # Re<w, Ws>, and sigma Ws is what was added to p
+            if p is not None and of_sigma is not None:  # sigma W(x-bar) = u - p
                 added = real_view(unclipped[:, group] - p[:, group])
                 of_sigma += (added * real_view(w)).flatten(1).sum(1).view_as(sigma) / sigma
             into_prepared = pair.collect(group, w.mul_(sigma), into_prepared)
@@ -120,24 +135,27 @@ class AnalysisKernel(Kernel):
         first = first + steps.rho_y * (u * factor.to(u.real.dtype).view(-1, 1) - first)
         wide = (-1, *(1,) * (1 + len(pair.band_shape)))
         p, total = _Sweep.apply(p, prepared, steps.sigma.view(wide), steps.rho_y.view(wide), self)
-        # Slices of the flat dual would make as large a gradient each: the next layer takes the parts.
+        # Each slice of the flat dual variable would have a gradient as large as all of it: the next layer takes the
+        # parts.
         return torch.cat([first, p.flatten(1)], dim=1), pair.finish(total, first), (first, p)
 
     def _swept(self, x: Tensor, y: Tensor, q: Tensor, sigma: Tensor) -> bool:
-        """Returns whether the derivative that is written out will do: a first one, backward, not of the weights."""
+        """Returns whether the derivative of :class:`_Sweep` suffices: a first one, in reverse mode, not of the
+        weights."""
         if not (x.is_complex() and self.operator.convolves and _once.get()):
             return False
         weights = self.problem.weights
         return reverse_only(x, y, q, sigma) and (weights is None or not derived(weights))
 
     def _clip(self, u: Tensor, sigma: Tensor) -> Tensor:
-        """Returns the proximal map of q, and the projection of p on :math:`|p_i|\\le\\lambda w_i`."""
+        """Computes the proximal map of q, and the projection of p on :math:`|p_i|\\le\\lambda w_i`."""
         q, p = self.operator.split(u)
         size = norms(q, 1)
         q = q * self.problem.fidelity.factor(size, sigma.flatten().to(size.dtype)).to(q.real.dtype).view(-1, 1)
         return torch.cat([q, *(self.clip_group(k, p[:, g]).flatten(1) for k, g in enumerate(self.operator.groups))], 1)
 
     def clip_group(self, k: int, p: Tensor) -> Tensor:
+        """Projects the bands of a group on magnitudes of at most :math:`\\lambda w`."""
         limit, _ = self.problem.limits(k, p)
         if not p.is_complex() and p.shape[1] == 1:
             return p.clamp(-limit, limit)
@@ -147,8 +165,11 @@ class AnalysisKernel(Kernel):
         return p * square.clamp(min=1).rsqrt()
 
     def clip_slope(self, k: int, u: Tensor, v: Tensor) -> Tensor:
-        """The derivative of :meth:`clip_group` at u applied to v, itself its adjoint: v where u is within the limit,
-        else :math:`(v-u\\,\\mathrm{Re}\\langle u,v\\rangle/|u|^2)\\lambda w/|u|`."""
+        """Applies the derivative of :meth:`clip_group` at u, which is its own adjoint, to v.
+
+        It is v where the magnitude of u is at most the limit, else
+        :math:`(v-u\\,\\mathrm{Re}\\langle u,v\\rangle/|u|^2)\\lambda w/|u|`.
+        """
         limit, _ = self.problem.limits(k, u)
         axes = (1, -1)
         square = real_view(u).square().sum(dim=axes, keepdim=True).squeeze(-1)
@@ -159,7 +180,7 @@ class AnalysisKernel(Kernel):
         return torch.addcmul(v * factor, u, along.to(u.dtype))
 
     def clip_group_(self, k: int, p: Tensor, work: Tensor) -> Tensor:
-        """:meth:`clip_group` for a p that may be overwritten, without gradients; ``work`` is memory as large as a
+        """Computes :meth:`clip_group`, perhaps in place and without derivatives; ``work`` is free memory as large as a
         band."""
         if p.shape[1] > 1:
             return self.clip_group(k, p)
@@ -182,17 +203,10 @@ class AnalysisKernel(Kernel):
         return self.operator.prepare(2 * new - x)
 
     def dual_(
-        self,
-        q: Tensor,
-        y: Tensor,
-        overshoot: Tensor | None,
-        measured: Tensor,
-        before: Tensor,
-        steps: Steps,
-        work: Tensor,
+        self, q: Tensor, y: Tensor, ahead: Tensor | None, measured: Tensor, before: Tensor, steps: Steps, work: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Takes in one sweep over the bands the dual step and W* of its result; the flat dual is written over."""
-        assert overshoot is not None
+        """Computes the dual step and W* of its result in one sweep over the bands, written over the flat q."""
+        assert ahead is not None
         pair = self.operator
         first, p = pair.split(q)
         change = (2 * measured).sub_(before).sub_(y).mul_(steps.sigma).add_(first)
@@ -202,7 +216,7 @@ class AnalysisKernel(Kernel):
         sigma = steps.sigma.view(-1, *(1,) * (1 + len(pair.band_shape)))
         band = torch.empty(len(p), 1, *pair.band_shape, dtype=p.dtype, device=p.device)
         for k, group in enumerate(pair.groups):
-            u = pair.band(group, overshoot).mul_(sigma).add_(p[:, group])
+            u = pair.band(group, ahead).mul_(sigma).add_(p[:, group])
             _relax(p[:, group], self.clip_group_(k, u, band), steps)
             total = pair.collect(group, p[:, group], total)
         return q, pair.finish(total, first)

@@ -16,16 +16,16 @@ RestartPoint = Literal["average", "last"]
 
 @dataclass(frozen=True)
 class Check:
-    """What a controller is shown, for one image.
+    """The numbers of one image on which a controller decides.
 
     Attributes:
-        layers: Iteration done since the beginning.
+        layers: The number of iterations since the first.
         last: Objective at the last point.
         average: Objective at the average since the last restart.
-        dual: The largest dual value seen: a lower bound of the minimum.
+        dual: The largest dual value so far: a lower bound of the minimum.
         dual_last: The dual value of the last dual point.
-        dual_average: That of the average.
-        floor: The rounding error that a gap in this precision carries; below it a gap says nothing.
+        dual_average: The dual value of the average dual point.
+        floor: An estimate of the rounding error of a gap in this precision; smaller gaps have no meaning.
     """
 
     layers: int
@@ -38,16 +38,17 @@ class Check:
 
     @property
     def objective(self) -> float:
-        """The lower of the two objectives (a number that is none counts as infinite)."""
+        """The lower of the two objectives (NaN counts as infinite)."""
         return min(v if v == v else math.inf for v in (self.last, self.average))
 
     @property
     def better(self) -> RestartPoint:
-        """Which of the two it is."""
+        """The point with the lower objective."""
         return "last" if self.last == self.objective else "average"
 
     @property
     def gap(self) -> float:
+        """The lower objective minus the largest dual value."""
         return self.objective - self.dual
 
 
@@ -55,17 +56,17 @@ Verdict = Literal["go on", "restart", "tolerance", "precision", "layers", "not f
 
 
 class Controller(Protocol):
-    """Steers the layers of one image.
+    """The step-size controller of one image.
 
     Attributes:
-        tau: Primal step of the layers to come.
-        sigma: Dual step.
-        relaxation: Their relaxation.
-        until: Iteration until it wants to check.
-        restart_point: After the verdict ``restart``: what to start from; ``best`` is the best point that was ever
-            handed on.
-        keep_dual: And whether the dual is kept.
-        tolerance: For (P1): the largest relative violation of the constraint that a point may end with.
+        tau: Primal step of the next iterations.
+        sigma: Dual step of the next iterations.
+        relaxation: Relaxation of the next iterations.
+        until: The number of iterations until the next check.
+        restart_point: After the verdict ``restart``, the point to start from; ``best`` is the restart point with the
+            lowest objective so far.
+        keep_dual: Whether a restart keeps the dual point; else it starts from zero.
+        tolerance: For (P1), the largest relative violation of the constraint by a point that is returned.
     """
 
     tau: float
@@ -77,34 +78,34 @@ class Controller(Protocol):
     tolerance: float
 
     def converged(self, objective: float, bound: float) -> bool:
-        """Whether a point with this objective, and this lower bound of the minimum, is good enough."""
+        """Returns whether a point with this objective, and this lower bound of the minimum, is accurate enough."""
         ...
 
     def decide(self, check: Check) -> Verdict:
-        """What to do now."""
+        """Returns whether to go on, to restart or to stop, and why."""
         ...
 
     def restarted(self, primal: float, dual: float) -> None:
-        """Chooses the steps of the next run, told how far x and q have come in the last one."""
+        """Chooses the steps of the next run from the distances that x and q moved in the last one."""
         ...
 
 
 @runtime_checkable
 class SearchingSchedule(Protocol):
-    """What gives each image a controller."""
+    """A schedule that gives each image a controller."""
 
     @property
     def layers(self) -> int:
-        """Iteration at the most."""
+        """The largest number of iterations."""
         ...
 
     def controller(self, norm: NormBound, size: float) -> Controller:
-        """The controller of an image with measurements of norm ``size``."""
+        """Returns the controller of an image with measurements of norm ``size``."""
         ...
 
 
 def plain_numbers(schedule: object) -> None:
-    """Refuses a number of a schedule that asks to be learned: steps are computed, and gradients would be lost."""
+    """Raises BadInput if a number of a schedule is a tensor: steps are not learned, and gradients would be lost."""
     for name, value in vars(schedule).items():
         if isinstance(value, Tensor):
             do = f"Pass float({name}); steps are not learned"
@@ -112,17 +113,20 @@ def plain_numbers(schedule: object) -> None:
 
 
 def check_search(tolerance: float, max_layers: int) -> None:
+    """Raises BadInput if the tolerance is not between 0 and 1, or there is no layer."""
     if not (0 < tolerance < 1 and max_layers >= 1):
         got = f"tolerance={tolerance}, max_layers={max_layers}"
-        raise BadInput("A tolerance between 0 and 1 and at least one layer", got, "1e-2 is a picture, 1e-4 a proof")
+        raise BadInput(
+            "A tolerance between 0 and 1 and at least one layer", got, "1e-2 is enough to look at, 1e-4 is the default"
+        )
 
 
 def ended(controller: Controller, check: Check, max_layers: int) -> Verdict | None:
-    """Whether to stop, the same for all controllers."""
+    """Returns why to stop, or None, by the rules that all controllers share."""
     if check.objective == math.inf:
         return "not finite"
     if controller.converged(check.objective, check.dual):
-        # A gap below the rounding of the numbers it is made of proves no more than that rounding.
+        # A gap below the rounding of objective and bound is no smaller than that rounding.
         met = controller.converged(check.objective, min(check.dual, check.objective - check.floor))
         return "tolerance" if met or check.gap > check.floor else "precision"
     if check.gap <= check.floor:

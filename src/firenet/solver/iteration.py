@@ -1,4 +1,4 @@
-"""One layer, and many: the state of the primal-dual iteration and the loop over it.
+"""The state of the primal-dual iteration, one layer, and the loop over layers.
 
 A layer maps the state (x, q), coefficients and dual, and the measurements y to
 
@@ -9,15 +9,29 @@ A layer maps the state (x, q), coefficients and dual, and the measurements y to
 
 two affine maps (A and its adjoint, with y as a skip connection) and two scalar nonlinearities, a threshold and a gate.
 The relaxation is :math:`0<\\rho<2`; 1 is the iteration of the paper. A is applied once, to :math:`\\tilde x`, and A*
-once, to q. Since all else is affine, Ax is carried along, and the objective and the dual value of the last point and
-of the average need no further operator.
+once, to q. All other operations on x are affine, so Ax is updated along with x, and the objective and the dual value of
+the last point and of the average need no further operator.
+
+The layer exists twice. ``_step`` is the formula, with new tensors, for derivatives. ``_step_in_place`` computes the
+same numbers without derivatives, in few passes over memory, and a test compares the two. Its memory, in tensors as
+large as x:
+
+* ``x``, the relaxed point, is overwritten; ``last`` is :math:`\\tilde x` of the layer before, and without relaxation
+the
+  same tensor as ``x``.
+* ``_back`` is A*q, in the tensor ``_memory``. The primal step reads it for the last time and writes :math:`\\tilde x`
+into
+  the same tensor.
+* ``last`` is read once more, for A of the change in single precision, and then becomes the next ``_memory``, into which
+  the adjoint writes A*q. So two tensors, ``last`` and ``_memory``, swap roles in every layer.
+* ``_x_sum`` and ``_back_sum`` are the sums of the averages, ``_x_start`` is the point at which the run started.
+
+``measured`` (Ax) and ``last_measured``, in the shape of the measurements, are new tensors in every layer.
 """
 
 from __future__ import annotations
 
 import copy
-import ctypes
-import sys
 from dataclasses import dataclass
 from typing import Any, cast, final
 
@@ -34,21 +48,22 @@ from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.analysis_kernel import AnalysisKernel
 from firenet.solver.controller import RestartPoint
 from firenet.solver.kernel import Kernel, Steps
+from firenet.solver.memory import return_freed_memory
 from firenet.solver.synthesis_kernel import SynthesisKernel, pairs
 
-# What a layer hands to the next, and what it adds to.
+# The tensors that a layer changes.
 _STATE = ("x", "measured", "q", "_back", "last", "last_measured", "_x_sum", "_measured_sum", "_q_sum", "_back_sum")
 
 
 @dataclass(frozen=True)
 class Values:
-    """Objectives and dual values of a batch, float64, one a batch item.
+    """Objectives and dual values of a batch, float64, one per batch item.
 
     Attributes:
-        last: F at the last :math:`\\tilde x`, as :meth:`.synthesis.SynthesisProblem.value_at` has it.
+        last: F at the last :math:`\\tilde x`, see :meth:`.Problem.value_at`.
         average: F at the average of the :math:`\\tilde x` since the last restart.
-        dual_last: The dual value of the last q, made feasible: at most min F.
-        dual_average: The same for the average of the q.
+        dual_last: The dual value of the feasible point made of the last q: a lower bound of min F.
+        dual_average: The dual value of the feasible point made of the average of the q.
     """
 
     last: Tensor
@@ -59,30 +74,22 @@ class Values:
 
 @final
 class Iteration:
-    """The state of a batch, and the loop.
+    """The state of a batch in the iteration, and the loop over layers.
 
-    It lives in the coordinates of its kernel. Without gradients a layer writes over its own state; with gradients the
-    same formulas make new tensors.
-
+    Its tensors are in the coordinates of its kernel. Without gradients a layer overwrites its own state; with gradients
+    the same formulas make new tensors.
 
     Args:
-        kernel: What a layer computes, see :func:`kernel_for`.
+        kernel: The primal and the dual step, see :func:`kernel_for`.
         y: Packed measurements (batch, \\*out_shape).
         x: Packed first coefficients (batch, \\*in_shape), or None for zero.
-        dtype: Of the coefficients.
-        track: Keep what :meth:`evaluate` and :meth:`moved` need: all averages, and the start of a run.
-        average: Keep the average of x, which :meth:`average` and a run from it need.
+        dtype: The dtype of the coefficients.
+        track: Whether to store the input of :meth:`evaluate` and :meth:`moved`: all averages, and the start of a run.
+        average: Whether to store the average of x, for :meth:`average` and restarts from it.
     """
 
     def __init__(
-        self,
-        kernel: Kernel,
-        y: Tensor,
-        x: Tensor | None,
-        dtype: torch.dtype,
-        *,
-        track: bool,
-        average: bool = True,
+        self, kernel: Kernel, y: Tensor, x: Tensor | None, dtype: torch.dtype, *, track: bool, average: bool = True
     ) -> None:
         self._double = torch.finfo(dtype).bits == 64
         self.kernel, self.problem, self.operator, self.y = kernel, kernel.problem, kernel.operator, y
@@ -91,39 +98,39 @@ class Iteration:
         self.x = torch.zeros(shape, dtype=dtype, device=y.device) if x is None else x.clone()
         self.measured = torch.zeros_like(y) if x is None else self.operator(self.x)  # Ax
         self.q = kernel.zero_dual(y, dtype)
-        self._parts: Any = None  # of this q, see Kernel.dual
+        self._parts: Any = None  # the parts of this q, see Kernel.dual
         self.last, self.last_measured = self.x.clone(), self.measured
-        self._counted = True  # whether A*q is in its sum
-        # Data whose norm overflows make steps that are no numbers; they end as a numerical error, not as bad steps.
+        self._counted = True  # whether A*q of this q is in _back_sum
+        # Data whose norm overflows make steps that are not finite; they end as a numerical error, not as bad steps.
         self._finite: list[bool] = torch.isfinite(norms(y.detach(), y.ndim - 1)).tolist()
         own = self.problem.measurement
         weights = [] if self.problem.weights is None else [self.problem.weights]
         self._derivatives = any(map(derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
-        self._back: Tensor | None = torch.zeros_like(self.x)  # A*q, where it is known
-        # Large tensors change places instead of being freed and fetched again, which would leave holes in the memory:
-        # here lies A*q, if the operator writes where it is told to; then the next point; then what was the last point.
+        self._back: Tensor | None = torch.zeros_like(self.x)  # A*q, or None
+        # Large tensors swap roles (the module's first lines) instead of being freed and allocated again, which would
+        # fragment the memory.
         self._memory = None if self._derivatives else self._back
         self.forget()
 
     @property
     def back(self) -> Tensor:
-        """A*q."""
+        """A*q, computed if it is not known."""
         back = self._back
         if back is None:
             back = self._back = cast(Tensor, self.operator.adjoint(self.q, self._memory))
         return back
 
     def set_steps(self, tau: Tensor, sigma: Tensor, relaxation: Tensor) -> None:
-        """The steps and the relaxation of the layers to come, float64, one a batch item, on the CPU: to check them
-        there waits for no other device.
+        """Sets the steps and the relaxation of the next layers: float64, one per batch item, on the CPU, where they are
+        checked without waiting for another device.
 
         Raises:
-            BadInput: For steps that are too long for the operator's norm.
+            BadInput: For steps that are too large for the operator's norm.
         """
         bound = self.operator.norm_bound.value
         self._check_steps((tau * bound) * (sigma * bound))  # the square of a bound may overflow
         plain = bool((relaxation == 1).all())
-        if not plain and self.x is self.last:  # as a plain run leaves them; from now on x is written over
+        if not plain and self.x is self.last:  # after a run without relaxation; from now on x is overwritten
             self.x = self.x.clone()
         real = self.y.real.dtype
         tau, sigma, rho = (t.to(self.y.device).to(real) for t in (tau, sigma, relaxation))
@@ -139,7 +146,7 @@ class Iteration:
             raise BadInput("Steps with tau * sigma * norm^2 <= 1", got, "Use smaller steps")
 
     def run(self, layers: int, checkpoint: int | None = None) -> None:
-        """So many layers; with gradients, ``checkpoint`` of them at a time are computed again in the backward pass."""
+        """Runs a number of layers; with gradients, the backward pass recomputes ``checkpoint`` of them at a time."""
         if self._threshold is not None:
             step, checkpoint = self._step_in_place, None
         else:
@@ -156,11 +163,11 @@ class Iteration:
         _ = self.back
         names = [name for name in _STATE if hasattr(self, name)]
         before = tuple(getattr(self, name) for name in names)
-        plan = copy.copy(self)  # keeps these steps, whatever is set later, and no state
+        plan = copy.copy(self)  # has these steps, which later calls of set_steps do not change, and no state
         vars(plan).update(dict.fromkeys([*names, "_parts"]))
 
         def walk(*state: Tensor) -> tuple[Tensor, ...]:
-            _give_back_memory()
+            return_freed_memory()
             walker = copy.copy(plan)
             vars(walker).update(zip(names, state, strict=True))
             for _ in range(layers):
@@ -173,7 +180,7 @@ class Iteration:
         self._parts, self._counted = None, False
 
     def _step(self) -> None:
-        """One layer as the formula has it; makes new tensors."""
+        """Computes one layer by its formula, with new tensors."""
         steps, back = self._steps, self.back
         new = self.kernel.primal(self.x - steps.tau * back, steps.tau)
         measured = self.operator(new)
@@ -191,10 +198,7 @@ class Iteration:
         self.last, self.last_measured, self._back, self._counted = new, measured, after, False
 
     def _step_in_place(self) -> None:
-        """The same numbers in fewer passes over memory, and with as few tensors alive as can be.
-
-        Three tensors as large as x take turns: where A*q lay comes the next point, and A*q where the last point was.
-        """
+        """Computes one layer in place, as the module's first lines describe."""
         assert self._threshold is not None
         assert self._memory is not None
         steps, kernel = self._steps, self.kernel
@@ -204,15 +208,15 @@ class Iteration:
         torch.addcmul(real_view(self.x), pairs(steps.tau.neg(), new), real_view(self.back), out=real_view(new))
         self._back = None
         kernel.primal_(new, self._threshold, self.operator.spare(new))
-        overshoot = kernel.overshoot(new, self.x)  # before the last point is written over
+        ahead = kernel.overshoot(new, self.x)  # before x is overwritten
         if self._double:
             measured = self.operator(new)
         else:
-            # A of what has changed. In single precision the rounding of A(new), as large as y, would be a new noise in
-            # every layer, and keep the dual from settling; that of the change dies with it.
+            # A of the change of x. In single precision the rounding of A(new), relative to |y|, would be new noise in
+            # every layer, and the dual point would not converge; the rounding of A of the change vanishes with it.
             measured = self.operator(_subtract_from(self.last, new)).add_(self.last_measured)
-        self.q, self._back = kernel.dual_(self.q, self.y, overshoot, measured, self.measured, steps, self.last)
-        del overshoot
+        self.q, self._back = kernel.dual_(self.q, self.y, ahead, measured, self.measured, steps, self.last)
+        del ahead
         if steps.plain:
             self.x, self.measured = new, measured
         else:
@@ -230,11 +234,11 @@ class Iteration:
     # --------------------------------------------------------------------------------------------- between the layers
 
     def average(self) -> Tensor:
-        """The average of the :math:`\\tilde x` since the last restart."""
+        """Returns the average of the :math:`\\tilde x` since the last restart."""
         return self._mean(self._x_sum)
 
     def average_dual(self, out: Tensor | None = None) -> Tensor:
-        """The average of the q since the last restart; written into ``out`` where it is given."""
+        """Returns the average of the q since the last restart, written into ``out`` if that is given."""
         return self._mean(self._q_sum, out)
 
     def _mean(self, total: Tensor, out: Tensor | None = None) -> Tensor:
@@ -245,7 +249,7 @@ class Iteration:
         return out
 
     def evaluate(self) -> Values:
-        """Objectives and dual values, with no operator but the A*q that the next layer needs anyway."""
+        """Computes objectives and dual values, with no operator but A*q, which the next layer needs in any case."""
         self._count_back()
         dual_last, size_last = self.problem.bound(self.q, self.back, self.y)
         dual_average, size_average = self.problem.bound(self._q_sum, self._back_sum, self.y, self.count)
@@ -253,7 +257,7 @@ class Iteration:
         if isinstance(self.problem.fidelity, Ball):
             average = self.problem.value_at(self._mean(self._x_sum), residual, size_average)
         else:
-            # Norms are homogeneous: those of an average are those of the sum, divided.
+            # Norms are homogeneous: the norm of an average is that of the sum, divided by the count.
             fidelity = self.problem.fidelity.value(norms(residual, self.y.ndim - 1))
             average = self.problem.penalty(self._x_sum) / self.count + fidelity
         last = self.problem.value_at(self.last, self.last_measured - self.y, size_last)
@@ -265,12 +269,12 @@ class Iteration:
             self._counted = True
 
     def place(self, where: RestartPoint | Tensor, *, keep_dual: bool, rows: list[int] | None = None) -> None:
-        """Puts items where a run is to start from.
+        """Sets the state from which the next run of some batch items starts.
 
         Args:
-            where: Their ``average``, the ``last`` state (they stay), or given points x of the batch.
-            keep_dual: The dual of the same kind; else zero.
-            rows: Which items; None is all of them.
+            where: The ``average``, the ``last`` state (unchanged), or given points x for the batch.
+            keep_dual: Whether the dual point is the one of the same kind; else it is zero.
+            rows: The batch items; None is all of them.
         """
         q, back = self.q, self.back
         x, measured = self.x, self.measured
@@ -296,27 +300,30 @@ class Iteration:
             self.anchor()
 
     def anchor(self) -> None:
-        """In single precision, measures the state anew: clears away the rounding that has gathered in Ax."""
+        """Computes Ax again in single precision, which removes its accumulated rounding."""
         if not self._double:
             if self.last is not self.x:
                 self.last.copy_(self.x)
             self.measured = self.last_measured = self.operator(self.x)
 
     def place_dual(self, q: Tensor) -> None:
-        """Starts from these dual points."""
-        self.q, self._back, self._parts = q.clone(), None, None  # the loop may write over it
+        """Sets the dual points from which the first run starts."""
+        self.q, self._back, self._parts = q.clone(), None, None  # a copy, since layers overwrite it
         self.forget()
 
     def moved(self, rows: list[int]) -> tuple[Tensor, Tensor]:
-        """How far x and q are from where the run started, float64, one number a batch item; then comes
-        :meth:`forget` of these rows. Only where the problem ``rebalances``: else nobody asks, and no start is kept."""
-        # Where all of them restart, the old start is not needed any more.
+        """Computes the distances of x and q from the start of the run, float64, one per batch item.
+
+        The caller must then call :meth:`forget` for these rows. Only for problems with ``rebalances``; others store no
+        start.
+        """
+        # If all items restart, the old start is not needed any more and may be overwritten.
         start = self._x_start if len(rows) == len(self.y) else self._x_start.clone()
         move = _subtract_from(start, self.x)
         return norms(move, self.x.ndim - 1), norms(self.q - self._q_start, self.q.ndim - 1)
 
     def forget(self, rows: list[int] | None = None) -> None:
-        """Starts the averages of items (None: of all) anew, at the state as it is."""
+        """Starts new averages of some batch items (None: all) at the present state."""
         if self._derivatives or not hasattr(self, "count"):
             self.count = torch.zeros(len(self.y), dtype=torch.float64, device=self.y.device)
             self._x_sum, self._measured_sum = torch.zeros_like(self.x), torch.zeros_like(self.y)
@@ -324,7 +331,7 @@ class Iteration:
                 self._q_sum, self._back_sum = torch.zeros_like(self.q), torch.zeros_like(self.x)
                 if self.problem.rebalances:
                     self._x_start, self._q_start = self.x.clone(), self.q.clone()
-            self._counted = True  # the A*q that a run starts from is not part of its average
+            self._counted = True  # A*q at the start of a run is not a part of its average
             return
         some = list(range(len(self.y))) if rows is None else rows
         at = torch.tensor(some, dtype=torch.int64, device=self.y.device)
@@ -332,7 +339,7 @@ class Iteration:
             total.index_fill_(0, at, 0)
         if self._track:
             if len(some) < len(self.y):
-                self._count_back()  # for those that go on
+                self._count_back()  # for the items that go on
             self._counted = True
             for total in (self._q_sum, self._back_sum):
                 total.index_fill_(0, at, 0)
@@ -346,7 +353,7 @@ class Iteration:
                 self._q_start.index_copy_(0, at, self.q[at])
 
     def keep(self, rows: list[int]) -> None:
-        """Goes on with these items only: the others cost nothing more. Steps must be set anew."""
+        """Removes all other batch items from the state. The caller must then set the steps again."""
         at = torch.tensor(rows, device=self.y.device)
         self._memory = self._parts = None
         self._finite = [self._finite[k] for k in rows]
@@ -357,23 +364,15 @@ class Iteration:
 
 
 def kernel_for(problem: Problem) -> Kernel:
-    """Returns the kernel of a problem in the coordinates of a loop."""
+    """Returns the kernel of a problem in the coordinates of an iteration."""
     if isinstance(problem, PairProblem):
         return AnalysisKernel(problem)
     assert isinstance(problem, SynthesisProblem)
     return SynthesisKernel(problem)
 
 
-def _give_back_memory() -> None:
-    """Returns freed memory to the system. Of a long backward pass glibc would keep many times what is in use: the small
-    parts of the graph lie between the large tensors that were freed."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
 def _subtract_from(b: Tensor, a: Tensor) -> Tensor:
-    """A - b, written over b."""
+    """Computes a - b, written over b."""
     torch.sub(real_view(a), real_view(b), out=real_view(b))
     return b
 

@@ -1,4 +1,4 @@
-"""The mathematics of one layer: what the two forms of the problem do differently."""
+"""The abstract kernel: the steps of one layer that differ between the synthesis form and the analysis form."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from firenet.problems.problem import Problem
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """Steps and relaxation of the layers to come, one number a batch item.
+    """Steps and relaxation of the next layers, one number per batch item.
 
     Attributes:
-        tau: Primal step, in a shape that meets x.
-        sigma: Dual step, in a shape that meets the measurements.
+        tau: Primal step, in a shape that broadcasts to x.
+        sigma: Dual step, in a shape that broadcasts to the measurements.
         rho_x: The relaxation, in the shape of ``tau``.
         rho_y: The relaxation, in the shape of ``sigma``.
         plain: Whether the relaxation is one everywhere.
@@ -31,13 +31,13 @@ class Steps:
 
 
 class Kernel(ABC):
-    """The steps of a layer for one form of the problem. It keeps nothing of a batch.
+    """The primal and the dual step of a layer for one form of the problem. It has no state of a batch.
 
     :meth:`primal` and :meth:`dual` are the formulas, in plain torch: they make new tensors and have derivatives. The
-    methods that end in an underscore compute the same in place, without derivatives; one test holds the two together.
+    methods that end in an underscore compute the same in place, without derivatives; a test compares the two.
 
     Args:
-        problem: In the coordinates of a loop.
+        problem: The problem, in the coordinates of an iteration.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -49,59 +49,55 @@ class Kernel(ABC):
 
     @abstractmethod
     def primal(self, v: Tensor, tau: Tensor) -> Tensor:
-        """Returns the proximal map of tau times the penalty that is on x itself."""
+        """Computes the proximal map of tau times the penalty of x; the identity in the analysis form."""
 
     @abstractmethod
     def dual(
         self, q: Tensor, y: Tensor, x: Tensor, new: Tensor, measured: Tensor, steps: Steps, parts: Any
     ) -> tuple[Tensor, Tensor | None, Any]:
-        """Takes the dual step and relaxes it.
+        """Computes the dual step and its relaxation.
 
         Args:
-            q: The dual.
+            q: The dual variable.
             y: Measurements.
-            x: The point that the layer began with.
+            x: The point before the layer.
             new: :math:`\\tilde x`.
             measured: :math:`2A\\tilde x-Ax`.
             steps: The steps.
             parts: The third result for this q, or None.
 
         Returns:
-            The next dual; A* of it where that is known already, else None; and what the next layer may take instead of
-            taking q apart.
+            The next dual variable; A* of it if the step computed that, else None; and the parts of the dual variable,
+            which save the next layer a split.
         """
 
     @abstractmethod
     def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what :meth:`primal_` needs of its step, for points like this one."""
+        """Returns the thresholds for :meth:`primal_`, for points of this dtype and shape."""
 
     @abstractmethod
     def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
-        """Computes :meth:`primal`, written over v; ``work`` is memory as large, if there is some."""
+        """Computes :meth:`primal` in place; ``work`` is free memory as large as v, if there is some."""
 
     def overshoot(self, new: Tensor, x: Tensor) -> Tensor | None:
-        """Returns what :meth:`dual_` needs of :math:`2\\tilde x-x`, before x is written over."""
+        """Returns the input of :meth:`dual_` made of :math:`2\\tilde x-x`, before x is overwritten."""
         return None
 
     @abstractmethod
     def dual_(
-        self,
-        q: Tensor,
-        y: Tensor,
-        overshoot: Tensor | None,
-        measured: Tensor,
-        before: Tensor,
-        steps: Steps,
-        work: Tensor,
+        self, q: Tensor, y: Tensor, ahead: Tensor | None, measured: Tensor, before: Tensor, steps: Steps, work: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Computes :meth:`dual`, perhaps written over q.
+        """Computes the dual step and its relaxation as :meth:`dual`, perhaps written over q.
 
         Args:
-            q: The dual.
+            q: The dual variable.
             y: Measurements.
-            overshoot: Of :meth:`overshoot`.
+            ahead: The result of :meth:`overshoot`.
             measured: :math:`A\\tilde x`.
             before: Ax.
             steps: The steps.
-            work: Memory as large as x that is free.
+            work: Free memory as large as x.
+
+        Returns:
+            The next dual variable, and A* of it if the step computed that, else None.
         """

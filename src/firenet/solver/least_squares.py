@@ -11,13 +11,16 @@ from firenet.operators.compact import Compact
 
 @torch.no_grad()
 def least_squares(operator: Compact, y: Tensor, steps: int = 300) -> tuple[Tensor, Tensor]:
-    """Returns an x that almost minimises the norm of Ax - y, and Ax - y, by conjugate gradients on the normal equations
+    """Computes an approximate minimiser x of the norm of Ax - y, by conjugate gradients on the normal equations
     (Hestenes and Stiefel 1952), started at zero.
 
     Args:
-        operator: A, packed.
+        operator: A, in packed coordinates.
         y: Packed measurements, a batch.
-        steps: The most steps; it stops where A* of the residual is rounding.
+        steps: The largest number of steps; it stops earlier if A* of the residual is of the size of rounding.
+
+    Returns:
+        x and Ax - y.
     """
     n, m = len(operator.in_shape), len(operator.out_shape)
     residual = y.clone()

@@ -1,8 +1,10 @@
-"""How much memory a solve takes."""
+"""The memory of a solve: an estimate of its peak, and how freed memory is kept or returned."""
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 
 import torch
 from torch import Tensor
@@ -14,21 +16,22 @@ from firenet.problems.synthesis import SynthesisProblem
 
 
 def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again: bool = False) -> int:
-    """Returns how much memory a solve with these measurements takes beside them, an estimate: the sum of the tensors
-    that are alive at once. The allocator's own losses are not in it.
+    """Estimates the memory in bytes of a solve with these measurements: the sum of the tensors that exist at once.
 
-    As large as the coefficients: x, its start, the last point, A*q (whose place the next takes), two sums; ten as large
-    as the measurements that were made; what the operator needs for itself. Before it ends, instead of that the proof of
-    one image in double precision: two as large as the coefficients, five as the measurements, and the operator's.
+    The losses of the allocator are not included. The iteration has six tensors as large as the coefficients (x, its
+    value at the start of the run, the last point, A*q, whose memory the next point takes, and two sums), ten as large
+    as the packed measurements, and the memory of the operator. At the end the proof of one image in double precision
+    takes the place of the operator's memory: two tensors as large as the coefficients, five as large as the
+    measurements, and its own operator's memory.
 
-    In the analysis form the dual comes in: itself, its sum, the best so far and two in passing; and the responses of
-    the bands; and of the proof two images more and three bands.
+    The analysis form adds five dual variables (the present one, its sum, the best so far and two temporary ones), the
+    responses of the bands, and for the proof two images and three bands.
 
     Args:
         problem: The problem.
         y: Measurements (..., \\*out_shape).
-        again: With reweighting there are also the dual of the round before, as it is and as the loop has it, and the
-            weights with the limits made of them.
+        again: Whether this is a later round of reweighting, which also stores the dual point of the round before, in
+            the user's and in packed coordinates, and the weights with their limits.
     """
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
@@ -46,3 +49,24 @@ def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again:
     dual = pair.measured + pair.bands * math.prod(pair.band_shape)
     plain += 2 * size * (2 * math.prod(pair.in_shape) + 3 * math.prod(pair.band_shape))
     return plain + int(size * ((9 if again else 5) * batch * dual + pair.scratch(batch)))
+
+
+def keep_freed_memory() -> None:
+    """Makes the C library keep the memory of freed tensors instead of returning it to the system and fetching it again.
+
+    glibc returns freed blocks above a limit that grows with the largest block freed so far, up to 32 MB. Freeing one
+    block of that size, never written to, raises the limit once for all; without it a third of a layer's time is page
+    faults.
+    """
+    torch.empty(2**25 - 2**13, dtype=torch.uint8)
+
+
+def return_freed_memory() -> None:
+    """Returns freed memory to the system.
+
+    In a long backward pass glibc would keep many times the memory in use, because the small parts of the graph lie
+    between the large tensors that were freed.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

@@ -15,23 +15,23 @@ from firenet.solver.controller import Check, Controller, Verdict, check_search, 
 
 @dataclass(frozen=True)
 class RadialSearch:
-    """Restarts by a search for the constants of approximate sharpness: free of parameters, with a proof.
+    """Restarts by a search for the constants of approximate sharpness; it has no parameters to choose.
 
     Assume :math:`\\mathrm{dist}(x,\\hat X)\\le((F(x)-\\hat F+\\eta)/\\alpha)^{1/\\beta}` with unknown
     :math:`\\alpha>0,\\beta\\ge1,\\eta\\ge0`. Guesses :math:`\\alpha_i=\\|A\\|e^{i}` and :math:`\\beta_j=e^{j}` (with
-    ``beta=1`` only j = 0) share one incumbent x. A guess that has been tried U times goes from
+    ``beta=1`` only j = 0) share one incumbent x. A guess that has been tried U times reduces the accuracy from
     :math:`\\varepsilon=r^U\\|y\\|` to :math:`r\\varepsilon` by :math:`\\lceil2\\|A\\|\\delta/(r\\varepsilon)\\rceil`
-    layers with :math:`\\delta=(2\\varepsilon/\\alpha_i)^{1/\\beta_j}` and
-    :math:`(\\tau,\\sigma)=(\\delta,1/\\delta)/\\|A\\|`, the dual starting at zero; the result is kept if its objective
-    is lower. Guesses take turns such that (i, j) is given k layers by the time :math:`(|i|+1)^2(j+1)^2k`.
+    iterations with :math:`\\delta=(2\\varepsilon/\\alpha_i)^{1/\\beta_j}` and
+    :math:`(\\tau,\\sigma)=(\\delta,1/\\delta)/\\|A\\|`, the dual point starting at zero; the result is kept if its
+    objective is lower. Guesses alternate such that (i, j) has had k iterations at the time :math:`(|i|+1)^2(j+1)^2k`.
 
     Proven (Adcock, Colbrook, Neyra-Nesterenko, *Restarts subject to approximate sharpness*, arXiv 2301.02268): the
-    layers for an accuracy above :math:`\\eta` are those of the best guess up to a constant factor; for
-    :math:`\\beta=1` that is :math:`O(|\\log\\varepsilon|)`. And the gap at which it stops, as always.
+    number of iterations for an accuracy above :math:`\\eta` is that of the best guess up to a constant factor; for
+    :math:`\\beta=1` it is :math:`O(|\\log\\varepsilon|)`. Proven is also the gap at which it stops.
 
     Attributes:
         tolerance: Stop at this relative gap.
-        max_layers: Stop after so many layers.
+        max_layers: The largest number of iterations.
         beta: 1 for a linear growth of the objective (what the theory of FIRENETs gives); None searches it too.
         factor: :math:`r=e^{-1}`.
     """
@@ -50,9 +50,11 @@ class RadialSearch:
 
     @property
     def layers(self) -> int:
+        """The largest number of iterations."""
         return self.max_layers
 
     def controller(self, norm: NormBound, size: float) -> Controller:
+        """Returns the controller of an image, see :class:`.SearchingSchedule`."""
         return _RadialController(self, norm.value or 1.0, size)
 
 
@@ -64,7 +66,7 @@ class _RadialController:
         self._rules, self._norm = rules, norm
         self.tolerance = rules.tolerance
         self._size = size if 0 < size < math.inf else 1.0
-        self._done: dict[tuple[int, int], tuple[int, int]] = {}  # (i, j): halvings U, layers V
+        self._done: dict[tuple[int, int], tuple[int, int]] = {}  # (i, j): its tries U and iterations V
         self._queue: list[tuple[float, int, int]] = []
         self._edge_i = self._edge_j = -1
         self._incumbent = math.inf
@@ -72,11 +74,11 @@ class _RadialController:
         self._next(rules.max_layers)
 
     def _guess(self, i: int, j: int) -> tuple[float, int]:
-        """The radius and the layers of the next run of a guess."""
-        halvings, _ = self._done.get((i, j), (0, 0))
+        """Returns the radius and the number of iterations of the next run of a guess."""
+        tries, _ = self._done.get((i, j), (0, 0))
         r = self._rules.factor
-        # In units of ||y|| for the objective and ||y|| / ||A|| for x, so that no scale of the data matters.
-        accuracy = max(r**halvings, 1e-15)
+        # Relative to ||y|| for the objective and to ||y|| / ||A|| for x, so that the scale of the data has no effect.
+        accuracy = max(r**tries, 1e-15)
         beta = math.exp(j) if self._rules.beta is None else self._rules.beta
         delta = (2 * accuracy * math.exp(-i)) ** (1 / beta)
         return delta, max(1, math.ceil(min(2 * delta / max(r * accuracy, 1e-15), 1e9)))
@@ -85,7 +87,8 @@ class _RadialController:
         return (abs(i) + 1) ** 2 * (j + 1) ** 2 * (self._done.get((i, j), (0, 0))[1] + self._guess(i, j)[1])
 
     def _next(self, remaining: int) -> None:
-        # Every guess is due at (|i| + 1)^2 (j + 1)^2 at the earliest: the queue is complete up to the next ring.
+        # Every guess is due at (|i| + 1)^2 (j + 1)^2 at the earliest, so the queue lacks no guess due before the next
+        # i.
         while not self._queue or self._queue[0][0] >= (self._edge_i + 2) ** 2:
             self._edge_i += 1
             columns = range(self._edge_j + 1) if self._rules.beta is None else range(1)
@@ -98,8 +101,8 @@ class _RadialController:
                     heapq.heappush(self._queue, (self._due(i, self._edge_j), i, self._edge_j))
         _, i, j = heapq.heappop(self._queue)
         delta, layers = self._guess(i, j)
-        halvings, spent = self._done.get((i, j), (0, 0))
-        self._done[i, j] = (halvings + 1, spent + layers)
+        tries, spent = self._done.get((i, j), (0, 0))
+        self._done[i, j] = (tries + 1, spent + layers)
         heapq.heappush(self._queue, (self._due(i, j), i, j))
         radius = delta * self._size / self._norm
         self.tau, self.sigma = radius / self._norm, 1 / (radius * self._norm)

@@ -1,13 +1,14 @@
-"""Schedules: which steps each layer takes, and when to start anew. The only place where step sizes are made.
+"""Schedules: the steps of each layer and the restarts. With the controllers, they alone determine step sizes.
 
-One layer is one step of the primal-dual iteration with steps :math:`(\\tau,\\sigma)`, which must satisfy
-:math:`\\tau\\sigma\\|A\\|^2\\le1`; a run is a number of layers with one pair, after which something is handed on: the
-average or the last point. The paper rescales the data at each restart instead; by homogeneity of the objective that is
-a choice of :math:`(\\tau,\\sigma)`, and data are never rescaled here.
+One layer is one iteration of the primal-dual method with steps :math:`(\\tau,\\sigma)`, which must satisfy
+:math:`\\tau\\sigma\\|A\\|^2\\le1`; a run is a number of layers with one pair of steps, and the next run restarts from
+its average or its last point. The paper rescales the data at each restart instead; by homogeneity of the objective that
+is equivalent to a choice of :math:`(\\tau,\\sigma)`, and data are never rescaled here.
 
-There are two kinds of schedule. A fixed one (:class:`PaperSchedule`, :class:`FixedSteps`, :class:`FrozenSteps`) lists
-its runs beforehand: the network is feed-forward. A searching one (:class:`AdaptiveRestarts`, :class:`RadialSearch`)
-gives each image a :class:`Controller` that looks at the gap every few layers and decides; what it did can be frozen.
+There are two kinds of schedule. A fixed schedule (:class:`PaperSchedule`, :class:`FixedSteps`, :class:`FrozenSteps`)
+lists its runs in advance: the network is feed-forward. A searching schedule (:class:`AdaptiveRestarts`,
+:class:`RadialSearch`) gives each image a step-size controller (:class:`.Controller`) that checks the gap every few
+iterations and decides; the steps that it chose can be frozen into a fixed schedule.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ class Restart:
     """A run of layers with one pair of steps.
 
     Attributes:
-        tau: Primal step, one float64 number a batch item. With unit of x over unit of y.
+        tau: Primal step, one float64 number per batch item, in the unit of x over the unit of y.
         sigma: Dual step.
-        layers: How many layers.
-        relaxation: :math:`0<\\rho<2`, one number a batch item or one for all.
-        restart_point: What the next run starts from.
-        keep_dual: The next run starts from the dual of the same kind, and not from zero.
+        layers: The number of layers.
+        relaxation: :math:`0<\\rho<2`, the same for all batch items.
+        restart_point: The point from which the next run starts.
+        keep_dual: Whether the next run starts from the dual point of the same kind; else from zero.
     """
 
     tau: Tensor
@@ -50,15 +51,15 @@ class Restart:
 
 
 class FixedSchedule(Protocol):
-    """What lists its runs beforehand."""
+    """A schedule that lists its runs in advance."""
 
     @property
     def layers(self) -> int:
-        """Iteration in all."""
+        """The number of layers of all runs."""
         ...
 
     def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
-        """The restarts for an operator whose norm is bounded by ``norm`` and measurements of norm ``size`` (a
+        """Yields the runs for an operator whose norm is bounded by ``norm`` and measurements of norm ``size`` (a
         batch)."""
         ...
 
@@ -73,7 +74,7 @@ def searches(schedule: Schedule) -> TypeIs[SearchingSchedule]:
 
 @dataclass(frozen=True)
 class PaperSchedule:
-    """The schedule of the paper: geometrically falling accuracies, each bought with the same number of layers.
+    """The schedule of the paper: accuracies that decrease geometrically, each reached by the same number of layers.
 
     .. math::
         \\varepsilon_0=\\|y\\|_2,\\quad\\varepsilon_k=\\nu(\\delta+\\varepsilon_{k-1}),\\quad\\beta_k=\\varepsilon_k/(2\\|A\\|),
@@ -82,14 +83,14 @@ class PaperSchedule:
     Proven: if A has the weighted robust null space property in levels and ``inner`` is at least
     :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least the model's misfit, then
     after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`;
-    :class:`firenet.Guarantee` has the constants. The default ``inner=10`` is far below what those constants ask for:
-    with it the schedule is a good heuristic, and what holds is the duality gap that comes with the result.
+    :class:`firenet.Guarantee` has the constants. The default ``inner=10`` is far below that number:
+    with it the schedule is a good heuristic, and the guarantee is the duality gap that comes with the result.
 
     Attributes:
         outer: Number of restarts, n.
-        inner: Iteration in each, p.
-        delta: The accuracy :math:`\\delta>0` below which nothing is aimed at, in the unit of :math:`\\|y\\|`.
-        nu: Factor :math:`0<\\nu<1` by which the accuracy falls; :math:`e^{-1}` needs the fewest layers.
+        inner: Number of layers of each, p.
+        delta: The smallest accuracy :math:`\\delta>0` to aim at, in the unit of :math:`\\|y\\|`.
+        nu: Factor :math:`0<\\nu<1` by which the accuracy decreases; :math:`e^{-1}` needs the fewest layers.
     """
 
     outer: int = 10
@@ -100,24 +101,20 @@ class PaperSchedule:
     def __post_init__(self) -> None:
         plain_numbers(self)
         if self.outer < 1 or self.inner < 1:
-            raise BadInput(
-                "At least one restart and one layer in each",
-                f"outer={self.outer}, inner={self.inner}",
-                "Use positive numbers",
-            )
+            got = f"outer={self.outer}, inner={self.inner}"
+            raise BadInput("At least one restart and one layer in each", got, "Use positive numbers")
         if not (self.delta > 0 and math.isfinite(self.delta)) or not 0 < self.nu < 1:
-            raise BadInput(
-                "delta > 0 and nu between 0 and 1",
-                f"delta={self.delta}, nu={self.nu}",
-                "The defaults are 1e-9 and exp(-1)",
-            )
+            got = f"delta={self.delta}, nu={self.nu}"
+            raise BadInput("delta > 0 and nu between 0 and 1", got, "The defaults are 1e-9 and exp(-1)")
 
     @property
     def layers(self) -> int:
+        """The number of layers of all runs."""
         return self.outer * self.inner
 
     def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
-        length = norm.value or 1.0  # the zero operator takes any steps
+        """Yields the runs, see :meth:`FixedSchedule.restarts`."""
+        length = norm.value or 1.0  # for the zero operator all steps are valid
         epsilon = size
         for _ in range(self.outer):
             epsilon = self.nu * (self.delta + epsilon)
@@ -127,7 +124,7 @@ class PaperSchedule:
 
 @dataclass(frozen=True)
 class FixedSteps:
-    """No restart: ``count`` layers with the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|`.
+    """A single run: ``count`` layers with the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|`.
 
     Proven for (P3) in synthesis form: the objective at the average exceeds the optimum by at most
     :math:`\\frac{\\|A\\|}{k}\\big(\\frac{\\|x^*-x^0\\|^2}{\\omega}+\\omega\\big)` after k layers (Chambolle and Pock).
@@ -143,37 +140,36 @@ class FixedSteps:
     def __post_init__(self) -> None:
         plain_numbers(self)
         if self.count < 1 or not (self.omega is None or (self.omega > 0 and math.isfinite(self.omega))):
-            raise BadInput(
-                "count >= 1 and omega > 0",
-                f"count={self.count}, omega={self.omega}",
-                "Leave omega out to have it set by the data",
-            )
+            got = f"count={self.count}, omega={self.omega}"
+            raise BadInput("count >= 1 and omega > 0", got, "Leave omega out to have it set by the data")
 
     @property
     def layers(self) -> int:
+        """The number of layers."""
         return self.count
 
     def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
+        """Yields the run, see :meth:`FixedSchedule.restarts`."""
         length = norm.value or 1.0
         own = torch.where(size > 0, (size / length).clamp(1e-305, 1e305), 1.0)
         omega = own if self.omega is None else torch.full_like(size, self.omega)
         yield Restart(omega / length, 1 / (omega * length), self.count)
 
 
-# --- what a search did ------------------------------------------------------------------------------------------------
+# --- the steps that a searching schedule chose ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Run:
-    """Iteration with one pair of steps, as numbers.
+    """A run of layers with one pair of steps, as plain numbers.
 
     Attributes:
         tau: Primal step.
         sigma: Dual step.
-        layers: How many.
+        layers: The number of layers.
         relaxation: Their relaxation.
-        restart_point: What is handed on, or after the last run returned.
-        keep_dual: Whether the dual is handed on too.
+        restart_point: The point from which the next run starts, or after the last run the point that is returned.
+        keep_dual: Whether the next run starts from the dual point of the same kind; else from zero.
     """
 
     tau: float
@@ -186,9 +182,9 @@ class Run:
 
 @dataclass(frozen=True)
 class FrozenSteps:
-    """The steps that a search found, as a fixed schedule: a feed-forward network, the same for every y.
+    """The steps that a searching schedule chose, as a fixed schedule: a feed-forward network, the same for every y.
 
-    Proven: nothing about other measurements than those it was found for; there it gives what the search gave.
+    For the measurements that they were chosen for, the network gives the same image; for others nothing is proven.
 
     Attributes:
         runs: The runs, one after the other.
@@ -202,6 +198,7 @@ class FrozenSteps:
 
     @property
     def layers(self) -> int:
+        """The number of layers of all runs."""
         return sum(run.layers for run in self.runs)
 
     @property
@@ -210,6 +207,7 @@ class FrozenSteps:
         return [(run.tau, run.sigma) for run in self.runs for _ in range(run.layers)]
 
     def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
+        """Yields the runs, the same for every operator and all measurements."""
         for run in self.runs:
             tau, sigma = (torch.full_like(size, step) for step in (run.tau, run.sigma))
             yield Restart(tau, sigma, run.layers, run.relaxation, run.restart_point, run.keep_dual)
@@ -217,7 +215,7 @@ class FrozenSteps:
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search did, image by image.
+    """The runs of a searching schedule, for each image.
 
     Attributes:
         runs: For each batch item (flattened) its runs; those of a radial search that were not kept are left out.
@@ -226,11 +224,11 @@ class Searched:
     runs: tuple[tuple[Run, ...], ...]
 
     def frozen(self, item: int | None = None) -> FrozenSteps:
-        """The runs of one batch item as a schedule.
+        """Returns the runs of one batch item as a fixed schedule.
 
         Args:
-            item: Which, in the order of the flattened batch; may be left out where there is only one.
+            item: The index in the flattened batch; may be left out for a batch of one.
         """
         if item is None and len(self.runs) != 1:
-            raise BadInput("The number of a batch item", f"none, of {len(self.runs)} items", "Call frozen(item)")
+            raise BadInput("The index of a batch item", f"none, of {len(self.runs)} items", "Call frozen(item)")
         return FrozenSteps(self.runs[item or 0])

@@ -1,4 +1,4 @@
-"""What a network returns: the image, its certificate, and how the computation ended."""
+"""The result of a network: the image, its certificate, and the status of the computation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from firenet.solver.schedules import FixedSchedule, Searched
 
-# Told the layers done, the most there can be, and the relative gap where one is known, which is not proved yet.
+# Called with the number of iterations so far, the largest number, and the relative gap if it is known, not yet proved.
 Progress = Callable[[int, int, "float | None"], None]
 
 
 class Status(Enum):
-    """How a computation ended."""
+    """The status with which a computation ended."""
 
     TOLERANCE_REACHED = "tolerance reached"
     LAYER_LIMIT = "layer limit"
@@ -27,15 +27,15 @@ class Status(Enum):
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """An explanation of the status, with advice."""
         return _ADVICE[self]
 
 
 _ADVICE = {
-    Status.TOLERANCE_REACHED: "The relative duality gap is at most the tolerance: that is proved, rounding included.",
-    Status.LAYER_LIMIT: "The layers ended; the gap bounds the distance to the optimum. More layers make it smaller.",
+    Status.TOLERANCE_REACHED: "The relative duality gap is at most the tolerance: this is proved, rounding included.",
+    Status.LAYER_LIMIT: "All layers were run; the gap bounds the distance to the optimum. More layers make it smaller.",
     Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
-    Status.DOES_NOT_FIT: "The image is further from the data than the noise level. More layers may bring it there; "
+    Status.DOES_NOT_FIT: "The image is further from the data than the noise level. More layers may make it fit; "
     "whether any image fits is not decided.",
     Status.NO_IMAGE_FITS: "Every image that fits the data is proved to have a penalty above a million times this "
     "one's: raise the noise level.",
@@ -47,28 +47,29 @@ _ADVICE = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Solution:
-    """A reconstruction with its certificate; one entry a batch item.
+    """A reconstruction with its certificate; one entry per batch item.
 
     Attributes:
         image: :math:`W^*z`, shape (..., \\*image shape).
-        coefficients: z, the point the numbers below speak of; in the analysis form that is the image.
-        dual: A feasible dual point q, shape of y, up to the rounding of its dtype.
+        coefficients: z, the point that the numbers below refer to; in the analysis form the image.
+        dual: A dual point q, feasible up to the rounding of its dtype; shape of y.
         objective: F(z), float64, computed in double precision; for (P1) the penalty alone.
-        lower_bound: At most :math:`\\min F`, float64.
-        gap: At least :math:`F(z)-\\min F` up to ``rounding``, float64: the objective minus the lower bound, for (P1)
-            plus :math:`\\|q\\|_2` times the violation.
-        rounding: A bound of the rounding error in the gap, float64.
+        lower_bound: A lower bound of :math:`\\min F`, float64.
+        gap: An upper bound of :math:`F(z)-\\min F` up to ``rounding``, float64: the objective minus the lower bound,
+            for (P1) plus :math:`\\|q\\|_2` times the violation.
+        rounding: A bound of the rounding error of the gap, float64.
         relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
-            where the lower bound is zero; zero where F(z) is at most its own rounding.
-        violation: For (P1) how far z is from fitting the data, :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64:
-            zero up to rounding where AA* is diagonal, for z is projected there. Else zero.
-        relative_violation: What of it exceeds rounding, over :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
-        statuses: One :class:`Status` a batch item, in the order of the flattened batch.
-        layers: How many layers were run, int64.
-        schedule: The schedule, or with a searching one what it did (:class:`.Searched`).
+            if the lower bound is zero; zero if F(z) is at most its own rounding.
+        violation: For (P1) the constraint violation :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64: zero up to
+            rounding if AA* is diagonal, since z is then made feasible. For (P2) and (P3) zero.
+        relative_violation: The part of the violation that exceeds rounding, over
+            :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
+        statuses: One :class:`Status` per batch item, in the order of the flattened batch.
+        layers: The number of layers (iterations) that were run, int64.
+        schedule: The schedule; for a searching schedule the runs that it chose (:class:`.Searched`).
         dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients).
-        conditions: What the gap rests on beside arithmetic: empty for operators of this library, for others the adjoint
-            and the rounding of theirs, with the measured defect.
+        conditions: The conditions of the gap: none for operators of this library; for user-defined operators that the
+            adjoint and the estimate of their rounding are correct, with the measured defect.
     """
 
     image: Tensor
@@ -89,7 +90,7 @@ class Solution:
 
     @property
     def status(self) -> Status | tuple[Status, ...]:
-        """Returns how it ended: a :class:`Status` for one image, a tuple of them for a batch."""
+        """The :class:`Status` of one image, or a tuple of them for a batch."""
         return self.statuses[0] if self.gap.ndim == 0 else self.statuses
 
     def __repr__(self) -> str:

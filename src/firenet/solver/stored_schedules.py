@@ -1,4 +1,4 @@
-"""Schedules as plain data, for the state of a network."""
+"""Schedules as plain data, as they are stored in the state of a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = (PaperSchedule, FixedSteps, AdaptiveRestarts, RadialSearch)
 
 
 def schedule_state(schedule: Schedule) -> dict[str, Any]:
-    """Returns the class and the numbers of a schedule of this library as plain data; of another its name alone."""
+    """Returns the class and the numbers of a schedule of this library as plain data; for another only its name."""
     name = type(schedule).__name__
     if isinstance(schedule, FrozenSteps):
         return {"name": name, "runs": [asdict(run) for run in schedule.runs]}
@@ -22,10 +22,10 @@ def schedule_state(schedule: Schedule) -> dict[str, Any]:
 
 
 def schedule_from(state: dict[str, Any]) -> Schedule:
-    """Returns the schedule of a :func:`schedule_state`.
+    """Returns the schedule that :func:`schedule_state` described.
 
     Raises:
-        BadInput: For a schedule that is not of this library, or other numbers than it has.
+        BadInput: For a schedule that is not of this library, or unknown numbers.
     """
     known = {made.__name__: made for made in _PLAIN}
     numbers = dict(state)

@@ -31,21 +31,21 @@ class SynthesisKernel(Kernel):
         return u if steps.plain else q + steps.rho_y * (u - q), None, None
 
     def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the threshold and its inverse, ready to meet the real view of v."""
+        """Returns the threshold and its inverse, in a shape that broadcasts to the real view of v."""
         weights = self.problem.weights
         t = tau * self.problem.lam if weights is None else tau * self.problem.lam * weights
         t = t.to(tau.dtype).clamp(min=torch.finfo(tau.dtype).tiny)
         if like.is_complex():
-            # A number a pair where it is the same for all, else as many as there are reals: what broadcasts along the
-            # last axis is slow.
+            # One number per complex number if it is the same for all, else one per real: broadcasting along the last
+            # axis is slow.
             t = t[..., None] if weights is None else torch.stack([t, t], dim=-1)
         return t, t.reciprocal()
 
     def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
-        """Computes the soft threshold in place.
+        """Computes the soft threshold in place: :math:`v\\,(1-1/\\max(|v/t|,1))`.
 
-        For complex numbers the magnitude is computed as complex numbers of imaginary part zero: on the CPU torch has no
-        fast way from pairs to single numbers and back.
+        The factor is kept as complex numbers with imaginary part zero, since on the CPU torch is slow at reducing pairs
+        of reals to single numbers and expanding them again.
         """
         t, inverse = threshold
         if not v.is_complex():
@@ -53,7 +53,8 @@ class SynthesisKernel(Kernel):
         v = torch.view_as_complex(torch.view_as_real(v).mul_(inverse))
         work = torch.empty_like(v) if work is None else work
         factor = torch.view_as_real(torch.conj_physical(v, out=work).mul_(v))  # |v|^2 in units of the threshold
-        # Its imaginary part is zero but for fused roundings, and NaN where |v|^2 overflows.
+        # The imaginary part is zero except for the rounding of fused operations, and NaN where |v|^2 overflows. Set to
+        # 1, it becomes exactly zero below.
         factor[..., 1].fill_(1)
         # 1 - 1/max(|v|, 1), exactly zero below the threshold and in the imaginary part, times the threshold
         factor.clamp_(min=1).rsqrt_()
@@ -64,14 +65,7 @@ class SynthesisKernel(Kernel):
         return v.mul_(torch.view_as_complex(factor))
 
     def dual_(
-        self,
-        q: Tensor,
-        y: Tensor,
-        overshoot: Tensor | None,
-        measured: Tensor,
-        before: Tensor,
-        steps: Steps,
-        work: Tensor,
+        self, q: Tensor, y: Tensor, ahead: Tensor | None, measured: Tensor, before: Tensor, steps: Steps, work: Tensor
     ) -> tuple[Tensor, None]:
         u = real_view(measured).mul(2).sub_(real_view(before)).sub_(real_view(y))
         u = torch.addcmul(real_view(q), pairs(steps.sigma, y), u)

@@ -1,4 +1,4 @@
-"""The abstract analysis operator W, and the tight frame, for which W*W = I."""
+"""The abstract analysis operator W, and the tight frame, an analysis operator with W*W = I."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from firenet.transforms.filters import WAVELETS
 
 
 class AnalysisOperator(LinearOperator, ABC):
-    """A linear map W with few large numbers in Wx: what the penalty looks at.
+    """An analysis operator: a linear map W for which Wx has few large entries; the penalty is a norm of Wx.
 
     A subclass defines ``_analyse`` (W) and ``_synthesise`` (W*).
 
     Attributes:
-        is_tight: :math:`W^*W=I`, up to rounding and filter tables.
-        penalty_shape: Shape of the magnitudes that are summed, of the weights, and of :meth:`levels`: that of the
-            coefficients, but for a gradient, whose modulus is that of all its components.
+        is_tight: Whether :math:`W^*W=I`, up to rounding and the error of filter tables.
+        penalty_shape: Shape of the group magnitudes that the penalty sums, of the weights, and of :meth:`levels`. It is
+            the shape of the coefficients, except for a gradient, where all components of a pixel form one group.
         scale: The root of the mean of the diagonal of W*W, :math:`\\|W\\|_F/\\sqrt N`: 1 for tight frames.
-        annihilates_constants: :math:`W1=0`: a dual point must then have :math:`\\langle A1,q\\rangle=0`.
-        groups: For operators that ``convolves``, how many bands have a modulus together, one after the other.
+        annihilates_constants: Whether :math:`W1=0`: then feasible dual points satisfy :math:`\\langle A1,q\\rangle=0`.
+        groups: If ``convolves``, the number of consecutive bands in each group.
     """
 
     is_tight = False
@@ -41,6 +41,7 @@ class AnalysisOperator(LinearOperator, ABC):
 
     @property
     def penalty_shape(self) -> tuple[int, ...]:
+        """The shape of the group magnitudes, of the weights and of :meth:`levels`."""
         return (len(self.groups), *self.in_shape) if self.convolves else self.out_shape
 
     @abstractmethod
@@ -51,29 +52,27 @@ class AnalysisOperator(LinearOperator, ABC):
 
     @abstractmethod
     def levels(self) -> Tensor:
-        """The sparsity level (scale) of each modulus: int64, shape ``penalty_shape``, 0 the coarsest."""
+        """Returns the sparsity level (scale) of each group: int64, shape ``penalty_shape``, 0 for the coarsest."""
 
     def magnitudes(self, c: Tensor) -> Tensor:
-        """The magnitudes of coefficients (..., \\*out_shape): real, shape (..., \\*penalty_shape)."""
+        """Computes the group magnitudes of coefficients (..., \\*out_shape): real, shape (..., \\*penalty_shape)."""
         if len(self.groups) == (self.out_shape[0] if self.convolves else 0):
             return c.abs()
-        pieces = c.split(list(self.groups), dim=-len(self.out_shape))
-        return torch.stack(
-            [torch.linalg.vector_norm(p, dim=-len(self.out_shape)) for p in pieces], -len(self.out_shape)
-        )
+        axis = -len(self.out_shape)
+        return torch.stack([torch.linalg.vector_norm(p, dim=axis) for p in c.split(list(self.groups), axis)], axis)
 
     def pseudo_rows(self) -> Tensor:
-        """Returns for each group of bands (one for all where there are none) at least the largest 2-norm of the rows
-        of :math:`W(W^*W)^\\dagger` that a modulus takes together: what an error of :math:`W^*p` costs an entry of p.
+        """Returns for each group of bands (without bands, for one group) an upper bound of the largest 2-norm of its
+        rows of :math:`W(W^*W)^\\dagger`: the largest change of a magnitude of p by an error of :math:`W^*p` of norm
+        one.
 
-        For an operator from outside it is an estimate: :math:`W^*W` is taken for a multiple of the identity.
+        For a user-defined operator it is an estimate that takes :math:`W^*W` for a multiple of the identity.
         """
-        groups = max(len(self.groups), 1)
-        norm = self.norm_bound.value
-        return torch.full((groups,), norm if self.is_tight else norm / self.scale**2, dtype=torch.float64)
+        norm = self.norm_bound.value if self.is_tight else self.norm_bound.value / self.scale**2
+        return torch.full((max(len(self.groups), 1),), norm, dtype=torch.float64)
 
     def apply_gram_inverse(self, x: Tensor) -> Tensor:
-        """:math:`(W^*W)^\\dagger x`."""
+        """Applies the pseudo-inverse of W*W: computes :math:`(W^*W)^\\dagger x`."""
         if not self.is_tight:
             do = "Define apply_gram_inverse: the dual point is made feasible with it"
             raise BadInput("An analysis operator with W*W = I or with apply_gram_inverse", type(self).__name__, do)
@@ -87,10 +86,10 @@ class AnalysisOperator(LinearOperator, ABC):
 
 
 class TightFrame(AnalysisOperator, ABC):
-    """An analysis operator with :math:`W^*W=I`: what it takes apart, its adjoint puts together.
+    """An analysis operator with :math:`W^*W=I`, so that its adjoint reconstructs the image from its coefficients.
 
     Attributes:
-        is_orthonormal: Also :math:`WW^*=I`, which the recovery theorems need.
+        is_orthonormal: Whether also :math:`WW^*=I`, which the recovery theorems assume.
     """
 
     is_tight = True
@@ -106,7 +105,11 @@ class TightFrame(AnalysisOperator, ABC):
 
 
 def image_shape(shape: Sequence[int], wavelet: str) -> tuple[tuple[int, ...], int]:
-    """The shape as integers, and the most levels it has; refuses what is no image and no orthonormal wavelet."""
+    """Returns the shape as integers and its largest number of wavelet levels.
+
+    Raises:
+        BadInput: For a shape that is not that of an image, or a wavelet that is not orthonormal.
+    """
     sides = tuple(int(n) for n in shape)
     if not 1 <= len(sides) <= 3 or min(sides) < 1:
         raise BadInput("An image shape of one, two or three sides", repr(sides), "Pass the trailing axes only")

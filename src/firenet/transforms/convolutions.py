@@ -2,8 +2,8 @@
 
 .. math:: Wx=\\big(\\mathcal F^{-1}(\\hat g_b\\cdot\\mathcal Fx)\\big)_b
 
-They are linear in x and diagonal in the spectrum, :math:`W^*W=\\sum_b|\\hat g_b|^2`, so :math:`(W^*W)^\\dagger` costs
-two FFTs, and with Fourier samples they share the spectrum (:mod:`firenet.problems.analysis`).
+The Fourier transform diagonalises W*W, whose eigenvalues are :math:`\\sum_b|\\hat g_b|^2`. So :math:`(W^*W)^\\dagger`
+costs two FFTs, and for Fourier samples A*A is diagonal in the same coordinates (:mod:`firenet.problems.pair`).
 """
 
 from __future__ import annotations
@@ -18,47 +18,45 @@ from firenet.transforms.analysis_operator import AnalysisOperator
 
 
 class Convolutions(AnalysisOperator):
-    """An analysis operator by its :meth:`responses`, through the FFT."""
+    """An analysis operator given by the frequency responses of its bands, and computed with the FFT."""
 
     @abstractmethod
     def response(self, band: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Returns the response of a band at the frequencies of ``torch.fft.fftn``: complex, shape of the image."""
+        """Returns the frequency response of a band in the order of ``torch.fft.fftn``: complex, shape of the image."""
 
     @abstractmethod
     def band_norms(self) -> Tensor:
-        """Returns for each band a bound of the largest modulus of its response, float64."""
+        """Returns for each band an upper bound of the largest modulus of its response, float64."""
 
     @abstractmethod
     def response_roundings(self) -> Tensor:
         """Returns for each band a bound of the error of its response in double precision, in unit roundoffs."""
 
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Returns the responses of all bands: complex, shape (bands, \\*image); not to be written to."""
+        """Returns the responses of all bands, complex, shape (bands, \\*image), which the caller must not overwrite."""
         return torch.stack([self.response(k, dtype, device) for k in range(self.out_shape[0])])
 
     @property
     def rounding(self) -> float:
-        # Two transforms and a product a band.
+        # Each band takes two transforms and a product.
         each = (2 * fft_rounding(self.in_shape) + 8) * self.band_norms() + self.response_roundings()
         return float(torch.linalg.vector_norm(each)) + self.out_shape[0]
 
     def pseudo_rows(self) -> Tensor:
-        # The row of a band is the convolution with g_b over the gram; its energy, summed over a group.
+        # The row of a band is the convolution with g_b divided by W*W; its energy is the mean over the frequencies.
         inverse = self._pseudo_inverse(torch.device("cpu"))
         device, dtype = inverse.device, torch.complex128
         energy = [(self.response(k, dtype, device) * inverse).abs().square().mean() for k in range(self.out_shape[0])]
         return torch.stack([e.sum() for e in torch.stack(energy).split(list(self.groups))]).sqrt() * (1 + 1e-9)
 
     def _pseudo_inverse(self, device: torch.device) -> Tensor:
-        """One over :meth:`gram`, in double precision; zero at frequency zero where W annihilates constants, and
-        nowhere else: whether a frequency is in the kernel is decided by what W is, not by how small a number is."""
-        gram = self.gram(torch.complex128, device).clone()
-        zero = (0,) * gram.ndim
+        """Returns one over :meth:`gram`, in double precision, and zero at frequency zero if W annihilates constants.
+
+        No other frequency is set to zero: the kernel of W is known, and not estimated from the size of numbers.
+        """
+        inverse = self.gram(torch.complex128, device).reciprocal()
         if self.annihilates_constants:
-            gram[zero] = 1
-        inverse = gram.reciprocal()
-        if self.annihilates_constants:
-            inverse[zero] = 0
+            inverse[(0,) * inverse.ndim] = 0
         return inverse
 
     @property
@@ -90,15 +88,15 @@ class Convolutions(AnalysisOperator):
 
     @abstractmethod
     def band_noise(self) -> Tensor:
-        """The root of the mean square of each modulus when the image is white noise of variance one: shape (groups,
-        1, ..., 1), float64.
+        """Returns the noise standard deviation of each band: the root mean square of its magnitudes if the image is
+        white noise of variance one. Shape (groups, 1, ..., 1), float64.
 
-        As weights, they put the threshold of every band at the same multiple of its noise, and make of the undecimated
-        l1 norm the mean of the orthonormal ones over all shifts of the image.
+        With these numbers as weights the threshold of every band is the same multiple of its noise, and the undecimated
+        l1 norm is the mean of the orthonormal l1 norms over all shifts of the image.
         """
 
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """:math:`\\sum_b|\\hat g_b|^2`, real, shape of the image."""
+        """Computes the eigenvalues :math:`\\sum_b|\\hat g_b|^2` of W*W: real, shape of the image."""
         found = torch.zeros(self.in_shape, dtype=torch.empty(0, dtype=dtype).real.dtype, device=device)
         for k in range(self.out_shape[0]):
             found += torch.view_as_real(self.response(k, dtype, device)).square().sum(dim=-1)
@@ -107,7 +105,8 @@ class Convolutions(AnalysisOperator):
     def apply_gram_inverse(self, x: Tensor) -> Tensor:
         if self.is_tight or x.numel() == 0:
             return x
-        # In double precision: the lowest eigenvalue of a large image is below the rounding of the highest in single.
+        # The inverse is made in double precision: in single precision the lowest eigenvalue of a large image would be
+        # below the rounding of the highest.
         inverse = self._pseudo_inverse(x.device).to(x.real.dtype)
         if x.is_complex():
             return torch.fft.ifftn(torch.fft.fftn(x, dim=self._axes) * inverse, dim=self._axes)

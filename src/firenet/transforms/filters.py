@@ -23,44 +23,44 @@ WAVELETS = (
 
 @lru_cache(maxsize=64)
 def filter_bank(wavelet: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The decomposition filters h (low-pass) and g (high-pass) of an orthonormal wavelet, from PyWavelets' table."""
+    """Returns the decomposition filters h (low-pass) and g (high-pass) of an orthonormal wavelet, from PyWavelets'
+    table."""
     filters = pywt.Wavelet(wavelet)  # pyright: ignore[reportAttributeAccessIssue]  (compiled, without stubs)
     return np.array(filters.dec_lo), np.array(filters.dec_hi)
 
 
 def check_depth(depth: int, deepest: int, shape: tuple[int, ...], asked: int | None) -> None:
+    """Raises BadInput if a number of wavelet levels is not between 0 and the largest number."""
     if not 0 <= depth <= deepest:
         needed = f"Between 0 and {deepest} levels for an image of shape {shape}"
         raise BadInput(needed, f"{asked}", "Ask for fewer, or leave it to levels=None")
 
 
 def table_defect(wavelet: str) -> float:
-    """How far the filter table is from orthonormal (1e-16 for Daubechies, up to 5e-12 for symlets): by Gershgorin, the
-    largest singular value of one level along one axis is at most sqrt(1 + defect)."""
+    """Computes how far the filter table is from orthonormal (1e-16 for Daubechies, up to 5e-12 for symlets).
+
+    By Gershgorin's theorem the largest singular value of one level along one axis is at most sqrt(1 + defect).
+    """
     low, high = filter_bank(wavelet)
-    pairs = [(low, low, 1.0), (high, high, 1.0), (low, high, 0.0)]
-    return sum(
-        2 * abs(_overlap(a, b, k) - (k == 0) * unit)
-        for a, b, unit in pairs
-        for k in range(-len(low) // 2, len(low) // 2)
-    )
+    pairs, shifts = [(low, low, 1.0), (high, high, 1.0), (low, high, 0.0)], range(-len(low) // 2, len(low) // 2)
+    return sum(2 * abs(_overlap(a, b, k) - (k == 0) * unit) for a, b, unit in pairs for k in shifts)
 
 
 def _overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
-    """The inner product of a with b shifted by 2k."""
+    """Computes the inner product of a with b shifted by 2k."""
     shift = abs(2 * k)
     first, second = (a, b) if k >= 0 else (b, a)
     return float(first[shift:] @ second[: len(second) - shift])
 
 
 def haar_split(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Sums and differences of neighbours along an axis (no factor 1/sqrt 2)."""
+    """Computes sums and differences of neighbours along an axis (without the factor 1/sqrt 2)."""
     even, odd = x.unflatten(axis, (-1, 2)).unbind(axis + 1)
     return even + odd, even - odd
 
 
 def haar_merge(low: Tensor, high: Tensor, axis: int) -> Tensor:
-    """The transpose of ``haar_split``."""
+    """Applies the transpose of ``haar_split``."""
     shape = (*low.shape[:axis], low.shape[axis], 2, *low.shape[axis + 1 :])
     out = torch.empty(shape, dtype=low.dtype, device=low.device)
     even, odd = out.unbind(axis + 1)
@@ -69,15 +69,15 @@ def haar_merge(low: Tensor, high: Tensor, axis: int) -> Tensor:
     return out.flatten(axis, axis + 1)
 
 
-# A filter bank along one axis is a banded circulant matrix. It is applied block by block: a block of outputs from the
-# window of inputs that reaches it is a small dense product, and there the hardware is fastest (conv1d with stride 2 was
-# measured and is slower). Short axes are one block, which also takes filters longer than the axis, wrapped.
+# A filter bank along one axis is a banded circulant matrix. It is applied block by block: a block of outputs is a small
+# dense matrix times the window of inputs that it depends on, which is what the hardware does fastest (conv1d with
+# stride 2 was measured and is slower). A short axis is one block, in which filters longer than the axis wrap around.
 _BLOCK = 16
 _SHORT = 64
 
 
 def split_along(x: Tensor, axis: int, wavelet: str) -> tuple[Tensor, Tensor]:
-    """The low-pass and the high-pass half along an axis of a real tensor."""
+    """Computes the low-pass and the high-pass half of a real tensor along an axis."""
     n = x.shape[axis]
     block = n if n <= _SHORT else math.gcd(n, _BLOCK)
     reach = 0 if block == n else len(filter_bank(wavelet)[0]) // 2 - 1
@@ -85,14 +85,13 @@ def split_along(x: Tensor, axis: int, wavelet: str) -> tuple[Tensor, Tensor]:
     shape = (*x.shape[:axis], n // 2, *x.shape[axis + 1 :])
     low, high = filter_kernels(wavelet, block, reach, False, 1 if inner >= _WIDE else inner, x.dtype, x.device)
     if inner >= _WIDE:
-        return low.expand(len(windows), *low.shape).bmm(windows).view(shape), high.expand(
-            len(windows), *high.shape
-        ).bmm(windows).view(shape)
+        low, high = (kernel.expand(len(windows), *kernel.shape).bmm(windows) for kernel in (low, high))
+        return low.view(shape), high.view(shape)
     return (windows @ low.mT).view(shape), (windows @ high.mT).view(shape)
 
 
 def merge_along(low: Tensor, high: Tensor, axis: int, wavelet: str) -> Tensor:
-    """The transpose of ``split_along``, and its inverse."""
+    """Applies the transpose of ``split_along``, which is also its inverse."""
     n = 2 * low.shape[axis]
     block = n if n <= _SHORT else math.gcd(n, _BLOCK)
     reach = 0 if block == n else len(filter_bank(wavelet)[0]) // 4
@@ -105,13 +104,14 @@ def merge_along(low: Tensor, high: Tensor, axis: int, wavelet: str) -> Tensor:
     return (first @ k.mT).addmm_(second, h.mT).view(shape)
 
 
-# From this many numbers behind the filtered axis on, a block is a matrix times a matrix and overlapping windows are
-# used where they lie; below it the windows are copied and the block is a Kronecker product with the identity.
+# If the axes after the filtered one hold at least this many numbers, a block is a product of two matrices, and the
+# overlapping windows are views; else the windows are copied, and the block is a Kronecker product with the identity.
 _WIDE = 16
 
 
 def _windows(x: Tensor, axis: int, step: int, reach: int) -> tuple[Tensor, int]:
-    """Windows of ``step + 2 reach`` entries every ``step`` along an axis, periodic, and the entries behind the axis.
+    """Returns the periodic windows of ``step + 2 reach`` entries at every ``step`` along an axis, and the number
+    ``inner`` of entries of the axes after it.
 
     The windows have shape (windows, width, inner), or (windows, width * inner) if inner is small.
     """
@@ -134,11 +134,11 @@ def _windows(x: Tensor, axis: int, step: int, reach: int) -> tuple[Tensor, int]:
 def filter_kernels(
     wavelet: str, block: int, reach: int, inverse: bool, inner: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """The dense block of the low-pass and of the high-pass filter, each as Kronecker product with the identity of
-    ``inner``.
+    """Returns the dense blocks of the low-pass and of the high-pass filter, each a Kronecker product with the identity
+    of size ``inner``.
 
-    Analysis: (block/2, block + 2 reach), coefficients from samples. Synthesis: (block, block/2 + 2 reach), the other
-    way.
+    The block of the analysis has shape (block/2, block + 2 reach) and maps samples to coefficients; that of the
+    synthesis has shape (block, block/2 + 2 reach) and maps coefficients to samples.
     """
     pair = []
     for taps in filter_bank(wavelet):
@@ -148,12 +148,10 @@ def filter_kernels(
         kernel = np.zeros((samples, coefficients))
         for k in range(coefficients):
             for j, tap in enumerate(taps):
-                # The sample that meets tap j of the k-th coefficient. Both are counted from the start of the block.
+                # The sample that tap j of the k-th coefficient multiplies, counted from the start of the block.
                 place = 2 * (k - reach) + half - j if inverse else 2 * k + half - j + reach
                 place = place % block if reach == 0 else place
                 if 0 <= place < samples:
                     kernel[place, k] += tap
-        pair.append(
-            torch.from_numpy(np.kron(kernel if inverse else kernel.T, np.eye(inner))).to(device=device, dtype=dtype)
-        )
+        pair.append(torch.from_numpy(np.kron(kernel if inverse else kernel.T, np.eye(inner))).to(device, dtype))
     return pair[0], pair[1]

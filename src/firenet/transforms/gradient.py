@@ -20,16 +20,16 @@ Boundary = Literal["periodic", "neumann"]
 
 
 class Gradient(Convolutions):
-    """Finite differences :math:`(\\nabla x)_{a,i}=x_{i+e_a}-x_i` along every axis: :math:`\\|\\nabla x\\|_1` with the
-    modulus over all axes together is the isotropic total variation.
+    """Finite differences :math:`(\\nabla x)_{a,i}=x_{i+e_a}-x_i` along every axis a.
 
-    Coefficients have shape (axes, \\*shape), magnitudes (1, \\*shape).
+    The sum of the group magnitudes, :math:`\\sum_i(\\sum_a|(\\nabla x)_{a,i}|^2)^{1/2}`, is the isotropic total
+    variation. Coefficients have shape (axes, \\*shape), magnitudes (1, \\*shape).
 
-    Norm: exact, from the eigenvalues :math:`4\\sin^2(\\pi k/n)`, Neumann :math:`4\\sin^2(\\pi k/2n)`, an axis.
+    Norm: exact, from the eigenvalues :math:`4\\sin^2(\\pi k/n)` (Neumann: :math:`4\\sin^2(\\pi k/2n)`) of each axis.
 
     Args:
         shape: Sides of the image (1 to 3 of them).
-        boundary: ``periodic``, or ``neumann``: no difference across the last pixel of an axis.
+        boundary: ``periodic``, or ``neumann``: the difference at the last pixel of an axis is zero.
 
     >>> Gradient((4,), "neumann")(torch.tensor([0.0, 1.0, 3.0, 3.0])).tolist()
     [[1.0, 2.0, 0.0, 0.0]]
@@ -42,9 +42,8 @@ class Gradient(Convolutions):
         if boundary not in ("periodic", "neumann"):
             raise BadInput("A boundary: periodic or neumann", repr(boundary), "Choose one")
         top = [_eigenvalues(n, boundary).max() for n in sides]
-        norm = NormBound(
-            math.sqrt(sum(top)) * (1 + 1e-15), "exact", f"the largest eigenvalue of the {boundary} Laplacian"
-        )
+        why = f"the largest eigenvalue of the {boundary} Laplacian"
+        norm = NormBound(math.sqrt(sum(top)) * (1 + 1e-15), "exact", why)
         super().__init__(sides, (len(sides), *sides), norm)
         self.boundary: Boundary = boundary
         self.scale = math.sqrt(sum(_eigenvalues(n, boundary).mean() for n in sides))
@@ -55,12 +54,11 @@ class Gradient(Convolutions):
         return (1, *self.in_shape)
 
     def levels(self) -> Tensor:
-        """All differences are of one level, 1: there is no approximation."""
+        """Returns level 1 for all differences: there is no approximation."""
         return torch.ones(self.penalty_shape, dtype=torch.int64)
 
     def magnitudes(self, c: Tensor) -> Tensor:
-        axis = -len(self.out_shape)
-        return torch.linalg.vector_norm(c, dim=axis, keepdim=True)
+        return torch.linalg.vector_norm(c, dim=-len(self.out_shape), keepdim=True)
 
     def _analyse(self, x: Tensor) -> Tensor:
         differences = []
@@ -99,30 +97,25 @@ class Gradient(Convolutions):
     def pseudo_rows(self) -> Tensor:
         if self.boundary == "periodic":
             return super().pseudo_rows()
-        # In cosines: the difference along an axis of the k-th has entries of at most (2^d mu_k / N)^(1/2).
-        sizes = self.in_shape
-        parts = [
-            _eigenvalues(n, "neumann").reshape(-1, *(1,) * (len(sizes) - 1 - axis)) for axis, n in enumerate(sizes)
-        ]
-        whole = np.array(np.broadcast_to(sum(parts), sizes))
-        whole.flat[0] = np.inf
-        energy = 2 ** len(sizes) * float((1 / whole).sum()) / whole.size
+        # In the cosine basis: the differences of the k-th basis function have entries of at most (2^d mu_k / N)^(1/2).
+        laplacian = self._laplacian("neumann")
+        laplacian.flat[0] = np.inf
+        energy = 2 ** len(self.in_shape) * float((1 / laplacian).sum()) / laplacian.size
         return torch.tensor([math.sqrt(energy) * (1 + 1e-9)], dtype=torch.float64)
 
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        # From the eigenvalues: exactly zero at frequency zero.
-        total = sum(
-            _eigenvalues(n, "periodic").reshape(-1, *(1,) * (len(self.in_shape) - 1 - axis))
-            for axis, n in enumerate(self.in_shape)
-        )
-        return torch.as_tensor(np.broadcast_to(total, self.in_shape).copy(), device=device).to(
-            torch.empty(0, dtype=dtype).real.dtype
-        )
+        # From the eigenvalues, which are exactly zero at frequency zero.
+        return torch.from_numpy(self._laplacian("periodic")).to(device, torch.empty(0, dtype=dtype).real.dtype)
+
+    def _laplacian(self, boundary: Boundary) -> NDArray[np.float64]:
+        """Returns the eigenvalues of the negative Laplacian, shape of the image."""
+        along = [_eigenvalues(n, boundary) for n in self.in_shape]
+        return np.array(sum(np.meshgrid(*along, indexing="ij", sparse=True)))
 
     def apply_gram_inverse(self, x: Tensor) -> Tensor:
         if self.boundary == "periodic" or x.numel() == 0:
             return super().apply_gram_inverse(x)
-        # Mirrored at its end along every axis, a Neumann image is a periodic one of twice the sides.
+        # An image with Neumann boundary, mirrored at the end of every axis, is a periodic image of twice the sides.
         wide = x
         for axis in self._axes:
             wide = torch.cat([wide, wide.flip(axis)], dim=axis)
@@ -131,5 +124,5 @@ class Gradient(Convolutions):
 
 
 def _eigenvalues(n: int, boundary: Boundary) -> NDArray[np.float64]:
-    """Those of the negative Laplacian along an axis."""
+    """Returns the eigenvalues of the negative Laplacian along an axis of n pixels."""
     return 4 * np.sin(np.pi * np.arange(n) / (n if boundary == "periodic" else 2 * n)) ** 2

@@ -1,4 +1,4 @@
-"""Transforms named by a word, as the command line and :func:`firenet.reconstruct` take them."""
+"""Transforms by their names, as the command line and :func:`firenet.reconstruct` take them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from firenet.transforms.undecimated import UndecimatedWavelet
 from firenet.transforms.union import Union
 from firenet.transforms.wavelet import Wavelet
 
-# Undecimated Haar of one level beside three of sym4: fourteen bands, more accurate than sym4 alone on all images tried.
-# A volume has 30 bands, and 5 duals of 30 volumes are too much to take without being asked.
+# One level of undecimated Haar and three of sym4: fourteen bands, more accurate than sym4 alone on all images tried.
+# A volume would have 30 bands, and 5 dual variables of 30 volumes are too much memory for a default.
 DEFAULT_SPARSIFY, DEFAULT_SPARSIFY_VOLUME = "undecimated:haar:1+sym4:3", "orthonormal:db4"
-# How much total variation is added to wavelets.
+# The factor of total variation beside wavelets.
 TV_SHARE = 0.25
 
 
 def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
-    """The sparsifying transform that a word stands for.
+    """Returns the sparsifying transform with a name.
 
-    ``undecimated:sym4`` or ``orthonormal:db4``, with a number of levels ``undecimated:sym4:3``; ``tv``, total
-    variation, with a boundary ``tv:neumann`` (default periodic); a sum of undecimated wavelets, and of them and tv,
-    ``undecimated:haar:1+sym4:2`` and ``undecimated:sym4:3+tv``. A wavelet alone is orthonormal. None is
-    ``undecimated:haar:1+sym4:3`` for images and ``orthonormal:db4`` for volumes, where undecimated takes some 220 times
-    the memory of the volume (``--dry-run``).
+    The names are ``undecimated:sym4`` and ``orthonormal:db4``, with a number of levels ``undecimated:sym4:3``; ``tv``
+    for total variation, with a boundary ``tv:neumann`` (default periodic); and unions of undecimated wavelets and total
+    variation, ``undecimated:haar:1+sym4:2`` and ``undecimated:sym4:3+tv``. The name of a wavelet alone is orthonormal.
+    None is ``undecimated:haar:1+sym4:3`` for images and ``orthonormal:db4`` for volumes, where undecimated wavelets
+    would take some 220 times the memory of the volume (``--dry-run``).
 
     Raises:
-        BadInput: For another word, an unknown wavelet or too many levels; the default takes fewer for a small image.
+        BadInput: For another name, an unknown wavelet or too many levels. The default takes fewer levels for a small
+            image.
     """
     most = int(math.log2(max(min(shape), 1))) if spec is None else None
     if spec is None:
@@ -44,21 +45,15 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
         return Wavelet(shape, *_wavelet(parts[0], None))
     wavelets = sum(part != ["tv"] for part in parts)
     if kind == "undecimated" and wavelets and all(part == ["tv"] or _is_wavelet(part) for part in parts):
-        made: list[AnalysisOperator] = []
-        for part in parts:
-            if part == ["tv"]:
-                made.append(Gradient(shape))
-            else:
-                made.append(UndecimatedWavelet(shape, *_wavelet(part, most)))
-        if len(made) == 1:
-            return made[0]
-        # The wavelets share one unit, so that lambda keeps its meaning; total variation comes on top.
-        return Union(made, [TV_SHARE if part == ["tv"] else wavelets**-0.5 for part in parts])
-    needed = (
-        "A transform: undecimated:WAVELET or orthonormal:WAVELET, with a number of levels behind if you like; tv; "
-        "undecimated ones and tv joined by +"
-    )
-    raise BadInput(needed, repr(spec), "For example undecimated:haar:1+sym4:2, orthonormal:db4 or undecimated:sym4+tv")
+        made = [
+            Gradient(shape) if part == ["tv"] else UndecimatedWavelet(shape, *_wavelet(part, most)) for part in parts
+        ]
+        # The squares of the wavelets' factors sum to one, so that lambda keeps its meaning; total variation is added.
+        factors = [TV_SHARE if part == ["tv"] else wavelets**-0.5 for part in parts]
+        return made[0] if len(made) == 1 else Union(made, factors)
+    needed = "A transform: undecimated:WAVELET or orthonormal:WAVELET, or with a number of levels WAVELET:LEVELS; tv; "
+    do = "For example undecimated:haar:1+sym4:2, orthonormal:db4 or undecimated:sym4+tv"
+    raise BadInput(f"{needed}undecimated wavelets and tv joined by +", repr(spec), do)
 
 
 def _is_wavelet(part: list[str]) -> bool:
@@ -66,14 +61,14 @@ def _is_wavelet(part: list[str]) -> bool:
 
 
 def _wavelet(part: list[str], most: int | None) -> tuple[str, int | None]:
-    """Name and number of levels."""
+    """Returns the name and the number of levels, at most ``most``."""
     if len(part) == 1:
         return part[0], None
     return part[0], int(part[1]) if most is None else min(int(part[1]), most)
 
 
 def describe(frame: AnalysisOperator) -> str:
-    """A transform in words; :func:`transform` understands what stands before the comma."""
+    """Returns a description of a transform; the part before the comma is a name that :func:`transform` takes."""
     if isinstance(frame, Wavelet):
         kind = "orthonormal" if frame.is_orthonormal else "zero-padded, W*W = I"
         return f"orthonormal:{frame.wavelet}:{frame.depth}, wavelets, {kind}"

@@ -19,22 +19,22 @@ from firenet.transforms.filters import check_depth, filter_bank, table_defect
 class UndecimatedWavelet(Convolutions, TightFrame):
     """The undecimated (stationary, a trous) wavelet transform in 1-D, 2-D or 3-D, periodic, for any image size.
 
-    Level j filters what the level before has passed on with the low-pass and the high-pass filter, divided by
-    :math:`\\sqrt2` and with :math:`2^j-1` zeros between their taps, along every axis, and keeps all the samples. Each
-    band is a convolution,
+    Level j filters the low-pass band of the level before with the low-pass and the high-pass filter along every axis,
+    divided by :math:`\\sqrt2` and with :math:`2^j-1` zeros between their taps, and keeps all samples. Each band is a
+    convolution,
 
     .. math:: Wx=\\big(\\mathcal F^{-1}(\\hat g_b\\cdot\\mathcal Fx)\\big)_b,\\qquad\\sum_b|\\hat g_b|^2=1,
 
     so W*W = I. The responses are evaluated at the frequencies :math:`2^j\\omega_k`: filters longer than the side wrap
-    around, and stay tight. A shift of the image shifts its coefficients: no blocks, at the price of :math:`(2^d-1)J+1`
-    coefficients a pixel in d dimensions.
+    around, and the frame stays tight. A shift of the image shifts its coefficients, so there are no block artefacts;
+    the price is :math:`(2^d-1)J+1` coefficients per pixel in d dimensions.
 
     Coefficients have shape (bands, \\*shape): details from the finest level to the coarsest, the approximation last.
 
     Args:
         shape: Sides of the image (1 to 3 of them).
         wavelet: ``haar``, ``db1``..``db10``, ``sym2``..``sym10``, ``coif1``..``coif5``.
-        levels: Number of levels J, the ``depth``; None is 5, or as many as halve the smallest side to one.
+        levels: Number of levels J, the ``depth``; None is 5, or the number of times the smallest side can be halved.
 
     Raises:
         BadInput: For a wavelet that is not orthonormal or not known, or more levels than log2 of the smallest side.
@@ -59,13 +59,14 @@ class UndecimatedWavelet(Convolutions, TightFrame):
         self._made: Tensor | None = None
 
     def levels(self) -> Tensor:
-        """The level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
+        """Returns the level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
         each = 2 ** len(self.in_shape) - 1
         level = torch.cat([torch.arange(self.depth, 0, -1).repeat_interleave(each), torch.zeros(1, dtype=torch.int64)])
         return level.view(-1, *(1,) * len(self.in_shape)).expand(self.out_shape).clone()
 
     def band_noise(self) -> Tensor:
-        # The atoms of level j are those of the orthonormal transform, divided by the root of their number of shifts.
+        # The atoms of level j are those of the orthonormal transform, divided by the root of the number of their
+        # shifts.
         d = len(self.in_shape)
         sizes = [2.0 ** (-0.5 * d * j) for j in range(1, self.depth + 1) for _ in range(2**d - 1)]
         return torch.tensor([*sizes, 2.0 ** (-0.5 * d * self.depth)], dtype=torch.float64).view(-1, *(1,) * d)
@@ -78,8 +79,8 @@ class UndecimatedWavelet(Convolutions, TightFrame):
         for axis in range(d):
             along = _along(self.wavelet, self.depth, self.in_shape[axis])[level, kind >> (d - 1 - axis) & 1]
             product = product[..., None] * torch.from_numpy(along)
-        # Products of many small numbers become denormal, and arithmetic with them is many times slower. Below the
-        # square of the rounding they count for nothing.
+        # Products of many small numbers become denormal, and arithmetic with denormals is many times slower. Numbers
+        # below the square of the rounding are negligible.
         product = torch.where(product.abs() < torch.finfo(dtype).eps ** 2, 0, product)
         return product.to(device=device, dtype=dtype)
 
@@ -90,11 +91,11 @@ class UndecimatedWavelet(Convolutions, TightFrame):
         return self._made
 
     def band_norms(self) -> Tensor:
-        # Of a tight frame none exceeds one, but for the filter table's defect.
+        # In a tight frame no response exceeds one, except by the defect of the filter table.
         return torch.full((self.out_shape[0],), self.norm_bound.value, dtype=torch.float64)
 
     def response_roundings(self) -> Tensor:
-        # Sums of as many terms as there are taps, divided by sqrt 2, and a product for each axis and level before.
+        # Sums over the taps, divided by sqrt 2, and a product for each axis and each level before.
         taps = filter_bank(self.wavelet)[0]
         each = (2 * len(taps) + 8) * float(np.abs(taps).sum())
         return torch.full((self.out_shape[0],), each * max(self.depth, 1) * len(self.in_shape), dtype=torch.float64)
@@ -102,8 +103,8 @@ class UndecimatedWavelet(Convolutions, TightFrame):
 
 @lru_cache(maxsize=32)
 def _along(wavelet: str, depth: int, n: int) -> NDArray[np.complex128]:
-    """Returns along one axis the products of the low-pass responses of all levels before, times the low-pass and the
-    high-pass response of each level: shape (depth, 2, n), and (1, 2, n) ones for no level."""
+    """Computes the low-pass and high-pass response of each level along one axis, times the low-pass responses of all
+    levels before: shape (depth, 2, n), and ones of shape (1, 2, n) for depth 0."""
     low = np.ones(n, dtype=np.complex128)
     found = np.ones((max(depth, 1), 2, n), dtype=np.complex128)
     for j in range(depth):
@@ -113,9 +114,10 @@ def _along(wavelet: str, depth: int, n: int) -> NDArray[np.complex128]:
 
 
 def _response(wavelet: str, n: int, stretch: int) -> NDArray[np.complex128]:
-    """The responses of the low-pass and the high-pass filter over sqrt 2, at ``stretch`` times the n frequencies.
+    """Computes the responses of the low-pass and the high-pass filter over sqrt 2, at ``stretch`` times the n
+    frequencies.
 
-    The middle of the filter lies at 0: a band is not shifted against the image by more than half a tap.
+    The middle of the filter is at 0, so that a band is shifted against the image by at most half a tap.
     """
     filters = filter_bank(wavelet)
     place = np.arange(len(filters[0])) - len(filters[0]) // 2

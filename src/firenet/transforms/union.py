@@ -1,4 +1,4 @@
-"""Several transforms of convolutions side by side."""
+"""The union of several analysis operators whose bands are convolutions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from firenet.transforms.convolutions import Convolutions
 
 
 class Union(Convolutions):
-    """Several operators side by side, :math:`Wx=(f_1W_1x,\\dots,f_kW_kx)`: the penalty is the sum of theirs.
+    """The union :math:`Wx=(f_1W_1x,\\dots,f_kW_kx)` of operators; its penalty is the sum of their scaled penalties.
 
-    Undecimated wavelets with :math:`\\sum f_i^2=1` are together a tight frame. With a :class:`Gradient` it is the sum
-    of two penalties, wavelets and total variation.
+    The union of undecimated wavelets with :math:`\\sum f_i^2=1` is a tight frame. The union with a :class:`Gradient`
+    sums two penalties, wavelets and total variation.
 
     Args:
-        parts: Undecimated wavelets, periodic gradients or unions, all for one image.
-        factors: Positive numbers :math:`f_i`; None is :math:`k^{-1/2}` each.
+        parts: Undecimated wavelets, periodic gradients or unions, all for images of one shape.
+        factors: Positive numbers :math:`f_i`; None is :math:`k^{-1/2}` for each.
 
+    >>> from firenet.transforms.undecimated import UndecimatedWavelet
     >>> W = Union([UndecimatedWavelet((8, 8), "haar", 1), UndecimatedWavelet((8, 8), "sym4", 2)])
     >>> W.out_shape, W.is_tight
     ((11, 8, 8), True)
@@ -37,10 +38,10 @@ class Union(Convolutions):
             raise BadInput("Operators whose bands are periodic convolutions", got, do)
         shapes = {p.in_shape for p in parts}
         if len(shapes) != 1:
-            raise BadInput("Operators for one image", f"shapes {sorted(shapes)}", "Make all for the same shape")
+            raise BadInput("Operators for one image", f"shapes {sorted(shapes)}", "Use the same shape for all")
         factors = [len(parts) ** -0.5] * len(parts) if factors is None else [float(f) for f in factors]
         if len(factors) != len(parts) or not all(0 < f < math.inf for f in factors):
-            raise BadInput(f"{len(parts)} positive factors", f"{factors}", "One a part")
+            raise BadInput(f"{len(parts)} positive factors", f"{factors}", "Give one factor for each part")
         if max(factors) > 1e100 * min(factors):
             raise BadInput("Factors within 1e100 of each other", f"{factors}", "Their squares under- or overflow")
         shape = shapes.pop()
@@ -59,8 +60,8 @@ class Union(Convolutions):
         return [p for p in self.parts if isinstance(p, Convolutions)]
 
     def levels(self) -> Tensor:
-        """Those of the parts, counted on from one part to the next so that no two share a level; all approximations
-        are level 0."""
+        """Returns the levels of the parts, numbered consecutively so that no two parts share a level; all
+        approximations have level 0."""
         found, above = [], 0
         for part in self._operators():
             level = part.levels()
@@ -82,7 +83,7 @@ class Union(Convolutions):
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         key = (dtype, device)
         if key not in self._cached:
-            self._cached = {key: super().responses(dtype, device)}  # one: they are large
+            self._cached = {key: super().responses(dtype, device)}  # only one entry: they are large
         return self._cached[key]
 
     def band_norms(self) -> Tensor:

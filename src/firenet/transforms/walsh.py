@@ -16,7 +16,7 @@ from firenet.transforms.analysis_operator import TightFrame
 class WalshHadamard(TightFrame):
     """The orthonormal Walsh-Hadamard transform in sequency order in 1-D, 2-D or 3-D.
 
-    Row k of the matrix has k sign changes; the matrix is symmetric and its own inverse. Computed by butterflies in
+    Row k of the matrix has k sign changes; the matrix is symmetric and its own inverse. It is applied by butterflies in
     O(N log N).
 
     Args:
@@ -33,35 +33,29 @@ class WalshHadamard(TightFrame):
         bad = [n for n in shape if n < 1 or n & (n - 1)]
         if bad or not 1 <= len(shape) <= 3:
             to = [1 << (max(n, 1) - 1).bit_length() for n in shape]
-            raise BadInput(
-                "A Walsh transform needs one to three sides that are powers of two",
-                f"{shape}",
-                f"Crop the image, or pad it to {tuple(to)}",
-            )
+            needed = "A Walsh transform needs one to three sides that are powers of two"
+            raise BadInput(needed, f"{shape}", f"Crop the image, or pad it to {tuple(to)}")
         super().__init__(shape, shape, NormBound(1.0, "exact", "the Walsh transform is orthonormal"))
         for axis, n in enumerate(shape):
             self.register_buffer(f"_order{axis}", sequency_order(n), persistent=False)
 
     @property
     def rounding(self) -> float:
-        return math.log2(math.prod(self.in_shape)) + 4  # a rounding a butterfly stage, and the scale
+        return math.log2(math.prod(self.in_shape)) + 4  # one rounding per stage of butterflies, and the scale
 
     def levels(self) -> Tensor:
-        """The dyadic band of each coefficient, by its largest sequency: band 0 is {0, 1}, band j is {2**j .. 2**(j+1) -
-        1}."""
+        """Returns the dyadic band of each coefficient, by its largest sequency: band 0 is {0, 1}, band j is
+        {2**j .. 2**(j+1) - 1}."""
         level = torch.zeros(self.out_shape, dtype=torch.int64)
         for k in range(1, max(self.out_shape).bit_length() - 1):
-            inside = tuple(slice(2**k) for _ in self.out_shape)
             outside = torch.ones(self.out_shape, dtype=torch.bool)
-            outside[inside] = False
+            outside[tuple(slice(2**k) for _ in self.out_shape)] = False
             level[outside] = k
         return level
 
     def _analyse(self, x: Tensor) -> Tensor:
-        d = len(self.in_shape)
-        shape = x.shape
-        for axis in range(d):
-            n = self.in_shape[axis]
+        d, shape = len(self.in_shape), x.shape
+        for axis, n in enumerate(self.in_shape):
             if n == 1 or x.numel() == 0:
                 continue
             outer, inner = math.prod(shape[: x.ndim - d + axis]), math.prod(self.in_shape[axis + 1 :])
@@ -73,17 +67,17 @@ class WalshHadamard(TightFrame):
 
 
 def sequency_order(n: int) -> Tensor:
-    """For each number of sign changes k < n, which row of the Hadamard matrix (natural order) has it: bits of k's Gray
-    code, reversed."""
+    """Returns for each k < n the row of the Hadamard matrix (natural order) with k sign changes: the reversed bits of
+    k's Gray code."""
     bits = n.bit_length() - 1
     return torch.tensor([int(f"{k ^ (k >> 1):0{bits}b}"[::-1], 2) if bits else 0 for k in range(n)])
 
 
 def _butterfly(x: Tensor) -> Tensor:
-    """The Hadamard transform (natural order, no scaling) along the middle axis of (outer, n, inner)."""
+    """Computes the Hadamard transform (natural order, no scaling) along the middle axis of (outer, n, inner)."""
     outer, n, inner = x.shape
     for _ in range(n.bit_length() - 1):
-        # Always the same geometry: halves in, neighbours out. After log2 n rounds the order is the natural one again.
+        # Every stage reads halves and writes neighbours. After log2 n stages the order is the natural one again.
         out = torch.empty(outer, n // 2, 2, inner, dtype=x.dtype, device=x.device)
         first, second = x.narrow(1, 0, n // 2), x.narrow(1, n // 2, n // 2)
         torch.add(first, second, out=out.select(2, 0))

@@ -1,7 +1,7 @@
-"""Sparsifying transforms, and what all analysis operators have in common.
+"""The orthonormal wavelet transform.
 
-A transform is called on an image and gives coefficients; its adjoint goes back. They are linear maps, so autograd needs
-no graph through them: the derivative of W is W and its vjp is W*, whatever happens inside.
+A transform maps an image to coefficients; its adjoint maps coefficients to an image. Both are linear, so autograd needs
+no graph through them: the derivative of W is W and its vjp is W*.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Wavelet(TightFrame):
 
     One level maps each axis to its low-pass and high-pass half,
     :math:`a_k=\\sum_jh_jx_{2k+L/2-j}`, :math:`d_k=\\sum_jg_jx_{2k+L/2-j}` (indices modulo the side), and the next level
-    takes the low-pass corner. This is PyWavelets' ``mode="periodization"``; the coefficients lie as
-    ``pywt.coeffs_to_array`` lays them, the approximation in the first corner.
+    transforms the low-pass corner. This is PyWavelets' ``mode="periodization"``; the coefficients are arranged as by
+    ``pywt.coeffs_to_array``, the approximation in the first corner.
 
     A side that is not a multiple of 2**depth is zero-padded at its end, and the adjoint crops. Then W*W = I still
-    holds and WW* = I does not: ``is_orthonormal`` is false. The coefficients have the padded shape ``out_shape``.
+    holds, but WW* = I does not: ``is_orthonormal`` is false. The coefficients have the padded shape ``out_shape``.
 
     Args:
         shape: Sides of the image (1 to 3 of them).
@@ -61,17 +61,17 @@ class Wavelet(TightFrame):
         self.depth = depth
         self.is_orthonormal = padded == shape
         self._haar = wavelet in ("haar", "db1")
-        # Haar is done with plain sums and differences; their factor 1/sqrt 2 an axis is put on once a level.
+        # Haar takes sums and differences; the factor 1/sqrt 2 of each axis is multiplied once for a level.
         self._scale = 2 ** (-0.5 * len(shape)) if self._haar else 1.0
 
     @property
     def rounding(self) -> float:
-        # On each axis of each level sums of as many terms as the filter has taps, of norm at most sum |h|.
+        # Every axis of every level takes sums over the filter's taps, of norm at most sum |h|.
         taps, _ = filter_bank(self.wavelet)
         return self.depth * len(self.in_shape) * (len(taps) + 4) * float(np.abs(taps).sum()) + 4
 
     def levels(self) -> Tensor:
-        """The level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
+        """Returns the level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
         level = torch.full(self.out_shape, self.depth)
         for k in range(1, self.depth + 1):
             level[tuple(slice(n >> k) for n in self.out_shape)] = self.depth - k
@@ -102,8 +102,7 @@ class Wavelet(TightFrame):
             for k in range(self.depth, 0, -1):
                 bands = [x, *self.corners(source, k, behind=1)[1:]]
                 for axis in range(1, source.ndim - 1):
-                    pairs = zip(bands[::2], bands[1::2], strict=True)
-                    bands = [self._merge(low, high, axis) for low, high in pairs]
+                    bands = [self._merge(*pair, axis) for pair in zip(bands[::2], bands[1::2], strict=True)]
                 x = bands[0].mul_(self._scale) if self._scale != 1 else bands[0]
             c = (torch.view_as_complex(x) if c.is_complex() else x).view(c.shape)
         else:
@@ -111,16 +110,16 @@ class Wavelet(TightFrame):
         return c if self.is_orthonormal else c[(..., *(slice(n) for n in self.in_shape))].contiguous()
 
     def _grid(self, x: Tensor) -> Tensor:
-        """A real view (batch, sides..., 1 or 2): what the filters act on. The last axis holds real and imaginary
-        parts."""
+        """Returns the real view (batch, sides..., 1 or 2) on which the filters act; the last axis holds real and
+        imaginary parts."""
         real = torch.view_as_real(x.resolve_conj()) if x.is_complex() else x.unsqueeze(-1)
         return real.reshape(-1, *x.shape[x.ndim - len(self.in_shape) :], real.shape[-1])
 
     def corners(self, c: Tensor, k: int, *, behind: int = 0) -> list[Tensor]:
-        """The 2^d bands of the k-th level as views of the coefficients: approximation first, the first axis changing
-        fastest.
+        """Returns the 2^d bands of the k-th level as views of the coefficients: approximation first, the first axis
+        changing fastest.
 
-        Level 0 is the image itself. ``behind`` is the number of axes of c behind those of the coefficients.
+        Level 0 is the image itself. ``behind`` is the number of axes of c after those of the coefficients.
         """
         bands = [c]
         for axis, side in reversed(list(enumerate(self.out_shape))) if k else ():
