@@ -47,8 +47,8 @@ WaveletName = Annotated[
     ),
 ]
 _LAM = (
-    "The regularisation parameter, which has no unit. Default: 4/3 over the square root of the number of coefficients, "
-    "0.001 with an orthonormal transform."
+    "The regularisation parameter, which has no unit. Default: 1.45 over the square root of the number of coefficients, "
+    "half of that with coil maps, 0.001 with an orthonormal transform."
 )
 Lam = Annotated[float | None, Option("--lam", help=_LAM)]
 _AUTO = " The word auto chooses it by cross-validation over samples held out, and draws a plot beside the image."
