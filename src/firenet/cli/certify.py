@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option
 
 from firenet.cli import console, options, scans
 
+if TYPE_CHECKING:
+    from firenet.mri.source import Source
+
 
 @console.reports
+@options.with_source
 def certify(
-    data: options.Data,
+    source: Source,
     image: Annotated[Path, Argument(help="The image to certify, complex: .npy, .npz or .cfl.", show_default=False)],
-    mask: options.MaskFile = None,
-    maps: options.Maps = None,
     sparsify: options.Sparsify = None,
     wavelet: options.WaveletName = None,
     lam: options.Lam = None,
@@ -23,15 +25,6 @@ def certify(
     budget: Annotated[
         int, Option("--layers", help="The most layers to find a dual point with, started at the image.")
     ] = 500,
-    slice_: options.Slice = None,
-    axes: options.Axes = None,
-    key: options.Key = None,
-    corner_dc: options.CornerDC = False,
-    image_origin: options.ImageOrigin = None,
-    remove_oversampling: options.Oversampling = False,
-    noise: options.NoiseFile = None,
-    device: options.Device = "cpu",
-    dtype: options.Dtype = "complex64",
     threads: options.Threads = None,
     formula: options.Formula = False,
     quiet: options.Quiet = False,
@@ -48,12 +41,8 @@ def certify(
     """
     from firenet.io.files import read_image
     from firenet.mri.scan_reconstruction import certify_scan
-    from firenet.mri.source import Source
 
     options.set_threads(threads)
-    source = Source(
-        data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise, device, dtype
-    )
     transform = options.transform_of(sparsify, wavelet)
     with scans.progress(quiet) as tell:
         found = certify_scan(
@@ -70,6 +59,6 @@ def certify(
     last = "gap: an upper bound of objective(image) - minimum, valid for this image and these data"
     scans.report(found, record, last, as_json=as_json, quiet=quiet, formula=formula)
     if any(result["gap"] is None for result in record["results"]):
-        console.say(f"no finite gap was found: {dtype} cannot compute with numbers of this size", err=True)
+        console.say(f"no finite gap was found: {source.dtype} cannot compute with numbers of this size", err=True)
         raise Exit(console.NOT_REACHED)
     scans.end(found[0].scan)

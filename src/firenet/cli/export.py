@@ -11,14 +11,14 @@ from firenet.cli import console, options, scans
 
 if TYPE_CHECKING:
     from firenet.mri.record import Reconstruction
+    from firenet.mri.source import Source
 
 
 @console.reports
+@options.with_source
 def export(
-    data: options.Data,
+    source: Source,
     out: Annotated[Path, Option("-o", "--out", help="The network (.onnx).", show_default=False)],
-    mask: options.MaskFile = None,
-    maps: options.Maps = None,
     wavelet: Annotated[str, Option(help="The orthonormal wavelet, as in recon.")] = "db4",
     lam: options.Lam = None,
     layers: Annotated[int, Option(help="The most layers in all; each takes about a second to write.")] = 200,
@@ -30,13 +30,6 @@ def export(
             "do not.",
         ),
     ] = 1e-2,
-    slice_: options.Slice = None,
-    axes: options.Axes = None,
-    key: options.Key = None,
-    corner_dc: options.CornerDC = False,
-    image_origin: options.ImageOrigin = None,
-    remove_oversampling: options.Oversampling = False,
-    noise: options.NoiseFile = None,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     formula: options.Formula = False,
@@ -56,9 +49,7 @@ def export(
     from firenet.export.onnx_file import check_export
     from firenet.io.files import check_beside
     from firenet.mri.scan_reconstruction import reconstruct_scan
-    from firenet.mri.source import Source
 
-    source = Source(data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise)
     beside = scans.beside(out)
     scans.check_overwriting([out, beside], source.files)
     check_export(out)  # refuses before anything is read

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from typer import Argument, Option
 
@@ -47,8 +50,8 @@ WaveletName = Annotated[
     ),
 ]
 _LAM = (
-    "The regularisation parameter, which has no unit. Default: 1.45 over the square root of the number of coefficients, "
-    "half of that with coil maps, 0.001 with an orthonormal transform."
+    "The regularisation parameter, which has no unit. Default: 1.45 over the square root of the number of coefficients "
+    "(half of that with coil maps), 0.001 with an orthonormal transform."
 )
 Lam = Annotated[float | None, Option("--lam", help=_LAM)]
 _AUTO = " The word auto chooses it by cross-validation over samples held out, and draws a plot beside the image."
@@ -170,3 +173,39 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
     except ValueError:
         do = "For example 0.002,0.01,0.05"
         raise BadInput(f"Numbers separated by commas for {option}", repr(text), do) from None
+
+
+# How a scan is read: the fields of `Source`, in the order in which help lists them.
+_SOURCE: dict[str, tuple[Any, Any]] = {
+    "data": (Data, inspect.Parameter.empty),
+    "mask": (MaskFile, None),
+    "maps": (Maps, None),
+    "only": (Slice, None),
+    "axes": (Axes, None),
+    "key": (Key, None),
+    "corner_dc": (CornerDC, False),
+    "origin": (ImageOrigin, None),
+    "remove_oversampling": (Oversampling, False),
+    "noise": (NoiseFile, None),
+    "device": (Device, "cpu"),
+    "dtype": (Dtype, "complex64"),
+}
+
+
+def with_source(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that say how a scan is read; it gets them as one :class:`.Source`, ``source``."""
+    hints = get_type_hints(command, localns={"Source": Any}, include_extras=True)
+    own = {n: (hints[n], p.default) for n, p in inspect.signature(command).parameters.items() if n != "source"}
+    listed = {"data": _SOURCE["data"], **own, **_SOURCE}
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        from firenet.mri.source import Source
+
+        command(source=Source(**{name: given.pop(name) for name in _SOURCE}), **given)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter(n, kind, default=d, annotation=a) for n, (a, d) in listed.items()]
+    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__annotations__ = {name: annotation for name, (annotation, _) in listed.items()}
+    return run

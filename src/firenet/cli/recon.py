@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 @console.reports
+@options.with_source
 def recon(
-    data: options.Data,
+    source: Source,
     out: Annotated[
         list[Path],
         Option(
@@ -27,8 +28,6 @@ def recon(
             show_default=False,
         ),
     ],
-    mask: options.MaskFile = None,
-    maps: options.Maps = None,
     sparsify: options.Sparsify = None,
     wavelet: options.WaveletName = None,
     lam: options.LamOrAuto = None,
@@ -63,15 +62,6 @@ def recon(
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print what would be computed and the memory that it takes, and stop.")
     ] = False,
-    slice_: options.Slice = None,
-    axes: options.Axes = None,
-    key: options.Key = None,
-    corner_dc: options.CornerDC = False,
-    image_origin: options.ImageOrigin = None,
-    remove_oversampling: options.Oversampling = False,
-    noise: options.NoiseFile = None,
-    device: options.Device = "cpu",
-    dtype: options.Dtype = "complex64",
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
     formula: options.Formula = False,
@@ -90,13 +80,9 @@ def recon(
     """
     from firenet.io.files import check_beside, check_output
     from firenet.mri.scan_reconstruction import reconstruct_scan
-    from firenet.mri.source import Source
 
     for path in out:
         check_output(path)
-    source = Source(
-        data, mask, maps, slice_, axes, key, corner_dc, image_origin, remove_oversampling, noise, device, dtype
-    )
     value, transform = options.parse_lam(lam), options.transform_of(sparsify, wavelet)
     beside = scans.beside(out[0])
     plot = beside.with_suffix(".lam.png")
