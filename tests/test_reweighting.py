@@ -200,7 +200,7 @@ def test_a_share_of_the_residual_is_kept() -> None:
     assert isinstance(second.net.fidelity, Ball)
     assert second.net.fidelity.noise == pytest.approx(residual / 4, rel=1e-9)
     for keep in (0.0, 1.5, math.nan):
-        with pytest.raises(BadInput, match="share"):
+        with pytest.raises(BadInput, match="fraction of the residual"):
             reweighted(net, y, 1, keep=keep)
 
 
