@@ -116,8 +116,8 @@ class Guarantee:
     @property
     def C2(self) -> float:
         """The constant
-        :math:`C_2=\\big(\\frac{1+\\rho}{1-\\rho}+\\frac{3+\\rho}{1-\\rho}\\frac{\\kappa^{1/4}}2\\big)\\gamma`,
-        likewise."""
+        :math:`C_2=\\big(\\frac{1+\\rho}{1-\\rho}+\\frac{3+\\rho}{1-\\rho}\\frac{\\kappa^{1/4}}2\\big)\\gamma`, with the
+        rho and gamma of the matrix from which the network is built."""
         rho, gamma = self._null_space
         return ((1 + rho) / (1 - rho) + (3 + rho) / (1 - rho) * self.kappa**0.25 / 2) * gamma
 
@@ -129,9 +129,9 @@ class Guarantee:
     def constants(self, lam: float | None = None) -> tuple[float, float]:
         """Returns the pair :math:`(C_1,C_2)` for a given lambda.
 
-        For :math:`\\lambda<C_1/(C_2\\sqrt\\xi)` the second becomes :math:`C_1/(\\lambda\\sqrt\\xi)`; between that and
-        :math:`1/(\\gamma\\sqrt\\xi)` the pair is :math:`(\\lambda\\sqrt\\xi\\,C_2',C_2')`,
-        :math:`C_2'=(C_2-\\gamma C_1)/(1-\\gamma\\lambda\\sqrt\\xi)`.
+        For :math:`\\lambda<C_1/(C_2\\sqrt\\xi)` the second constant becomes :math:`C_1/(\\lambda\\sqrt\\xi)`. For
+        lambda between :math:`C_1/(C_2\\sqrt\\xi)` and :math:`1/(\\gamma\\sqrt\\xi)` the pair is
+        :math:`(\\lambda\\sqrt\\xi\\,C_2',C_2')` with :math:`C_2'=(C_2-\\gamma C_1)/(1-\\gamma\\lambda\\sqrt\\xi)`.
 
         Raises:
             BadInput: For lambda at or above :math:`1/(\\gamma\\sqrt\\xi)`, where nothing is proved.

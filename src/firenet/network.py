@@ -63,10 +63,10 @@ class Firenet(nn.Module):
             :class:`SparsityLevels`, whose recommended weights are taken. None is all ones; in the analysis form with
             several bands it is the noise standard deviation of each band
             (:meth:`.convolutions.Convolutions.band_noise`), scaled to mean square 1.
-        lam: The regularisation parameter :math:`\\lambda`, a number. None is 1e-3 times the noise gain of A, in the
-            analysis form :func:`.penalty.default_lam`, which suits images with noise and without. The theorem's
-            :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths them.
-            With ``noise`` lambda only scales the objective, and None is 1; for (P2) it must be given.
+        lam: The regularisation parameter :math:`\\lambda`, a number. None is 1e-3 times the noise gain of A in the
+            synthesis form, and :func:`.penalty.default_lam` in the analysis form, which suits images with and without
+            noise. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths such
+            images. With ``noise`` lambda only scales the objective, and None is 1; for (P2) lambda must be given.
         schedule: The steps. None is :class:`AdaptiveRestarts`, which finds its own and stops when the gap is proved
             small enough; :class:`PaperSchedule` and others are fixed. The guarantees of the paper's schedule hold for
             (P3).
@@ -427,10 +427,10 @@ def _chosen_form(form: Form | None, sparsify: AnalysisOperator | None) -> Form:
     """Returns the form, by default the one that suits the analysis operator."""
     if form not in ("synthesis", "analysis", None) or (form == "analysis" and sparsify is None):
         needed = "form: synthesis, or analysis with a transform"
-        raise BadInput(needed, f"{form!r} with sparsify={sparsify}", "Leave it to None")
+        raise BadInput(needed, f"{form!r} with sparsify={sparsify}", "Leave form out")
     form = form if form is not None else "analysis" if isinstance(sparsify, Convolutions) else "synthesis"
     if form == "synthesis" and sparsify is not None and not sparsify.is_tight:
-        do = "Leave form to None: the analysis form takes every operator"
+        do = "Leave form out: the analysis form takes every operator"
         raise BadInput("A tight frame, W*W = I, for the synthesis form", type(sparsify).__name__, do)
     return form
 

@@ -142,8 +142,8 @@ def reweighted(
 def _ended(
     net: Firenet, y: Tensor, found: list[Round], held: float | None, layers: int, reason: str, tolerance: float | None
 ) -> list[Round]:
-    """Returns the rounds if no further one follows. The last round was solved for weights only, and is continued to the
-    requested tolerance."""
+    """Returns the rounds after the last one. The last round was solved only accurately enough to compute weights; here
+    it is continued to the requested tolerance."""
     *before, last = found
     if reason == _ZERO and last.solution.status is not Status.TOLERANCE_REACHED:
         return [*before, replace(last, ended=reason)]  # more layers would not change it

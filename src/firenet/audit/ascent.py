@@ -130,7 +130,7 @@ class Search:
         return v if self.domain == "image" else self.sensing.restrict(v)
 
     def added(self, v: Tensor) -> Tensor:
-        """Returns e for v."""
+        """Returns the perturbation e of the measurements for the variable v."""
         return self.sensing(v) if self.domain == "image" else self.sensing.restrict(v)
 
     def length(self, v: Tensor) -> float:
@@ -138,7 +138,7 @@ class Search:
         return torch.linalg.vector_norm(self.added(v)).item()
 
     def within(self, v: Tensor, radius: float, *, full: bool = False) -> Tensor:
-        """Returns v scaled so that e is in the ball of this radius; with ``full`` on its sphere."""
+        """Returns v, scaled so that the norm of its perturbation e is at most the radius; with ``full`` equal to it."""
         size = self.length(v)
         return v * (radius / size) if size > radius or (full and size > 0) else v
 
@@ -234,8 +234,8 @@ class Search:
         Args:
             v: The variable of the perturbation.
             budget: The budget, relative to the norm of y.
-            noise: The error of the control.
-            by: What found it.
+            noise: The largest error of the random perturbations (the control).
+            by: The method that found the perturbation.
             before: The number of evaluations before the search within this budget.
             free: Whether the perturbation may have any size.
         """

@@ -30,11 +30,12 @@ ROSE = 3.0  # an observer sees what exceeds the noise by three to five standard 
 
 @dataclass(frozen=True)
 class Detection:
-    """How a reconstruction shows one detail.
+    """A measure of how well a reconstruction shows one detail.
 
     Attributes:
         contrast: The height of the detail in the object.
-        recovered: The share of it by which the reconstruction differs from that of the object without it: 1 is all.
+        recovered: The share of this height that the reconstruction shows, compared with the reconstruction of the
+            object without the detail: 1 is all.
         index: The response of a matched filter to this difference, in standard deviations of the filter's responses to
             the errors elsewhere in the object. Below ``ROSE`` the detail is lost: a false negative.
         empty: The index where the object does not have the detail; above ``ROSE`` it is invented, a false positive.

@@ -149,7 +149,7 @@ def largest_entry(changes: Tensor, parts: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Effort:
-    """How thorough an attack was, and whether differences support the gradient that it followed.
+    """A record of how thorough an attack was, and of whether differences support the gradient that it followed.
 
     Attributes:
         evaluations: The number of calls of the reconstruction for all budgets together.

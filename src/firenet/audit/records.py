@@ -32,9 +32,10 @@ class Thresholds:
             norm 1 can change a pixel by that norm, whatever the size of the image.
         contrast: Details of this contrast or more must be seen.
         index: A detail is seen if its index is at least this.
-        lipschitz: The largest allowed lower bound of the Lipschitz constant from a hidden detail.
+        lipschitz: A hidden detail proves a lower bound of the Lipschitz constant; the test fails if the bound exceeds
+            this.
         fall: The largest allowed fall of the PSNR in dB when samples are added.
-        scaling: The largest allowed change of the image with the unit of the data, relative to the image.
+        scaling: The largest allowed change of the image, relative to the image, when the unit of the data is changed.
         noise: The largest allowed amplification of Gaussian noise.
         gain: The smallest allowed PSNR in dB above that of the adjoint, on every image.
     """

@@ -1,7 +1,7 @@
 """Writes audits as one self-contained HTML file: first the verdicts, then every test in plain words.
 
-The file loads nothing; a policy in it forbids that. Every name and every text from outside is escaped. Curves are SVG,
-each with a table of its numbers.
+The file loads nothing from other files or addresses; a policy in it forbids loading. Every name and every text from
+outside is escaped. Curves are SVG, each with a table of its numbers.
 """
 
 from __future__ import annotations
@@ -385,7 +385,7 @@ def _strips(audit: Audit, test: str, rows: Sequence[Row]) -> list[list[dict[str,
 
 
 def _factor(array: np.ndarray, top: float) -> float:
-    """Returns a round number that makes an array visible."""
+    """Returns a round number, at least 1, by which an array is multiplied for display."""
     peak = float(np.abs(array).max())
     if not peak > 0:
         return 1.0

@@ -163,7 +163,7 @@ class _Game:
         return done
 
     def rivals(self, accuracy: int) -> list[Instance]:
-        """Returns the instances, with a bump on each column in turn, that agree with tied answers up to an accuracy."""
+        """Returns one instance for each column, with its bump there. All agree with tied answers up to an accuracy."""
         bump = Fraction(1, 1 << (max(accuracy, 4 * self.scale + 8) + 1))
         make = self.problem.strong if self.strong else self.problem.weak
         return [make(j, bump) for j in range(self.problem.columns)]
@@ -263,7 +263,7 @@ class _Game:
     def repeated(self, every: list[_Play]) -> bool:
         """Returns whether runs give the same result again, in an order that the algorithm cannot know.
 
-        Otherwise it depends on something else than its reads and its coins.
+        If not, the algorithm depends on something other than its reads and its coins.
         """
         fit = [p for p in every if p.done.how != "out of time"]
         chosen = SystemRandom().choices(fit, k=REPLAYS) if fit else []
@@ -272,8 +272,9 @@ class _Game:
     def randomised(self, first: Run) -> Verdict:
         """Plays the two-point game.
 
-        On tied answers the outputs do not depend on where the bump is. So with probability :math:`(N_1-1)/N_1` times
-        that of halting they are wrong for the worst place of the bump.
+        If all answers are tied, the outputs do not depend on the column of the bump, and each output is right for at
+        most one column. So for some column the output is wrong with at least :math:`(N_1-1)/N_1` times the probability
+        of halting.
         """
         every = list(self.all_runs())
         if every and not self.same(first, every[0].done):

@@ -51,7 +51,7 @@ def centre(training_set: TrainingSet) -> list[Vector]:
 
 
 def guess(training_set: TrainingSet, column: int) -> list[Vector]:
-    """Returns the minimiser that a bump on the given column would have."""
+    """Returns the minimisers of the instance that has its bump on the given column."""
     size = training_set.shape[1]
     values = [_value(training_set, k) for k in range(len(training_set))]
     return [Minimisers(v, (column,), size).vertex(column) for v in values]
@@ -84,21 +84,21 @@ def separated(training_set: TrainingSet) -> list[Vector]:
 def one_digit_less(training_set: TrainingSet) -> list[Vector]:
     """Computes K-1 digits on both families.
 
-    At scale K any column will do. At scale K-1, where there is no tie, it reads until the columns separate: it always
-    halts, but nothing bounds the number of reads (here a training set answers to within 2**-4096, and the bump must be
-    larger than that).
+    At scale K every column is accurate enough. At scale K-1, where there is no tie, the algorithm reads until the
+    columns separate: it always halts, but nothing bounds the number of reads (here a training set answers to within
+    2**-4096, and the bump must be larger than that).
 
-    Proof: at scale K a wrong column is :math:`\\sqrt2f/a<4.3\\cdot10^{-K}` off, and the value is known to within
-    :math:`10^{-K}/8`; together less than :math:`10^{-(K-1)}`. At scale K-1 the column is right.
+    Proof: at scale K the error of a wrong column is :math:`\\sqrt2f/a<4.3\\cdot10^{-K}`, and the error of the value is
+    at most :math:`10^{-K}/8`; their sum is less than :math:`10^{-(K-1)}`. At scale K-1 the column is right.
     """
     return first(training_set) if _scale(training_set) else separated(training_set)
 
 
 def two_digits_less(training_set: TrainingSet) -> list[Vector]:
-    """Computes K-2 digits on both families from one read of each measurement: any column will do.
+    """Computes K-2 digits on both families from one read of each measurement: every column is accurate enough.
 
-    Proof: one read to within :math:`2^{-n}<10^{-K}/16` gives the value of the minimiser; a wrong column is less than
-    :math:`4.3\\cdot10^{-(K-1)}` off at scale K-1, and still less at scale K.
+    Proof: one read to within :math:`2^{-n}<10^{-K}/16` gives the value of the minimiser; the error of a wrong column is
+    less than :math:`4.3\\cdot10^{-(K-1)}` at scale K-1, and smaller at scale K.
     """
     return first(training_set)
 
@@ -118,8 +118,9 @@ def random_column(training_set: TrainingSet, coins: Coins) -> list[Vector]:
 def three_way(training_set: TrainingSet, coins: Coins) -> list[Vector]:
     """Guesses each of the :math:`N_1` columns with probability :math:`1/(2N_1-1)`, and else reads until they separate.
 
-    It is right with probability :math:`N_1/(2N_1-1)` on every input: if there is a bump, by that column or by reading;
-    if there is none, by every column but not by reading. For two columns that is 2/3, which no algorithm exceeds.
+    The answer is right with probability :math:`N_1/(2N_1-1)` on every input. If there is a bump, it is right if the
+    column of the bump is guessed or if the algorithm reads; if there is none, every guess is right, but reading never
+    ends. For two columns the probability is 2/3, which no algorithm exceeds.
     """
     columns = training_set.problem.columns
     choice = coins.choose(2 * columns - 1)

@@ -47,10 +47,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Cell:
-    """What holds for a number of digits.
+    """The classification of one number of digits.
 
     Attributes:
-        digits: The number.
+        digits: The number of digits.
         regime: Whether this number of digits can be computed, and from how many data.
         why: The reason, with its theorem.
         evidence: The experiments.
@@ -170,10 +170,11 @@ def _passed(name: str, done: Trial) -> Point:
 def breakdown(problem: Problem, *, plays: int = 100, seed: int = 0) -> dict[str, Any]:
     """Computes enclosures of the breakdown epsilons from experiments.
 
-    From below: the radius of the smallest ball around the minimisers of the instances that agreed with all reads of a
-    game; no answer is nearer to all of them. From above: the largest distance of ``centre`` to the minimiser on random
-    inputs. Both tend to ``limit``, :math:`v\\sqrt{(N_1-1)/N_1}`, as the bump goes to zero. Probabilistic: the proven
-    failure probabilities, and those of two algorithms that attain them.
+    The lower bound, ``below``, is the radius of the smallest ball around the minimisers of the instances that agreed
+    with all reads of a game: no answer is nearer to all of these minimisers. The upper bound, ``above``, is the largest
+    distance of ``centre`` to the minimiser on random inputs. Both tend to ``limit``, :math:`v\\sqrt{(N_1-1)/N_1}`, as
+    the bump goes to zero. ``probabilistic`` has the proven failure probabilities, and those of two algorithms that
+    attain them.
     """
     found: dict[str, Any] = {}
     families = {"strong": (problem.digits, defeat), "weak": (problem.digits - 1, lambda a, p: outread(a, p, 100))}

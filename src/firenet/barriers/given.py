@@ -1,7 +1,7 @@
-"""What an algorithm is given: a training set that it reads from, and coins.
+"""The two arguments of an algorithm: a training set that it reads from, and coins.
 
-Both only pass questions on. A referee answers them (:mod:`firenet.barriers.referee`) and keeps the log on its side,
-in this process or at the other end of a pipe.
+Both only pass questions on. A referee answers the questions (:mod:`firenet.barriers.referee`) and keeps the log, in
+this process or at the other end of a pipe.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ MOST_TOSSES = 64
 
 @dataclass(frozen=True)
 class Run:
-    """What an algorithm did with one training set.
+    """The record of one run of an algorithm, on one training set.
 
     Attributes:
         how: How the run ended.
@@ -68,8 +68,8 @@ class Referee:
         most: How many reads are granted; None is any number. No read is granted beyond 2**-4096.
         tape: The first values of the coins, each with the number of values that it is drawn from; after them every coin
             shows 0. None draws all coins at random.
-        seed: Seeds those that are drawn at random. It is hashed, so that an algorithm cannot infer the coins of another
-            run from its own.
+        seed: Seeds the coins that are drawn at random. The seed is hashed, so that an algorithm cannot infer the coins
+            of another run from its own.
     """
 
     def __init__(self, oracle: Oracle, most: int | None = None, tape: Tape | None = (), seed: str = "0") -> None:

@@ -18,7 +18,7 @@ from firenet.barriers.witness import MOST_READS
 
 @dataclass(frozen=True)
 class Trial:
-    """What an algorithm did on inputs of both families, with oracles whose errors are random.
+    """The result of an algorithm on inputs of both families, with oracles whose errors are random.
 
     Attributes:
         digits: The digits that were asked for.
@@ -26,7 +26,7 @@ class Trial:
         passed: Whether every output was within :math:`10^{-digits}`.
         worst_squared: The largest squared distance.
         most_reads: The largest number of reads for one input.
-        seed: Repeats the trial.
+        seed: The seed, with which the trial can be repeated.
         isolated: Whether the algorithm ran in a process of its own, where it cannot look at the input.
         failure: The verdict on the first input on which it failed.
     """

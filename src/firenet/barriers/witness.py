@@ -1,10 +1,10 @@
-"""Checks a witness against the definitions, and imports nothing of this project: read it before you believe it.
+"""Checks a witness against the definitions. This file imports nothing of the project: read it before you believe it.
 
-Usage: ``python witness.py FILE.json``, or - for the standard input. A witness says: after these reads this algorithm
-returned these vectors, which are further than 10**-digits from the minimisers of this instance, which agrees with all
-the reads. (That it did return them, running it again shows.) Checked in rational arithmetic: instance and rivals are
-members of the class; every answer is dyadic and within 2**-n of *all* of them; its label is optimal for what it shows;
-so are the minimisers, by a dual point; the distances; and, unless "missed" is claimed, rivals are 2e-digits apart.
+Usage: ``python witness.py FILE.json``, or - for the standard input. A witness says that an algorithm, after its reads,
+returned vectors further than 10**-digits from the minimisers of an instance that agrees with all reads. (Run the
+algorithm again to see this.) Rational arithmetic checks that instance and rivals are in the class; every answer is
+dyadic and within 2**-n of *all* of them, and its label a minimiser of the problem it shows; the minimisers are optimal,
+by a dual point; the distance is as claimed; unless "missed" is claimed, the rivals' minimisers are 2e-digits apart.
 """
 
 import json

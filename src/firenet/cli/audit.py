@@ -1,4 +1,4 @@
-"""What the commands of ``firenet audit`` share: checks before the work, and the report, record and table after it."""
+"""Checks the options, and writes report, record and table, for all commands of ``firenet audit``."""
 
 from __future__ import annotations
 

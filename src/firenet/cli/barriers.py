@@ -1,4 +1,4 @@
-"""What the commands of ``firenet barriers`` share: a problem from options, and JSON files."""
+"""Makes a problem from options and saves records as JSON, for all commands of ``firenet barriers``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands do alike: errors in three lines, signals, progress, tables, JSON.
+"""Prints errors in three lines, progress, tables and JSON, and handles signals, for all commands.
 
 Everything slow is imported inside the function that needs it, so that ``--help`` answers at once.
 """

@@ -1,4 +1,4 @@
-"""What the commands about scans print and check alike."""
+"""Prints records, warnings and progress, and sets the exit code, for all commands about scans."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _fill(stream: IO[bytes], room: memoryview) -> None:
 
 
 def serve() -> None:
-    """Answers the one request in the arguments, within limits."""
+    """Reads the file that the arguments of this process name, within limits of time and memory, and sends its data."""
     # Answers keep the standard output; what libraries print there goes to stderr.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -142,7 +142,7 @@ def serve() -> None:
 
 
 def limit(seconds: int = SECONDS) -> None:
-    """Limits the computing time and the memory of this process to what a file may take before its size is known."""
+    """Limits the computing time and the memory of this process. Once sizes are known, `allow` raises the limits."""
     global _limited
     if resource is None:
         return

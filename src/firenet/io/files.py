@@ -62,13 +62,13 @@ class Scan:
         kspace: complex64 or complex128, finite, one axis for each name in `axes`.
         axes: Names in the order of `AXES`, e.g. ("coil", "y", "x"). The last one is the readout, except in fastMRI
             files, whose readout is y, and where the caller named the axes otherwise.
-        mask: bool, the shape of the spatial axes of `kspace`, True where sampled; None where the file does not say.
-        voxel_size: In mm, one for each spatial axis in the order of `axes`; None where the file does not say.
-        readout_oversampling: The measured field of view along x over the one to keep, at least 1, from an ISMRMRD
-            header; None where no header says.
+        mask: bool, the shape of the spatial axes of `kspace`, True where sampled; None if the file has none.
+        voxel_size: In mm, one for each spatial axis in the order of `axes`; None if the file does not state it.
+        readout_oversampling: The ratio of the measured field of view along x to the field of view that is kept, at
+            least 1, from an ISMRMRD header; None if no header states it.
         source: The path and the array's name, for the record of a run.
         readout: The name of the readout axis: y in fastMRI files, x in all others.
-        slice_thickness: That of the slices of two-dimensional images, in mm; None where no header says.
+        slice_thickness: The thickness of the slices of two-dimensional images, in mm; None if no header states it.
         notes: Sentences about what the reader left out, averaged or corrected.
     """
 

@@ -112,7 +112,7 @@ def _node(h5py: ModuleType, file: Any, name: str) -> Any:
 
 
 def _deep(h5py: ModuleType, group: Any, depth: int = 4) -> list[str]:
-    """Returns the names of the datasets in a group and in its groups, which a key may name."""
+    """Returns the names of the datasets in a group and in its subgroups, each of which can be passed as a key."""
     found = []
     for name in group:
         node = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
@@ -143,7 +143,7 @@ def dataset(h5py: ModuleType, file: Any, name: str) -> Any:
 
 
 def _sound(h5py: ModuleType, data: Any, path: Path) -> Any:
-    """Returns the dataset, if it can be read: what it claims is there, and only HDF5's own filters are needed."""
+    """Returns the dataset if it can be read: its data are in the file, and it needs only HDF5's own filters."""
     where, stored = f"{path} [{shown(data.name)}]", data.id.get_storage_size()
     chunk = math.prod(data.chunks) * data.dtype.itemsize if data.chunks else 0
     claimed = check_claim(data.shape, data.dtype, stored, where, unit=chunk)
@@ -154,6 +154,6 @@ def _sound(h5py: ModuleType, data: Any, path: Path) -> Any:
         code, _, _, name = creation.get_filter(number)
         if not h5py.h5z.filter_avail(code):
             got = f"the filter {code} ({shown(name.decode('ascii', 'replace'))})"
-            raise BadInput(f"{where}: compressed as HDF5 itself can", got, "Rewrite it: h5repack -f GZIP=1 IN OUT")
+            raise BadInput(f"{where}: a filter of HDF5 itself", got, "Rewrite it: h5repack -f GZIP=1 IN OUT")
     allow(max(claimed, chunk))
     return data

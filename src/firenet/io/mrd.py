@@ -215,7 +215,7 @@ def _heads(h5py: ModuleType, lines: Any, where: str) -> np.ndarray:
 
 
 def _imaging(heads: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
-    """Returns which lines make the image, and a note about the others."""
+    """Returns which lines belong to the image, and a note about the others."""
     flags = heads["flags"].astype(np.uint64)
 
     def flagged(bit: int) -> np.ndarray:
@@ -234,7 +234,7 @@ def _imaging(heads: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
         raise BadInput(f"Imaging lines read in one direction in {where}", "reversed (EPI) lines", _EPI)
     if any((imaging & flagged(bit)).any() for bit in _COMPRESSED):
         do = "Convert the scan again without compression"
-        raise BadInput(f"Lines that are not compressed in {where}", "compressed ones", do)
+        raise BadInput(f"Uncompressed lines in {where}", "compressed lines", do)
     named = ", ".join(f"{count} of {name}" for name, count in left_out.items() if count)
     return imaging, [f"Lines that are not part of the image were left out: {named}."] if named else []
 

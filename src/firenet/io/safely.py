@@ -192,7 +192,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def lock(path: Path) -> IO[str]:
-    """Takes the lock of a file, which is made where it is missing; it is held until the returned file is closed.
+    """Takes the lock of a file, which is made if it is missing. The lock is held until the returned file is closed.
 
     Raises:
         BadInput: If another process holds it, or the file cannot be made.

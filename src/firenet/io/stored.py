@@ -1,4 +1,4 @@
-"""What the readers and writers of all formats share.
+"""Functions that the readers and writers of all formats share.
 
 What a header claims is compared with what the file holds before memory is taken (`check_claim`). Words that come from a
 file are escaped before they are shown (`shown`).
@@ -29,7 +29,7 @@ MAX_WORDS = 200  # characters of a text from a file that are shown
 
 @dataclass(frozen=True)
 class Stored:
-    """One array of a file and what the format says about it, as in :class:`.Scan`; the mask is raw, in its layout."""
+    """One array of a file with its description, as in :class:`.Scan`; the mask has the layout in which it is stored."""
 
     array: np.ndarray
     name: str
@@ -135,7 +135,7 @@ def check_claim(shape: Sequence[int], dtype: np.dtype[Any], stored: int, where: 
 
 
 def memory_bytes() -> int | None:
-    """Returns the size of the machine's memory, None where the system does not say."""
+    """Returns the size of the machine's memory; None if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
@@ -143,12 +143,12 @@ def memory_bytes() -> int | None:
 
 
 def choose(path: Path, key: str | None, preferred: str, names: Sequence[str]) -> str:
-    """Returns the name of the array to read: the key, else the preferred one, else the only one.
+    """Returns the name of the array to read: the key, else the preferred name, else the name of the only array.
 
-    For k-space an array ``mask`` does not count as another one.
+    If k-space is read, an array ``mask`` is not counted.
 
     Raises:
-        BadInput: If no array has that name, or there is no key and no single array.
+        BadInput: If no array has the name, or if there is no key and the choice is not unique.
     """
     if key is None:
         single = [name for name in names if name != "mask" or preferred != "kspace"]

@@ -58,7 +58,7 @@ class Bench:
 
 
 def cascade_mask(side: int = 256) -> Tensor:
-    """Returns a mask of full lines, R = 4: of 256 the eight lowest and 56 random ones.
+    """Returns a mask of full lines with acceleration 4. Of 256 lines it has the eight lowest and 56 random ones.
 
     Zero frequency is in the corner.
     """

@@ -4,8 +4,8 @@ This is no sandbox. Code in the file runs with the rights of the user, who must 
 protects this one from crashes and from what the file does to its memory. Nothing that comes back is unpickled: arrays
 travel as npy.
 
-``python -m firenet.models.process FILE`` is the other end: it answers ``run`` and ``pull`` (the derivative) until its
-input ends.
+``python -m firenet.models.process FILE`` starts the other process. It answers ``run`` (the image) and ``pull`` (the
+gradient of the image's inner product with a given array) until its input ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from firenet.errors import BadInput
 
 
 class Outside:
-    """A differentiable network in another process, which starts with the first call and ends with this one.
+    """A differentiable network in another process, which starts at the first call and ends with the calling process.
 
     Args:
         path: A TorchScript file (.pt, .pth) or an exported program (.pt2), whose author is trusted.

@@ -76,7 +76,7 @@ def load_raw() -> Tensor:
 
 
 def _solve(net: Firenet, y: Tensor, progress: Progress | None) -> Solution:
-    """Solves as ``firenet recon`` does by default; the layers are those of all rounds."""
+    """Solves as ``firenet recon`` does by default, and counts the layers of all rounds."""
     found = rounds(net, y, progress=progress)
     return replace(found[-1].solution, layers=sum((r.solution.layers for r in found), torch.tensor(0)))
 
@@ -112,7 +112,7 @@ def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
 
 
 def draw(cases: Mapping[str, Case], path: Path) -> None:
-    """Draws one row a case: truth, zero-filled, FIRENET, and the error times 5."""
+    """Draws one row for each case: truth, zero-filled, FIRENET, and the error times 5."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -77,8 +77,8 @@ def espirit(
     r"""Returns coil maps :math:`s_c(r)`, :math:`\sum_c|s_c(r)|^2=1` on the object and 0 on the background.
 
     Only the centre of k-space is used. The common phase of the coils at a pixel is not determined; as in BART it is
-    chosen so that the first principal component of the coils, of the data of the centre, is real and not negative.
-    They are computed in double precision whatever the dtype, on the device of the data. The unit of the data does not
+    chosen so that the first principal component of the coils, computed from the centre, is real and not negative. The
+    maps are computed in double precision whatever the dtype, on the device of the data. The unit of the data does not
     matter.
 
     Args:
@@ -87,15 +87,15 @@ def espirit(
         dims: Number of image axes, 1 to 3.
         width: Side of the centre to use, in samples, at most the narrowest side of the image.
         kernel: Side of the kernels; None is :func:`kernel_for`.
-        threshold: Singular values of the calibration matrix up to the square root of this share of the largest are
-            taken for noise.
+        threshold: Singular values of the calibration matrix of at most the square root of ``threshold`` times the
+            largest are treated as noise.
         crop: Pixels whose eigenvalue is not above this are background.
 
     Returns:
         Maps of the shape and dtype of ``kspace``, on the grid of ``ifftn(kspace)``.
 
     Raises:
-        BadInput: For real data, a wrong number of axes, a centre that is narrower than the kernel, not finite or zero,
+        BadInput: For real data, a wrong number of axes, a centre that is zero, not finite or narrower than the kernel,
             or kernels too small to separate signal from noise.
     """
     if not kspace.is_complex() or not 1 <= dims <= 3 or kspace.ndim <= dims:
@@ -106,7 +106,7 @@ def espirit(
     side = kernel_for(width, dims) if kernel is None else kernel
     if not 1 <= side <= width:
         got = f"kernel {side}, width {width}"
-        raise BadInput("A kernel between 1 and the width of the calibration centre", got, "Leave kernel to None")
+        raise BadInput("A kernel between 1 and the width of the calibration centre", got, "Leave kernel out")
     items = kspace.reshape(-1, *kspace.shape[-dims - 1 :])
     maps = torch.empty_like(items)
     for item, out in zip(items, maps, strict=True):
@@ -158,7 +158,7 @@ def _projector(centre: Tensor, side: int, dims: int, threshold: float) -> Tensor
     kept = vectors[:, values > threshold * values[-1]]
     if kept.shape[1] == size:
         # Noise above the threshold fills all dimensions. Its singular values are of similar size, so those within twice
-        # the smallest are taken for noise instead.
+        # the smallest are treated as noise instead.
         kept = vectors[:, values > 4 * values[0]]
     if kept.shape[1] in (0, size) and coils > 1:
         needed = "Patches of k-space that do not fill all dimensions, to separate the coils' signal from noise"

@@ -128,7 +128,7 @@ def judge_maps(kspace: Tensor, mask: Tensor, maps: Tensor, method: str) -> tuple
         method: Where the maps are from, in words.
 
     Raises:
-        BadInput: If they hardly explain more than maps drawn at random.
+        BadInput: If the maps hardly explain more than maps drawn at random.
     """
     share = unexplained(kspace, mask, maps)
     limit = DOUBTFUL if calibration_width(mask) >= NARROWEST else DOUBTFUL_WITHOUT_CENTRE
@@ -143,7 +143,7 @@ def judge_maps(kspace: Tensor, mask: Tensor, maps: Tensor, method: str) -> tuple
 
 @dataclass(frozen=True)
 class MaskFindings:
-    """What the data say about a mask: ``notes`` for information, ``doubts`` where something may be wrong."""
+    """Sentences about a mask, found from the data: ``notes`` inform, ``doubts`` say that something may be wrong."""
 
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()

@@ -92,8 +92,8 @@ def is_split(images: Sequence[Tensor], dims: int) -> bool:
     All images are added, at low resolution. Along each of the last two axes a gap is sought: a sixteenth of the field
     of view with less than a tenth of the mean energy. An object in one piece leaves a gap at the border. A split object
     leaves a gap in the middle half, and is bright on both sides of the border. An object that fills the field of view
-    leaves no gap. The images count as split if there is a gap only in the middle along at least one axis, and along no
-    axis a gap only at the border.
+    leaves no gap. The images count as split if at least one axis has a gap only in the middle, and no axis has a gap
+    only at the border.
 
     Args:
         images: k-space with zero frequency in the corner, zero where not sampled; the trailing axes are those of the

@@ -55,16 +55,16 @@ def reconstruct_kspace(
         dims: Number of image axes, 1 to 3.
         centred: Whether k-space, mask and image have their origin in the middle, as in files. If not, k-space and mask
             have zero frequency in the corner and the image is ``ifftn`` of k-space.
-        origin: The pixel of the image that has phase zero, ``middle`` or ``corner``, where it is not the one that
-            ``centred`` implies: k-space that was only shifted, ``ifftshift(kspace)``, keeps the ``middle``.
+        origin: The pixel of the image that has phase zero, ``middle`` or ``corner``. None is the one that ``centred``
+            implies. Pass it for k-space that was only shifted: ``ifftshift(kspace)`` keeps the ``middle``.
         sparsify: As in :func:`.transform`.
         weights: As in :class:`.Firenet`.
         lam: As in :class:`.Firenet`.
         noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all samples of an image.
         schedule: None is :func:`.default_schedule`, which finds its own steps.
-        tolerance: Stop once the relative gap is at most this; None is 1e-3, with a fixed schedule its end.
+        tolerance: Stop once the relative gap is at most this. None is 1e-3; a fixed schedule then runs to its end.
         reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
-            None is what :func:`.rounds` does for one image, and 0 for a batch.
+            None is the default of :func:`.rounds` for one image, and 0 for a batch.
         progress: Called with the number of layers done and the largest number possible.
 
     Returns:

@@ -42,8 +42,8 @@ def prepare(
     dims: int = 2,
     centred: bool = True,
 ) -> tuple[Tensor, SubsampledFourier | MultiCoilFourier]:
-    """Returns measurements and their operator in the library's convention: zero frequency in the corner, the image as
-    it looks.
+    """Returns measurements and their operator in the library's convention: zero frequency in the corner, the image
+    upright and in one piece.
 
     The arguments are those of :func:`.reconstruct_kspace`, with one mask for all items.
 
@@ -210,10 +210,10 @@ def prepare_scan(
     Args:
         kspace: Complex k-space.
         axes: The names of its axes, from slice, coil, z, y, x in this order.
-        mask: Shape of the image axes, or of trailing ones of them; None finds it from the data.
+        mask: The sampling mask, for all image axes or for the trailing ones; None finds the mask from the data.
         maps: Array (coils, \*image), the word ``auto`` (estimate them), or None for data without coils.
         only: The slice to take; None takes all.
-        oversampling: Crop the image along the readout by this factor.
+        oversampling: The factor by which the image is cropped along the readout.
         readout: The readout axis, x or y.
         noise: Noise samples (coils, ...), with which the coils are whitened.
         centred: As in :func:`.reconstruct_kspace`.

@@ -170,9 +170,9 @@ def certify_scan(
 def memory_of_scan(
     data: AnyPath | Source | ScanData, *, sparsify: str | None = None, reweight: int | None = None
 ) -> list[tuple[Prepared, int]]:
-    """Returns an estimate of the memory that the reconstruction of each image of a scan takes, in bytes.
+    """Returns the images of a scan, each with an estimate in bytes of the memory that its reconstruction takes.
 
-    It is counted in addition to the data, and 0 for an empty slice. The arguments are those of
+    The memory of the data is not included. The estimate for an empty slice is 0. The arguments are those of
     :func:`reconstruct_scan`.
     """
     found = []

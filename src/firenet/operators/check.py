@@ -117,7 +117,10 @@ def trusted(operator: LinearOperator) -> AdjointCheck | None:
 
 
 def conditions(*operators: LinearOperator | None) -> tuple[str, ...]:
-    """Returns in words the conditions of a gap computed with these operators: none for this library's own."""
+    """Returns in words the conditions under which a gap computed with these operators holds.
+
+    Operators of this library need no condition.
+    """
     found: list[str] = []
     for operator in operators:
         check = None if operator is None else trusted(operator)

@@ -194,8 +194,9 @@ class PairProblem(Problem):
         """Repairs a pair, in at most three sweeps, and measures the remainder of the equation.
 
         Returns:
-            The largest :math:`|p_i|/(\\lambda w_i)` of the repaired pair, the most that a remainder of norm one adds to
-            it, and a bound of the remainder's norm, all in arithmetic of unit roundoff u.
+            Three numbers, in arithmetic of unit roundoff u: the largest ratio :math:`|p_i|/(\\lambda w_i)` of the
+            repaired pair, a bound of what a remainder of norm one adds to this ratio, and a bound of the remainder's
+            norm.
         """
         pair = self.operator
         of_q, of_p = pair.adjoint_roundings()

@@ -4,8 +4,8 @@ Weak duality says :math:`\\min F\\ge d` for the value d of every feasible dual p
 :math:`F(z)-\\min F\\le F(z)-d`. Everything here is float64, one number per batch item. Every gap of this library is
 assembled here, those that control the iteration and those that are certified.
 
-A proof includes its rounding. The objective comes with a bound of its error; the lower bound is rounded down
-(:func:`dual_bound`), so that it is a lower bound in exact arithmetic.
+A proof accounts for rounding errors. The objective comes with a bound of its rounding error; the lower bound is rounded
+down (:func:`dual_bound`), so that it is a lower bound in exact arithmetic.
 """
 
 from __future__ import annotations

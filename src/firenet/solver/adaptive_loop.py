@@ -6,8 +6,9 @@ One pass of the loop (:class:`_Loop`), for the images that are still in the batc
    only place where the host waits for the device.
 2. ``keep_best_duals``: store the dual point with the largest dual value of each image. Its value is the lower bound.
 3. ``decide``: ask the controllers whose check is due. Their verdict is to go on, to restart or to stop.
-4. ``finish``: an image that stops is proved in double precision. If the proof misses the tolerance that the working
-   precision had met, the image restarts, which removes accumulated rounding, and is checked again soon.
+4. ``finish``: compute the gap of an image that stops again, in double precision (its proof). If this gap misses the
+   tolerance that the working precision had met, the image restarts, which removes accumulated rounding, and is checked
+   again soon.
 5. ``restart`` and ``remove``: set the restart points, and take finished images out of the batch.
 """
 
@@ -254,7 +255,7 @@ def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Ten
     """Returns points in the user's coordinates, for (P1) made feasible if that is cheap, and their proof.
 
     Args:
-        layers: The state, for its problem and operator.
+        layers: The state of the iteration, of which only the problem and the operator are used.
         z: Packed points.
         dual: Packed dual variables.
         y: Packed measurements.

@@ -24,7 +24,7 @@ class Ended:
     Attributes:
         z: The points, in the user's coordinates, with one batch axis.
         dual: The packed dual variables.
-        proof: The proof from the two.
+        proof: The proof of the gap, from ``z`` and ``dual``.
         layers: The number of layers of each image, int64.
         verdicts: The status of each image according to the iteration, before the proof is considered.
         schedule: The schedule; for a searching schedule the runs that it chose.

@@ -273,7 +273,7 @@ class Iteration:
 
         Args:
             where: The ``average``, the ``last`` state (unchanged), or given points x for the batch.
-            keep_dual: Whether the dual point is the one of the same kind; else it is zero.
+            keep_dual: Whether the dual point is kept, as average or last as in ``where``; if not, it is zero.
             rows: The batch items; None is all of them.
         """
         q, back = self.q, self.back
@@ -353,7 +353,7 @@ class Iteration:
                 self._q_start.index_copy_(0, at, self.q[at])
 
     def keep(self, rows: list[int]) -> None:
-        """Removes all other batch items from the state. The caller must then set the steps again."""
+        """Keeps only the given rows of the batch in the state. The caller must then set the steps again."""
         at = torch.tensor(rows, device=self.y.device)
         self._memory = self._parts = None
         self._finite = [self._finite[k] for k in rows]

@@ -39,7 +39,8 @@ class Restart:
         layers: The number of layers.
         relaxation: :math:`0<\\rho<2`, the same for all batch items.
         restart_point: The point from which the next run starts.
-        keep_dual: Whether the next run starts from the dual point of the same kind; else from zero.
+        keep_dual: Whether the next run starts from the dual point of the same kind (average or last); if not, its dual
+            point is zero.
     """
 
     tau: Tensor
@@ -167,9 +168,10 @@ class Run:
         tau: Primal step.
         sigma: Dual step.
         layers: The number of layers.
-        relaxation: Their relaxation.
+        relaxation: The relaxation factor of these layers.
         restart_point: The point from which the next run starts, or after the last run the point that is returned.
-        keep_dual: Whether the next run starts from the dual point of the same kind; else from zero.
+        keep_dual: Whether the next run starts from the dual point of the same kind (average or last); if not, its dual
+            point is zero.
     """
 
     tau: float

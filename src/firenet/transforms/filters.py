@@ -33,7 +33,7 @@ def check_depth(depth: int, deepest: int, shape: tuple[int, ...], asked: int | N
     """Raises BadInput if a number of wavelet levels is not between 0 and the largest number."""
     if not 0 <= depth <= deepest:
         needed = f"Between 0 and {deepest} levels for an image of shape {shape}"
-        raise BadInput(needed, f"{asked}", "Ask for fewer, or leave it to levels=None")
+        raise BadInput(needed, f"{asked}", "Ask for fewer levels, or leave levels out")
 
 
 def table_defect(wavelet: str) -> float:

@@ -1,4 +1,4 @@
-"""Transforms by their names, as the command line and :func:`firenet.reconstruct` take them."""
+"""Makes transforms from their names, as the command line and :func:`firenet.reconstruct` take them."""
 
 from __future__ import annotations
 
