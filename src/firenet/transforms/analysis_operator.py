@@ -36,7 +36,7 @@ class AnalysisOperator(LinearOperator, ABC):
 
     @property
     def convolves(self) -> bool:
-        """Whether all bands are periodic convolutions, shape (bands, \\*image): a :class:`.Convolutions`."""
+        """Whether all bands are periodic convolutions of shape (bands, \\*image), as in :class:`.Convolutions`."""
         return bool(self.groups)
 
     @property
