@@ -25,7 +25,8 @@ def plain(text: object) -> str:
 class FirenetError(Exception):
     """An error in three parts, which the command line shows on separate lines.
 
-    Each part is a phrase on one line, without a full stop. Text from files in it is escaped here.
+    Each part is a phrase on one line, without a full stop. Characters that cannot be printed, for example in text from
+    a file, are escaped here.
     """
 
     def __init__(self, needed: str, got: str, do: str) -> None:

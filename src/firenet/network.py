@@ -175,7 +175,7 @@ class Firenet(nn.Module):
 
     @property
     def problem(self) -> SynthesisProblem | AnalysisProblem:
-        """The optimisation problem; its variable is the coefficients, in the analysis form the image."""
+        """The optimisation problem: in the coefficients for the synthesis form, in the image for the analysis form."""
         if self.form == "analysis":
             assert self.sparsify is not None
             return AnalysisProblem(self.sensing, self.sparsify, self.weights, self.lam, self.fidelity)

@@ -1,4 +1,4 @@
-"""Tests details: does a reconstruction show those that the object has, and none that it does not have?
+"""Tests whether a reconstruction shows the details that the object has, and no others.
 
 A small error in a norm can hide a lesion, so details are detected one by one. A change of the unit of the data, which
 should have no effect, is tested as well.

@@ -215,7 +215,8 @@ def _samples(bench: Bench, subject: Subject, model: Model, image: str) -> Measur
     if not bench.sweep:
         return None
     if not model.fits:
-        raise BadInput("A model that takes other samples", f"{model.name}, made for one number of them", "Train others")
+        needed, got = "A model for any number of samples", f"{model.name}, made for a fixed number"
+        raise BadInput(needed, got, "Train a model for each number of samples")
     x, _ = bench.truth(image)
     values = []
     for sensing in bench.sweep.values():

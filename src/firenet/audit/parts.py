@@ -87,13 +87,13 @@ class Parts:
             self._lock.close()
 
     def keep(self, key: str, image: Tensor) -> str:
-        """Stores a picture under a key, which is returned: a real image as it is, of a complex one the modulus."""
+        """Stores a picture under a key, and returns the key: a real image as it is, a complex one as its modulus."""
         array = (image.abs() if image.is_complex() else image).detach().cpu().to(torch.float32).numpy()
         self.pictures[key] = np.nan_to_num(array)
         return key
 
     def done(self, key: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """Returns the row and the arrays of a part that need not be measured; None for one that must be."""
+        """Returns the row and the arrays of a part that was measured or failed before; None if it must be measured."""
         if self.folder is None:
             return None
         part, started = self.folder / f"{key}.part", self.folder / f"{key}.started"

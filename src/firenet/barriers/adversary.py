@@ -1,11 +1,11 @@
 """The adversary: for any algorithm an input on which it fails, and a witness that anybody can check.
 
 It follows the proof of the theorem. Every read is answered as if all columns were tied. An algorithm that halts has
-read to within some :math:`2^{-n}`. A bump of half that size on any column agrees with everything that it has seen, and
-the minimisers for bumps on two different columns are :math:`2.8\\cdot10^{-K}` apart, so that one output is not within
-:math:`10^{-K}` of both. An algorithm that does not halt fails on the tie itself. The only assumption about the
-algorithm, which need not even be computable, is that it depends on nothing but its reads and its coins. This is tested
-by running it again.
+read to within some :math:`2^{-n}`. All its reads also agree with a matrix in which any one column is larger than the
+others by a bump of half that size. The minimisers for bumps on two different columns are :math:`2.8\\cdot10^{-K}`
+apart, so that one output is not within :math:`10^{-K}` of both. An algorithm that does not halt fails on the tie
+itself. The only assumption about the algorithm, which need not even be computable, is that it depends on nothing but
+its reads and its coins. This is tested by running it again.
 """
 
 from __future__ import annotations

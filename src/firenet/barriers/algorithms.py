@@ -22,7 +22,7 @@ def _solved(sample: Sample, problem: Problem) -> Minimisers:
 
 
 def exact(training_set: TrainingSet) -> list[Vector]:
-    """Solves the problem that it reads to within 2**-64, exactly, by comparing all columns."""
+    """Reads the problem to within 2**-64, and solves what it read exactly, by comparing all columns."""
     return [
         found.vertex(found.support[0])
         for k in range(len(training_set))
@@ -36,7 +36,7 @@ def labels(training_set: TrainingSet) -> list[Vector]:
 
 
 def first(training_set: TrainingSet) -> list[Vector]:
-    """Guesses the first column, and reads only for the value."""
+    """Guesses the first column, and reads only to compute the value of the minimiser."""
     return guess(training_set, 0)
 
 
@@ -116,7 +116,8 @@ def random_column(training_set: TrainingSet, coins: Coins) -> list[Vector]:
 
 
 def three_way(training_set: TrainingSet, coins: Coins) -> list[Vector]:
-    """Guesses each of the :math:`N_1` columns with probability :math:`1/(2N_1-1)`, and else reads until they separate.
+    """Guesses each of the :math:`N_1` columns with probability :math:`1/(2N_1-1)`; otherwise reads until they
+    separate.
 
     The answer is right with probability :math:`N_1/(2N_1-1)` on every input. If there is a bump, it is right if the
     column of the bump is guessed or if the algorithm reads; if there is none, every guess is right, but reading never

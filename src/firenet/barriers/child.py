@@ -54,7 +54,7 @@ def _limit(cpu_seconds: int) -> None:
 
 
 def _function(name: str) -> Any:
-    """Returns the function, or as a string why there is none."""
+    """Returns the function, or a string that says why there is none."""
     module, _, attribute = name.partition(":")
     # The current folder is added only now: a user's file with the name of one of our modules must not replace it.
     sys.path.insert(0, os.getcwd())

@@ -141,9 +141,9 @@ def classify_bound(error_bound: Fraction, *, layers: int, upto: int | None = Non
     """Returns the cells for a network with a proven error bound, which computes the digits that the bound guarantees.
 
     Args:
-        error_bound: The bound of the network's errors for all signals of the guarantee, as a fraction: no float
-            decides.
-        layers: The number of its layers, which is what the accuracy costs.
+        error_bound: The bound of the network's errors for all signals of the guarantee, as a fraction, so that the
+            comparison with powers of ten is exact.
+        layers: The number of layers that the network needs for this accuracy.
         upto: The largest number of digits in the result; None is one more than the bound gives.
     """
     reached = max(digits_of(error_bound), 0)

@@ -25,7 +25,7 @@ class BadRead(ValueError):
 
 
 class Over(BaseException):
-    """Ends a run. It is no Exception, so that an algorithm does not catch it by accident."""
+    """Ends a run. It does not derive from Exception, so that an algorithm does not catch it by accident."""
 
 
 class Sample(NamedTuple):
@@ -40,7 +40,7 @@ class TrainingSet:
     """The data :math:`(y_{k,n},A_n,x_{k,n})` for every n that is asked for, and the class of problems.
 
     Args:
-        problem: The class: which problem, K, :math:`\\lambda` or :math:`\\varepsilon`, sizes.
+        problem: The class of problems: (P1), (P2) or (P3), K, :math:`\\lambda` or :math:`\\varepsilon`, and the sizes.
         read: Answers one read, from n and k.
     """
 

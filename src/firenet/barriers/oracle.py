@@ -17,13 +17,13 @@ MOST_ACCURATE = 4096
 
 @dataclass(frozen=True)
 class Read:
-    """One answer.
+    """One answer of an oracle.
 
     Attributes:
         n: The accuracy asked for, :math:`2^{-n}`.
         k: The measurement asked for.
         row: The competing entries of :math:`A_n`.
-        tail: The number on the diagonal of its lower block.
+        tail: The number on the diagonal of the lower block of :math:`A_n`.
         y: The first entry of :math:`y_{k,n}`.
         label: A minimiser of the problem with :math:`A_n` and :math:`y_{k,n}`.
     """
@@ -40,10 +40,10 @@ class Oracle:
     """Dyadic rational numbers within :math:`2^{-n}` of an instance.
 
     Args:
-        instance: The instance that it answers about.
+        instance: The instance whose entries the answers approximate.
         seed: Seeds the errors, which are random within what is allowed; None rounds down.
-        tied_until: The bump is not shown up to this n. It must be at most :math:`2^{-n-1}`: rounding takes the other
-            half of the allowed error.
+        tied_until: The largest n at which the answers hide the bump. The bump must be at most :math:`2^{-n-1}`,
+            since rounding takes the other half of the allowed error.
 
     >>> from firenet.barriers import Problem
     >>> oracle = Oracle(Problem("P3", 3).strong(1, Fraction(1, 2**20)), tied_until=9)

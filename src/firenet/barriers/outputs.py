@@ -37,7 +37,8 @@ def takes_coins(algorithm: Algorithm) -> bool:
 def outputs(result: object, problem: Problem) -> tuple[tuple[Vector, ...], list[str]]:
     """Returns one vector of rational numbers for each measurement, and which :data:`NOTES` apply.
 
-    A network, a callable, is applied to the measurements, which are public.
+    If the result is a network, that is a callable, it is applied to the exact measurements, which every algorithm may
+    know.
 
     Raises:
         BadOutput: If what was returned is not an answer.
@@ -51,7 +52,7 @@ def outputs(result: object, problem: Problem) -> tuple[tuple[Vector, ...], list[
         if problem.samples == 1 and not (len(found) == 1 and _is_list(found[0])):
             found = [found]
     if len(found) != problem.samples:
-        raise BadOutput(f"{problem.samples} vectors are needed, one a measurement; got {len(found)}")
+        raise BadOutput(f"{problem.samples} vectors are needed, one for each measurement; got {len(found)}")
     vectors = []
     for vector in found:
         entries = _listed(vector)

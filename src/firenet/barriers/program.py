@@ -40,7 +40,7 @@ class BadAlgorithm(ValueError):
 
 
 class _Ended(Exception):
-    """Reports how a run ended that the algorithm did not end itself."""
+    """Reports why a run ended, if it was not the algorithm that ended it."""
 
     def __init__(self, how: Halt, note: str) -> None:
         super().__init__(note)
@@ -162,7 +162,7 @@ class _Child:
             raise _Ended("out of time", self._allowed)
 
     def say(self, line: str) -> None:
-        """Sends a line. A child that has gone is noticed when it should answer."""
+        """Sends a line. If the child has ended, this raises no error; :meth:`hear` notices it."""
         rest = memoryview(line.encode("ascii") + b"\n")
         with suppress(BrokenPipeError):
             while rest:

@@ -2,9 +2,9 @@
 
 Usage: ``python witness.py FILE.json``, or - for the standard input. A witness says that an algorithm, after its reads,
 returned vectors further than 10**-digits from the minimisers of an instance that agrees with all reads. (Run the
-algorithm again to see this.) Rational arithmetic checks that instance and rivals are in the class; every answer is
-dyadic and within 2**-n of *all* of them, and its label a minimiser of the problem it shows; the minimisers are optimal,
-by a dual point; the distance is as claimed; unless "missed" is claimed, the rivals' minimisers are 2e-digits apart.
+algorithm again to see this.) Rational arithmetic checks that instance and rivals are in the class; that every answer is
+dyadic, within 2**-n of *all* of them, with a label that minimises the problem shown; that a dual point proves the
+minimisers optimal; that the distance is right; except for "missed", that rivals' minimisers are 2*10**-digits apart.
 """
 
 import json
@@ -123,7 +123,7 @@ class Member:
 
 
 def answer(of, read, members):
-    """Checks one read against all members, and its label."""
+    """Checks that one read agrees with all given members of the class, and that its label is a minimiser."""
     n, k = whole(read["n"], 0, 4096), whole(read["k"], 0, of.samples - 1)
     row, tail, y = numbers(read["row"], of.columns), number(read["tail"]), number(read["y"])
     need(all(x.denominator & (x.denominator - 1) == 0 for x in (*row, tail, y)), "an answer that is not dyadic")
@@ -165,14 +165,14 @@ def _check(witness):
         need(len(rivals) >= 2 and len({r.column for r in rivals} - {None}) == len(rivals), "two rivals are needed")
         need(len(shape) == 1 and digits == instance.scale == rivals[0].scale, "rivals of one bump and scale are needed")
         among = instance.column is None or (instance.column, instance.bump) in {(r.column, r.bump) for r in rivals}
-        need(among, "an instance that is no rival and not the tie")
+        need(among, "an instance that is neither a rival nor the tie")
         for k in range(of.samples):  # the distance is the root of 2 v^2
             need(2 * of.prove(rivals[0].largest, of.s(k)) ** 2 > 4 * limit, "rivals that one answer may satisfy")
         told = f"{len(reads)} reads agree with {len(rivals)} problems of the class, whose minimisers are more than "
         told += f"2e-{digits} apart: no answer would have been right for two of them"
     if claim in ("did not halt", "reads"):
         return f"{told}. After them the algorithm had not halted: run it again to see that."
-    need(isinstance(witness["outputs"], list) and len(witness["outputs"]) == of.samples, "an output a measurement")
+    need(isinstance(witness["outputs"], list) and len(witness["outputs"]) == of.samples, "too few or too many outputs")
     distances = [instance.distance_squared(numbers(x, of.size), k) for k, x in enumerate(witness["outputs"])]
     need(max(distances) > limit, f"the outputs are within 1e-{digits} of the minimisers")
     shown = isqrt(int(min(max(distances) * 100 ** (digits + 4), 10**40)))

@@ -1,4 +1,4 @@
-"""``firenet barriers all``: the whole gallery on all problems."""
+"""``firenet barriers all``: all contestants on all problems."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def play_all(
     reads: options.Reads = 300,
     as_json: options.Json = False,
 ) -> None:
-    """Play the whole gallery on P1, P2 and P3, check every witness, and draw the map.
+    """Play against all contestants on P1, P2 and P3, check every witness, and draw the map.
 
     Examples:
       firenet barriers all
@@ -52,7 +52,7 @@ def play_all(
 
 
 def _defeats(digits: int, reads: int, out: Path) -> list[dict[str, Any]]:
-    """Plays the gallery on all problems, and writes the witnesses."""
+    """Plays against all contestants on all problems, and writes the witnesses."""
     from firenet.barriers import Problem, defeat
     from firenet.paper.contestants import CONTESTANTS
 

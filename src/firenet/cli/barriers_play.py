@@ -26,7 +26,7 @@ _WITHOUT = {"invalid": console.INVALID, "out of time": console.NO_VERDICT}
 @console.reports
 def play(
     algorithm: Annotated[
-        str, Option("--algorithm", "-a", help="The algorithm: a name of the gallery, or module:function.")
+        str, Option("--algorithm", "-a", help="The algorithm: the name of a contestant, or module:function.")
     ],
     digits: options.Digits = 3,
     kind: options.Kind = "P3",
@@ -94,7 +94,7 @@ def play(
 
 
 def _algorithm(name: str, here: bool) -> Player:
-    """Returns one of the gallery, or a module:function, which is by default a program of its own."""
+    """Returns a contestant, or a module:function, which by default runs in a process of its own."""
     from firenet.barriers import Program
     from firenet.barriers.program import BadAlgorithm
     from firenet.optional import named

@@ -125,7 +125,7 @@ def check_overwriting(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
 
 
 def _files(paths: Sequence[Path]) -> set[Path]:
-    """Returns the files behind these paths: BART's cfl and hdr are two."""
+    """Returns the files that belong to these paths: for BART both the cfl and the hdr file."""
     found = set()
     for path in paths:
         pair = path.suffix.lower() in (".cfl", ".hdr")

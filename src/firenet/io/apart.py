@@ -6,8 +6,8 @@ its memory, or by Ctrl-C. Both limits grow with what the file has been found to 
 lines of JSON and the raw bytes of the arrays, piece by piece; nothing is unpickled, and what the lines claim is checked
 again.
 
-This is no sandbox: a file that makes a parser run its code runs it with the rights of the user. Windows has no such
-limits; there Ctrl-C remains.
+This is no sandbox: if a file makes the parser run code from the file, that code has the rights of the user. Windows has
+no such limits; there only Ctrl-C ends the process.
 """
 
 from __future__ import annotations

@@ -282,7 +282,8 @@ def _lines(lines: Any, numbers: np.ndarray, one: dict[str, int]) -> Iterator[np.
             line = data[int(number)] if block is None else block[number - wanted[0]]
             if line.size != 2 * coils * samples:
                 got = f"{line.size} numbers in line {number}, not 2 x {coils} x {samples}"
-                raise BadInput(f"Lines as long as their heads say in {lines.file.filename}", got, "Copy the file again")
+                needed = f"Lines as long as their headers say in {lines.file.filename}"
+                raise BadInput(needed, got, "Copy the file again")
             yield line.view(np.complex64).reshape(coils, samples)
 
 

@@ -29,7 +29,7 @@ def read_npz(path: Path, key: str | None, preferred: str) -> Stored:
     listed = _directory(path)
     if listed > MAX_HEADER:
         got = f"a list of {listed / 2**20:.3g} MiB"
-        raise BadInput(f"{path}: a list of arrays below {MAX_HEADER >> 20} MiB", got, "Save the array in a file alone")
+        raise BadInput(f"{path}: a list of arrays below {MAX_HEADER >> 20} MiB", got, "Save the array in its own file")
     with zipfile.ZipFile(path) as archive:
         inside = archive.infolist()
         members = [info.filename[:-4] for info in inside if info.filename.endswith(".npy")]

@@ -150,8 +150,8 @@ def _locked(folders: set[Path]) -> Iterator[None]:
 def check_room(path: Path) -> None:
     """Checks before any work that a file can be made here.
 
-    The name must be short enough, and the folder must exist and take a file: its rights alone do not say whether it
-    does.
+    The name must be short enough, and the folder must exist and take a file. The folder's permissions alone do not say
+    whether it takes one.
 
     Raises:
         BadInput: If no file can be made.
@@ -178,7 +178,7 @@ def check_room(path: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Holds a lock file while something is written beside it, so that two runs do not mix.
 
-    The lock ends with this process, whatever ends it.
+    The system releases the lock when this process ends, in whatever way.
 
     Raises:
         BadInput: If another process holds it.

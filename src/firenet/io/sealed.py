@@ -81,7 +81,7 @@ def read(path: Path, kind: str, identity: str) -> tuple[dict[str, np.ndarray], d
 
 
 def written(path: Path, kind: str) -> bool:
-    """Returns whether a file begins like those of this kind: firenet wrote it, and may remove it."""
+    """Returns whether a file begins like files of this kind. If so, firenet wrote the file and may remove it."""
     try:
         with path.open("rb") as file:
             return file.read(len(kind) + 11) == f"firenet {kind} 1 ".encode()

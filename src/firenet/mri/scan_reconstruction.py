@@ -58,11 +58,11 @@ def reconstruct_scan(
             instead of choosing lambda.
         schedule: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
         layers: The most layers of an image; None is 2000.
-        tolerance: The relative gap to stop at; None is 1e-3, with a fixed schedule its end.
-        reweight: Rounds of reweighting; None is what :func:`.rounds` does.
+        tolerance: The relative gap to stop at. None is 1e-3; a fixed schedule then runs to its end.
+        reweight: Rounds of reweighting; None is the default of :func:`.rounds`.
         one: Whether to refuse a scan of several slices.
-        progress: Called with what is being done, how much of it is done, how much there is at most, and the relative
-            gap if it is known.
+        progress: Called with the name of the present step, how much of it is done, how much there is at most, and the
+            relative gap if it is known.
         notify: Called with each warning about the data as soon as it is known; None issues a
             :class:`.DoubtfulInput` warning.
 

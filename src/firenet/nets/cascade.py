@@ -23,7 +23,7 @@ class Cascade(nn.Module):
         super().__init__()
         if len(weights) != 50 or len(sensing.in_shape) != 2 or sensing.centred:
             got = f"{len(weights)} arrays, images of {sensing.in_shape}"
-            raise BadInput("Fifty arrays, and images of two axes with zero frequency in the corner", got, "Check them")
+            raise BadInput("Fifty arrays, and images of two axes with zero frequency in the corner", got, "Check both")
         self.sensing = sensing
         self.weights = nn.ParameterList(nn.Parameter(w.float(), requires_grad=False) for w in weights)
 

@@ -92,7 +92,7 @@ def train_lista(
 ) -> Lista:
     """Trains LISTA by Adam on the mean squared error and returns its best state on the validation set.
 
-    The same arguments give the same network on one machine with one number of threads, also if training was stopped
+    The same arguments give the same network on one machine with one number of threads, even if training was stopped
     and resumed from a checkpoint.
 
     Args:
@@ -101,11 +101,11 @@ def train_lista(
         x: Their minimisers, shape (number, N); the last ``validation`` pairs are not trained on.
         rate: The learning rate.
         epochs: The number of passes over the data.
-        batch: The number of pairs of a step.
-        validation: The number of pairs that choose the state.
+        batch: The number of pairs in one step.
+        validation: The number of pairs on which the best state is chosen.
         seed: Seeds the initial weights and the order of the pairs.
         checkpoint: A file to resume from if it exists, and to write every hundred epochs.
-        progress: Called with the number of epochs that are done, and of all.
+        progress: Called with the number of epochs done and the number of all epochs.
 
     Raises:
         BadInput: If the checkpoint is damaged or belongs to another training.

@@ -1,8 +1,8 @@
-"""The dot test, which checks that the adjoint of an operator is its adjoint.
+"""The dot test, which checks that the map given as the adjoint of an operator is the adjoint.
 
-The duality gap depends on it. Weak duality says :math:`F(z)\\ge\\mathrm{Re}\\langle Az-y,q\\rangle+\\dots` and moves A
-to the other side of the inner product; with any other map than A* the lower bound is invalid. No finite test detects
-every defect, so a certificate for a user-defined operator is conditional, and states its conditions.
+The duality gap depends on the adjoint. Weak duality says :math:`F(z)\\ge\\mathrm{Re}\\langle Az-y,q\\rangle+\\dots` and
+moves A to the other side of the inner product; with any other map than A* the lower bound is invalid. No finite test
+detects every defect, so a certificate for a user-defined operator is conditional, and states its conditions.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class AdjointCheck:
 
 
 def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
-    """Measures how far the adjoint of an operator is from the adjoint, by a dot test.
+    """Measures by a dot test how far the map given as the adjoint of an operator is from the true adjoint.
 
     It takes three random pairs (x, y), and three pairs with y = Ax: for random y the inner product is itself small, of
     size :math:`\\|Ax\\|\\|y\\|/\\sqrt m`, so a missing line of k-space or an adjoint that is 3 % too large hardly
     changes it.
 
     Args:
-        operator: A with its adjoint B.
+        operator: A, with the map B that is given as its adjoint.
         seed: Seed of the random numbers; torch's global state is left unchanged.
 
     Returns:

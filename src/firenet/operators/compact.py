@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Compact:
     """An operator in the coordinates that are best for applying it again and again.
 
-    For example, packed measurements hold the measured entries alone, and packed coefficients another order. ``pack``
-    and ``unpack`` convert to these coordinates and back, preserve norms and inner products, and are applied once before
-    and once after an iteration. Tensors have exactly one batch axis in front. A subclass may write into its own
-    buffers, never into tensors that it returned; such an object must not be shared between threads.
+    For example, packed measurements are the measured entries alone, and packed coefficients have another order.
+    ``pack`` and ``unpack`` convert to these coordinates and back, preserve norms and inner products, and are applied
+    once before and once after an iteration. Tensors have exactly one batch axis in front. A subclass may write into its
+    own buffers, never into tensors that it returned; an object with such buffers must not be shared between threads.
 
     Attributes:
         in_shape: Shape of packed coefficients.

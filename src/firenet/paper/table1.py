@@ -163,7 +163,7 @@ def lista(
         row: The problem.
         quick: Whether the training is short, for a first impression.
         folder: The folder of checkpoints.
-        progress: Called with the number of epochs that are done, and of all.
+        progress: Called with the number of epochs done and the number of all epochs.
     """
     number, epochs, batch = (600, 60, 100) if quick else (8100, 4000, 1000)
     y, x = training_pairs(row, number)
@@ -202,7 +202,7 @@ def make(
         train: Whether LISTA is trained; else its column is None.
         quick: As in :func:`lista`.
         folder: The folder of checkpoints; a second call resumes where the first was stopped.
-        progress: Returns for the name of a row the function that is called with the number of epochs done, and of all.
+        progress: Returns, for the name of a row, the ``progress`` of :func:`lista`.
     """
     rows: list[dict[str, float | int | None]] = []
     for digits in DIGITS:

@@ -13,8 +13,7 @@ The repair of a dual pair (:meth:`PairProblem._repaired`, used by the iteration,
 1. If W annihilates constants (total variation), remove from q its component along A1: the equation implies
    :math:`\\langle A1,q\\rangle=-\\langle W1,p\\rangle=0`.
 2. Replace p by :math:`p-W(W^*W)^\\dagger b` with :math:`b=A^*q+W^*p`. Then the equation holds, since b is now
-orthogonal
-   to the kernel of W, so :math:`W^*W(W^*W)^\\dagger b=b`.
+   orthogonal to the kernel of W, so :math:`W^*W(W^*W)^\\dagger b=b`.
 3. Multiply (q, p) by a number, so that the bounds hold. The best such number maximises the dual value.
 
 So every pair gives a feasible one, and the duality gap is finite at every point, as in the synthesis form.
@@ -24,8 +23,8 @@ repair, with a bound of the rounding of the measurement, and repairs again while
 would change p once more by :math:`W(W^*W)^\\dagger s`, of which no entry is larger than the norm of the operator's row
 times that of s. This is added to every :math:`|p_i|` before step 3. No number is set to zero because it is small.
 
-The iteration has no threshold of the image, but a second dual variable; see :mod:`firenet.solver.analysis_kernel`.
-There (q, p) is one flat tensor.
+The iteration does not threshold the image; it has a second dual variable instead, see
+:mod:`firenet.solver.analysis_kernel`. There (q, p) is one flat tensor.
 """
 
 from __future__ import annotations
@@ -171,8 +170,8 @@ class PairProblem(Problem):
     def proof(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:
         """Computes the proof as :meth:`SynthesisProblem.proof` does, for images z and flat dual variables.
 
-        The module's first lines describe it. The remaining component of q along A1 counts as a remainder of the
-        equation, and in the dual value by the norm of y.
+        The docstring of this module describes the proof. If a component of q along A1 remains, a bound of its norm is
+        added to the remainder of the equation, and its product with :math:`\\|y\\|_2` to the error of the dual value.
         """
         pair, own = self.operator, self.measurement
         unit = unit_roundoff(y.dtype)
@@ -324,7 +323,7 @@ class AnalysisProblem:
         return self.prove(x, q, p, y).gap
 
     def prove(self, x: Tensor, q: Tensor, p: Tensor, y: Tensor) -> Proof:
-        """Computes in double precision objective, lower bound, gap and rounding of (x, q, p).
+        """Computes the objective, lower bound, gap and rounding error of (x, q, p) in double precision.
 
         Args:
             x: Any image (..., \\*in_shape).

@@ -182,7 +182,8 @@ class OperatorPair:
         return _transformed(torch.fft.ifftn, spectrum, self._axes)
 
     def start(self, like: Tensor, out: Tensor | None) -> Tensor:
-        """Returns zeros, the initial sum for :meth:`collect`; written into ``out`` if that has its shape and dtype."""
+        """Returns zeros, the initial sum for :meth:`collect`; they are written into ``out`` if its shape and dtype
+        fit."""
         if self._bands is None:
             return torch.zeros(len(like), *self.in_shape, dtype=like.dtype, device=like.device)
         shape = (len(like), *self.in_shape)
@@ -252,8 +253,11 @@ class OperatorPair:
         return self._ones
 
     def without_constant(self, q: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
-        """Removes from q its component along A1, if W annihilates constants, and from :meth:`adjoint` of the pair its
-        contribution; in the precision of q, for the control of the iteration."""
+        """Removes from q its component along A1 if W annihilates constants, and from ``back``, the :meth:`adjoint` of
+        the pair, the contribution of that component.
+
+        The computation is in the precision of q, for the control of the iteration.
+        """
         if not self.sparsify.annihilates_constants:
             return q, back
         if self._constant is None or self._constant[0].dtype != q.dtype or self._constant[0].device != q.device:

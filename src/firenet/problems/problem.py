@@ -94,7 +94,8 @@ class Problem(ABC):
         """Returns for (P1) a feasible point near z, if the minimum-norm solution :math:`A^+r` costs one adjoint.
 
         The point is :math:`z-A^+r\\max\\{0,1-\\varepsilon/\\|r\\|_2\\}` for the residual r = Az - y; if AA* is a
-        multiple of the identity, it is the projection of z. For other operators, (P2) and (P3) z is returned.
+        multiple of the identity, it is the projection of z. For other operators, and for (P2) and (P3), the
+        result is z.
         """
         if not isinstance(self.fidelity, Ball):
             return z

@@ -67,8 +67,8 @@ class SynthesisProblem(Problem):
     def first_weight(self) -> float:
         """The first primal weight relative to :math:`\\|y\\|_2`: one over an estimate of the dual point's norm.
 
-        It is 1 for (P3), whose dual points have norm at most 1; for (P1) and (P2) the default lambda of (P3) over
-        lambda.
+        For (P3), whose dual points have norm at most 1, it is 1. For (P1) and (P2) it is the default lambda of (P3)
+        divided by lambda.
         """
         if isinstance(self.fidelity, Norm):
             return 1.0

@@ -67,9 +67,9 @@ def rounds(
         net: The network.
         y: Measurements of one image.
         reweight: Rounds of reweighting. None is one round in the analysis form with a schedule that searches for its
-            steps, and else no round. That round sharpens the image and takes as much time again, or twice that. Where
-            AA* = I it keeps a fifth of the first residual, and is left out if less than half as many coefficients as
-            samples stand out of the noise. The layers of the schedule are those of all rounds together
+            steps, and otherwise no round. That round sharpens the image and takes as much time again, or twice that.
+            If AA* = I, the round keeps a fifth of the first residual, and is left out if less than half as many
+            coefficients as samples stand out of the noise. The layers of the schedule are those of all rounds together
             (:func:`.reweighted`).
         tolerance: As in :meth:`.Firenet.solve`.
         progress: As in :func:`.reweighted`.
@@ -95,7 +95,7 @@ def default_schedule(tolerance: float | None = None, layers: int | None = None) 
 def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
     """Returns the paper's schedule of at most so many layers, in 10 restarts of equally many layers.
 
-    Of 25 layers 20 are used. With fewer than 10 layers each is a restart.
+    For example, of 25 layers 20 are used. With fewer than 10 layers, each layer is a restart.
 
     Args:
         layers: The number of layers, 1 or more.
@@ -103,7 +103,7 @@ def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
             that their unit does not matter.
 
     Raises:
-        BadInput: For less than one layer.
+        BadInput: For fewer than one layer.
     """
     if layers < 1:
         raise BadInput("At least one layer", f"{layers}", "300 is usual")
@@ -121,12 +121,12 @@ def schedule_named(name: str, layers: int | None, tolerance: float | None, y: Te
 
     Args:
         name: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
-        layers: The most layers, for ``fixed`` exactly as many; None is 2000.
+        layers: The largest number of layers (for ``fixed`` the exact number); None is 2000.
         tolerance: The relative gap to stop at, for ``adaptive`` and ``radial``.
         y: The measurements; the steps of ``paper`` depend on their unit.
 
     Raises:
-        BadInput: For another name.
+        BadInput: If no schedule has this name.
     """
     adaptive = default_schedule(tolerance, layers)
     most = adaptive.max_layers

@@ -40,9 +40,9 @@ def reconstruct(
         lam: As in :class:`.Firenet`.
         noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all measurements of an image.
         schedule: None is :func:`.default_schedule`, which finds its own steps.
-        tolerance: Stop once the relative gap is at most this; None is 1e-3, with a fixed schedule its end.
+        tolerance: Stop once the relative gap is at most this. None is 1e-3; a fixed schedule then runs to its end.
         reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
-            None is what :func:`.rounds` does for one image, and 0 for a batch.
+            None is the default of :func:`.rounds` for one image, and 0 for a batch.
         progress: Called with the number of layers done and the largest number possible.
 
     Raises:

@@ -161,7 +161,7 @@ class _Coils(Sampled):
 
 
 def _coils_norm(maps: Tensor) -> NormBound:
-    """Returns the largest root sum of squares of the maps, with the rounding of its own sums."""
+    """Returns the largest root sum of squares of the maps, increased by a bound of its rounding error."""
     values = torch.view_as_real(maps.cpu()).to(torch.float64)
     scale = power_of_two(values.abs().max()).item()  # so that no square under- or overflows
     rss = torch.linalg.vector_norm(values / scale, dim=(0, -1)).max().item() * scale

@@ -217,7 +217,7 @@ def variable_density(
     central = distance <= radius
     if not (radius >= 0 and int(central.sum()) <= wanted):
         got = f"radius={radius} with {int(central.sum())} of {wanted} samples in it"
-        raise BadInput("A radius of zero or more that holds no more than the samples", got, "Ask for a smaller one")
+        raise BadInput("A radius of zero or more, with at most all wanted samples in it", got, "Ask for a smaller one")
     generator, recorded = _generator(seed)
     taken = _weighted(distance, power, central, wanted, generator)
     recipe = {"kind": "variable density", "shape": list(shape), "count": wanted, "transform": transform, "power": power}
@@ -299,7 +299,7 @@ def local_coherences(
     """Computes the local coherences :math:`|B_\\mathbf k|\\max|U|^2` of each box and wavelet scale, from the dense
     matrix :math:`U=V\\Psi^*`.
 
-    They check the densities for small sides (the dense matrix has prod(shape)**2 entries).
+    They serve to check the densities for small sides, since the dense matrix has prod(shape)**2 entries.
 
     Returns:
         ``{(k, j): coherence}`` for boxes k and scales j = 1, 2, ... (the approximation merged with scale 1).

@@ -39,9 +39,9 @@ class Ended:
 
 
 def with_infeasibility(problem: Problem, y: Tensor, z: Tensor, proof: Proof, allowed: Tensor) -> Proof:
-    """Returns the proof, for (P1) with ``infeasible`` decided by the solution of the least-squares problem.
+    """Returns the proof with ``infeasible`` set: for (P1) the solution of the least-squares problem decides it.
 
-    If the image x of the smallest residual does not fit the data either, that residual is a dual ray, which shows that
+    If the image x of the smallest residual does not fit the data either, its residual is a dual ray, which shows that
     only a huge image can fit. Data are reported as infeasible if every image that fits them is proved to have a penalty
     above 1e6 times that of x and that of z.
 

@@ -47,7 +47,7 @@ def run_fixed(
         schedule: The schedule.
         iterate: The point to return.
         tolerance: Stop at this relative gap, each batch item on its own; None runs the whole schedule.
-        progress: Called after each run with the number of layers so far, and of all runs.
+        progress: Called after each run with the number of layers so far and the number in all runs.
     """
     best, done = BestSoFar(layers), 0
     for restart in runs_of(schedule, layers):
