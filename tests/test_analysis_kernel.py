@@ -45,7 +45,7 @@ def test_layers_hold_what_they_should() -> None:
     layers, _ = analysed(setup, FixedSteps(3))._layers(setup.data(2), None, track=True)
     assert isinstance(layers.kernel, AnalysisKernel)
     assert not hasattr(layers, "_q_start")  # as large as ten images, and nobody would look at it
-    assert layers.q.shape == (2, int(setup.sensing.restrict(torch.ones(4, 5)).sum()) + 7 * 20)
+    assert layers.q.shape == (2, setup.sensing.samples + 7 * 20)
 
 
 @pytest.mark.parametrize("spec", ["undecimated:haar:1+sym4:2", "tv", "undecimated:sym4:2+tv"])

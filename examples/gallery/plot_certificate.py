@@ -113,7 +113,7 @@ plt.show()
 # orthonormal wavelets, reaches only so far.
 
 final = np.abs(synthesis(iterates[-1]))
-figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(9, 3.6), layout="constrained")
 panels = {"truth": image, "FISTA, 300 iterations": final, "error × 5": 5 * np.abs(final - image)}
 for axis, (title, values) in zip(axes, panels.items(), strict=True):
     axis.imshow(values, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
