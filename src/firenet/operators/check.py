@@ -128,7 +128,7 @@ def conditions(*operators: LinearOperator | None) -> tuple[str, ...]:
         if check is not None:
             name = type(operator).__name__
             found.append(
-                f"the adjoint of {name} is its adjoint (a dot test on {check.pairs} pairs found a defect of "
-                f"{check.defect:.1e}), and its rounding is no larger than estimated"
+                f"the map given as the adjoint of {name} is its adjoint (a dot test on {check.pairs} pairs found a "
+                f"defect of {check.defect:.1e}), and its rounding is no larger than estimated"
             )
     return tuple(found)

@@ -88,7 +88,7 @@ class LinearOperator(nn.Module, ABC):
             self._seen = now
             return
         if self._norm_bound is not None and type(self).renew is LinearOperator.renew:
-            got = f"{type(self).__name__}, whose numbers were changed since its bound was stated"
+            got = f"{type(self).__name__}, whose buffers or parameters were changed after its bound was stated"
             raise BadInput("A valid norm bound", got, "Set norm_bound again, or define renew() to compute it")
         self._seen = now
         self.renew()
@@ -121,7 +121,7 @@ class LinearOperator(nn.Module, ABC):
         return y
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        """Returns the dtype of :math:`A^*y` for y of the given dtype, which is also that of Ax for such an x."""
+        """Returns the dtype of :math:`A^*y` for y of the given dtype; Ax has the same, for x of the given dtype."""
         return y
 
     def compact(self) -> Compact:

@@ -119,7 +119,7 @@ class Problem(ABC):
         return self.penalty(z) + dual_size * self.fidelity.violation(norms(residual, residual.ndim - 1))
 
     def _multiple(self, size: Tensor, worst: Tensor, q: Tensor, y: Tensor | None) -> Tensor:
-        """Returns the multiple of q, of norm ``size``, that :meth:`feasible` takes."""
+        """Returns the number by which :meth:`feasible` multiplies q, a dual point of norm ``size``."""
         if y is None:
             most = worst.clamp(min=1).reciprocal()
             return self.fidelity.multiple(torch.full_like(most, torch.inf), size.clamp(min=1), most)
