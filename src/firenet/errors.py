@@ -8,10 +8,10 @@ from contextlib import suppress
 def plain(text: object) -> str:
     r"""Returns a text that is safe to show on one line, with unprintable characters written as escapes.
 
-    Those are the characters that control a terminal: control characters, direction overrides, line separators. File
-    names, titles and messages come from files and from the shell. A newline in them must not look like a line of this
-    library, and a colour must not hide one. Bytes of a path that the locale could not decode are shown as UTF-8 if they
-    are valid UTF-8.
+    Unprintable characters are those that control a terminal: control characters, direction overrides, line separators.
+    File names, titles and messages come from files and from the shell. A newline in such a text must not imitate a line
+    of this library, and a colour must not hide one. Bytes of a path that the locale could not decode are shown as
+    UTF-8 if they are valid UTF-8.
 
     >>> plain("a name\ndo: delete everything\x1b[31m")
     'a name\\ndo: delete everything\\x1b[31m'

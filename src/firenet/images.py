@@ -61,8 +61,8 @@ def load_colin27(slices: Sequence[int], path: Path = COLIN27) -> Tensor:
 
 
 def resampled(images: Tensor, side: int) -> Tensor:
-    """Computes images (..., n, n) at a lower resolution: the magnitude of the middle of their k-space, scaled to
-    [0, 1]."""
+    """Computes images (..., n, n) at a lower resolution: the magnitude of the image of the middle of their k-space,
+    scaled to [0, 1]."""
     n = images.shape[-1]
     if images.shape[-2] != n or not 1 <= side <= n:
         raise BadInput(f"Square images of at least {side} pixels", f"{tuple(images.shape)}", "Crop or pad them")

@@ -49,7 +49,8 @@ def derived(x: Tensor) -> bool:
 
 
 def reverse_only(*tensors: Tensor) -> bool:
-    """Returns whether derivatives with respect to these can only be of reverse mode: no forward mode, no functorch."""
+    """Returns whether derivatives with respect to these tensors can only be of reverse mode: neither forward mode nor
+    functorch is in use."""
     for x in tensors:
         if torch._C._functorch.is_functorch_wrapped_tensor(x):  # pyright: ignore[reportAttributeAccessIssue]
             return False
@@ -79,7 +80,7 @@ def pieces(x: Tensor, trailing: int) -> tuple[Tensor, ...]:
 def modulus(z: Tensor) -> Tensor:
     """Computes \\|z\\|, for complex numbers in single precision in float64.
 
-    There no square over- or underflows, and on the CPU it is several times faster than ``abs``.
+    In float64 no square over- or underflows, and on the CPU this is several times faster than ``abs``.
     """
     if z.dtype != torch.complex64:
         return z.abs()
@@ -230,8 +231,8 @@ def full_precision() -> Iterator[None]:
 
 
 def _reduced() -> list[tuple[Callable[[str], None], str, str]]:
-    """Returns for each setting that reduces the precision of matrix products how to set it, its value, and the value
-    for full precision.
+    """Returns for each setting that reduces the precision of matrix products a function that sets it, its present
+    value, and its value for full precision.
 
     Since torch 2.9 each library has its own setting, which must not be mixed with the older common one.
     """

@@ -27,8 +27,8 @@ def optional(module: str, extra: str, purpose: str) -> ModuleType:
 
 
 def named(text: str, kind: str) -> Any:
-    """Returns the object named ``module:name``, of this kind; the module is imported from the current folder or from
-    the installed packages.
+    """Returns the object named ``module:name``. The module is imported from the current folder or from the installed
+    packages; ``kind`` names the object in errors.
 
     Raises:
         BadInput: If there is no such module, or no such name in it.

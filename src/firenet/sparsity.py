@@ -66,7 +66,7 @@ class SparsityLevels:
         Args:
             values: One number per level, for example ``weights()``.
             level: The level of each coefficient, from the ``levels()`` of an analysis operator (approximation
-                separate). If this object has one level less, the approximation is merged with the coarsest details.
+                separate). If this object has one level fewer, the approximation is merged with the coarsest details.
         """
         each = np.asarray(values, dtype=float)
         if each.shape != (len(self.sizes),):
@@ -94,13 +94,13 @@ class SparsityLevels:
     ) -> SparsityLevels:
         """Counts in each level the largest coefficients of ``frame(image)`` that together have a share of the energy.
 
-        A level without any of them counts 1, because weights must be finite.
+        The sparsity of a level is at least 1, because weights must be finite.
 
         Args:
             image: A tensor in the frame's domain (no batch axes).
             frame: A :class:`firenet.transforms.TightFrame`.
             share: The fraction of :math:`\\|Wx\\|_2^2`, over all levels together.
-            approximation: See the module's first lines.
+            approximation: ``separate`` or ``merged``, see :mod:`firenet.sparsity`.
         """
         c, level = frame(image).detach().cpu().numpy(), frame.levels().numpy()
         return cls.from_coefficients(c, level, share=share, approximation=approximation)
@@ -114,7 +114,7 @@ class SparsityLevels:
         share: float = 0.999,
         approximation: Approximation = "separate",
     ) -> SparsityLevels:
-        """Counts as :meth:`from_image`, from coefficients and the level of each."""
+        """Counts the largest coefficients as :meth:`from_image` does, given coefficients and the level of each."""
         if not 0 < share <= 1:
             raise BadInput("A share of the energy between 0 and 1", f"{share}", "0.999 is usual")
         size = np.abs(np.asarray(coefficients, dtype=complex)).ravel()

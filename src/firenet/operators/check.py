@@ -29,8 +29,8 @@ class AdjointCheck:
     """The result of the dot test.
 
     Attributes:
-        defect: The largest :math:`|\\langle Ax,y\\rangle-\\langle x,By\\rangle|/(\\|Ax\\|\\|y\\|)` over the pairs, a
-            measurement: for B = A* it is rounding.
+        defect: The largest :math:`|\\langle Ax,y\\rangle-\\langle x,By\\rangle|/(\\|Ax\\|\\|y\\|)` over the pairs, as
+            measured; for B = A* it is only a rounding error.
         threshold: 1e-12 if the operator computes in double precision, else 1e-5.
         dtype: The dtype of the computation.
         pairs: The number of pairs (x, y).
@@ -50,8 +50,8 @@ class AdjointCheck:
 def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
     """Measures by a dot test how far the map given as the adjoint of an operator is from the true adjoint.
 
-    It takes three random pairs (x, y), and three pairs with y = Ax: for random y the inner product is itself small, of
-    size :math:`\\|Ax\\|\\|y\\|/\\sqrt m`, so a missing line of k-space or an adjoint that is 3 % too large hardly
+    It takes three random pairs (x, y), and three pairs with y = Ax, because for random y the inner product is small, of
+    size :math:`\\|Ax\\|\\|y\\|/\\sqrt m`, and a missing line of k-space or an adjoint that is 3 % too large hardly
     changes it.
 
     Args:
@@ -59,7 +59,7 @@ def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
         seed: Seed of the random numbers; torch's global state is left unchanged.
 
     Returns:
-        The measured defect; ``passed`` says whether it is rounding.
+        The measured defect; ``passed`` says whether it is small enough to be a rounding error.
 
     Raises:
         BadInput: For an operator that fails on tensors of the shapes it states, or that returns NaN or other shapes.
@@ -96,7 +96,8 @@ def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
 
 
 def trusted(operator: LinearOperator) -> AdjointCheck | None:
-    """Checks the adjoint of a user-defined operator, once for the same numbers; this library's own are not checked.
+    """Checks the adjoint of a user-defined operator, only once while its buffers and parameters stay the same;
+    operators of this library are not checked.
 
     Raises:
         BadInput: If the adjoint fails the dot test.
@@ -117,7 +118,7 @@ def trusted(operator: LinearOperator) -> AdjointCheck | None:
 
 
 def conditions(*operators: LinearOperator | None) -> tuple[str, ...]:
-    """Returns in words the conditions under which a gap computed with these operators holds.
+    """Returns as texts the conditions under which a gap computed with these operators holds.
 
     Operators of this library need no condition.
     """
@@ -127,7 +128,7 @@ def conditions(*operators: LinearOperator | None) -> tuple[str, ...]:
         if check is not None:
             name = type(operator).__name__
             found.append(
-                f"the adjoint of {name} is its adjoint (a dot test on {check.pairs} pairs found a defect of "
-                f"{check.defect:.1e}), and its rounding is no larger than estimated"
+                f"the map given as the adjoint of {name} is its adjoint (a dot test on {check.pairs} pairs found a "
+                f"defect of {check.defect:.1e}), and its rounding is no larger than estimated"
             )
     return tuple(found)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Returns a move or cast of buffers that changes their precision but leaves complex buffers complex and real ones
+    """Returns a function that moves or casts buffers as ``fn`` does, but leaves complex buffers complex and real ones
     real.
 
     ``module.to(torch.float64)`` would cast complex buffers to real ones and lose their imaginary parts, and

@@ -1,8 +1,8 @@
 """The abstract linear operator: a linear map with its adjoint and an upper bound of its norm.
 
-An operator maps the *trailing* axes of a tensor; every leading axis is batch. It is complex-native: a complex number is
-one complex number, never a pair of reals on a separate axis. ``A(x)`` is :math:`Ax`, ``A.adjoint(y)`` is
-:math:`A^*y`, ``A.H`` the adjoint as an operator, ``A @ B`` the composition, :class:`VerticalStack` the stack.
+An operator maps the *trailing* axes of a tensor; every leading axis is batch. Complex numbers have a complex dtype;
+they are never pairs of reals on a separate axis. ``A(x)`` is :math:`Ax`, ``A.adjoint(y)`` is :math:`A^*y`, ``A.H`` the
+adjoint as an operator, ``A @ B`` the composition, :class:`VerticalStack` the stack.
 
 Primal-dual methods converge for steps with :math:`\\tau\\sigma\\|A\\|^2\\le1`, so an operator carries a
 :class:`NormBound`: a number that is *at least* :math:`\\|A\\|`, and its source. A power iteration converges to the norm
@@ -82,13 +82,13 @@ class LinearOperator(nn.Module, ABC):
             self._seen = self.numbers()
 
     def notice_changes(self) -> None:
-        """Recomputes what depends on the operator's numbers if these were changed in place or replaced."""
+        """Recomputes what depends on the operator's buffers and parameters if these were changed or replaced."""
         now = self.numbers()
         if self._seen is None or now == self._seen:
             self._seen = now
             return
         if self._norm_bound is not None and type(self).renew is LinearOperator.renew:
-            got = f"{type(self).__name__}, whose numbers were changed since its bound was stated"
+            got = f"{type(self).__name__}, whose buffers or parameters were changed after its bound was stated"
             raise BadInput("A valid norm bound", got, "Set norm_bound again, or define renew() to compute it")
         self._seen = now
         self.renew()
@@ -98,7 +98,7 @@ class LinearOperator(nn.Module, ABC):
         raise BadInput("A norm bound", f"none for {type(self).__name__}", "Pass norm_bound to LinearOperator.__init__")
 
     def renew(self) -> None:
-        """Recomputes what depends on the operator's numbers, after they were moved, cast or loaded."""
+        """Recomputes what depends on the operator's buffers and parameters, after these were moved, cast or loaded."""
 
     @abstractmethod
     def _forward(self, x: Tensor) -> Tensor: ...
@@ -117,24 +117,24 @@ class LinearOperator(nn.Module, ABC):
             return self._adjoint(_checked(y, self.out_shape, self))
 
     def restrict(self, y: Tensor) -> Tensor:
-        """Sets to zero the entries of y that are not measured, where Ax is zero for every x."""
+        """Sets to zero the entries of y that are not measured, those in which Ax is zero for every x."""
         return y
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        """Returns the dtype of :math:`A^*y` for y of the given dtype, which is also that of Ax for such an x."""
+        """Returns the dtype of :math:`A^*y` for y of the given dtype; Ax has the same, for x of the given dtype."""
         return y
 
     def compact(self) -> Compact:
         """Returns the same map in the coordinates of an iteration, see :class:`Compact`.
 
-        It holds work buffers: every iteration needs its own.
+        The result holds work buffers, so every iteration needs its own object.
         """
         return Compact(self)
 
     @property
     def is_own(self) -> bool:
         """Whether the operator consists of this library's operators alone: then its adjoint is correct and its rounding
-        bounded."""
+        errors are bounded."""
         return type(self).__module__.partition(".")[0] == "firenet"
 
     @property
@@ -174,7 +174,7 @@ class LinearOperator(nn.Module, ABC):
     @property
     def arithmetic(self) -> torch.dtype:
         """The dtype of the highest precision in which the operator takes measurements: complex128 for this library's
-        operators; for others the first dtype that its adjoint accepts, tried in turn on zeros."""
+        operators; for others the first dtype that works when the operator and its adjoint are applied to zeros."""
         if self.is_own:
             return torch.complex128
         if self._arithmetic is None:
@@ -210,8 +210,8 @@ class LinearOperator(nn.Module, ABC):
         """The number k such that the computed Ax and A*y have errors of at most k unit roundoffs times the norms of x
         and y.
 
-        It is a bound for this library's operators. For others it is an estimate, from sums over all numbers whose
-        rounding errors are independent.
+        It is a bound for this library's operators. For others it is an estimate, for sums over all numbers with
+        independent rounding errors.
         """
         return 4 * math.sqrt(max(math.prod(self.in_shape), math.prod(self.out_shape), 1)) * self.norm_bound.value
 

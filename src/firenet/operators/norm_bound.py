@@ -19,7 +19,7 @@ class NormBound:
     Attributes:
         value: The bound, at least :math:`\\|A\\|_2` (an ``estimate`` may be above or below it).
         kind: ``exact`` (equal to the norm, up to rounding), ``proven`` (at least the norm) or ``estimate``.
-        why: The source of the number, in words.
+        why: The source of the number, a short text.
     """
 
     value: float

@@ -10,8 +10,8 @@ from torch import Tensor
 class Numbers:
     """Tensors and their version counters: two records are equal if no tensor was changed or replaced in between.
 
-    A copy of an operator has copies of its tensors. Its copied ``Numbers`` is None, so that the first comparison
-    records the tensors anew, unless they had been changed before the copy.
+    A copy of an operator has copies of its tensors. Its record is None, and the first comparison makes a new one. If
+    the tensors had been changed before the copy, its record is empty, so that the change is still detected.
     """
 
     def __init__(self, tensors: list[Tensor]) -> None:

@@ -4,7 +4,7 @@
 
 The variable is the image x, and W is an analysis operator with more coefficients than pixels: undecimated wavelets, the
 gradient, unions of them (:mod:`firenet.transforms`). With the norm as fidelity it is :math:`(P_3^a)`. The magnitudes
-are those of single coefficients, for a gradient those of the vector of all components. The dual is
+are those of single coefficients; for a gradient they are the norms of the gradient vectors. The dual is
 
 .. math:: \\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\ |p_i|\\le\\lambda w_i,\\ A^*q+W^*p=0\\}.
 
@@ -20,8 +20,9 @@ So every pair gives a feasible one, and the duality gap is finite at every point
 
 The proof (:meth:`PairProblem.proof`) accounts for rounding. It measures the remainder :math:`s=A^*q+W^*p` after the
 repair, with a bound of the rounding of the measurement, and repairs again while s exceeds that bound. An exact repair
-would change p once more by :math:`W(W^*W)^\\dagger s`, of which no entry is larger than the norm of the operator's row
-times that of s. This is added to every :math:`|p_i|` before step 3. No number is set to zero because it is small.
+would change p once more by :math:`W(W^*W)^\\dagger s`, and each entry of this change is at most the norm of the
+operator's row times the norm of s. That product is added to every :math:`|p_i|` before step 3. No number is set to zero
+because it is small.
 
 The iteration does not threshold the image; it has a second dual variable instead, see
 :mod:`firenet.solver.analysis_kernel`. There (q, p) is one flat tensor.
@@ -73,9 +74,9 @@ class PairProblem(Problem):
         """The primal weight relative to :math:`\\|y\\|_2`, constant in all runs: a fraction of one over an estimate of
         the dual point's norm (see :attr:`.SynthesisProblem.first_weight`).
 
-        The image is much closer to what was measured than to zero, and q and p have different scales, so the
-        weight decreases further and further if it is balanced by distances. The fractions 1/8 for an isometry (1/24
-        for (P1)) and 1/2 for other pairs were best or nearly so for head, photograph and raw scans.
+        The image is much closer to what was measured than to zero, and q and p have different scales, so a weight that
+        is balanced by distances would decrease further and further. The fractions 1/8 for an isometry (1/24 for (P1))
+        and 1/2 for other pairs were the best or nearly the best for the MRI head slice, a photograph and raw scans.
         """
         pair, sparsify, unit = self.operator, self.operator.sparsify, 1.0
         if not isinstance(self.fidelity, Norm):
@@ -103,8 +104,8 @@ class PairProblem(Problem):
         return self.lam * w.to(torch.float64)
 
     def limits(self, k: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the limits :math:`\\lambda w` of a group and their inverses in the precision of a layer, kept for the
-        next layers."""
+        """Returns the limits :math:`\\lambda w` of a group and their inverses in the precision of ``like``; they are
+        kept for later calls."""
         key = (k, like.dtype, like.device)
         found = self._made.get(key)
         if found is None:
@@ -311,8 +312,8 @@ class AnalysisProblem:
         return self.fidelity.violation(norms(self.operator(x) - y, len(self.operator.out_shape)))
 
     def feasible(self, q: Tensor, p: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Returns a feasible pair: the repaired pair over the smallest number that makes it feasible, or if y is given
-        its best feasible multiple. The module's first lines describe the repair."""
+        """Returns a feasible pair: the repaired pair divided by the smallest number that makes it feasible, or, if y is
+        given, its best feasible multiple. The module's docstring describes the repair."""
         packed = self.compact()
         batch = q.shape[: q.ndim - len(self.operator.out_shape)]
         return packed.duals(packed.feasible(self._flat(packed, q, p), self._packed(packed, y)), batch)

@@ -58,7 +58,7 @@ def dual_bound(
     the amount by which the bound was rounded down.
 
     The bound is :math:`ti-\\varphi^*(ts)` for the best t for which tq is feasible, rounded down. If that is not
-    positive, the bound is zero, the value of the dual point zero: F is not negative.
+    positive, the bound is zero, which is the value of the dual point zero.
 
     Args:
         fidelity: :math:`\\varphi`.
@@ -124,7 +124,7 @@ class Proof:
     def reached(self, tolerance: float | Tensor) -> Tensor:
         """Returns whether it is proved that F(z) exceeds min F by at most the tolerance times min F, rounding included.
 
-        z must also fit the data to the tolerance. It is reached, too, where the minimum is zero up to rounding.
+        z must also fit the data to the tolerance. The result is true, too, where the minimum is zero up to rounding.
         """
         proved = self.gap + self.rounding <= tolerance * self.lower_bound
         return (proved | self.zero) & (self.relative_violation <= tolerance) & ~self.contradiction

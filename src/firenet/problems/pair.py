@@ -25,8 +25,8 @@ class OperatorPair:
 
     For a mask of Fourier samples and bands that are periodic convolutions the coordinates are the spectrum times
     :math:`(m+c^2g)^{1/2}` with m the mask and :math:`g=\\sum_b|\\hat g_b|^2`: there :math:`A^*A+c^2W^*W` is diagonal,
-    and (A; cW) is an isometry. A layer then costs two FFTs per band, and the steps are as large as the theory allows.
-    For all other operators the coordinates are the image times :math:`\\|A\\|(1+c^2\\|W\\|^2)^{1/2}`.
+    and (A; cW) is an isometry. An iteration then costs two FFTs per band, and the steps are as large as the theory
+    allows. For all other operators the coordinates are the image times :math:`\\|A\\|(1+c^2\\|W\\|^2)^{1/2}`.
 
     The pair is :math:`(A;\\|A\\|cW)`, so that the balance of the two does not depend on the scale of A. With p and
     :math:`\\lambda` divided by ``unit`` the problem is the same. c is 1 for tight frames, else :math:`1/\\|W\\|`.
@@ -223,7 +223,7 @@ class OperatorPair:
         return self._damped(back, 1)
 
     def lifted(self, back: Tensor) -> Tensor:
-        """Applies the pseudo-inverse of W*W, in these coordinates, to b, :meth:`adjoint` of (q, p).
+        """Applies the pseudo-inverse of W*W, in these coordinates, to b, the :meth:`adjoint` of (q, p).
 
         The repair of the pair subtracts W of the result from p.
         """

@@ -55,8 +55,8 @@ class Problem(ABC):
     def bound(self, q: Tensor, back: Tensor, y: Tensor, count: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
         """Returns a lower bound of min F from any dual point q, and the norm of the feasible dual point that gives it.
 
-        The feasible point is the best multiple of q / count, after the repair of the pair in the analysis form. Both
-        are float64, computed in the precision of q.
+        The feasible point is the best multiple of q / count; in the analysis form the pair is repaired first. Both are
+        float64, computed in the precision of q.
 
         Args:
             q: Dual points.
@@ -119,7 +119,7 @@ class Problem(ABC):
         return self.penalty(z) + dual_size * self.fidelity.violation(norms(residual, residual.ndim - 1))
 
     def _multiple(self, size: Tensor, worst: Tensor, q: Tensor, y: Tensor | None) -> Tensor:
-        """Returns the multiple of q, of norm ``size``, that :meth:`feasible` takes."""
+        """Returns the number by which :meth:`feasible` multiplies q, a dual point of norm ``size``."""
         if y is None:
             most = worst.clamp(min=1).reciprocal()
             return self.fidelity.multiple(torch.full_like(most, torch.inf), size.clamp(min=1), most)

@@ -45,7 +45,7 @@ class SynthesisProblem(Problem):
     .. math:: \\min_z F(z),\\qquad F(z)=\\lambda\\sum_iw_i|z_i|+\\varphi(\\|Az-y\\|_2),
 
     Its dual is :math:`\\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\
-    |(A^*q)_i|\\le\\lambda w_i\\}`; for (P3) the conjugate says :math:`\\|q\\|_2\\le1`.
+    |(A^*q)_i|\\le\\lambda w_i\\}`; for (P3) the conjugate adds the constraint :math:`\\|q\\|_2\\le1`.
 
     Attributes:
         operator: A, which maps the coefficients z to measurements.
@@ -90,7 +90,7 @@ class SynthesisProblem(Problem):
         return soft_threshold(v, threshold.to(v.real.dtype))
 
     def clip(self, u: Tensor, sigma: Tensor | float = 1.0) -> Tensor:
-        """Computes the proximal map of the conjugate fidelity, a multiple of each batch item.
+        """Computes the proximal map of the conjugate fidelity, which multiplies each batch item by a number.
 
         For (P3) it is the projection on the unit ball, :math:`u/\\max(1,\\|u\\|_2)`.
 
@@ -137,7 +137,7 @@ class SynthesisProblem(Problem):
 
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
         """Returns a feasible multiple of q: q over :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}`,
-        without the norm for (P1) and (P2); if y is given, the best of all feasible multiples."""
+        where (P1) and (P2) omit :math:`\\|q\\|_2`; if y is given, the best of all feasible multiples."""
         multiple = self._multiple(self.dual_size(q), self.worst(q, self.operator.adjoint(q)), q, y)
         return scaled(q, multiple.to(q.real.dtype), len(self.operator.out_shape))
 

@@ -26,7 +26,8 @@ class SubsampledFourier(FourierSampling):
         mask: Zeros and ones, one for each measured frequency; one to three axes. Images and measurements have its
             shape.
         centred: The origin of image, k-space and mask is in the middle (index n // 2 of each axis) instead of the
-            corner, for sides of any parity. It costs two copies per application, so iterations leave it off.
+            corner, for sides of any parity. It costs two copies per application, so iterations work with the origin in
+            the corner.
     """
 
     def __init__(self, mask: Tensor | ArrayLike, *, centred: bool = False) -> None:
@@ -117,8 +118,8 @@ class MultiCoilFourier(FourierSampling):
 def fourier_samples(
     mask: Tensor | ArrayLike, maps: Tensor | ArrayLike | None = None
 ) -> SubsampledFourier | MultiCoilFourier:
-    """Returns the measurement operator of a mask: :class:`MultiCoilFourier` with these coil maps, or for None
-    :class:`SubsampledFourier`."""
+    """Returns the measurement operator of a mask: :class:`MultiCoilFourier` with these coil maps, or
+    :class:`SubsampledFourier` if ``maps`` is None."""
     return SubsampledFourier(mask) if maps is None else MultiCoilFourier(mask, maps)
 
 

@@ -1,7 +1,7 @@
 """Fourier samples of a wavelet synthesis, as one operator.
 
 The folded spectrum. A synthesis step inserts zeros into the low-pass half a and the high-pass half d of an axis and
-filters them, so with spectra of n frequencies, of which the halves have n / 2,
+filters them. If the result has n frequencies and each half n / 2, the spectra satisfy
 
 .. math:: \\hat x_m=\\hat h_m\\hat a_{m\\bmod n/2}+\\hat g_m\\hat d_{m\\bmod n/2},\\qquad m=0,\\dots,n-1:
 
@@ -10,10 +10,11 @@ FFT of its own. The bands are transformed by small FFTs, which together have the
 spectrum of the image level by level, from coarse to fine, and in a level axis by axis:
 
 1. pack: coefficients are one axis, the corner of the coarsest levels first, then the details from coarse to fine;
-2. :meth:`_Folded._to_grid`: corner to spectrum by a dense matrix, details by FFTs, then for each axis of each level a
-   product with two responses and a sum; the last result is the spectrum on the whole grid, of which samples are taken;
-3. :meth:`_Folded._from_grid`: the adjoint, in the opposite order: for each axis the product with the conjugate
-   responses, the two repetitions summed ("folded"), at last the inverse FFTs of the bands;
+2. :meth:`_Folded._to_grid`: a dense matrix maps the corner to its spectrum, FFTs transform the details, and for each
+   axis of each level the spectra are multiplied by two responses and summed; the last result is the spectrum on the
+   whole grid, of which samples are taken;
+3. :meth:`_Folded._from_grid`: the adjoint, in the opposite order: for each axis the spectrum is multiplied by the
+   conjugate responses and the two repetitions are summed ("folded"); the inverse FFTs of the bands come last;
 4. :class:`_Plan`: the buffers of both, with all views on them made in advance.
 """
 
@@ -197,7 +198,7 @@ class _Folded(Sampled):
 
     @staticmethod
     def _each(transform: Callable[[Tensor], Tensor], bands: Tensor, work: Tensor) -> Tensor:
-        """Transforms all bands of a level; large bands one by one, written into ``work``.
+        """Transforms all bands of a level, together if they are small, else one by one into ``work``.
 
         A temporary result as large as all bands would fragment the memory: the free block that it leaves is soon too
         small for the next one.

@@ -112,7 +112,8 @@ class Masked(LinearOperator):
     def holdout_candidates(self) -> Tensor:
         """Returns the mask of the samples outside the fully sampled centre.
 
-        The energy of the centre exceeds that of all other samples, and every reconstruction predicts it well.
+        The centre is never held out, since its energy exceeds that of all other samples and every reconstruction
+        predicts it well.
         """
         return self.mask & ~self._centre()
 

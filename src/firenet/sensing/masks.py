@@ -1,6 +1,6 @@
 """Sampling masks: the frequencies or sequencies to measure.
 
-Multilevel random sampling splits the frequency axis into dyadic bands, the grid into their products, the boxes
+Multilevel random sampling splits each frequency axis into dyadic bands and the grid into their products, the boxes
 :math:`B_\\mathbf{k}=B_{k_1}\\times\\dots\\times B_{k_d}`, and draws :math:`m_\\mathbf{k}` samples uniformly at random
 in each box. Every mask has exactly the requested number of samples, is drawn by its own generator (the global random
 state is unchanged) and keeps its recipe. Zero frequency is in the corner; ``Mask.centred()`` moves it to the middle.
@@ -92,9 +92,9 @@ def theory_density(
     .. math:: \\sum_ls_l\\prod_i2^{-a_{il}|k_i-l|}\\;2^{-2v\\max(0,l-\\|\\mathbf k\\|_\\infty)},\\qquad
         a_{il}=2q_v+1\\ (k_i\\ge l),\\ 1\\ (k_i<l),
 
-    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again; for Walsh samples
-    :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`, also of their code. (Their code also doubles the boxes with some
-    :math:`k_i=1`; these hold few samples, and here they are not doubled.)
+    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again. For Walsh samples it is
+    :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`, also from their code. (Their code also doubles the value for boxes with some
+    :math:`k_i=1`; these hold few samples, and the value is not doubled here.)
 
     Args:
         sparsities: :math:`s_1,\\dots,s_r`, one for each wavelet scale, the approximation merged with the first.
@@ -136,12 +136,12 @@ def multilevel(
         count: The number of samples.
         transform: ``fourier`` or ``walsh``.
         sparsities: Local sparsities, one for each wavelet scale from the coarsest, the first with the approximation
-            (levels ``merged``); scale l belongs to band l. The samples of a box are then those of
-            :func:`theory_density`. None takes a power law, which needs no knowledge of the image.
-        power: Without ``sparsities`` the samples of a box are proportional to the sum of :math:`\\max(1,|k|)^{-power}`
-            over its frequencies.
-        vanishing_moments: Of the wavelet, for ``sparsities``; 1 is Haar.
-        full: Boxes with all bands at most this are sampled fully; 1 is {0, 1} on each axis, and band k reaches
+            (levels ``merged``); scale l belongs to band l. The number of samples of a box is then proportional to
+            :func:`theory_density`. None means a power law, which needs no knowledge of the image.
+        power: Without ``sparsities`` the number of samples of a box is proportional to the sum of
+            :math:`\\max(1,|k|)^{-power}` over its frequencies.
+        vanishing_moments: The vanishing moments of the wavelet, used with ``sparsities``; 1 is Haar.
+        full: Boxes in which no band exceeds this number are sampled fully; 1 is {0, 1} on each axis, and band k reaches
             frequency 2**(k-1).
         seed: A number, or a generator on the CPU.
 
@@ -193,7 +193,7 @@ def variable_density(
     radius: float | None = None,
     seed: int | torch.Generator = 0,
 ) -> Mask:
-    """Draws single frequencies with a density that decreases with the frequency, exactly the requested number.
+    """Draws exactly the requested number of single frequencies, with a density that decreases with the frequency.
 
     Args:
         shape: One to three sides (Walsh: powers of two).
@@ -201,8 +201,8 @@ def variable_density(
         count: The number of samples.
         transform: ``fourier`` or ``walsh``.
         power: Frequencies are drawn without replacement, with probability proportional to :math:`|k|^{-power}`.
-        radius: Frequencies with :math:`|k|` at most this are all taken; None is the disc (ball) of a sixth of the
-            samples. The frequency of a shorter axis is scaled by the ratio of the longest side to that axis.
+        radius: Frequencies with :math:`|k|` at most this are all taken; None means the disc (ball) that holds a sixth
+            of the samples. The frequency of a shorter axis is scaled by the ratio of the longest side to that axis.
         seed: A number, or a generator on the CPU.
 
     >>> variable_density((64, 64), 0.25).count
@@ -217,7 +217,7 @@ def variable_density(
     central = distance <= radius
     if not (radius >= 0 and int(central.sum()) <= wanted):
         got = f"radius={radius} with {int(central.sum())} of {wanted} samples in it"
-        raise BadInput("A radius of zero or more, with at most all wanted samples in it", got, "Ask for a smaller one")
+        raise BadInput(f"A radius of zero or more, with at most {wanted} samples in it", got, "Ask for a smaller one")
     generator, recorded = _generator(seed)
     taken = _weighted(distance, power, central, wanted, generator)
     recipe = {"kind": "variable density", "shape": list(shape), "count": wanted, "transform": transform, "power": power}
@@ -239,7 +239,7 @@ def lines(
         shape: Two or three sides.
         acceleration: R >= 1.
         axis: The phase-encoding axis; lines are parallel to the other axes.
-        centre: The number of lowest frequencies that are all taken; None is a third of the lines.
+        centre: The number of lowest frequencies that are all taken; None means a third of the drawn lines.
         power: The other lines are drawn without replacement, with probability proportional to :math:`|k|^{-power}`.
         seed: A number, or a generator on the CPU.
     """
@@ -340,7 +340,7 @@ def _checked(
     """Returns the sides and the number of samples.
 
     Raises:
-        BadInput: For sides that do not suit the transform, for a power, rate or count out of range.
+        BadInput: For sides that do not suit the transform, or a power, rate or count out of range.
     """
     shape = _sides(shape)
     if transform == "walsh" and any(n & (n - 1) for n in shape):

@@ -62,11 +62,11 @@ class AnalysisOperator(LinearOperator, ABC):
         return torch.stack([torch.linalg.vector_norm(p, dim=axis) for p in c.split(list(self.groups), axis)], axis)
 
     def pseudo_rows(self) -> Tensor:
-        """Returns for each group of bands (without bands, for one group) an upper bound of the largest 2-norm of its
-        rows of :math:`W(W^*W)^\\dagger`: the largest change of a magnitude of p by an error of :math:`W^*p` of norm
-        one.
+        """Returns for each group of bands an upper bound of the largest 2-norm of its rows of :math:`W(W^*W)^\\dagger`:
+        the largest change of a magnitude of p that an error of norm one in :math:`W^*p` can cause. An operator without
+        bands has one group.
 
-        For a user-defined operator it is an estimate that takes :math:`W^*W` for a multiple of the identity.
+        For a user-defined operator it is an estimate that assumes :math:`W^*W` to be a multiple of the identity.
         """
         norm = self.norm_bound.value if self.is_tight else self.norm_bound.value / self.scale**2
         return torch.full((max(len(self.groups), 1),), norm, dtype=torch.float64)

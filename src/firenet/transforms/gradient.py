@@ -54,7 +54,7 @@ class Gradient(Convolutions):
         return (1, *self.in_shape)
 
     def levels(self) -> Tensor:
-        """Returns level 1 for all differences: there is no approximation."""
+        """Returns level 1 for all differences: there is no approximation band."""
         return torch.ones(self.penalty_shape, dtype=torch.int64)
 
     def magnitudes(self, c: Tensor) -> Tensor:

@@ -23,11 +23,11 @@ TV_SHARE = 0.25
 def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
     """Returns the sparsifying transform with a name.
 
-    The names are ``undecimated:sym4`` and ``orthonormal:db4``, with a number of levels ``undecimated:sym4:3``; ``tv``
-    for total variation, with a boundary ``tv:neumann`` (default periodic); and unions of undecimated wavelets and total
-    variation, ``undecimated:haar:1+sym4:2`` and ``undecimated:sym4:3+tv``. The name of a wavelet alone is orthonormal.
-    None is ``undecimated:haar:1+sym4:3`` for images and ``orthonormal:db4`` for volumes, where undecimated wavelets
-    would take some 220 times the memory of the volume (``--dry-run``).
+    The names are ``undecimated:sym4`` and ``orthonormal:db4``, or with a number of levels, ``undecimated:sym4:3``;
+    ``tv`` for total variation, or with a boundary, ``tv:neumann`` (default periodic); and unions of undecimated
+    wavelets and total variation, ``undecimated:haar:1+sym4:2`` and ``undecimated:sym4:3+tv``. The name of a wavelet
+    alone means the orthonormal transform. None means ``undecimated:haar:1+sym4:3`` for images and ``orthonormal:db4``
+    for volumes, where undecimated wavelets would take some 220 times the memory of the volume (see ``--dry-run``).
 
     Raises:
         BadInput: For another name, an unknown wavelet or too many levels. The default takes fewer levels for a small

@@ -19,7 +19,7 @@ from firenet.transforms.filters import check_depth, filter_bank, table_defect
 class UndecimatedWavelet(Convolutions, TightFrame):
     """The undecimated (stationary, a trous) wavelet transform in 1-D, 2-D or 3-D, periodic, for any image size.
 
-    Level j filters the low-pass band of the level before with the low-pass and the high-pass filter along every axis,
+    Level j filters the low-pass band of the previous level with the low-pass and the high-pass filter along every axis,
     divided by :math:`\\sqrt2` and with :math:`2^j-1` zeros between their taps, and keeps all samples. Each band is a
     convolution,
 
@@ -34,7 +34,8 @@ class UndecimatedWavelet(Convolutions, TightFrame):
     Args:
         shape: Sides of the image (1 to 3 of them).
         wavelet: ``haar``, ``db1``..``db10``, ``sym2``..``sym10``, ``coif1``..``coif5``.
-        levels: Number of levels J, the ``depth``; None is 5, or the number of times the smallest side can be halved.
+        levels: Number of levels J, the ``depth``; None is 5, or the number of times the smallest side can be halved if
+            that is smaller.
 
     Raises:
         BadInput: For a wavelet that is not orthonormal or not known, or more levels than log2 of the smallest side.

@@ -43,7 +43,8 @@ class Union(Convolutions):
         if len(factors) != len(parts) or not all(0 < f < math.inf for f in factors):
             raise BadInput(f"{len(parts)} positive factors", f"{factors}", "Give one factor for each part")
         if max(factors) > 1e100 * min(factors):
-            raise BadInput("Factors within 1e100 of each other", f"{factors}", "Their squares under- or overflow")
+            do = "Use factors of similar size, whose squares neither under- nor overflow"
+            raise BadInput("Factors with ratios of at most 1e100", f"{factors}", do)
         shape = shapes.pop()
         norm = math.hypot(*(f * p.norm_bound.value for f, p in zip(factors, parts, strict=True)))
         tight = all(p.is_tight for p in parts) and abs(sum(f * f for f in factors) - 1) < 1e-14
