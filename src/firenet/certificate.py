@@ -59,7 +59,7 @@ class Certificate:
         conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
             operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
         dual: The dual point with this value, feasible up to the rounding of its dtype; shape of y.
-        layers: The number of iterations that were run to find it, int64.
+        layers: The number of iterations that were run to find the dual point, int64.
         dual_sparse: For an analysis problem, the part p of the dual point; else None.
     """
 

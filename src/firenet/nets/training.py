@@ -84,7 +84,7 @@ class Recipe:
             raise BadInput("Positive numbers, a rate of at most 1", f"{self}", "Start from the defaults")
         if self.network not in ("unet", "automap", "lista") or self.images not in ("both", "ellipses", "colin27"):
             needed = "network: unet, automap or lista; images: both, ellipses or colin27"
-            raise BadInput(needed, f"{self.network!r}, {self.images!r}", "Choose")
+            raise BadInput(needed, f"{self.network!r}, {self.images!r}", "Choose one of these")
         if self.network != "unet" and len(self.sides) != 1:
             do = "Train one network for each side"
             raise BadInput(f"One side for {self.network}, whose layers have a fixed size", f"{self.sides}", do)

@@ -88,7 +88,7 @@ def choose_lambda(
     lams = sorted(lams)
     if not 0 < fraction < 1 or not lams:
         got = f"fraction={fraction} and {len(lams)} lambdas"
-        raise BadInput("A fraction between 0 and 1, and one lambda at least", got, "0.05 is usual")
+        raise BadInput("A fraction between 0 and 1, and at least one lambda", got, "0.05 is usual")
     if y.shape != operator.out_shape:
         got = f"shape {tuple(y.shape)}"
         raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "One at a time")

@@ -252,7 +252,7 @@ def _relative_gap(objectives: Sequence[float], bound: float) -> float:
 
 
 def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
-    """Returns points in the user's coordinates, for (P1) made feasible if that is cheap, and their proof.
+    """Returns points in the user's coordinates and their proof; for (P1) the points are made feasible if that is cheap.
 
     Args:
         layers: The state of the iteration, of which only the problem and the operator are used.

@@ -50,7 +50,7 @@ def with_infeasibility(problem: Problem, y: Tensor, z: Tensor, proof: Proof, all
         y: Packed measurements.
         z: The points, in the user's coordinates.
         proof: Their proof.
-        allowed: The relative violations up to which the points fit the data.
+        allowed: The relative violations up to which a point counts as fitting the data.
     """
     beyond, operator = proof.relative_violation > allowed, problem.measurement
     if not isinstance(problem.fidelity, Ball) or operator.has_minimum_norm or not bool(beyond.any()):

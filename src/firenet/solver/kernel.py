@@ -67,8 +67,8 @@ class Kernel(ABC):
             parts: The third result of the call that computed q, or None.
 
         Returns:
-            The next dual variable; A* of it if the step computed that, else None; and the parts of the dual variable,
-            which save the next layer a split.
+            The next dual variable; its image under A* if the step computed it, otherwise None; and the parts of the
+            dual variable, which save the next layer a split.
         """
 
     @abstractmethod
@@ -77,7 +77,7 @@ class Kernel(ABC):
 
     @abstractmethod
     def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
-        """Computes :meth:`primal` in place; ``work`` is free memory as large as v, if there is some."""
+        """Computes :meth:`primal` in place; ``work`` is free memory as large as v, or None."""
 
     def overshoot(self, new: Tensor, x: Tensor) -> Tensor | None:
         """Computes the argument ``ahead`` of :meth:`dual_` from :math:`2\\tilde x-x`, before x is overwritten."""
@@ -99,5 +99,5 @@ class Kernel(ABC):
             work: Free memory as large as x.
 
         Returns:
-            The next dual variable, and A* of it if the step computed that, else None.
+            The next dual variable, and its image under A* if the step computed it, otherwise None.
         """
