@@ -2,7 +2,7 @@
 
 Weak duality depends on the problem alone: :math:`F(z)-\\min F\\le F(z)-d` for the value d of every feasible dual
 point. To find a good dual point :func:`certify` runs the primal-dual iteration, which stops when no dual point can make
-the gap much smaller. It does not use a network.
+the gap much smaller. A network is not needed.
 """
 
 from __future__ import annotations
@@ -49,15 +49,17 @@ class Certificate:
         relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
             if the lower bound is zero; zero if F(z) is at most its own rounding.
         violation: For (P1) the constraint violation of z; for (P2) and (P3) zero.
-        relative_violation: The part of it that exceeds rounding, over :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
-        tightness: The gap is at most this many times F(z) - min F, since a better point is known. Infinite if none is.
+        relative_violation: The part of the violation that exceeds rounding, over
+            :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
+        tightness: The gap is at most this many times F(z) - min F, since a better point is known. Infinite if no better
+            point is known.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
             number refutes the assumptions.
-        assumptions: The assumptions of the error bound, in words.
-        conditions: The conditions of the gap: none for operators of this library; for user-defined operators that the
-            adjoint and the estimate of their rounding are correct, with the measured defect.
+        assumptions: The assumptions of the error bound, as a text.
+        conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
+            operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
         dual: The dual point with this value, feasible up to the rounding of its dtype; shape of y.
-        layers: The number of iterations that were run to find it, int64.
+        layers: The number of iterations that were run to find the dual point, int64.
         dual_sparse: For an analysis problem, the part p of the dual point; else None.
     """
 
@@ -163,8 +165,8 @@ def certify(
         best, proof = _better(packed, plain, y_, best, proof, q)
     if bool(proof.contradiction.any()):
         least = (objective - proof.lower_bound).min().item()
-        got = f"one {abs(least):.3g} below it: the adjoint is not the adjoint of A, or its rounding is underestimated"
-        raise NumericalError("A gap that is not negative beyond its rounding", got, "Run firenet.check_adjoint(A)")
+        got = f"a gap of {least:.3g}: the adjoint is not the adjoint of A, or its rounding is underestimated"
+        raise NumericalError("A gap of at least minus its rounding error", got, "Run firenet.check_adjoint(A)")
     best = packed.feasible(best, y_)
     # The objective of a point that does not fit the data may be below the minimum.
     known = torch.where(proof.relative_violation == 0, objective - torch.minimum(lowest, objective), 0.0)
@@ -184,7 +186,7 @@ def certify(
 
 
 def _check_assumed(problem: SynthesisProblem | AnalysisProblem, assumed: _Assumed) -> None:
-    """Raises BadInput unless all assumptions of the error bound are given, for a synthesis problem, or none."""
+    """Raises BadInput if only some assumptions of the error bound are given, or any for an analysis problem."""
     names = ("guarantee", "sparsity_defect", "noise")
     given = [name for name, value in zip(names, assumed, strict=True) if value is not None]
     if len(given) not in (0, len(names)):
@@ -206,7 +208,9 @@ def _given_dual(
     if dual is None:
         raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
     if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
-        raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "That of y")
+        raise BadInput(
+            f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "Use the shape of y"
+        )
     p, batch = None, y.shape[: y.ndim - len(packed.measurement.out_shape)]
     if dual_sparse is not None:
         if not isinstance(problem, AnalysisProblem):
@@ -214,7 +218,7 @@ def _given_dual(
         coefficients = problem.sparsify.out_shape
         if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
             needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
-            raise BadInput(needed, got, "That of the coefficients of sparsify")
+            raise BadInput(needed, got, "Use the shape of the coefficients of sparsify")
         p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
     q = packed.operator.pack_measured(dual.to(y.dtype).reshape(-1, *packed.measurement.out_shape))
     return packed.dual_of(q, p)
@@ -223,7 +227,7 @@ def _given_dual(
 def _error_bound(
     problem: Problem, proof: Proof, remains: Tensor, dual: Tensor, assumed: _Assumed
 ) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Returns a bound of the error of z, and its assumptions in words; without assumptions None."""
+    """Returns a bound of the error of z, and its assumptions as a text; None without assumptions."""
     guarantee, sparsity_defect, noise = assumed
     if guarantee is None or sparsity_defect is None or noise is None:
         return None, ()

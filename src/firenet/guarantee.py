@@ -1,4 +1,6 @@
-"""A priori guarantees: accuracy and number of layers of the network before any data. It computes with numbers only.
+"""A priori guarantees: the accuracy and the number of layers of the network, known before any data.
+
+The module computes with numbers only.
 
 All results assume one property of the measurement matrix, the weighted robust null space property in levels of
 order (s, M) with constants :math:`0<\\rho<1` and :math:`\\gamma>0`: for every set :math:`\\Delta` of :math:`s_k`
@@ -233,20 +235,21 @@ class Guarantee:
         return self.constants(lam)[1] * (c + nu / (1 - nu) * delta + nu**restarts * size)
 
     def error_from_gap(self, gap: float, residual: float, *, sparsity_defect: float, noise: float, lam: float) -> float:
-        """Computes a posteriori a bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual
+        """Computes an a posteriori bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual
         :math:`r=\\|Az-y\\|_2`.
 
         .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)
             +C_2(r+\\bar e).
 
-        A negative number refutes the assumptions.
+        The assumed bounds are :math:`\\bar\\sigma`, ``sparsity_defect``, and :math:`\\bar e`, ``noise``. A negative
+        number refutes the assumptions.
         """
         _positive(lam)
         delta = (gap - residual + noise) / lam
         return self.error_from(delta, residual, sparsity_defect=sparsity_defect, noise=noise)
 
     def error_from(self, delta: float, residual: float, *, sparsity_defect: float, noise: float) -> float:
-        """Computes a posteriori a bound of :math:`\\|z-x\\|_2` for any z with residual r and
+        """Computes an a posteriori bound of :math:`\\|z-x\\|_2` for any z with residual r and
         :math:`\\|z\\|_{l^1_w}-\\|x\\|_{l^1_w}\\le\\Delta`.
 
         .. math:: \\frac{C_1}{\\sqrt\\xi}(2\\bar\\sigma+\\Delta)+C_2(r+\\bar e).

@@ -67,9 +67,9 @@ class Firenet(nn.Module):
             synthesis form, and :func:`.penalty.default_lam` in the analysis form, which suits images with and without
             noise. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths such
             images. With ``noise`` lambda only scales the objective, and None is 1; for (P2) lambda must be given.
-        schedule: The steps. None is :class:`AdaptiveRestarts`, which finds its own and stops when the gap is proved
-            small enough; :class:`PaperSchedule` and others are fixed. The guarantees of the paper's schedule hold for
-            (P3).
+        schedule: The steps. None is :class:`AdaptiveRestarts`, which finds its own steps and stops when the gap is
+            proved small enough; :class:`PaperSchedule` and others are fixed. The guarantees of the paper's schedule
+            hold for (P3).
         form: ``synthesis`` or ``analysis``; None is analysis for convolutions (undecimated wavelets, the gradient,
             unions) and synthesis for orthonormal and other tight frames. For an orthonormal W the two are the same
             problem.
@@ -79,8 +79,8 @@ class Firenet(nn.Module):
         noise: A bound of :math:`\\|Ax-y\\|_2`, in the unit of y: solves (P1).
         fidelity: ``norm`` (P3) or ``squared`` (P2), or one of :class:`Norm`, :class:`Squared`, :class:`Ball`.
 
-    ``state_dict`` has everything that defines the network beside its operators' buffers: weights, lambda, fidelity,
-    form and schedule, as plain data.
+    Besides the buffers of its operators, ``state_dict`` has everything that defines the network: weights, lambda,
+    fidelity, form and schedule, as plain data.
 
     Raises:
         BadInput: Among others for a user-defined operator whose adjoint fails :func:`firenet.check_adjoint`, and for a
@@ -130,7 +130,7 @@ class Firenet(nn.Module):
         _ = self.problem  # raises BadInput for a wrong lam or wrong weights now, not at the first image
 
     def get_extra_state(self) -> Tensor:
-        """Returns everything but tensors that defines the network, as JSON in bytes; nothing is pickled."""
+        """Returns everything that defines the network, except tensors, as JSON in bytes; nothing is pickled."""
         noise = self.fidelity.noise if isinstance(self.fidelity, Ball) else None
         squared = isinstance(self.fidelity, Squared)
         state = {"form": self.form, "lam": self.lam, "noise": noise, "squared": squared, "iterate": self.iterate}
@@ -222,7 +222,7 @@ class Firenet(nn.Module):
         return self._with(schedule, self.weights)
 
     def reweighted(self, weights: Tensor | None, noise: float | None = None) -> Firenet:
-        """Returns the same network with other weights, and if ``noise`` is given with this noise level."""
+        """Returns the same network with other weights and, if ``noise`` is given, with this noise level."""
         return self._with(self.schedule, weights, noise)
 
     def _with(self, schedule: Schedule, weights: Tensor | None, noise: float | None = None) -> Firenet:
@@ -255,18 +255,18 @@ class Firenet(nn.Module):
 
         Returns:
             The solution. Objective, lower bound and gap are computed in double precision from the image that is
-            returned, for y of every precision. For (P1) the tolerance is reached only if the relative violation
-            is at most the tolerance, too. If ``noise`` is at least the norm of y, the zero image is the exact
-            solution, and a warning is given.
+            returned, whatever the precision of y. For (P1) the tolerance is reached only if the relative violation is
+            at most the tolerance, too. If ``noise`` is at least the norm of y, the zero image is the exact solution,
+            and a warning is given.
 
         Raises:
             BadInput: For measurements of another shape, with NaN or infinity, or real where complex ones are needed.
         """
         if tolerance is not None and not tolerance > 0:
-            raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is enough to look at, 1e-4 is usual")
+            raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is enough for a preview, 1e-4 is usual")
         if searches(self.schedule) and tolerance is not None:
             do = "Give it to the schedule: AdaptiveRestarts(tolerance=...)"
-            raise BadInput("No tolerance beside that of a searching schedule", f"{tolerance}", do)
+            raise BadInput("No other tolerance than that of the searching schedule", f"{tolerance}", do)
         y, x0 = tensor_of(y, "measurements"), None if x0 is None else tensor_of(x0, "a first image")
         layers, batch = self._layers(y, x0, track=True)
         if dual0 is not None:
@@ -459,7 +459,7 @@ def _chosen_weights(
     if isinstance(weights, SparsityLevels):
         if sparsify is None:
             do = "Pass one weight per coefficient as a tensor"
-            raise BadInput("A transform to spread the weights of levels on", "sparsify=None", do)
+            raise BadInput("A transform for the weights of levels", "sparsify=None", do)
         return torch.from_numpy(weights.spread(weights.weights(), sparsify.levels().numpy()))
     if weights is None and form == "analysis" and isinstance(sparsify, Convolutions):
         sizes = sparsify.band_noise()

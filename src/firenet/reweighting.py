@@ -2,14 +2,14 @@
 
 At the true image a weighted l1 norm with :math:`w_i\\approx1/|(Wx)_i|` counts the nonzero coefficients, which the plain
 norm only approximates: small coefficients become zero, and large ones are no longer shrunk. The true image is unknown,
-so the image of the round before replaces it. How well the data are fitted is decided once: with other weights the same
-lambda would give another residual, so the later rounds are problems (P1) that keep the residual of the first, or a
-fraction of it, since weights that do not shrink large coefficients need a smaller residual. Every round is a convex
-problem, with a duality gap for its own weights.
+so the image of the round before replaces it. The first round alone decides how well the data are fitted: with other
+weights the same lambda would give another residual. The later rounds are therefore problems (P1). They keep the
+residual of the first round, or a fraction of it, since weights that do not shrink large coefficients need a smaller
+residual. Every round is a convex problem, with a duality gap for its own weights.
 
-That the images improve from round to round is experience, not a theorem, and holds if samples are missing. If there are
-more samples than coefficients above the noise, noise is the only error, and reweighting enhances it as it enhances
-edges (:func:`standing_out`).
+If samples are missing, the images improve from round to round; this is experience, not a theorem. If there are more
+samples than coefficients above the noise, noise is the only error, and reweighting enhances it as it enhances edges
+(:func:`standing_out`).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Round:
         net: The network of the round, whose problem has the weights and the noise level.
         weights: The weights of its problem; None is all ones.
         solution: Image and gap, for the problem with these weights.
-        ended: Why fewer rounds were computed than requested, in words; else None.
+        ended: Why fewer rounds were computed than requested, as a text; otherwise None.
     """
 
     net: Firenet
@@ -76,8 +76,8 @@ def reweighted(
 
     Args:
         net: A network with a sparsifying transform. Its own weights multiply those of every round. The layers of its
-            schedule are for all rounds together: every round may use an equal part of the rest. Only
-            :class:`FrozenSteps` cannot be shortened, and are run completely in every round.
+            schedule are shared by all rounds: every round may use an equal part of the layers that are left. Only
+            :class:`FrozenSteps` cannot be shortened; they are run completely in every round.
         y: Measurements of one image, shape ``net.sensing.out_shape``.
         rounds: The number of times to reweight; 0 is a plain solve.
         floor: As in :func:`weights_from`.
@@ -142,8 +142,8 @@ def reweighted(
 def _ended(
     net: Firenet, y: Tensor, found: list[Round], held: float | None, layers: int, reason: str, tolerance: float | None
 ) -> list[Round]:
-    """Returns the rounds after the last one. The last round was solved only accurately enough to compute weights; here
-    it is continued to the requested tolerance."""
+    """Returns all rounds, with the last one continued to the requested tolerance: so far it was solved only accurately
+    enough to compute weights."""
     *before, last = found
     if reason == _ZERO and last.solution.status is not Status.TOLERANCE_REACHED:
         return [*before, replace(last, ended=reason)]  # more layers would not change it
@@ -156,13 +156,13 @@ def _ended(
 
 @torch.no_grad()
 def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
-    """Estimates the number of coefficients of an image above three noise standard deviations of their band, over the
-    number of samples.
+    """Estimates the number of coefficients of an image above three noise standard deviations of their band, divided by
+    the number of samples.
 
-    A coefficient of a redundant transform counts as a fraction, such that all coefficients count as the number of
-    pixels. The noise of a sample is that of the given noise level; without one it is estimated from the median of the
-    residual, which is insensitive to the few large samples whose residual is due to the penalty. The estimate is for
-    operators with AA* = I.
+    A coefficient of a redundant transform counts as a fraction, so that these fractions sum to the number of pixels.
+    The noise of a sample is that of the given noise level; without one it is estimated from the median of the residual,
+    which is insensitive to the few large samples whose residual is due to the penalty. The estimate is for operators
+    with AA* = I.
 
     Args:
         net: A network with the operator, the transform and the noise level.

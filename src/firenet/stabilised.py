@@ -19,8 +19,8 @@ class Stabilised(nn.Module):
     F(x_0)-F(x)`, damped by :math:`\\nu^n` after n restarts; the rest is the result of the FIRENET alone, which is
     stable for every N. If a restart has far fewer layers than the theorem requires, as usual, the objective decreases
     fast, but the effect of N in directions in which the objective is nearly constant decreases slowly; the audit
-    measures the remaining effect. A good first image saves restarts; a bad one costs no more than zero would, up to its
-    objective. Gradients pass through both networks, so that an attack includes both.
+    measures the remaining effect. A good first image saves restarts; a bad one, apart from its larger objective, costs
+    no more than zero would. Gradients pass through both networks, so that an attack includes both.
 
     Args:
         network: N, a function from measurements (..., \\*out_shape) to images (..., \\*in_shape).

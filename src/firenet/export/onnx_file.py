@@ -46,24 +46,25 @@ def export_onnx(
     """Writes a network of fixed steps as an ONNX file, after a comparison of its images with those of the network.
 
     The file has one input, ``measurements`` of shape (batch, \\*sensing.out_shape, 2), and one output, ``image`` of
-    shape (batch, \\*sensing.in_shape, 2); see :class:`RealPacked`. It contains the layers one after the other, some 80
-    nodes each for 64 x 64 and db4, and torch takes some 0.6 s of one core for each.
+    shape (batch, \\*sensing.in_shape, 2); see :class:`RealPacked`. It contains the layers one after the other. For 64 x
+    64 and db4 a layer has some 80 nodes, and torch takes some 0.6 s of one core to export it.
 
-    The comparison takes the images that onnxruntime computes from random numbers as large as the steps expect, from
-    zeros and, if given, from ``measurements``, and those of ``net`` in double precision. It computes
-    :math:`\\|a-b\\|_2/\\|b\\|_2`, or :math:`\\|a\\|_2` if b is zero. A difference may exceed ``tolerance`` only by the
-    rounding of :class:`RealPacked` itself in ``dtype``, which is the same difference without onnxruntime, and must be
-    at most ten times ``tolerance``. In float32 both are some 1e-6, for 50 layers and for 130; in float64 some 1e-14.
+    The measurements for the comparison are random numbers as large as the steps expect, zeros and, if given,
+    ``measurements``. From each onnxruntime computes the image a, and ``net`` in double precision the image b. The
+    difference is :math:`\\|a-b\\|_2/\\|b\\|_2`, or :math:`\\|a\\|_2` if b is zero. It may exceed ``tolerance`` only by
+    the rounding of :class:`RealPacked` itself in ``dtype``, which is measured in the same way without onnxruntime, and
+    must be at most ten times ``tolerance``. In float32 difference and rounding are some 1e-6, for 50 layers and for
+    130; in float64 some 1e-14.
 
     Args:
         net: As for :class:`RealPacked`: ``net.following(solution.schedule.frozen())``.
-        path: Ends in ``.onnx``. The file is put in place complete, or not at all.
+        path: The file, whose name ends in ``.onnx``. It is written completely or not at all.
         opset: 18 to 23; None is the choice of torch.
         batch: The size of the batch, fixed in the file.
         dtype: The dtype of all numbers, float32 or float64.
-        fourier: As for :class:`RealPacked`; None is ``fft`` if all sides are powers of two and else ``matrix``:
-            for other sides the DFT of onnxruntime 1.32 has errors of up to 5e-5 in float32, its inverse of up to 1e-7
-            in float64.
+        fourier: As for :class:`RealPacked`; None is ``fft`` if all sides are powers of two, otherwise ``matrix``: for
+            other sides the DFT of onnxruntime 1.32 has errors of up to 5e-5 in float32, its inverse of up to 1e-7 in
+            float64.
         measurements: Measurements to include in the comparison, (\\*sensing.out_shape), as ``net`` takes them.
         check: Whether to compare.
         tolerance: See above.
@@ -120,7 +121,7 @@ def export_onnx(
 def _compared(
     net: Firenet, module: RealPacked, model: bytes, cases: dict[str, Tensor], tolerance: float
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Returns for each case the relative difference of the file's images to the network's, and that of the module.
+    """Returns for each case the relative differences of the file's and of the module's images to those of the network.
 
     Raises:
         BadInput: If a difference is too large.
@@ -175,7 +176,7 @@ def _cases(net: Firenet, module: RealPacked, batch: int, measurements: Tensor | 
         if tuple(measurements.shape) != module.out_shape or measurements.is_complex() != module.pairs:
             kind = "complex" if module.pairs else "real"
             got = f"{measurements.dtype} of shape {tuple(measurements.shape)}"
-            raise BadInput(f"Measurements of shape {module.out_shape}, {kind}", got, "Give those of one image")
+            raise BadInput(f"Measurements of shape {module.out_shape}, {kind}", got, "Give data of one image")
         cases["given"] = measurements.detach().cpu().to(dtype).expand(shape)
     return cases
 

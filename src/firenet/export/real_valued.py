@@ -2,7 +2,7 @@
 
 Runtimes for trained networks have no complex tensors. :class:`RealPacked` is a :class:`.Firenet` of fixed steps whose
 complex numbers are pairs of reals on the last axis. Every transform is a few products with small dense matrices, one
-for each axis, except the FFT, which may be a product, too.
+for each axis; only the Fourier transform can also be an FFT.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class _Separable(nn.Module):
         return x
 
     def adjoint(self, x: Tensor) -> Tensor:
-        """Applies the same map: only :func:`_walsh` uses it, which is symmetric."""
+        """Applies the same map, since only :func:`_walsh` uses the adjoint, and its map is symmetric."""
         return self(x)
 
 
@@ -292,8 +292,8 @@ _DENSE = 256
 class _Wavelets(nn.Module):
     """A :class:`Wavelet` and its adjoint: a level is one dense matrix for each axis, applied to its low-pass corner.
 
-    The matrices are those of the one-level transform of an axis; those of the finest level also pad and crop. The last
-    map, of the coarsest levels together, is one matrix if their corner is small.
+    The matrices are those of the one-level transform of an axis; those of the finest level also pad and crop. The
+    coarsest levels together are one matrix if their corner is small.
     """
 
     def __init__(self, frame: Wavelet, pairs: bool) -> None:
@@ -398,7 +398,7 @@ class _Dfts(nn.Module):
         return self._along_each(x, "_back")
 
     def _along_each(self, x: Tensor, name: str) -> Tensor:
-        """Transforms the last axis and rotates the axes, once for each; after that they are in order again."""
+        """Transforms the last axis and rotates the axes, once for each axis; then the axes are in order again."""
         for axis in reversed(range(self._sides)):
             x = (x.flatten(-2) @ cast(Tensor, getattr(self, f"{name}{axis}"))).unflatten(-1, (x.shape[-2], 2))
             x = x.movedim(-2, -1 - self._sides) if self._sides > 1 else x

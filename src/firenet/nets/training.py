@@ -77,14 +77,14 @@ class Recipe:
         whole = (self.steps, self.batch, self.seed, *self.sides)
         if any(type(n) is not int for n in whole) or len(self.sides) > _MOST_SIDES:
             got = f"steps={self.steps!r}, batch={self.batch!r}, seed={self.seed!r}, sides={self.sides!r}"
-            raise BadInput(f"Whole numbers, and at most {_MOST_SIDES} sides", got, "The defaults are a start")
+            raise BadInput(f"Whole numbers, and at most {_MOST_SIDES} sides", got, "Start from the defaults")
         numbers = (self.rate, self.noise, self.steps, self.batch, self.learning_rate, *self.sides)
         sensible = all(math.isfinite(n) and n >= 0 for n in numbers) and min(self.steps, self.batch, *self.sides) >= 1
         if not (sensible and self.sides) or not 0 < self.rate <= 1 or self.learning_rate <= 0:
-            raise BadInput("Positive numbers, a rate of at most 1", f"{self}", "The defaults are a start")
+            raise BadInput("Positive numbers, a rate of at most 1", f"{self}", "Start from the defaults")
         if self.network not in ("unet", "automap", "lista") or self.images not in ("both", "ellipses", "colin27"):
             needed = "network: unet, automap or lista; images: both, ellipses or colin27"
-            raise BadInput(needed, f"{self.network!r}, {self.images!r}", "Choose")
+            raise BadInput(needed, f"{self.network!r}, {self.images!r}", "Choose one of these")
         if self.network != "unet" and len(self.sides) != 1:
             do = "Train one network for each side"
             raise BadInput(f"One side for {self.network}, whose layers have a fixed size", f"{self.sides}", do)
@@ -164,7 +164,7 @@ def train(
         recipe: The network, its images and the optimisation.
         checkpoint: A file to resume from if it exists, and to write regularly.
         every: The number of steps between two checkpoints.
-        progress: Called with the number of steps that are done, that of all, and the loss.
+        progress: Called with the number of steps done, the number of all steps, and the loss.
 
     Raises:
         BadInput: If the checkpoint is damaged or of another recipe, if images are missing, or if the loss is NaN or
@@ -245,7 +245,7 @@ def _go_on(path: Path, recipe: Recipe, net: nn.Module, adam: torch.optim.Adam, p
 
 
 def _learned(net: nn.Module) -> dict[str, Tensor]:
-    """Returns the parameters and the running means: the buffers of operators and matrices follow from the recipe."""
+    """Returns the parameters and the running means; the buffers of operators and matrices follow from the recipe."""
     buffers = {name: t for name, t in net.named_buffers() if "running_" in name or "num_batches" in name}
     return {name: t.detach() for name, t in net.named_parameters()} | buffers
 

@@ -18,7 +18,7 @@ class UNet(nn.Module):
     """A U-Net after the adjoint: :math:`y\\mapsto\\mathrm{Re}A^*y+U(\\mathrm{Re}A^*y,\\mathrm{Im}A^*y)`.
 
     Each scale has two three-by-three convolutions with batch normalisation and ReLU. Maximum pooling leads to the next
-    coarser scale and a transposed convolution back (Ronneberger, Fischer, Brox 2015). The network is residual as
+    coarser scale and a transposed convolution back (Ronneberger, Fischer, Brox 2015). The network is residual like
     FBPConvNet (Jin et al. 2017), and its images are real.
 
     Args:

@@ -23,7 +23,7 @@ def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
     """Draws a band for every number of digits and a point for every experiment.
 
     Args:
-        cells: What :func:`.classify` returned.
+        cells: The result of :func:`.classify`.
         problem: The class of problems, for the title.
         path: The PNG file, which is written whole or not at all.
     """

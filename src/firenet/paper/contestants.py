@@ -1,8 +1,8 @@
 """Real solvers and networks as algorithms for the adversary of :mod:`firenet.barriers`.
 
 Each reads the data to within 2**-60, which is more than double precision holds, and solves or trains as its users
-would. The matrix is first divided by its largest entry, so that none fails because of units. The outputs are judged
-exactly.
+would. The matrix is first divided by its largest entry, so that no solver fails because of the units. The outputs are
+judged exactly.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def _cvxpy(p: _Posed, solver: str) -> NDArray[np.float64]:
 def lasso(training_set: TrainingSet) -> object:
     """Solves (P2) by scikit-learn's coordinate descent.
 
-    For (P1) and (P3) lambda is so small that the minimisers of (P2) agree with theirs up to it; for (P1) after
-    multiplication by 1 - epsilon.
+    For (P1) and (P3) lambda is so small that the minimisers of (P2) agree up to lambda with those of the problem; for
+    (P1) they are then multiplied by 1 - epsilon.
     """
     from sklearn.linear_model import Lasso
 

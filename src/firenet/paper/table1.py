@@ -111,8 +111,8 @@ def published(row: Instance) -> float:
     """Returns FIRENET's column as the published script computes it: BOTH ERRORS INCLUDED, only for comparison.
 
     First, the script reuses j, the index of the bump, to count its rows, so that row j (0, 1, 2 for K = 1, 3, 6)
-    measures the distance to a vector with its entry at j - 2, from the end for the first two. Second, its step sizes
-    are :math:`\\sqrt{1/L}-10^{-4}`, whereas :math:`\\tau\\sigma L^2<1` needs less than 1/L.
+    measures the distance to a vector with its entry at j - 2, which for the first two counts from the end. Second, its
+    step sizes are :math:`\\sqrt{1/L}-10^{-4}`, whereas :math:`\\tau\\sigma L^2<1` needs less than 1/L.
     """
     misplaced = np.zeros_like(row.truth)
     misplaced[DIGITS.index(row.digits) - 2] = row.truth[0]
@@ -135,7 +135,8 @@ def exact(row: Instance) -> float:
 
 
 def training_pairs(row: Instance, number: int, seed: int = 5) -> tuple[Array, Array]:
-    """Returns measurements and their exact minimisers: the entry of column 2, and five normal entries below.
+    """Returns measurements and their exact minimisers, with the entry of column 2 and five normally distributed entries
+    below it.
 
     They are minimisers because :math:`q=-C(\\lambda/a,\\lambda\\,\\mathrm{sign}/\\|a\\|)` is a dual point of the same
     value; its norm is less than 1, so that the data are fitted exactly.
@@ -199,10 +200,10 @@ def make(
     """Computes the rows: K, n, the distance of each network's output to the true minimiser, and 10**-K.
 
     Args:
-        train: Whether LISTA is trained; else its column is None.
+        train: Whether LISTA is trained; if not, its column is None.
         quick: As in :func:`lista`.
         folder: The folder of checkpoints; a second call resumes where the first was stopped.
-        progress: Returns, for the name of a row, the ``progress`` of :func:`lista`.
+        progress: A function from the name of a row to the ``progress`` of :func:`lista`.
     """
     rows: list[dict[str, float | int | None]] = []
     for digits in DIGITS:

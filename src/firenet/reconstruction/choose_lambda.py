@@ -1,4 +1,4 @@
-"""The choice of lambda without ground truth, by cross-validation: which lambda predicts measurements held out?"""
+"""The choice of lambda without ground truth, by cross-validation on measurements that are held out."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ class Sweep:
 
     Attributes:
         lams: The lambdas, in increasing order.
-        errors: The relative l2 error of each lambda on the samples held out: a measurement, which includes the noise of
-            these samples.
+        errors: The relative l2 error of each lambda on the samples held out. It includes the noise of these samples.
         best: The lambda nearest to the default among those whose errors are within 1 % of the smallest.
         held_out: The number of samples that were held out.
         seed: The seed of the choice of these samples.
@@ -65,8 +64,8 @@ def choose_lambda(
 ) -> Sweep:
     """Chooses lambda by cross-validation: holds out a few measurements and compares them with what each image predicts.
 
-    They are drawn from :meth:`.LinearOperator.holdout_candidates`; Fourier samples are drawn outside the fully sampled
-    centre.
+    The measurements to hold out are drawn from :meth:`.LinearOperator.holdout_candidates`; Fourier samples are drawn
+    outside the fully sampled centre.
 
     Args:
         y: Measurements of one image, shape ``operator.out_shape``.
@@ -74,8 +73,8 @@ def choose_lambda(
         sparsify: As in :func:`.transform`.
         lams: The grid; None is 8 values from an eighth of the default to twice the default.
         fraction: The share of the candidates to hold out.
-        seed: The seed of their choice.
-        progress: Called with the number of steps done and of all steps.
+        seed: The seed of the choice of these measurements.
+        progress: Called with the number of steps done and the number of all steps.
 
     Raises:
         BadInput: If there is nothing to hold out, or a lambda, the fraction or the measurements cannot be used.
@@ -89,7 +88,7 @@ def choose_lambda(
     lams = sorted(lams)
     if not 0 < fraction < 1 or not lams:
         got = f"fraction={fraction} and {len(lams)} lambdas"
-        raise BadInput("A fraction between 0 and 1, and one lambda at least", got, "0.05 is usual")
+        raise BadInput("A fraction between 0 and 1, and at least one lambda", got, "0.05 is usual")
     if y.shape != operator.out_shape:
         got = f"shape {tuple(y.shape)}"
         raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "One at a time")
@@ -100,7 +99,7 @@ def choose_lambda(
     made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
     if not held.any() or not (made & ~held).any():
         got = f"{int(held.sum())} of {int(candidates.sum())}"
-        raise BadInput("Some measurements to hold out (of k-space, outside its centre)", got, "Give lambda a number")
+        raise BadInput("Some measurements to hold out (of k-space, outside its centre)", got, "Give lambda as a number")
     unseen, seen = operator.subset(held), operator.subset(~held)
     known, target = seen.restrict(y), unseen.restrict(y)
     size = torch.linalg.vector_norm(target).item()

@@ -67,10 +67,10 @@ def rounds(
         net: The network.
         y: Measurements of one image.
         reweight: Rounds of reweighting. None is one round in the analysis form with a schedule that searches for its
-            steps, and otherwise no round. That round sharpens the image and takes as much time again, or twice that.
-            If AA* = I, the round keeps a fifth of the first residual, and is left out if less than half as many
-            coefficients as samples stand out of the noise. The layers of the schedule are those of all rounds together
-            (:func:`.reweighted`).
+            steps, and otherwise no round. That round sharpens the image and takes once or twice the time of the first
+            solve. If AA* = I, the round keeps a fifth of the first residual, and is left out if the number of
+            coefficients above the noise is less than half the number of samples. All rounds share the layers of the
+            schedule (:func:`.reweighted`).
         tolerance: As in :meth:`.Firenet.solve`.
         progress: As in :func:`.reweighted`.
     """
@@ -85,15 +85,15 @@ def default_schedule(tolerance: float | None = None, layers: int | None = None) 
     """Returns adaptive restarts.
 
     Args:
-        tolerance: The relative gap to stop at; None is 1e-3, beyond which the image changes by some 0.05 dB.
-        layers: The most layers; None is 2000.
+        tolerance: The relative gap to stop at. None is 1e-3; with smaller gaps the image changes by some 0.05 dB.
+        layers: The largest number of layers; None is 2000.
     """
     schedule = AdaptiveRestarts(tolerance=TOLERANCE if tolerance is None else tolerance)
     return schedule if layers is None else replace(schedule, max_layers=layers)
 
 
 def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
-    """Returns the paper's schedule of at most so many layers, in 10 restarts of equally many layers.
+    """Returns the paper's schedule with at most this number of layers, in 10 restarts of equal length.
 
     For example, of 25 layers 20 are used. With fewer than 10 layers, each layer is a restart.
 

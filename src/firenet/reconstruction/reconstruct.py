@@ -40,7 +40,8 @@ def reconstruct(
         lam: As in :class:`.Firenet`.
         noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all measurements of an image.
         schedule: None is :func:`.default_schedule`, which finds its own steps.
-        tolerance: Stop once the relative gap is at most this. None is 1e-3; a fixed schedule then runs to its end.
+        tolerance: Stop once the relative gap is at most this. None is 1e-3 for the default schedule; a fixed schedule
+            then runs to its end.
         reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
             None is the default of :func:`.rounds` for one image, and 0 for a batch.
         progress: Called with the number of layers done and the largest number possible.
@@ -64,7 +65,8 @@ def certify_image(
 ) -> Certificate:
     """Certifies any image against given data.
 
-    The certificate is that of the image in the analysis form, of :math:`z=W\\,\\text{image}` in the synthesis form.
+    The certificate is that of the image in the analysis form, and that of :math:`z=W\\,\\text{image}` in the synthesis
+    form.
 
     Args:
         image: Shape (..., \\*image), on the grid and in the convention of ``net``.

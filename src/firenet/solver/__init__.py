@@ -1,4 +1,4 @@
-"""The primal-dual iteration: schedules of its steps, its loops, what it returns."""
+"""The primal-dual iteration: the schedules of its steps, its loops, and its result."""
 
 from firenet.optional import lazy
 

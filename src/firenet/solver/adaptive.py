@@ -18,21 +18,23 @@ class AdaptiveRestarts:
     problem.
 
     Every ``check`` iterations the duality gap of the last point and of the average since the last restart is computed.
-    The iteration restarts from the better of the two if its gap has fallen to ``sufficient`` times that of the last
-    restart; if it has fallen to ``necessary`` times and grows again; or if a run has ``longest`` times the number of
-    all iterations so far (the rules of PDLP: Applegate et al., *Practical large-scale linear programming using
-    primal-dual hybrid gradient*, 2021, here with the gap). At each restart the primal weight :math:`\\omega` of the
-    steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance
-    moved by x) / (distance moved by q); the first weight is :math:`\\|y\\|_2/\\|A\\|`. The analysis form keeps its
-    first weight, a fraction of that; (P1) and (P2) divide it by an estimate of the norm of their dual point.
+    The iteration restarts from the better of the two in three cases: the gap of this point is at most ``sufficient``
+    times the gap at the last restart; it is at most ``necessary`` times that gap, and grows again; or the run has
+    ``longest`` times the number of all iterations so far (the rules of PDLP: Applegate et al., *Practical large-scale
+    linear programming using primal-dual hybrid gradient*, 2021, here with the gap). At each restart the primal weight
+    :math:`\\omega` of the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of
+    itself and of (distance moved by x) / (distance moved by q); the first weight is :math:`\\|y\\|_2/\\|A\\|`. The
+    analysis form keeps its first weight, which is a fraction of this one; (P1) and (P2) divide the first weight by an
+    estimate of the norm of their dual point.
 
-    Proven: the gap at which it stops, for all steps. For constant steps the relaxed iteration converges for every
-    relaxation below 2 (Condat 2013), its averages with O(1/iterations) (Chambolle and Pock 2016, whose averages leave
-    the relaxation out of the dual). Not proven: how many iterations the search for the steps takes.
+    The gap at which the iteration stops is proven for all steps. For constant steps the relaxed iteration converges for
+    every relaxation below 2 (Condat 2013), and its averages converge with O(1/iterations) (Chambolle and Pock 2016,
+    whose averages leave the relaxation out of the dual). The number of iterations that the search for the steps takes
+    is not proven.
 
     Attributes:
-        tolerance: Stop when the objective is proved to exceed the minimum by at most this fraction of it: at this
-            relative gap, the gap over the lower bound.
+        tolerance: Stop when the relative gap, the gap over the lower bound, is at most this. The objective is then
+            proved to exceed the minimum by at most this fraction of the minimum.
         max_layers: The largest number of iterations.
         check: The number of iterations between two checks.
         relaxation: :math:`0<\\rho<2`. 1.8 needs some 40 % fewer iterations than 1.

@@ -6,9 +6,9 @@ One pass of the loop (:class:`_Loop`), for the images that are still in the batc
    only place where the host waits for the device.
 2. ``keep_best_duals``: store the dual point with the largest dual value of each image. Its value is the lower bound.
 3. ``decide``: ask the controllers whose check is due. Their verdict is to go on, to restart or to stop.
-4. ``finish``: compute the gap of an image that stops again, in double precision (its proof). If this gap misses the
-   tolerance that the working precision had met, the image restarts, which removes accumulated rounding, and is checked
-   again soon.
+4. ``finish``: when an image stops, compute its gap again in double precision (its proof). If this gap misses the
+   tolerance that the gap in the working precision had met, the image restarts, which removes accumulated rounding, and
+   is checked again soon.
 5. ``restart`` and ``remove``: set the restart points, and take finished images out of the batch.
 """
 
@@ -52,10 +52,10 @@ class Found:
     Attributes:
         z: The point in the user's coordinates, with a batch axis of one.
         dual: The packed dual variable, without batch axis.
-        proof: The proof from the two.
+        proof: The proof of the gap, from ``z`` and ``dual``.
         layers: The number of iterations.
-        verdict: Why it ended.
-        runs: Its runs.
+        verdict: Why the iteration of this image ended.
+        runs: The runs of this image.
     """
 
     z: Tensor
@@ -99,7 +99,7 @@ def run_adaptive(
     Args:
         layers: The state of a batch.
         controllers: One for each batch item.
-        limit: The largest number of iterations of any of them.
+        limit: The largest number of iterations of any image.
         progress: Called at each check with the number of iterations, the limit, and the largest relative gap, not yet
             proved.
     """
@@ -252,7 +252,7 @@ def _relative_gap(objectives: Sequence[float], bound: float) -> float:
 
 
 def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
-    """Returns points in the user's coordinates, for (P1) made feasible if that is cheap, and their proof.
+    """Returns points in the user's coordinates and their proof; for (P1) the points are made feasible if that is cheap.
 
     Args:
         layers: The state of the iteration, of which only the problem and the operator are used.

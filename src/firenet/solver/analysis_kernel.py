@@ -7,8 +7,8 @@
 
 The penalty is not on the image itself, so there is no threshold. In the iteration (q, p) is one flat tensor.
 
-The derivative of the bands' step, :class:`_Sweep`. It maps (p, x-bar, sigma) to :math:`p^+` and :math:`t=W^*p^+` in one
-sweep over the bands, so that at most one group of bands is stored besides p. With
+The dual step of the bands and its derivative are in :class:`_Sweep`. The step maps (p, x-bar, sigma) to :math:`p^+` and
+:math:`t=W^*p^+` in one sweep over the bands, so that at most one group of bands is stored besides p. With
 :math:`u=p+\\sigma W\\bar x`, :math:`p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(u)` and the gradients :math:`g_p` of
 :math:`p^+` and :math:`g_t` of t, the chain rule gives for each group of bands, with C the derivative of the clip at u,
 
@@ -56,12 +56,12 @@ def twice_differentiable() -> Iterator[None]:
 
 
 class _Sweep(torch.autograd.Function):
-    """The dual step of all bands and W* of its result, with the derivative of the module's first lines.
+    """The dual step of all bands and W* of its result, with the derivative in the module's docstring.
 
     .. math:: p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(p+\\sigma W\\bar x),\\qquad t=W^*p^+.
 
-    The derivative of autograd would take more passes over memory. Stored are u, and p if sigma has a derivative, as for
-    steps that depend on y.
+    The derivative of autograd would take more passes over memory. This class stores u, and also p if sigma has a
+    derivative, as it has for steps that depend on y.
     """
 
     @staticmethod
@@ -140,8 +140,8 @@ class AnalysisKernel(Kernel):
         return torch.cat([first, p.flatten(1)], dim=1), pair.finish(total, first), (first, p)
 
     def _swept(self, x: Tensor, y: Tensor, q: Tensor, sigma: Tensor) -> bool:
-        """Returns whether the derivative of :class:`_Sweep` suffices: a first one, in reverse mode, not of the
-        weights."""
+        """Returns whether the derivative of :class:`_Sweep` suffices. It is a first derivative in reverse mode, and not
+        with respect to the weights."""
         if not (x.is_complex() and self.operator.convolves and _once.get()):
             return False
         weights = self.problem.weights

@@ -19,7 +19,7 @@ class Check:
     """The numbers of one image on which a controller decides.
 
     Attributes:
-        layers: The number of iterations since the first.
+        layers: The number of iterations so far, over all runs.
         last: Objective at the last point.
         average: Objective at the average since the last restart.
         dual: The largest dual value so far: a lower bound of the minimum.
@@ -113,16 +113,16 @@ def plain_numbers(schedule: object) -> None:
 
 
 def check_search(tolerance: float, max_layers: int) -> None:
-    """Raises BadInput if the tolerance is not between 0 and 1, or there is no layer."""
+    """Raises BadInput if the tolerance is not between 0 and 1, or no layer is allowed."""
     if not (0 < tolerance < 1 and max_layers >= 1):
         got = f"tolerance={tolerance}, max_layers={max_layers}"
         raise BadInput(
-            "A tolerance between 0 and 1 and at least one layer", got, "1e-2 is enough to look at, 1e-4 is the default"
+            "A tolerance between 0 and 1 and at least one layer", got, "1e-2 is enough to preview, 1e-4 is the default"
         )
 
 
 def ended(controller: Controller, check: Check, max_layers: int) -> Verdict | None:
-    """Returns why to stop, or None, by the rules that all controllers share."""
+    """Returns the reason to stop by the rules that all controllers share, or None."""
     if check.objective == math.inf:
         return "not finite"
     if controller.converged(check.objective, check.dual):

@@ -39,7 +39,7 @@ class Ended:
 
 
 def with_infeasibility(problem: Problem, y: Tensor, z: Tensor, proof: Proof, allowed: Tensor) -> Proof:
-    """Returns the proof with ``infeasible`` set: for (P1) the solution of the least-squares problem decides it.
+    """Returns the proof with ``infeasible`` set; for (P1) it follows from the solution of the least-squares problem.
 
     If the image x of the smallest residual does not fit the data either, its residual is a dual ray, which shows that
     only a huge image can fit. Data are reported as infeasible if every image that fits them is proved to have a penalty
@@ -50,7 +50,7 @@ def with_infeasibility(problem: Problem, y: Tensor, z: Tensor, proof: Proof, all
         y: Packed measurements.
         z: The points, in the user's coordinates.
         proof: Their proof.
-        allowed: The relative violations up to which the points fit the data.
+        allowed: The relative violations up to which a point counts as fitting the data.
     """
     beyond, operator = proof.relative_violation > allowed, problem.measurement
     if not isinstance(problem.fidelity, Ball) or operator.has_minimum_norm or not bool(beyond.any()):
@@ -71,7 +71,7 @@ def statuses(problem: Problem, y: Tensor, proof: Proof, verdicts: list[Status], 
         y: Packed measurements.
         proof: The proof.
         verdicts: The verdicts of the iteration.
-        asked: The tolerances, negative if there is none.
+        asked: The requested tolerances; a negative number where none is requested.
     """
     reached = (proof.reached(asked) & (asked > 0)).tolist()
     misfit = (proof.relative_violation > asked.clamp(min=0)).tolist()

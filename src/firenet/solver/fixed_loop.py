@@ -33,7 +33,8 @@ def runs_of(schedule: FixedSchedule, layers: Iteration) -> Iterator[Restart]:
 
 
 def returned_point(schedule: FixedSchedule, restart: Restart, iterate: Iterate) -> Iterate:
-    """Returns the kind of point that a network returns after a run: frozen steps record it, else ``iterate``."""
+    """Returns the kind of point that a network returns after a run: the recorded one for frozen steps, ``iterate`` for
+    others."""
     return restart.restart_point if isinstance(schedule, FrozenSteps) else iterate
 
 

@@ -17,13 +17,11 @@ same numbers without derivatives, in few passes over memory, and a test compares
 large as x:
 
 * ``x``, the relaxed point, is overwritten; ``last`` is :math:`\\tilde x` of the layer before, and without relaxation
-the
-  same tensor as ``x``.
-* ``_back`` is A*q, in the tensor ``_memory``. The primal step reads it for the last time and writes :math:`\\tilde x`
-into
-  the same tensor.
-* ``last`` is read once more, for A of the change in single precision, and then becomes the next ``_memory``, into which
-  the adjoint writes A*q. So two tensors, ``last`` and ``_memory``, swap roles in every layer.
+  it is the same tensor as ``x``.
+* ``_back`` is A*q, in the tensor ``_memory``. The primal step reads it for the last time and writes
+  :math:`\\tilde x` into the same tensor.
+* ``last`` is read once more, to apply A to the change in single precision, and then becomes the next ``_memory``,
+  into which the adjoint writes A*q. So two tensors, ``last`` and ``_memory``, swap roles in every layer.
 * ``_x_sum`` and ``_back_sum`` are the sums of the averages, ``_x_start`` is the point at which the run started.
 
 ``measured`` (Ax) and ``last_measured``, in the shape of the measurements, are new tensors in every layer.
@@ -198,7 +196,7 @@ class Iteration:
         self.last, self.last_measured, self._back, self._counted = new, measured, after, False
 
     def _step_in_place(self) -> None:
-        """Computes one layer in place, as the module's first lines describe."""
+        """Computes one layer in place, as the module's docstring describes."""
         assert self._threshold is not None
         assert self._memory is not None
         steps, kernel = self._steps, self.kernel
@@ -249,7 +247,8 @@ class Iteration:
         return out
 
     def evaluate(self) -> Values:
-        """Computes objectives and dual values, with no operator but A*q, which the next layer needs in any case."""
+        """Computes objectives and dual values. The only operator is A*, for A*q, which the next layer needs in any
+        case."""
         self._count_back()
         dual_last, size_last = self.problem.bound(self.q, self.back, self.y)
         dual_average, size_average = self.problem.bound(self._q_sum, self._back_sum, self.y, self.count)
@@ -273,7 +272,8 @@ class Iteration:
 
         Args:
             where: The ``average``, the ``last`` state (unchanged), or given points x for the batch.
-            keep_dual: Whether the dual point is kept, as average or last as in ``where``; if not, it is zero.
+            keep_dual: Whether the dual point is kept, the average or the last one according to ``where``; if not, it is
+                set to zero.
             rows: The batch items; None is all of them.
         """
         q, back = self.q, self.back
@@ -314,8 +314,8 @@ class Iteration:
     def moved(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         """Computes the distances of x and q from the start of the run, float64, one per batch item.
 
-        The caller must then call :meth:`forget` for these rows. Only for problems with ``rebalances``; others store no
-        start.
+        The caller must then call :meth:`forget` for these rows. This works only for problems with ``rebalances``, since
+        no start is stored for others.
         """
         # If all items restart, the old start is not needed any more and may be overwritten.
         start = self._x_start if len(rows) == len(self.y) else self._x_start.clone()

@@ -31,7 +31,7 @@ class Steps:
 
 
 class Kernel(ABC):
-    """The primal and the dual step of a layer for one form of the problem. It has no state of a batch.
+    """The primal and the dual step of a layer for one form of the problem. It stores no state of a batch.
 
     :meth:`primal` and :meth:`dual` are the formulas, in plain torch: they make new tensors and have derivatives. The
     methods that end in an underscore compute the same in place, without derivatives; a test compares the two.
@@ -64,11 +64,11 @@ class Kernel(ABC):
             new: :math:`\\tilde x`.
             measured: :math:`2A\\tilde x-Ax`.
             steps: The steps.
-            parts: The third result for this q, or None.
+            parts: The third result of the call that computed q, or None.
 
         Returns:
-            The next dual variable; A* of it if the step computed that, else None; and the parts of the dual variable,
-            which save the next layer a split.
+            The next dual variable; its image under A* if the step computed it, otherwise None; and the parts of the
+            dual variable, which save the next layer a split.
         """
 
     @abstractmethod
@@ -77,10 +77,10 @@ class Kernel(ABC):
 
     @abstractmethod
     def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
-        """Computes :meth:`primal` in place; ``work`` is free memory as large as v, if there is some."""
+        """Computes :meth:`primal` in place; ``work`` is free memory as large as v, or None."""
 
     def overshoot(self, new: Tensor, x: Tensor) -> Tensor | None:
-        """Returns the input of :meth:`dual_` made of :math:`2\\tilde x-x`, before x is overwritten."""
+        """Computes the argument ``ahead`` of :meth:`dual_` from :math:`2\\tilde x-x`, before x is overwritten."""
         return None
 
     @abstractmethod
@@ -99,5 +99,5 @@ class Kernel(ABC):
             work: Free memory as large as x.
 
         Returns:
-            The next dual variable, and A* of it if the step computed that, else None.
+            The next dual variable, and its image under A* if the step computed it, otherwise None.
         """

@@ -54,9 +54,9 @@ def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again:
 def keep_freed_memory() -> None:
     """Makes the C library keep the memory of freed tensors instead of returning it to the system and fetching it again.
 
-    glibc returns freed blocks above a limit that grows with the largest block freed so far, up to 32 MB. Freeing one
-    block of that size, never written to, raises the limit once for all; without it a third of a layer's time is page
-    faults.
+    glibc returns freed blocks above a limit that grows with the largest block freed so far, up to 32 MB. This function
+    frees one block of that size, which is never written to, and so raises the limit permanently. Otherwise page faults
+    take a third of a layer's time.
     """
     torch.empty(2**25 - 2**13, dtype=torch.uint8)
 

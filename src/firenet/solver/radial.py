@@ -27,12 +27,12 @@ class RadialSearch:
 
     Proven (Adcock, Colbrook, Neyra-Nesterenko, *Restarts subject to approximate sharpness*, arXiv 2301.02268): the
     number of iterations for an accuracy above :math:`\\eta` is that of the best guess up to a constant factor; for
-    :math:`\\beta=1` it is :math:`O(|\\log\\varepsilon|)`. Proven is also the gap at which it stops.
+    :math:`\\beta=1` it is :math:`O(|\\log\\varepsilon|)`. The gap at which it stops is also proven.
 
     Attributes:
         tolerance: Stop at this relative gap.
         max_layers: The largest number of iterations.
-        beta: 1 for a linear growth of the objective (what the theory of FIRENETs gives); None searches it too.
+        beta: 1 for a linear growth of the objective (which the theory of FIRENETs gives); None searches for beta, too.
         factor: :math:`r=e^{-1}`.
     """
 

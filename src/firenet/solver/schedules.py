@@ -89,7 +89,7 @@ class PaperSchedule:
 
     Attributes:
         outer: Number of restarts, n.
-        inner: Number of layers of each, p.
+        inner: Number of layers of each restart, p.
         delta: The smallest accuracy :math:`\\delta>0` to aim at, in the unit of :math:`\\|y\\|`.
         nu: Factor :math:`0<\\nu<1` by which the accuracy decreases; :math:`e^{-1}` needs the fewest layers.
     """
@@ -232,5 +232,5 @@ class Searched:
             item: The index in the flattened batch; may be left out for a batch of one.
         """
         if item is None and len(self.runs) != 1:
-            raise BadInput("The index of a batch item", f"none, of {len(self.runs)} items", "Call frozen(item)")
+            raise BadInput("The index of a batch item", f"no index for {len(self.runs)} items", "Call frozen(item)")
         return FrozenSteps(self.runs[item or 0])

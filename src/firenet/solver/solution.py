@@ -68,8 +68,8 @@ class Solution:
         layers: The number of layers (iterations) that were run, int64.
         schedule: The schedule; for a searching schedule the runs that it chose (:class:`.Searched`).
         dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients).
-        conditions: The conditions of the gap: none for operators of this library; for user-defined operators that the
-            adjoint and the estimate of their rounding are correct, with the measured defect.
+        conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
+            operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
     """
 
     image: Tensor

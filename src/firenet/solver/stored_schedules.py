@@ -14,7 +14,8 @@ _PLAIN = (PaperSchedule, FixedSteps, AdaptiveRestarts, RadialSearch)
 
 
 def schedule_state(schedule: Schedule) -> dict[str, Any]:
-    """Returns the class and the numbers of a schedule of this library as plain data; for another only its name."""
+    """Returns the class and the numbers of a schedule of this library as plain data; for other schedules only the name
+    of the class."""
     name = type(schedule).__name__
     if isinstance(schedule, FrozenSteps):
         return {"name": name, "runs": [asdict(run) for run in schedule.runs]}
