@@ -1,7 +1,7 @@
 """``firenet barriers play``: the adversary against one algorithm.
 
 A module that is named on the command line, ``module:function``, is imported in a process of its own, or in this one if
-that is asked for; nothing else is.
+that is asked for; nothing else is imported.
 """
 
 from __future__ import annotations

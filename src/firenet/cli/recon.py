@@ -56,7 +56,7 @@ def recon(
         Option(
             "--reweight",
             help="The number of further rounds, each weighted by the image of the round before: slower and sharper. "
-            "Default: 1, with much noise, orthonormal transforms and fixed schedules 0.",
+            "Default: 1, or 0 with much noise, orthonormal transforms and fixed schedules.",
         ),
     ] = None,
     dry_run: Annotated[

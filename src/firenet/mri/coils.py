@@ -22,7 +22,7 @@ class CoilMaps:
 
     Attributes:
         maps: Complex, shape (coils, \\*image).
-        method: How they were found, in words, for the record.
+        method: A description of how they were found, for the record.
     """
 
     maps: Tensor
@@ -37,7 +37,7 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
         mask: Shape of the image, zero frequency in the corner.
 
     Raises:
-        BadInput: If the calibration centre is narrower than 8, or the coil axis looks like another one.
+        BadInput: If the calibration centre is narrower than 8 samples, or the coil axis looks like an image axis.
     """
     coils, width = len(kspace), calibration_width(mask)
     if coils > LARGEST_ARRAY:
