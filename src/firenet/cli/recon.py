@@ -36,8 +36,8 @@ def recon(
         int,
         Option(
             "--layers",
-            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly as many, "
-            "paper as many rounded down to a multiple of ten.",
+            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly this "
+            "many; --schedule paper rounds the number down to a multiple of ten.",
         ),
     ] = 2000,
     tolerance: Annotated[

@@ -241,8 +241,9 @@ def write_image(
 
 
 def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
-    """Checks that a file beside an output, which the user did not name, can be written. Only files of firenet are
-    replaced.
+    """Checks that a file beside an output can be written.
+
+    The user did not name this file, so only a file that firenet wrote is replaced.
 
     Args:
         path: A JSON, PNG or npz file.
