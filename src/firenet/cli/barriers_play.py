@@ -78,7 +78,7 @@ def play(
             else:
                 verdict = defeat(player, problem, name=algorithm, reads=reads, seconds=seconds, plays=plays)
     except BadAlgorithm as error:
-        do = "It takes a training set (and coins), and is imported from the current folder or from what is installed"
+        do = "It takes a training set (and coins), and is imported from the current folder or an installed package"
         raise BadInput("A function, as module:function", str(error), do) from None
     except BadProblem as error:
         raise BadInput("A game that a witness can hold", str(error), "Use fewer --reads or --columns") from None

@@ -46,8 +46,8 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
     if width < NARROWEST:
         elsewhere = calibration_width(torch.fft.fftshift(mask))
         if elsewhere >= NARROWEST:
-            do = f"A region {elsewhere} wide is fully sampled half an image away: if zero frequency lies in the corner"
-            do = f"{do} add --corner-dc (centred=False), if it lies in the middle leave it out"
+            do = f"A region {elsewhere} wide is fully sampled half an image away: if zero frequency lies in the corner,"
+            do = f"{do} add --corner-dc (centred=False); if it lies in the middle, leave that out"
         elif min(mask.shape) < NARROWEST:
             do = "If the axes are others, name them (--axes), or pass maps from a calibration scan (--maps FILE)"
         else:

@@ -179,7 +179,7 @@ def judge_mask(kspace: Tensor, mask: Tensor, stored: Tensor | None = None) -> Ma
         energy = ((size / largest).square() * outside).sum() / (size / largest).square().sum()
         out = f"{left} of {total} samples that are not zero ({energy.item():.2g} of the energy)"
         said = f"{out} where the mask has none"
-        needed = "A mask that has the samples where the data have them"
+        needed = "A mask that contains all measured samples"
         for how, other in _turned(mask if stored is None else stored):
             if not bool((measured & ~other).any()):
                 do = f"The mask {how} fits: store it like k-space (--corner-dc if zero frequency lies in the corner)"

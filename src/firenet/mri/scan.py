@@ -75,7 +75,7 @@ def prepare(
     s = None if maps is None else tensor_of(maps, "coil maps").to(y.device)
     grid = tuple(y.shape[y.ndim - axes :])
     if s is not None and tuple(s.shape) != grid:
-        do = "Give one map a coil, on the grid of the image"
+        do = "Give one map for each coil, on the grid of the image"
         raise BadInput(f"Coil maps of shape {grid}", f"{tuple(s.shape)}", do)
     if s is not None and not torch.isfinite(s).all():
         raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
@@ -374,7 +374,7 @@ def _prepare_image(
     if crop is not None:
         k, mask = _crop_readout(k, given, *crop, dims, centred)
     if isinstance(maps, Tensor) and maps.shape != k.shape:
-        do = "Give one map a coil on the grid of the image (after --remove-oversampling)"
+        do = "Give one map for each coil, on the grid of the image (after --remove-oversampling)"
         raise BadInput(f"Coil maps of shape {tuple(k.shape)}", f"{tuple(maps.shape)}", do)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DoubtfulInput)  # judge_mask has found the same

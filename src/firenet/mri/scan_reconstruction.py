@@ -244,7 +244,7 @@ def _check_limits(schedule: str, layers: int | None, tolerance: float | None, re
     if reweight is not None and reweight < 0:
         raise BadInput("--reweight: a number of rounds, zero or more", f"{reweight}", "1 or 2 are usual")
     if reweight is not None and layers is not None and layers <= reweight:
-        got = f"--layers {layers} for {reweight + 1} rounds, the first one among them"
+        got = f"--layers {layers} for {reweight + 1} rounds, including the first"
         raise BadInput("At least one layer for every round", got, "Allow more layers, or fewer rounds")
     schedule_named(schedule, layers, tolerance, torch.ones(1))
 
