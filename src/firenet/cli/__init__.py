@@ -1,1 +1,1 @@
-"""The command line: one command a file; ``options`` are shared, and ``console`` is what all print with."""
+"""The command line: each command has a file; all share ``options``, and print with ``console``."""

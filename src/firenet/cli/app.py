@@ -1,7 +1,7 @@
 """The command line: ``firenet demo | recon | certify | export | mask | audit | train | barriers | bench | doctor``.
 
-Commands read, call the library and write; what they compute stands elsewhere. Everything slow is imported inside the
-command that needs it, so that ``--help`` answers at once.
+Commands read files, call the library and write the results; they compute nothing themselves. Everything slow is
+imported inside the command that needs it, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def prepare(threads: int | None) -> None:
 
 
 def check(out: Path, overwrite: bool) -> None:
-    """Checks before the work what the end of a long audit needs: files that can be written, and libraries."""
+    """Checks before a long audit that its files can be written and that the libraries it needs are installed."""
     from firenet.io.files import check_beside, check_output
     from firenet.io.safely import check_room
     from firenet.optional import optional
@@ -73,10 +73,10 @@ def finish(
     Args:
         made: The audits.
         out: The report.
-        title: That of the report.
+        title: The title of the report.
         as_json: Print the record instead of the tables.
         strict: Exit code 3 if a test failed or is undecided.
-        notes: What else to print.
+        notes: Further lines to print and to record.
         asked: The names of the models that were asked for; None is all.
     """
     from firenet.audit import Outcome

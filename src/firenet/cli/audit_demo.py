@@ -13,7 +13,7 @@ from firenet.cli import audit, console, options
 @console.reports
 def demo(
     out: options.Report = Path("firenet-audit.html"),
-    picture: Annotated[Path | None, Option(help="Draw a picture of what was found, too (.png).")] = None,
+    picture: Annotated[Path | None, Option(help="Also draw a picture of the results (.png).")] = None,
     resume: options.Resume = False,
     retry: options.Retry = False,
     strict: options.Strict = False,

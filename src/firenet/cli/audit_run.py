@@ -53,7 +53,9 @@ def run(
     side: Annotated[
         int | None, Option(help="Lower the resolution: crop k-space of square images to this side.")
     ] = None,
-    other: Annotated[list[str] | None, Option(help="An image of another kind, as --image. Repeat for several.")] = None,
+    other: Annotated[
+        list[str] | None, Option(help="An image of another kind, given as for --image. Repeat for several.")
+    ] = None,
     weights: Annotated[
         Path | None, Option(help="The weights for the one module:factory: .safetensors or a state_dict.")
     ] = None,
@@ -64,7 +66,7 @@ def run(
             help="Open TorchScript and .pt2 files, whose code runs with your rights, in another process.",
         ),
     ] = False,
-    baseline: Annotated[bool, Option("--baseline/--no-baseline", help="Audit a FIRENET, too, to compare with.")] = True,
+    baseline: Annotated[bool, Option("--baseline/--no-baseline", help="Also audit a FIRENET, to compare with.")] = True,
     sparsify: Annotated[
         str, Option(help="The transform of FIRENETs, as in firenet recon. Attacks are faster with few bands.")
     ] = "undecimated:db2:1",
@@ -80,7 +82,7 @@ def run(
     starts: Annotated[int | None, Option(min=1, help="The number of random starts of an ascent.")] = None,
     tests: Annotated[str | None, Option(help="Run only these tests, separated by commas. Default: all.")] = None,
     rates: Annotated[
-        str, Option(help="The rates of the test of more and fewer samples; empty leaves it out.")
+        str, Option(help="The rates of the test of more and fewer samples; an empty value leaves the test out.")
     ] = "0.1,0.2,0.25,0.3,0.4,0.6",
     threshold: Annotated[
         list[str] | None,
@@ -100,7 +102,7 @@ def run(
 ) -> None:
     """Test any reconstruction: worst perturbations, details lost or invented, more samples, other noise.
 
-    Exit code 4 if every model of --model failed; if some did, they are named on stderr.
+    Exit code 4 if every model of --model failed; if only some did, they are named on stderr.
 
     A factory is a function of the measurement operator that returns a function of measurements, a complex tensor on the
     grid of the mask with zero frequency in the corner: def factory(sensing): return lambda y: sensing.adjoint(y).real

@@ -20,7 +20,7 @@ def problem_of(kind: str, digits: int, parameter: str, columns: int, tail: int, 
     """Returns the problem that the options describe.
 
     Raises:
-        BadInput: For a parameter that is no fraction, and for a problem outside of the class.
+        BadInput: For a parameter that is not a fraction, and for a problem outside the class.
     """
     from fractions import Fraction
 

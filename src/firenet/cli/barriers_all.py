@@ -109,7 +109,7 @@ def _tell(played: list[dict[str, Any]], positive: list[dict[str, Any]], digits: 
 
 
 def _short(p: dict[str, Any]) -> str:
-    """Returns the cell of one game."""
+    """Returns the table cell of one game."""
     from fractions import Fraction
 
     from firenet.barriers.instances import decimal

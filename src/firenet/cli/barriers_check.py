@@ -20,7 +20,7 @@ def check(
 ) -> None:
     """Check a witness with nothing but exact arithmetic.
 
-    The same without this package: python witness.py FILE.json, with firenet/barriers/witness.py, 200 lines.
+    Without this package, python witness.py FILE.json does the same: copy firenet/barriers/witness.py (200 lines).
 
     Examples:
       firenet barriers check witness.json

@@ -1,7 +1,7 @@
 """``firenet barriers play``: the adversary against one algorithm.
 
 A module that is named on the command line, ``module:function``, is imported in a process of its own, or in this one if
-that is asked for; nothing else is.
+that is asked for; nothing else is imported.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def play(
             else:
                 verdict = defeat(player, problem, name=algorithm, reads=reads, seconds=seconds, plays=plays)
     except BadAlgorithm as error:
-        do = "It takes a training set (and coins), and is imported from the current folder or from what is installed"
+        do = "It takes a training set (and coins), and is imported from the current folder or an installed package"
         raise BadInput("A function, as module:function", str(error), do) from None
     except BadProblem as error:
         raise BadInput("A game that a witness can hold", str(error), "Use fewer --reads or --columns") from None

@@ -33,7 +33,7 @@ def certify(
     """Bound how far any image, from any source, is from optimal for given data: compute its duality gap.
 
     The problem (transform, lambda, maps) must be the one that the image is meant to solve: use the options of its
-    `recon`, which must have had --reweight 0, as other weights are another problem.
+    `recon`, which must have used --reweight 0, since other weights make another problem.
 
     Examples:
       firenet certify scan.npz image.npy

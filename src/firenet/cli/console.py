@@ -54,7 +54,7 @@ _debug = False
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ends this process; code that cleans up after Ctrl-C cleans up after the signal too."""
+    """Raised when a signal ends this process; code that cleans up after Ctrl-C does so after the signal, too."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

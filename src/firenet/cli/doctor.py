@@ -72,7 +72,7 @@ def doctor(as_json: options.Json = False) -> None:
 
 
 def _version(library: str) -> str | None:
-    """Returns the version of a library as it was installed, None where it is not."""
+    """Returns the version of an installed library, or None if it is not installed."""
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
@@ -82,7 +82,7 @@ def _version(library: str) -> str | None:
 def _command(extra: str) -> str:
     """Returns the command that installs an extra into this environment.
 
-    If firenet runs from a checkout the command installs from there, and else it adds to the installed package.
+    If firenet runs from a checkout, the command installs from there; otherwise it adds to the installed package.
     """
     checkout = Path(__file__).resolve().parents[3]
     what = ["-e", f"{'.' if checkout == Path.cwd() else checkout}[{extra}]"]

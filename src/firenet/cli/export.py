@@ -38,7 +38,7 @@ def export(
 ) -> None:
     """Find the steps for these data, freeze them, and write the feed-forward network as an ONNX file (extra export).
 
-    The network of the file takes measurements with zero frequency in the corner, complex numbers as pairs of reals on
+    The network in the file takes measurements with zero frequency in the corner, complex numbers as pairs of reals on
     the last axis. The file is compared with the network before it is put in place. It is made for one image: choose one
     with --slice.
 

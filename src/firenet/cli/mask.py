@@ -27,7 +27,7 @@ def mask(
         bool, Option("--variable-density", help="Draw single frequencies, each by its own density, instead of bands.")
     ] = False,
     power: Annotated[
-        float | None, Option(help="The density falls like |k|^-power. Default: 2, with --variable-density 2.5.")
+        float | None, Option(help="The density falls like |k|^-power. Default: 2, or 2.5 with --variable-density.")
     ] = None,
     sparsities: Annotated[
         str | None, Option(help="Local sparsities s1,s2,...: the theorem's density instead of a power law.")
@@ -98,7 +98,7 @@ def mask(
 
 
 def _show_bands(made: Mask, dims: int) -> None:
-    """Prints how many samples each band has: of an image a table of boxes, else by the largest band of a box."""
+    """Prints how many samples each band has: for an image as a table of boxes, otherwise by a box's largest band."""
     if made.bands and dims == 2:
         down, across = (max(k[i] for k in made.bands) for i in (0, 1))
         rows = [[str(i), *(str(made.bands[i, j][0]) for j in range(1, across + 1))] for i in range(1, down + 1)]

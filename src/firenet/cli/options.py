@@ -39,14 +39,14 @@ Sparsify = Annotated[
     Option(
         "--sparsify",
         help="The sparsifying transform: undecimated:WAVELET[:LEVELS], orthonormal:WAVELET[:LEVELS], tv, or a sum such "
-        "as undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:3, for volumes orthonormal:db4.",
+        "as undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:3, or orthonormal:db4 for volumes.",
     ),
 ]
 WaveletName = Annotated[
     str | None,
     Option(
         "--wavelet",
-        help="Short for --sparsify orthonormal:WAVELET. It is haar, db1 to db10, sym2 to sym10, or coif1 to coif5.",
+        help="Short for --sparsify orthonormal:WAVELET: haar, db1 to db10, sym2 to sym10, or coif1 to coif5.",
     ),
 ]
 _LAM = (
@@ -85,11 +85,12 @@ ImageOrigin = Annotated[
         "--image-origin",
         help="The pixel that has phase zero; use this option if the image comes out split. It is middle, as for "
         "scanners and BART, k-space = fftshift(fft2(ifftshift(image))); or corner, as for numpy's plain fft2(image). "
-        "Default: middle, with --corner-dc corner.",
+        "Default: middle, or corner with --corner-dc.",
     ),
 ]
 Oversampling = Annotated[
-    bool, Option("--remove-oversampling", help="Crop the readout oversampling: the file's, or 2 if it has none.")
+    bool,
+    Option("--remove-oversampling", help="Crop the readout by the file's oversampling factor, or by 2 if it has none."),
 ]
 NoiseFile = Annotated[
     Path | None,
@@ -98,7 +99,7 @@ NoiseFile = Annotated[
 Device = Annotated[str, Option("--device", help="The device to compute on: cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str, Option("--dtype", help="The precision: complex64 or complex128.")]
 Quiet = Annotated[bool, Option("--quiet", help="Print only warnings and errors: no progress, no table.")]
-Formula = Annotated[bool, Option("--formula", help="Print the optimisation problem that was solved, too.")]
+Formula = Annotated[bool, Option("--formula", help="Also print the optimisation problem that was solved.")]
 
 # --- audits -----------------------------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ Report = Annotated[
     Path, Option("--out", "-o", help="The report (.html). The record and the witnesses are put beside it.")
 ]
 Resume = Annotated[bool, Option("--resume", help="Continue an audit from its finished parts in OUT.parts.")]
-Retry = Annotated[bool, Option("--retry", help="With --resume: measure the parts that failed again.")]
+Retry = Annotated[bool, Option("--retry", help="With --resume: measure again the parts that failed.")]
 Strict = Annotated[bool, Option("--strict", help="Exit code 3 if a test failed or is undecided.")]
 
 # --- barriers ---------------------------------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ def parse_lam(given: str | None) -> float | Literal["auto"] | None:
 
 
 def transform_of(sparsify: str | None, wavelet: str | None) -> str | None:
-    """Returns the transform in the words of --sparsify, None for the default.
+    """Returns the transform as a value of --sparsify, or None for the default.
 
     Raises:
         BadInput: If both options are given.
@@ -193,7 +194,7 @@ _SOURCE: dict[str, tuple[Any, Any]] = {
 
 
 def with_source(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options that say how a scan is read; it gets them as one :class:`.Source`, ``source``."""
+    """Gives a command the options for reading a scan; the command gets them as the :class:`.Source` ``source``."""
     hints = get_type_hints(command, localns={"Source": Any}, include_extras=True)
     own = {n: (hints[n], p.default) for n, p in inspect.signature(command).parameters.items() if n != "source"}
     listed = {"data": _SOURCE["data"], **own, **_SOURCE}

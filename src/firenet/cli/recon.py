@@ -36,8 +36,8 @@ def recon(
         int,
         Option(
             "--layers",
-            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly as many, "
-            "paper as many rounded down to a multiple of ten.",
+            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly this "
+            "many; --schedule paper rounds the number down to a multiple of ten.",
         ),
     ] = 2000,
     tolerance: Annotated[
@@ -56,7 +56,7 @@ def recon(
         Option(
             "--reweight",
             help="The number of further rounds, each weighted by the image of the round before: slower and sharper. "
-            "Default: 1, with much noise, orthonormal transforms and fixed schedules 0.",
+            "Default: 1, or 0 with much noise, orthonormal transforms and fixed schedules.",
         ),
     ] = None,
     dry_run: Annotated[

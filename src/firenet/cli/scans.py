@@ -32,7 +32,7 @@ def end(scan: ScanData) -> None:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], None]]:
-    """Shows a progress bar that is told what is done, how much of it, how much at most, and the relative gap."""
+    """Shows a progress bar, called with what is being done, how much is done, the most, and the relative gap."""
     with console.progress("reading", quiet=quiet) as tell:
         yield lambda what, done, most, gap: tell(done, most, gap, what)
 
@@ -52,7 +52,7 @@ def record_of(found: Sequence[Reconstruction], **more: Any) -> dict[str, Any]:
 def report(
     found: Sequence[Reconstruction], record: dict[str, Any], last: str, *, as_json: bool, quiet: bool, formula: bool
 ) -> None:
-    """Prints a record, as JSON or as a sentence, a table and a last line; with ``quiet`` only as JSON."""
+    """Prints a record, as JSON or as a sentence, a table and a last line; if ``quiet``, only JSON is printed."""
     from firenet.mri.record import summary
 
     if as_json:
@@ -64,7 +64,7 @@ def report(
 
 
 def shown(number: float | None, form: str) -> str:
-    """Returns a number of a record as text; None stands for infinity there."""
+    """Returns a number of a record as text; in a record, None stands for infinity."""
     return "infinite" if number is None else format(number, form)
 
 
@@ -121,7 +121,7 @@ def check_overwriting(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """
     overwritten = _files(outputs) & _files(inputs)
     if overwritten:
-        raise BadInput("An output that is none of the inputs", f"{overwritten.pop()}", "Choose another name")
+        raise BadInput("An output that is not an input", f"{overwritten.pop()}", "Choose another name")
 
 
 def _files(paths: Sequence[Path]) -> set[Path]:

@@ -78,7 +78,7 @@ def _recipe(network: str, sides: str | None, given: dict[str, Any], steps: int |
 
 
 def _trained(recipe: Recipe, out: Path, checkpoint: Path, fresh: bool) -> dict[str, Any]:
-    """Trains, from the checkpoint on where there is one, writes the weights and returns the record."""
+    """Trains, continuing from a checkpoint if there is one, writes the weights and returns the record."""
     from firenet.io import sealed
     from firenet.nets.training import CHECKPOINT, save, train as fit
 

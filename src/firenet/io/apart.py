@@ -52,7 +52,7 @@ def read_apart(format: str, title: str, path: Path, key: str | None, preferred: 
         preferred: The default key.
 
     Raises:
-        BadInput: As the reader does, and where its process crashes, finds no end or takes too much memory.
+        BadInput: As the reader does, and where its process crashes, does not end or takes too much memory.
     """
     job = {"format": format, "title": title, "path": str(path), "key": key, "preferred": preferred, "seconds": SECONDS}
     command = [sys.executable, "-I", "-W", "ignore", "-c", _START, json.dumps(sys.path), json.dumps(job)]
@@ -82,7 +82,7 @@ def _end(code: int) -> str:
 
 
 def _received(stream: IO[bytes]) -> Stored:
-    """Returns what the other end writes, message by message: an array is claimed, its bytes follow piece by piece."""
+    """Returns the arrays that the other process sends: each is announced by a message, then its bytes follow."""
     arrays: list[np.ndarray] = []
     rest = memoryview(b"")
     while True:
@@ -158,7 +158,7 @@ def limit(seconds: int = SECONDS) -> None:
 
 
 def allow(claimed: int, seconds: float = 0.0) -> None:
-    """Raises the limits of this process, where it has any, by what reading so many bytes takes."""
+    """Raises the limits of this process, where it has any, by what reading this number of bytes takes."""
     if resource is None or not _limited:
         return
     # An array, its copy in native order, and what the library buffers.
@@ -176,7 +176,7 @@ def _set(kind: int, soft: int) -> None:
 
 
 def _answer(stream: IO[bytes], stored: Stored) -> None:
-    """Writes one array after the other, in pieces, as an array may still lie in the file."""
+    """Writes one array after the other, in pieces, since an array may not have been read from the file yet."""
     for array in (stored.array, stored.mask):
         if array is None:
             continue

@@ -26,9 +26,9 @@ _MOST_HEADER = 10_000  # bytes of the header of an npy, the limit of numpy
 
 
 def bytes_of(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Reads a whole file of weights, at most so many bytes.
+    """Reads a whole file of weights of at most ``most`` bytes.
 
-    It is read and not mapped: a mapped file that shrinks meanwhile would end the process.
+    The file is not mapped into memory: a mapped file that shrinks meanwhile would end the process.
 
     Raises:
         BadInput: If the file is missing or larger.

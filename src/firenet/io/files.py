@@ -10,8 +10,8 @@ A file comes from outside, so nothing in it is trusted. The content decides the 
 unpickled. What a header claims is compared with what the file holds before memory is taken. Data kept in other files
 (HDF5 links, external and virtual storage) are refused. Every other error of a parser becomes a `BadInput`. libhdf5,
 which hangs and crashes on damaged files, runs in a process of its own. Files are never mapped into memory, so that a
-file which shrinks meanwhile does no harm. Words of a file in an error are escaped. Not checked: code that a file makes
-a parser in C run; open files of unknown origin in a container.
+file which shrinks meanwhile does no harm. Text from a file is escaped before an error shows it. One risk remains: a
+file may make a parser in C run code. Open files of unknown origin in a container.
 
 A file is written under a temporary name in its own folder and put in place when it is whole, so there is never half a
 file, whatever interrupts the writing.
@@ -99,7 +99,7 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
       put at the middle, n // 2, of each encoded axis, and what was not measured is zero. `Scan.mask` says which lines
       were measured, if they are the same in all slices, and `Scan.notes` what was left out.
     * BART cfl: from the dimensions, singletons dropped: READ is x, PHS1 y, PHS2 z (if READ is 1: PHS1 x, PHS2 y).
-    * npy, npz (array ``kspace``, or the only one; ``mask`` is taken along) and other HDF5 datasets: 1-D is (x,), 2-D is
+    * npy, npz (array ``kspace``, or the only one; ``mask`` is read, too) and other HDF5 datasets: 1-D is (x,), 2-D is
       (y, x), with `coils` 3-D is (coil, y, x) and 4-D (slice, coil, y, x); all else needs `axes`.
 
     Args:
@@ -241,7 +241,9 @@ def write_image(
 
 
 def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
-    """Checks that a file beside an output, which the user did not name, can be written: only our own is replaced.
+    """Checks that a file beside an output can be written.
+
+    The user did not name this file, so only a file that firenet wrote is replaced.
 
     Args:
         path: A JSON, PNG or npz file.
@@ -261,8 +263,8 @@ def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
 def ours(path: AnyPath) -> bool:
     """Returns whether firenet wrote a file, by its first bytes.
 
-    They are those of a record (JSON), of a PNG whose description says so, or of the witnesses of an audit (npz, whose
-    first array has that name).
+    Such files are records (JSON), PNG files whose description names firenet, and the witnesses of an audit (npz, whose
+    first array is named after them).
     """
     try:
         with Path(path).open("rb") as file:
@@ -277,7 +279,7 @@ def ours(path: AnyPath) -> bool:
 def to_json(record: Mapping[str, Any], *, ascii: bool = False) -> str:
     """Returns a record as JSON text; NaN and infinity become null, complex numbers [real, imaginary].
 
-    Characters that are not printable are escaped, with `ascii` all that are not ASCII.
+    Characters that are not printable are escaped; with `ascii`, so are all characters outside ASCII.
 
     Raises:
         TypeError: If something in the record is neither a number, text, path, array, sequence nor mapping.
@@ -320,7 +322,7 @@ def _load(path: AnyPath, key: str | None, preferred: str) -> Stored:
 
 
 def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], Stored]]:
-    """Returns the title and the reader of a file's format, by its first bytes, for cfl by the suffix."""
+    """Returns the title and the reader of a file's format, found from its first bytes (cfl: from the suffix)."""
     ending = suffix(path)
     if ending == ".img" and path.with_suffix(".hdr").is_file():
         path = path.with_suffix(".hdr")
@@ -363,7 +365,7 @@ def _order(axes: Sequence[str], shape: tuple[int, ...]) -> list[int]:
 def _spatial_mask(mask: np.ndarray, axes: tuple[str, ...], shape: tuple[int, ...], where: str) -> np.ndarray:
     """Returns a file's mask, aligned with the trailing stored axes, as bool of the scan's spatial shape.
 
-    The mask has zeros and one other number of any type, 1, or 255 in a picture.
+    The mask has zeros and one other number, of any type: 1, or 255 in a picture.
     """
     numbers = mask.dtype.kind in "biufc"
     values = np.unique(mask[mask != 0]) if numbers else np.empty(0)  # with NaN, which is not equal to 0

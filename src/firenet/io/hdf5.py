@@ -1,7 +1,7 @@
 """HDF5: the arrays of fastMRI and others, MATLAB 7.3 files among them; the scans of ISMRMRD are read by `mrd`.
 
 Only data inside the file are read: links to other files, external and virtual storage are refused, since a file from
-outside must not choose which other files are opened. What it claims is checked before memory is taken
+outside must not choose which other files are opened. What a file claims is checked before memory is taken
 (`stored.check_claim`), and libhdf5 runs in a process of its own (`apart`).
 """
 
@@ -26,7 +26,7 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def read_hdf5(path: Path, key: str | None, preferred: str) -> Stored:
-    """Reads one array, and with k-space its ``mask``; where k-space is asked for also the scan of an ISMRMRD group."""
+    """Reads one array, k-space with its ``mask``; if k-space is asked for, it may be the scan of an ISMRMRD group."""
     try:
         found = importlib.util.find_spec("h5py")
     except ValueError:
@@ -50,7 +50,7 @@ def read_here(path: Path, key: str | None, preferred: str) -> Stored:
 
 @contextmanager
 def opened(path: Path, key: str | None, preferred: str) -> Iterator[Stored]:
-    """Yields what `read_hdf5` returns, with arrays that may still lie in the file: checked, and not yet read."""
+    """Yields what `read_hdf5` returns, but its arrays may still lie in the file: they are checked and not yet read."""
     h5py = optional("h5py", "mri", "Reading HDF5")
     with h5py.File(path, "r") as file:
         # Only hard links are followed: other links may lead to another file.

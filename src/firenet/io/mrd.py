@@ -1,4 +1,4 @@
-"""ISMRMRD (MRD), version 1 in HDF5: the lines of a Cartesian scan, put where the header and their counters say.
+"""ISMRMRD (MRD), version 1 in HDF5: the lines of a Cartesian scan, placed by the header and the lines' counters.
 
 Only what is needed is read of the header and of the lines, so that files of older versions and of other converters can
 be read. What was not measured is zero; the notes of the result say what is left out or averaged.
@@ -51,7 +51,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Encoding:
-    """One encoding of a header: the spaces, and the step of DC along y and z; None where the header does not say."""
+    """One encoding of a header: the spaces, and the step of zero frequency along y and z; None where not known."""
 
     encoded: Space
     wanted: Space | None
@@ -154,7 +154,7 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
         file_size: The size of the file in bytes.
 
     Raises:
-        BadInput: For a scan that is damaged, not Cartesian, compressed or not of one kind.
+        BadInput: For a scan that is damaged, not Cartesian or compressed, or whose lines differ in kind.
     """
     heads = _heads(h5py, lines, where)
     imaging, notes = _imaging(heads, where)
@@ -198,7 +198,7 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
 
 
 def _heads(h5py: ModuleType, lines: Any, where: str) -> np.ndarray:
-    """Returns the heads of all lines, if the table has the fields that are needed, in any order and among others."""
+    """Returns the headers of all lines, if the table has the needed fields, in any order and among others."""
     kinds = {name: lines.dtype[name] for name in lines.dtype.names or ()}
     head = kinds.get("head", np.dtype("V1"))
     # A damaged description of numbers with a variable length makes libhdf5 write out of bounds.
@@ -290,7 +290,7 @@ def _lines(lines: Any, numbers: np.ndarray, one: dict[str, int]) -> Iterator[np.
 def _stored(
     kspace: np.ndarray, count: np.ndarray, readout: slice, found: Encoding, where: str, notes: list[str]
 ) -> Stored:
-    """Returns the assembled scan with its mask, where all slices have the same, and its voxel size."""
+    """Returns the assembled scan with its voxel size, and its mask if all slices have the same."""
     volume = kspace.shape[2] > 1
     mask = np.zeros(kspace.shape[2:], bool)
     mask[..., readout] = count[0][..., None] > 0

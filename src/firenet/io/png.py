@@ -14,7 +14,7 @@ from firenet.io.stored import Stored, check_claim, magnitude, one_line
 
 
 def read_png(path: Path, key: str | None, preferred: str) -> Stored:
-    """Reads a grey PNG image: 1 bit as bool, 16 bits as they are, others in 8 bits, of which white is 255."""
+    """Reads a grey PNG image: 1 bit as bool, 16 bits as they are, others as 8 bits with white at 255."""
     from PIL import Image  # needs no extra: matplotlib depends on it
 
     with warnings.catch_warnings():

@@ -25,7 +25,7 @@ def existing(path: AnyPath) -> Path:
     """Returns the path, if it is a file that may be read.
 
     Raises:
-        BadInput: If it is not.
+        BadInput: If there is no such file, or it may not be read.
     """
     path = Path(path)
     try:
@@ -42,7 +42,7 @@ def existing(path: AnyPath) -> Path:
 def replacing(*paths: Path) -> Iterator[list[Path]]:
     """Yields a temporary name for each path and puts the files in place together, or leaves all as it was.
 
-    Inside `together` the files are put in place at its end, with all others that are written there.
+    Inside `together`, the files are put in place when that ends, with all others that were written inside it.
 
     Raises:
         BadInput: If they cannot be written.
@@ -77,10 +77,11 @@ def _ending(path: Path) -> str:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Puts all files that are written inside in place at the end, an image and its record for example, or none of them.
+    """Puts all files that are written inside, such as an image and its record, in place at the end, or none of them.
 
     A signal or an error leaves what was there. The files are renamed right after one another, while the folder is
-    locked against other runs that do the same: if two runs write to the same names at once, all files are from one.
+    locked against other runs that do the same: if two runs write to the same names at once, all files are from the same
+    run.
 
     Raises:
         BadInput: If they cannot be put in place.

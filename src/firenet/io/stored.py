@@ -169,7 +169,7 @@ def as_float(array: np.ndarray) -> np.ndarray:
 
 
 def positive(values: Sequence[float]) -> tuple[float, ...] | None:
-    """Returns the numbers as floats if all are positive and finite, as sizes must be; else None."""
+    """Returns the numbers as floats if all are positive and finite, as sizes must be; otherwise None."""
     sizes = tuple(float(value) for value in values)
     return sizes if all(0 < size < math.inf for size in sizes) else None
 

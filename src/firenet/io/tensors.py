@@ -73,7 +73,7 @@ def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> Tensor:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads tensors from safetensors, or from a file of ``torch.save`` that holds nothing else.
+    """Reads tensors from safetensors, or from a file of ``torch.save`` that holds only tensors.
 
     Raises:
         BadInput: For a file that would have to be unpickled, and for one that claims more than it holds.

@@ -22,7 +22,7 @@ class CoilMaps:
 
     Attributes:
         maps: Complex, shape (coils, \\*image).
-        method: How they were found, in words, for the record.
+        method: A description of how they were found, for the record.
     """
 
     maps: Tensor
@@ -37,7 +37,7 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
         mask: Shape of the image, zero frequency in the corner.
 
     Raises:
-        BadInput: If the calibration centre is narrower than 8, or the coil axis looks like another one.
+        BadInput: If the calibration centre is narrower than 8 samples, or the coil axis looks like an image axis.
     """
     coils, width = len(kspace), calibration_width(mask)
     if coils > LARGEST_ARRAY:
@@ -46,8 +46,8 @@ def estimate_maps(kspace: Tensor, mask: Tensor) -> CoilMaps:
     if width < NARROWEST:
         elsewhere = calibration_width(torch.fft.fftshift(mask))
         if elsewhere >= NARROWEST:
-            do = f"A region {elsewhere} wide is fully sampled half an image away: if zero frequency lies in the corner"
-            do = f"{do} add --corner-dc (centred=False), if it lies in the middle leave it out"
+            do = f"A region {elsewhere} wide is fully sampled half an image away: if zero frequency lies in the corner,"
+            do = f"{do} add --corner-dc (centred=False); if it lies in the middle, leave that out"
         elif min(mask.shape) < NARROWEST:
             do = "If the axes are others, name them (--axes), or pass maps from a calibration scan (--maps FILE)"
         else:

@@ -36,9 +36,9 @@ def kernel_for(width: int, dims: int) -> int:
 
     With maps of s frequencies a side, a patch of side k depends on :math:`(k+s)^d` numbers, and the
     :math:`(w-k+1)^d` patches of the centre must span them. The rule :math:`w-k+1\ge2k` leaves room for s = k: the side
-    is :math:`\lfloor(w+1)/3\rfloor`, at most 6, in three dimensions 5, where the small matrix has
-    :math:`\text{coils}\cdot k^3` rows. Kernels of side 3 are the smallest that give maps within a few per cent, so
-    that 8 is the narrowest centre.
+    is :math:`\lfloor(w+1)/3\rfloor`, at most 6, and at most 5 in three dimensions, where the Gram matrix of the patches
+    has :math:`\text{coils}\cdot k^3` rows. Kernels of side 3 are the smallest that give maps accurate to a few per
+    cent, so 8 is the narrowest centre.
 
     Args:
         width: Side of the centre, in samples.
@@ -87,8 +87,8 @@ def espirit(
         dims: Number of image axes, 1 to 3.
         width: Side of the centre to use, in samples, at most the narrowest side of the image.
         kernel: Side of the kernels; None is :func:`kernel_for`.
-        threshold: Singular values of the calibration matrix of at most the square root of ``threshold`` times the
-            largest are treated as noise.
+        threshold: Singular values of the calibration matrix are treated as noise up to :math:`\sqrt{\text{threshold}}`
+            times the largest.
         crop: Pixels whose eigenvalue is not above this are background.
 
     Returns:
@@ -198,8 +198,9 @@ def _slabs(kernels: Tensor, shape: torch.Size, side: int) -> Iterator[tuple[slic
 def _largest(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the largest eigenvalue of each positive semidefinite matrix, and its eigenvector.
 
-    Squared seven times, a matrix whose second eigenvalue is below 0.8 of the first is the projector onto the
-    eigenvector, up to 1e-12. That is three times faster than a decomposition, which the other matrices need.
+    If the second eigenvalue is below 0.8 of the first, squaring the matrix seven times gives the projector onto the
+    eigenvector, up to a factor and 1e-12. This is three times faster than a decomposition; only the other matrices are
+    decomposed.
     """
     power = matrices / _frobenius(matrices)[:, None, None]
     for _ in range(7):  # from at least coils^(-1/2), the largest eigenvalue falls to 1e-135 for 128 coils: no underflow
@@ -219,7 +220,7 @@ def _largest(matrices: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _frobenius(matrices: Tensor) -> Tensor:
-    """Returns the Frobenius norm of each matrix, over one real axis: over two complex ones torch is 50 times slower."""
+    """Returns the Frobenius norm of each matrix, over one real axis: torch is 50 times slower over two complex axes."""
     return torch.linalg.vector_norm(torch.view_as_real(matrices.contiguous()).flatten(-3), dim=-1)
 
 

@@ -40,11 +40,11 @@ _ITERATIONS = 20
 def unexplained(kspace: Tensor, mask: Tensor, maps: Tensor) -> float:
     r"""Returns the share of the energy of the data that no image explains through the coil maps, between 0 and 1.
 
-    If the centre of k-space is fully sampled, 8 wide or more, it gives low-resolution coil images :math:`v_c(r)`, and
-    the share is :math:`\sum_r\|v-s(s^*v)/\|s\|^2\|^2/\sum_r\|v\|^2`; where every map is zero all of v counts.
-    The part of the noise in both sums is subtracted; its level is estimated from the outermost samples. At low
-    resolution correct maps leave a little, too, see :data:`DOUBTFUL`. Without such a centre the share is
-    :math:`\min_x\|Ax-y\|^2/\|y\|^2`, from 20 iterations of conjugate gradients; with fewer measurements than pixels
+    If the centre of k-space is fully sampled and at least 8 wide, it gives low-resolution coil images :math:`v_c(r)`,
+    and the share is :math:`\sum_r\|v-s(s^*v)/\|s\|^2\|^2/\sum_r\|v\|^2`; where every map is zero, all of v is
+    unexplained. The part of the noise in both sums is subtracted; its level is estimated from the outermost samples. At
+    low resolution even correct maps leave a little unexplained, see :data:`DOUBTFUL`. Without such a centre the share
+    is :math:`\min_x\|Ax-y\|^2/\|y\|^2`, from 20 iterations of conjugate gradients; with fewer measurements than pixels
     wrong maps may explain much.
 
     Args:
@@ -80,8 +80,8 @@ def unexplained(kspace: Tensor, mask: Tensor, maps: Tensor) -> float:
 def _noise(y: Tensor, mask: Tensor) -> float:
     """Returns the energy of the noise at one frequency, all coils and items added; 0 if there are too few samples.
 
-    It is estimated from the highest fifth of the frequencies of each axis. Signal there makes it larger, but the median
-    follows the smaller samples.
+    It is estimated from the highest fifth of the frequencies of each axis. Signal there makes the estimate larger, but
+    the median used here follows the smaller samples.
     """
     outer = torch.zeros_like(mask)
     for axis, n in enumerate(mask.shape):
@@ -95,7 +95,7 @@ def _noise(y: Tensor, mask: Tensor) -> float:
 
 
 def _residual(y: Tensor, mask: Tensor, maps: Tensor) -> float:
-    """Returns the relative residual of least squares, by conjugate gradients on A*A x = A*y, a batch as one vector."""
+    """Returns the relative least-squares residual, by conjugate gradients on A*A x = A*y; a batch is one vector."""
     operator = MultiCoilFourier(mask, maps)
     x = torch.zeros_like(operator.adjoint(y))
     rest = y
@@ -125,7 +125,7 @@ def judge_maps(kspace: Tensor, mask: Tensor, maps: Tensor, method: str) -> tuple
         kspace: As in :func:`unexplained`.
         mask: As in :func:`unexplained`.
         maps: As in :func:`unexplained`.
-        method: Where the maps are from, in words.
+        method: A description of where the maps are from.
 
     Raises:
         BadInput: If the maps hardly explain more than maps drawn at random.
@@ -152,9 +152,9 @@ class MaskFindings:
 def judge_mask(kspace: Tensor, mask: Tensor, stored: Tensor | None = None) -> MaskFindings:
     r"""Compares a given mask with the samples that are not zero; zero frequency may lie anywhere.
 
-    A mask that leaves out measured samples is accepted with a note, since full scans are undersampled in this way. It
-    is refused if the same mask shifted by half its sides, transposed or flipped has all of the samples, or if more than
-    a tenth of what it calls measured is zero, too.
+    A mask that leaves out measured samples is accepted with a note, since full scans are undersampled in this way. But
+    it is refused if the same mask, shifted by half its sides, transposed or flipped, contains all measured samples, or
+    if more than a tenth of the samples that it calls measured are zero.
 
     Args:
         kspace: Shape (..., \*image), before the mask is applied.
@@ -179,7 +179,7 @@ def judge_mask(kspace: Tensor, mask: Tensor, stored: Tensor | None = None) -> Ma
         energy = ((size / largest).square() * outside).sum() / (size / largest).square().sum()
         out = f"{left} of {total} samples that are not zero ({energy.item():.2g} of the energy)"
         said = f"{out} where the mask has none"
-        needed = "A mask that has the samples where the data have them"
+        needed = "A mask that contains all measured samples"
         for how, other in _turned(mask if stored is None else stored):
             if not bool((measured & ~other).any()):
                 do = f"The mask {how} fits: store it like k-space (--corner-dc if zero frequency lies in the corner)"
@@ -197,7 +197,7 @@ def without_padding(
 ) -> tuple[Tensor, str | None]:
     r"""Removes from a mask what was never measured: the outermost lines, if they hold nothing but exact zeros.
 
-    Scanners and converters pad k-space with zeros, up to round matrix sizes or where a partial Fourier acquisition
+    Scanners and converters pad k-space with zeros to reach round matrix sizes, or where a partial Fourier acquisition
     ends, and masks of whole scans often call these lines measured. Noise is never exactly zero in all slices and coils.
 
     Args:
@@ -205,7 +205,8 @@ def without_padding(
         mask: Shape of the image.
         names: The names of the axes of the image.
         along: The names of the axes along which lines are removed.
-        centred: Whether zero frequency lies in the middle; else it lies in the corner, the highest ones in the middle.
+        centred: Whether zero frequency lies in the middle. If not, it lies in the corner, and the highest frequencies
+            lie in the middle.
 
     Returns:
         The mask, and a sentence about what was removed, or None.
@@ -235,7 +236,7 @@ def without_padding(
 
 
 def _turned(mask: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yields the masks for which this one may have been mistaken, each with what was done to it."""
+    """Yields shifted, transposed and flipped copies of a mask, each with a description of the change."""
     axes = tuple(range(mask.ndim))
     yield "shifted by half its sides", torch.fft.fftshift(mask)
     yield "shifted by half its sides", torch.fft.ifftshift(mask)

@@ -57,10 +57,10 @@ def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin 
         kspace: Complex; the trailing axes are those of the image.
         dims: Number of image axes.
         centred: Whether zero frequency lies in the middle.
-        origin: ``middle`` or ``corner``, where the data have it; None is the usual one.
+        origin: The origin that the data have, ``middle`` or ``corner``; None is the usual one.
 
     Raises:
-        BadInput: For another word.
+        BadInput: For another origin.
     """
     if origin not in (None, "middle", "corner"):
         raise BadInput("An origin of the image: middle or corner", repr(origin), "Leave it out for the usual one")
@@ -133,7 +133,7 @@ def _gap(profile: Tensor) -> str:
 
 
 def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | None:
-    """Returns a sentence if another axis looks more like that of the coils than the one of this name, else None.
+    """Returns a sentence if another axis looks more like the coil axis than the one named ``coil``; otherwise None.
 
     Coils are few. If there are more than 64, or twice as many as the length of an image axis of at most 32, the axes
     were probably stored as (y, x, coil). Only x and y are compared, since volumes of few partitions are common.
@@ -185,7 +185,7 @@ def prewhiten(arrays: Sequence[Tensor], noise: ArrayLike, *, coil_axis: int) -> 
 
     Args:
         arrays: Arrays with a coil axis that must be mixed alike: k-space, and coil maps that are known.
-        noise: Noise samples without signal, shape (coils, ...), more for each coil than there are coils.
+        noise: Noise samples without signal, shape (coils, ...); each coil has more samples than there are coils.
         coil_axis: The axis of the coils, counted from the end.
 
     Raises:

@@ -45,8 +45,8 @@ def noise_estimate(y: Tensor, mask: Tensor) -> float:
     """Returns an estimate of the 2-norm of the noise, from the samples of the highest frequencies.
 
     The tenth of the samples with the highest frequencies is taken to be only noise. Of complex normal numbers, the
-    median of the modulus over :math:`\\sqrt{\\log 2}` is the root mean square. An image with so high frequencies makes
-    the estimate too large.
+    median of the modulus over :math:`\\sqrt{\\log 2}` is the root mean square. If the image itself has such high
+    frequencies, the estimate is too large.
 
     Args:
         y: Measurements of one image, zero frequency in the corner; the leading axes are coils.
@@ -68,7 +68,7 @@ def check_noise_level(level: Level, scan: ScanData, *, whitened: bool) -> None:
 
     Args:
         level: The noise level for given measurements.
-        scan: The images; warnings are added to those of the scan.
+        scan: The scan with its images; warnings are added to it.
         whitened: Whether the coils were whitened by samples of the noise, so that its variance is one.
 
     Raises:

@@ -62,7 +62,8 @@ def reconstruct_kspace(
         lam: As in :class:`.Firenet`.
         noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all samples of an image.
         schedule: None is :func:`.default_schedule`, which finds its own steps.
-        tolerance: Stop once the relative gap is at most this. None is 1e-3; a fixed schedule then runs to its end.
+        tolerance: Stop once the relative gap is at most this. If None, it is 1e-3, except that a fixed schedule runs to
+            its end.
         reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
             None is the default of :func:`.rounds` for one image, and 0 for a batch.
         progress: Called with the number of layers done and the largest number possible.
@@ -105,7 +106,7 @@ def reconstruct_kspace(
 
 
 def _shifted(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """Returns the progress of one of several equal parts, as that of the whole."""
+    """Returns a function that takes the progress of one of several equal parts and reports that of the whole."""
     return None if progress is None else lambda done, most, gap: progress(number * most + done, count * most, gap)
 
 
@@ -114,7 +115,7 @@ def _groups(
 ) -> list[tuple[Tensor, list[int]]] | None:
     """Returns the different masks of a batch, each with the items that have it.
 
-    None stands for one mask of all items, and for arrays that :func:`prepare` refuses.
+    Returns None if all items share one mask, and for arrays that :func:`prepare` refuses.
     """
     y = tensor_of(kspace, "k-space")
     if not 1 <= dims <= 3 or y.ndim <= axes or 0 in y.shape:
@@ -148,7 +149,7 @@ def _check_maps(y: Tensor, operator: LinearOperator) -> None:
 
 
 def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) -> Solution:
-    """Returns the solution of a batch from those of its parts; ``items`` are their numbers in the flattened batch."""
+    """Joins the solutions of the parts of a batch; ``items`` are the parts' positions in the flattened batch."""
     order = np.argsort(np.concatenate([np.asarray(which) for which in items]))
 
     def joined(values: list[Any]) -> Any:

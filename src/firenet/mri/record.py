@@ -40,7 +40,7 @@ class Reconstruction:
         layers: The number of layers of all rounds.
         rounds: The relative gap and the number of layers of each round.
         ended: Why there were fewer rounds than asked for, or None.
-        seconds: The time that it took.
+        seconds: The time that the image took.
         tolerance: The relative gap that was asked for, or None.
         sweep: The choice of lambda, or None.
     """
@@ -146,7 +146,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
 
 
 def _problem(asked: Firenet, words: str, rounds: int) -> str:
-    """Returns the optimisation problem of all rounds as a formula, with the transform in words."""
+    """Returns the optimisation problem of all rounds as a formula, with a description of the transform."""
     problem = "min lam * |W x|_1 + |A x - y|_2"
     if isinstance(asked.fidelity, Ball):
         problem = "min |W x|_1 subject to |A x - y|_2 <= noise level"
@@ -158,7 +158,7 @@ def _problem(asked: Firenet, words: str, rounds: int) -> str:
 
 
 def relative_gap(found: Solution | Certificate) -> dict[str, Any]:
-    """Returns the relative gap for a record; if it is not finite it is None, with the reason."""
+    """Returns the relative gap for a record; a gap that is not finite becomes None, with the reason."""
     value = found.relative_gap.item()
     if abs(value) < float("inf"):
         return {"relative_gap": value}
@@ -175,9 +175,9 @@ def _finite(number: float) -> float | None:
 
 
 def misfit(one: Reconstruction) -> str | None:
-    """Returns in words by how much the misfit of an image exceeds the noise level of its problem.
+    """Returns a text that says by how much the misfit of an image exceeds the noise level of its problem.
 
-    It is None where the problem has no noise level, and where the excess is within rounding.
+    Returns None if the problem has no noise level, or if the excess is within rounding.
     """
     if one.found is None or one.posed is None or not isinstance(one.posed.fidelity, Ball):
         return None
@@ -208,7 +208,7 @@ def description(scan: ScanData) -> str:
 
 
 def summary(found: Sequence[Reconstruction]) -> str:
-    """Returns in one line what was done and how close to optimal it is proved to be."""
+    """Returns one line that says what was done and how close to optimal the result is proved to be."""
     solved = [(one, one.found) for one in found if one.found is not None]
     what = "sparse reconstruction" if any(isinstance(s, Solution) for _, s in solved) else "certificate"
     words = [what if len(found) == 1 else f"{what} of {len(found)} slices"]

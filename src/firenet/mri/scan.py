@@ -75,7 +75,7 @@ def prepare(
     s = None if maps is None else tensor_of(maps, "coil maps").to(y.device)
     grid = tuple(y.shape[y.ndim - axes :])
     if s is not None and tuple(s.shape) != grid:
-        do = "Give one map a coil, on the grid of the image"
+        do = "Give one map for each coil, on the grid of the image"
         raise BadInput(f"Coil maps of shape {grid}", f"{tuple(s.shape)}", do)
     if s is not None and not torch.isfinite(s).all():
         raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are not known")
@@ -110,7 +110,7 @@ class Prepared:
         y: Measurements, zero frequency in the corner, shape (\*image) or (coils, \*image).
         operator: The measurement operator: mask and coil maps. The mask of an empty slice has all samples that any
             other slice has.
-        maps_method: Where the maps come from, in words.
+        maps_method: A description of where the maps come from.
         undetermined: True at the pixels where every map is zero.
         unexplained: The share of the energy that no image explains through the maps (:func:`.unexplained`), or None
             without maps.
@@ -179,7 +179,7 @@ class ScanData:
 
     @property
     def voxel_size(self) -> tuple[float, ...] | None:
-        """The sizes of a voxel in mm along these axes, or None where the file does not say."""
+        """The sizes of a voxel in mm along the axes of :attr:`axes`, or None where the file does not say."""
         if self.file is None or self.file.voxel_size is None:
             return None
         sizes, thickness = self.file.voxel_size, self.file.slice_thickness
@@ -302,7 +302,7 @@ def _check_coils(axes: Sequence[str], maps: object, noise: object) -> None:
 
 
 def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> list[str]:
-    """Returns each sentence once, with the number of slices for which it holds if it does not hold for all."""
+    """Returns each sentence once; if it does not hold for all slices, it says for how many it holds."""
     found: dict[str, int] = {}
     for image in images:
         for sentence in of(image):
@@ -312,7 +312,7 @@ def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> 
 
 
 def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None], notes: list[str]) -> list[Prepared]:
-    """Returns the images of a scan, with an empty one for each None, and adds a note about each of these."""
+    """Returns the images of a scan, an empty image in place of each None, and adds a note about each empty one."""
     full = [image for image in filled if image is not None]
     if not full:
         one = "zeros alone" if numbers == [None] else f"zeros alone in slice {numbers[0]}"
@@ -334,8 +334,8 @@ def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None]
 def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:
     """Returns a mask from a file (see :func:`binary_mask`) on the grid; it may have only the trailing axes of the grid.
 
-    Singletons in addition to the grid's axes are dropped, first leading and then trailing ones, as patterns of BART
-    have them.
+    Axes of length 1 beyond those of the grid are dropped, first leading and then trailing ones, since patterns of BART
+    have such axes.
     """
     found = binary_mask(mask)
     while found.ndim > len(grid) and 1 in (found.shape[0], found.shape[-1]):
@@ -374,7 +374,7 @@ def _prepare_image(
     if crop is not None:
         k, mask = _crop_readout(k, given, *crop, dims, centred)
     if isinstance(maps, Tensor) and maps.shape != k.shape:
-        do = "Give one map a coil on the grid of the image (after --remove-oversampling)"
+        do = "Give one map for each coil, on the grid of the image (after --remove-oversampling)"
         raise BadInput(f"Coil maps of shape {tuple(k.shape)}", f"{tuple(maps.shape)}", do)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DoubtfulInput)  # judge_mask has found the same

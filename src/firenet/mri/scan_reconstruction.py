@@ -54,11 +54,11 @@ def reconstruct_scan(
         sparsify: As in :func:`.transform`.
         lam: The regularisation parameter; ``auto`` chooses it by cross-validation on the middle slice; None is the
             default.
-        noise_level: Fit the data up to this 2-norm of the noise, a number or a share of the data's such as ``5%``,
-            instead of choosing lambda.
+        noise_level: The 2-norm of the noise, up to which the data are fitted instead of choosing lambda: a number, or a
+            share of the norm of the data such as ``5%``.
         schedule: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
         layers: The most layers of an image; None is 2000.
-        tolerance: The relative gap to stop at. None is 1e-3; a fixed schedule then runs to its end.
+        tolerance: The relative gap to stop at. If None, it is 1e-3, except that a fixed schedule runs to its end.
         reweight: Rounds of reweighting; None is the default of :func:`.rounds`.
         one: Whether to refuse a scan of several slices.
         progress: Called with the name of the present step, how much of it is done, how much there is at most, and the
@@ -183,7 +183,7 @@ def memory_of_scan(
 
 
 def scan_of(data: AnyPath | Source | ScanData, progress: Progress | None = None) -> ScanData:
-    """Returns the scan, which is read if it is a file."""
+    """Returns the scan, after reading it if it is a file."""
     if isinstance(data, ScanData):
         return data
     source = data if isinstance(data, Source) else Source(Path(data))
@@ -221,7 +221,7 @@ def _each(
 
 
 def _named(progress: Progress | None, what: str) -> Callable[..., None] | None:
-    """Returns the progress of one thing, as :class:`.Firenet` calls it."""
+    """Returns a progress function for :class:`.Firenet`, which adds the name of the step."""
     if progress is None:
         return None
     return lambda done, most, gap=None: progress(what, done, most, gap)
@@ -244,13 +244,13 @@ def _check_limits(schedule: str, layers: int | None, tolerance: float | None, re
     if reweight is not None and reweight < 0:
         raise BadInput("--reweight: a number of rounds, zero or more", f"{reweight}", "1 or 2 are usual")
     if reweight is not None and layers is not None and layers <= reweight:
-        got = f"--layers {layers} for {reweight + 1} rounds, the first one among them"
+        got = f"--layers {layers} for {reweight + 1} rounds, including the first"
         raise BadInput("At least one layer for every round", got, "Allow more layers, or fewer rounds")
     schedule_named(schedule, layers, tolerance, torch.ones(1))
 
 
 def _check_finite(image: Tensor, y: Tensor, lam: float) -> None:
-    """Refuses an image that is not finite. The data are finite, so that they or lambda are too large or too small.
+    """Refuses an image that is not finite. Since the data are finite, they or lambda must be too large or too small.
 
     Raises:
         BadInput: If the image is not finite.
