@@ -28,7 +28,7 @@ FRAME = "undecimated:db2:1"
 def firenet_model(
     sparsify: str | None = FRAME, restarts: int = RESTARTS, layers: int = LAYERS, name: str = "FIRENET"
 ) -> Model:
-    """Returns the FIRENET to compare with: a transform of few bands, and the paper's schedule.
+    """Returns the FIRENET for comparisons, which has a transform of few bands and the paper's schedule.
 
     The schedule is fixed, so that one feed-forward network is attacked; its step sizes have the unit of the data.
 
