@@ -4,7 +4,7 @@ A small error in a norm can hide a lesion, so details are detected one by one. A
 should have no effect, is tested as well.
 
 A pair of images implies more (Gottschling, Antun, Hansen, Adcock, *The troublesome kernel*, 2025): if a
-reconstruction R is accurate to within :math:`\\eta` on x and x', whose measurements differ by :math:`\\epsilon`,
+reconstruction R is accurate to within :math:`\\eta` on x and x', whose measurements differ by :math:`\\epsilon`, then
 
 .. math:: \\|R(Ax)-R(Ax')\\|\\ge\\|x-x'\\|-2\\eta,
 

@@ -230,7 +230,7 @@ CARRIED = "an ascent from the worst of them"
 
 
 def _foreign(bench: Bench, model: Model, image: str) -> dict[str, tuple[str, str, str]]:
-    """Returns the keys in ``bench.found`` of perturbations for other models, and of those of the localised attack."""
+    """Returns the keys in ``bench.found`` of perturbations for other models, and of those of all localised attacks."""
     which = (f"{bench.settings.reference:g}", ONE_PLACE)
     return {
         key[0] if key[2] == which[0] else f"{key[0]}, {key[2]}": key

@@ -354,7 +354,7 @@ class _Play:
 def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) -> Fraction:
     """Returns the exact (Clopper-Pearson) lower confidence bound of a probability, to a thousandth.
 
-    It is the largest p on that grid for which ``failures`` or more failures have probability at most ``doubt``.
+    It is the largest multiple p of 1/1000 for which ``failures`` or more failures have probability at most ``doubt``.
     """
 
     def tail(p: int) -> Fraction:

@@ -264,7 +264,7 @@ class Instance:
           :math:`dz=B^{-1}(dy-dA\\,z)` with B the square matrix of these columns: :math:`1/a_j` and
           :math:`v/a_j` (for (P2) :math:`|v/a_j-\\lambda/(2a_j^3)|`). At the tie the nearest minimiser is meant.
         * ``feasibility``, only for (P1), squared: :math:`\\|A\\|` over the distance to a problem that is infeasible for
-          some y, the smallest singular value of A.
+          some y; this distance is the smallest singular value of A.
         """
         a, v, known = max(self.row), self.minimisers(self.problem.samples - 1).value, self.problem
         to_matrix = v / a - known.parameter / (2 * a**3) if known.kind == "P2" else v / a

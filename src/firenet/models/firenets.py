@@ -93,7 +93,7 @@ def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) 
 
     since data that differ by e change the objective (P3) of any point by at most :math:`\\|e\\|_2`. The left side is at
     least :math:`F_y(R(y+e))-F_y(R(y))`, which is computed; ``beaten`` says whether this exceeds the right side by more
-    than the bounds of their rounding.
+    than the bounds of the rounding errors.
 
     Args:
         reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one; for others None is returned.
