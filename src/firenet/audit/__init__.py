@@ -2,9 +2,9 @@
 
 One audit is one measurement operator A, which maps an image to its measurements, some models and some images. Each test
 of a model on an image is a part. A part is stored on disk when it is done, so that a long audit resumes where it was
-stopped, and a part that fails is a row of the record with its reason. All results are measured. What an attack finds is
-a lower bound of the largest error; that nothing worse was found proves nothing, except for FIRENETs, whose objective
-is bounded for every perturbation (:func:`.firenets.certified`).
+stopped, and a part that fails is a row of the record with its reason. All results are measured. The error that an
+attack finds is a lower bound of the largest one. A search that finds nothing worse proves nothing, except for FIRENETs:
+their objective is bounded for every perturbation (:func:`.firenets.certified`).
 """
 
 from firenet.optional import lazy

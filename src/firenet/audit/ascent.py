@@ -13,7 +13,7 @@
                        5. the points of ascents (Search._climb): the first ascent begins at the worst of 1 to 3, the
                           others at the random perturbations
                      and keeps the worst of all these points, not the last point of an ascent
-    Search.judged    imposes the budget on it and measures the error again
+    Search.judged    imposes the budget on the result and measures its error again
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Search:
         return torch.linalg.vector_norm(self.added(v)).item()
 
     def within(self, v: Tensor, radius: float, *, full: bool = False) -> Tensor:
-        """Returns v, scaled so that the norm of its perturbation e is at most the radius; with ``full`` equal to it."""
+        """Returns v, scaled so that the norm of its e is at most the radius, or with ``full`` equal to the radius."""
         size = self.length(v)
         return v * (radius / size) if size > radius or (full and size > 0) else v
 
@@ -165,7 +165,7 @@ class Search:
         return change if self.window is None else change[self.window]
 
     def slope(self, v: Tensor, radius: float, generator: torch.Generator) -> tuple[float, Tensor]:
-        """Returns the objective at v and its gradient there, for ``spsa`` an estimate of it."""
+        """Returns the objective at v and its gradient there, which ``spsa`` estimates."""
         if self.ascent == "spsa":
             # A central difference along one random direction, a tenth of the radius to each side.
             shift = self.draw(generator)
@@ -197,8 +197,8 @@ class Search:
             steps: The number of steps of an ascent.
             starts: The number of ascents.
             generator: Draws the random perturbations.
-            warm: The v of the worst perturbation within a smaller budget. It is tried as it is, too: so a larger budget
-                never gives a smaller error.
+            warm: The v of the worst perturbation within a smaller budget. It is also tried unchanged, so that a larger
+                budget never gives a smaller error.
         """
         radius, before = budget * self.norm, self.done
         points = [] if warm is None else [(warm, self.ascent), (self.within(warm, radius, full=True), self.ascent)]
@@ -253,8 +253,8 @@ class Search:
     def steepest(self, slope: Tensor) -> Tensor:
         """Returns the direction in which the linear model of the objective is largest on the ball of e.
 
-        That is the gradient itself in the measurement domain and :math:`(A^*A)^\\dagger` of it in the image domain, by
-        conjugate gradients, which need one step where AA* = I.
+        In the measurement domain this is the gradient itself. In the image domain it is :math:`(A^*A)^\\dagger` times
+        the gradient, computed by conjugate gradients, which need one step if AA* = I.
         """
         if self.domain == "measurement":
             return slope
@@ -277,7 +277,7 @@ class Search:
     def _climb(
         self, v: Tensor, radius: float, steps: int, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, float]]:
-        """Yields the points of one ascent, without the first, and the objective there."""
+        """Yields every point of one ascent except the first, with the objective there."""
         velocity, first, second = torch.zeros_like(v), torch.zeros_like(v), torch.zeros_like(real_view(v))
         for k in range(steps):
             value, slope = self.slope(v, radius, generator)

@@ -5,15 +5,15 @@ for
 
 .. math:: \\max_{\\|e\\|_2\\le\\epsilon\\|y\\|_2}\\|P\\,(R(y+e)-R(y))\\|,
 
-where P is the whole image, or a window of it (then the norm is the largest modulus). The result is a *lower* bound of
-the maximum: a measured error, with the perturbation as its witness. Whatever an ascent returned, the budget is imposed
-on it again and the error measured again. Random noise of the same size is always tried, so that an attack is never
-weaker than noise. :mod:`firenet.audit.ascent` has a map of the search.
+where P is the identity, or restricts the image to a window (then the norm is the largest modulus). The result is a
+*lower* bound of the maximum: a measured error, with the perturbation as its witness. The budget is imposed once more on
+the result of every search, and its error is measured again. Random noise of the same size is always tried, so that an
+attack is never weaker than noise. :mod:`firenet.audit.ascent` has a map of the search.
 
-This module knows no network. If R has no gradient, the ascent estimates it from differences (SPSA, Spall 1992). A
-gradient is compared with differences along random directions, at the size of the budget and at larger ones, from which
-ascents begin, too (:mod:`firenet.audit.survey`). If there are few enough dimensions, the whole Jacobian is computed by
-differences. :class:`.Effort` says how thorough the search was.
+Only values and gradients of R are used. If R has no gradient, the ascent estimates it from differences (SPSA, Spall
+1992). A gradient is compared with differences along random directions, at the size of the budget and at larger sizes.
+Ascents may also begin where these differences are large (:mod:`firenet.audit.survey`). If there are few enough
+dimensions, the whole Jacobian is computed by differences. :class:`.Effort` says how thorough the search was.
 """
 
 from __future__ import annotations
@@ -71,16 +71,16 @@ def attack(
         domain: ``measurement``: e is free. ``image``: :math:`e=Av`, for a change v of the object.
         window: Slices of the image's axes: the largest modulus there is maximised instead of the norm.
         steps: The number of steps of each ascent.
-        starts: The number of ascents. Random ones never begin at zero, where magnitudes have no gradient.
+        starts: The number of ascents. Those with a random start never begin at zero, where magnitudes have no gradient.
         seed: Seeds everything that is random.
         reference: The budget at whose size differences are taken; None is the middle one of ``budgets``.
-        hints: Perturbations of the measurements that may be bad ones, of any size: for example one that was found for
-            another reconstruction, or the measurements of a detail. Only for ``domain="measurement"``.
+        hints: Perturbations of the measurements, of any size, that may cause large errors: for example one that was
+            found for another reconstruction, or the measurements of a detail. Only for ``domain="measurement"``.
         calls: The largest number of dimensions of a perturbation for which the whole Jacobian is computed by
-            differences. It is computed if the gradient is absent or disagrees with differences, or if larger
-            differences show an effect that smaller ones do not.
-        differences: Whether to take differences; without them :class:`.Effort` is None.
-        progress: Called with the number of evaluations done, and an estimate of all.
+            differences. It is computed if the gradient is absent or disagrees with differences, or if differences of a
+            larger size show an effect that those of the reference budget do not.
+        differences: Whether to take differences; without them the ``effort`` of a perturbation is None.
+        progress: Called with the number of evaluations done, and an estimate of their total number.
 
     Returns:
         One perturbation for each budget, in the order of ``budgets``.
@@ -173,7 +173,7 @@ def antun(
         One perturbation for each snapshot, :math:`e=Ar`; ``budget`` is its size.
 
     Raises:
-        BadInput: If there is no snapshot, or R has no gradient or one that is not finite.
+        BadInput: If there is no snapshot, or the gradient of R is missing or not finite.
     """
     if not snapshots or min(snapshots) < 1:
         raise BadInput("Snapshots after one step or more", f"{snapshots}", "(12, 16, 20, 24) are those of the paper")

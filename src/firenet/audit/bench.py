@@ -97,7 +97,7 @@ class Bench:
         return row
 
     def _key(self, model: Model, image: str, test: str) -> str:
-        """Returns the key of a part, a digest of everything that it depends on. Thresholds are not among it."""
+        """Returns the key of a part: a digest of everything that its results depend on, so not of the thresholds."""
         settings = asdict(replace(self.settings, thresholds=Thresholds(), tests=TESTS))
         what = [SCHEMA, environment(), model.name, dict(model.origin), image, test, settings]
         swept = [(rate, getattr(s, "mask", None)) for rate, s in self.sweep.items()] if test == "samples" else []
@@ -139,7 +139,7 @@ class Bench:
         return self.subjects[model.name]
 
     def again(self, model: Model, row: Row, measures: Mapping[str, Measure]) -> Row:
-        """Returns the row measured again on a new copy of the model, without a new search.
+        """Measures a row again on a new copy of the model, without a new search, and returns it.
 
         Args:
             model: The model, which is built again.
@@ -160,7 +160,7 @@ class Bench:
         return replace(row, numbers=row.numbers if measured is None else measured[0])
 
     def doubt(self, model: Model) -> str:
-        """Returns why a search of the model proves little; an empty text if there is no such reason."""
+        """Returns the reason why a search of the model proves little; an empty text if there is none."""
         subject = self._subject(model)
         return "" if isinstance(subject, str) else subject.doubt
 
@@ -171,6 +171,6 @@ class Bench:
 
 
 def as_array(t: Tensor) -> np.ndarray:
-    """Returns a tensor as an array of NumPy, real ones in single precision."""
+    """Returns a tensor as a NumPy array, in single precision if it is real."""
     array = t.detach().resolve_conj().cpu().numpy()
     return array if array.dtype.kind == "c" else array.astype(np.float32)

@@ -4,7 +4,7 @@ A small error in a norm can hide a lesion, so details are detected one by one. A
 should have no effect, is tested as well.
 
 A pair of images implies more (Gottschling, Antun, Hansen, Adcock, *The troublesome kernel*, 2025): if a
-reconstruction R is accurate to within :math:`\\eta` on x and x', whose measurements differ by :math:`\\epsilon`,
+reconstruction R is accurate to within :math:`\\eta` on x and x', whose measurements differ by :math:`\\epsilon`, then
 
 .. math:: \\|R(Ax)-R(Ax')\\|\\ge\\|x-x'\\|-2\\eta,
 
@@ -35,10 +35,11 @@ class Detection:
     Attributes:
         contrast: The height of the detail in the object.
         recovered: The share of this height that the reconstruction shows, compared with the reconstruction of the
-            object without the detail: 1 is all.
-        index: The response of a matched filter to this difference, in standard deviations of the filter's responses to
-            the errors elsewhere in the object. Below ``ROSE`` the detail is lost: a false negative.
-        empty: The index where the object does not have the detail; above ``ROSE`` it is invented, a false positive.
+            object without the detail; 1 if it shows the whole height.
+        index: The response of a matched filter to the difference of these two reconstructions, in standard deviations
+            of the filter's responses to the errors elsewhere in the object. Below ``ROSE`` the detail is lost: a false
+            negative.
+        empty: The index for the object without the detail; above ``ROSE`` the detail is invented: a false positive.
     """
 
     contrast: float
@@ -102,7 +103,8 @@ def detect(
     def answers(image: Tensor) -> tuple[float, float]:
         """Returns the filter's response at the detail, and the standard deviation of its responses elsewhere.
 
-        The detail, as far as it is shown, is subtracted first: the filter of a text responds to the text elsewhere too.
+        The part of the detail that is shown is subtracted first, since a filter also responds to its detail when it is
+        shifted.
         """
         error = (image.real if image.is_complex() else image).double() - x
         here = ((template * error).sum() / energy).item()
@@ -136,8 +138,8 @@ class Kernel:
         distance: The distance :math:`\\|x-x'\\|`.
         difference: The distance of the measurements, :math:`\\epsilon=\\|A(x-x')\\|`.
         accuracy: The larger of the two errors, :math:`\\eta`.
-        lipschitz: :math:`(\\|x-x'\\|-2\\eta)/\\epsilon`, a lower bound of the local Lipschitz constant; 0 if negative:
-            nothing follows for a reconstruction that is not accurate on both images.
+        lipschitz: :math:`(\\|x-x'\\|-2\\eta)/\\epsilon`, a lower bound of the local Lipschitz constant; 0 if this is
+            negative, since nothing follows for a reconstruction that is not accurate on both images.
         measured: :math:`\\|R(Ax)-R(Ax')\\|/\\epsilon`, which is at least that bound.
     """
 

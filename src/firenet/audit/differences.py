@@ -57,7 +57,7 @@ class Sketch:
         return bool(torch.isfinite(self.changes).all())
 
     def leading(self) -> tuple[Tensor, float]:
-        """Returns the image of norm one in which the changes are largest, and its singular value over the second."""
+        """Returns the image of norm one in which the changes are largest, and its singular value over the next one."""
         if len(self.changes) < 2:
             raise BadInput("At least two directions", f"{len(self.changes)}", "12 are usual")
         # The Gram matrix is small: it has as many rows as there are directions.
@@ -68,14 +68,14 @@ class Sketch:
         return (w / size if size > 0 else w), first / second if second > 0 else math.inf if first > 0 else 1.0
 
     def towards(self, w: Tensor) -> Tensor:
-        """Returns the direction of the steepest increase of :math:`\\langle w,R\\rangle` in the span of these."""
+        """Returns the direction in which :math:`\\langle w,R\\rangle` increases most, in the span of the directions."""
         shares = self.changes @ w
         flat = real_view(self.directions).reshape(len(shares), -1)
         found = (shares.to(flat.dtype) @ flat).reshape(real_view(self.directions[0]).shape)
         return torch.view_as_complex(found) if self.directions.is_complex() else found
 
     def mismatch(self, w: Tensor, gradient: Tensor) -> float:
-        """Returns the mismatch of the gradient of :math:`\\langle w,R\\rangle` and the changes, relative to them."""
+        """Returns the relative mismatch between the changes and the gradient of :math:`\\langle w,R\\rangle`."""
         measured = self.changes @ w
         flat = real_view(self.directions).reshape(len(measured), -1).to(measured.dtype)
         promised = flat @ real_view(gradient).reshape(-1).to(measured.dtype)
@@ -95,7 +95,7 @@ class Sketch:
 def chi_squared_above(freedom: int, probability: float) -> float:
     """Returns a number that a chi-squared variable exceeds with at least this probability.
 
-    It is from Chernoff's bound :math:`P(\\chi^2_k\\le kx)\\le(xe^{1-x})^{k/2}`, 0 < x < 1.
+    It follows from Chernoff's bound :math:`P(\\chi^2_k\\le kx)\\le(xe^{1-x})^{k/2}`, 0 < x < 1.
     """
     goal = 2 * math.log1p(-probability) / freedom
     low, high = 0.0, 1.0
@@ -119,7 +119,8 @@ def sketch(
         directions: Perturbations of norm one.
         gaussian: The norms of the Gaussian vectors from which they were made.
         size: The norm s of the perturbations.
-        around: Perturbations of norm one, one for each difference, which is taken around s times it; None is y itself.
+        around: For each difference a perturbation u of norm one: the difference is taken around y + su. None takes all
+            around y.
     """
     changes = []
     for k, e in enumerate(directions):
@@ -161,8 +162,8 @@ class Effort:
         gradient: ``agrees`` with these differences, ``disagrees``, ``is not finite``, ``vanishes`` or ``none``.
         mismatch: The mismatch of gradient and differences, relative to the differences; NaN without a gradient.
         jacobian: Whether the whole Jacobian was computed by differences.
-        concentration: The largest ratio of first to second singular value of differences of larger sizes, relative to
-            that at the reference budget.
+        concentration: The ratio of the first to the second singular value of the differences: the largest at larger
+            sizes, divided by that at the reference budget.
         missed: The largest singular value that the differences may have missed.
     """
 
@@ -195,7 +196,7 @@ class Effort:
 
     @property
     def text(self) -> str:
-        """The effort in words."""
+        """The effort as text."""
         if self.jacobian:
             how = f"the whole Jacobian of {self.dimension:,} dimensions was taken by differences"
         elif self.gradient == "agrees":

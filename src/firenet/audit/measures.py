@@ -36,7 +36,7 @@ def _norm(t: Tensor) -> float:
 
 
 def _noise_like(bench: Bench, y: Tensor, level: float) -> Tensor:
-    """Returns Gaussian noise on the samples, of this norm relative to that of y."""
+    """Returns Gaussian noise on the samples; its norm is given relative to that of y."""
     generator = torch.Generator().manual_seed(bench.settings.seed)
     e = bench.sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=generator).to(y.device))
     return e * (level * _norm(y) / _norm(e))
@@ -58,8 +58,8 @@ def _accuracy(bench: Bench, subject: Subject, model: Model, image: str) -> Measu
 def _hints(bench: Bench, image: str) -> list[Tensor]:
     """Returns candidates for the worst perturbation.
 
-    They are those that were found before, for this model and others, and the measurements of details, both as they are
-    and moved towards the kernel of A.
+    These are the perturbations that were found before, for this model and others, and the measurements of details, both
+    unchanged and moved towards the kernel of A.
     """
     x, y = bench.truth(image)
     found = [e.to(y) for (_, at, _), e in bench.found.items() if at == image]
@@ -126,7 +126,7 @@ def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured
 
 
 def window_of(shape: Sequence[int], share: float) -> tuple[slice, slice]:
-    """Returns the square in the middle of an image whose side is this share of the image's."""
+    """Returns the square in the middle of an image; the side of the square is the given share of the image's side."""
     rows, columns = shape
     half = max(round(share * min(rows, columns)) // 2, 1)
     return slice(rows // 2 - half, rows // 2 + half), slice(columns // 2 - half, columns // 2 + half)
@@ -230,7 +230,7 @@ CARRIED = "an ascent from the worst of them"
 
 
 def _foreign(bench: Bench, model: Model, image: str) -> dict[str, tuple[str, str, str]]:
-    """Returns the keys in ``bench.found`` of perturbations for other models, and of those of the localised attack."""
+    """Returns the keys in ``bench.found`` of perturbations for other models, and of those of all localised attacks."""
     which = (f"{bench.settings.reference:g}", ONE_PLACE)
     return {
         key[0] if key[2] == which[0] else f"{key[0]}, {key[2]}": key
@@ -269,7 +269,7 @@ def _carried(bench: Bench, subject: Subject, y: Tensor, e: Tensor) -> dict[str, 
 
 
 def _grown(bench: Bench, subject: Subject, image: str, e: Tensor, window: tuple[slice, slice] | None = None) -> float:
-    """Returns the amplification of a perturbation, measured with the perturbed data first."""
+    """Returns the amplification of a perturbation; R is applied to the perturbed data first."""
     _, y = bench.truth(image)
     e = e.to(y)
     with torch.no_grad():
@@ -305,7 +305,8 @@ def worst_witness(again: Sequence[Row], reference: int) -> tuple[str, tuple[str,
     """Returns the image and the key of the perturbation with the largest amplification.
 
     Args:
-        again: Rows of ``worst``, ``localised`` or ``transfer`` that were judged again; for others None is returned.
+        again: Rows of ``worst``, ``localised`` or ``transfer`` that were judged again; for rows of other tests None is
+            returned.
         reference: The index of the reference budget.
     """
     tried: list[tuple[float, str, tuple[str, str, str]]] = []

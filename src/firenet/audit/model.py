@@ -44,8 +44,8 @@ def of(name: str, reconstruct: Reconstruct, identity: str | None = None, certify
     Args:
         name: The name in tables.
         reconstruct: R.
-        identity: Distinguishes it from other functions of this name, so that a later audit may use its finished parts.
-            None is a new identity at every call, since a function does not show what it computes.
+        identity: Distinguishes this function from others of the same name, so that a later audit may use its finished
+            parts. None makes a new identity at every call, since a function does not show what it computes.
         certify: As in :class:`Model`.
     """
     origin: dict[str, Any] = {"kind": type(reconstruct).__name__, "identity": identity or uuid4().hex}

@@ -1,7 +1,7 @@
 """The finished parts of an audit, in memory and on disk.
 
 A part on disk is named by its key, the digest of everything that it depends on (model, image, test, settings, versions,
-for some tests the perturbations that were found before). How it is trusted (:meth:`Parts.done`)::
+for some tests the perturbations that were found before). When it is used again (:meth:`Parts.done`)::
 
     KEY.part      key in its header, digest of its content (firenet.io.sealed), fields of a row
                     all right            --> taken; one that failed is measured again with ``retry``
@@ -10,7 +10,7 @@ for some tests the perturbations that were found before). How it is trusted (:me
                     a message in it      --> that process crashed: the part has failed; again only with ``retry``
                     ATTEMPTS attempts    --> the part has failed: again only with ``retry``
                     otherwise            --> measured again, as one more attempt
-    none of both                         --> measured
+    neither file                         --> measured
 
 A model that crashes the process (a segmentation fault, an abort) leaves a message in the marker, written by Python's
 fault handler. A process that ends without a message was killed from outside: by a person, a power failure, or the
@@ -87,7 +87,7 @@ class Parts:
             self._lock.close()
 
     def keep(self, key: str, image: Tensor) -> str:
-        """Stores a picture under a key, and returns the key: a real image as it is, a complex one as its modulus."""
+        """Stores a picture under a key and returns the key. Of a complex image the modulus is stored."""
         array = (image.abs() if image.is_complex() else image).detach().cpu().to(torch.float32).numpy()
         self.pictures[key] = np.nan_to_num(array)
         return key
@@ -141,7 +141,7 @@ class Parts:
         faulthandler.enable(self._marker, all_threads=False)
 
     def end(self, key: str, row: Row | None, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes a part, or nothing without a row, and removes its marker, even if writing fails."""
+        """Writes a part if there is a row, and removes its marker even if writing fails."""
         if self.folder is None:
             return
         try:
@@ -171,10 +171,10 @@ def _check(row: Mapping[str, Any], part: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder of parts, for an audit from the beginning.
+    """Removes a folder of parts, so that an audit starts again from the beginning.
 
     Raises:
-        BadInput: If an audit did not make the folder or it has other files in it; then nothing is removed.
+        BadInput: If the folder was not made by an audit, or has other files in it; then nothing is removed.
     """
     if not folder.exists():
         return
@@ -190,7 +190,7 @@ def remove(folder: Path) -> None:
 
 
 def digest(*things: Any) -> str:
-    """Returns the SHA-256 of tensors and of things that JSON can hold."""
+    """Returns the SHA-256 of tensors and of values that JSON can hold."""
     digest = hashlib.sha256()
     for thing in things:
         if isinstance(thing, Tensor):

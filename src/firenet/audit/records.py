@@ -29,7 +29,7 @@ class Thresholds:
         amplification: The largest allowed amplification at the reference budget, of perturbations that were found for
             this model or for another one.
         local: The largest allowed change of one pixel in the window, relative to the norm of the perturbation. A map of
-            norm 1 can change a pixel by that norm, whatever the size of the image.
+            norm 1 can change one pixel by the whole norm of the perturbation, whatever the size of the image.
         contrast: Details of this contrast or more must be seen.
         index: A detail is seen if its index is at least this.
         lipschitz: A hidden detail proves a lower bound of the Lipschitz constant; the test fails if the bound exceeds
@@ -103,7 +103,7 @@ class Settings:
         check_search(self.ascent, self.domain, self.steps, self.starts)
         if not (self.budgets and self.contrasts and self.noise and self.factors and self.details):
             needed = "At least one budget, detail, contrast, level of noise and factor"
-            raise BadInput(needed, f"{self}", "Or leave out tests")
+            raise BadInput(needed, f"{self}", "Add one, or leave out the tests that need it")
         check_seed(self.seed)
         numbers = (*self.budgets, *self.contrasts, *self.noise, *self.factors, self.window)
         if not all(math.isfinite(n) and n > 0 for n in numbers) or self.window > 1:
@@ -120,7 +120,7 @@ class Row:
         test: The test, one of ``TESTS``.
         numbers: The results.
         pictures: Titles of pictures, each with the key of its array in :attr:`Audit.pictures`.
-        failed: Why nothing was measured; None if something was.
+        failed: The reason why nothing was measured; None if the test was measured.
         seconds: The time that the test took.
     """
 
@@ -134,7 +134,7 @@ class Row:
 
 
 class Outcome(StrEnum):
-    """The outcome of a test. None is "passed", since it proves nothing that nothing bad was found."""
+    """The outcome of a test. There is no "passed", since a search that finds nothing bad proves nothing."""
 
     FAILED = "failed"
     NOTHING_FOUND = "nothing found"
@@ -154,7 +154,7 @@ class Verdict:
             (``kernel`` only).
         value: The worst number of all images.
         threshold: The limit of this number.
-        text: The verdict in words.
+        text: The verdict as a sentence.
         again: The worst number when the witnesses were judged again on a new copy of the model; None if they were not.
         witness: For a ``failed`` attack the image, and the key of the perturbation in :attr:`Audit.witnesses`.
     """
@@ -208,5 +208,5 @@ class Audit:
         return plain | {"settings": asdict(self.settings), "rows": rows, "verdicts": verdicts}
 
     def of(self, model: str, test: str) -> list[Row]:
-        """Returns the rows of a model and a test that were measured."""
+        """Returns the measured rows of a model and a test."""
         return [r for r in self.rows if (r.model, r.test, r.failed) == (model, test, None)]

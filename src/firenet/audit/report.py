@@ -148,7 +148,7 @@ def _bench(audit: Audit, number: int, pictured: int, markup: Callable[[str], Any
 
 
 def compared(audit: Audit, baseline: str = "FIRENET") -> list[str]:
-    """Returns in words the ratios of the worst amplifications to that of the FIRENET, which are all measured."""
+    """Returns the worst amplifications of the models as text, with their ratios to that of the FIRENET."""
     k = audit.settings.budgets.index(audit.settings.reference)
 
     def worst(name: str) -> float | None:
@@ -285,7 +285,7 @@ def _fill_kernel(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
 
 
 def _lines(part: _Part, rows: Sequence[Row], key: str, x_label: str) -> None:
-    """Adds one curve of PSNR, the median of the images, and its table."""
+    """Adds the curves of PSNR, one for each model with the medians of its images, and their table."""
     caption = "PSNR in dB, median of the images"
     series, table, at = [], [], list(rows[0].numbers[key])
     for name, own in _by_model(rows).items():

@@ -14,7 +14,7 @@ MARKS = ("circle", "square", "triangle", "diamond")
 
 
 def finite(values: Iterable[float | None]) -> list[float]:
-    """Returns the finite ones of some numbers."""
+    """Returns those of the numbers that are finite."""
     return [v for v in values if v is not None and math.isfinite(v)]
 
 
@@ -89,7 +89,7 @@ def curve(series: Sequence[Series], at: Sequence[float], x_label: str, y_label: 
 
 
 def _root(name: str) -> str:
-    """Returns the model of a line: the worst and the random line of a model have the same colour."""
+    """Returns the model's name in that of a line: the worst and the random line of a model have the same colour."""
     return re.sub(", (worst|random)$", "", name)
 
 

@@ -39,7 +39,7 @@ def audit(
     """Runs every test of every model on every image.
 
     Args:
-        models: Models, or names and functions of measurements.
+        models: The models: a list of :class:`Model`, or a mapping from names to functions of measurements.
         sensing: The measurement operator A, which maps an image with two axes to its measurements.
         images: Images by name: real, not negative, not all zero, (rows, columns), on the device of the operator.
         title: The title of the record.
@@ -48,7 +48,8 @@ def audit(
         sweep: Measurement operators by sampling rate, for the test ``samples``; None omits it.
         folder: The folder where finished parts are stored, and from which they are taken.
         retry: Whether to measure parts again that failed, or during which the process ended.
-        progress: Called with the number of parts that are done, that of all, and what is measured now.
+        progress: Called with the number of finished parts, the number of all parts, and a text that names the current
+            test.
 
     Raises:
         BadInput: If there is no model or no image, names are not unique, or an image does not fit.

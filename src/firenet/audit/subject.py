@@ -65,11 +65,11 @@ def built(model: Model, sensing: LinearOperator) -> Callable[[Tensor], Tensor]:
 def tried(model: Model, sensing: LinearOperator, y: Tensor, settings: Settings) -> Subject:
     """Builds a model and tries it: does it return an image, always the same one, and has it a gradient?
 
-    It is called ten times on y and ten times on y with noise of the reference budget. A second copy is called on both
-    in the other order. So a dependence on chance or on earlier calls is noticed.
+    The model is called ten times on y and ten times on y with noise of the reference budget. A second copy is called on
+    both in the other order. This shows whether the image depends on chance or on earlier calls.
 
     Raises:
-        BadInput: If it does not return a finite image of the right shape.
+        BadInput: If the model does not return a finite image of the right shape.
     """
     shape = tuple(sensing.in_shape)
     raw = built(model, sensing)
@@ -99,7 +99,7 @@ def tried(model: Model, sensing: LinearOperator, y: Tensor, settings: Settings) 
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
-    """Returns the norm of the difference; entries where both are not finite do not count."""
+    """Returns the norm of the difference. If the same entries of both are not finite, these entries are left out."""
     if torch.equal(torch.isfinite(real_view(a)), torch.isfinite(real_view(b))):
         a, b = (torch.nan_to_num(real_view(t), 0.0, 0.0, 0.0) for t in (a, b))
     distance = torch.linalg.vector_norm(real_view(a - b)).item()
@@ -150,7 +150,7 @@ def guarded(reconstruct: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> 
 
 
 def _first(reconstruct: Callable[[Tensor], Tensor], y: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, float]:
-    """Returns the first image of a model and the time that it took; explains the error of one that takes images."""
+    """Returns the first image of a model and its time; if the model raises an error, explains what it must take."""
     start = time.perf_counter()
     try:
         with torch.no_grad():

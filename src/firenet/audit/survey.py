@@ -9,14 +9,14 @@
         grad <w, R>  --> candidate                        by autograd, unless the ascent is spsa
     at the reference budget:
         gradient     "agrees" if | D w - E grad <w, R> | <= AGREES | D w |
-        missed       the singular value up to which D may have missed one, were R linear
+        missed       the largest singular value that D may have missed, if R is linear
     at a larger size:
-        hidden       if the first singular value exceeds the second HIDDEN times more than at the reference budget
+        hidden       if (first / second singular value) > HIDDEN * (the same ratio at the reference budget)
     the whole Jacobian by differences --> candidates      at sizes with something hidden, and at the reference budget
                                                           unless the gradient agrees; only if it is affordable
 
-A gradient is thus supported by differences that were really made, and not by itself. :attr:`.Effort.doubt` says when
-neither it nor the Jacobian supports that nothing was found.
+A gradient is thus supported by measured differences, and not by itself. :attr:`.Effort.doubt` says why the search may
+have missed a worse perturbation.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def survey(search: Search, reference: float, calls: int, generator: torch.Genera
 
     A perturbation of the budget's size along one direction d reaches everything that depends on this component. A
     random perturbation has a component of that size along d only if it is larger by the square root of the dimension.
-    So this is the largest size, and the third size is the geometric mean of both. At larger sizes differences are taken
-    around random points, since an even function has none around y. The directions are the same at all sizes, so that
-    a linear map has the same differences at all sizes.
+    So the largest size is the budget times this root, and the size between them is their geometric mean. At larger
+    sizes differences are taken around random points, since an even function has none around y. The directions are the
+    same at all sizes, so that a linear map has the same differences at all sizes.
 
     Args:
         search: The state of the attack, before its first ascent.
@@ -51,7 +51,7 @@ def survey(search: Search, reference: float, calls: int, generator: torch.Genera
         generator: Draws the directions.
 
     Returns:
-        Whether the differences support the gradient; the numbers of starts and steps are not yet filled in.
+        The effort so far: whether the differences support the gradient. Its numbers of starts and steps are still 0.
     """
     places = _coordinates(search)
     dimension, blind = len(places), search.ascent == "spsa"
@@ -131,7 +131,7 @@ def _pulled(search: Search, w: Tensor) -> Tensor:
 
 
 def _by_jacobian(search: Search, places: Tensor, size: float, at: Tensor | None) -> list[Tensor]:
-    """Returns the direction of the largest singular value of the whole Jacobian, for a window that of its largest row.
+    """Returns the direction of the Jacobian's largest singular value; for a window, the direction of its largest row.
 
     The Jacobian consists of differences along every coordinate; if they are not finite, the list is empty.
 

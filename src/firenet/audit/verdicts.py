@@ -82,7 +82,7 @@ def _looked(rows: Sequence[Row]) -> str:
 
 
 def _most(values: Sequence[float | None]) -> float:
-    """Returns the largest number, infinite if one is NaN."""
+    """Returns the largest number; infinity if one is NaN."""
     return max((math.inf if v is None else severity(v) for v in values), default=0.0)
 
 
@@ -92,7 +92,7 @@ def _at(rows: Sequence[Row], key: str, settings: Settings) -> list[float | None]
 
 
 def _beyond(test: str, model: str, value: float, limit: float, text: str) -> Verdict:
-    """Returns the verdict that fails above the limit."""
+    """Returns a verdict, ``failed`` if the value is above the limit."""
     return Verdict(model, test, Outcome.NOTHING_FOUND if value <= limit else Outcome.FAILED, value, limit, text)
 
 

@@ -1,4 +1,4 @@
-"""Exact problems whose solutions no algorithm can compute to K digits, inexact input, and an adversary that shows it.
+"""Exact problems whose solutions no algorithm can compute to K digits from inexact input, and an adversary as proof.
 
 For the well-conditioned problems of :mod:`firenet.barriers.instances` and K > 2, no algorithm computes K correct digits
 (:func:`defeat`); K-1 digits can be computed, but no bounded number of data suffices (:func:`outread`); K-2 digits can

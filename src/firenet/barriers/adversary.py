@@ -5,7 +5,7 @@ read to within some :math:`2^{-n}`. All its reads also agree with a matrix in wh
 others by a bump of half that size. The minimisers for bumps on two different columns are :math:`2.8\\cdot10^{-K}`
 apart, so that one output is not within :math:`10^{-K}` of both. An algorithm that does not halt fails on the tie
 itself. The only assumption about the algorithm, which need not even be computable, is that it depends on nothing but
-its reads and its coins. This is tested by running it again.
+its reads and its coins. This is tested by running the algorithm again.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def defeat(
         reads: How many reads it is granted.
         seconds: How long it may run, in seconds.
         plays: The number of runs if its coins cannot be enumerated.
-        seed: Seeds such coins. None draws one that nobody can foresee.
+        seed: Seeds such coins. None draws a seed that nobody can foresee.
 
     Returns:
         ``wrong`` with a witness; ``did not halt`` after the granted reads, on the tie; ``out of time``; ``invalid``;
         for a randomised algorithm ``randomised`` with a lower bound of its failure probability. An algorithm that halts
-        is wrong: with all outputs if R, the number of measurements, is less than the number of columns, and else with
-        at least one (it may guess a different column for each measurement).
+        is wrong. If R, the number of measurements, is less than the number of columns, all its outputs are wrong;
+        otherwise at least one is, since it may guess a different column for each measurement.
 
     Raises:
         BadProblem: If more reads are granted than a witness can hold.
@@ -90,9 +90,9 @@ def outread(
         seed: As for :func:`defeat`.
 
     Returns:
-        ``wrong``, ``reads`` (its witness is a member of the family, on which an algorithm that reads on does halt),
-        ``out of time`` or ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of the probability
-        that it misses the digits or reads more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
+        ``wrong``, ``reads`` (its witness is a member of the family, on which an algorithm that continues to read does
+        halt), ``out of time`` or ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of the
+        probability that it misses the digits or reads more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
     """
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     if problem.digits < 2:
@@ -163,13 +163,13 @@ class _Game:
         return done
 
     def rivals(self, accuracy: int) -> list[Instance]:
-        """Returns one instance for each column, with its bump there. All agree with tied answers up to an accuracy."""
+        """Returns for each column the instance with its bump there. All agree with tied answers of this accuracy."""
         bump = Fraction(1, 1 << (max(accuracy, 4 * self.scale + 8) + 1))
         make = self.problem.strong if self.strong else self.problem.weak
         return [make(j, bump) for j in range(self.problem.columns)]
 
     def same(self, first: Run, again: Run) -> bool:
-        """Returns whether two runs with the same coins agree as far as they went, their outputs up to rounding."""
+        """Returns whether two runs with the same coins agree, outputs up to rounding; True if one is out of time."""
         if "out of time" in (first.how, again.how):
             return True
         if (first.reads, first.drawn, first.how) != (again.reads, again.drawn, again.how):
@@ -221,7 +221,7 @@ class _Game:
     def wrong(self, done: Run) -> Verdict:
         """Returns the verdict on an algorithm that has halted.
 
-        It is wrong for the rival from which most outputs are furthest.
+        Its witness is the rival for which most outputs are wrong.
         """
         rivals = self.rivals(done.accuracy)
         limit = Fraction(1, 100**self.scale)
@@ -241,7 +241,7 @@ class _Game:
     def all_runs(self) -> Iterator[_Play]:
         """Yields every run that the coins can lead to, with its probability.
 
-        Stops early if they cannot be enumerated.
+        Stops early if the coins cannot be enumerated.
         """
         tape: list[tuple[int, int]] = []
         for _ in range(LEAVES):
@@ -261,7 +261,7 @@ class _Game:
             tape = [*drawn, (value + 1, among)]
 
     def repeated(self, every: list[_Play]) -> bool:
-        """Returns whether runs give the same result again, in an order that the algorithm cannot know.
+        """Repeats runs, in an order that the algorithm cannot know, and returns whether the results are the same.
 
         If not, the algorithm depends on something other than its reads and its coins.
         """
@@ -354,7 +354,7 @@ class _Play:
 def lower_bound(failures: int, plays: int, doubt: Fraction = Fraction(1, 1000)) -> Fraction:
     """Returns the exact (Clopper-Pearson) lower confidence bound of a probability, to a thousandth.
 
-    It is the largest p on that grid for which ``failures`` or more failures have probability at most ``doubt``.
+    It is the largest multiple p of 1/1000 for which ``failures`` or more failures have probability at most ``doubt``.
     """
 
     def tail(p: int) -> Fraction:

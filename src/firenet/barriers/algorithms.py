@@ -60,8 +60,8 @@ def guess(training_set: TrainingSet, column: int) -> list[Vector]:
 def _value(training_set: TrainingSet, k: int) -> Fraction:
     """Returns the value of the minimiser to within 10**-K / 16.
 
-    With condition numbers of at most 1, errors of 2**-n in matrix and measurement are at most 2**(1-n) in the
-    minimiser.
+    With condition numbers of at most 1, errors of 2**-n in matrix and measurement cause an error of at most 2**(1-n) in
+    the minimiser.
     """
     n = (16 * 10**training_set.problem.digits).bit_length() + 1
     return _solved(training_set.sample(n, k), training_set.problem).value
@@ -116,8 +116,7 @@ def random_column(training_set: TrainingSet, coins: Coins) -> list[Vector]:
 
 
 def three_way(training_set: TrainingSet, coins: Coins) -> list[Vector]:
-    """Guesses each of the :math:`N_1` columns with probability :math:`1/(2N_1-1)`; otherwise reads until they
-    separate.
+    """Guesses each of N_1 columns with probability :math:`1/(2N_1-1)`; otherwise reads until the columns separate.
 
     The answer is right with probability :math:`N_1/(2N_1-1)` on every input. If there is a bump, it is right if the
     column of the bump is guessed or if the algorithm reads; if there is none, every guess is right, but reading never

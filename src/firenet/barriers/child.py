@@ -42,7 +42,7 @@ class _Pipe:
 
 
 def _limit(cpu_seconds: int) -> None:
-    """Bounds processor time and memory (half the machine's) for good, by lowering the hard limits too."""
+    """Limits processor time, and memory to half the machine's. The hard limits are lowered, too, which is final."""
     import resource
 
     half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

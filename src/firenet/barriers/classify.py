@@ -1,7 +1,8 @@
 """Classifies numbers of digits by whether they can be computed, with experiments as evidence.
 
 :func:`classify` does so for a class of problems, by playing the games of the three regimes. :func:`classify_bound` does
-so for a proven error bound of a network (:meth:`firenet.Guarantee.error_bound`): it says how many digits that is.
+so for a proven error bound of a network (:meth:`firenet.Guarantee.error_bound`): the bound says how many digits the
+network computes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Point:
         digits: How many digits were asked for.
         reads: How many data it read, or was granted.
         passed: Whether it reached the digits.
-        what: The result in words.
+        what: The result as text.
     """
 
     algorithm: str

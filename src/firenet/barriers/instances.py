@@ -172,7 +172,7 @@ class Problem:
         return self.tail + 1, self.tail + self.columns
 
     def base(self, scale: int) -> Fraction:
-        """Returns the number a that all competing columns have.
+        """Returns a, the common entry of all competing columns without a bump.
 
         It is :math:`10^{scale}/2`, for (P1) times :math:`1-\\varepsilon`.
         """
@@ -185,7 +185,7 @@ class Problem:
     def tied(self) -> Instance:
         """Returns the instance of the strong family without a bump.
 
-        Reads that are too inaccurate for a bump agree with it.
+        Reads that are too inaccurate to show a bump agree with this instance.
         """
         return Instance(self, self.digits, None, Fraction(0))
 
@@ -200,7 +200,7 @@ class Problem:
         return Instance(self, self.digits - 1, column, bump)
 
     def three_regimes(self) -> None:
-        """Raises :class:`BadProblem` for K at most 2, where K-2 digits are no digits."""
+        """Raises :class:`BadProblem` for K at most 2, where K-2 is not positive."""
         if self.digits <= 2:
             raise BadProblem(f"the three regimes (K, K-1, K-2 digits) need K > 2; got K = {self.digits}")
 
@@ -256,7 +256,7 @@ class Instance:
         return minimisers(known.kind, known.parameter, self.row, known.scales()[k], known.shape[1])
 
     def conditions(self) -> dict[str, Fraction]:
-        """Returns the condition numbers, exact; the square of an irrational one. All are at most 1.
+        """Returns the exact condition numbers, for an irrational one its square. All are at most 1.
 
         * ``AA*``: :math:`\\|AA^*\\|\\|(AA^*)^{-1}\\|`, and AA* is a multiple of the identity.
         * ``minimiser to y``, ``minimiser to A``: the local condition numbers of the map to the minimisers. Near such a
@@ -264,7 +264,7 @@ class Instance:
           :math:`dz=B^{-1}(dy-dA\\,z)` with B the square matrix of these columns: :math:`1/a_j` and
           :math:`v/a_j` (for (P2) :math:`|v/a_j-\\lambda/(2a_j^3)|`). At the tie the nearest minimiser is meant.
         * ``feasibility``, only for (P1), squared: :math:`\\|A\\|` over the distance to a problem that is infeasible for
-          some y, the smallest singular value of A.
+          some y; this distance is the smallest singular value of A.
         """
         a, v, known = max(self.row), self.minimisers(self.problem.samples - 1).value, self.problem
         to_matrix = v / a - known.parameter / (2 * a**3) if known.kind == "P2" else v / a
@@ -272,5 +272,5 @@ class Instance:
         return found | ({"feasibility": Fraction(1)} if known.kind == "P1" else {})
 
     def separation_squared(self) -> Fraction:
-        """Returns the squared distance to the minimiser of the problem with its bump elsewhere, :math:`2f^2/a^2`."""
+        """Returns the squared distance of minimisers for bumps on two different columns, :math:`2f^2/a^2`."""
         return 2 * self.minimisers().value ** 2

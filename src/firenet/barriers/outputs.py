@@ -67,7 +67,7 @@ def outputs(result: object, problem: Problem) -> tuple[tuple[Vector, ...], list[
 def check_size(vector: Vector) -> None:
     """Raises :class:`BadOutput` for numbers that cannot be added in reasonable time.
 
-    That is, if their common denominator has more than ``MOST_BITS`` bits.
+    These are numbers whose common denominator has more than ``MOST_BITS`` bits.
     """
     common = 1
     for entry in vector:

@@ -40,7 +40,7 @@ class BadAlgorithm(ValueError):
 
 
 class _Ended(Exception):
-    """Reports why a run ended, if it was not the algorithm that ended it."""
+    """Reports why a run ended, if the algorithm did not end it itself."""
 
     def __init__(self, how: Halt, note: str) -> None:
         super().__init__(note)
@@ -53,7 +53,8 @@ class Program:
     """An algorithm that runs in a process of its own, a new one for each run.
 
     Attributes:
-        name: ``module:function``; the module is imported there, from the current folder or from what is installed.
+        name: ``module:function``; the new process imports the module, from the current folder or from the installed
+            packages.
 
     >>> Program("mine:train")
     Program(name='mine:train')

@@ -134,7 +134,7 @@ class Referee:
         return self._random.getrandbits(256)
 
     def run(self, how: Halt, outputs: tuple[Vector, ...] = (), note: str = "") -> Run:
-        """Returns what happened: how the referee ended the run, or else how the algorithm did."""
+        """Returns the record of the run. If the referee ended the run before, the arguments are ignored."""
         how, note = (how, note) if self.ended is None else self.ended
         self.ended = self.ended or (how, note)
         reads = tuple(self._log)

@@ -30,8 +30,8 @@ def _run_here(algorithm: Algorithm, referee: Referee, seconds: int) -> Run:
     """Runs an algorithm in a thread of this process.
 
     When its time is up, it gets no more answers, and an exception is raised in its thread; a thread that ignores both
-    is abandoned. A single long call into C, which never yields the interpreter, is waited for; it is out of time all
-    the same.
+    is abandoned. A single long call into C, which never yields the interpreter, has to finish first; the run is out of
+    time even so.
     """
     ended: list[tuple[Halt, tuple[Vector, ...], str]] = []
 

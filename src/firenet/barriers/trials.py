@@ -42,7 +42,7 @@ class Trial:
 
     @property
     def trust(self) -> str:
-        """The assumption that the result rests on, in words; empty if the algorithm ran in a process of its own."""
+        """A sentence: the assumption that the result rests on; empty if the algorithm ran in its own process."""
         return "" if self.isolated else TRUST
 
 
@@ -62,7 +62,7 @@ def trial(
         problem: The class.
         digits: How many digits are asked for, 1 to K.
         plays: The number of inputs. The trial ends at the first input on which the algorithm fails.
-        seed: Seeds inputs, oracles and coins, and so determines the answers: None draws one that nobody can foresee.
+        seed: Seeds inputs, oracles and coins, and so determines the answers: None draws a seed that nobody can foresee.
         seconds: As for :func:`.defeat`, for each input.
     """
     if not 1 <= digits <= problem.digits:

@@ -35,13 +35,13 @@ class Verdict:
             of the class), ``out of time`` (nothing is shown), ``reads`` (it needed more than the granted reads),
             ``randomised`` (:attr:`failure` says how often it fails) or ``invalid`` (it gave no answer, or is not a
             function of its reads and coins).
-        statement: The result in words.
+        statement: The result as a sentence.
         distances_squared: The exact squared distance of each output to the minimisers of the witness's instance.
         witness: The JSON record, for :func:`.check`.
-        checked: What :func:`.check` said of it.
+        checked: The result of :func:`.check` for the witness.
         failure: For a randomised algorithm a lower bound of the probability that on one input it is wrong, gives no
             answer, or is still reading after the granted reads.
-        exact: Whether :attr:`failure` was counted over all outcomes of the coins; else it is a confidence bound.
+        exact: Whether :attr:`failure` was counted over all outcomes of the coins; otherwise it is a confidence bound.
         plays: The number of runs.
         note: Conversions of the output, why a run ended badly, and why there is no witness.
         isolated: Whether the algorithm ran in a process of its own.
@@ -64,12 +64,12 @@ class Verdict:
 
     @property
     def defeated(self) -> bool:
-        """Whether the algorithm fails at what was asked, on an input that is shown."""
+        """Whether the game found an input on which the algorithm fails."""
         return self.claim in ("wrong", "did not halt", "reads", "randomised")
 
     @property
     def trust(self) -> str:
-        """The assumption that the verdict rests on, in words; empty if the algorithm ran in a process of its own."""
+        """A sentence: the assumption that the verdict rests on; empty if the algorithm ran in its own process."""
         return "" if self.isolated else TRUST
 
     def as_json(self) -> dict[str, Any]:

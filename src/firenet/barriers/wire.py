@@ -12,7 +12,7 @@
  algorithm  ``raised``, ``refused`` or ``misread``, and why     none: the run has ended without an answer
 =========  ==================================================  =======================================
 
-``refused`` means that the algorithm returned something that is no answer, ``misread`` that it asked for a read that
+``refused`` means that the algorithm returned something that is not an answer, ``misread`` that it asked for a read that
 does not exist. Numbers travel as hexadecimal fractions, which are parsed in time proportional to their length. Nothing
 is unpickled or evaluated, and any other line ends the run (:class:`Garbage`).
 """

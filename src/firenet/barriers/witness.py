@@ -101,7 +101,7 @@ class Member:
         self.tail_squared = (of.columns - 1) * self.base**2 + self.largest**2
 
     def distance_squared(self, x, k):
-        """Returns the squared distance to v e_j, or for the tie to the simplex between all of these, by sorting."""
+        """Returns the squared distance to v e_j, or for the tie to the simplex of all v e_j, by sorting."""
         v = self.of.prove(self.largest, self.of.s(k))
         if self.column is not None:
             return sum((e - (v if i == self.column else 0)) ** 2 for i, e in enumerate(x))
@@ -138,7 +138,7 @@ def answer(of, read, members):
 
 
 def check(witness):
-    """Returns what the witness shows, in words; raises :class:`Refuted` with the reason if it shows nothing."""
+    """Returns what the witness shows, as a sentence; raises :class:`Refuted` with the reason if it shows nothing."""
     try:
         return _check(witness)
     except Refuted:

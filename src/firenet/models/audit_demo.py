@@ -1,6 +1,7 @@
 """The audits of ``firenet audit demo``: trained networks and a FIRENET, on real slices.
 
-* U-Nets, trained without and with noise, at 128 x 128 and 256 x 256, and a FIRENET initialised with the first's image;
+* U-Nets, trained without and with noise, at 128 x 128 and 256 x 256, and a FIRENET initialised with the image of the
+  first one;
 * an AUTOMAP-like network and LISTA at 32 x 32;
 * how stability depends on the number of restarts of a FIRENET that is initialised with a U-Net's image;
 * D5-C5, a network that others trained.
@@ -72,7 +73,7 @@ def cascade_mask(side: int = 256) -> Tensor:
 
 
 def benches(*, seed: int = 0) -> tuple[list[Bench], list[str]]:
-    """Returns all audits that can be made here, and why others cannot.
+    """Returns all audits that can be made here, and the reasons why others cannot.
 
     Args:
         seed: Seeds all attacks and noise.

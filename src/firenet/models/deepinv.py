@@ -24,9 +24,10 @@ def is_deepinv(made: Any) -> bool:
 
 
 def deepinv_reconstruct(reconstructor: Any, sensing: LinearOperator, physics: Any = None) -> Reconstruct:
-    """Returns a deepinv ``Reconstructor`` as a function of our measurements.
+    """Returns a deepinv ``Reconstructor`` as a function of the measurements of this library.
 
-    deepinv has centred k-space of a centred image, (1, 2, rows, columns), real and imaginary part on the second axis.
+    deepinv takes the centred k-space of a centred image, of shape (1, 2, rows, columns), with real and imaginary part
+    on the second axis.
 
     Args:
         reconstructor: Called as ``reconstructor(y, physics)``.

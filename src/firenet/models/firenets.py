@@ -28,7 +28,7 @@ FRAME = "undecimated:db2:1"
 def firenet_model(
     sparsify: str | None = FRAME, restarts: int = RESTARTS, layers: int = LAYERS, name: str = "FIRENET"
 ) -> Model:
-    """Returns the FIRENET to compare with: a transform of few bands, and the paper's schedule.
+    """Returns the FIRENET for comparisons, which has a transform of few bands and the paper's schedule.
 
     The schedule is fixed, so that one feed-forward network is attacked; its step sizes have the unit of the data.
 
@@ -93,7 +93,7 @@ def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) 
 
     since data that differ by e change the objective (P3) of any point by at most :math:`\\|e\\|_2`. The left side is at
     least :math:`F_y(R(y+e))-F_y(R(y))`, which is computed; ``beaten`` says whether this exceeds the right side by more
-    than the bounds of their rounding.
+    than the bounds of the rounding errors.
 
     Args:
         reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one; for others None is returned.

@@ -81,10 +81,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _external(graph: Any, path: Path) -> list[str]:
-    """Returns the names of the files beside the model that hold its tensors, wherever in the model they are named.
+    """Returns the names of the external files that hold tensors of the model.
 
-    In initializers, sparse ones, attributes, branches and functions. The files must lie in the model's folder, since a
-    path could name any file of this machine.
+    They are named in initializers, sparse initializers, attributes, branches and functions. The files must lie in the
+    model's folder, since a path could name any file of this machine.
     """
     folder, found = path.resolve().parent, []
     for tensor in _tensors(graph):
@@ -112,7 +112,7 @@ def _tensors(message: Any) -> Iterator[Any]:
 def _layout(
     shape: Sequence[Any], sensing: LinearOperator, path: Path
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """Returns a function that lays measurements out for an input of this shape, and one that takes the image out."""
+    """Returns a function that arranges measurements for an input of this shape, and one that extracts the image."""
     grid, image = tuple(sensing.out_shape), tuple(sensing.in_shape)
     wanted = [(*grid, 2), (1, *grid, 2), (2, *grid), (1, 2, *grid)]
     fits = [w for w in wanted if len(w) == len(shape) and all(_same(s, n) for s, n in zip(shape, w, strict=True))]
@@ -133,14 +133,14 @@ def _layout(
 
 
 def taken(out: Tensor, image: tuple[int, ...]) -> Tensor:
-    """Returns the image in what a network in real numbers returned: itself, or pairs on the last or the first axis.
+    """Returns the image from a real-valued network's output: the output itself, or pairs on its last or first axis.
 
     Raises:
         BadInput: If there is no image of this shape.
     """
 
     def is_one(shape: tuple[int, ...]) -> bool:
-        """Returns whether the output has this shape, after leading axes of length one."""
+        """Returns whether the output has this shape, apart from leading axes of length one."""
         before = out.ndim - len(shape)
         return before >= 0 and tuple(out.shape) == (*(1,) * before, *shape)
 

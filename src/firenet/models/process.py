@@ -2,7 +2,7 @@
 
 This is no sandbox. Code in the file runs with the rights of the user, who must trust its author. The other process
 protects this one from crashes and from what the file does to its memory. Nothing that comes back is unpickled: arrays
-travel as npy.
+are sent as npy.
 
 ``python -m firenet.models.process FILE`` starts the other process. It answers ``run`` (the image) and ``pull`` (the
 gradient of the image's inner product with a given array) until its input ends.
@@ -39,7 +39,7 @@ class Outside:
         self._lock = threading.Lock()
 
     def __call__(self, y: Tensor) -> Tensor:
-        """Returns the network's image of measurements, in the layout that the network takes."""
+        """Returns the image that the network computes from y, which has the layout that the network takes."""
         out: Tensor = _Remote.apply(y, self)  # pyright: ignore[reportAssignmentType]
         return out
 

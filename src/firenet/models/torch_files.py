@@ -57,7 +57,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _tried(outside: Outside, sensing: LinearOperator, path: Path) -> Reconstruct:
-    """Returns the reconstruction of a compiled file, in the first layout of the measurements that gives an image.
+    """Returns R of a compiled file, which is given measurements in the first layout for which it returns an image.
 
     A compiled file does not say which layout it takes: complex or pairs of real numbers, with or without a batch axis.
     """
