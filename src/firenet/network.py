@@ -266,7 +266,7 @@ class Firenet(nn.Module):
             raise BadInput("A tolerance above 0", f"{tolerance}", "1e-2 is enough for a preview, 1e-4 is usual")
         if searches(self.schedule) and tolerance is not None:
             do = "Give it to the schedule: AdaptiveRestarts(tolerance=...)"
-            raise BadInput("No other tolerance than that of the searching schedule", f"{tolerance}", do)
+            raise BadInput("No tolerance here, since the searching schedule has its own", f"{tolerance}", do)
         y, x0 = tensor_of(y, "measurements"), None if x0 is None else tensor_of(x0, "a first image")
         layers, batch = self._layers(y, x0, track=True)
         if dual0 is not None:

@@ -144,7 +144,8 @@ class Bench:
         Args:
             model: The model, which is built again.
             row: The row with the witnesses.
-            measures: For a test that searches, the function that judges its witnesses again. Other tests are repeated.
+            measures: For each test that searches, by its name, a function that measures the row's witnesses again.
+                All other tests are repeated.
         """
         known = self._subject(model)
         if isinstance(known, str):

@@ -95,7 +95,8 @@ def one_digit_less(training_set: TrainingSet) -> list[Vector]:
 
 
 def two_digits_less(training_set: TrainingSet) -> list[Vector]:
-    """Computes K-2 digits on both families from one read of each measurement: every column is accurate enough.
+    """Computes K-2 digits on both families from one read of each measurement: even the answer on a wrong column is
+    accurate enough.
 
     Proof: one read to within :math:`2^{-n}<10^{-K}/16` gives the value of the minimiser; the error of a wrong column is
     less than :math:`4.3\\cdot10^{-(K-1)}` at scale K-1, and smaller at scale K.

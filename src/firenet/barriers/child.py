@@ -93,7 +93,7 @@ def _place(error: BaseException) -> str:
 
 
 def main(name: str, cpu_seconds: str) -> NoReturn:
-    """Plays one run, and ends the process without waiting for threads that the algorithm left behind."""
+    """Runs the algorithm once, and ends the process without waiting for threads that the algorithm left behind."""
     # The pipe gets new numbers and 0 and 1 become /dev/null: what the algorithm prints does not mix with the protocol,
     # and closing 0 or 1 does not close the pipe.
     answers, questions = (os.fdopen(os.dup(i), mode, encoding="ascii") for i, mode in ((0, "r"), (1, "w")))

@@ -104,7 +104,7 @@ def distances(instance: Instance, done: Run) -> tuple[Fraction, ...]:
 
 
 def without_answer(name: str, digits: int, done: Run) -> Verdict | None:
-    """Returns the verdict on a run that shows nothing; None for a run that shows something."""
+    """Returns the verdict on a run that ended without a usable answer (out of time or invalid); None for others."""
     if done.how == "out of time":
         statement = f"No verdict: {done.note}, after {len(done.reads)} reads."
         return Verdict(name, digits, "out of time", statement, note=done.note)

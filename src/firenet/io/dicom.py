@@ -61,7 +61,7 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
 
 
 def _refuse(pydicom: ModuleType, data: Any, syntax: Any, path: Path) -> None:
-    """Refuses images whose values need an interpretation to mean something, and those that cannot be decoded here."""
+    """Refuses images whose stored values are not the grey values themselves, and those that cannot be decoded here."""
     if "PixelData" not in data:
         got, do = "one without pixels in integers", _CONVERT
     elif "PerFrameFunctionalGroupsSequence" in data:

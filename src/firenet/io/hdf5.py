@@ -69,7 +69,7 @@ def opened(path: Path, key: str | None, preferred: str) -> Iterator[Stored]:
 
 
 def _plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str], preferred: str) -> Stored:
-    """Returns one array. For k-space, the mask and the header that the file stores as in fastMRI are used too."""
+    """Returns one array. For k-space, the file's mask and fastMRI header are used too, if it has them."""
     found = dataset(h5py, file, name)
     array, notes = _sound(h5py, found, path), ()
     if "MATLAB_class" in found.attrs:

@@ -77,11 +77,11 @@ def _ending(path: Path) -> str:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Puts all files that are written inside, such as an image and its record, in place at the end, or none of them.
+    """Puts the files written in a ``with`` block, such as an image and its record, in place at its end: all or none.
 
-    A signal or an error leaves what was there. The files are renamed right after one another, while the folder is
-    locked against other runs that do the same: if two runs write to the same names at once, all files are from the same
-    run.
+    After a signal or an error the earlier files are still there, unchanged. The files are renamed right after one
+    another, while the folder is locked against other runs that do the same: if two runs write to the same names at
+    once, all files are from the same run.
 
     Raises:
         BadInput: If they cannot be put in place.

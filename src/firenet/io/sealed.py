@@ -37,7 +37,7 @@ def write(path: Path, kind: str, identity: str, arrays: Mapping[str, np.ndarray]
     Args:
         path: The file.
         kind: The kind of the file, one word.
-        identity: What it belongs to, one word: a fingerprint of everything that its content depends on.
+        identity: A fingerprint (one word) of everything on which the content of the file depends.
         arrays: Arrays of numbers; none may be named ``about``.
         about: Numbers, texts, lists and mappings.
     """

@@ -1,8 +1,8 @@
 """A compiled network in a process of its own, so that loading it, or its crash, does not affect this process.
 
 This is no sandbox. Code in the file runs with the rights of the user, who must trust its author. The other process
-protects this one from crashes and from what the file does to its memory. Nothing that comes back is unpickled: arrays
-are sent as npy.
+protects this one from crashes and from whatever the file does to the memory of its process. Nothing that comes back is
+unpickled: arrays are sent as npy.
 
 ``python -m firenet.models.process FILE`` starts the other process. It answers ``run`` (the image) and ``pull`` (the
 gradient of the image's inner product with a given array) until its input ends.

@@ -196,7 +196,8 @@ class FrozenSteps:
 
     def __post_init__(self) -> None:
         if not self.runs or any(r.layers < 1 for r in self.runs):
-            raise BadInput("At least one run of at least one layer", f"{len(self.runs)} runs", "Freeze a solution")
+            do = "Take solution.schedule.frozen()"
+            raise BadInput("At least one run of at least one layer", f"{len(self.runs)} runs", do)
 
     @property
     def layers(self) -> int:

@@ -26,7 +26,7 @@ def schedule_from(state: dict[str, Any]) -> Schedule:
     """Returns the schedule that :func:`schedule_state` described.
 
     Raises:
-        BadInput: For a schedule that is not of this library, or unknown numbers.
+        BadInput: For a schedule that is not of this library, or one with missing or unknown parameters.
     """
     known = {made.__name__: made for made in _PLAIN}
     numbers = dict(state)
