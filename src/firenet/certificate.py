@@ -51,8 +51,8 @@ class Certificate:
         violation: For (P1) the constraint violation of z; for (P2) and (P3) zero.
         relative_violation: The part of the violation that exceeds rounding, over
             :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
-        tightness: The gap is at most this many times F(z) - min F, since a better point is known. Infinite if no better
-            point is known.
+        tightness: An upper bound of the gap over F(z) - min F: the gap over F(z) - F(b), where b is the best point
+            known. Infinite if no point better than z is known.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
             number refutes the assumptions.
         assumptions: The assumptions of the error bound, as a text.

@@ -48,7 +48,7 @@ class BadInput(FirenetError, ValueError):
 
 
 class NumericalError(FirenetError, ArithmeticError):
-    """An error for numbers that contradict a theorem, so that one of its assumptions does not hold."""
+    """An error for numbers that contradict a theorem: one of its assumptions cannot hold."""
 
 
 class MissingExtra(FirenetError, ImportError):

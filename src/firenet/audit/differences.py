@@ -41,7 +41,7 @@ class Sketch:
 
     Attributes:
         size: The norm s of the perturbations.
-        directions: The directions :math:`e_k`, of norm one in the measurements, stacked.
+        directions: The directions :math:`e_k` in the space of the measurements, each of norm one, stacked.
         changes: The differences :math:`D_k` as real numbers, (directions, entries).
         gaussian: The norms of the Gaussian vectors from which the directions were made.
     """

@@ -1,8 +1,8 @@
 """Algorithms in exact arithmetic: those that must fail at K digits, and those that reach K-1 and K-2.
 
-An algorithm is a callable that takes a :class:`TrainingSet` and returns a vector, one vector for each measurement, or a
-network, that is a callable from measurements to a vector. A randomised algorithm takes :class:`Coins` as second
-argument.
+An algorithm is a callable that takes a :class:`TrainingSet`. It returns one vector for each measurement (for a
+single measurement it may return the vector itself), or a network: a callable from measurements to a vector. A
+randomised algorithm takes :class:`Coins` as second argument.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ def issue(
 
     Args:
         verdict: The verdict.
-        claim: The claim of the witness: ``wrong``, ``did not halt``, ``reads``, or ``missed``, an error without rivals.
+        claim: The claim of the witness: ``wrong``, ``did not halt``, ``reads``, or ``missed``; the last is an error on
+            this instance and needs no rivals.
         done: The run that shows it.
         instance: The problem on which it failed.
         rivals: Instances that agree with all reads as well; those that a witness cannot hold are left out.

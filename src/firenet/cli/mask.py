@@ -98,7 +98,10 @@ def mask(
 
 
 def _show_bands(made: Mask, dims: int) -> None:
-    """Prints how many samples each band has: for an image as a table of boxes, otherwise by a box's largest band."""
+    """Prints how many samples each band has.
+
+    For a two-dimensional image this is a table of all boxes; otherwise boxes with the same largest band are added up.
+    """
     if made.bands and dims == 2:
         down, across = (max(k[i] for k in made.bands) for i in (0, 1))
         rows = [[str(i), *(str(made.bands[i, j][0]) for j in range(1, across + 1))] for i in range(1, down + 1)]

@@ -191,7 +191,7 @@ class RealPacked(nn.Module):
         return x if self._frame is None else self._frame.analyse(x)
 
     def _shrink(self, v: Tensor, threshold: Tensor) -> Tensor:
-        """Computes the soft threshold; for pairs ``threshold`` and the weights are the inverses of their values."""
+        """Computes the soft threshold. For pairs, ``threshold`` and ``weights`` hold the reciprocals."""
         t = threshold if self.weights is None else threshold * self.weights
         if not self.pairs:
             return v - torch.minimum(torch.maximum(v, -t), t)

@@ -26,7 +26,7 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def read_hdf5(path: Path, key: str | None, preferred: str) -> Stored:
-    """Reads one array, k-space with its ``mask``; if k-space is asked for, it may be the scan of an ISMRMRD group."""
+    """Reads one array and, for k-space, its ``mask``. K-space may also be the scan of an ISMRMRD group."""
     try:
         found = importlib.util.find_spec("h5py")
     except ValueError:

@@ -240,7 +240,8 @@ def _check_limits(schedule: str, layers: int | None, tolerance: float | None, re
     if layers is not None and layers < 1:
         raise BadInput("--layers: at least one layer", f"{layers}", "2000 are the default of recon; most need fewer")
     if tolerance is not None and not 0 < tolerance < 1:
-        raise BadInput("--tolerance: a relative gap between 0 and 1", f"{tolerance}", "1e-2 is a picture, 1e-4 a proof")
+        do = "1e-2 suffices to view the image, 1e-4 to prove optimality"
+        raise BadInput("--tolerance: a relative gap between 0 and 1", f"{tolerance}", do)
     if reweight is not None and reweight < 0:
         raise BadInput("--reweight: a number of rounds, zero or more", f"{reweight}", "1 or 2 are usual")
     if reweight is not None and layers is not None and layers <= reweight:

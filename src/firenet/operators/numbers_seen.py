@@ -10,8 +10,9 @@ from torch import Tensor
 class Numbers:
     """Tensors and their version counters: two records are equal if no tensor was changed or replaced in between.
 
-    A copy of an operator has copies of its tensors. Its record is None, and the first comparison makes a new one. If
-    the tensors had been changed before the copy, its record is empty, so that the change is still detected.
+    A copied operator has new tensors, to which the old record does not apply. So the record is copied as None, and the
+    first comparison makes a new one. If the tensors were changed between the record and the copy, it is copied as a
+    record of no tensors, which is equal to no other record of the operator: the change is still detected.
     """
 
     def __init__(self, tensors: list[Tensor]) -> None:

@@ -291,7 +291,7 @@ class OperatorPair:
 
     def rows(self) -> Tensor:
         """Returns :meth:`AnalysisOperator.pseudo_rows` in these coordinates: for each group of bands, the largest
-        change of an entry of p by a remainder of norm one."""
+        change of a magnitude of p that a remainder of norm one can cause."""
         if self._rows is None and self._spectral:
             assert self._bands is not None
             assert isinstance(self._damp, Tensor)

@@ -140,8 +140,8 @@ class AnalysisKernel(Kernel):
         return torch.cat([first, p.flatten(1)], dim=1), pair.finish(total, first), (first, p)
 
     def _swept(self, x: Tensor, y: Tensor, q: Tensor, sigma: Tensor) -> bool:
-        """Returns whether the derivative of :class:`_Sweep` suffices. It is a first derivative in reverse mode, and not
-        with respect to the weights."""
+        """Returns whether the derivative of :class:`_Sweep` suffices: it gives first derivatives in reverse mode only,
+        and none with respect to the weights."""
         if not (x.is_complex() and self.operator.convolves and _once.get()):
             return False
         weights = self.problem.weights
