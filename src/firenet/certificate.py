@@ -123,7 +123,7 @@ def certify(
         z: The variable of the problem (..., \\*in_shape): coefficients, or the image for an analysis problem.
         y: Measurements (..., \\*out_shape), with the batch axes of z.
         dual: A dual point to begin with, shape of y, feasible or not.
-        dual_sparse: For an analysis problem, its part p.
+        dual_sparse: For an analysis problem, the part p of this dual point.
         budget: The largest number of iterations; 0 for none.
         guarantee: The constants of the null space property, for an error bound; needs the next two arguments.
         sparsity_defect: An assumed upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.

@@ -241,7 +241,7 @@ class Guarantee:
         .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)
             +C_2(r+\\bar e).
 
-        The assumed bounds are :math:`\\bar\\sigma`, ``sparsity_defect``, and :math:`\\bar e`, ``noise``. A negative
+        The assumed bounds are :math:`\\bar\\sigma` (``sparsity_defect``) and :math:`\\bar e` (``noise``). A negative
         number refutes the assumptions.
         """
         _positive(lam)

@@ -158,8 +158,8 @@ def blocked_norms(x: Tensor, trailing: int) -> Tensor:
 
 
 def blocked_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
-    """Computes :math:`\\mathrm{Re}\\langle x,y\\rangle` with an error of at most ``sum_rounding(2n) + 2`` units of
-    :math:`\\|x\\|\\,\\|y\\|`."""
+    """Computes :math:`\\mathrm{Re}\\langle x,y\\rangle` with an error of at most ``sum_rounding(2n) + 2`` unit
+    roundoffs times :math:`\\|x\\|\\,\\|y\\|`."""
     if x.is_complex() != y.is_complex():
         x, y = (x.real, y) if x.is_complex() else (x, y.real)
     a, b = (real_view(t).flatten(-(trailing + t.is_complex())).to(torch.float64) for t in (x, y))

@@ -45,7 +45,7 @@ class SparsityLevels:
         object.__setattr__(self, "sparsities", tuple(int(s) for s in self.sparsities))
         if len(self.sizes) != len(self.sparsities) or not self.sizes:
             got = f"{len(self.sizes)} sizes and {len(self.sparsities)} sparsities"
-            raise BadInput("One sparsity for each level", got, "Give lists of one length")
+            raise BadInput("One sparsity for each level", got, "Give lists of equal length")
         for k, (n, s) in enumerate(zip(self.sizes, self.sparsities, strict=True)):
             if not 0 < s <= n:
                 do = "Use at least 1 and at most the size"

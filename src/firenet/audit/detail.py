@@ -103,8 +103,8 @@ def detect(
     def answers(image: Tensor) -> tuple[float, float]:
         """Returns the filter's response at the detail, and the standard deviation of its responses elsewhere.
 
-        The part of the detail that is shown is subtracted first, since a filter also responds to its detail when it is
-        shifted.
+        For the responses elsewhere the detail is first subtracted from the image, with the contrast that it has there,
+        since the filter also responds to a shifted detail.
         """
         error = (image.real if image.is_complex() else image).double() - x
         here = ((template * error).sum() / energy).item()

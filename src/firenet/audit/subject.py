@@ -28,7 +28,7 @@ NO_MEMORY = "It needs more memory than there is"
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model that has returned images.
+    """A model under audit, after trial calls that showed what kind of function it is.
 
     Attributes:
         reconstruct: R, with checks of what it returns.

@@ -21,7 +21,7 @@ def draw_map(
     tail: options.Tail = 2,
     as_json: options.Json = False,
 ) -> None:
-    """Draw digits against data: what is impossible, and how much data the rest costs.
+    """Draw which numbers of correct digits are impossible, and how much data the others need.
 
     Examples:
       firenet barriers map

@@ -119,7 +119,8 @@ def _energy(x: Tensor) -> float:
 
 
 def judge_maps(kspace: Tensor, mask: Tensor, maps: Tensor, method: str) -> tuple[float, str | None]:
-    r"""Returns the share of the energy that no image explains through the maps, and a doubt about the maps, or None.
+    r"""Returns the share of the energy that no image explains through the maps, and a warning about the maps,
+    or None.
 
     Args:
         kspace: As in :func:`unexplained`.

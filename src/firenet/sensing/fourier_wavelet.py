@@ -7,9 +7,10 @@ filters them. If the result has n frequencies and each half n / 2, the spectra s
 
 each half's spectrum is repeated once ("unfolded") and multiplied by the response of its filter. Hence a level needs no
 FFT of its own. The bands are transformed by small FFTs, which together have the size of one image, and go to the
-spectrum of the image level by level, from coarse to fine, and in a level axis by axis:
+spectrum of the image level by level, from coarse to fine, and within each level one axis after the other:
 
-1. pack: coefficients are one axis, the corner of the coarsest levels first, then the details from coarse to fine;
+1. pack: all coefficients lie along one axis, first those of the coarsest levels together (the corner), then the
+   details from coarse to fine;
 2. :meth:`_Folded._to_grid`: a dense matrix maps the corner to its spectrum, FFTs transform the details, and for each
    axis of each level the spectra are multiplied by two responses and summed; the last result is the spectrum on the
    whole grid, of which samples are taken;

@@ -19,18 +19,18 @@ class AdaptiveRestarts:
 
     Every ``check`` iterations the duality gap of the last point and of the average since the last restart is computed.
     The iteration restarts from the better of the two in three cases: the gap of this point is at most ``sufficient``
-    times the gap at the last restart; it is at most ``necessary`` times that gap, and grows again; or the run has
-    ``longest`` times the number of all iterations so far (the rules of PDLP: Applegate et al., *Practical large-scale
-    linear programming using primal-dual hybrid gradient*, 2021, here with the gap). At each restart the primal weight
-    :math:`\\omega` of the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of
-    itself and of (distance moved by x) / (distance moved by q); the first weight is :math:`\\|y\\|_2/\\|A\\|`. The
-    analysis form keeps its first weight, which is a fraction of this one; (P1) and (P2) divide the first weight by an
-    estimate of the norm of their dual point.
+    times the gap at the last restart; it is at most ``necessary`` times that gap, and grows again; or the iterations
+    since the last restart are at least ``longest`` times all iterations so far (the rules of PDLP: Applegate et al.,
+    *Practical large-scale linear programming using primal-dual hybrid gradient*, 2021, here with the gap). At each
+    restart the primal weight :math:`\\omega` of the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes
+    the geometric mean of itself and of (distance moved by x) / (distance moved by q); the first weight is
+    :math:`\\|y\\|_2/\\|A\\|`. The analysis form keeps its first weight, which is a fraction of this one; (P1) and (P2)
+    divide the first weight by an estimate of the norm of their dual point.
 
     The gap at which the iteration stops is proven for all steps. For constant steps the relaxed iteration converges for
     every relaxation below 2 (Condat 2013), and its averages converge with O(1/iterations) (Chambolle and Pock 2016,
-    whose averages leave the relaxation out of the dual). The number of iterations that the search for the steps takes
-    is not proven.
+    who average the dual points before relaxation; here they are averaged after it). The number of iterations that the
+    search for the steps takes is not proven.
 
     Attributes:
         tolerance: Stop when the relative gap, the gap over the lower bound, is at most this. The objective is then

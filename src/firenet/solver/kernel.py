@@ -87,7 +87,7 @@ class Kernel(ABC):
     def dual_(
         self, q: Tensor, y: Tensor, ahead: Tensor | None, measured: Tensor, before: Tensor, steps: Steps, work: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Computes the dual step and its relaxation as :meth:`dual`, perhaps written over q.
+        """Computes the dual step and its relaxation as :meth:`dual`; the result may overwrite q.
 
         Args:
             q: The dual variable.
