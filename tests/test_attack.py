@@ -75,7 +75,7 @@ def test_a_window_is_attacked_by_its_largest_entry() -> None:
 def test_a_network_is_attacked_through_its_gradient_and_nothing_unmeasured_is_touched() -> None:
     mask = multilevel((16, 16), 0.5).samples
     sensing = SubsampledFourier(mask)
-    net = Firenet(sensing, UndecimatedWavelet((16, 16), "haar", 2), lam=0.02, schedule=FixedSteps(15))
+    net = Firenet(sensing, UndecimatedWavelet((16, 16), "haar", 2), lam=0.02, schedule=FixedSteps(8))
     y = sensing(draw(16, 16, complex_=True))
     told: list[tuple[int, int]] = []
     small, large = attack(net, sensing, y, [0.01, 0.1], steps=8, progress=lambda d, m: told.append((d, m)))
