@@ -78,6 +78,21 @@ def test_the_fidelity_has_its_conjugate_and_its_gap_closes() -> None:
     assert example("fidelity").main().status is Status.TOLERANCE_REACHED
 
 
+def test_a_fidelity_of_ones_own_survives_the_state_of_a_network() -> None:
+    huber = example("fidelity").Huber(0.3)
+    A = firenet.Matrix(torch.eye(3, dtype=torch.float64)[:2])
+    plain, own = firenet.Firenet(A, lam=0.1), firenet.Firenet(A, lam=0.2, fidelity=huber)
+    state = own.state_dict()
+    other = firenet.Firenet(A, lam=0.1, fidelity=example("fidelity").Huber(0.3))
+    other.load_state_dict(state)
+    assert other.lam == 0.2
+    assert type(other.fidelity).__name__ == "Huber"
+    with pytest.raises(BadInput, match="state of a network"):
+        plain.load_state_dict(state)
+    own.load_state_dict(plain.state_dict())
+    assert type(own.fidelity).__name__ == "Norm"
+
+
 def test_the_attack_finds_the_largest_singular_value() -> None:
     found, norm = example("attack").main()
     assert 0.99 * norm <= found <= norm * (1 + 1e-12)

@@ -132,22 +132,25 @@ class Firenet(nn.Module):
     def get_extra_state(self) -> Tensor:
         """Returns everything that defines the network, except tensors, as JSON in bytes; nothing is pickled."""
         noise = self.fidelity.noise if isinstance(self.fidelity, Ball) else None
-        squared = isinstance(self.fidelity, Squared)
-        state = {"form": self.form, "lam": self.lam, "noise": noise, "squared": squared, "iterate": self.iterate}
-        text = json.dumps(state | {"schedule": schedule_state(self.schedule)})
+        state = {"form": self.form, "lam": self.lam, "noise": noise, "iterate": self.iterate}
+        state |= {"fidelity": type(self.fidelity).__name__, "schedule": schedule_state(self.schedule)}
+        text = json.dumps(state)
         return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Sets lambda, fidelity and schedule from the result of :meth:`get_extra_state`.
+        """Sets lambda, fidelity and schedule from the result of :meth:`get_extra_state`; a user-defined fidelity, whose
+        numbers are not in the state, stays as it is.
 
         Raises:
-            BadInput: For other data, or the state of a network in the other form.
+            BadInput: For other data, the state of a network in the other form, or another user-defined fidelity.
         """
         try:
             found = json.loads(bytes(tensor_of(state).to(torch.uint8).cpu().tolist()).decode())
-            form, lam, noise, squared = (found[key] for key in ("form", "lam", "noise", "squared"))
+            form, lam, noise, name = (found[key] for key in ("form", "lam", "noise", "fidelity"))
             schedule = schedule_from(found["schedule"])
-            fidelity: Fidelity = Squared() if squared else Norm() if noise is None else Ball(float(noise))
+            own = self.fidelity
+            known: dict[str, Fidelity] = {"Norm": Norm(), "Squared": Squared(), type(own).__name__: own}
+            fidelity = Ball(float(noise)) if noise is not None else known[name]
         except (KeyError, TypeError, ValueError) as error:
             do = "Load the state_dict of a Firenet of this version"
             raise BadInput("The state of a network", f"something else ({error})", do) from None
