@@ -424,3 +424,20 @@ def test_maps_that_do_not_explain_the_data_end_with_exit_code_3(tmp_path):
     run = call("recon", tmp_path / "k.npy", "--maps", tmp_path / "wrong.npy", *options)
     assert run.exit_code == BAD_INPUT
     assert "Coil maps that explain the data" in run.stderr
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--noise-level", "0.001%", "--layers", "10"], "does not fit the data"),
+    (["--layers", "2", "--reweight", "0"], "not proved to be close to optimal"),
+])  # fmt: skip
+def test_the_first_line_claims_no_more_than_is_proved(scan, tmp_path, options, said):
+    """A gap of more than the whole objective is no "within ... of optimal", and what does not fit is said not to."""
+    maps = np.stack([np.full((64, 64), c, np.complex64) for c in (1.0, 0.5j)])
+    with np.load(scan) as stored:
+        k = np.stack([stored["kspace"], 0.5j * stored["kspace"] + 0.02 * stored["kspace"][::-1]])
+    np.savez(tmp_path / "coils.npz", kspace=k.astype(np.complex64))
+    np.save(tmp_path / "maps.npy", maps)
+    run = call("recon", tmp_path / "coils.npz", "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy", *options)
+    first = run.stdout.splitlines()[0]
+    assert said in first
+    assert "within" not in first

@@ -109,3 +109,16 @@ def test_doubts_are_shown_as_warnings(handlers: None, capsys: pytest.CaptureFixt
     said = capsys.readouterr().err
     assert said.startswith("warning: a part is measured again")
     assert len(said.splitlines()) == 1
+
+
+def test_a_table_of_eighty_columns_cuts_no_number_and_no_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    heads = ["sampled (%)", "objective", "gap", "relative gap", "layers", "status"]
+    rows = [["raw 2-coil scan", "100.0", "0.00086003", "6.16e-07", "7.2e-04", "2000", "tolerance reached"]]
+    console.table(None, ["slice", *heads], rows)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in " ".join([*rows[0], "sampled objective relative layers status slice"]).split():
+        assert word in shown, word

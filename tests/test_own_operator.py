@@ -87,6 +87,13 @@ def test_reconstruct(operator: MaskedCosine, image: Tensor) -> None:
     assert "MaskedCosine" in solution.conditions[0]
 
 
+def test_what_is_no_operator_is_refused_with_what_to_pass(operator: MaskedCosine, image: Tensor) -> None:
+    y = operator(image)
+    for call in (firenet.reconstruct, firenet.choose_lambda):
+        with pytest.raises(firenet.BadInput, match="Pass SubsampledFourier"):
+            call(y, operator.mask)  # pyright: ignore[reportArgumentType]
+
+
 def test_choose_lambda(operator: MaskedCosine, image: Tensor) -> None:
     sweep = firenet.choose_lambda(operator(image), operator, lams=[1e-3, 1.0])
     assert sweep.best == 1e-3

@@ -199,12 +199,23 @@ def table(title: str | None, columns: list[str], rows: Sequence[Sequence[str | t
     # Where space is short the first column folds, but not within words: numbers without their names are useless.
     words = [word for row in cells for word in row[0].split()]
     columns = [plain(name) for name in columns]
-    drawn.add_column(columns[0], overflow="fold", min_width=min(max(map(len, words), default=0), 20))
-    for name in columns[1:]:
-        drawn.add_column("\n".join(textwrap.wrap(name, 12)), justify="right", overflow="fold", no_wrap=True)
+    least = min(max(map(len, words), default=0), 20)
+    drawn.add_column(columns[0], overflow="fold", min_width=least)
+    console = Console(markup=False)  # what stands in brackets, as in firenet[mri], is text
+    heads = ["\n".join(textwrap.wrap(name, 12)) for name in columns[1:]]
+    # A number that is cut is wrong: where space is short heads become narrower, and cells of several words fold.
+    widths = [
+        max(map(len, "\n".join(column).split("\n"))) for column in zip(heads, *(row[1:] for row in cells), strict=True)
+    ]
+    short = least + sum(widths) + 3 * len(columns) + 1 > console.width
+    for k, name in enumerate(columns[1:], 1):
+        head = "\n".join(textwrap.wrap(name, 8, break_long_words=False)) if short else heads[k - 1]
+        folds = short and any(" " in row[k] for row in cells)
+        word = max(map(len, " ".join([head, *(row[k] for row in cells)]).split())) if folds else None
+        drawn.add_column(head, justify="right", overflow="fold", no_wrap=not folds, min_width=word)
     for row in cells:
         drawn.add_row(*row)
-    Console(markup=False).print(drawn)  # what stands in brackets, as in firenet[mri], is text
+    console.print(drawn)
 
 
 def print_json(record: Mapping[str, Any]) -> None:

@@ -215,13 +215,16 @@ def summary(found: Sequence[Reconstruction]) -> str:
     rate = sum(one.part.rate for one in found) / len(found)
     words.append(f"{100 * rate:.3g} % of k-space")
     worst = max((s.relative_gap.item() for _, s in solved), default=0.0)
-    if worst < float("inf"):
+    misses = any(misfit(one) is not None for one, _ in solved)
+    if misses:
+        words.append("does not fit the data")
+    elif worst < 1:
         words.append(f"within {100 * worst:.2g} % of optimal")
     else:  # NaN, too
         words.append("not proved to be close to optimal")
-    misses = any(misfit(one) is not None for one, _ in solved)
-    if any(one.posed is not None and len(one.rounds) < 2 and isinstance(one.posed.fidelity, Ball) for one, _ in solved):
-        words.append("does not fit the data" if misses else "fits the data up to the noise level")
+    asked = (one.posed for one, _ in solved if len(one.rounds) < 2)
+    if not misses and any(posed is not None and isinstance(posed.fidelity, Ball) for posed in asked):
+        words.append("fits the data up to the noise level")
     words.append(f"{sum(one.layers for one in found)} layers")
     words.append(f"{sum(one.seconds for one in found):.1f} s")
     return ", ".join(words)

@@ -48,6 +48,9 @@ def default_network(
         noise: As in :class:`.Firenet`.
         schedule: None is :func:`default_schedule`.
     """
+    if not isinstance(operator, LinearOperator):
+        do = "Pass SubsampledFourier(mask) for samples of k-space; arrays of k-space go to reconstruct_kspace"
+        raise BadInput("A measurement operator, a LinearOperator", type(operator).__name__, do)
     schedule = default_schedule() if schedule is None else schedule
     frame = transform(sparsify, operator.in_shape)
     return Firenet(operator, frame, weights=weights, lam=lam, noise=noise, schedule=schedule)
