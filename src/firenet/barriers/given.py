@@ -108,7 +108,7 @@ class Coins:
         """Draws a whole number from 0 to n - 1, all equally likely."""
         sides = _whole(n)
         if sides is None or not 1 <= sides <= MOST_SIDES:
-            raise ValueError(f"a choice among a whole number, at least 1 and at most 2**64; got {n!r:.80}")
+            raise ValueError(f"choose(n) needs a whole number n from 1 to 2**64; got {n!r:.80}")
         return self._toss(sides)
 
     @property

@@ -88,8 +88,8 @@ def run(
         list[str] | None,
         Option(
             "--threshold",
-            help="NAME=NUMBER, where NAME is amplification, local, contrast, index, lipschitz, fall, scaling, noise or "
-            "gain.",
+            help="NAME=NUMBER sets the limit beyond which a test fails. NAME is amplification, local, contrast, index, "
+            "lipschitz, fall, scaling, noise or gain. Repeat for several.",
         ),
     ] = None,
     seed: options.Seed = 0,

@@ -39,7 +39,7 @@ def play(
     plays: Annotated[
         int, Option(min=1, max=10_000, help="The number of plays if the coins cannot be enumerated.")
     ] = 400,
-    fewer: Annotated[bool, Option("--fewer", help="Play for K-1 digits, and at most --reads data.")] = False,
+    fewer: Annotated[bool, Option("--fewer", help="Play for K-1 digits: --reads reads must suffice.")] = False,
     here: Annotated[
         bool,
         Option("--in-process", help="Play module:function in this process: faster, but it is trusted to be honest."),

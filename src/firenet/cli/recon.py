@@ -55,7 +55,7 @@ def recon(
         int | None,
         Option(
             "--reweight",
-            help="The number of further rounds, each weighted by the image of the round before: slower and sharper. "
+            help="How many times to solve again with weights computed from the image before: slower and sharper. "
             "Default: 1, or 0 with much noise, orthonormal transforms and fixed schedules.",
         ),
     ] = None,
