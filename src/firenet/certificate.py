@@ -249,7 +249,7 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
         needed = (
             f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape}), with the same batch axes"
         )
-        do = "The variable is the coefficients, sparsify(image) for an image; for an analysis problem it is the image"
+        do = "For an analysis problem z is the image, otherwise its coefficients sparsify(image)"
         raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")

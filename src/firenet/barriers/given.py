@@ -58,7 +58,9 @@ class TrainingSet:
         return self.problem.shape
 
     def sample(self, n: int, k: int = 0) -> Sample:
-        """Reads one triple to within :math:`2^{-n}`. Every call counts as a read.
+        """Reads measurement k and the matrix to within :math:`2^{-n}`, and a minimiser of the problem with these.
+
+        Every call counts as a read.
 
         Raises:
             BadRead: If n is not a whole number of at least 0, or there is no measurement k.

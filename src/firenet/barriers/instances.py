@@ -205,8 +205,8 @@ class Problem:
             raise BadProblem(f"the three regimes (K, K-1, K-2 digits) need K > 2; got K = {self.digits}")
 
     def breakdown_squared(self, scale: int) -> Fraction:
-        """Returns the squared radius of the smallest ball that contains the minimisers of all rivals, in the limit of a
-        vanishing bump.
+        """Returns the squared radius of the smallest ball that contains the minimisers of all instances with a bump
+        on one column, in the limit of a vanishing bump.
 
         It is :math:`v^2(N_1-1)/N_1`: no single answer is closer to all of them, and their centre is exactly that close.
         """

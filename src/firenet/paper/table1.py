@@ -130,7 +130,7 @@ def admissible(row: Instance) -> float:
 
 
 def exact(row: Instance) -> float:
-    """Returns the distance of the exact minimiser for the matrix that the networks get."""
+    """Returns the distance of the exact minimiser for the matrix that the networks get to the true minimiser."""
     return float(np.linalg.norm(row.seen - row.truth))
 
 

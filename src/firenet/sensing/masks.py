@@ -92,7 +92,8 @@ def theory_density(
     .. math:: \\sum_ls_l\\prod_i2^{-a_{il}|k_i-l|}\\;2^{-2v\\max(0,l-\\|\\mathbf k\\|_\\infty)},\\qquad
         a_{il}=2q_v+1\\ (k_i\\ge l),\\ 1\\ (k_i<l),
 
-    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again. For Walsh samples it is
+    where the Fourier transform of the scaling function decays as :math:`|\\omega|^{-(1+q_v)}`. For v = 1 it is
+    :math:`\\mathcal M_\\mathcal F` again, since :math:`q_1=0`. For Walsh samples it is
     :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`, also from their code. (Their code also doubles the value for boxes with some
     :math:`k_i=1`; these hold few samples, and the value is not doubled here.)
 

@@ -248,8 +248,7 @@ class Iteration:
         return out
 
     def evaluate(self) -> Values:
-        """Computes objectives and dual values. The only operator is A*, for A*q, which the next layer needs in any
-        case."""
+        """Computes objectives and dual values. It applies only A*, to q, and the next layer uses the result."""
         self._count_back()
         dual_last, size_last = self.problem.bound(self.q, self.back, self.y)
         dual_average, size_average = self.problem.bound(self._q_sum, self._back_sum, self.y, self.count)
