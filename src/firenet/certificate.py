@@ -141,7 +141,7 @@ def certify(
     rests_on = conditions(operator, problem.sparsify if isinstance(problem, AnalysisProblem) else None)
     z, y, batch = _checked(operator, z, y)
     if budget < 0:
-        raise BadInput("A budget of layers, zero or more", f"{budget}", "500 is the default")
+        raise BadInput("A budget of iterations, zero or more", f"{budget}", "500 is the default")
     _check_assumed(problem, assumed)
     packed: Problem = problem.compact()
     compact: Any = packed.operator
@@ -206,18 +206,20 @@ def _given_dual(
     """Returns the packed dual variable of a given dual point, after checks of its shape and numbers."""
     if dual is None:
         raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
-    if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
-        raise BadInput(
-            f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "Use the shape of y"
-        )
+    bad = int((~torch.isfinite(real_view(dual))).sum())
+    if dual.shape != y.shape or bad:
+        got = f"shape {tuple(dual.shape)}, {bad} numbers not finite"
+        raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", got, "Take the dual of a solution for this y")
     p, batch = None, y.shape[: y.ndim - len(packed.measurement.out_shape)]
     if dual_sparse is not None:
         if not isinstance(problem, AnalysisProblem):
             raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
         coefficients = problem.sparsify.out_shape
-        if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
-            needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
-            raise BadInput(needed, got, "Use the shape of the coefficients of sparsify")
+        bad = int((~torch.isfinite(real_view(dual_sparse))).sum())
+        if dual_sparse.shape != (*batch, *coefficients) or bad:
+            got = f"shape {tuple(dual_sparse.shape)}, {bad} numbers not finite"
+            do = "Take the dual_sparse of a solution for this y"
+            raise BadInput(f"A finite dual_sparse of shape {(*batch, *coefficients)}", got, do)
         p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
     q = packed.operator.pack_measured(dual.to(y.dtype).reshape(-1, *packed.measurement.out_shape))
     return packed.dual_of(q, p)

@@ -36,7 +36,7 @@ def recon(
         int,
         Option(
             "--layers",
-            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly this "
+            help="The largest number of layers, shared by the rounds of --reweight. --schedule fixed runs exactly this "
             "many; --schedule paper rounds the number down to a multiple of ten.",
         ),
     ] = 2000,

@@ -23,7 +23,7 @@ MOST_COILS = 64
 def to_corner(kspace: Tensor, dims: int) -> Tensor:
     """Returns k-space with zero frequency in the corner from centred k-space of the *same* centred image.
 
-    ``ifftn(to_corner(k, d))`` is the centred image, upright and in one piece. The inverse is :func:`to_centre`.
+    ``ifftn(to_corner(k, d))`` is the centred image, without a shift or a flip. The inverse is :func:`to_centre`.
     """
     axes = tuple(range(-dims, 0))
     return torch.fft.ifftshift(kspace, dim=axes) * _ramp(kspace, dims)

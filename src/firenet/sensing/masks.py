@@ -86,8 +86,8 @@ def theory_density(
     """Computes the number of samples for box k, up to one factor common to all boxes.
 
     For Haar wavelets it is :math:`\\mathcal M_\\mathcal F(s,\\mathbf k)` (Fourier) or
-    :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` (Walsh) of Theorem 4. For Daubechies wavelets with v > 1 vanishing
-    moments and Fourier samples it is the density of the authors' code,
+    :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` (Walsh) of Theorem 4 of Colbrook, Antun, Hansen (PNAS 2022). For
+    Daubechies wavelets with v > 1 vanishing moments and Fourier samples it is the density of the authors' code,
 
     .. math:: \\sum_ls_l\\prod_i2^{-a_{il}|k_i-l|}\\;2^{-2v\\max(0,l-\\|\\mathbf k\\|_\\infty)},\\qquad
         a_{il}=2q_v+1\\ (k_i\\ge l),\\ 1\\ (k_i<l),
