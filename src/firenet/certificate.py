@@ -58,7 +58,7 @@ class Certificate:
         assumptions: The assumptions of the error bound, as a text.
         conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
             operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
-        dual: The dual point with this value, feasible up to the rounding of its dtype; shape of y.
+        dual: The dual point whose value is ``lower_bound``, feasible up to the rounding of its dtype; shape of y.
         layers: The number of iterations that were run to find the dual point, int64.
         dual_sparse: For an analysis problem, the part p of the dual point; else None.
     """

@@ -306,7 +306,7 @@ class OperatorPair:
         return self._rows
 
     def forward_roundings(self) -> Tensor:
-        """Returns for each group a number k such that the computed bands of Wx, in the unit of p, have an error of at
+        """Returns for each group a number k such that the computed bands of ``unit`` times Wx have an error of at
         most k unit roundoffs times the norm of the image x."""
         if self._bands is None:
             return torch.tensor([(self.sparsify.rounding + 8 * self.sparsify.norm_bound.value) * self.unit])
