@@ -233,7 +233,8 @@ def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | Subsampled
 def check_dtype(dtype: torch.dtype) -> None:
     """Raises BadInput for other dtypes than float32 and float64."""
     if dtype not in (torch.float32, torch.float64):
-        raise BadInput("dtype float32 or float64", f"{dtype}", "Pairs of float32 are complex64")
+        do = "Use float32 in place of complex64, float64 of complex128"
+        raise BadInput("dtype float32 or float64", f"{dtype}", do)
 
 
 # --- transforms as products with dense matrices -----------------------------------------------------------------------
