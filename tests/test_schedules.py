@@ -57,6 +57,20 @@ def test_paper_schedule_is_the_formula(
         assert epsilon <= nu / (1 - nu) * delta + nu**outer * first + 1e-12 * epsilon
 
 
+def test_one_network_for_all_measurements_within_a_bound():
+    """The steps are those of measurements of the norm b2, whatever the norm is; beyond b2 nothing is promised."""
+    one = torch.tensor([0.0, 1e-30, 2.5], dtype=torch.float64)
+    fixed = PaperSchedule(3, 4, 1e-5, 0.5, size=2.5).restarts(bound(2.0), one)
+    for step, scaled in zip(fixed, PaperSchedule(3, 4, 1e-5, 0.5).restarts(bound(2.0), one[2:]), strict=True):
+        assert step.tau.tolist() == scaled.tau.tolist() * 3
+        assert step.sigma.tolist() == scaled.sigma.tolist() * 3
+    net = Firenet(Matrix(np.eye(2, 3)), lam=0.1, schedule=PaperSchedule(3, 4, size=2.5))
+    y = torch.tensor([[1.5, 2.0], [0.0, 0.5], [0.0, 0.0]], dtype=torch.float64)  # norms 2.5, 0.5 and 0
+    torch.testing.assert_close(net(y), torch.stack([net(item) for item in y]), rtol=1e-13, atol=1e-13)
+    with pytest.raises(BadInput, match=r"norm at most 2\.5\. Got 2\.75"):
+        net(1.1 * y)
+
+
 @sizes
 @norms
 @pytest.mark.parametrize("omega", [None, 1e-6, 1.0, 1e6])
@@ -102,6 +116,8 @@ def test_defaults():
         (PaperSchedule, {"nu": 0.0}),
         (PaperSchedule, {"nu": 1.0}),
         (PaperSchedule, {"nu": math.nan}),
+        (PaperSchedule, {"size": 0.0}),
+        (PaperSchedule, {"size": math.inf}),
         (FixedSteps, {"count": 0}),
         (FixedSteps, {"omega": 0.0}),
         (FixedSteps, {"omega": -1.0}),
