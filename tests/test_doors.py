@@ -190,7 +190,7 @@ def test_what_is_shown_of_networks_and_solutions():
 SCHEDULES = [
     AdaptiveRestarts(3e-3, 77),
     RadialSearch(1e-2, 88),
-    PaperSchedule(3, 4, 1e-5, 0.5),
+    PaperSchedule(3, 4, 1e-5, 0.5, 1e3),
     FixedSteps(9, 2.0),
     FrozenSteps((Run(0.1, 0.2, 3, 1.5, "last", False),)),
 ]

@@ -78,26 +78,32 @@ class PaperSchedule:
     """The schedule of the paper: accuracies that decrease geometrically, each reached by the same number of layers.
 
     .. math::
-        \\varepsilon_0=\\|y\\|_2,\\quad\\varepsilon_k=\\nu(\\delta+\\varepsilon_{k-1}),\\quad\\beta_k=\\varepsilon_k/(2\\|A\\|),
+        \\varepsilon_k=\\nu(\\delta+\\varepsilon_{k-1}),\\quad\\beta_k=\\varepsilon_k/(2\\|A\\|),
         \\quad\\tau_k=p\\beta_k/\\|A\\|,\\quad\\sigma_k=1/(p\\beta_k\\|A\\|).
+
+    The first accuracy :math:`\\varepsilon_0` is ``size``, the same for all measurements with
+    :math:`\\|y\\|_2\\le b_2`: then the network is one map of the theorem's class. Or it is :math:`\\|y\\|_2` itself:
+    then the network of :math:`cy` is c times that of y, for c > 0.
 
     Proven: if A has the weighted robust null space property in levels and ``inner`` is at least
     :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least the model's misfit, then
     after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`;
-    :class:`firenet.Guarantee` has the constants. The default ``inner=10`` is far below that number:
-    with it the schedule is a good heuristic, and the guarantee is the duality gap that comes with the result.
+    :class:`firenet.guarantees.Guarantee` has the numbers for an operator. The default ``inner=10`` is far below that
+    number: with it the schedule is a good heuristic, and the guarantee is the duality gap that comes with the result.
 
     Attributes:
         outer: Number of restarts, n.
         inner: Number of layers of each restart, p.
         delta: The smallest accuracy :math:`\\delta>0` to aim at, in the unit of :math:`\\|y\\|`.
         nu: Factor :math:`0<\\nu<1` by which the accuracy decreases; :math:`e^{-1}` needs the fewest layers.
+        size: The bound :math:`b_2` of the measurements' norms; None is the norm of each.
     """
 
     outer: int = 10
     inner: int = 10
     delta: float = 1e-9
     nu: float = math.exp(-1)
+    size: float | None = None
 
     def __post_init__(self) -> None:
         plain_numbers(self)
@@ -107,6 +113,8 @@ class PaperSchedule:
         if not (self.delta > 0 and math.isfinite(self.delta)) or not 0 < self.nu < 1:
             got = f"delta={self.delta}, nu={self.nu}"
             raise BadInput("delta > 0 and nu between 0 and 1", got, "The defaults are 1e-9 and exp(-1)")
+        if self.size is not None and not 0 < self.size < math.inf:
+            raise BadInput("size > 0, finite", f"size={self.size}", "A bound of the norms of all measurements")
 
     @property
     def layers(self) -> int:
@@ -114,8 +122,19 @@ class PaperSchedule:
         return self.outer * self.inner
 
     def restarts(self, norm: NormBound, size: Tensor) -> Iterator[Restart]:
-        """Yields the runs, see :meth:`FixedSchedule.restarts`."""
+        """Yields the runs, see :meth:`FixedSchedule.restarts`.
+
+        Raises:
+            BadInput: For measurements whose norm is above ``size``.
+        """
         length = norm.value or 1.0  # for the zero operator all steps are valid
+        if self.size is not None:
+            if bool((size > self.size * (1 + 1e-12)).any()):  # the norms are rounded
+                do = (
+                    "Make the network for a larger bound, or divide the measurements by a number and multiply the image"
+                )
+                raise BadInput(f"Measurements of norm at most {self.size:.6g}", f"{float(size.max()):.6g}", do)
+            size = torch.full_like(size, self.size)
         epsilon = size
         for _ in range(self.outer):
             epsilon = self.nu * (self.delta + epsilon)

@@ -1,0 +1,5 @@
+"""What is known before any data: the constants of a matrix, and the accuracy, depth and stability that follow."""
+
+from firenet.optional import lazy
+
+__getattr__, __dir__, __all__ = lazy(__name__, __file__)

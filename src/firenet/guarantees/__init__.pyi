@@ -1,0 +1,2 @@
+from firenet.guarantees.constants import Constants as Constants
+from firenet.guarantees.guarantee import Guarantee as Guarantee
