@@ -29,54 +29,28 @@ from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
 from firenet.solver.adaptive_loop import run_adaptive
 from firenet.solver.controller import Controller
 from firenet.solver.iteration import Iteration, kernel_for
-from firenet.solver.solution import Progress
+from firenet.solver.solution import Certified, Progress
 
 _Assumed = tuple[Guarantee | None, float | None, float | None]
 # The refinement stops when the gap is at most this many times the suboptimality of the point that is known.
 _TIGHT = 1.05
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """The certificate of a point z; float64 tensors, one number per batch item.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Certificate(Certified):
+    """The certificate of a point z, the numbers of :class:`.Certified`; one entry per batch item.
 
     Attributes:
-        objective: F(z), computed in double precision.
-        lower_bound: A lower bound of min F.
-        gap: The objective minus the lower bound, for (P1) plus :math:`\\|q\\|_2` times the violation: an upper bound of
-            F(z) - min F up to ``rounding``.
-        rounding: A bound of the rounding error of the gap.
-        relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
-            if the lower bound is zero; zero if F(z) is at most its own rounding.
-        violation: For (P1) the constraint violation of z; for (P2) and (P3) zero.
-        relative_violation: The part of the violation that exceeds rounding, over
-            :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
         tightness: An upper bound of the gap over F(z) - min F: the gap over F(z) - F(b), where b is the best point
             known. Infinite if no point better than z is known.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
             number refutes the assumptions.
         assumptions: The assumptions of the error bound, as a text.
-        conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
-            operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
-        dual: The dual point with this value, feasible up to the rounding of its dtype; shape of y.
-        layers: The number of iterations that were run to find the dual point, int64.
-        dual_sparse: For an analysis problem, the part p of the dual point; else None.
     """
 
-    objective: Tensor
-    lower_bound: Tensor
-    gap: Tensor
-    rounding: Tensor
-    relative_gap: Tensor
-    violation: Tensor
-    relative_violation: Tensor
     tightness: Tensor
     error_bound: Tensor | None
     assumptions: tuple[str, ...]
-    conditions: tuple[str, ...]
-    dual: Tensor
-    layers: Tensor
-    dual_sparse: Tensor | None = None
 
     @property
     def kind(self) -> Literal["unconditional", "conditional"]:
