@@ -181,9 +181,8 @@ def _given_dual(
     if dual is None:
         raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
     if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
-        raise BadInput(
-            f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "Use the shape of y"
-        )
+        needed = f"A finite dual point of shape {tuple(y.shape)}"
+        raise BadInput(needed, f"shape {tuple(dual.shape)}", "Use the shape of y")
     p, batch = None, y.shape[: y.ndim - len(packed.measurement.out_shape)]
     if dual_sparse is not None:
         if not isinstance(problem, AnalysisProblem):
@@ -220,11 +219,9 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
     """Returns z and y in one dtype, zero in the entries that are not measured, and their batch axes."""
     batch = y.shape[: max(y.ndim - len(operator.out_shape), 0)]
     if y.shape != (*batch, *operator.out_shape) or z.shape != (*batch, *operator.in_shape):
-        needed = (
-            f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape}), with the same batch axes"
-        )
+        shapes = f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape})"
         do = "The variable is the coefficients, sparsify(image) for an image; for an analysis problem it is the image"
-        raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
+        raise BadInput(f"{shapes}, with the same batch axes", f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
     dtype = operator.state_dtype(torch.promote_types(y.dtype, torch.float32))

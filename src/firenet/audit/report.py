@@ -85,10 +85,8 @@ def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int =
     """Returns the report as text, with pictures of the first ``pictured`` images of every audit."""
     jinja = optional("jinja2", "audit", "The HTML report")
     markup = optional("markupsafe", "audit", "The HTML report").Markup
-    style, script, template = (
-        (resources.files("firenet") / "data" / f"report.{end}").read_text(encoding="utf-8")
-        for end in ("css", "js", "html.j2")
-    )
+    files = (resources.files("firenet") / "data" / f"report.{end}" for end in ("css", "js", "html.j2"))
+    style, script, template = (file.read_text(encoding="utf-8") for file in files)
     environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=False)
     benches = [_bench(a, k, pictured, markup) for k, a in enumerate(audits)]
     bad = sum(m["bad"] for b in benches for m in b["models"])
