@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,35 +28,31 @@ def environment() -> dict[str, str]:
     return versions() | {"threads": str(torch.get_num_threads())}
 
 
+@dataclass(eq=False)
 class Bench:
     """One measurement operator, the models that are tried on it, and the parts that are measured.
 
-    Args:
+    Attributes:
         sensing: The measurement operator A.
-        images: The images that are audited, by name.
-        others: Images of another kind, by name.
+        images: All images, by name.
         sweep: Measurement operators by sampling rate.
         settings: The settings.
         parts: The finished parts.
         measures: For each test the function that measures a part.
     """
 
-    def __init__(
-        self,
-        sensing: LinearOperator,
-        images: Mapping[str, Tensor],
-        others: Mapping[str, Tensor],
-        sweep: Mapping[float, LinearOperator],
-        settings: Settings,
-        parts: Parts,
-        measures: Mapping[str, Measure],
-    ) -> None:
-        self.sensing, self.sweep, self.settings, self.parts = sensing, sweep, settings, parts
-        self.measures = measures
+    sensing: LinearOperator
+    images: Mapping[str, Tensor]
+    sweep: Mapping[float, LinearOperator]
+    settings: Settings
+    parts: Parts
+    measures: Mapping[str, Measure]
+
+    def __post_init__(self) -> None:
         # Copies: a model that alters its input does not alter the caller's images.
-        self.images = {n: x.float().clone() for n, x in {**images, **others}.items()}
-        mask = getattr(sensing, "mask", None)
-        self.described: dict[str, Any] = {"operator": type(sensing).__name__, "image shape": list(sensing.in_shape)}
+        self.images = {n: x.float().clone() for n, x in self.images.items()}
+        mask, shape = getattr(self.sensing, "mask", None), list(self.sensing.in_shape)
+        self.described: dict[str, Any] = {"operator": type(self.sensing).__name__, "image shape": shape}
         if isinstance(mask, Tensor):
             self.described |= {"rate": mask.float().mean().item(), "mask sha256": digest(mask)}
             self.parts.keep("mask", torch.fft.fftshift(mask).float())

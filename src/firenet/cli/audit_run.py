@@ -87,7 +87,6 @@ def run(
     threshold: Annotated[
         list[str] | None,
         Option(
-            "--threshold",
             help="NAME=NUMBER, where NAME is amplification, local, contrast, index, lipschitz, fall, scaling, noise or "
             "gain.",
         ),
