@@ -56,7 +56,6 @@ class Bench:
         if isinstance(mask, Tensor):
             self.described |= {"rate": mask.float().mean().item(), "mask sha256": digest(mask)}
             self.parts.keep("mask", torch.fft.fftshift(mask).float())
-        self.known: dict[str, Mapping[str, Any]] = {}
         self.subjects: dict[str, Subject | str] = {}
         self.found: dict[tuple[str, str, str], Tensor] = {}
 
@@ -118,18 +117,13 @@ class Bench:
             key = digest([environment(), model.name, dict(model.origin)], self.described)[:32]
             stored = self.parts.done(key)
             if stored is not None:
-                self.subjects[model.name] = stored[0]["failed"]
-                self.known[model.name] = {"failed": stored[0]["failed"]}
-                return self.subjects[model.name]
+                return self.subjects.setdefault(model.name, stored[0]["failed"])
             self.parts.begin(key)
             try:
                 y = self.sensing(next(iter(self.images.values())))
-                made = tried(model, self.sensing, y, self.settings)
-                self.known[model.name] = made.about
-                self.subjects[model.name] = made
+                self.subjects[model.name] = tried(model, self.sensing, y, self.settings)
             except (Exception, SystemExit) as error:
                 self.subjects[model.name] = reason(error)
-                self.known[model.name] = {"failed": self.subjects[model.name]}
             finally:
                 self.parts.end(key, None, {})
         return self.subjects[model.name]
@@ -155,6 +149,11 @@ class Bench:
         except (Exception, SystemExit) as error:
             return replace(row, failed=reason(error))
         return replace(row, numbers=row.numbers if measured is None else measured[0])
+
+    def about(self, model: Model) -> Mapping[str, Any]:
+        """Returns what is known about a model that was tried: how it behaves, or why it failed."""
+        subject = self.subjects.get(model.name)
+        return {} if subject is None else {"failed": subject} if isinstance(subject, str) else subject.about
 
     def doubt(self, model: Model) -> str:
         """Returns the reason why a search of the model proves little; an empty text if there is none."""

@@ -217,10 +217,7 @@ def _fill_accuracy(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for r in rows:
-        found.setdefault(r.model, []).append(r)
-    return found
+    return {name: [r for r in rows if r.model == name] for name in dict.fromkeys(r.model for r in rows)}
 
 
 def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:

@@ -72,7 +72,7 @@ def audit(
         rows = _measured(bench, todo, progress)
         witnesses: dict[str, np.ndarray] = {}
         verdicts = tuple(v for m in listed for v in _verdicts(bench, m, rows, witnesses))
-    about = {m.name: {**m.origin, **bench.known.get(m.name, {})} for m in listed}
+    about = {m.name: {**m.origin, **bench.about(m)} for m in listed}
     shown = {n: {"shape": list(x.shape), "sha256": digest(x)} for n, x in every.items()}
     for n, x in every.items():
         shown[n] |= {"role": "audited" if n in images else "other", "picture": parts.keep(f"image {n}", x)}
