@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from PIL import Image
 
 from firenet.errors import BadInput
 from firenet.io.files import write_image
+from firenet.io.hdf5 import opened
+from firenet.io.stored import Stored
 
 h5py = pytest.importorskip("h5py")
 ismrmrd = pytest.importorskip("ismrmrd")
@@ -33,6 +36,13 @@ def refusal(call: Callable[..., Any], *args: Any, **kwargs: Any) -> BadInput:
         assert part
         assert not part.endswith(".")
     return caught.value
+
+
+def read_here(path: Path, key: str | None, preferred: str) -> Stored:
+    """Reads an HDF5 file like the library, but in this process."""
+    with opened(path, key, preferred) as stored:
+        mask = None if stored.mask is None else stored.mask[()]
+        return replace(stored, array=stored.array[()], mask=mask)
 
 
 def save(path: Path, array: np.ndarray) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fuzz
+from file_seeds import read_here
 from firenet.errors import BadInput
 from firenet.io import hdf5
 from firenet.io.stored import Stored, unreadable
@@ -57,7 +58,7 @@ def test_damaged_files_come_through_the_door_as_they_are_fuzzed(target: str, tmp
     seen = set()
     for number in range(12):
         path = fuzz.case(target, 1, number, seeds, tmp_path / "damaged")
-        there, here = (_outcome(read, path) for read in (hdf5.read_hdf5, hdf5.read_here))
+        there, here = (_outcome(read, path) for read in (hdf5.read_hdf5, read_here))
         assert there == here
         seen.add(there[1] == b"")
     assert seen == {True, False}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, refusal
+from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, read_here, refusal
 from firenet.io import apart, hdf5 as hdf5_reader, stored
 from firenet.io.files import read_array, read_image, read_scan
 
@@ -100,7 +100,7 @@ def test_hdf5_claims_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert read_array(path, key="bomb").shape == (512, 512)
     monkeypatch.setattr(stored, "FREE_BYTES", 2**20)
     for key in ("bomb", "chunk"):
-        assert "100-fold" in refusal(hdf5_reader.read_here, path, key, "array").needed
+        assert "100-fold" in refusal(read_here, path, key, "array").needed
 
 
 @pytest.mark.parametrize("chunks", [None, (1, 2, 3), (3, 4, 5), (5, 4, 5)])

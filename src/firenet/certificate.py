@@ -29,54 +29,28 @@ from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
 from firenet.solver.adaptive_loop import run_adaptive
 from firenet.solver.controller import Controller
 from firenet.solver.iteration import Iteration, kernel_for
-from firenet.solver.solution import Progress
+from firenet.solver.solution import Certified, Progress
 
 _Assumed = tuple[Guarantee | None, float | None, float | None]
 # The refinement stops when the gap is at most this many times the suboptimality of the point that is known.
 _TIGHT = 1.05
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """The certificate of a point z; float64 tensors, one number per batch item.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Certificate(Certified):
+    """The certificate of a point z, the numbers of :class:`.Certified`; one entry per batch item.
 
     Attributes:
-        objective: F(z), computed in double precision.
-        lower_bound: A lower bound of min F.
-        gap: The objective minus the lower bound, for (P1) plus :math:`\\|q\\|_2` times the violation: an upper bound of
-            F(z) - min F up to ``rounding``.
-        rounding: A bound of the rounding error of the gap.
-        relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
-            if the lower bound is zero; zero if F(z) is at most its own rounding.
-        violation: For (P1) the constraint violation of z; for (P2) and (P3) zero.
-        relative_violation: The part of the violation that exceeds rounding, over
-            :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
         tightness: An upper bound of the gap over F(z) - min F: the gap over F(z) - F(b), where b is the best point
             known. Infinite if no point better than z is known.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
             number refutes the assumptions.
         assumptions: The assumptions of the error bound, as a text.
-        conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
-            operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
-        dual: The dual point whose value is ``lower_bound``, feasible up to the rounding of its dtype; shape of y.
-        layers: The number of iterations that were run to find the dual point, int64.
-        dual_sparse: For an analysis problem, the part p of the dual point; else None.
     """
 
-    objective: Tensor
-    lower_bound: Tensor
-    gap: Tensor
-    rounding: Tensor
-    relative_gap: Tensor
-    violation: Tensor
-    relative_violation: Tensor
     tightness: Tensor
     error_bound: Tensor | None
     assumptions: tuple[str, ...]
-    conditions: tuple[str, ...]
-    dual: Tensor
-    layers: Tensor
-    dual_sparse: Tensor | None = None
 
     @property
     def kind(self) -> Literal["unconditional", "conditional"]:
@@ -250,11 +224,9 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
     """Returns z and y in one dtype, zero in the entries that are not measured, and their batch axes."""
     batch = y.shape[: max(y.ndim - len(operator.out_shape), 0)]
     if y.shape != (*batch, *operator.out_shape) or z.shape != (*batch, *operator.in_shape):
-        needed = (
-            f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape}), with the same batch axes"
-        )
+        shapes = f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape})"
         do = "For an analysis problem z is the image, otherwise its coefficients sparsify(image)"
-        raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
+        raise BadInput(f"{shapes}, with the same batch axes", f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
     dtype = operator.state_dtype(torch.promote_types(y.dtype, torch.float32))

@@ -215,10 +215,8 @@ class Firenet(nn.Module):
         batch, shape = solution.gap.shape, self.sensing.in_shape
         starts = [None] * len(solution.statuses) if x0 is None else list(x0.expand(*batch, *shape).reshape(-1, *shape))
         did, items = cast(Searched, solution.schedule), y.reshape(-1, *self.sensing.out_shape)
-        images = [
-            self.following(did.frozen(k))._unrolled(item, start, checkpoint)
-            for k, (item, start) in enumerate(zip(items, starts, strict=True))
-        ]
+        pairs = enumerate(zip(items, starts, strict=True))
+        images = [self.following(did.frozen(k))._unrolled(*pair, checkpoint) for k, pair in pairs]
         return torch.stack(images).view(*batch, *shape)
 
     def following(self, schedule: Schedule) -> Firenet:

@@ -47,16 +47,6 @@ class Detection:
     index: float
     empty: float
 
-    @property
-    def lost(self) -> bool:
-        """Whether an observer would not see the detail."""
-        return not self.index >= ROSE
-
-    @property
-    def invented(self) -> bool:
-        """Whether an observer would see the detail although it is not there."""
-        return not self.empty < ROSE
-
 
 def detect(
     reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, contrasts: Sequence[float]

@@ -175,10 +175,8 @@ class _Game:
             return True
         if (first.reads, first.drawn, first.how) != (again.reads, again.drawn, again.how):
             return False
-        apart = [
-            sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
-            for x, y in zip(first.outputs, again.outputs, strict=True)
-        ]
+        pairs = zip(first.outputs, again.outputs, strict=True)
+        apart = [sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) for x, y in pairs]
         return max(apart, default=0) <= Fraction(1, 10**6 * 100**self.scale)
 
     def unsteady(self) -> Verdict:

@@ -88,7 +88,6 @@ def run(
     threshold: Annotated[
         list[str] | None,
         Option(
-            "--threshold",
             help="NAME=NUMBER sets the limit beyond which a test fails. NAME is amplification, local, contrast, index, "
             "lipschitz, fall, scaling, noise or gain. Repeat for several.",
         ),

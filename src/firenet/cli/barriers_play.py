@@ -112,11 +112,7 @@ def _algorithm(name: str, here: bool) -> Player:
             return Program(name)
         except BadAlgorithm as error:
             raise BadInput("An algorithm", str(error), "Write it as module:function, or add --in-process") from None
-    found = named(name, "function")
-    if not callable(found):
-        do = "It takes a training set (and coins) and returns a vector or a network"
-        raise BadInput("A function", f"{name!r} is a {type(found).__name__}", do)
-    return found
+    return named(name, "function", "It takes a training set (and coins) and returns a vector or a network")
 
 
 def _tell(verdict: Verdict, out: Path | None) -> None:

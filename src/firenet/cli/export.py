@@ -25,7 +25,6 @@ def export(
     tolerance: Annotated[
         float,
         Option(
-            "--tolerance",
             help="The relative gap (the share above the minimum) that the layers are to prove. Exit code 3 if they "
             "do not.",
         ),

@@ -35,7 +35,6 @@ def recon(
     layers: Annotated[
         int,
         Option(
-            "--layers",
             help="The largest number of layers, shared by the rounds of --reweight. --schedule fixed runs exactly this "
             "many; --schedule paper rounds the number down to a multiple of ten.",
         ),
@@ -43,7 +42,6 @@ def recon(
     tolerance: Annotated[
         float | None,
         Option(
-            "--tolerance",
             help="Stop once the objective is proved to be at most this share above the minimum (the relative gap). "
             "Exit code 3 if that is not reached. Default: 0.001.",
         ),
@@ -54,7 +52,6 @@ def recon(
     reweight: Annotated[
         int | None,
         Option(
-            "--reweight",
             help="How many times to solve again with weights computed from the image before: slower and sharper. "
             "Default: 1, or 0 with much noise, orthonormal transforms and fixed schedules.",
         ),

@@ -24,7 +24,7 @@ from firenet.errors import BadInput, MissingExtra
 from firenet.export.real_valued import Fourier, RealPacked, check_dtype, supported
 from firenet.io.safely import check_room, replacing
 from firenet.network import Firenet
-from firenet.numerics import check_seed
+from firenet.numerics import check_seed, real_view
 
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _OPSETS = range(18, 24)
@@ -130,8 +130,8 @@ def _compared(
     difference: dict[str, float] = {}
     rounding: dict[str, float] = {}
     for name, y in cases.items():
-        wanted = _packed(net(y.to(device)).detach().cpu())
-        packed = _packed(y).to(dtype)
+        wanted = real_view(net(y.to(device)).detach().cpu())
+        packed = real_view(y).to(dtype)
         difference[name] = _distance(run(packed), wanted)
         with torch.no_grad():
             rounding[name] = _distance(module(packed), wanted)
@@ -179,10 +179,6 @@ def _cases(net: Firenet, module: RealPacked, batch: int, measurements: Tensor | 
             raise BadInput(f"Measurements of shape {module.out_shape}, {kind}", got, "Give data of one image")
         cases["given"] = measurements.detach().cpu().to(dtype).expand(shape)
     return cases
-
-
-def _packed(x: Tensor) -> Tensor:
-    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
 def _distance(x: Tensor, wanted: Tensor) -> float:

@@ -89,9 +89,8 @@ class RealPacked(nn.Module):
         self._coils = isinstance(sensing, MultiCoilFourier)
         if isinstance(sensing, MultiCoilFourier):
             maps = torch.view_as_real(sensing.maps.detach().cpu().to(torch.complex128))
-            self.register_buffer(
-                "_maps", maps
-            )  # s, and i s below: the factors of the real and of the imaginary part of x
+            # s and i s are the factors of the real and of the imaginary part of x.
+            self.register_buffer("_maps", maps)
             self.register_buffer("_turned", torch.stack([-maps[..., 1], maps[..., 0]], dim=-1))
         weights = net.problem.weights
         if weights is not None:
@@ -140,9 +139,8 @@ class RealPacked(nn.Module):
         new, last, last_measured = x, x, measured
         back: Tensor | None = torch.zeros_like(x)  # A*q, or None
         for k, run in enumerate(self.runs):
-            tau, sigma, rho, threshold = (
-                cast(Tensor, getattr(self, f"_{name}{k}")) for name in ("tau", "sigma", "rho", "threshold")
-            )
+            names = (f"_{name}{k}" for name in ("tau", "sigma", "rho", "threshold"))
+            tau, sigma, rho, threshold = (cast(Tensor, getattr(self, name)) for name in names)
             average, duals = run.restart_point == "average", run.restart_point == "average" and run.keep_dual
             x_sum = measured_sum = q_sum = None
             for _ in range(run.layers):

@@ -39,8 +39,8 @@ from firenet.io.hdf5 import MAGIC, read_hdf5
 from firenet.io.nifti import is_pair_header, read_nifti, write_nifti
 from firenet.io.numpy_files import read_npy, read_npz, write_npy
 from firenet.io.png import read_png, write_png
-from firenet.io.safely import AnyPath, check_room, existing, replacing
-from firenet.io.stored import AXES, SPATIAL, Stored, as_float, checked, shown, suffix, unreadable
+from firenet.io.safely import AnyPath, check_room, existing, replacing, suffix
+from firenet.io.stored import AXES, SPATIAL, Stored, as_float, checked, shown, unreadable
 from firenet.optional import optional
 
 _UNUSUAL = re.compile(r"[^\n -~]")  # outside of its strings, JSON has only newlines and ASCII
@@ -338,9 +338,8 @@ def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], Stored]]
     for title, offset, magic, read in (
         ("npy", 0, b"\x93NUMPY", read_npy),
         ("npz", 0, b"PK", read_npz),
-        *(
-            ("HDF5", offset, MAGIC, read_hdf5) for offset in (0, 512, 1024, 2048)
-        ),  # MATLAB puts a block of its own in front
+        # MATLAB puts a block of its own in front.
+        *(("HDF5", offset, MAGIC, read_hdf5) for offset in (0, 512, 1024, 2048)),
         ("PNG", 0, b"\x89PNG\r\n\x1a\n", read_png),
         ("DICOM", 128, b"DICM", read_dicom),
         ("NIfTI", 344, b"n+1\0", read_nifti),

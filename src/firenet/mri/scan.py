@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -303,11 +304,7 @@ def _check_coils(axes: Sequence[str], maps: object, noise: object) -> None:
 
 def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> list[str]:
     """Returns each sentence once; if it does not hold for all slices, it says for how many it holds."""
-    found: dict[str, int] = {}
-    for image in images:
-        for sentence in of(image):
-            found[sentence] = found.get(sentence, 0) + 1
-    every = len(images)
+    found, every = Counter(sentence for image in images for sentence in of(image)), len(images)
     return [s if n == every else f"{s} ({n} of {every} slices)" for s, n in found.items()]
 
 

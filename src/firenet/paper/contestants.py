@@ -73,10 +73,9 @@ def _cvxpy(p: _Posed, solver: str) -> NDArray[np.float64]:
     residual, penalty = p.A @ z - p.y, cvxpy.norm1(z)
     if p.kind == "P1":
         task = cvxpy.Problem(cvxpy.Minimize(penalty), [cvxpy.norm(residual) <= p.parameter])
-    elif p.kind == "P2":
-        task = cvxpy.Problem(cvxpy.Minimize(p.lam * penalty + cvxpy.sum_squares(residual)))
     else:
-        task = cvxpy.Problem(cvxpy.Minimize(p.lam * penalty + cvxpy.norm(residual)))
+        misfit = cvxpy.sum_squares(residual) if p.kind == "P2" else cvxpy.norm(residual)
+        task = cvxpy.Problem(cvxpy.Minimize(p.lam * penalty + misfit))
     task.solve(solver=solver)
     assert z.value is not None
     return z.value
@@ -125,10 +124,8 @@ def _firenet(training_set: TrainingSet, schedule: Schedule) -> object:
         A = Matrix(torch.from_numpy(p.A))
         if p.kind == "P1":
             net = Firenet(A, noise=p.parameter, schedule=schedule)
-        elif p.kind == "P2":
-            net = Firenet(A, lam=p.lam, fidelity="squared", schedule=schedule)
         else:
-            net = Firenet(A, lam=p.lam, schedule=schedule)
+            net = Firenet(A, lam=p.lam, fidelity="squared" if p.kind == "P2" else "norm", schedule=schedule)
         return net.solve(torch.from_numpy(p.y)).coefficients.numpy()
 
     return _each(training_set, solve)

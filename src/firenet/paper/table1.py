@@ -43,7 +43,6 @@ class Instance:
         seen: The minimiser for that matrix.
         truth: The minimiser for the true matrix, with :math:`2^{-n-1}` added to column 1.
         scale: The number on the diagonal of the lower block: the norm :math:`\\|a\\|_2` of the row above it.
-        mix: The cosine transform C.
     """
 
     digits: int
@@ -53,7 +52,6 @@ class Instance:
     seen: Array
     truth: Array
     scale: float
-    mix: Array
 
 
 def cosine(m: int) -> Array:
@@ -77,7 +75,7 @@ def instance(digits: int, n: int) -> Instance:
     A[1:, COMPETING:] = scale * np.eye(TAIL)
     seen, truth = np.zeros(size), np.zeros(size)
     seen[1] = truth[0] = 1 / (base + bump)
-    return Instance(digits, n, C @ A, C[:, 0].copy(), seen, truth, scale, C)
+    return Instance(digits, n, C @ A, C[:, 0].copy(), seen, truth, scale)
 
 
 def restarted(A: Array, y: Array, tau: float, sigma: float, norm: float) -> Array:
