@@ -23,8 +23,6 @@ from firenet.sparsity import SparsityLevels
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-_BITS = 40  # of the largest entry of a rounded vector: its error is far below the accuracy of any search
-
 
 @dataclass(frozen=True)
 class ConcreteMatrix:
@@ -184,10 +182,13 @@ def matrix_sha256(matrix: ArrayLike) -> str:
     return checker.sha256(ConcreteMatrix.of(matrix).as_json())
 
 
-def rounded(vector: NDArray[Any], scale: int = 0) -> dict[str, Any]:
-    """Returns :math:`2^{scale}` times a vector, rounded to integers times a power of two."""
+def rounded(vector: NDArray[Any], scale: int = 0, *, bits: int = 40) -> dict[str, Any]:
+    """Returns :math:`2^{scale}` times a vector, rounded to integers times a power of two.
+
+    The largest integer has this many bits. With 40, rounding is far below the accuracy of any search.
+    """
     parts = [vector.real, vector.imag] if np.iscomplexobj(vector) else [vector]
-    exponent = max(math.frexp(float(np.abs(part).max()))[1] for part in parts) - _BITS
+    exponent = max(math.frexp(float(np.abs(part).max()))[1] for part in parts) - bits
     integers = [[int(v) for v in np.rint(np.ldexp(part, -exponent))] for part in parts]
     return dict(zip(("exponent", "real", "imaginary"), (exponent + scale, *integers), strict=False))
 
