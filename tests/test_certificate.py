@@ -17,7 +17,6 @@ from firenet import (
     AdaptiveRestarts,
     BadInput,
     Firenet,
-    Guarantee,
     Matrix,
     Solution,
     SparsityLevels,
@@ -26,6 +25,7 @@ from firenet import (
     Wavelet,
     certify,
 )
+from firenet.guarantees import Constants, Guarantee
 from firenet.mri.demo import load_slice
 from firenet.problems import SynthesisProblem
 from firenet.sensing import multilevel
@@ -136,7 +136,7 @@ def test_a_dual_pair_is_taken_as_it_is():
     plain = Firenet(sensing, Wavelet((32, 32), "haar"))
     with pytest.raises(BadInput, match="analysis problem"):
         certify(plain.problem, s.image, y, dual=s.dual, dual_sparse=s.dual_sparse)
-    known = Guarantee(SparsityLevels((1024,), (5,)), rho=0.5, gamma=1.0, norm=1.0)
+    known = Guarantee(sensing, Constants(SparsityLevels((1024,), (5,)), rho=0.5, gamma=1.0), level=np.zeros(1024, int))
     with pytest.raises(BadInput, match="synthesis problem"):
         certify(net.problem, s.image, y, guarantee=known, sparsity_defect=0.1, noise=0.1)
 
@@ -198,7 +198,7 @@ def test_the_error_bound_holds_under_its_assumptions():
     rng = np.random.default_rng(4)
     A = np.linalg.qr(rng.standard_normal((12, 12)) + 1j * rng.standard_normal((12, 12)))[0]
     levels = SparsityLevels((4, 8), (2, 1))
-    guarantee = Guarantee(levels, rho=0.5, gamma=1.0, norm=1.0)
+    guarantee = Guarantee(A, Constants(levels, rho=0.5, gamma=1.0))
     level = np.repeat([0, 1], [4, 8])
     x = np.zeros(12, complex)
     x[[0, 2, 7]] = [1, -2, 1j]
@@ -206,7 +206,7 @@ def test_the_error_bound_holds_under_its_assumptions():
     error *= 0.01 / np.linalg.norm(error)
     y = A @ x + error
     w = levels.spread(levels.weights(), level)
-    for lam in (guarantee.lam, 0.1 * guarantee.lam):
+    for lam in (guarantee.constants.lam, 0.1 * guarantee.constants.lam):
         posed = SynthesisProblem(Matrix(torch.from_numpy(A)), torch.from_numpy(w), lam)
         for z in (x, 0 * x, x + 0.1 * rng.standard_normal(12), 3 * rng.standard_normal(12)):
             c = certify(

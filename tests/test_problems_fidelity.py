@@ -18,7 +18,6 @@ from firenet import (
     AdaptiveRestarts,
     Firenet,
     Gradient,
-    Guarantee,
     LinearOperator,
     Matrix,
     MultiCoilFourier,
@@ -30,6 +29,7 @@ from firenet import (
     Wavelet,
     certify,
 )
+from firenet.guarantees import Constants, Guarantee
 from firenet.problems import AnalysisProblem, Ball, Norm, Squared
 from firenet.problems.fidelity import Fidelity
 from firenet.solver import FixedSteps, RadialSearch
@@ -349,7 +349,7 @@ def test_error_bounds_hold(kind: str) -> None:
     rho, m, n = 0.5, 16, 20
     A = draw((m, n), REAL, 1) / m**0.5
     gamma = null_space_gamma(A.numpy(), rho)
-    guarantee = Guarantee(SparsityLevels((n,), (1,)), rho=rho, gamma=gamma)
+    guarantee = Guarantee(A, Constants(SparsityLevels((n,), (1,)), rho=rho, gamma=gamma))
     for seed in range(6):
         x = 0.01 * draw((n,), REAL, seed)
         x[seed] = 2.0

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from firenet import BadInput, Firenet, Guarantee, Matrix, PaperSchedule, SparsityLevels
+from firenet import BadInput, Firenet, Matrix, PaperSchedule, SparsityLevels
+from firenet.guarantees import Constants, Guarantee
 from firenet.operators import NormBound
 from firenet.solver import FixedSteps
 from firenet.solver.schedules import FixedSchedule
@@ -162,8 +163,8 @@ def test_theorem_3(A: np.ndarray, levels: SparsityLevels, rho: float, noise: flo
     """Both inequalities of theory.md 3.4 at every restart, against a true signal and not the minimiser."""
     m, n = A.shape
     gamma = 1.0 if m == n else null_space_gamma(A, rho)
-    net_norm = Matrix(torch.from_numpy(A)).norm_bound.value
-    g = Guarantee(levels, rho=rho, gamma=gamma, norm=net_norm)
+    g = Guarantee(A, Constants(levels, rho=rho, gamma=gamma))
+    known, net_norm = g.constants, g.norm
     rng = np.random.default_rng(7)
     level = np.repeat(np.arange(len(levels.sizes)), levels.sizes)
     x = tail * rng.standard_normal(n) / n
@@ -177,25 +178,25 @@ def test_theorem_3(A: np.ndarray, levels: SparsityLevels, rho: float, noise: flo
     size, nu = float(np.linalg.norm(y)), math.exp(-1)
     delta = max(g.misfit(sigma, noise), 1e-9)
     inner, outer = g.inner(nu), g.outer(1e-3, size, nu)
-    assert inner >= 2 * g.C2 * net_norm / nu
+    assert inner >= 2 * known.C2 * net_norm / nu
 
     image, epsilon = None, size
-    value_of_truth = objective(A, y, w, g.lam, x)
+    value_of_truth = objective(A, y, w, known.lam, x)
     for k in range(1, outer + 1):
         epsilon = nu * (delta + epsilon)
         # The k-th restart alone, from where the one before ended: PaperSchedule(1) with ||y|| replaced.
         net = Firenet(
             Matrix(torch.from_numpy(A)),
             weights=torch.from_numpy(w),
-            lam=g.lam,
+            lam=known.lam,
             schedule=FixedSteps(inner, inner * epsilon / (2 * net_norm)),
         )
         image = net(torch.from_numpy(y), x0=image)
         z = image.numpy()
-        assert objective(A, y, w, g.lam, z) - value_of_truth <= epsilon * (1 + 1e-9)
+        assert objective(A, y, w, known.lam, z) - value_of_truth <= epsilon * (1 + 1e-9)
         distance = float(np.linalg.norm(z - x))
-        limit = 2 * g.C1 / math.sqrt(g.xi) * sigma + 2 * g.C2 * noise
-        limit += g.C2 * (nu / (1 - nu) * delta + nu**k * size)
+        limit = 2 * known.C1 / math.sqrt(known.xi) * sigma + 2 * known.C2 * noise
+        limit += known.C2 * (nu / (1 - nu) * delta + nu**k * size)
         assert distance <= limit * (1 + 1e-9)
         if delta == g.misfit(sigma, noise):
             assert g.error_bound(k, size=size, sparsity_defect=sigma, noise=noise) == pytest.approx(limit, rel=1e-12)
@@ -206,7 +207,7 @@ def test_theorem_3(A: np.ndarray, levels: SparsityLevels, rho: float, noise: flo
     whole = Firenet(
         Matrix(torch.from_numpy(A)),
         weights=torch.from_numpy(w),
-        lam=g.lam,
+        lam=known.lam,
         schedule=PaperSchedule(outer, inner, delta, nu),
     )
     torch.testing.assert_close(whole(torch.from_numpy(y)), image, rtol=1e-9, atol=1e-12)

@@ -25,7 +25,6 @@ from firenet.errors import (
     NumericalError as NumericalError,
 )
 from firenet.export.onnx_file import export_onnx as export_onnx
-from firenet.guarantee import Guarantee as Guarantee
 from firenet.metrics import psnr as psnr
 from firenet.models.load import load_model as load_model
 from firenet.mri.reconstruct import reconstruct_kspace as reconstruct_kspace

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput, NumericalError
-from firenet.guarantee import Guarantee
+from firenet.guarantees.guarantee import Guarantee
 from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions
 from firenet.operators.linear import LinearOperator
@@ -125,7 +125,7 @@ def certify(
         dual: A dual point to begin with, shape of y, feasible or not.
         dual_sparse: For an analysis problem, the part p of this dual point.
         budget: The largest number of iterations; 0 for none.
-        guarantee: The constants of the null space property, for an error bound; needs the next two arguments.
+        guarantee: The guarantee of the problem's operator, for an error bound; needs the next two arguments.
         sparsity_defect: An assumed upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.
         noise: An assumed upper bound of :math:`\\|Ax-y\\|_2`.
         progress: Called from time to time with the number of iterations and the budget.
@@ -193,6 +193,9 @@ def _check_assumed(problem: SynthesisProblem | AnalysisProblem, assumed: _Assume
     if given and isinstance(problem, AnalysisProblem):
         do = "Certify without a guarantee, which the gap does not need"
         raise BadInput("A synthesis problem for an error bound", "an analysis problem", do)
+    if guarantee := assumed[0]:
+        assert isinstance(problem.operator, LinearOperator)
+        guarantee.check(problem.operator, problem.weights)
 
 
 def _given_dual(
@@ -234,8 +237,7 @@ def _error_bound(
     pairs = zip(slack.tolist(), remains.tolist(), strict=True)
     errors = [guarantee.error_from(d, r, sparsity_defect=sparsity_defect, noise=noise) for d, r in pairs]
     assumptions = (
-        f"the sensing matrix has the weighted robust null space property in levels, rho = {guarantee.rho:g}, "
-        f"gamma = {guarantee.gamma:g}",
+        guarantee.constants.assumption,
         f"the true coefficients are within {sparsity_defect:g} of sparse in levels (weighted l1)",
         f"they explain the measurements up to {noise:g} (l2)",
     )

@@ -65,8 +65,9 @@ class Firenet(nn.Module):
             (:meth:`.convolutions.Convolutions.band_noise`), scaled to mean square 1.
         lam: The regularisation parameter :math:`\\lambda`, a number. None is 1e-3 times the noise gain of A in the
             synthesis form, and :func:`.penalty.default_lam` in the analysis form, which suits images with and without
-            noise. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`Guarantee.lam`) is some 1e-2 and oversmooths such
-            images. With ``noise`` lambda only scales the objective, and None is 1; for (P2) lambda must be given.
+            noise. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`.constants.Constants.lam`) is some 1e-2 and
+            oversmooths such images. With ``noise`` lambda only scales the objective, and None is 1; for (P2) lambda
+            must be given.
         schedule: The steps. None is :class:`AdaptiveRestarts`, which finds its own steps and stops when the gap is
             proved small enough; :class:`PaperSchedule` and others are fixed. The guarantees of the paper's schedule
             hold for (P3).

@@ -1,8 +1,8 @@
 """Classifies numbers of digits by whether they can be computed, with experiments as evidence.
 
 :func:`classify` does so for a class of problems, by playing the games of the three regimes. :func:`classify_bound` does
-so for a proven error bound of a network (:meth:`firenet.Guarantee.error_bound`): the bound says how many digits the
-network computes.
+so for a proven error bound of a network (:meth:`firenet.guarantees.Guarantee.error_bound`): the bound says how many
+digits the network computes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be proved about the network before any data, from constants of the measurement matrix."""
+"""What is known before any data: the constants of a matrix, and the accuracy, depth and stability that follow."""
 
 from firenet.optional import lazy
 

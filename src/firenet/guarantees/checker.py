@@ -4,7 +4,7 @@ Usage: ``python checker.py FILE.json [--matrix-sha256]``. It prints what is prov
 the reason if the certificate proves nothing, with 2 if the file is no certificate. With ``--matrix-sha256`` it prints
 the digest of the matrix first, which is to be compared with that of one's own matrix.
 
-A certificate has a matrix A of m rows and N columns, the sizes and sparsities s_k of the levels, one weight w_k a level,
+A certificate has a matrix A of m rows and N columns, sizes and sparsities s_k of levels, a weight w_k for each level,
 rho and gamma. All are rational: A is integers times a power of two. With xi the sum of w_k^2 s_k the claim "holds" is
 
     ||x_D||_2 <= rho ||x_outside D||_1,w / sqrt(xi) + gamma ||Ax||_2        (0 < rho < 1, gamma > 0)
@@ -14,10 +14,10 @@ for every x and every set D of s_k indices in each level k. Its proof is N vecto
 
     ||x_D||_2 <= a ||x||_1,w + b ||Ax||_2,   a = max_j ||(R e_j)_D||_2 / w_j,   b = ||H_D||_2,
 
-and since ||x_D||_1,w <= sqrt(xi) ||x_D||_2 the claim follows from a sqrt(xi) (1 + rho) <= rho and b (1 + rho) <= gamma.
-For the worst D, a is the root of a sum of the s_k largest squares of each level, and b^2 is at most such a sum of squares
-||h_i||^2, and at most the largest such sum of |<h_i, h_j>| over j, a row sum of the Gram matrix. "fails" is proved by an
-x that violates the claim; there rho or gamma may be null, which claims that every rho below 1, or every gamma, fails.
+and since ||x_D||_1,w <= sqrt(xi) ||x_D||_2 the claim follows from a sqrt(xi) (1 + rho) <= rho, b (1 + rho) <= gamma.
+For the worst D, ||(R e_j)_D||^2 is the sum of the s_k largest squares of each level k; b^2 is at most such a sum of
+squares ||h_i||^2, and at most the largest such sum of |<h_i, h_j>| over j (row sums bound eigenvalues). The claim
+"fails" is proved by an x that violates it; rho or gamma may be null: then every rho below 1, or every gamma, fails.
 """
 
 import hashlib
@@ -117,9 +117,11 @@ class Certificate:
 
     def __init__(self, data):
         need(isinstance(data, dict) and data.get("format") == FORMAT, f"not of the format {FORMAT}", NotACertificate)
-        need(type(data.get("version")) is int and data["version"] == VERSION, f"version {VERSION} only", NotACertificate)
+        need(
+            type(data.get("version")) is int and data["version"] == VERSION, f"version {VERSION} only", NotACertificate
+        )
         need(set(data) == KEYS, f"the entries {sorted(KEYS)} are needed", NotACertificate)
-        matrix, levels, self.claim = data["matrix"], data["levels"], data["claim"]
+        matrix, self.claim = data["matrix"], data["claim"]
         keys = {"rows", "columns", "exponent", "real", "imaginary"}
         need(isinstance(matrix, dict) and set(matrix) == keys, f"matrix: {sorted(keys)} are needed", NotACertificate)
         self.m, self.n = (whole(matrix[k], 1, MOST_SIDE, f"matrix: {k}") for k in ("rows", "columns"))
@@ -134,8 +136,8 @@ class Certificate:
         turned = zip(*(zip(*matrix[part], strict=True) for part in names), strict=True)
         columns = ({"exponent": matrix["exponent"]} | dict(zip(names, map(list, c), strict=True)) for c in turned)
         self.columns = [Vector(c, self.m, self.complex, "a column of the matrix") for c in columns]
-        self.read_levels(levels)
-        self.digest = sha256(matrix)
+        self.read_levels(data["levels"])
+        self.matrix, self.digest = matrix, sha256(matrix)
         need(self.digest == data["matrix_sha256"], "the matrix is not the one of matrix_sha256")
         need(sha256({k: v for k, v in data.items() if k != "sha256"}) == data["sha256"], "the file was changed")
         self.rho, self.gamma = (None if data[k] is None else rational(data[k], k) for k in ("rho", "gamma"))
@@ -225,24 +227,25 @@ class Certificate:
             tail += sum((root(Fraction(v)) if isqrt(v) ** 2 != v else isqrt(v) for v in outside), 0) * unit * w
             start += size
         head, misfit = self.largest(squares) * unit**2, self.image(x)
-        said_gamma = "any gamma" if misfit == 0 else f"gamma = {shown(self.gamma)}"
+        failed = f"the matrix has no weighted null space property of {self.order()} with"
+        gamma = "any gamma" if misfit == 0 else f"gamma = {shown(self.gamma)}"
         need(self.gamma is not None or misfit == 0, "gamma: Ax is not zero, so that a large gamma may do")
         if misfit == 0 and head * self.xi >= tail**2:
-            return f"the matrix has no weighted null space property of {self.order()}, with any rho and gamma"
+            return f"{failed} any rho and any gamma"
         need(self.rho is not None, "rho: x violates no rho that is near 1")
         right = root(self.rho**2 * tail**2 / self.xi) + (root(self.gamma**2 * misfit) if misfit else 0)
         need(right**2 < head, f"x violates nothing: {shown(root(head))} is at most {shown(right)}")
-        return f"the matrix has no weighted null space property of {self.order()} with rho = {shown(self.rho)} and {said_gamma}"
+        return f"{failed} rho = {shown(self.rho)} and {gamma}"
 
     def image(self, x):
-        """Returns ||Ax||^2."""
-        total, parts = 0, (("real", "imaginary") if self.complex else ("real",))
-        for row in range(self.m):
-            a = {p: [getattr(c, p)[row] for c in self.columns] for p in parts}
-            real = sum(map(mul, a["real"], x.real)) - sum(map(mul, a.get("imaginary", []), x.imaginary))
-            imaginary = sum(map(mul, a["real"], x.imaginary)) + sum(map(mul, a.get("imaginary", []), x.real))
-            total += real * real + imaginary * imaginary
-        return total * power(2 * (self.columns[0].exponent + x.exponent))
+        """Returns ||Ax||^2: a row of A times x is an inner product with its conjugate."""
+        squares = 0
+        for k, row in enumerate(self.matrix["real"]):
+            conjugate = {"imaginary": [-v for v in self.matrix["imaginary"][k]]} if self.complex else {}
+            part = {"exponent": self.matrix["exponent"], "real": row} | conjugate
+            real, imaginary = inner(Vector(part, self.n, self.complex, "a row of the matrix"), x)
+            squares += real * real + imaginary * imaginary
+        return squares * power(2 * (self.matrix["exponent"] + x.exponent))
 
 
 def sha256(part):

@@ -77,7 +77,20 @@ class ConcreteMatrix:
     @cached_property
     def scaled(self) -> NDArray[Any]:
         """The matrix :math:`2^{-e}A` in double precision."""
-        unit = checker.power(self.exponent - self.scale)
+        return self._numbers(self.exponent - self.scale)
+
+    @property
+    def numbers(self) -> NDArray[Any]:
+        """The matrix in double precision."""
+        return self._numbers(self.exponent)
+
+    @property
+    def size(self) -> float:
+        """The power of two just above the largest real or imaginary part."""
+        return math.ldexp(1.0, self.scale)
+
+    def _numbers(self, exponent: int) -> NDArray[Any]:
+        unit = checker.power(exponent)
         real = np.array([[float(v * unit) for v in row] for row in self.real])
         if self.imaginary is None:
             return real

@@ -23,8 +23,8 @@ _RELAXATION = 1.6  # between 1.5 and 1.8 it saves a third of the steps
 class LinearEstimates:
     """The vectors of all columns, improved step by step.
 
-    The splitting is Z = E - A*H, Y = H with the scaled multipliers U, V; each column has a penalty parameter of its own,
-    which balances the two residuals (Boyd et al. 2011, section 3.4.1).
+    The splitting is Z = E - A*H, Y = H with the scaled multipliers U, V; each column has a penalty parameter of its
+    own, which balances the two residuals (Boyd et al. 2011, section 3.4.1).
 
     Attributes:
         vectors: H, shape (m, N).

@@ -6,8 +6,8 @@ Then :math:`x_i=\\langle Ax,h_i\\rangle+(Rx)_i`, so that for every set :math:`\\
 .. math:: \\|x_\\Delta\\|_2\\le a\\|x\\|_{l^1_w}+b\\|Ax\\|_2,\\qquad
     a=\\max_{\\Delta,j}\\|(Re_j)_\\Delta\\|_2/w_j,\\quad b=\\max_\\Delta\\|H_\\Delta\\|_2 .
 
-With :math:`\\|x_\\Delta\\|_{l^1_w}\\le\\sqrt\\xi\\|x_\\Delta\\|_2` the matrix has the weighted robust null space property
-in levels with
+With :math:`\\|x_\\Delta\\|_{l^1_w}\\le\\sqrt\\xi\\|x_\\Delta\\|_2` the matrix has the weighted robust null space
+property in levels with
 
 .. math:: \\rho=\\frac{a\\sqrt\\xi}{1-a\\sqrt\\xi},\\qquad\\gamma=\\frac b{1-a\\sqrt\\xi}
     \\qquad\\text{where }a\\sqrt\\xi<\\tfrac12 .
@@ -31,6 +31,7 @@ import numpy as np
 from firenet.errors import BadInput
 from firenet.guarantees import checker
 from firenet.guarantees.concrete import ConcreteMatrix, NullSpaceProblem, decimal_above, rounded
+from firenet.guarantees.constants import Constants
 from firenet.guarantees.linear_estimates import LinearEstimates
 from firenet.sparsity import SparsityLevels
 
@@ -65,19 +66,11 @@ class NullSpaceProof:
     gains: tuple[float, ...]
 
     @property
-    def C1(self) -> float:
-        """The constant :math:`C_1` of the recovery theorem for a network that is built from this matrix."""
-        return _constants(float(self.rho), float(self.gamma), float(self.problem.kappa))[0]
-
-    @property
-    def C2(self) -> float:
-        """The constant :math:`C_2` of the recovery theorem for a network that is built from this matrix."""
-        return _constants(float(self.rho), float(self.gamma), float(self.problem.kappa))[1]
-
-    @property
-    def lam(self) -> float:
-        """The theorem's choice :math:`\\lambda=C_1/(C_2\\sqrt\\xi)`."""
-        return self.C1 / (self.C2 * math.sqrt(self.problem.xi))
+    def constants(self) -> Constants:
+        """The constants of the recovery theorem for a network that is built from this matrix."""
+        rho, gamma = (math.nextafter(float(v), math.inf) for v in (self.rho, self.gamma))
+        weights = [float(w) for w in self.problem.weights]
+        return Constants(self.problem.levels, rho, gamma, weights, source="verified")
 
     def certificate(self) -> dict[str, Any]:
         """Returns the certificate, which :mod:`firenet.guarantees.checker` accepts."""
@@ -131,8 +124,8 @@ def prove_null_space(
         check_claim(*claim)
     found = _Search(problem, claim).run(progress or (lambda done, total: None))
     proof = _verified(problem, *found)
-    if isinstance(proof, float):
-        return NotDecided(proof, None)
+    if isinstance(proof, NotDecided):
+        return proof
     if claim is not None and not (proof.rho <= Fraction(claim[0]) and proof.gamma <= Fraction(claim[1])):
         return NotDecided(float(proof.rho / (1 + proof.rho)), proof)
     return proof
@@ -150,20 +143,11 @@ def check_claim(rho: float | Fraction, gamma: float | Fraction) -> None:
         raise BadInput("gamma > 0, which the null space property assumes", f"gamma = {gamma}", "Claim a gamma above 0")
 
 
-def _constants(rho: float, gamma: float, kappa: float) -> tuple[float, float]:
-    """Returns :math:`C_1=(\\rho+(1+\\rho)\\kappa^{1/4}/2)(1+\\rho)/(1-\\rho)` and
-    :math:`C_2=((1+\\rho)/(1-\\rho)+(3+\\rho)/(1-\\rho)\\,\\kappa^{1/4}/2)\\gamma`."""
-    half = kappa**0.25 / 2
-    first = (rho + (1 + rho) * half) * (1 + rho) / (1 - rho)
-    return first, ((1 + rho) / (1 - rho) + (3 + rho) / (1 - rho) * half) * gamma
-
-
 class _Search:
     """The search for the vectors with the best constants, in floating point."""
 
     def __init__(self, problem: NullSpaceProblem, claim: tuple[float | Fraction, float | Fraction] | None) -> None:
         self.problem, self.blocks, self.v = problem, problem.blocks(), problem.relative_weights
-        self.kappa = float(problem.kappa)
         self.estimates = LinearEstimates(problem.matrix.scaled, self.v)
         self.claim = None
         if claim is not None:  # gamma for the scaled matrix
@@ -178,7 +162,7 @@ class _Search:
         lengths = np.linalg.norm(self.problem.matrix.scaled, axis=0)
         if lengths.min() > 0 and self.claim is None:
             # gamma is at least 1 / ||A e_i||, so that C2 cannot be smaller: for orthogonal columns it is attained.
-            least = _constants(0, 1 / lengths.min(), self.kappa)[1]
+            least = self._second(0, 1 / lengths.min())
             if self.best[0] <= (False, 1.001 * least):
                 return self.best[1:]
         if self.claim is not None and self.best[0] < (False, 0.99):
@@ -231,10 +215,15 @@ class _Search:
         elif product >= 0.5:
             score = True, product
         else:
-            score = False, _constants(product / (1 - product), b / (1 - product), self.kappa)[1]
+            score = False, self._second(product, b)
         if self.best is None or score < self.best[0]:
             self.best = score, vectors.copy(), errors.copy()
         return score
+
+    def _second(self, product: float, b: float) -> float:
+        """Returns the constant :math:`C_2` for the scaled matrix."""
+        rho, gamma = max(product / (1 - product), float(_LEAST_RHO)), b / (1 - product)
+        return Constants(self.problem.levels, rho, gamma, [float(w) for w in self.problem.weights]).C2
 
     def _bounds(self, vectors: NDArray[Any], errors: NDArray[Any]) -> tuple[float, float]:
         """Returns :math:`a\\sqrt\\xi` and b, as the checker computes them."""
@@ -245,20 +234,18 @@ class _Search:
 
     def _largest(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns for each column the sum of the s_k largest values of each level k."""
-        parts = [
-            np.partition(values[rows], -s, axis=0)[-s:].sum(0) for rows, s in self.blocks
-        ]
+        parts = [np.partition(values[rows], -s, axis=0)[-s:].sum(0) for rows, s in self.blocks]
         return np.sum(parts, axis=0)
 
 
-def _verified(problem: NullSpaceProblem, vectors: NDArray[Any], errors: NDArray[Any]) -> NullSpaceProof | float:
-    """Rounds the vectors and returns what they prove; the product :math:`a\\sqrt\\xi` if they prove nothing."""
+def _verified(problem: NullSpaceProblem, vectors: NDArray[Any], errors: NDArray[Any]) -> NullSpaceProof | NotDecided:
+    """Rounds the vectors and returns what the checker computes that they prove."""
     exact = tuple(rounded(h, -problem.matrix.scale) for h in vectors.T)
     claim = problem.certificate("holds", Fraction(1, 2), Fraction(1), exact)
     product, b = (checker.root(square) for square in checker.Certificate(claim).bounds())
     rho = max(decimal_above(product / (1 - product)), _LEAST_RHO) if product < 1 else Fraction(1)
     if rho >= 1:
-        return float(product)
+        return NotDecided(float(product), None)
     gamma = decimal_above(b * (1 + rho))
     sizes = np.abs(errors.T) / problem.relative_weights
     gains = np.ldexp(np.linalg.norm(vectors, axis=0), -problem.matrix.scale)

@@ -4,11 +4,12 @@ For a vector x the worst set :math:`\\Delta` has the :math:`s_k` largest entries
 
 .. math:: \\frac{\\|x_\\Delta\\|_2}{\\rho\\|x_{\\Delta^c}\\|_{l^1_w}/\\sqrt\\xi+\\gamma\\|Ax\\|_2},
 
-and the claim is refuted where that is above 1. The square of the denominator is the minimum over weights of a quadratic
-form (:math:`(\\sum_jp_j)^2=\\min\\sum_jp_j^2/\\lambda_j` over :math:`\\lambda_j>0` of sum 1), so that for given weights and
-set the best x is an eigenvector of a small matrix: iteratively reweighted least squares, which never decreases the
-quotient as long as the set stays. It starts at vectors near the kernel that have one large entry (the multipliers of
-:mod:`firenet.guarantees.linear_estimates`), at vectors of the kernel, and at pairs of columns that are nearly parallel.
+and the claim is refuted where that is above 1. The square of the denominator, a sum of terms :math:`p_j`, is the
+smallest of the quadratic forms :math:`\\sum_jp_j^2/\\lambda_j` over :math:`\\lambda_j>0` of sum 1. For given
+:math:`\\lambda` and set the best x is an eigenvector of a small matrix: iteratively reweighted least squares, which
+never decreases the quotient as long as the set stays. It starts at vectors near the kernel that have one large entry
+(the multipliers of :mod:`firenet.guarantees.linear_estimates`), at vectors of the kernel, and at pairs of columns that
+are nearly parallel.
 """
 
 from __future__ import annotations
@@ -135,9 +136,7 @@ def largest_refuted_rho(
 class _Ascent:
     """The search in floating point, for the matrix that is scaled to entries below 1."""
 
-    def __init__(
-        self, problem: NullSpaceProblem, rho: float | Fraction | None, gamma: float | Fraction | None
-    ) -> None:
+    def __init__(self, problem: NullSpaceProblem, rho: float | Fraction | None, gamma: float | Fraction | None) -> None:
         self.problem, self.A, self.v = problem, problem.matrix.scaled, problem.relative_weights
         self.blocks, self.size = problem.blocks(), max(float(np.linalg.norm(self.A, 2)), 1e-300)
         self.rho = 1.0 if rho is None else float(rho)

@@ -88,8 +88,8 @@ class PaperSchedule:
     Proven: if A has the weighted robust null space property in levels and ``inner`` is at least
     :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least the model's misfit, then
     after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`;
-    :class:`firenet.Guarantee` has the constants. The default ``inner=10`` is far below that number:
-    with it the schedule is a good heuristic, and the guarantee is the duality gap that comes with the result.
+    :class:`firenet.guarantees.Guarantee` has the numbers for an operator. The default ``inner=10`` is far below that
+    number: with it the schedule is a good heuristic, and the guarantee is the duality gap that comes with the result.
 
     Attributes:
         outer: Number of restarts, n.

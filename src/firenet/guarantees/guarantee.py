@@ -1,0 +1,233 @@
+"""A priori guarantees of an operator: the accuracy and the number of layers of the network, known before any data.
+
+The bounds are proved in exact arithmetic for the :class:`.Constants` of the operator, with the iteration's own
+constants :math:`2` and :math:`\\nu/(1-\\nu)`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.guarantees.constants import Constants
+from firenet.numerics import UNIT, norms, tensor_of
+from firenet.operators.linear import LinearOperator
+from firenet.operators.matrix import Matrix
+from firenet.transforms.analysis_operator import AnalysisOperator
+
+
+@dataclass(frozen=True, eq=False)
+class Guarantee:
+    """Bounds of depth and error for networks of one operator :math:`A`, from coefficients to measurements.
+
+    Attributes:
+        sensing: The measurement operator, or a matrix. Its norm bound must be exact or proven.
+        constants: The constants of the null space property of :math:`A`.
+        sparsify: The analysis operator W with sparse coefficients, :math:`A=` ``sensing @ sparsify.H``; None is the
+            identity.
+        level: The level of each coefficient, 0, 1, ...; None: those of ``sparsify``, or for a plain matrix consecutive
+            blocks of the levels' sizes.
+        operator: A itself.
+
+    Raises:
+        BadInput: For a norm bound that is an estimate, and for levels that are not those of the coefficients.
+
+    >>> from firenet.sparsity import SparsityLevels
+    >>> g = Guarantee([[2.0, 0.0], [0.0, 2.0]], Constants(SparsityLevels((2,), (1,)), rho=0.5, gamma=0.5))
+    >>> g.inner(), g.outer(1e-3, size=5.0)
+    (36, 10)
+    """
+
+    sensing: LinearOperator | ArrayLike
+    constants: Constants
+    sparsify: AnalysisOperator | None = None
+    level: ArrayLike | None = None
+    operator: LinearOperator = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        sensing = self.sensing if isinstance(self.sensing, LinearOperator) else Matrix(tensor_of(self.sensing))
+        operator = sensing if self.sparsify is None else sensing @ self.sparsify.H
+        level, sizes = self.level, self.constants.levels.sizes
+        if level is None and self.sparsify is not None:
+            level = self.sparsify.levels().numpy()
+        n = math.prod(operator.in_shape)
+        if level is None and sum(sizes) != n:
+            got = f"levels of sizes {sizes}, together {sum(sizes)}"
+            raise BadInput(f"Levels of the operator's {n} coefficients", got, "Use the levels of this operator")
+        index = np.repeat(np.arange(len(sizes)), sizes) if level is None else self.constants.levels.index(level)
+        if index.size != n:
+            do = "Give the level of each coefficient, or leave it out"
+            raise BadInput(f"The levels of {n} coefficients", f"{index.size}", do)
+        bound = operator.norm_bound
+        if bound.kind == "estimate":
+            got = f"an estimate ({bound.why})"
+            raise BadInput("A norm bound that is exact or proven", got, "Set norm_bound to a proven one")
+        if not bound.value > 0:
+            raise BadInput("An operator with a norm above 0", f"{bound.value}", "Nothing is recovered from zeros")
+        object.__setattr__(self, "sensing", sensing)
+        object.__setattr__(self, "level", index.reshape(operator.in_shape))
+        object.__setattr__(self, "operator", operator)
+
+    @property
+    def norm(self) -> float:
+        """The proven upper bound of :math:`\\|A\\|` on which layers and errors depend."""
+        return self.operator.norm_bound.value
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """The weight of each coefficient, shape ``operator.in_shape``."""
+        assert self.level is not None
+        return np.asarray(self.constants.level_weights)[np.asarray(self.level)]
+
+    def check(self, operator: LinearOperator, weights: Tensor | None) -> None:
+        """Raises BadInput if a problem's operator or weights are not those of the guarantee.
+
+        Two linear maps are compared at one vector, drawn at random with a fixed seed: with probability one different
+        maps differ there. Weights may differ by the rounding of their dtype.
+        """
+        do = "Make the guarantee of the operator and weights of this problem"
+        shapes = (operator.in_shape, operator.out_shape)
+        if shapes != (self.operator.in_shape, self.operator.out_shape):
+            raise BadInput("The operator of the guarantee", f"one from {shapes[0]} to {shapes[1]}", do)
+        if operator is not self.operator:
+            x = torch.from_numpy(np.random.default_rng(0).standard_normal(operator.in_shape))
+            results = [
+                map_(map_.precisely(x.to(map_.state_dtype(map_.arithmetic)))) for map_ in (operator, self.operator)
+            ]
+            allowed = (operator.rounding + self.operator.rounding) * UNIT * norms(x, x.ndim)
+            if not norms(results[0] - results[1], results[0].ndim) <= allowed:
+                raise BadInput("The operator of the guarantee", "another map of the same shapes", do)
+        expected = torch.from_numpy(self.weights)
+        own = torch.ones_like(expected) if weights is None else weights.detach().cpu().expand(expected.shape)
+        slack = 4 * torch.finfo(own.dtype).eps
+        if bool(((own.to(torch.float64) - expected).abs() > slack * expected).any()):
+            needed = f"The weights of the guarantee, the same on a level: {self.constants.level_weights}"
+            raise BadInput(needed, "others", do)
+
+    def misfit(
+        self, sparsity_defect: float, noise: float, *, lam: float | None = None, model_error: float = 0.0
+    ) -> float:
+        """Computes :math:`c(x,y)=2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\|Ax-y\\|_2+2\\eta b_1`, the smallest accuracy to
+        aim at.
+
+        Args:
+            sparsity_defect: An upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`, which :func:`.defect` computes.
+            noise: An upper bound of :math:`\\|Ax-y\\|_2`.
+            lam: The lambda in use; None is that of the constants.
+            model_error: :math:`\\eta b_1` for a network built from :math:`A_l`: :math:`\\|A_l-A\\|\\le\\eta`,
+                :math:`\\|x\\|\\le b_1`.
+        """
+        _bounds(sparsity_defect, noise, model_error)
+        if lam is not None:
+            _positive(lam)
+        return 2 * (self.constants.lam if lam is None else lam) * sparsity_defect + 2 * noise + 2 * model_error
+
+    def inner(self, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
+        """Computes the number of layers of a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`."""
+        _nu(nu)
+        return math.ceil(2 * self.constants.at(lam)[1] * self.norm / nu)
+
+    def outer(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
+        """Computes the number n of restarts after which the algorithm's part of the error,
+        :math:`C_2\\nu^n\\varepsilon_0`, is at most ``accuracy``.
+
+        Args:
+            accuracy: The accuracy, in the unit of x.
+            size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
+            nu: The factor of the schedule.
+            lam: The lambda in use.
+        """
+        _nu(nu)
+        if not accuracy > 0 or not size >= 0:
+            raise BadInput("accuracy > 0 and size >= 0", f"{accuracy}, {size}", "Both are norms")
+        second = self.constants.at(lam)[1]
+        n = max(1, math.ceil(math.log(max(second * size / accuracy, 1)) / -math.log(nu)))
+        return n if second * nu**n * size <= accuracy else n + 1  # the logarithms are rounded
+
+    def layers(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
+        """Computes the number of layers for an accuracy: :meth:`outer` times :meth:`inner`, about
+        :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` for :math:`\\nu=e^{-1}`."""
+        return self.outer(accuracy, size, nu, lam=lam) * self.inner(nu, lam=lam)
+
+    def error_bound(
+        self,
+        restarts: int,
+        *,
+        size: float,
+        sparsity_defect: float,
+        noise: float,
+        delta: float | None = None,
+        nu: float = math.exp(-1),
+        lam: float | None = None,
+        model_error: float = 0.0,
+    ) -> float:
+        """Computes a bound of :math:`\\|\\psi_n-x\\|_2` after n restarts of :meth:`inner` layers.
+
+        .. math:: C_2\\,c(x,y)+C_2\\Big(\\frac\\nu{1-\\nu}\\delta+\\nu^n\\varepsilon_0\\Big),
+
+        with :math:`C_2c(x,y)=\\frac{2C_1}{\\sqrt\\xi}\\sigma+2C_2\\|Ax-y\\|` at the theorem's lambda.
+
+        Args:
+            restarts: n.
+            size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
+            sparsity_defect: An upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`.
+            noise: An upper bound of :math:`\\|Ax-y\\|_2`.
+            delta: The schedule's delta, at least c(x, y); None is c(x, y).
+            nu: The schedule's nu.
+            lam: The lambda in use; None is that of the constants.
+            model_error: As in :meth:`misfit`.
+
+        Raises:
+            BadInput: For a delta below c(x, y), to which the theorem does not apply.
+        """
+        _nu(nu)
+        c = self.misfit(sparsity_defect, noise, lam=lam, model_error=model_error)
+        delta = c if delta is None else delta
+        if delta < c:
+            raise BadInput(f"A delta of at least c(x, y) = {c:.6g}", f"{delta}", "Raise delta, or assume less noise")
+        return self.constants.at(lam)[1] * (c + nu / (1 - nu) * delta + nu**restarts * size)
+
+    def error_from_gap(self, gap: float, residual: float, *, sparsity_defect: float, noise: float, lam: float) -> float:
+        """Computes an a posteriori bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual
+        :math:`r=\\|Az-y\\|_2`.
+
+        .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)
+            +C_2(r+\\bar e).
+
+        The assumed bounds are :math:`\\bar\\sigma` (``sparsity_defect``) and :math:`\\bar e` (``noise``). A negative
+        number refutes the assumptions.
+        """
+        _positive(lam)
+        delta = (gap - residual + noise) / lam
+        return self.error_from(delta, residual, sparsity_defect=sparsity_defect, noise=noise)
+
+    def error_from(self, delta: float, residual: float, *, sparsity_defect: float, noise: float) -> float:
+        """Computes an a posteriori bound of :math:`\\|z-x\\|_2` for any z with residual r and
+        :math:`\\|z\\|_{l^1_w}-\\|x\\|_{l^1_w}\\le\\Delta`.
+
+        .. math:: \\frac{C_1}{\\sqrt\\xi}(2\\bar\\sigma+\\Delta)+C_2(r+\\bar e).
+        """
+        _bounds(sparsity_defect, noise, residual)
+        first, second = self.constants.at()
+        return first / math.sqrt(self.constants.xi) * (2 * sparsity_defect + delta) + second * (residual + noise)
+
+
+def _bounds(*numbers: float) -> None:
+    if not all(0 <= number < math.inf for number in numbers):
+        raise BadInput("Finite bounds of norms, zero or more", ", ".join(map(str, numbers)), "Check the bounds")
+
+
+def _positive(lam: float) -> None:
+    if not 0 < lam < math.inf:
+        raise BadInput("lambda > 0", f"{lam}", "Use the lambda of the network")
+
+
+def _nu(nu: float) -> None:
+    if not 0 < nu < 1:
+        raise BadInput("nu between 0 and 1", f"{nu}", "exp(-1) needs the fewest layers")
