@@ -45,7 +45,7 @@ class NotACertificate(ValueError):
     """Says why a file is no certificate, or one that is too large."""
 
 
-def need(condition, message, error=Refused):
+def need(condition, message, error: type[ValueError] = Refused):
     """Raises an error unless the condition holds."""
     if not condition:
         raise error(message)
@@ -140,9 +140,10 @@ class Certificate:
         self.matrix, self.digest = matrix, sha256(matrix)
         need(self.digest == data["matrix_sha256"], "the matrix is not the one of matrix_sha256")
         need(sha256({k: v for k, v in data.items() if k != "sha256"}) == data["sha256"], "the file was changed")
-        self.rho, self.gamma = (None if data[k] is None else rational(data[k], k) for k in ("rho", "gamma"))
-        need(self.rho is None or 0 < self.rho < 1, "rho: 0 < rho < 1 is needed")
-        need(self.gamma is None or self.gamma > 0, "gamma: gamma > 0 is needed")
+        self.rho = Fraction(1) if data["rho"] is None else rational(data["rho"], "rho")
+        self.gamma = Fraction(0) if data["gamma"] is None else rational(data["gamma"], "gamma")
+        need(data["rho"] is None or 0 < self.rho < 1, "rho: 0 < rho < 1 is needed")
+        need(data["gamma"] is None or self.gamma > 0, "gamma: gamma > 0 is needed")
         self.read_vectors(data["vectors"])
 
     def read_levels(self, levels):
@@ -166,7 +167,7 @@ class Certificate:
         holds = self.claim == "holds"
         count, length = (self.n, self.m) if holds else (1, self.n)
         need(isinstance(vectors, list) and len(vectors) == count, f"{count} vectors are needed", NotACertificate)
-        need(not holds or None not in (self.rho, self.gamma), "a claim that holds has rho and gamma")
+        need(not holds or 0 < self.rho < 1 and self.gamma > 0, "a claim that holds has rho and gamma")
         self.vectors = [Vector(v, length, self.complex, "a vector") for v in vectors]
 
     def largest(self, values):
@@ -229,13 +230,13 @@ class Certificate:
         head, misfit = self.largest(squares) * unit**2, self.image(x)
         failed = f"the matrix has no weighted null space property of {self.order()} with"
         gamma = "any gamma" if misfit == 0 else f"gamma = {shown(self.gamma)}"
-        need(self.gamma is not None or misfit == 0, "gamma: Ax is not zero, so that a large gamma may do")
+        need(self.gamma > 0 or misfit == 0, "gamma: Ax is not zero, so that a large gamma may do")
         if misfit == 0 and head * self.xi >= tail**2:
             return f"{failed} any rho and any gamma"
-        need(self.rho is not None, "rho: x violates no rho that is near 1")
-        right = root(self.rho**2 * tail**2 / self.xi) + (root(self.gamma**2 * misfit) if misfit else 0)
+        right = root(self.rho**2 * tail**2 / self.xi) + root(self.gamma**2 * misfit)
         need(right**2 < head, f"x violates nothing: {shown(root(head))} is at most {shown(right)}")
-        return f"{failed} rho = {shown(self.rho)} and {gamma}"
+        rho = f"rho = {shown(self.rho)}" if self.rho < 1 else "any rho"
+        return f"{failed} {rho} and {gamma}"
 
     def image(self, x):
         """Returns ||Ax||^2: a row of A times x is an inner product with its conjugate."""

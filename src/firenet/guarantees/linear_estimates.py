@@ -34,7 +34,7 @@ class LinearEstimates:
     def __init__(self, matrix: NDArray[Any], weights: NDArray[np.float64]) -> None:
         m, n = matrix.shape
         self.matrix, self.adjoint, self.v = matrix, matrix.conj().T.copy(), weights[:, None]
-        self.size = max(float(np.linalg.norm(matrix, axis=0).max()), 1e-300)  # scales H to the size of Z
+        self.size = float(np.linalg.norm(matrix, axis=0).max()) or 1.0  # scales H to the size of Z
         self.inverse = np.linalg.inv(matrix @ self.adjoint + self.size**2 * np.eye(m))
         self.back = self.inverse @ matrix
         self.vectors = self.back.copy()
