@@ -75,7 +75,9 @@ def proved(data: dict[str, Any]) -> tuple[float, float, float]:
     w = [Fraction(v) for v, size in zip(data["levels"]["weights"], levels.sizes, strict=True) for _ in range(size)]
     xi = sum(Fraction(v) ** 2 * s for v, s in zip(data["levels"]["weights"], levels.sparsities, strict=True))
     rows = [
-        numbers({"exponent": matrix["exponent"], "real": r, "imaginary": matrix["imaginary"] and matrix["imaginary"][k]})
+        numbers(
+            {"exponent": matrix["exponent"], "real": r, "imaginary": matrix["imaginary"] and matrix["imaginary"][k]}
+        )
         for k, r in enumerate(matrix["real"])
     ]
     n, h = len(w), [numbers(v) for v in data["vectors"]]
