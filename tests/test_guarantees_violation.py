@@ -19,7 +19,7 @@ from null_space_cases import CASES, campaign, gaussian, supports
 
 
 def test_planted_violations_are_found() -> None:
-    assert campaign(8) == []
+    assert campaign(6) == []
 
 
 @pytest.mark.parametrize("kind", ["P1", "P2", "P3"])
@@ -51,7 +51,9 @@ def test_a_violation_violates(rho: float | None, gamma: float | None, is_complex
     a, levels = gaussian(0, 5, 14, is_complex=is_complex), SparsityLevels((4, 10), (2, 1))
     found = refute_null_space(a, levels, rho, gamma)
     assert found is not None
-    x = np.array([complex(float(v), 0) if isinstance(v, Fraction) else complex(*map(float, v)) for v in found.x])
+    pairs = [(v, Fraction(0)) if isinstance(v, Fraction) else v for v in found.x]
+    largest = max(abs(part) for pair in pairs for part in pair)  # integers of the kernel may be beyond any float
+    x = np.array([complex(real / largest, imaginary / largest) for real, imaginary in pairs])
     w = np.repeat(levels.weights(), levels.sizes)
     xi = sum(v**2 * s for v, s in zip(levels.weights(), levels.sparsities, strict=True))
     misfit = float(np.linalg.norm(a @ x))

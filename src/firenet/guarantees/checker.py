@@ -167,7 +167,7 @@ class Certificate:
         holds = self.claim == "holds"
         count, length = (self.n, self.m) if holds else (1, self.n)
         need(isinstance(vectors, list) and len(vectors) == count, f"{count} vectors are needed", NotACertificate)
-        need(not holds or 0 < self.rho < 1 and self.gamma > 0, "a claim that holds has rho and gamma")
+        need(not holds or (0 < self.rho < 1 and self.gamma > 0), "a claim that holds has rho and gamma")
         self.vectors = [Vector(v, length, self.complex, "a vector") for v in vectors]
 
     def largest(self, values):
