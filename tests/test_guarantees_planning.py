@@ -178,7 +178,9 @@ class Foreign(LinearOperator):
     """A matrix from outside, with a norm bound that its author states."""
 
     def __init__(self, kind: Any = "proven") -> None:
-        super().__init__((16,), (9,), NormBound(float(np.linalg.norm(MATRIX, 2)) * 1.01, kind, "computed by its author"))
+        super().__init__(
+            (16,), (9,), NormBound(float(np.linalg.norm(MATRIX, 2)) * 1.01, kind, "computed by its author")
+        )
 
     def _forward(self, x: Tensor) -> Tensor:
         return x @ torch.from_numpy(MATRIX).to(x.dtype).mT
@@ -207,8 +209,10 @@ def test_a_plan_says_what_it_rests_on() -> None:
 def test_the_record_is_plain_and_has_the_numbers() -> None:
     p = made(model_error=0.01)
     record = json.loads(json.dumps(p.record(), allow_nan=False))
-    assert record["error"]["bound"] == p.bound == pytest.approx(
-        sum(record["error"][part] for part in ("model", "noise", "depth"))
+    assert (
+        record["error"]["bound"]
+        == p.bound
+        == pytest.approx(sum(record["error"][part] for part in ("model", "noise", "depth")))
     )
     assert record["network"]["layers"] == p.layers
     assert record["network"]["epsilon_0"] == p.size

@@ -173,9 +173,7 @@ def _levels(
     from firenet.sparsity import SparsityLevels, defect
 
     if sizes is not None and frame is not None:
-        raise BadInput(
-            "--sizes for a matrix alone", "--sizes with a mask", "The levels of a mask are those of the wavelet"
-        )
+        raise BadInput("--sizes for a matrix alone", "a mask", "Its levels are the scales of the wavelet")
     n = sensing.in_shape[-1]
     blocks = (n,) if sizes is None else _whole(sizes, "--sizes")
     level = np.repeat(np.arange(len(blocks)), blocks) if frame is None else frame.levels().numpy()
@@ -290,7 +288,7 @@ def _show(made: Plan) -> None:
     ]
     console.table("network", ["number", "value"], rows)
     parts = (("model (sparsity defect)", error.model), ("noise", error.noise), ("depth", error.depth))
-    rows = [(name, f"{v:.4g}", f"{v / made.signal:.1%}") for name, v in (*parts, ("sum", made.bound))]
+    rows = [(name, f"{v:.4g}", f"{100 * v / made.signal:.3g} %") for name, v in (*parts, ("sum", made.bound))]
     console.table("error bound, in the unit of the signal", ["part", "bound", "of the signal"], rows)
     if made.vacuous:
         console.say("vacuous: the zero image is as close to the signal as this bound promises")
@@ -305,16 +303,19 @@ def _show_boxes(found: BandSamples) -> None:
     for top in range(1, len(found.levels.sizes) + 1):
         boxes = [box for box in found.boxes if max(box.box) == top]
         lacking = sum(not box.enough for box in boxes)
-        coherence = max(max(box.coherence) for box in boxes)
         needed = sum(min(box.needed, box.size) for box in boxes)
         row = (sum(box.size for box in boxes), sum(box.samples or 0 for box in boxes), needed)
-        rows.append([f"{top}", *(f"{v:.0f}" for v in row), f"{lacking} of {len(boxes)}", f"{coherence:.3g}"])
-    title = f"samples by the largest band of a box; last column: the largest of the {found.coherences}"
-    console.table(title, ["band", "size", "samples", "needed", "boxes that lack", "largest"], rows)
+        density, coherence = sum(box.density for box in boxes), max(max(box.coherence) for box in boxes)
+        ends = [f"{lacking} of {len(boxes)}", f"{density:.4g}", f"{coherence:.3g}"]
+        rows.append([f"{top}", *(f"{v:.0f}" for v in row), *ends])
+    largest = f"largest of the {found.coherences}"
+    columns = ["band", "size", "samples", "needed", "boxes that lack", "M(s, k)", largest]
+    console.table("samples by the largest band of a box", columns, rows)
     console.say(f"needed: {found.assumption}")
-    console.say(
-        f"the theorem's matrix rescales the boxes, by up to {found.rescaling:.3g}; gamma above is assumed without"
+    said = (
+        "gamma of the sampling theorem is that of a matrix with rescaled boxes; of the mask's own operator it is up to"
     )
+    console.say(f"{said} {found.rescaling:.3g} times as large")
 
 
 def _bytes(number: int) -> str:

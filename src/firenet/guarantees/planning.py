@@ -190,9 +190,9 @@ class Plan:
         """The plan in one sentence."""
         g = self.guarantee.constants
         so = "verified" if g.source == "verified" else "assumed"
-        says = f"error at most {self.bound:.3g}, {self.ratio:.0%} of the signal's norm {self.signal:.4g}"
+        says = f"error at most {self.bound:.3g}, {100 * self.ratio:.2g} % of the signal's norm {self.signal:.4g}"
         if self.vacuous:
-            says = f"vacuous bound: {self.bound:.3g}, not below the signal's norm {self.signal:.4g}"
+            says = f"vacuous error bound {self.bound:.3g}, not below the signal's norm {self.signal:.4g}"
         return f"{self.layers} layers, {says}; null space property {so}"
 
     def record(self) -> dict[str, Any]:

@@ -61,9 +61,7 @@ def network(
     least = 2 * plan.second * norm.value / plan.nu  # p for this bound
     if norm.kind == "estimate" or plan.inner < least * (1 - 1e-12):
         needed = f"A proven norm bound of at most {plan.inner * plan.nu / (2 * plan.second):.6g}, as the plan has"
-        raise BadInput(
-            needed, f"{norm.value:.6g}, {norm.kind}: {norm.why}", "Plan with this operator, or use the plan's"
-        )
+        raise BadInput(needed, f"{norm.value:.6g}, {norm.kind}: {norm.why}", "Plan with this operator")
     return net
 
 
