@@ -242,11 +242,11 @@ def test_an_approximation_must_be_close() -> None:
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_refuses_numbers_that_are_no_bounds(bad: float) -> None:
     for name in ("accuracy", "signal"):
-        assert_refuses(lambda n=name: made(**{n: bad}), name, str(bad))
+        assert_refuses(lambda n=name: made(None, **{n: bad}), name, str(bad))
     assert_refuses(lambda: made(measurements=bad), "measurements", str(bad))
     if bad:
         for name in ("noise", "sparsity_defect", "model_error"):
-            assert_refuses(lambda n=name: made(**{n: bad}), str(bad))
+            assert_refuses(lambda n=name: made(None, **{n: bad}), str(bad))
 
 
 def test_refuses_a_delta_that_the_theorem_or_the_accuracy_forbids() -> None:

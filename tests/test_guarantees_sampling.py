@@ -56,6 +56,7 @@ def test_samples_are_those_of_the_formula(d: int, s: tuple[int, ...], transform:
         assert box.needed == pytest.approx(FACTOR * box.density, rel=1e-12)
         assert box.size == len(grid[box.box])
         assert box.samples == sum(bool(taken[place]) for place in grid[box.box])
+        assert box.samples is not None
         assert box.enough == (box.samples >= box.needed or box.samples == box.size)
     assert found.density == pytest.approx(sum(density(s, k, transform) for k in grid))
     assert found.density <= (3 if transform == "fourier" else 2) ** d * sum(s)
@@ -137,7 +138,7 @@ def test_refuses_what_the_theorem_is_not_about() -> None:
     assert_refuses(lambda: call(transform="radon"), "radon")
     bad: list[tuple[str, float]] = [("constant", 0), ("logarithms", -1), ("kappa", 0.5), ("constant", math.inf)]
     for name, number in [*bad, ("kappa", math.nan)]:
-        assert_refuses(lambda n=name, v=number: call(**{n: v}), f"{name}={number}")
+        assert_refuses(lambda n=name, v=number: call((8, 8), levels, "fourier", **{n: v}), f"{name}={number}")
     for failure in (0, -0.1, 1.1, math.nan):
         assert_refuses(lambda f=failure: call(failure=f), "failure", str(failure))
     assert_refuses(lambda: call(mask=np.ones((8, 4))), "(8, 4)")

@@ -87,12 +87,12 @@ def test_it_is_the_paper_s_network(known: Guarantee) -> None:
 
 
 def test_all_measurements_go_through_the_same_steps(known: Guarantee) -> None:
-    p = planned(known)
+    p = planned(known, 1.0)
     net = network(p)
     assert net.schedule == schedule(p) == PaperSchedule(p.outer, p.inner, p.delta, p.nu, p.size)
     bound = net.operator.norm_bound
     runs = [
-        [(r.tau.item(), r.sigma.item()) for r in net.schedule.restarts(bound, torch.tensor([size]).double())]
+        [(r.tau.item(), r.sigma.item()) for r in schedule(p).restarts(bound, torch.tensor([size]).double())]
         for size in (1e-3, 0.5 * p.size, p.size)
     ]
     tau, sigma = steps(p)

@@ -176,6 +176,8 @@ def _levels(
         raise BadInput("--sizes for a matrix alone", "a mask", "Its levels are the scales of the wavelet")
     n = sensing.in_shape[-1]
     blocks = (n,) if sizes is None else _whole(sizes, "--sizes")
+    if frame is None and sum(blocks) != n:
+        raise BadInput(f"Sizes of levels that add up to the {n} columns", f"{sizes}", "Check --sizes")
     level = np.repeat(np.arange(len(blocks)), blocks) if frame is None else frame.levels().numpy()
     coefficients = None
     if image is not None:
@@ -211,8 +213,9 @@ def _guarantee(
     if frame is None and (rho is None or gamma is None):
         do = "Give the constants of your matrix; a mask has those of the sampling theorem by default"
         raise BadInput("--rho and --gamma for a matrix", f"rho={rho}, gamma={gamma}", do)
-    given = {name: v for name, v in (("rho", rho), ("gamma", gamma)) if v is not None}
-    return Guarantee(sensing, Constants(levels, **given), frame)
+    # The dataclass has the values of the sampling theorem as its defaults.
+    rho, gamma = (Constants.rho if rho is None else rho), (Constants.gamma if gamma is None else gamma)
+    return Guarantee(sensing, Constants(levels, rho, gamma), frame)
 
 
 def _sampling(text: str, sensing: LinearOperator, levels: SparsityLevels, transform: str) -> BandSamples:
@@ -223,19 +226,15 @@ def _sampling(text: str, sensing: LinearOperator, levels: SparsityLevels, transf
     if len(numbers) != 4 or not isinstance(sensing, Masked):
         needed = "Four numbers CONSTANT,LOGARITHMS,KAPPA,FAILURE for --sampling, and a mask"
         raise BadInput(needed, f"{text} with {type(sensing).__name__}", "For example --sampling 1,1,1,0.01")
-    return band_samples(
-        sensing.in_shape,
-        levels,
-        "walsh" if transform == "walsh" else "fourier",
-        **dict(zip(("constant", "logarithms", "kappa", "failure"), numbers, strict=True)),
-        mask=sensing.mask,
-    )
+    given = dict(zip(("constant", "logarithms", "kappa", "failure"), numbers, strict=True))
+    kind = "walsh" if transform == "walsh" else "fourier"
+    return band_samples(sensing.in_shape, levels, kind, **given, mask=sensing.mask.cpu().numpy())
 
 
 def _whole(text: str, option: str) -> tuple[int, ...]:
     numbers = options.parse_numbers(text, option)
-    if not numbers or not all(v.is_integer() for v in numbers):
-        raise BadInput(f"Whole numbers separated by commas for {option}", repr(text), "For example 256,256")
+    if not numbers or not all(v >= 1 and v.is_integer() for v in numbers):
+        raise BadInput(f"Whole numbers above 0, separated by commas, for {option}", repr(text), "For example 256,256")
     return tuple(int(v) for v in numbers)
 
 
@@ -312,10 +311,8 @@ def _show_boxes(found: BandSamples) -> None:
     columns = ["band", "size", "samples", "needed", "boxes that lack", "M(s, k)", largest]
     console.table("samples by the largest band of a box", columns, rows)
     console.say(f"needed: {found.assumption}")
-    said = (
-        "gamma of the sampling theorem is that of a matrix with rescaled boxes; of the mask's own operator it is up to"
-    )
-    console.say(f"{said} {found.rescaling:.3g} times as large")
+    said = "the sampling theorem's gamma is that of a matrix with rescaled boxes: multiply it for the mask's operator"
+    console.say(f"{said} by {found.rescaling:.3g}")
 
 
 def _bytes(number: int) -> str:

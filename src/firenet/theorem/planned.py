@@ -54,9 +54,9 @@ def network(
         sensing, sparsify = guarantee.sensing, guarantee.sparsify
     if not isinstance(sensing, LinearOperator):
         sensing = Matrix(tensor_of(sensing, "a matrix"))
-    weights = torch.from_numpy(guarantee.weights)
+    operator, weights = sensing if sparsify is None else sensing @ sparsify.H, torch.from_numpy(guarantee.weights)
+    guarantee.check(operator, weights)
     net = Firenet(sensing, sparsify, weights=weights, lam=plan.lam, schedule=schedule(plan), form="synthesis")
-    guarantee.check(net.operator, net.weights)
     norm = net.operator.norm_bound
     least = 2 * plan.second * norm.value / plan.nu  # p for this bound
     if norm.kind == "estimate" or plan.inner < least * (1 - 1e-12):
