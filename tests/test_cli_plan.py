@@ -81,6 +81,12 @@ def test_masks_by_shape_walsh_and_levels_of_both_kinds(inputs: Path) -> None:
     for sparsities, sizes in (("4,9,20,30", [4, 12, 48, 192]), ("1,3,9,20,30", [1, 3, 12, 48, 192])):
         run = call("plan", "--shape", "16,16", "--sparsities", sparsities, "--signal", 5, "--defect", 0.5, "--json")
         assert json.loads(run.stdout)["levels"]["sizes"] == sizes
+    for shape, sparsities in (("16", "2,1,2,3"), ("4,4,4", "8,9")):
+        for kind in ("fourier", "walsh"):
+            options = ("--transform", kind, "--sampling", "1,0,1,0.5", "--sparsities", sparsities, "--signal", 5)
+            record = json.loads(call("plan", "--shape", shape, *options, "--json").stdout)
+            assert record["sampling"]["transform"] == kind
+            assert math.prod(map(int, shape.split(","))) == record["operator"]["coefficients"]
     accuracy = [json.loads(call("plan", "--shape", "16,16", *image, "--accuracy", a).stdout) for a in ("2%", "0.07")]
     signal = accuracy[0]["bounds"]["signal"]
     assert [made["bounds"]["accuracy"] for made in accuracy] == [pytest.approx(0.02 * signal), 0.07]
