@@ -203,6 +203,8 @@ def test_a_plan_says_what_it_rests_on() -> None:
     foreign = made(Guarantee(Foreign(), Constants(LEVELS, rho=0.4, gamma=0.7, source="verified")))
     assert len(foreign.conditions) == 1
     assert "adjoint of Foreign" in foreign.conditions[0]
+    assert set(foreign.conditions) < set(foreign.assumptions)
+    assert "is verified to have" in foreign.assumptions[0]
     assert any("computed by its author" in text for text in foreign.assumptions)
 
 

@@ -165,17 +165,22 @@ class Plan:
     @property
     def conditions(self) -> tuple[str, ...]:
         """What is not proved about the operator, as texts; empty if all is."""
-        g = self.guarantee
-        assert isinstance(g.sensing, LinearOperator)
-        assumed = () if g.constants.source == "verified" else (g.constants.assumption,)
-        return (*assumed, *conditions(g.sensing, g.sparsify))
+        assumed = () if self.guarantee.constants.source == "verified" else (self.guarantee.constants.assumption,)
+        return (*assumed, *self._of_operators)
+
+    @property
+    def _of_operators(self) -> tuple[str, ...]:
+        """The conditions of operators that are not this library's own."""
+        assert isinstance(self.guarantee.sensing, LinearOperator)
+        return conditions(self.guarantee.sensing, self.guarantee.sparsify)
 
     @property
     def assumptions(self) -> tuple[str, ...]:
         """All that the bound rests on, as texts: the operator, the signal, the data, the arithmetic."""
         g, norm = self.guarantee, self.guarantee.operator.norm_bound
-        first = self.conditions or (g.constants.assumption,)
         own = (
+            g.constants.assumption,
+            *self._of_operators,
             f"||A|| <= {norm.value:.6g}, {norm.kind}: {norm.why}",
             f"the signal's norm is at most {self.signal:.6g}, and its weighted sparsity defect at most "
             f"{self.sparsity_defect:.6g}",
@@ -183,7 +188,7 @@ class Plan:
             "the arithmetic is exact: rounding is not counted",
         )
         approximate = f"||A_l - A|| <= {self.model_error / self.signal:.3g} for the A_l of the network"
-        return (*first, *own, *([approximate] if self.model_error or not g.constants.exact else []))
+        return (*own, *([approximate] if self.model_error or not g.constants.exact else []))
 
     @property
     def summary(self) -> str:
