@@ -58,7 +58,7 @@ class Certificate:
         assumptions: The assumptions of the error bound, as a text.
         conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
             operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
-        dual: The dual point with this value, feasible up to the rounding of its dtype; shape of y.
+        dual: The dual point whose value is ``lower_bound``, feasible up to the rounding of its dtype; shape of y.
         layers: The number of iterations that were run to find the dual point, int64.
         dual_sparse: For an analysis problem, the part p of the dual point; else None.
     """
@@ -141,7 +141,7 @@ def certify(
     rests_on = conditions(operator, problem.sparsify if isinstance(problem, AnalysisProblem) else None)
     z, y, batch = _checked(operator, z, y)
     if budget < 0:
-        raise BadInput("A budget of layers, zero or more", f"{budget}", "500 is the default")
+        raise BadInput("A budget of iterations, zero or more", f"{budget}", "500 is the default")
     _check_assumed(problem, assumed)
     packed: Problem = problem.compact()
     compact: Any = packed.operator
@@ -209,18 +209,20 @@ def _given_dual(
     """Returns the packed dual variable of a given dual point, after checks of its shape and numbers."""
     if dual is None:
         raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
-    if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
-        raise BadInput(
-            f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "Use the shape of y"
-        )
+    bad = int((~torch.isfinite(real_view(dual))).sum())
+    if dual.shape != y.shape or bad:
+        got = f"shape {tuple(dual.shape)}, {bad} numbers not finite"
+        raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", got, "Take the dual of a solution for this y")
     p, batch = None, y.shape[: y.ndim - len(packed.measurement.out_shape)]
     if dual_sparse is not None:
         if not isinstance(problem, AnalysisProblem):
             raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
         coefficients = problem.sparsify.out_shape
-        if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
-            needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
-            raise BadInput(needed, got, "Use the shape of the coefficients of sparsify")
+        bad = int((~torch.isfinite(real_view(dual_sparse))).sum())
+        if dual_sparse.shape != (*batch, *coefficients) or bad:
+            got = f"shape {tuple(dual_sparse.shape)}, {bad} numbers not finite"
+            do = "Take the dual_sparse of a solution for this y"
+            raise BadInput(f"A finite dual_sparse of shape {(*batch, *coefficients)}", got, do)
         p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
     q = packed.operator.pack_measured(dual.to(y.dtype).reshape(-1, *packed.measurement.out_shape))
     return packed.dual_of(q, p)
@@ -251,7 +253,7 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
         needed = (
             f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape}), with the same batch axes"
         )
-        do = "The variable is the coefficients, sparsify(image) for an image; for an analysis problem it is the image"
+        do = "For an analysis problem z is the image, otherwise its coefficients sparsify(image)"
         raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")

@@ -76,8 +76,8 @@ def resampled(images: Tensor, side: int) -> Tensor:
 def ellipses(side: int, generator: torch.Generator) -> Tensor:
     """Draws an image of 20 to 44 shaded ellipses, (side, side), as in the paper's training data, scaled to [0, 1].
 
-    The half axes are from 0.03 to 0.25 of the side, the bias from 0.3 to 1, with linear shading of up to 0.9 times the
-    bias.
+    The half axes are from 0.03 to 0.25 of the side, the grey values from 0.3 to 1, with linear shading of up to 0.9
+    times the grey value.
     """
 
     def draw(*shape: int) -> Tensor:

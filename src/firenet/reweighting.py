@@ -231,7 +231,8 @@ def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FL
     Args:
         image: Shape ``sparsify.in_shape``.
         sparsify: W.
-        floor: f. A small floor is closer to counting, and further from a convex penalty.
+        floor: f. With a small floor the penalty is closer to the number of nonzero coefficients, and further from
+            convex.
     """
     if not 0 < floor < math.inf:
         raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")

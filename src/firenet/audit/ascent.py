@@ -251,7 +251,7 @@ class Search:
         return Perturbation(e, budget, relative, image, error, noise, amplification, by, self.done - before)
 
     def steepest(self, slope: Tensor) -> Tensor:
-        """Returns the direction in which the linear model of the objective is largest on the ball of e.
+        """Returns the direction of v in which the linear model of the objective is largest for the budget of e.
 
         In the measurement domain this is the gradient itself. In the image domain it is :math:`(A^*A)^\\dagger` times
         the gradient, computed by conjugate gradients, which need one step if AA* = I.

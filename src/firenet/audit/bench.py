@@ -31,14 +31,16 @@ def environment() -> dict[str, str]:
 class Bench:
     """One measurement operator, the models that are tried on it, and the parts that are measured.
 
+    A part of an audit is one test of one model on one image.
+
     Args:
         sensing: The measurement operator A.
-        images: The images that are audited, by name.
-        others: Images of another kind, by name.
+        images: The images of all tests but ``anatomy``, by name.
+        others: The images of the test ``anatomy``, by name: of another kind than ``images``.
         sweep: Measurement operators by sampling rate.
         settings: The settings.
-        parts: The finished parts.
-        measures: For each test the function that measures a part.
+        parts: The store of the finished parts.
+        measures: For each test the function that measures it.
     """
 
     def __init__(

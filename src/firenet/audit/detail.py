@@ -153,7 +153,9 @@ class Kernel:
 def kernel(
     reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, budget: float
 ) -> tuple[Kernel, Tensor, Tensor]:
-    """Moves a detail towards the kernel of A until its measurements are within a budget, and reconstructs both images.
+    """Reconstructs an object x and x', which is x plus a detail whose measurements are within a budget.
+
+    The detail is moved towards the kernel of A until they are, see :func:`hidden`.
 
     Args:
         reconstruct: R.

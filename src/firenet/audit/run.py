@@ -44,7 +44,7 @@ def audit(
         images: Images by name: real, not negative, not all zero, (rows, columns), on the device of the operator.
         title: The title of the record.
         settings: The settings; None is :class:`Settings`.
-        others: Images of another kind, for the test ``anatomy``.
+        others: Images of another kind than ``images``, for the test ``anatomy``.
         sweep: Measurement operators by sampling rate, for the test ``samples``; None omits it.
         folder: The folder where finished parts are stored, and from which they are taken.
         retry: Whether to measure parts again that failed, or during which the process ended.

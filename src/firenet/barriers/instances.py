@@ -117,7 +117,9 @@ def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: 
     """
     a = max(row)
     if a <= 0 or s < 0 or (kind == "P3" and parameter >= a):
-        raise BadProblem(f"the closed form needs a positive row, s >= 0 and lambda < {a}; got s = {s}, {parameter}")
+        raise BadProblem(
+            f"the closed form needs a positive row, s >= 0 and lambda < {a}; got s = {s}, parameter {parameter}"
+        )
     f = {"P1": s - parameter, "P2": s - parameter / (2 * a), "P3": s}[kind]
     return Minimisers(max(f, Fraction(0)) / a, tuple(i for i, entry in enumerate(row) if entry == a), size)
 
@@ -205,8 +207,8 @@ class Problem:
             raise BadProblem(f"the three regimes (K, K-1, K-2 digits) need K > 2; got K = {self.digits}")
 
     def breakdown_squared(self, scale: int) -> Fraction:
-        """Returns the squared radius of the smallest ball that contains the minimisers of all rivals, in the limit of a
-        vanishing bump.
+        """Returns the squared radius of the smallest ball that contains the minimisers of all instances with a bump
+        on one column, in the limit of a vanishing bump.
 
         It is :math:`v^2(N_1-1)/N_1`: no single answer is closer to all of them, and their centre is exactly that close.
         """

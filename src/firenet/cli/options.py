@@ -117,8 +117,8 @@ Kind = Annotated[str, Option("--problem", help="P1 (noise level), P2 (LASSO) or 
 Parameter = Annotated[
     str, Option("--parameter", help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2].")
 ]
-Columns = Annotated[int, Option("--columns", help="The number of columns that compete, N - m + 1.")]
-Tail = Annotated[int, Option("--tail", help="The number of rows below, m - 1.")]
+Columns = Annotated[int, Option("--columns", help="The number N - m + 1 of columns that compete, of an m x N matrix.")]
+Tail = Annotated[int, Option("--tail", help="The number m - 1 of rows below the first, of an m x N matrix.")]
 Reads = Annotated[int, Option("--reads", min=1, help="The number of reads that an algorithm is granted.")]
 
 

@@ -36,7 +36,7 @@ def recon(
         int,
         Option(
             "--layers",
-            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly this "
+            help="The largest number of layers, shared by the rounds of --reweight. --schedule fixed runs exactly this "
             "many; --schedule paper rounds the number down to a multiple of ten.",
         ),
     ] = 2000,
@@ -55,7 +55,7 @@ def recon(
         int | None,
         Option(
             "--reweight",
-            help="The number of further rounds, each weighted by the image of the round before: slower and sharper. "
+            help="How many times to solve again with weights computed from the image before: slower and sharper. "
             "Default: 1, or 0 with much noise, orthonormal transforms and fixed schedules.",
         ),
     ] = None,

@@ -222,7 +222,8 @@ def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | Subsampled
         do = "Shift mask, maps and k-space with torch.fft.ifftshift and build the operator without centred=True"
         raise BadInput("A Fourier operator with zero frequency in the corner", "centred=True", do)
     if not isinstance(net.problem.fidelity, Norm):
-        raise BadInput("The square-root LASSO", type(net.problem.fidelity).__name__, "Export a network without noise=")
+        do = "Export a network without noise= or fidelity="
+        raise BadInput("The square-root LASSO", type(net.problem.fidelity).__name__, do)
     if net.form == "analysis" or (frame is not None and type(frame) is not Wavelet):
         got = f"{type(frame).__name__}, {net.form} form"
         raise BadInput("The synthesis form with a Wavelet, or no transform", got, "Use firenet.Wavelet")
@@ -232,7 +233,8 @@ def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | Subsampled
 def check_dtype(dtype: torch.dtype) -> None:
     """Raises BadInput for other dtypes than float32 and float64."""
     if dtype not in (torch.float32, torch.float64):
-        raise BadInput("dtype float32 or float64", f"{dtype}", "Pairs of float32 are complex64")
+        do = "Use float32 in place of complex64, float64 of complex128"
+        raise BadInput("dtype float32 or float64", f"{dtype}", do)
 
 
 # --- transforms as products with dense matrices -----------------------------------------------------------------------

@@ -146,9 +146,10 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
 def read_array(path: AnyPath, *, key: str | None = None, purpose: str = "array") -> np.ndarray:
     """Reads one finite array of numbers, values and dtype as stored: a mask, coil maps, a noise scan, an image.
 
-    The axes are the stored ones, except that those of cfl and NIfTI, which count from the fastest, are reversed and
-    lose their singletons (cfl) or leading singletons (NIfTI): (coil, z, y, x) as in `read_scan`. DICOM values are
-    rescaled by the file's slope and intercept.
+    The axes are the stored ones, with two exceptions. The axes of cfl and NIfTI, which these formats list from the
+    fastest to the slowest, are reversed, and axes of length 1 are dropped: all of them (cfl) or the leading ones
+    (NIfTI). The order is then (coil, z, y, x) as in `read_scan`. DICOM values are rescaled by the file's slope and
+    intercept.
 
     Args:
         path: A file in npy, npz, HDF5, cfl, PNG, NIfTI (one file or a pair) or DICOM.
@@ -256,7 +257,9 @@ def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
     check_room(path)
     if not overwrite and os.path.lexists(path) and not ours(path):
         do = "Rename it, name another output, or pass --overwrite"
-        raise BadInput("A file beside the output that firenet wrote", f"{path}, which is something else", do)
+        raise BadInput(
+            "Only files that firenet wrote are replaced beside the output", f"{path}, which is something else", do
+        )
     return path
 
 

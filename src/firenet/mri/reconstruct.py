@@ -69,7 +69,7 @@ def reconstruct_kspace(
         progress: Called with the number of layers done and the largest number possible.
 
     Returns:
-        The solution; ``image`` is upright if ``centred``, ``dual`` has zero frequency in the corner.
+        The solution; ``image`` has its origin in the middle if ``centred``; ``dual`` has zero frequency in the corner.
 
     Raises:
         BadInput: As :func:`.prepare` and :func:`.reconstruct`.

@@ -35,7 +35,7 @@ class Reconstruction:
         image: The image.
         found: The solution or the certificate; None for an empty slice. A solution keeps the image and the numbers, not
             the dual points, which are many times as large.
-        asked: The network as it was requested, before any round; None for an empty slice.
+        asked: The network of the first round, before any reweighting; None for an empty slice.
         posed: The network of the last round; the gap is that of its problem.
         layers: The number of layers of all rounds.
         rounds: The relative gap and the number of layers of each round.

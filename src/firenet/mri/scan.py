@@ -42,10 +42,10 @@ def prepare(
     dims: int = 2,
     centred: bool = True,
 ) -> tuple[Tensor, SubsampledFourier | MultiCoilFourier]:
-    """Returns measurements and their operator in the library's convention: zero frequency in the corner, the image
-    upright and in one piece.
+    """Returns measurements and their operator in the library's convention: zero frequency in the corner.
 
-    The arguments are those of :func:`.reconstruct_kspace`, with one mask for all items.
+    The middle of a centred image stays in the middle. The arguments are those of :func:`.reconstruct_kspace`, with one
+    mask for all items.
 
     Raises:
         BadInput: For arrays that do not fit together, or a mask that contradicts the data (:func:`.judge_mask`).

@@ -6,8 +6,8 @@ filters them. If the result has n frequencies and each half n / 2, the spectra s
 .. math:: \\hat x_m=\\hat h_m\\hat a_{m\\bmod n/2}+\\hat g_m\\hat d_{m\\bmod n/2},\\qquad m=0,\\dots,n-1:
 
 each half's spectrum is repeated once ("unfolded") and multiplied by the response of its filter. Hence a level needs no
-FFT of its own. The bands are transformed by small FFTs, which together have the size of one image, and go to the
-spectrum of the image level by level, from coarse to fine, and within each level one axis after the other:
+FFT of its own. The bands are transformed by small FFTs, which together have the size of one image. Their spectra are
+combined into that of the image level by level, from coarse to fine, and within each level one axis after the other:
 
 1. pack: all coefficients lie along one axis, first those of the coarsest levels together (the corner), then the
    details from coarse to fine;
