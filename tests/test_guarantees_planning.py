@@ -195,11 +195,13 @@ def test_a_plan_says_what_it_rests_on() -> None:
     for word in ("null space property", "rho = 0.4", "gamma = 0.7", "exact", "||A||", "defect at most 0.1", "0.01"):
         assert word in said
     assert p.conditions == (guarantee().constants.assumption,)
-    assert p.summary.endswith("assumed")
+    assert p.summary.endswith("% of the signal; assumed: null space property")
+    exactly = made(noise=0.0, sparsity_defect=0.0)
+    assert exactly.summary.endswith("; assumed: null space property, signal exactly sparse, no noise")
     verified = made(guarantee(source="verified"))
     assert verified.conditions == ()
     assert "is verified to have" in verified.assumptions[0]
-    assert verified.summary.endswith("verified")
+    assert verified.summary.endswith("% of the signal; null space property verified")
     foreign = made(Guarantee(Foreign(), Constants(LEVELS, rho=0.4, gamma=0.7, source="verified")))
     assert len(foreign.conditions) == 1
     assert "adjoint of Foreign" in foreign.conditions[0]

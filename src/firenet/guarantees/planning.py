@@ -193,12 +193,16 @@ class Plan:
     @property
     def summary(self) -> str:
         """The plan in one sentence."""
-        g = self.guarantee.constants
-        so = "verified" if g.source == "verified" else "assumed"
-        says = f"error at most {self.bound:.3g}, {100 * self.ratio:.2g} % of the signal's norm {self.signal:.4g}"
+        verified = self.guarantee.constants.source == "verified"
+        says = f"error at most {self.bound:.3g}, {100 * self.ratio:.3g} % of the signal"
         if self.vacuous:
-            says = f"vacuous error bound {self.bound:.3g}, not below the signal's norm {self.signal:.4g}"
-        return f"{self.layers} layers, {says}; null space property {so}"
+            says = f"vacuous error bound {self.bound:.3g}, {self.ratio:.3g} times the signal"
+        assumed = [] if verified else ["null space property"]
+        assumed += [] if self.sparsity_defect else ["signal exactly sparse"]
+        assumed += [] if self.noise else ["no noise"]
+        rests = ["null space property verified"] if verified else []
+        rests += [f"assumed: {', '.join(assumed)}"] if assumed else []
+        return "; ".join([f"{self.layers} layers, {says}", *rests])
 
     def record(self) -> dict[str, Any]:
         """Returns the plan as plain data for JSON."""
