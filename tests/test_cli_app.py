@@ -84,7 +84,7 @@ def test_export_through_the_command(tmp_path):
     assert ".onnx" in wrong.stderr
 
 
-COMMANDS = ["demo", "recon", "certify", "export", "mask", "bench", "doctor", "train", "audit run", "audit demo"]
+COMMANDS = ["demo", "recon", "certify", "export", "mask", "plan", "bench", "doctor", "train", "audit run", "audit demo"]
 COMMANDS += [f"barriers {name}" for name in ("play", "check", "all", "map", "table1")]
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``firenet demo | recon | certify | prove | export | mask | audit | train | barriers | ...``.
+"""The command line: ``firenet demo | recon | certify | prove | plan | export | mask | audit | train | barriers | ...``.
 
 Commands read files, call the library and write the results; they compute nothing themselves. Everything slow is
 imported inside the command that needs it, so that ``--help`` answers at once.
@@ -26,6 +26,7 @@ from firenet.cli.demo import demo
 from firenet.cli.doctor import doctor
 from firenet.cli.export import export
 from firenet.cli.mask import mask
+from firenet.cli.plan import plan
 from firenet.cli.prove import prove
 from firenet.cli.recon import recon
 from firenet.cli.train import train
@@ -61,7 +62,7 @@ def _add(group: typer.Typer, command: Callable[..., None], name: str | None = No
     group.command(name, help=text, epilog=f"{_KEPT}Examples:\n{examples}", **settings)(command)
 
 
-for _command in (demo, recon, certify, prove, export, mask):
+for _command in (demo, recon, certify, prove, plan, export, mask):
     _add(app, _command)
 _add(_audit, audit_demo)
 _add(_audit, audit_run)

@@ -1,0 +1,5 @@
+from firenet.theorem.planned import (
+    network as network,
+    schedule as schedule,
+    steps as steps,
+)
