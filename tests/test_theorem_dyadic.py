@@ -190,6 +190,20 @@ def test_a_single_run_and_zero():
     assert network([0] * 4).planes == ((0,) * 6,)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("complex_too", [False, True])
+def test_the_norm_bound_is_proved_in_integers(complex_too: bool, transposed: bool):
+    """The singular value in double precision is off by some 1e-15 of itself."""
+    A, _ = matrix(4, 6, complex_too)
+    A = A.T if transposed else A
+    largest = float(np.linalg.norm(A, 2))
+    assert DyadicNetwork(given_net(A, largest * (1 + 1e-12))).norm_is_proved
+    assert not DyadicNetwork(given_net(A, largest * (1 - 1e-12))).norm_is_proved
+    assert DyadicNetwork(Firenet(Matrix(A), lam=0.1, schedule=PaperSchedule(2, 3, size=1.0))).norm_is_proved
+    assert not DyadicNetwork(given_net([[3.0, 4.0]], 5.0)).norm_is_proved  # equality is not proved
+    assert DyadicNetwork(given_net([[3.0, 4.0]], 5.0 + 2.0**-50)).norm_is_proved
+
+
 # --- the nonlinear maps in integers: their errors in units
 
 integers = st.integers(-(2**40), 2**40)

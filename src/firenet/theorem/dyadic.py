@@ -41,13 +41,15 @@ at most :math:`\\theta\\sqrt{N/2}`.
 5. *All restarts.* In the unit of x the error of a restart is c times that, and the next one begins with it, exactly
    rescaled. The last map rounds once more. ∎
 
-The proof assumes :math:`\\|A\\|\\le L` and nothing else. Errors add up and are never multiplied.
+The proof assumes :math:`\\|A\\|\\le L` and nothing else, which :attr:`DyadicNetwork.norm_is_proved` decides. Errors add
+up and are never multiplied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 from math import isqrt, lcm
 from operator import mul
 from typing import Any, final
@@ -62,6 +64,7 @@ from firenet.theorem.fixed_point import (
     common_scale,
     exact_entries,
     nearest,
+    positive_definite,
     root_above,
 )
 from firenet.theorem.maps import Layer, Recipe, Row, Term, recipe_of
@@ -112,6 +115,24 @@ class DyadicNetwork:
         self._columns = [[list(column) for column in zip(*rows, strict=True)] for rows in self._rows]
         self._weight_bits = common_scale([self._recipe.weights])
         (self._weights,) = at_scale([self._recipe.weights], self._weight_bits)
+
+    @cached_property
+    def norm_is_proved(self) -> bool:
+        """Whether :math:`\\|A\\|<L` is proved in integers: :math:`L^2I-AA^*` (or A*A, the smaller one) is positive
+        definite. It takes some :math:`\\min(m,N)^3` operations of long integers; False says only that it is not
+        proved."""
+        rows = min(self._rows, self._columns, key=lambda planes: len(planes[0]))
+        if len(rows) == 2:  # the real matrix of twice the size that acts on real and imaginary parts
+            pairs = list(zip(*rows, strict=True))
+            rows = [[*([*a, *(-t for t in b)] for a, b in pairs), *([*b, *a] for a, b in pairs)]]
+        norm = self._recipe.norm
+        limit, unit = norm.numerator**2 << 2 * self._matrix_bits, norm.denominator**2
+        return positive_definite(
+            [
+                [(limit if i == j else 0) - unit * sum(map(mul, a, b)) for j, b in enumerate(rows[0])]
+                for i, a in enumerate(rows[0])
+            ]
+        )
 
     def __call__(self, y: Any) -> DyadicArray:
         """Computes coefficients, see :meth:`forward`."""

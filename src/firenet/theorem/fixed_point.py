@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isqrt, lcm, prod
+from math import isqrt, lcm
 from typing import Any, final
 
 import torch
@@ -79,14 +79,12 @@ def exact_entries(array: Any, what: str) -> tuple[list[list[Fraction]], tuple[in
     listed = array.tolist() if hasattr(array, "tolist") else array
     try:
         shape = _shape(listed)
-        flat: list[Any] = listed if len(shape) == 1 else list(_flat(listed, len(shape)))
+        flat = _flat(listed, shape)
         real = [Fraction(x.real) for x in flat]
         imaginary = [Fraction(x.imag) for x in flat]
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         do = "Pass an array, or lists of numbers or fractions"
         raise BadInput(f"{what}: finite numbers in an array", f"{type(array).__name__}: {error}", do) from None
-    if len(flat) != prod(shape):
-        raise BadInput(f"{what}: rows of the same length", "others", "Pass an array")
     complex_too = any(imaginary) or any(isinstance(x, complex) for x in flat)
     return [real, imaginary] if complex_too else [real], shape
 
@@ -95,10 +93,12 @@ def _shape(listed: Any) -> tuple[int, ...]:
     return (len(listed), *_shape(listed[0])) if isinstance(listed, list | tuple) and listed else ()
 
 
-def _flat(listed: Any, depth: int) -> Iterable[Any]:
-    if depth == 0:
+def _flat(listed: Any, shape: tuple[int, ...]) -> list[Any]:
+    if not shape:
         return [listed]
-    return [entry for part in listed for entry in _flat(part, depth - 1)]
+    if len(listed) != shape[0]:
+        raise ValueError("rows of different lengths")
+    return [entry for part in listed for entry in _flat(part, shape[1:])]
 
 
 def common_scale(planes: Iterable[Sequence[Fraction]]) -> int:
@@ -128,3 +128,19 @@ def nearest(numerator: int, denominator: int) -> int:
 def root_above(x: Fraction) -> Fraction:
     """Returns a rational number at or above the square root of x, by at most :math:`2^{-32}`."""
     return Fraction(isqrt((x.numerator << 64) // x.denominator) + 1, 1 << 32)
+
+
+def positive_definite(matrix: list[list[int]]) -> bool:
+    """Returns whether a symmetric matrix of integers is positive definite: whether all its leading minors are positive.
+
+    The elimination divides without remainder (Bareiss), and its pivots are the minors.
+    """
+    rows, before = [list(row) for row in matrix], 1
+    for k, pivot in enumerate(rows):
+        if pivot[k] <= 0:
+            return False
+        for i in range(k + 1, len(rows)):
+            for j in range(i, len(rows)):
+                rows[i][j] = (rows[i][j] * pivot[k] - pivot[i] * pivot[j]) // before
+        before = pivot[k]
+    return True
