@@ -21,6 +21,7 @@ from firenet.operators.norm_bound import NormBound
 from firenet.sensing.walsh import SubsampledWalsh
 from firenet.solver.schedules import FixedSteps, PaperSchedule
 from firenet.theorem.dyadic import DyadicNetwork, gated, squares, threshold
+from firenet.theorem.inexact import approximate
 from laws import assert_refuses
 
 Array = NDArray[Any]
@@ -178,6 +179,21 @@ def test_inputs_of_every_kind_are_taken_exactly():
     # 1 + 2^-200 is not a double, and another number.
     more = [Fraction(y.tolist()[0]) + Fraction(1, 2**200), *y.tolist()[1:]]
     assert DyadicNetwork(given_net(A, bounded(A)), 70)(more) != DyadicNetwork(given_net(A, bounded(A)), 70)(y)
+
+
+def test_a_matrix_of_more_bits_than_doubles_have():
+    """Thirds within 2^-100 and within 2^-120 have the same network up to 10^-25 for each; thirds in doubles another."""
+    A, y = matrix(4, 6)
+    thirds = [[Fraction(v) / 3 for v in row] for row in A.tolist()]
+    close, closer = approximate(thirds, 100), approximate(thirds, 120)
+    assert torch.equal(close.tensor(), closer.tensor())
+    net = given_net(close.tensor(), 1.0)
+    plain, *networks = (DyadicNetwork(net, 25, matrix=exact) for exact in (None, close, closer))
+    assert all(network.norm_is_proved for network in networks)
+    first, second, rounded = (network(y).fractions[0] for network in (*networks, plain))
+    assert max(abs(a - b) for a, b in zip(first, second, strict=True)) <= Fraction(3, 10**25)
+    assert max(abs(a - b) for a, b in zip(first, rounded, strict=True)) > Fraction(1, 10**19)
+    assert_refuses(lambda: DyadicNetwork(net, matrix=approximate(A, 60)), "another matrix")
 
 
 def test_a_single_run_and_zero():

@@ -120,7 +120,7 @@ def test_widths_and_counts_are_those_of_the_theorem(data: tuple[Array, Array], a
 
 
 def test_each_matrix_is_stored_once():
-    """n + 4 matrices W, and n + 3 matrices R (zero for each of three widths), however many iterations there are."""
+    """n + 4 matrices W and n + 4 matrices R, however many iterations there are."""
     A, _ = gaussian(5, 8)
     few, many = (layers(paper_net(A, outer=7, inner=inner)) for inner in (2, 40))
     assert len(few.matrices) == len(many.matrices)

@@ -54,6 +54,8 @@ from math import isqrt, lcm
 from operator import mul
 from typing import Any, final
 
+import torch
+
 from firenet.errors import BadInput
 from firenet.network import Firenet
 from firenet.operators.matrix import Matrix
@@ -81,6 +83,9 @@ class DyadicNetwork:
         net: A network that :func:`firenet.theorem.layers` accepts, of a :class:`firenet.Matrix` without transform. Its
             norm bound must be exact or proven.
         digits: k, for a distance of at most :math:`10^{-k}` to the same network in real numbers.
+        matrix: The matrix, where its numbers are no floating-point numbers, see :func:`firenet.theorem.approximate`;
+            that of ``net`` must be its rounding. Its norm bound is then that of the rounding, and only
+            :attr:`norm_is_proved` says whether it is one of the matrix.
 
     Attributes:
         bits: l: the numbers are multiples of :math:`2^{-l}`. It is the least one for which the bound holds.
@@ -91,7 +96,7 @@ class DyadicNetwork:
         BadInput: For other networks.
     """
 
-    def __init__(self, net: Firenet, digits: int = 12) -> None:
+    def __init__(self, net: Firenet, digits: int = 12, *, matrix: DyadicArray | None = None) -> None:
         if not isinstance(net.operator, Matrix):
             do = "Make a matrix of it, which is within rounding of it: firenet.Matrix(operator.as_matrix())"
             raise BadInput("A network of a firenet.Matrix, whose entries are numbers", type(net.operator).__name__, do)
@@ -106,7 +111,10 @@ class DyadicNetwork:
         needed = max(unit * 10**digits, Fraction(len(self._recipe.matrix), 3))
         self.bits = (-(-needed.numerator // needed.denominator) - 1).bit_length()
         self.bound = unit / 2**self.bits
-        entries, _ = exact_entries(self._recipe.matrix, "a matrix")
+        if matrix is not None and not torch.equal(matrix.tensor(), self._recipe.matrix):
+            do = "Make it of the rounding: Firenet(firenet.Matrix(matrix.tensor()), ...)"
+            raise BadInput("A network of the matrix, rounded to double precision", "a network of another matrix", do)
+        entries = exact_entries(self._recipe.matrix, "a matrix")[0] if matrix is None else matrix.fractions
         self._matrix_bits = common_scale(entries)
         n = len(self._recipe.weights)
         self._rows = [
