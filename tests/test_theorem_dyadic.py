@@ -145,6 +145,24 @@ def test_within_the_proved_distance_of_the_network_in_real_numbers(A: Array, y: 
 
 
 @cases
+def test_the_bound_is_that_of_the_theorem(A: Array, y: Array, arguments: dict[str, Any]):
+    """The formula of docs/network.md in floating-point numbers."""
+    net = given_net(A, bounded(A), **arguments)
+    schedule, (m, n) = net.schedule, A.shape
+    assert isinstance(schedule, PaperSchedule)
+    assert schedule.size is not None
+    p, epsilon, scales = schedule.inner, schedule.size, 0.0
+    for _ in range(schedule.outer):
+        epsilon = schedule.nu * (schedule.delta + epsilon)
+        scales += p * epsilon / (2 * bounded(A))
+    a = (1 + math.sqrt(2)) * math.hypot(*arguments.get("weights", [1.0] * n)) + math.sqrt(n / 2)
+    b = 2 * a + math.sqrt(2 * m) + m + 2 + math.sqrt(m / 2)
+    network = DyadicNetwork(net, 9)
+    expected = ((p + 1) / 2 * a + (p - 1) / 2 * b) * scales + math.sqrt(n / 2)
+    assert float(network.bound * 2**network.bits) == pytest.approx(expected, rel=1e-8)
+
+
+@cases
 def test_close_to_the_network_in_floating_point_numbers(A: Array, y: Array, arguments: dict[str, Any]):
     """The 25 iterations at most add up some 100 roundings each of numbers of size 1 to 1e-12, far below 1e-10."""
     net = given_net(A, bounded(A), **arguments)
