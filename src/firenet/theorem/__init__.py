@@ -1,4 +1,4 @@
-"""The network of the theorem, built from a plan."""
+"""The network of the theorem: built from a plan, as an explicit list of layers, and in exact arithmetic."""
 
 from firenet.optional import lazy
 
