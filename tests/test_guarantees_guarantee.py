@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from firenet.problems.synthesis import SynthesisProblem
 from firenet.sensing.fourier import SubsampledFourier
 from firenet.sparsity import SparsityLevels, defect
 from firenet.transforms.wavelet import Wavelet
+from known_matrices import Known, gaussian, signal, with_kernel, without_kernel
 from laws import assert_refuses
 from oracles import paper_network
 
@@ -173,72 +173,6 @@ def test_error_from_gap_is_that_of_the_theory(g: Guarantee, sizes: tuple[float, 
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-9 * g.constants.C1 * 20 / lam)
 
 
-def random_complex(random: np.random.Generator, *shape: int) -> NDArray[np.complex128]:
-    return random.standard_normal(shape) + 1j * random.standard_normal(shape)
-
-
-def unitary(random: np.random.Generator, n: int) -> NDArray[np.complex128]:
-    return np.linalg.qr(random_complex(random, n, n))[0]
-
-
-@dataclass(frozen=True)
-class Known:
-    """A matrix with the constants of its weighted robust null space property, and the level of each index."""
-
-    matrix: NDArray[np.complex128]
-    guarantee: Guarantee
-    level: NDArray[np.int64]
-
-    @property
-    def weights(self) -> NDArray[np.float64]:
-        return self.guarantee.weights
-
-
-def without_kernel(random: np.random.Generator) -> Known:
-    """A unitary matrix: ||x_Delta|| <= ||x|| = ||Ax||, so gamma = 1 with any rho (the term with rho is not needed)."""
-    sizes = (2, 4, 6)
-    levels = SparsityLevels(sizes, tuple(int(random.integers(1, n + 1)) for n in sizes))
-    weights = None if random.random() < 0.5 else random.uniform(0.3, 3, 3).tolist()
-    constants = Constants(levels, rho=float(random.uniform(0.01, 0.95)), gamma=1.0, weights=weights)
-    a, level = unitary(random, 12), random.permutation(np.repeat(np.arange(3), sizes))
-    return Known(a, Guarantee(a, constants, level=level), level)
-
-
-def with_kernel(random: np.random.Generator) -> Known:
-    """A matrix with orthonormal rows whose kernel is spanned by a vector v with entries of modulus 1.
-
-    Write x = t v + u with u orthogonal to v, so ||u|| = ||Ax||. For a set Delta of s_k indices in each level
-    ||x_Delta|| <= |t| sqrt(s) + ||u||, and for its complement, by Cauchy and Schwarz,
-    ||x_Delta^c||_w >= |t| S - Q ||u||, S = sum_k w_k (n_k - s_k), Q^2 = sum_k w_k^2 (n_k - s_k). Eliminating |t|:
-    rho = sqrt(s xi) / S and gamma = 1 + Q sqrt(s) / S. The data do not see v at all: here the term with the gap works.
-    """
-    sizes = (3, 12, 30)
-    s = (1, 1, int(random.integers(1, 3)))
-    levels = SparsityLevels(sizes, s)
-    w = levels.weights() if random.random() < 0.5 else random.uniform(0.8, 1.25, 3)
-    xi = sum(wk**2 * sk for wk, sk in zip(w, s, strict=True))
-    rest = [n - sk for n, sk in zip(sizes, s, strict=True)]
-    total = sum(wk * m for wk, m in zip(w, rest, strict=True))
-    q = math.sqrt(sum(wk**2 * m for wk, m in zip(w, rest, strict=True)))
-    rho, gamma = math.sqrt(sum(s) * xi) / total, 1 + q * math.sqrt(sum(s)) / total
-    n = sum(sizes)
-    v = np.exp(2j * np.pi * random.random(n))
-    rows = np.linalg.qr(np.column_stack([v, random_complex(random, n, n - 1)]))[0][:, 1:].conj().T
-    assert np.abs(rows @ v).max() < 1e-12
-    level = random.permutation(np.repeat(np.arange(3), sizes))
-    constants = Constants(levels, rho=rho, gamma=gamma, weights=w.tolist())
-    return Known(rows, Guarantee(rows, constants, level=level), level)
-
-
-def signal(random: np.random.Generator, known: Known, rest: float) -> NDArray[np.complex128]:
-    """Sparse in levels, with a rest of this size."""
-    x = rest * random_complex(random, len(known.level))
-    for k, sk in enumerate(known.guarantee.constants.levels.sparsities):
-        places = random.permutation(np.flatnonzero(known.level == k))[:sk]
-        x[places] = random_complex(random, len(places))
-    return x
-
-
 def test_the_null_space_property_of_the_matrices_used_here() -> None:
     for seed, make in [(seed, make) for seed in range(5) for make in (without_kernel, with_kernel)]:
         random = np.random.default_rng(seed)
@@ -247,7 +181,7 @@ def test_the_null_space_property_of_the_matrices_used_here() -> None:
         assert 0 < g.constants.rho < 1
         null = np.linalg.svd(a)[2][len(a) :].conj()
         for _ in range(200):
-            x = random_complex(random, a.shape[1]) * 10.0 ** random.uniform(-4, 0)
+            x = gaussian(random, a.shape[1]) * 10.0 ** random.uniform(-4, 0)
             x = x + sum((random.standard_normal() * v for v in null), start=0 * x)
             inside = np.zeros(a.shape[1], dtype=bool)
             for k, sk in enumerate(g.constants.levels.sparsities):  # the set for which it is hardest
@@ -266,9 +200,9 @@ def candidates(random: np.random.Generator, known: Known, x: Any, y: Any) -> Ite
     yield known.matrix.conj().T @ y
     blind = np.linalg.svd(known.matrix)[2][-1].conj()
     for size in (1e-6, 1e-2, 1.0, 30.0):
-        yield x + size * random_complex(random, n)
+        yield x + size * gaussian(random, n)
         yield x + size * blind
-    yield 5 * random_complex(random, n)
+    yield 5 * gaussian(random, n)
 
 
 @pytest.mark.parametrize("make", [without_kernel, with_kernel])
@@ -278,7 +212,7 @@ def test_error_from_gap_bounds_the_true_error(make: Any, seed: int) -> None:
     known = make(random)
     g, a = known.guarantee, known.matrix
     x = signal(random, known, rest=[0, 1e-6, 1e-2, 0.3][seed % 4])
-    e = [0, 1e-8, 1e-3, 0.3][seed // 4 % 4] * random_complex(random, len(a))
+    e = [0, 1e-8, 1e-3, 0.3][seed // 4 % 4] * gaussian(random, len(a))
     y = a @ x + e
     sigma, noise = defect(x, known.level, g.constants.levels, g.constants.weights), float(np.linalg.norm(e))
     operator = Matrix(torch.from_numpy(a))
@@ -292,7 +226,7 @@ def test_error_from_gap_bounds_the_true_error(make: Any, seed: int) -> None:
         problem = SynthesisProblem(operator, torch.from_numpy(known.weights), lam)
         for z in candidates(random, known, x, y):
             residual = a @ z - y
-            duals = [10.0 ** random.uniform(-3, 3) * random_complex(random, len(y)), 0 * y]
+            duals = [10.0 ** random.uniform(-3, 3) * gaussian(random, len(y)), 0 * y]
             duals += [residual / np.linalg.norm(residual)] if np.linalg.norm(residual) > 0 else []
             for q in duals:
                 gap = problem.gap(*(torch.from_numpy(v) for v in (z, q, y))).item()
@@ -325,7 +259,7 @@ def test_error_bound_holds_after_any_number_of_restarts(seed: int) -> None:
     known = with_kernel(random)
     g, a = known.guarantee, known.matrix
     x = signal(random, known, rest=[0, 1e-4][seed % 2])
-    e = [0, 1e-3][seed // 2] * random_complex(random, len(a))
+    e = [0, 1e-3][seed // 2] * gaussian(random, len(a))
     y = a @ x + e
     sigma, noise, size = (
         defect(x, known.level, g.constants.levels, g.constants.weights),

@@ -1,9 +1,9 @@
 """Bounds of the distance between two reconstructions, z from y and z' from perturbed measurements y'.
 
-They hold for every y' within the budget, :math:`\\|y'-y\\|_2\\le\\eta`, and for every z' that keeps a promised gap of the
-square-root LASSO (P3), :math:`F_{y'}(z')-\\min F_{y'}\\le g'`, by whatever method. Distances are those of coefficients;
-those of the images :math:`W^*z` are the same for an orthonormal W and at most as large for a tight frame. The proofs are
-in ``docs/stability.md``.
+They hold for every y' within the budget, :math:`\\|y'-y\\|_2\\le\\eta`, and for every z', computed by any method, that
+keeps a promised gap of the square-root LASSO (P3), :math:`F_{y'}(z')-\\min F_{y'}\\le g'`. Distances are those of
+coefficients; those of the images :math:`W^*z` are the same for an orthonormal W and at most as large for a tight frame.
+The proofs are in ``docs/stability.md``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from firenet.guarantees.constants import Constants
 from firenet.guarantees.guarantee import Guarantee
 from firenet.numerics import UNIT, doubled, full_precision, norms, real_inner, real_view, tensor_of
 from firenet.operators.linear import LinearOperator
-from firenet.sparsity import SparsityLevels
 
 # Bounds are enlarged by this share, which outweighs the rounding of sums, roots and singular values in float64.
 ROUNDING = 1e-9
@@ -120,7 +119,7 @@ def stability(
     >>> g = Guarantee([[1.0, 0.0], [0.0, 1.0]], Constants(SparsityLevels((2,), (1,)), rho=0.5, gamma=1.0))
     >>> found = stability(g, [0.6, 0.0], [1.0, 0.3], lam=0.8, budget=0.01, gap=0.0)
     >>> round(found.from_reconstruction.value, 2), round(found.from_support.value, 2)
-    (1.43, 0.13)
+    (14.03, 0.04)
     """
     if not (0 <= budget < math.inf and 0 <= gap < math.inf):
         needed = "A budget of the perturbation and a promised gap, finite and zero or more"
@@ -257,7 +256,8 @@ def _from_support(
         slack: :math:`\\lambda w_i-|(A^*q)_i|`.
         chosen: Whether a coefficient is in S, flat.
         budget: :math:`\\eta`.
-        height: h, a bound of :math:`\\sum_i` ``slack`` :math:`|z'_i|` and of :math:`t-\\mathrm{Re}\\langle R',q\\rangle`.
+        height: h, a bound of the sum of ``slack`` times :math:`|z'_i|`, and of
+            :math:`t-\\mathrm{Re}\\langle R',q\\rangle`.
         error: A bound of the rounding of the residual.
     """
     outside = ~chosen
