@@ -2,10 +2,11 @@
 
 Each problem has an operator whose null space property is known with proof, a signal, noise, lambda and a budget. Its
 attacks begin at random, along the residual, and along the columns of the support that A hardly distinguishes; each goes
-up the gradient of the distance through the network, and what it finds is solved to a small gap. A claim is false if
-the reconstruction moved by more than a bound with its measured gap.
+up the gradient of the distance through a feed-forward network. Every one is compared with the bounds for the gaps that
+this network keeps; the worst is also solved to a small gap and compared with the bounds for that gap, whose ratios are
+printed.
 
-``python tests/distances.py --problems 100`` prints how far the bounds are above what was found.
+``python tests/distances.py --problems 63`` prints how far the bounds are above what was found.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from firenet import AdaptiveRestarts, Firenet
 from firenet.guarantees.stability import Stability, stability
+from firenet.sparsity import defect
 from known_matrices import Known, of_image, signal, with_kernel, without_kernel
 
 KINDS = {
@@ -66,11 +68,10 @@ def start_points(known: Known, solution: Any, residual: Tensor, count: int, rand
 
 
 def attacks(
-    net: Firenet, known: Known, y: Tensor, solution: Any, budget: float, count: int, steps: int, seed: int
+    frozen: Firenet, known: Known, y: Tensor, solution: Any, budget: float, count: int, steps: int, seed: int
 ) -> Tensor:
     """The worst perturbation of every ascent, shape (count, *shape of y), each of norm ``budget``."""
-    random = np.random.default_rng(seed)
-    frozen = net.following(solution.schedule.frozen(0))
+    random, net = np.random.default_rng(seed), frozen
     axes = tuple(range(1, y.ndim + 1))
 
     def sized(e: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ def attacks(
     return best
 
 
-def attack(kind: str, seed: int, count: int = 12, steps: int = 8, tolerance: float = 1e-8) -> Attacked:
+def attack(kind: str, seed: int, count: int = 16, steps: int = 6) -> Attacked:
     """Poses a problem, attacks it ``count`` times, and compares every attack with every bound."""
     random = np.random.default_rng([seed, list(KINDS).index(kind)])
     known: Known = KINDS[kind](random)
@@ -113,39 +114,33 @@ def attack(kind: str, seed: int, count: int = 12, steps: int = 8, tolerance: flo
     budget = float(random.choice([1e-3, 1e-2, 1e-1])) * torch.linalg.vector_norm(y).item()
     weights = torch.from_numpy(guarantee.weights)
     sensing: Any = guarantee.sensing
-    net = Firenet(
-        sensing,
-        guarantee.sparsify,
-        weights=weights,
-        lam=lam,
-        form="synthesis",
-        schedule=AdaptiveRestarts(tolerance, 2000),
-    )
-    solution = net.solve(y)
-    worst = attacks(net, known, y, solution, budget, count, steps, seed)
-    moved = net.solve(y + worst)
-    axes = tuple(range(1, x.ndim + 1))
-    distances = torch.linalg.vector_norm(moved.coefficients - solution.coefficients, dim=axes)
-    promised = (moved.gap + moved.rounding).max().item()
-    own = (solution.gap + solution.rounding).item()
-    class_ = {"sparsity_defect": defect_of(known, x), "noise": noise * (1 + 1e-12)}
-    gap = max(promised, own)
-    said = stability(
-        guarantee, solution.coefficients, y, lam=lam, budget=budget, gap=gap, dual=solution.dual, **class_
-    )
-    bounds = named(said)
-    found = distances.max().item()
-    false = [
-        f"{kind}, seed {seed}: moved by {found!r}, bound {name} {bound!r}"
-        for name, bound in bounds.items()
-        if not found <= bound
-    ]
+    rough, exact = AdaptiveRestarts(1e-3, 100), AdaptiveRestarts(1e-7, 600)
+    net = Firenet(sensing, guarantee.sparsify, weights=weights, lam=lam, form="synthesis", schedule=exact)
+    feed_forward = net.following(net.following(rough).solve(y).schedule.frozen(0))
+    known_of_class = {"sparsity_defect": defect_of(known, x), "noise": noise * (1 + 1e-12)}
+    false: list[str] = []
+
+    def compared(before: Any, after: Any) -> tuple[float, dict[str, float]]:
+        """The largest distance, and the bounds for the largest gap; notes false claims."""
+        gap = max((s.gap + s.rounding).max().item() for s in (before, after))
+        z, given = before.coefficients, {"lam": lam, "budget": budget, "gap": gap, "dual": before.dual}
+        bounds = named(stability(guarantee, z, y, **given, **known_of_class))
+        axes = tuple(range(-x.ndim, 0))
+        found = torch.linalg.vector_norm(after.coefficients - z, dim=axes).max().item()
+        claims = [f"{kind}, seed {seed}: moved by {found!r}, {n} {b!r}" for n, b in bounds.items() if not found <= b]
+        false.extend(claims)
+        return found, bounds
+
+    start = feed_forward.solve(y)
+    worst = attacks(feed_forward, known, y, start, budget, count, steps, seed)
+    after = feed_forward.solve(y + worst)
+    compared(start, after)
+    moved = torch.linalg.vector_norm((after.coefficients - start.coefficients).flatten(1), dim=1)
+    found, bounds = compared(net.solve(y), net.solve(y + worst[int(moved.argmax())]))
     return Attacked(kind, count, found / budget, {n: b / budget for n, b in bounds.items()}, false)
 
 
 def defect_of(known: Known, x: Tensor) -> float:
-    from firenet.sparsity import defect
-
     constants = known.guarantee.constants
     return defect(x.numpy(), known.level, constants.levels, constants.level_weights) * (1 + 1e-12)
 
@@ -183,7 +178,7 @@ def table(results: list[Attacked]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--problems", type=int, default=100)
+    parser.add_argument("--problems", type=int, default=63)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     results = campaign(given.problems, given.seed, show=True)

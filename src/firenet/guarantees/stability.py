@@ -221,8 +221,9 @@ def _from_supports(
     q, size, slack = q / scale, size / scale, limits - back / scale
     remains = norms(residual, d).item()
     error = 4 * _rounding(operator, z, y)
-    own = lam * math.fsum((torch.from_numpy(guarantee.weights) * z.abs()).flatten().tolist()) + remains
-    own = max(own + real_inner(y, q, d).item(), 0.0) + error  # the gap of z for y
+    penalty = math.fsum((limits * z.abs()).flatten().tolist())
+    own = max(penalty + remains + real_inner(y, q, d).item(), 0.0)  # the gap of z for y, a difference of large numbers
+    own += error + 1e-13 * (penalty + remains + size * norms(y, d).item())
     curved = math.inf
     if remains > error:
         curved = budget * (norms(q - residual / remains, d).item() + error / remains)
