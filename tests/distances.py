@@ -15,7 +15,7 @@ import argparse
 import math
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from firenet import AdaptiveRestarts, Firenet
 from firenet.guarantees.stability import Stability, stability
+from firenet.solver.schedules import Searched
 from firenet.sparsity import defect
 from known_matrices import Known, of_image, signal, with_kernel, without_kernel
 
@@ -116,7 +117,7 @@ def attack(kind: str, seed: int, count: int = 16, steps: int = 6) -> Attacked:
     sensing: Any = guarantee.sensing
     rough, exact = AdaptiveRestarts(1e-3, 100), AdaptiveRestarts(1e-7, 600)
     net = Firenet(sensing, guarantee.sparsify, weights=weights, lam=lam, form="synthesis", schedule=exact)
-    feed_forward = net.following(net.following(rough).solve(y).schedule.frozen(0))
+    feed_forward = net.following(cast(Searched, net.following(rough).solve(y).schedule).frozen(0))
     known_of_class = {"sparsity_defect": defect_of(known, x), "noise": noise * (1 + 1e-12)}
     false: list[str] = []
 

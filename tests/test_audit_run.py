@@ -19,6 +19,7 @@ from firenet.audit import Audit, Row, Thresholds, audit, judge
 from firenet.audit.measures import CARRIED
 from firenet.audit.model import Model
 from firenet.audit.records import TESTS
+from firenet.audit.report import render
 from firenet.errors import BadInput
 from firenet.images import ellipses
 from firenet.models.firenets import firenet_model, guaranteed_model, stabilised_model
@@ -108,7 +109,7 @@ def test_where_the_property_is_known_the_distance_is_bounded() -> None:
     (said,) = [v for v in found.verdicts if v.test == "certificate"]
     assert said.outcome == "nothing found"
     assert "bound / found = " in said.text
-    assert "bound / found" in found.html()
+    assert "bound / found" in render([found], command="firenet", title="a square")
     far = {name: {**entry, "too far": True} for name, entry in row.numbers["perturbations"].items()}
     beaten = replace(row, numbers={**row.numbers, "beaten": True, "perturbations": far})
     assert next(v for v in judge("FIRENET", [beaten], settings) if v.test == "certificate").outcome == "failed"

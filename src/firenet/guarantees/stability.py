@@ -262,11 +262,10 @@ def _from_support(
         error: A bound of the rounding of the residual.
     """
     outside = ~chosen
-    rest = 0.0
-    if bool(outside.any()):
-        rest = norms(z.flatten()[outside], 1).item() + height / slack.flatten()[outside].min().item()
+    away = norms(z.flatten()[outside], 1).item()
+    steepness = 1 / slack.flatten()[outside].min().item() if bool(outside.any()) else 0.0
     if not bool(chosen.any()):
-        return rest
+        return away + height * steepness
     places = torch.nonzero(chosen).flatten()
     units = torch.zeros(len(places), len(chosen), dtype=z.dtype)
     units[torch.arange(len(places)), places] = 1
@@ -275,30 +274,37 @@ def _from_support(
     least = values[-1].item() - ROUNDING * values[0].item()
     if least <= 0 or len(places) > len(columns):
         return math.inf
-    leak = operator.norm_bound.value * rest
-    seen = _seen(residual.flatten(), q.flatten(), basis, leak + error, budget, height)
-    return math.hypot((seen + leak + error) / least, rest)
+
+    def total(seen: float, share: float) -> float:
+        rest = away + share * height * steepness
+        return math.hypot((seen + operator.norm_bound.value * rest + error) / least, rest)
+
+    size, remains = norms(q, q.ndim).item(), norms(residual, residual.ndim).item()
+    inside = math.inf
+    if size < 1:
+        # The residual of z' and the sum share h: the largest of a convex function is at an end.
+        inside = max(total((1 - k) * height / (1 - size) + remains + budget, k) for k in (0, 1))
+    leak = operator.norm_bound.value * (away + height * steepness) + error
+    return min(inside, total(_seen(residual.flatten(), q.flatten(), basis, leak, budget, height), 1))
 
 
 def _seen(residual: Tensor, q: Tensor, basis: Tensor, leak: float, budget: float, height: float) -> float:
-    """Bounds :math:`\\|A(z'-z)\\|_2`."""
-    size, remains = norms(q, 1).item(), norms(residual, 1).item()
-    # Where the dual point is inside the ball, the residual of z' is at most height / (1 - |q|).
-    plain = height / (1 - size) + remains + budget if size < 1 else math.inf
+    """Bounds :math:`\\|A(z'-z)\\|_2` by the part of q outside the range of the columns; infinity if there is none."""
+    size = norms(q, 1).item()
     if size == 0:
-        return plain
+        return math.inf
     unit = (q / size).to(torch.promote_types(basis.dtype, q.dtype))
     inside = basis.to(unit.dtype) @ (basis.mH.to(unit.dtype) @ unit)
     n, m = norms(inside, 1).item() + ROUNDING, norms(unit - inside, 1).item() - ROUNDING
     if m <= 1e-6:
-        return plain
+        return math.inf
     c = real_inner(residual, unit, 1).item()
     d = norms(residual - c * unit, 1).item()
     k = max(m * c + leak + budget + n * d, 0.0)
     a = (m * k + n * n * height + n * math.sqrt(height * (2 * m * k + (n * n + m * m) * height))) / m**2
     b = math.sqrt(height**2 + 2 * height * a)
     along = (leak + budget + n * (b + d)) / m
-    return min(plain, math.hypot(along, b + d) + budget)
+    return math.hypot(along, b + d) + budget
 
 
 def _rounding(operator: LinearOperator, z: Tensor, y: Tensor) -> float:
