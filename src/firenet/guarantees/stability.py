@@ -263,7 +263,12 @@ def _from_support(
     """
     outside = ~chosen
     away = norms(z.flatten()[outside], 1).item()
-    steepness = 1 / slack.flatten()[outside].min().item() if bool(outside.any()) else 0.0
+    steepness = 0.0
+    if bool(outside.any()):
+        smallest = slack.flatten()[outside].min().item()
+        if smallest <= ROUNDING * (q.abs().max().item() or 1.0):
+            return math.inf
+        steepness = 1 / smallest
     if not bool(chosen.any()):
         return away + height * steepness
     places = torch.nonzero(chosen).flatten()
