@@ -17,10 +17,10 @@ from firenet.guarantees import (
     NotDecided,
     NullSpaceProof,
     checker,
-    largest_refuted_rho,
-    matrix_sha256,
     prove_null_space,
 )
+from firenet.guarantees.concrete import matrix_sha256
+from firenet.guarantees.violation import largest_refuted_rho
 from firenet.guarantees.concrete import decimal_above
 from firenet.guarantees.linear_estimates import LinearEstimates
 from firenet.sparsity import SparsityLevels

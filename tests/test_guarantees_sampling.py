@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from firenet.guarantees import band_samples, recalled_logarithms
+from firenet.guarantees.sampling import band_samples, recalled_logarithms
 from firenet.sensing.masks import Transform, local_coherences, multilevel, theory_density
 from firenet.sparsity import SparsityLevels
 from laws import assert_refuses

@@ -315,11 +315,17 @@ def _fill_transfer(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
 
 
 def _fill_certificate(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
-    part.columns = ["model", "image", "perturbation found for", "objective rises by", "proven bound", "beaten"]
+    part.columns = ["model", "image", "perturbation found for", "objective rises by", "proven bound"]
+    part.columns += ["moves by", "proven bound", "bound / found", "beaten"]
     for r in rows:
         for other, n in r.numbers["perturbations"].items():
             numbers = [_number(n["rise"], ".4g"), _number(n["bound"], ".4g")]
-            part.rows.append([r.model, r.image, other, *numbers, "YES" if n["beaten"] else "no"])
+            distances = ["no statement"] * 3
+            if "moved" in n:
+                ratio = n["distance"] / n["moved"] if n["moved"] else math.inf
+                distances = [_number(n["moved"], ".4g"), _number(n["distance"], ".4g"), _number(ratio, ".1f")]
+            beaten = n["beaten"] or n.get("too far", False)
+            part.rows.append([r.model, r.image, other, *numbers, *distances, "YES" if beaten else "no"])
 
 
 _FILL: dict[str, Callable[[_Part, Audit, Sequence[Row]], None]] = {

@@ -122,7 +122,8 @@ def _record(
     seed: int,
 ) -> dict[str, Any]:
     """Returns what was found; where neither a proof nor a violation was, both bounds."""
-    from firenet.guarantees import NotDecided, largest_refuted_rho
+    from firenet.guarantees import NotDecided
+    from firenet.guarantees.violation import largest_refuted_rho
     from firenet.guarantees.checker import sha256
     from firenet.versions import versions
 

@@ -87,6 +87,8 @@ class Reconstruction:
             result |= {"status": status.value, "advice": status.advice}
         else:
             result |= {"status": _verdict(found), "tightness": found.tightness.item(), "kind": found.kind}
+            if found.stability is not None:
+                result["stability"] = found.stability[0].record()
         result |= {"maps": part.maps_method, "unexplained": part.unexplained}
         result |= {"undetermined_pixels": int(part.undetermined.sum())}
         if self.ended is not None:
