@@ -43,11 +43,26 @@ def pytest_sessionfinish() -> None:
 
 # --- without extras ---------------------------------------------------------------------------------------------------
 #
-# With FIRENET_EXTRAS=none what needs a library that is not installed skips: a test that imports it, and one whose call
-# of firenet says which extra brings it. If an import fails within firenet, that is a fault of firenet, which owes its
-# user that sentence. Without the variable nothing skips: `make test` installs all extras, and what is missing fails.
+# With FIRENET_EXTRAS=none what fails for want of a library skips: a test that imports it, and one that firenet, or a
+# command of it in this process, has told which extra to install. If an import fails within firenet, that is a fault of
+# firenet, which owes its user that sentence. Without the variable nothing skips: `make test` installs all extras, and
+# what is missing fails.
 
 WITHOUT_EXTRAS = os.environ.get("FIRENET_EXTRAS") == "none"
+_told: list[str] = []  # what firenet has said of missing libraries since the test began
+
+
+@pytest.fixture(autouse=WITHOUT_EXTRAS)
+def _told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    from firenet.errors import MissingExtra
+
+    def tell(error: MissingExtra, library: str, extra: str, purpose: str) -> None:
+        plain(error, library, extra, purpose)
+        _told.append(error.needed)
+
+    plain = MissingExtra.__init__
+    monkeypatch.setattr(MissingExtra, "__init__", tell)
+    _told.clear()
 
 
 def missing(error: BaseException | None) -> str | None:
@@ -67,7 +82,8 @@ def missing(error: BaseException | None) -> str | None:
 
 
 def skipped(report: pytest.CollectReport | pytest.TestReport, error: BaseException | None) -> None:
-    if WITHOUT_EXTRAS and report.failed and (words := missing(error)):
+    words = missing(error) or (_told[-1] if _told else "")
+    if WITHOUT_EXTRAS and report.failed and words:
         path, line = report.location[:2] if isinstance(report, pytest.TestReport) else (report.nodeid, 0)
         report.outcome, report.longrepr = "skipped", (path, line or 0, f"Skipped: {words}")
 

@@ -21,7 +21,16 @@ class Later:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self._module), name)
+        try:
+            return getattr(importlib.import_module(self._module), name)
+        except ModuleNotFoundError as error:  # whoever looks for marks or doctests in a file asks what everything has
+            raise AttributeError(f"{self._module} is not installed") from error
+
+
+def needs(*modules: str) -> None:
+    """For a test whose processes need them: it fails here, with the library's name, and not there."""
+    for module in modules:
+        importlib.import_module(module)
 
 
 # Typed as anything: some of them have no types.
