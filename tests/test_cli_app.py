@@ -135,7 +135,6 @@ def test_doctor():
     record = json.loads(call("doctor", "--json").stdout)
     for library in ("torch", "numpy", "pywavelets"):  # what a module says of itself may be another version's
         assert record["versions"][library] == metadata.version(library)
-    assert record["versions"]["torch"] == torch.__version__
     there = {found.name.lower(): found.version for found in metadata.distributions()}
     for library, entry in record["extras"].items():
         assert entry["version"] == there.get(library)
