@@ -123,8 +123,8 @@ def _record(
 ) -> dict[str, Any]:
     """Returns what was found; where neither a proof nor a violation was, both bounds."""
     from firenet.guarantees import NotDecided
-    from firenet.guarantees.violation import largest_refuted_rho
     from firenet.guarantees.checker import sha256
+    from firenet.guarantees.violation import largest_refuted_rho
     from firenet.versions import versions
 
     record: dict[str, Any] = {"shape": problem.matrix.shape, "matrix_sha256": sha256(problem.matrix.as_json())}

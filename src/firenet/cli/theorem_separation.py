@@ -15,9 +15,7 @@ from firenet.versions import versions
 def separation(
     out: Annotated[Path, Option("--out", "-o", help="The picture (.png).")] = Path("separation.png"),
     digits: Annotated[int, Option("--digits", "-k", min=1, max=12, help="K, which sets the size of the matrix.")] = 3,
-    precision: Annotated[
-        int, Option("--precision", "-n", min=1, max=200, help="The data are known within 2^-n.")
-    ] = 40,
+    precision: Annotated[int, Option("--precision", "-n", min=1, max=200, help="The data are known within 2^-n.")] = 40,
     as_json: options.Json = False,
 ) -> None:
     """Show how constants, depth and digits change as two columns of a matrix become parallel.
