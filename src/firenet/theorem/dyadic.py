@@ -127,8 +127,8 @@ class DyadicNetwork:
     @cached_property
     def norm_is_proved(self) -> bool:
         """Whether :math:`\\|A\\|<L` is proved in integers: :math:`L^2I-AA^*` (or A*A, the smaller one) is positive
-        definite. It takes some :math:`\\min(m,N)^3` operations of long integers; False says only that it is not
-        proved."""
+        definite. False says only that it is not proved. For 32 x 64 it takes a second for real numbers and
+        half a minute for complex ones, and sixteen times as long for twice the size or more."""
         rows = min(self._rows, self._columns, key=lambda planes: len(planes[0]))
         if len(rows) == 2:  # the real matrix of twice the size that acts on real and imaginary parts
             pairs = list(zip(*rows, strict=True))
