@@ -21,6 +21,7 @@ from firenet.cli.console import (
     NO_VERDICT,
     NOT_REACHED,
     NOTHING_MEASURED,
+    UNDECIDED,
     table,
 )
 from firenet.io.files import write_image
@@ -104,7 +105,7 @@ def test_exit_codes_are_told_in_one_place():
     assert run.exit_code == 0
     listed = run.stdout.partition("Exit codes:")[2].splitlines()
     codes = {int(line.split()[0]) for line in listed if line[:9].split()[:1] and line.split()[0].isdigit()}
-    own = {BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INVALID, INTERRUPTED}
+    own = {BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INVALID, UNDECIDED, INTERRUPTED}
     assert codes == set(EXIT_CODES) == {0, 1, 129, 143} | own
 
 

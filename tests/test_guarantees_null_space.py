@@ -48,7 +48,7 @@ def violated(case: Case, rho: float, gamma: float, x: NDArray[Any]) -> float:
     for support in supports(levels):
         outside = np.delete(np.arange(len(x)), support)
         right = rho * (w[outside] @ np.abs(x[outside])) / math.sqrt(xi) + gamma * float(np.linalg.norm(a @ x))
-        worst = max(worst, float(np.linalg.norm(x[support])) / right)
+        worst = max(worst, float(np.linalg.norm(x[support]) / right))
     return worst
 
 

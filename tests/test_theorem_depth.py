@@ -9,7 +9,7 @@ import pytest
 
 from firenet.guarantees import Constants, Guarantee
 from firenet.sparsity import SparsityLevels
-from firenet.theorem.depth import Line, depth
+from firenet.theorem.depth import Line, measured_depth
 from known_matrices import signal, with_kernel
 from laws import assert_refuses
 from oracles import paper_network
@@ -23,7 +23,7 @@ def test_layers_and_errors_are_those_of_the_paper(seed: int) -> None:
     known = with_kernel(random)
     g, x = known.guarantee, signal(random, known, rest=0.0)
     told: list[tuple[int, int]] = []
-    found = depth(g, x, accuracies=ACCURACIES, progress=lambda done, total: told.append((done, total)))
+    found = measured_depth(g, x, accuracies=ACCURACIES, progress=lambda done, total: told.append((done, total)))
     assert found.slope == pytest.approx(2 * math.e * g.constants.C2 * g.norm, rel=1e-12)
     y, p = known.matrix @ x, g.inner()
     delta = 1e-3 * ACCURACIES[-1] / g.constants.C2
@@ -56,4 +56,4 @@ def test_no_line_through_one_number() -> None:
 
 def test_only_signals_that_are_sparse_in_levels() -> None:
     g = Guarantee(np.eye(4), Constants(SparsityLevels((4,), (1,)), gamma=1.0))
-    assert_refuses(lambda: depth(g, [1.0, 0.0, 1e-9, 0.0]), "sparse in levels", "1e-09")
+    assert_refuses(lambda: measured_depth(g, [1.0, 0.0, 1e-9, 0.0]), "sparse in levels", "1e-09")

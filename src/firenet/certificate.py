@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput, NumericalError
+from firenet.guarantees.distance import Stability, stability
 from firenet.guarantees.guarantee import Guarantee
-from firenet.guarantees.stability import Stability, stability
 from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions
 from firenet.operators.linear import LinearOperator

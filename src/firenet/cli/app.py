@@ -29,6 +29,8 @@ from firenet.cli.mask import mask
 from firenet.cli.plan import plan
 from firenet.cli.prove import prove
 from firenet.cli.recon import recon
+from firenet.cli.theorem_depth import depth
+from firenet.cli.theorem_separation import separation
 from firenet.cli.train import train
 
 # Help is plain text: there is no emoji in module:factory, and what is in brackets is no markup.
@@ -47,6 +49,11 @@ app = typer.Typer(
 _audit = typer.Typer(
     name="audit",
     help="Test how stable a reconstruction is: how wrong it can get, which details it loses, and which it invents.",
+    **_PLAIN,
+)
+_theorem = typer.Typer(
+    name="theorem",
+    help="Show how deep the network of the recovery theorem is, and where the theorem ends.",
     **_PLAIN,
 )
 _barriers = typer.Typer(
@@ -68,6 +75,9 @@ _add(_audit, audit_demo)
 _add(_audit, audit_run)
 app.add_typer(_audit)
 _add(app, train)
+for _command in (depth, separation):
+    _add(_theorem, _command)
+app.add_typer(_theorem)
 for _command in (play, check, table1):
     _add(_barriers, _command)
 _add(_barriers, play_all, "all")

@@ -19,7 +19,7 @@ from firenet.guarantees.null_space import NullSpaceProof, prove_null_space
 from firenet.io.safely import replacing
 from firenet.sensing.walsh import SubsampledWalsh
 from firenet.sparsity import SparsityLevels
-from firenet.theorem.depth import Depth, depth
+from firenet.theorem.depth import Depth, measured_depth
 from firenet.transforms.wavelet import Wavelet
 
 Matrix = NDArray[np.float64] | NDArray[np.complex128]
@@ -64,7 +64,7 @@ def rate(progress: Callable[[str, int, int], None] | None = None) -> Iterator[tu
             if progress is not None:
                 progress(name, done, total)
 
-        yield name, proof, depth(Guarantee(matrix, proof.constants), x, progress=told)
+        yield name, proof, measured_depth(Guarantee(matrix, proof.constants), x, progress=told)
 
 
 def draw(results: list[tuple[str, NullSpaceProof, Depth]], path: Path) -> None:

@@ -1,4 +1,4 @@
-from firenet.theorem.depth import Depth as Depth, depth as depth
+from firenet.theorem.depth import Depth as Depth, measured_depth as measured_depth
 from firenet.theorem.dyadic import DyadicNetwork as DyadicNetwork
 from firenet.theorem.explicit import (
     ExplicitNetwork as ExplicitNetwork,

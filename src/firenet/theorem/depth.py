@@ -72,7 +72,7 @@ class Depth:
 
 
 @torch.no_grad()
-def depth(
+def measured_depth(
     guarantee: Guarantee,
     coefficients: ArrayLike | Tensor,
     *,
