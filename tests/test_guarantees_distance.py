@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from firenet import certify
 from firenet.guarantees.constants import Constants
 from firenet.guarantees.distance import ROUNDING, Stability, stability
 from firenet.guarantees.guarantee import Guarantee
+from firenet.mri.scan_reconstruction import certify_scan
 from firenet.operators.matrix import Matrix
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.sparsity import SparsityLevels, defect
+from firenet.transforms.wavelet import Wavelet
 from known_matrices import Known, gaussian, of_image, signal, with_kernel, without_kernel
 from laws import assert_refuses
 
@@ -261,3 +264,20 @@ def test_a_certificate_refuses_what_is_not_proved() -> None:
     assert_refuses(lambda: certify(squared, z, y, budget=0, guarantee=g, **both), "(P3)", "Squared")
     other = SynthesisProblem(g.operator, None, 0.1)
     assert_refuses(lambda: certify(other, z, y, budget=0, guarantee=g, **both), "weights of the guarantee")
+
+
+def test_the_record_of_a_scan_has_the_bounds(scan: Path) -> None:
+    """An image of zeros, with constants that are assumed."""
+    frame = Wavelet((64, 64), "haar", 2)
+    sizes = tuple(np.bincount(frame.levels().numpy().ravel()).tolist())
+    constants = Constants(SparsityLevels(sizes, (1, 1, 1)), weights=[1.0] * 3)
+    known: dict[str, Any] = {"constants": constants, "perturbation": 0.5, "promised_gap": 0.1}
+    image = np.zeros((64, 64), np.complex64)
+    (one,) = certify_scan(scan, image, sparsify="orthonormal:haar:2", lam=0.01, layers=5, **known)
+    record = one.record()["stability"]
+    assert (record["budget"], record["gap"]) == (0.5, 0.1)
+    assert record["smallest"]["value"] > 0
+    assert constants.assumption in record["from_reconstruction"]["assumptions"]
+    assert record["a_priori"] is None
+    (plain,) = certify_scan(scan, image, sparsify="orthonormal:haar:2", lam=0.01, layers=5)
+    assert "stability" not in plain.record()

@@ -28,7 +28,7 @@ from firenet.operators.linear import LinearOperator
 ROUNDING = 1e-9
 # Supports are the coefficients whose dual entries are within these shares of their limits.
 SHARES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)
-ENTRIES = 2**22  # the largest number of entries of the columns of a support
+ENTRIES = 2**20  # the largest number of entries of the columns of a support
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ def stability(
     promise = f"the perturbed reconstruction has a gap of at most {gap:g} for its own measurements"
     within = f"the measurements change by at most {budget:g} (l2)"
     value = min(
-        _reach(c, sigma, remains + budget, gap, lam) for c, sigma in _orders(constants, z.abs().numpy(), guarantee)
+        _reach(c, sigma, remains + budget, gap, lam)
+        for c, sigma in _orders(constants, z.abs().cpu().numpy(), guarantee)
     )
     if q is None:
         q = residual / remains if remains > 0 else residual
@@ -214,7 +215,7 @@ def _from_supports(
 ) -> Iterator[float]:
     """Yields bounds of :math:`\\|z-z'\\|_2` from the columns of A on several supports."""
     operator = guarantee.operator
-    limits = lam * torch.from_numpy(guarantee.weights)
+    limits = lam * torch.from_numpy(guarantee.weights).to(z.device)
     back = operator.adjoint(q).abs() + _adjoint_rounding(operator, q)
     size, d = norms(q, q.ndim).item(), q.ndim
     scale = max(1.0, size, float((back / limits).max())) * (1 + 4 * UNIT)
@@ -272,7 +273,7 @@ def _from_support(
     if not bool(chosen.any()):
         return away + height * steepness
     places = torch.nonzero(chosen).flatten()
-    units = torch.zeros(len(places), len(chosen), dtype=z.dtype)
+    units = torch.zeros(len(places), len(chosen), dtype=z.dtype, device=z.device)
     units[torch.arange(len(places)), places] = 1
     columns = doubled(operator(units.view(-1, *operator.in_shape))).flatten(1).mT
     basis, values, _ = torch.linalg.svd(columns, full_matrices=False)
@@ -327,7 +328,7 @@ def _adjoint_rounding(operator: LinearOperator, q: Tensor) -> Tensor:
 def _checked(
     operator: LinearOperator, z: Tensor | ArrayLike, y: Tensor | ArrayLike, dual: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Returns z, y and the dual point in double precision, on the CPU."""
+    """Returns z, y and the dual point in double precision."""
     z, y = tensor_of(z, "the point"), tensor_of(y, "measurements")
     q = None if dual is None else tensor_of(dual, "a dual point")
     shapes = [tuple(t.shape) for t in (z, y) if t is not None]
