@@ -38,8 +38,12 @@ def test_the_depth_of_the_network_for_an_accuracy(folder: Path) -> None:
     run = call("prove", "a.npy", "--sparsities", "1", "--accuracy", "1e-2", "--signal", "3", "--json")
     assert run.exit_code == 0, run.output
     found = json.loads(run.stdout)
-    assert 0 < found["network"]["error_bound"] <= 1e-2
-    assert found["network"]["layers"] % found["network"]["restarts"] == 0
+    made = found["plan"]
+    assert made["null_space_property"]["source"] == "verified"
+    assert 0 < made["error"]["bound"] <= 1e-2
+    assert made["network"]["layers"] == made["network"]["restarts"] * made["network"]["layers_per_restart"]
+    assert f"{made['network']['layers']} layers" in found["network"]
+    assert "null space property verified" in found["network"]
 
 
 def test_a_claim_that_fails_is_refuted(folder: Path) -> None:
