@@ -48,7 +48,8 @@ def violated(case: Case, rho: float, gamma: float, x: NDArray[Any]) -> float:
     worst = 0.0
     for support in supports(levels):
         outside = np.delete(np.arange(len(x)), support)
-        right = rho * (w[outside] @ np.abs(x[outside])) / math.sqrt(xi) + gamma * float(np.linalg.norm(a @ x))
+        tail, misfit = float(np.dot(w[outside], np.abs(x[outside]))), float(np.linalg.norm(a @ x))
+        right = rho * tail / math.sqrt(float(xi)) + gamma * misfit
         worst = max(worst, float(np.linalg.norm(x[support])) / right)
     return worst
 

@@ -53,7 +53,7 @@ class ConcreteMatrix:
             raise BadInput(f"At most {checker.MOST_SIDE} rows and columns", f"shape {array.shape}", do)
         if array.dtype.kind not in "biufcO" or array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
             raise BadInput("Numbers of at most double precision", f"{array.dtype}", "Convert the matrix to float64")
-        parts = [array.real, array.imag] if array.dtype.kind == "c" else [array]
+        parts = [np.real(array), np.imag(array)] if array.dtype.kind == "c" else [array]
         exact = [[_fraction(v) for v in part.ravel().tolist()] for part in parts]
         exponent = min((_lowest_bit(v) for part in exact for v in part if v), default=0)
         width = array.shape[1]
@@ -200,7 +200,7 @@ def rounded(vector: NDArray[Any], scale: int = 0, *, bits: int = 40) -> dict[str
 
     The largest integer has this many bits. With 40, rounding is far below the accuracy of any search.
     """
-    parts = [vector.real, vector.imag] if np.iscomplexobj(vector) else [vector]
+    parts = [np.real(vector), np.imag(vector)] if np.iscomplexobj(vector) else [vector]
     exponent = max(math.frexp(float(np.abs(part).max()))[1] for part in parts) - bits
     integers = [[int(v) for v in np.rint(np.ldexp(part, -exponent))] for part in parts]
     return dict(zip(("exponent", "real", "imaginary"), (exponent + scale, *integers), strict=False))
