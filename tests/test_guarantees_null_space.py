@@ -207,6 +207,7 @@ ONE = SparsityLevels((4,), (1,))
         (np.ones(4), ONE, {}, "A matrix"),
         (np.ones((0, 4)), ONE, {}, "A matrix"),
         (np.ones((1, 2049)), ONE, {}, "At most 2048"),
+        (np.ones((1024, 2048), dtype=complex), ONE, {}, "At most 2048"),
         (np.full((2, 4), np.nan), ONE, {}, "Finite"),
         (np.full((2, 4), np.inf), ONE, {}, "Finite"),
         (np.array([["a"] * 4]), ONE, {}, "double precision"),
