@@ -102,7 +102,7 @@ def proved(data: dict[str, Any]) -> tuple[float, float, float]:
 def planted(seed: int) -> tuple[NDArray[Any], SparsityLevels, float, float]:
     """A matrix with a sparse vector in its kernel or near it, and a pair (rho, gamma) that this vector violates.
 
-    Without it the matrix would be far from violating the pair: gamma = 50 is 20 times what Gaussian columns need.
+    Without it the same search refutes rho up to 0.35 for s = 1, 0.55 for s = 2 and 0.88 for s = 3, and not 0.9.
     """
     random = np.random.default_rng(seed)
     m, n, s = 24, 40, 1 + seed % 3

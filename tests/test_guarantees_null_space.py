@@ -47,8 +47,9 @@ def violated(case: Case, rho: float, gamma: float, x: NDArray[Any]) -> float:
     worst = 0.0
     for support in supports(levels):
         outside = np.delete(np.arange(len(x)), support)
-        right = rho * (w[outside] @ np.abs(x[outside])) / math.sqrt(xi) + gamma * float(np.linalg.norm(a @ x))
-        worst = max(worst, float(np.linalg.norm(x[support]) / right))
+        tail, misfit = float(np.dot(w[outside], np.abs(x[outside]))), float(np.linalg.norm(a @ x))
+        right = rho * tail / math.sqrt(float(xi)) + gamma * misfit
+        worst = max(worst, float(np.linalg.norm(x[support])) / right)
     return worst
 
 
@@ -205,6 +206,7 @@ ONE = SparsityLevels((4,), (1,))
         (np.ones(4), ONE, {}, "A matrix"),
         (np.ones((0, 4)), ONE, {}, "A matrix"),
         (np.ones((1, 2049)), ONE, {}, "At most 2048"),
+        (np.ones((1024, 2048), dtype=complex), ONE, {}, "At most 2048"),
         (np.full((2, 4), np.nan), ONE, {}, "Finite"),
         (np.full((2, 4), np.inf), ONE, {}, "Finite"),
         (np.array([["a"] * 4]), ONE, {}, "double precision"),

@@ -127,7 +127,7 @@ class Certificate:
         self.m, self.n = (whole(matrix[k], 1, MOST_SIDE, f"matrix: {k}") for k in ("rows", "columns"))
         self.complex = matrix["imaginary"] is not None
         products = self.m * self.n * self.n * (4 if self.complex else 1)
-        need(products <= MOST_PRODUCTS, "a matrix that takes hours to check", NotACertificate)
+        need(products <= MOST_PRODUCTS, "a matrix that takes too long to check", NotACertificate)
         for part in ("real", "imaginary") if self.complex else ("real",):
             need(isinstance(matrix[part], list) and len(matrix[part]) == self.m, "matrix: m rows", NotACertificate)
             for row in matrix[part]:

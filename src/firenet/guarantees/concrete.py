@@ -48,9 +48,11 @@ class ConcreteMatrix:
         array = np.asarray(matrix)
         if array.ndim != 2 or not array.size:
             raise BadInput("A matrix: two axes, at least one entry", f"shape {array.shape}", "Reshape it")
-        if max(array.shape) > checker.MOST_SIDE:
+        products = array.size * array.shape[1] * (4 if array.dtype.kind == "c" else 1)
+        if max(array.shape) > checker.MOST_SIDE or products > checker.MOST_PRODUCTS:
+            needed = f"At most {checker.MOST_SIDE} rows and columns, and a check of some minutes"
             do = "A proof takes one vector a column: use the sampling theorems for large operators"
-            raise BadInput(f"At most {checker.MOST_SIDE} rows and columns", f"shape {array.shape}", do)
+            raise BadInput(needed, f"shape {array.shape} of {array.dtype}", do)
         if array.dtype.kind not in "biufcO" or array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
             raise BadInput("Numbers of at most double precision", f"{array.dtype}", "Convert the matrix to float64")
         parts = [np.real(array), np.imag(array)] if array.dtype.kind == "c" else [array]
