@@ -46,7 +46,7 @@ check: $(VENV)/.check  ## style, spelling and types: what .pre-commit-config.yam
 	$(BIN)/python tests/tidy.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-check-matrix: $(VENV)/.test  ## by hand: the tests on every Python, with the lowest versions, without extras; MATRIX="--only lowest"
+check-matrix: $(VENV)/.test  ## by hand: the tests on every Python, with lowest versions, without extras, in float32; MATRIX="--only lowest"
 	$(BIN)/python tests/matrix.py $(MATRIX)
 
 docs: $(VENV)/.docs  ## the site, in docs/_build/html; warnings are errors, nothing is fetched; a minute

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from firenet import AdaptiveRestarts, Firenet
-from firenet.guarantees.stability import Stability, stability
+from firenet.guarantees.distance import Stability, stability
 from firenet.solver.schedules import Searched
 from firenet.sparsity import defect
 from known_matrices import Known, of_image, signal, with_kernel, without_kernel

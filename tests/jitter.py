@@ -13,13 +13,15 @@ or in another layout of memory it gives others.
 
 from __future__ import annotations
 
+import functools
+import threading
+import warnings
 import zlib
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 # Names in torch's own layer, where `@`, einsum, fftn, linalg.norm, backward passes and out= all end.
 _NAMES = """
@@ -30,59 +32,53 @@ _NAMES = """
 """
 _SUMS = frozenset(_NAMES.split())
 
-# As which integers numbers are read, and the bits of their exponents.
-_EXPONENTS = {
-    torch.float64: (torch.int64, 0x7FF << 52),
-    torch.float32: (torch.int32, 0xFF << 23),
-    torch.float16: (torch.int16, 0x1F << 10),
-    torch.bfloat16: (torch.int16, 0xFF << 7),
+# As which integers numbers are read, and their bits but those of the exponent.
+_DIGITS = {
+    torch.float64: (torch.int64, np.int64(~(0x7FF << 52))),
+    torch.float32: (torch.int32, np.int32(~(0xFF << 23))),
+    torch.float16: (torch.int16, np.int16(~(0x1F << 10))),
+    torch.bfloat16: (torch.int16, np.int16(~(0xFF << 7))),
 }
 
 
-class Jitter(TorchDispatchMode):
+_active: list[Jitter] = []
+_inside = threading.local()  # a kernel may call others; what it gives is disturbed once
+
+
+class Jitter:
     """While it is entered, what sums is off by at most 2u, relative, in each element.
 
-    It works below autograd: derivatives are those of the exact operations, their own sums off as well. Integers,
-    truth values, zeros and tensors without numbers (those of an export) stay as they are.
+    It takes the place of torch's kernels for the CPU, below autograd: derivatives are those of the exact operations,
+    their own sums off as well. Integers, truth values and zeros stay as they are.
     """
 
     POOL = 1 << 20
 
     def __init__(self, seed: int) -> None:
-        super().__init__()
         self._seed = seed
         self._noise = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, self.POOL))
         self._factors: dict[torch.dtype, Tensor] = {}
-        self._calls: dict[Any, int] = {}  # 0: sums nothing
+        self._layouts: dict[Any, int] = {}
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        call = self._calls.get(func)
-        if call is None:
-            sums = func.overloadpacket.__name__ in _SUMS
-            call = self._calls[func] = zlib.crc32(f"{self._seed} {func}".encode()) if sums else 0
-        if not call:
-            # In inference mode an operation comes here before it is taken apart.
-            if torch.is_inference_mode_enabled() and func._can_decompose():
-                with self:
-                    return func.decompose(*args, **kwargs or {})
-            return func(*args, **kwargs or {})
-        result = func(*args, **kwargs or {})
-        for tensor in result if isinstance(result, tuple | list) else (result,):
-            if type(tensor) is Tensor and tensor.device.type == "cpu" and tensor.numel():
-                self._disturb(tensor, call)
-        return result
+    def __enter__(self) -> Jitter:
+        _replace_kernels()
+        _active.append(self)
+        return self
 
-    def _disturb(self, tensor: Tensor, call: int) -> None:
-        if not (tensor.is_floating_point() or tensor.is_complex()):
-            return
-        tensor, n = tensor.detach(), tensor.numel()
+    def __exit__(self, *error: object) -> None:
+        _active.remove(self)
+
+    def disturb(self, tensor: Tensor, operation: str) -> None:
+        """Changes the result of an operation, in place."""
+        n = tensor.numel()
         parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor.unsqueeze(-1)
-        layout = zlib.crc32(repr((tensor.shape, tensor.stride())).encode(), call)
-        integer, exponent = _EXPONENTS[parts.dtype]
-        digits = parts.contiguous().view(integer) & ~exponent
-        start = zlib.crc32(digits.numpy().tobytes(), layout) % self.POOL
+        key = (operation, tensor.shape, tensor.stride())
+        layout = self._layouts.get(key)
+        if layout is None:
+            layout = self._layouts[key] = zlib.crc32(repr((self._seed, *key)).encode())
+        integer, mask = _DIGITS[parts.dtype]
+        digits = np.ascontiguousarray(parts.view(integer).numpy() & mask)
+        start = zlib.crc32(digits.data, layout) % self.POOL
         factors = self._factors_of(parts.dtype)
         if start + n > self.POOL:
             factors, start = factors.roll(-start).repeat(-(-n // self.POOL)), 0
@@ -92,3 +88,39 @@ class Jitter(TorchDispatchMode):
         if dtype not in self._factors:
             self._factors[dtype] = (1 + 2 * torch.finfo(dtype).eps * self._noise).to(dtype)
         return self._factors[dtype]
+
+
+@functools.cache
+def _replace_kernels() -> None:
+    """Puts kernels that disturb their results while a jitter is entered before those of torch, once for all."""
+    library = torch.library.Library("aten", "IMPL")
+    known = torch._C
+    for name in known._dispatch_get_all_op_names():
+        space, _, operation = name.partition("::")
+        if space != "aten" or operation.partition(".")[0] not in _SUMS:
+            continue
+        # The others are taken apart before they come to a kernel.
+        taken_apart = known._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
+        if known._dispatch_has_computed_kernel_for_dispatch_key(name, "CPU") and not taken_apart:
+            kernel = torch.library.get_kernel(name, "CPU")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it is meant to replace one
+                library.impl(operation, _disturbing(kernel, operation), "CPU", with_keyset=True)
+    _inside.library = library  # kept: the kernels go with it
+
+
+def _disturbing(kernel: Any, operation: str) -> Any:
+    def call(keys: Any, *args: Any, **options: Any) -> Any:
+        if not _active or getattr(_inside, "kernel", False):
+            return kernel.call_boxed(keys, *args, **options)
+        _inside.kernel = True
+        try:
+            result = kernel.call_boxed(keys, *args, **options)
+            for tensor in result if isinstance(result, tuple | list) else (result,):
+                if type(tensor) is Tensor and tensor.numel() and (tensor.is_floating_point() or tensor.is_complex()):
+                    _active[-1].disturb(tensor, operation)
+        finally:
+            _inside.kernel = False
+        return result
+
+    return call

@@ -1,9 +1,11 @@
-"""Matrices and operators whose weighted robust null space property is known with proof, and signals for them."""
+"""Matrices and operators whose weighted robust null space property is known with proof, signals for them,
+and reconstructions of every sort.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,3 +112,16 @@ def signal(random: np.random.Generator, known: Known, rest: float) -> Array:
         places = random.permutation(np.flatnonzero(known.level == k))[:sk]
         x[places] = gaussian(random, len(places), real=real)
     return x
+
+
+def candidates(random: np.random.Generator, known: Known, x: Any, y: Any) -> Iterator[NDArray[np.complex128]]:
+    """Reconstructions of every sort: of no, of some and of much use, and wrong where the data are blind."""
+    n = len(x)
+    yield np.zeros(n, dtype=complex)
+    yield x
+    yield known.matrix.conj().T @ y
+    blind = np.linalg.svd(known.matrix)[2][-1].conj()
+    for size in (1e-6, 1e-2, 1.0, 30.0):
+        yield x + size * gaussian(random, n)
+        yield x + size * blind
+    yield 5 * gaussian(random, n)

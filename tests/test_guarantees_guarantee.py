@@ -7,14 +7,12 @@ whose null space property is known with proof, and with signals, data and duals 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
-from numpy.typing import NDArray
 
 from firenet.guarantees.constants import Constants
 from firenet.guarantees.guarantee import Guarantee
@@ -24,7 +22,7 @@ from firenet.problems.synthesis import SynthesisProblem
 from firenet.sensing.fourier import SubsampledFourier
 from firenet.sparsity import SparsityLevels, defect
 from firenet.transforms.wavelet import Wavelet
-from known_matrices import Known, gaussian, signal, with_kernel, without_kernel
+from known_matrices import candidates, gaussian, signal, with_kernel, without_kernel
 from laws import assert_refuses
 from oracles import paper_network
 
@@ -190,19 +188,6 @@ def test_the_null_space_property_of_the_matrices_used_here() -> None:
             rest = (known.weights * np.abs(x))[~inside].sum()
             right = g.constants.rho * rest / math.sqrt(g.constants.xi) + g.constants.gamma * np.linalg.norm(a @ x)
             assert np.linalg.norm(x[inside]) <= right * (1 + 1e-12)
-
-
-def candidates(random: np.random.Generator, known: Known, x: Any, y: Any) -> Iterator[NDArray[np.complex128]]:
-    """Reconstructions of every sort: of no, of some and of much use, and wrong where the data are blind."""
-    n = len(x)
-    yield np.zeros(n, dtype=complex)
-    yield x
-    yield known.matrix.conj().T @ y
-    blind = np.linalg.svd(known.matrix)[2][-1].conj()
-    for size in (1e-6, 1e-2, 1.0, 30.0):
-        yield x + size * gaussian(random, n)
-        yield x + size * blind
-    yield 5 * gaussian(random, n)
 
 
 @pytest.mark.parametrize("make", [without_kernel, with_kernel])

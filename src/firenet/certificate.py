@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput, NumericalError
+from firenet.guarantees.distance import Stability, stability
 from firenet.guarantees.guarantee import Guarantee
-from firenet.guarantees.stability import Stability, stability
 from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions
 from firenet.operators.linear import LinearOperator
@@ -30,7 +30,7 @@ from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
 from firenet.solver.adaptive_loop import run_adaptive
 from firenet.solver.controller import Controller
 from firenet.solver.iteration import Iteration, kernel_for
-from firenet.solver.solution import Progress
+from firenet.solver.solution import Certified, Progress
 
 _Assumed = tuple[Guarantee | None, float | None, float | None]
 # What a guarantee is for: a bound of the error, or of the distance to other reconstructions.
@@ -39,49 +39,23 @@ _PAIRS = (("sparsity_defect", "noise"), ("perturbation", "promised_gap"))
 _TIGHT = 1.05
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """The certificate of a point z; float64 tensors, one number per batch item.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Certificate(Certified):
+    """The certificate of a point z, the numbers of :class:`.Certified`; one entry per batch item.
 
     Attributes:
-        objective: F(z), computed in double precision.
-        lower_bound: A lower bound of min F.
-        gap: The objective minus the lower bound, for (P1) plus :math:`\\|q\\|_2` times the violation: an upper bound of
-            F(z) - min F up to ``rounding``.
-        rounding: A bound of the rounding error of the gap.
-        relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
-            if the lower bound is zero; zero if F(z) is at most its own rounding.
-        violation: For (P1) the constraint violation of z; for (P2) and (P3) zero.
-        relative_violation: The part of the violation that exceeds rounding, over
-            :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
         tightness: An upper bound of the gap over F(z) - min F: the gap over F(z) - F(b), where b is the best point
             known. Infinite if no point better than z is known.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
             number refutes the assumptions.
         assumptions: The assumptions of the error bound, as a text.
-        conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
-            operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
-        dual: The dual point with this value, feasible up to the rounding of its dtype; shape of y.
-        layers: The number of iterations that were run to find the dual point, int64.
-        dual_sparse: For an analysis problem, the part p of the dual point; else None.
         stability: Bounds of the distance from z to the reconstructions of perturbed measurements, one for each batch
             item in order; None without a guarantee and a perturbation.
     """
 
-    objective: Tensor
-    lower_bound: Tensor
-    gap: Tensor
-    rounding: Tensor
-    relative_gap: Tensor
-    violation: Tensor
-    relative_violation: Tensor
     tightness: Tensor
     error_bound: Tensor | None
     assumptions: tuple[str, ...]
-    conditions: tuple[str, ...]
-    dual: Tensor
-    layers: Tensor
-    dual_sparse: Tensor | None = None
     stability: tuple[Stability, ...] | None = None
 
     @property
@@ -153,7 +127,7 @@ def certify(
     rests_on = conditions(operator, problem.sparsify if isinstance(problem, AnalysisProblem) else None)
     z, y, batch = _checked(operator, z, y)
     if budget < 0:
-        raise BadInput("A budget of layers, zero or more", f"{budget}", "500 is the default")
+        raise BadInput("A budget of iterations, zero or more", f"{budget}", "500 is the default")
     _check_assumed(problem, guarantee, (sparsity_defect, noise), changed)
     packed: Problem = problem.compact()
     compact: Any = packed.operator
@@ -250,18 +224,20 @@ def _given_dual(
     """Returns the packed dual variable of a given dual point, after checks of its shape and numbers."""
     if dual is None:
         raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
-    if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
-        raise BadInput(
-            f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "Use the shape of y"
-        )
+    bad = int((~torch.isfinite(real_view(dual))).sum())
+    if dual.shape != y.shape or bad:
+        got = f"shape {tuple(dual.shape)}, {bad} numbers not finite"
+        raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", got, "Take the dual of a solution for this y")
     p, batch = None, y.shape[: y.ndim - len(packed.measurement.out_shape)]
     if dual_sparse is not None:
         if not isinstance(problem, AnalysisProblem):
             raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
         coefficients = problem.sparsify.out_shape
-        if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
-            needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
-            raise BadInput(needed, got, "Use the shape of the coefficients of sparsify")
+        bad = int((~torch.isfinite(real_view(dual_sparse))).sum())
+        if dual_sparse.shape != (*batch, *coefficients) or bad:
+            got = f"shape {tuple(dual_sparse.shape)}, {bad} numbers not finite"
+            do = "Take the dual_sparse of a solution for this y"
+            raise BadInput(f"A finite dual_sparse of shape {(*batch, *coefficients)}", got, do)
         p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
     q = packed.operator.pack_measured(dual.to(y.dtype).reshape(-1, *packed.measurement.out_shape))
     return packed.dual_of(q, p)
@@ -289,11 +265,9 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
     """Returns z and y in one dtype, zero in the entries that are not measured, and their batch axes."""
     batch = y.shape[: max(y.ndim - len(operator.out_shape), 0)]
     if y.shape != (*batch, *operator.out_shape) or z.shape != (*batch, *operator.in_shape):
-        needed = (
-            f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape}), with the same batch axes"
-        )
-        do = "The variable is the coefficients, sparsify(image) for an image; for an analysis problem it is the image"
-        raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
+        shapes = f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape})"
+        do = "For an analysis problem z is the image, otherwise its coefficients sparsify(image)"
+        raise BadInput(f"{shapes}, with the same batch axes", f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
     dtype = operator.state_dtype(torch.promote_types(y.dtype, torch.float32))

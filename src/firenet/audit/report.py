@@ -85,10 +85,8 @@ def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int =
     """Returns the report as text, with pictures of the first ``pictured`` images of every audit."""
     jinja = optional("jinja2", "audit", "The HTML report")
     markup = optional("markupsafe", "audit", "The HTML report").Markup
-    style, script, template = (
-        (resources.files("firenet") / "data" / f"report.{end}").read_text(encoding="utf-8")
-        for end in ("css", "js", "html.j2")
-    )
+    files = (resources.files("firenet") / "data" / f"report.{end}" for end in ("css", "js", "html.j2"))
+    style, script, template = (file.read_text(encoding="utf-8") for file in files)
     environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=False)
     benches = [_bench(a, k, pictured, markup) for k, a in enumerate(audits)]
     bad = sum(m["bad"] for b in benches for m in b["models"])
@@ -219,10 +217,7 @@ def _fill_accuracy(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for r in rows:
-        found.setdefault(r.model, []).append(r)
-    return found
+    return {name: [r for r in rows if r.model == name] for name in dict.fromkeys(r.model for r in rows)}
 
 
 def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:

@@ -50,7 +50,9 @@ def judge(model: str, rows: Sequence[Row], settings: Settings, doubt: str = "") 
 
 
 def judged_again(said: Verdict, again: Verdict | None, why: str = "") -> Verdict:
-    """Returns a verdict of ``failed`` after its witnesses were judged again on a new copy of the model.
+    """Revises a verdict of ``failed`` after its witnesses were judged again on a new copy of the model.
+
+    It remains if the witnesses fail the copy, too; otherwise it becomes "not decided".
 
     Args:
         said: The verdict.

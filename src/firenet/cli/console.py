@@ -19,7 +19,7 @@ import typer
 
 from firenet.errors import DoubtfulInput, FirenetError, plain
 
-INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INVALID = 1, 2, 3, 4, 5, 6
+INTERNAL_ERROR, BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INVALID, UNDECIDED = 1, 2, 3, 4, 5, 6, 7
 HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143
 
 # The one place where they are documented: `firenet --help` ends with it, and the other pages point there.
@@ -28,12 +28,13 @@ EXIT_CODES = {
     INTERNAL_ERROR: "the computation failed: memory, disk, or a fault of firenet; `firenet --debug` shows more.",
     BAD_INPUT: "a file or an option cannot be used as it is; nothing was written.",
     NOT_REACHED: "what was asked for was not reached; the outputs are written: a --tolerance, data fitted up to "
-    "--noise-level, the gap of an exported network, a finite gap of certify, a test of audit --strict, or data that "
-    "agree with the mask and the coil maps.",
+    "--noise-level, the gap of an exported network, a finite gap of certify, a test of audit --strict, data that "
+    "agree with the mask and the coil maps, or the proof of a null space property that a vector refutes.",
     NOTHING_MEASURED: "every model that was to be audited failed, so nothing is known about any of them.",
     NO_VERDICT: "the algorithm ran out of time, so nothing is known about it.",
     INVALID: "the algorithm raised an error, crashed, gave no answer, asked for what no read grants, broke the "
     "protocol, or is not a function of its reads and coins.",
+    UNDECIDED: "neither a proof nor a violation of the null space property was found.",
     HUNG_UP: "the terminal was closed (SIGHUP); no file is left half written.",
     INTERRUPTED: "interrupted from the keyboard; no file is left half written.",
     TERMINATED: "ended by SIGTERM; no file is left half written.",
@@ -204,9 +205,8 @@ def table(title: str | None, columns: list[str], rows: Sequence[Sequence[str | t
     console = Console(markup=False)  # what stands in brackets, as in firenet[mri], is text
     heads = ["\n".join(textwrap.wrap(name, 12)) for name in columns[1:]]
     # A number that is cut is wrong: where space is short heads become narrower, and cells of several words fold.
-    widths = [
-        max(map(len, "\n".join(column).split("\n"))) for column in zip(heads, *(row[1:] for row in cells), strict=True)
-    ]
+    below = zip(heads, *(row[1:] for row in cells), strict=True)
+    widths = [max(map(len, "\n".join(column).split("\n"))) for column in below]
     short = least + sum(widths) + 3 * len(columns) + 1 > console.width
     for k, name in enumerate(columns[1:], 1):
         head = "\n".join(textwrap.wrap(name, 8, break_long_words=False)) if short else heads[k - 1]

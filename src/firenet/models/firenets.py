@@ -12,8 +12,8 @@ from torch import Tensor
 from firenet.audit.model import Model, of
 from firenet.certificate import certify
 from firenet.errors import BadInput
+from firenet.guarantees.distance import stability
 from firenet.guarantees.guarantee import Guarantee
-from firenet.guarantees.stability import stability
 from firenet.network import Firenet
 from firenet.numerics import norms
 from firenet.operators.linear import LinearOperator

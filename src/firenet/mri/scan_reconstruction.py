@@ -59,7 +59,7 @@ def reconstruct_scan(
         noise_level: The 2-norm of the noise, up to which the data are fitted instead of choosing lambda: a number, or a
             share of the norm of the data such as ``5%``.
         schedule: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
-        layers: The most layers of an image; None is 2000.
+        layers: The largest number of layers for each image; None is 2000.
         tolerance: The relative gap to stop at. If None, it is 1e-3, except that a fixed schedule runs to its end.
         reweight: Rounds of reweighting; None is the default of :func:`.rounds`.
         one: Whether to refuse a scan of several slices.
@@ -133,7 +133,7 @@ def certify_scan(
         sparsify: The transform of the problem that the image is meant to solve.
         lam: The lambda of that problem.
         noise_level: The noise level of that problem.
-        layers: The most layers to find a dual point with.
+        layers: The largest number of iterations that search for a dual point.
         constants: The constants of the null space property of every image's operator, with weights of one, for bounds
             of the distance to other reconstructions; for an orthonormal transform. The records have the bounds.
         perturbation: As in :func:`.certify`, in the unit of the data.

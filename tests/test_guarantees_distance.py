@@ -14,8 +14,8 @@ from hypothesis import given, settings, strategies as st
 import distances
 from firenet import certify
 from firenet.guarantees.constants import Constants
+from firenet.guarantees.distance import ROUNDING, Stability, stability
 from firenet.guarantees.guarantee import Guarantee
-from firenet.guarantees.stability import ROUNDING, Stability, stability
 from firenet.mri.scan_reconstruction import certify_scan
 from firenet.operators.matrix import Matrix
 from firenet.problems.synthesis import SynthesisProblem
