@@ -127,29 +127,25 @@ def certify_scan(
 ) -> list[Reconstruction]:
     """Certifies an image from any source against the data of a scan, as ``firenet certify`` does.
 
-        Args:
-            data: As in :func:`reconstruct_scan`.
-            image: The image, with an axis of slices where there are several.
-            sparsify: The transform of the problem that the image is meant to solve.
-            lam: The lambda of that problem.
-            noise_level: The noise level of that problem.
-    <<<<<<< HEAD
-            layers: The largest number of iterations that search for a dual point.
-    =======
-            layers: The most layers to find a dual point with.
-            constants: The constants of the null space property of every image's operator, with weights of one, for bounds
-                of the distance to other reconstructions; for an orthonormal transform. The records have the bounds.
-            perturbation: As in :func:`.certify`, in the unit of the data.
-            promised_gap: As in :func:`.certify`.
-    >>>>>>> stability
-            progress: As in :func:`reconstruct_scan`.
-            notify: As in :func:`reconstruct_scan`.
+    Args:
+        data: As in :func:`reconstruct_scan`.
+        image: The image, with an axis of slices where there are several.
+        sparsify: The transform of the problem that the image is meant to solve.
+        lam: The lambda of that problem.
+        noise_level: The noise level of that problem.
+        layers: The largest number of iterations that search for a dual point.
+        constants: The constants of the null space property of every image's operator, with weights of one, for bounds
+            of the distance to other reconstructions; for an orthonormal transform. The records have the bounds.
+        perturbation: As in :func:`.certify`, in the unit of the data.
+        promised_gap: As in :func:`.certify`.
+        progress: As in :func:`reconstruct_scan`.
+        notify: As in :func:`reconstruct_scan`.
 
-        Returns:
-            One :class:`.Reconstruction` for each image, in the order of the slices.
+    Returns:
+        One :class:`.Reconstruction` for each image, in the order of the slices.
 
-        Raises:
-            BadInput: For files and options that cannot be used, and for an image that does not belong to the data.
+    Raises:
+        BadInput: For files and options that cannot be used, and for an image that does not belong to the data.
     """
     _check_problem(sparsify, lam, noise_level)
     if layers < 0:

@@ -94,5 +94,13 @@ def certify_image(
         raise BadInput("A finite image", "NaN or infinity", "Check the file")
     with torch.no_grad():
         z = image if net.sparsify is None or net.form == "analysis" else net.sparsify(image)
-    bounds = {"perturbation": perturbation, "promised_gap": promised_gap}
-    return certify(net.problem, z, y, budget=budget, guarantee=guarantee, **bounds, progress=progress)
+    return certify(
+        net.problem,
+        z,
+        y,
+        budget=budget,
+        guarantee=guarantee,
+        perturbation=perturbation,
+        promised_gap=promised_gap,
+        progress=progress,
+    )
