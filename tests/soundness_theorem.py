@@ -1,8 +1,8 @@
 """The inequalities of the recovery theorem, tried: for each problem what is promised and what is true.
 
-Each trial draws a matrix whose null space property is known with proof (`known_matrices`), a signal, data and a
-reconstruction, and yields pairs of a bound and the number that it bounds. The numbers are computed here in NumPy and
-not by the library; a bound is violated where the truth exceeds it by more than their rounding.
+Each trial draws a matrix whose null space property is known with proof (`known_matrices`) or verified on the spot, a
+signal, data and a reconstruction, and yields pairs of a bound and the number that it bounds. Where it can be, the truth
+is computed in NumPy and not by the library; a bound is violated where the truth exceeds it by more than their rounding.
 """
 
 from __future__ import annotations
@@ -15,9 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
+import distances
+from firenet.guarantees.null_space import NullSpaceProof, prove_null_space
+from firenet.guarantees.violation import refute_null_space
+from firenet.network import Firenet
 from firenet.operators.matrix import Matrix
 from firenet.problems.synthesis import SynthesisProblem
-from firenet.sparsity import defect
+from firenet.solver.schedules import PaperSchedule
+from firenet.sparsity import SparsityLevels, defect
+from firenet.theorem.dyadic import DyadicNetwork
 from known_matrices import Known, candidates, gaussian, signal, with_kernel, without_kernel
 from oracles import paper_network
 
@@ -84,19 +90,76 @@ def from_the_gap(random: np.random.Generator) -> Iterator[Pair]:
     g, a = data.known.guarantee, data.known.matrix
     lam = float(random.choice([1e-2, g.constants.lam, 3 * g.constants.lam, 10.0]))
     problem = SynthesisProblem(Matrix(torch.from_numpy(a)), torch.from_numpy(data.known.weights), lam)
-    for z in candidates(random, data.known, data.x, data.y):
+    for k, z in enumerate(candidates(random, data.known, data.x, data.y)):
         residual = a @ z - data.y
         r = float(np.linalg.norm(residual))
-        for q in (10.0 ** random.uniform(-3, 3) * gaussian(random, len(data.y)), residual / (r or 1.0)):
-            gap = problem.gap(*(torch.from_numpy(np.asarray(v)) for v in (z, q, data.y))).item()
-            bound = g.error_from_gap(gap, r, sparsity_defect=data.sigma, noise=data.noise, lam=lam)
-            size = float(np.linalg.norm(z) + np.linalg.norm(data.x)) * max(1, 1 / lam)
-            yield Pair(bound, float(np.linalg.norm(z - data.x)), size)
+        q = 10.0 ** random.uniform(-3, 3) * gaussian(random, len(data.y)) if k % 2 else residual / (r or 1.0)
+        gap = problem.gap(*(torch.from_numpy(np.asarray(v)) for v in (z, q, data.y))).item()
+        bound = g.error_from_gap(gap, r, sparsity_defect=data.sigma, noise=data.noise, lam=lam)
+        size = float(np.linalg.norm(z) + np.linalg.norm(data.x)) * max(1, 1 / lam)
+        yield Pair(bound, float(np.linalg.norm(z - data.x)), size)
+
+
+def verified_constants(random: np.random.Generator) -> Iterator[Pair]:
+    """The null space property with constants that were verified for a matrix, at every sort of vector."""
+    n, real = int(random.integers(10, 18)), bool(random.integers(2))
+    first = int(random.integers(3, 7))
+    levels = random.choice([0, 1])
+    s = SparsityLevels((first, n - first), (1, int(random.integers(1, 3)))) if levels else SparsityLevels((n,), (1,))
+    m = n - int(random.integers(1, 4))
+    a = gaussian(random, m, n, real=real) * 10.0 ** random.integers(-20, 20) / math.sqrt(m)
+    proof = prove_null_space(a, s)
+    if not isinstance(proof, NullSpaceProof):
+        return  # nothing is claimed
+    rho, gamma, xi = float(proof.rho), float(proof.gamma), float(proof.problem.xi)
+    w = s.spread([float(v) for v in proof.problem.weights], np.repeat(np.arange(len(s.sizes)), s.sizes))
+    kernel = np.linalg.svd(a)[2][m:].conj()
+    for k in range(24):
+        x = gaussian(random, n, real=real) * 10.0 ** random.uniform(-6, 0)
+        x[random.integers(n)] += 1
+        if k % 3:  # near the kernel, where the property is decided
+            x = x @ kernel.conj().T @ kernel + (0 if k % 3 == 1 else 1e-3 * gaussian(random, n, real=real))
+        inside = np.zeros(n, dtype=bool)
+        for start, size, count in zip(np.cumsum((0, *s.sizes)), s.sizes, s.sparsities, strict=False):
+            inside[start + np.argsort(-np.abs(x[start : start + size]))[:count]] = True
+        bound = rho * (w * np.abs(x))[~inside].sum() / math.sqrt(xi) + gamma * float(np.linalg.norm(a @ x))
+        yield Pair(bound, float(np.linalg.norm(x[inside])), float(np.linalg.norm(x)))
+    if random.random() < 0.2:  # a search by ascent finds no violation of what was verified
+        violation = refute_null_space(a, s, proof.rho, proof.gamma)
+        yield Pair(1.0, 1.0 if violation is None else math.inf, 1.0)
+
+
+def exact_and_loop(random: np.random.Generator) -> Iterator[Pair]:
+    """The network in exact dyadic numbers, and the loop in floating point."""
+    m, n, real = int(random.integers(2, 6)), int(random.integers(3, 8)), bool(random.integers(2))
+    a, y = gaussian(random, m, n, real=real), gaussian(random, m, real=real)
+    digits = int(random.integers(3, 8))
+    schedule = PaperSchedule(
+        int(random.integers(1, 4)), int(random.integers(2, 8)), 1e-3, size=4 * float(np.abs(y).sum())
+    )
+    w, lam = random.uniform(0.5, 2, n), float(10.0 ** random.uniform(-2, 0))
+    net = Firenet(Matrix(torch.from_numpy(a)), weights=torch.from_numpy(w), lam=lam, schedule=schedule)
+    exact = DyadicNetwork(net, digits)
+    z = net(torch.from_numpy(y))
+    distance = torch.linalg.vector_norm(exact(y).tensor() - z).item()
+    # Some dozens of layers in double precision: less than a thousand roundings, not what others here are compared to.
+    yield Pair(float(exact.bound), distance, 1e-3 * max(1.0, float(torch.linalg.vector_norm(z))))
+
+
+def distances_of_attacks(random: np.random.Generator) -> Iterator[Pair]:
+    """The bounds of the distance to reconstructions of perturbed measurements, and what six attacks find."""
+    kind = str(random.choice(list(distances.KINDS)))
+    attacked = distances.attack(kind, int(random.integers(10**6)), count=6, steps=4)
+    assert not attacked.false, attacked.false
+    yield Pair(attacked.smallest, attacked.found, attacked.found)
 
 
 INEQUALITIES: dict[str, Callable[[np.random.Generator], Iterator[Pair]]] = {
     "error after every restart": after_each_restart,
     "error from the gap": from_the_gap,
+    "verified constants": verified_constants,
+    "exact network against the loop": exact_and_loop,
+    "distance under attack": distances_of_attacks,
 }
 
 

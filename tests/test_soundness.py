@@ -56,7 +56,34 @@ def test_no_claim_of_a_built_problem_is_false():
     assert tally["refused at the door"] >= 4
 
 
+INEQUALITIES = {
+    "error after every restart": 36,
+    "error from the gap": 30,
+    "verified constants": 8,
+    "exact network against the loop": 36,
+    "distance under attack": 2,
+}
+
+
+@pytest.mark.parametrize("name", INEQUALITIES)
+def test_no_bound_of_the_theorem_is_below_the_truth(name: str):
+    result = soundness.some(name, list(range(INEQUALITIES[name])), seed=1)
+    assert not result.false
+    # They are no bounds of nothing: most are compared with a truth that is more than rounding.
+    assert len(result.looseness[name]) > 0.3 * sum(result.tally.values())
+    assert set(INEQUALITIES) == set(soundness.COUNTS) - {"random", "built"}
+
+
 # --- what the checks see: a planted fault is found --------------------------------------------------------------------
+
+
+def test_the_campaign_finds_a_bound_below_the_truth(monkeypatch: pytest.MonkeyPatch):
+    from firenet.guarantees import Constants
+
+    honest = Constants.at
+    monkeypatch.setattr(Constants, "at", lambda *given: tuple(c / 100 for c in honest(*given)))
+    for name in ("error after every restart", "error from the gap"):
+        assert soundness.some(name, list(range(6)), seed=1).false
 
 
 def test_the_campaign_finds_a_false_bound(monkeypatch: pytest.MonkeyPatch):
