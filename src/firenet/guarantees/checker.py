@@ -116,9 +116,7 @@ class Certificate:
 
     def __init__(self, data):
         need(isinstance(data, dict) and data.get("format") == FORMAT, f"not of the format {FORMAT}", NotACertificate)
-        need(
-            type(data.get("version")) is int and data["version"] == VERSION, f"version {VERSION} only", NotACertificate
-        )
+        whole(data.get("version"), VERSION, VERSION, "version")
         need(set(data) == KEYS, f"the entries {sorted(KEYS)} are needed", NotACertificate)
         matrix, self.claim = data["matrix"], data["claim"]
         keys = {"rows", "columns", "exponent", "real", "imaginary"}
@@ -293,6 +291,6 @@ if __name__ == "__main__":
         print("accepted:", main(*sys.argv[1:]))
     except Refused as error:
         sys.exit(f"refused: {error}")
-    except (NotACertificate, OSError, UnicodeDecodeError, TypeError) as error:
+    except (NotACertificate, OSError, UnicodeDecodeError, TypeError, RecursionError) as error:
         print(f"not a certificate: {error}", file=sys.stderr)
         sys.exit(2)
