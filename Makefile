@@ -26,8 +26,9 @@ kernels: $(VENV)/.test  ## the test suite with other kernels of torch and MKL, a
 	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q
 
-soundness: $(VENV)/.test  ## 2500 problems against 80-bit arithmetic and Clarabel: no claim may be false; some half an hour
+soundness: $(VENV)/.test  ## 2500 problems and 1008 attacks: no claim may be false; some half an hour
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore soundness.py --random 2000 --built 500
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore distances.py --problems 63
 
 fuzz: $(VENV)/.test  ## 20,000 damaged files through every reader; some 20 minutes; FUZZ="--only npz --count 500"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py $(FUZZ)
@@ -45,7 +46,7 @@ check: $(VENV)/.check  ## style, spelling and types: what .pre-commit-config.yam
 	$(BIN)/python tests/tidy.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-check-matrix: $(VENV)/.test  ## by hand: the tests on every Python, with the lowest versions, without extras; MATRIX="--only lowest"
+check-matrix: $(VENV)/.test  ## by hand: the tests on every Python, with lowest versions, without extras, in float32; MATRIX="--only lowest"
 	$(BIN)/python tests/matrix.py $(MATRIX)
 
 docs: $(VENV)/.docs  ## the site, in docs/_build/html; warnings are errors, nothing is fetched; a minute

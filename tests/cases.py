@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +34,7 @@ from firenet.sensing import variable_density
 from firenet.sensing.masks import Transform
 from firenet.solver.schedules import Schedule
 from firenet.transforms import AnalysisOperator, Union, WalshHadamard
-from laws import Case, Probe, columns, kron
+from laws import SINGLE, Case, Probe, columns, kron
 from oracles import Recovery, centred_dft, dft, objective, walsh
 
 Shape = tuple[int, ...]
@@ -313,20 +313,35 @@ def relative(a: Any, b: Any) -> float:
 
 @dataclass
 class Data:
-    """One small problem, in NumPy."""
+    """One small problem, in NumPy, and the precision of its tensors: the arrays are in double and hold such numbers."""
 
     A: np.ndarray
     y: np.ndarray
     w: np.ndarray
     lam: float
+    precision: torch.dtype = field(default=REAL, kw_only=True)
+
+    def asked(self) -> Data:
+        """The same in the precision that is asked for, in which A and y are rounded; see conftest.py."""
+        if not SINGLE:
+            return self
+        A, y = (v.astype("F" if np.iscomplexobj(v) else "f").astype(v.dtype) for v in (self.A, self.y))
+        return Data(A, y, self.w, self.lam, precision=torch.float32)
+
+    @property
+    def eps(self) -> float:
+        return torch.finfo(self.precision).eps
+
+    def tensor(self, x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x).to(self.precision.to_complex() if np.iscomplexobj(x) else self.precision)
 
     def net(self, schedule: Schedule, iterate: Iterate = "average") -> Firenet:
-        A, w = torch.from_numpy(self.A), torch.from_numpy(self.w)
+        A, w = self.tensor(self.A), torch.from_numpy(self.w)
         return Firenet(Matrix(A), weights=w, lam=self.lam, schedule=schedule, iterate=iterate)
 
     @property
     def measured(self) -> Tensor:
-        return torch.from_numpy(self.y)
+        return self.tensor(self.y)
 
     def objective(self, z: Tensor) -> float:
         return objective(self.A, self.y, self.w, self.lam, z.detach().numpy())
@@ -335,12 +350,12 @@ class Data:
         """How far above 1 a constraint of a feasible dual point may be computed: a sum of m products is off by m u of
         the magnitudes, there and here, and they may be far larger than a small lambda w. Eight for norm and scaling."""
         magnitudes = np.abs(self.A).T @ np.abs(dual) / (self.lam * self.w)
-        return (len(self.A) + 8) * EPS * max(1.0, float(magnitudes.max()))
+        return (len(self.A) + 8) * self.eps * max(1.0, float(magnitudes.max()))
 
     def rounding(self, dual: np.ndarray, value: float) -> float:
         """How far a computed gap may be off: the sums of F, and the dual value with what its point is infeasible."""
         data = float(np.linalg.norm(self.y))
-        return sum(self.A.shape) * EPS * (value + data) + self.infeasible(dual) * data
+        return sum(self.A.shape) * self.eps * (value + data) + self.infeasible(dual) * data
 
 
 def problem(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -22,12 +24,13 @@ _jitter = contextlib.ExitStack()
 def pytest_sessionstart() -> None:
     """Reads what is asked for in the environment.
 
-    With FIRENET_DTYPE=float32 the laws of operators are tried in single precision alone, in every layout, with
-    tolerances from its unit roundoff. With FIRENET_JITTER=<seed> everything, also what modules compute when they are
-    imported, runs on an imitated processor whose sums come out in other last digits.
+    With FIRENET_DTYPE=float32 the laws of operators, gaps, certificates and searching schedules are tried in single
+    precision, with tolerances from its unit roundoff. With FIRENET_JITTER=<seed> everything, also what modules compute
+    when they are imported, runs on an imitated processor whose sums come out in other last digits.
     """
-    if os.environ.get("FIRENET_DTYPE", "float32") != "float32":
-        pytest.exit(f"FIRENET_DTYPE is float32 or absent, not {os.environ['FIRENET_DTYPE']!r}", 4)
+    for name, only in (("FIRENET_DTYPE", "float32"), ("FIRENET_EXTRAS", "none")):
+        if os.environ.get(name, only) != only:
+            pytest.exit(f"{name} is {only} or absent, not {os.environ[name]!r}", 4)
     if seed := os.environ.get("FIRENET_JITTER"):
         from jitter import Jitter
 
@@ -36,6 +39,69 @@ def pytest_sessionstart() -> None:
 
 def pytest_sessionfinish() -> None:
     _jitter.close()
+
+
+# --- without extras ---------------------------------------------------------------------------------------------------
+#
+# With FIRENET_EXTRAS=none what fails for want of a library skips: a test that imports it, and one that firenet, or a
+# command of it in this process, has told which extra to install. If an import fails within firenet, that is a fault of
+# firenet, which owes its user that sentence. Without the variable nothing skips: `make test` installs all extras, and
+# what is missing fails.
+
+WITHOUT_EXTRAS = os.environ.get("FIRENET_EXTRAS") == "none"
+_told: list[str] = []  # what firenet has said of missing libraries since the test began
+
+
+@pytest.fixture(autouse=WITHOUT_EXTRAS)
+def _told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    from firenet.errors import MissingExtra
+
+    def tell(error: MissingExtra, library: str, extra: str, purpose: str) -> None:
+        plain(error, library, extra, purpose)
+        _told.append(error.needed)
+
+    plain = MissingExtra.__init__
+    monkeypatch.setattr(MissingExtra, "__init__", tell)
+    _told.clear()
+
+
+def missing(error: BaseException | None) -> str | None:
+    """What an error says of a missing library, or None."""
+    from firenet import __file__ as package
+    from firenet.errors import MissingExtra
+
+    while error is not None:
+        if isinstance(error, MissingExtra):
+            return error.needed
+        if isinstance(error, ModuleNotFoundError):
+            files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+            last = next((file for file in reversed(files) if "importlib" not in file), "")
+            return None if Path(package).parent in Path(last).parents else f"needs the library {error.name}"
+        error = error.__cause__
+    return None
+
+
+def skipped(report: pytest.CollectReport | pytest.TestReport, error: BaseException | None) -> None:
+    words = missing(error) or (_told[-1] if _told else "")
+    if WITHOUT_EXTRAS and report.failed and words:
+        path, line = report.location[:2] if isinstance(report, pytest.TestReport) else (report.nodeid, 0)
+        report.outcome, report.longrepr = "skipped", (path, line or 0, f"Skipped: {words}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    skipped(report, report.call.excinfo and report.call.excinfo.value)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    skipped(report, call.excinfo and call.excinfo.value)
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -10,16 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image, PngImagePlugin
 
+from extras import nibabel, pydicom
 from file_seeds import dicom, nifti, noise, refusal
 from firenet.io.files import read_array, read_image, read_scan
 from format_features import feature
-
-h5py = pytest.importorskip("h5py")
-nibabel = pytest.importorskip("nibabel")
-pydicom = pytest.importorskip("pydicom")
 
 K = noise(3, 4)
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
+from extras import onnx, safetensors
 from firenet.models.load import load_model
 from firenet.nets.training import save, shipped
 from firenet.sensing.fourier import SubsampledFourier
 from format_features import feature
-
-onnx = pytest.importorskip("onnx")
-safetensors = pytest.importorskip("safetensors.torch")
 
 SENSING = SubsampledFourier(torch.ones(8, 8, dtype=torch.bool))
 Y = torch.complex(torch.arange(64.0).view(8, 8), torch.ones(8, 8))

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
+from extras import h5py
 from file_seeds import cfl, hdf5, mrd, mrd_header, mrd_line, noise, npy_header, save
 from firenet.io.files import read_array, read_image, read_scan
 from format_features import feature
-
-h5py = pytest.importorskip("h5py")
-nibabel = pytest.importorskip("nibabel")
-pydicom = pytest.importorskip("pydicom")
 
 K = noise(3, 4)
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)

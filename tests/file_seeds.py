@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from extras import h5py, ismrmrd, nibabel, pydicom
 from firenet.errors import BadInput
 from firenet.io.files import write_image
-
-h5py = pytest.importorskip("h5py")
-ismrmrd = pytest.importorskip("ismrmrd")
-nibabel = pytest.importorskip("nibabel")
-pydicom = pytest.importorskip("pydicom")
+from firenet.io.hdf5 import opened
+from firenet.io.stored import Stored
 
 
 def noise(*shape: int, dtype: Any = np.complex64) -> np.ndarray:
@@ -33,6 +32,13 @@ def refusal(call: Callable[..., Any], *args: Any, **kwargs: Any) -> BadInput:
         assert part
         assert not part.endswith(".")
     return caught.value
+
+
+def read_here(path: Path, key: str | None, preferred: str) -> Stored:
+    """Reads an HDF5 file like the library, but in this process."""
+    with opened(path, key, preferred) as stored:
+        mask = None if stored.mask is None else stored.mask[()]
+        return replace(stored, array=stored.array[()], mask=mask)
 
 
 def save(path: Path, array: np.ndarray) -> Path:
@@ -127,20 +133,22 @@ def npy_header(shape: str, descr: str = "'<c8'") -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
 
 
-def samples(folder: Path) -> dict[str, Path]:
-    """One small sound file of each format."""
-    np.savez_compressed(folder / "a.npz", kspace=noise(3, 4))
-    write_image(folder / "a.png", np.arange(120.0).reshape(10, 12))
-    write_image(folder / "a.nii.gz", np.abs(noise(5, 6)))
-    return {
-        "npy": save(folder / "a.npy", noise(3, 4)),
-        "npz": folder / "a.npz",
-        "hdf5": hdf5(folder / "a.h5", kspace=noise(3, 4)),
-        "png": folder / "a.png",
-        "nifti": nifti(folder / "a.nii", np.ones((3, 4), np.float32)),
-        "nifti.gz": folder / "a.nii.gz",
-        "dicom": dicom(folder / "a.dcm", np.ones((3, 4))),
-    }
+def sample(folder: Path, kind: str) -> Path:
+    """A small sound file of a format."""
+    path = folder / {"hdf5": "a.h5", "nifti": "a.nii", "nifti.gz": "a.nii.gz", "dicom": "a.dcm"}.get(kind, f"a.{kind}")
+    if kind == "hdf5":
+        return hdf5(path, kspace=noise(3, 4))
+    if kind == "nifti":
+        return nifti(path, np.ones((3, 4), np.float32))
+    if kind == "dicom":
+        return dicom(path, np.ones((3, 4)))
+    if kind == "npy":
+        return save(path, noise(3, 4))
+    if kind == "npz":
+        np.savez_compressed(path, kspace=noise(3, 4))
+    else:
+        write_image(path, np.arange(120.0).reshape(10, 12) if kind == "png" else np.abs(noise(5, 6)))
+    return path
 
 
 def fuzz_seeds(kind: str, folder: Path) -> list[Path]:

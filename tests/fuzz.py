@@ -356,6 +356,7 @@ def _room_apart() -> int:
 
 def _read_together() -> None:
     """Read in this process what the library reads in another."""
+    from file_seeds import read_here
     from firenet.io import hdf5
     from firenet.io.stored import unreadable
 
@@ -363,7 +364,7 @@ def _read_together() -> None:
         from firenet.errors import FirenetError
 
         try:
-            return hdf5.read_here(path, key, preferred)
+            return read_here(path, key, preferred)
         except FirenetError:
             raise
         except Exception as error:

@@ -78,7 +78,7 @@ class Jitter:
             layout = self._layouts[key] = zlib.crc32(repr((self._seed, *key)).encode())
         integer, mask = _DIGITS[parts.dtype]
         digits = np.ascontiguousarray(parts.view(integer).numpy() & mask)
-        start = zlib.crc32(digits, layout) % self.POOL
+        start = zlib.crc32(digits.data, layout) % self.POOL
         factors = self._factors_of(parts.dtype)
         if start + n > self.POOL:
             factors, start = factors.roll(-start).repeat(-(-n // self.POOL)), 0

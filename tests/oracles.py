@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cvxpy as cp
 import numpy as np
 import pywt
 from numpy.typing import NDArray
 from scipy.linalg import hadamard
+
+from extras import cvxpy as cp
 
 Array = NDArray[np.float64] | NDArray[np.complex128]
 

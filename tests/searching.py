@@ -45,9 +45,13 @@ class Scaled(Data):
     a: float
     b: float
 
+    def asked(self) -> Scaled:
+        """For powers of two it is the same, whether it is rounded before or after."""
+        return scaled(self.unit.asked(), self.a, self.b)
+
 
 def scaled(data: Data, a: float = 1.0, b: float = 1.0) -> Scaled:
-    return Scaled(data.A * a, data.y * b, data.w, data.lam * a, data, a, b)
+    return Scaled(data.A * a, data.y * b, data.w, data.lam * a, data, a, b, precision=data.precision)
 
 
 def noiseless(kind: str) -> Data:
@@ -69,8 +73,8 @@ MORE: dict[str, Callable[[str], Data]] = {
     "lambda above the largest": lambda_times(1.5),
     "lambda just below the largest": lambda_times(0.98),
     "weights 1e-6 to 1e6": lambda kind: problem(kind, 20, 24, spread=6, lam=0.1),
-    "norm 1e-6": lambda kind: scaled(problem(kind), 1e-6),
-    "norm 1e6": lambda kind: scaled(problem(kind), 1e6),
+    "norm 2^-20": lambda kind: scaled(problem(kind), 2.0**-20),
+    "norm 2^20": lambda kind: scaled(problem(kind), 2.0**20),
 }
 problems = pytest.mark.parametrize("name", MORE)
 

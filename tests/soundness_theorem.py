@@ -18,7 +18,7 @@ import torch
 from firenet.operators.matrix import Matrix
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.sparsity import defect
-from known_matrices import Known, candidates, random_complex, signal, with_kernel, without_kernel
+from known_matrices import Known, candidates, gaussian, signal, with_kernel, without_kernel
 from oracles import paper_network
 
 # Both sides are sums of some hundred products in double precision, of numbers up to this size.
@@ -56,7 +56,7 @@ class Data:
     @classmethod
     def drawn(cls, random: np.random.Generator, known: Known) -> Data:
         x = signal(random, known, rest=float(random.choice([0, 1e-6, 1e-3, 1e-1])))
-        e = float(random.choice([0, 1e-8, 1e-3, 1e-1])) * random_complex(random, len(known.matrix))
+        e = float(random.choice([0, 1e-8, 1e-3, 1e-1])) * gaussian(random, len(known.matrix))
         constants = known.guarantee.constants
         sigma = defect(x, known.level, constants.levels, constants.weights)
         return cls(known, x, known.matrix @ x + e, sigma, float(np.linalg.norm(e)))
@@ -87,7 +87,7 @@ def from_the_gap(random: np.random.Generator) -> Iterator[Pair]:
     for z in candidates(random, data.known, data.x, data.y):
         residual = a @ z - data.y
         r = float(np.linalg.norm(residual))
-        for q in (10.0 ** random.uniform(-3, 3) * random_complex(random, len(data.y)), residual / (r or 1.0)):
+        for q in (10.0 ** random.uniform(-3, 3) * gaussian(random, len(data.y)), residual / (r or 1.0)):
             gap = problem.gap(*(torch.from_numpy(np.asarray(v)) for v in (z, q, data.y))).item()
             bound = g.error_from_gap(gap, r, sparsity_defect=data.sigma, noise=data.noise, lam=lam)
             size = float(np.linalg.norm(z) + np.linalg.norm(data.x)) * max(1, 1 / lam)

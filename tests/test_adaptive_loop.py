@@ -23,6 +23,7 @@ from firenet.solver.controller import Check, Controller
 from firenet.solver.iteration import Iteration, Values
 from firenet.solver.radial import RadialSearch
 from firenet.solver.schedules import searches
+from laws import SINGLE
 from oracles import dual_bound
 from searching import (
     ADAPTIVE,
@@ -49,11 +50,19 @@ from searching import (
 @kinds
 @problems
 def test_adaptive_restarts_stop_at_the_tolerance(name: str, kind: str):
-    data = MORE[name](kind)
-    solution = data.net(AdaptiveRestarts(1e-6, 4000)).solve(data.measured)
+    data = MORE[name](kind).asked()
+    # Sums of up to 60 products, there and back, in single precision.
+    tolerance = max(1e-6, 2 * sum(data.A.shape) * data.eps)
+    solution = data.net(AdaptiveRestarts(tolerance, 4000)).solve(data.measured)
+    beyond_tolerance = assert_proves(data, solution)
+    if data.rounding(solution.dual.numpy(), solution.objective.item()) > tolerance * solution.objective.item():
+        # With small weights single precision may not get there; then it says so.
+        assert data.precision == torch.float32
+        assert (solution.statuses[0] is Status.TOLERANCE_REACHED) == (solution.relative_gap.item() <= tolerance)
+        return
     assert solution.statuses == (Status.TOLERANCE_REACHED,)
-    assert solution.relative_gap.item() <= 1e-6
-    assert -1e-12 <= assert_proves(data, solution) <= 2.1e-6
+    assert solution.relative_gap.item() <= tolerance
+    assert -1e-12 <= beyond_tolerance <= 2.1 * tolerance
     assert solution.image.any() == (name != "lambda above the largest")
 
 
@@ -85,7 +94,7 @@ class Watched:
 
 
 @kinds
-@pytest.mark.parametrize("name", ["12 x 24", "zero residual", "weights 1e-6 to 1e6", "norm 1e6"])
+@pytest.mark.parametrize("name", ["12 x 24", "zero residual", "weights 1e-6 to 1e6", "norm 2^20"])
 @pytest.mark.parametrize("schedule", [AdaptiveRestarts(1e-6), replace(RADIAL, max_layers=120)], ids=named)
 def test_gap_bounds_the_suboptimality_at_every_look(
     name: str, kind: str, schedule: Searching, monkeypatch: pytest.MonkeyPatch
@@ -107,23 +116,26 @@ def test_gap_bounds_the_suboptimality_at_every_look(
 @pytest.mark.parametrize("schedule", [replace(ADAPTIVE, tolerance=1e-9), RADIAL, RADIAL_BETA], ids=named)
 def test_gap_bounds_the_suboptimality_wherever_it_stops(kind: str, schedule: Searching):
     """After 1, 2, 3, ... layers; the number of layers is that asked for, and the dual bound never gets worse."""
-    data = problem(kind, 6, 10)
+    data = problem(kind, 6, 10).asked()
     before = -math.inf
+    ends = (Status.LAYER_LIMIT, Status.TOLERANCE_REACHED, *([Status.PRECISION_LIMIT] if SINGLE else []))
     for k in [*range(1, 13), 20, 30, 50, 101]:
         solution = data.net(replace(schedule, max_layers=k)).solve(data.measured)
         if solution.statuses == (Status.LAYER_LIMIT,):
             assert solution.layers.item() == k
-        assert solution.statuses[0] in (Status.LAYER_LIMIT, Status.TOLERANCE_REACHED)
+        assert solution.statuses[0] in ends
         assert_proves(data, solution)
         bound = solution.objective.item() - solution.gap.item()
-        assert k < 10 or bound >= before - 1e-12 * abs(bound) or k % 10
+        # Which dual point is the best is decided in the precision of the layers.
+        rounding = 2 * data.rounding(solution.dual.numpy(), solution.objective.item())
+        assert k < 10 or bound >= before - rounding or k % 10
         before = bound if k % 10 == 0 else before
 
 
 @schedules
 @kinds
 def test_the_looser_the_tolerance_the_fewer_layers(kind: str, schedule: Searching):
-    data = problem(kind, 20, 40)
+    data = problem(kind, 20, 40).asked()
     layers = []
     for tolerance in (0.3, 0.1, 0.03):
         solution = data.net(replace(schedule, tolerance=tolerance)).solve(data.measured)

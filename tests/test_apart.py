@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, refusal
+from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, read_here, refusal
 from firenet.errors import BadInput
 from firenet.io import apart, hdf5 as hdf5_reader
 from firenet.io.files import read_array, read_scan
@@ -119,7 +119,7 @@ def test_what_comes_back_is_what_was_read(tmp_path: Path, monkeypatch: pytest.Mo
     path = hdf5(
         tmp_path / "ä\udcff.h5", kspace=noise(2, 3, 4, 5).astype(">c16"), mask=np.ones(5), ismrmrd_header=header
     )
-    there, here = (read(path, None, "kspace") for read in (hdf5_reader.read_hdf5, hdf5_reader.read_here))
+    there, here = (read(path, None, "kspace") for read in (hdf5_reader.read_hdf5, read_here))
     for name, value in vars(here).items():
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(getattr(there, name), value)

@@ -197,7 +197,7 @@ def test_files_and_mathematics_do_not_know_each_other() -> None:
     assert {name.split(".")[0] for name in reaches(*scans)} <= {"io", "errors", "optional"}
     assert "io.tensors" not in reaches(*scans)
     mathematics = ("numerics", "operators", "sparsity", "transforms", "sensing", "problems", "guarantees", "solver")
-    for department in (*mathematics, "network", "certificate", "reweighting", "stabilised"):
+    for department in (*mathematics, "network", "certificate", "reweighting", "stabilised", "theorem"):
         assert not {name for name in reaches(*inside(department)) if name.split(".")[0] == "io"}, department
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 
 from draws import normal
 from firenet import Firenet, Matrix, SubsampledFourier, UndecimatedWavelet
@@ -400,8 +401,7 @@ def test_what_would_have_been_missed_is_a_bound() -> None:
         made = sketch(lambda e, m=m: m @ e, units, lengths, 0.1)
         beyond += torch.linalg.matrix_norm(m, 2).item() > made.missed()
     assert beyond <= 3  # more than three in 200 at 0.1 %: once in 50000
-    scipy = pytest.importorskip("scipy.stats")
     for freedom in (1, 2, 12, 64, 1000):
         bound = chi_squared_above(freedom, 0.999)
-        assert scipy.chi2.sf(bound, freedom) >= 0.999
+        assert stats.chi2.sf(bound, freedom) >= 0.999
         assert bound > 0

@@ -14,15 +14,18 @@ import torch
 from torch import Tensor
 
 from audits import MASK, QUICK, SENSING, SIDE, SWEEP, Trouble, X, adjoint, made, verdict
-from firenet import SubsampledFourier
+from firenet import Firenet, SubsampledFourier, UndecimatedWavelet
 from firenet.audit import Audit, Row, Thresholds, audit, judge
 from firenet.audit.measures import CARRIED
 from firenet.audit.model import Model
 from firenet.audit.records import TESTS
+from firenet.audit.report import render
 from firenet.errors import BadInput
 from firenet.images import ellipses
-from firenet.models.firenets import firenet_model, stabilised_model
+from firenet.models.firenets import firenet_model, guaranteed_model, stabilised_model
 from firenet.sensing.masks import nested
+from firenet.solver import FixedSteps
+from known_matrices import of_image
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +86,37 @@ def test_no_attack_beats_the_certificate(whole: Audit) -> None:
             assert entry["rise"] <= entry["bound"]
             assert entry["bound"] > 0
     assert verdict(whole, "FIRENET", "certificate") == "nothing found"
+    (said,) = [v for v in whole.verdicts if (v.model, v.test) == ("FIRENET", "certificate")]
+    assert "no statement, since nothing is proven here for the analysis form" in said.text
     # and if it were, it would be said
     broken = replace(rows[0], numbers={**rows[0].numbers, "beaten": True})
     (said,) = [v for v in judge("FIRENET", [broken], QUICK) if v.test == "certificate"]
     assert said.outcome == "failed"
     assert "never" in said.text
+
+
+def test_where_the_property_is_known_the_distance_is_bounded() -> None:
+    """An 8 x 8 image with all but one of its samples, in synthesis form: no attack comes beyond the bound."""
+    known = of_image(8, missing=True).guarantee
+    sensing: Any = known.sensing
+    net = Firenet(sensing, known.sparsify, lam=known.constants.lam, form="synthesis", schedule=FixedSteps(40))
+    model = guaranteed_model(net, known)
+    settings = replace(QUICK, budgets=(0.01,), tests=("worst", "certificate"))
+    found = audit([model], sensing, {"square": X[8:16, 8:16] + 0.1}, settings=settings)
+    (row,) = found.of("FIRENET", "certificate")
+    for entry in row.numbers["perturbations"].values():
+        assert 0 < entry["moved"] <= entry["distance"]
+    (said,) = [v for v in found.verdicts if v.test == "certificate"]
+    assert said.outcome == "nothing found"
+    assert "bound / found = " in said.text
+    assert "bound / found" in render([found], command="firenet", title="a square")
+    far = {name: {**entry, "too far": True} for name, entry in row.numbers["perturbations"].items()}
+    beaten = replace(row, numbers={**row.numbers, "beaten": True, "perturbations": far})
+    assert next(v for v in judge("FIRENET", [beaten], settings) if v.test == "certificate").outcome == "failed"
+    with pytest.raises(BadInput, match="the analysis form"):
+        guaranteed_model(Firenet(sensing, UndecimatedWavelet((8, 8), "haar", 1)), known)
+    with pytest.raises(BadInput, match="weights of the guarantee"):
+        guaranteed_model(Firenet(sensing, known.sparsify, weights=2 * torch.from_numpy(known.weights)), known)
 
 
 def test_thresholds_are_the_users(whole: Audit) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import optimize
 
-from barrier_cases import HALF, fractions, kinds, problems
+from barrier_cases import HALF, conditions, fractions, kinds, problems
 from firenet.barriers import Oracle, Problem
 from firenet.barriers.classify import classify
 from firenet.barriers.given import as_sample
@@ -24,15 +24,16 @@ def test_the_family_is_what_the_theorem_needs(problem: Problem) -> None:
     """Well conditioned, and minimisers apart by more than 2e-K and less than e-(K-1)."""
     tiny = Fraction(1, 1 << 100)
     for instance in (problem.tied(), problem.strong(0, Fraction(1)), problem.strong(1, tiny), problem.weak(1, tiny)):
-        conditions = instance.conditions()
-        assert all(0 < c <= 1 for c in conditions.values())
-        assert conditions["AA*"] == 1
+        numbers = conditions(instance)
+        assert all(0 < c <= 1 for c in numbers.values())
+        assert numbers["AA*"] == 1
     for instance, K in ((problem.strong(1, tiny), problem.digits), (problem.weak(0, tiny), problem.digits - 1)):
         for k in range(problem.samples):
             squared = 2 * instance.minimisers(k).value ** 2
             assert 4 * Fraction(1, 100**K) < squared < Fraction(1, 100 ** (K - 1))
-        low, high = root(instance.separation_squared(), 200)
-        assert low**2 <= instance.separation_squared() <= high**2
+        separation = 2 * instance.minimisers().value ** 2
+        low, high = root(separation, 200)
+        assert low**2 <= separation <= high**2
         assert high - low <= Fraction(1, 1 << 200)
     A = np.array([[float(e) for e in row] for row in as_sample(Oracle(problem.tied()).read(60), problem).A])
     gram = A @ A.T
@@ -77,21 +78,21 @@ def test_condition_numbers_bound_what_any_small_change_does(kind: Any) -> None:
     A[0, :2] = [float(a) for a in instance.row]
     A[1:, 2:] = math.sqrt(instance.tail_squared) * np.eye(2)
     y, z = np.array([1.0, 0, 0]), np.array([float(e) for e in instance.minimisers().vertex(1)])
-    conditions, size = instance.conditions(), 1e-3
+    numbers, size = conditions(instance), 1e-3
     worst = 0.0
     for k in range(12):
         dA, dy = random.standard_normal(A.shape), random.standard_normal(3)
         dA *= size * (k % 3 != 1) / np.linalg.norm(dA, 2)
         dy *= size * (k % 3 != 0) / np.linalg.norm(dy)
         _, found = solved(kind, 0.5, A + dA, y + dy)
-        bound = float(conditions["minimiser to A"]) * np.linalg.norm(dA, 2)
-        bound += float(conditions["minimiser to y"]) * np.linalg.norm(dy)
+        bound = float(numbers["minimiser to A"]) * np.linalg.norm(dA, 2)
+        bound += float(numbers["minimiser to y"]) * np.linalg.norm(dy)
         worst = max(worst, np.linalg.norm(found - z) / bound)
     assert worst <= 1.01
     dA = np.zeros_like(A)
     dA[0, 1] = size  # and they are attained
     _, found = solved(kind, 0.5, A + dA, y)
-    assert np.linalg.norm(found - z) == pytest.approx(float(conditions["minimiser to A"]) * size, rel=1e-2)
+    assert np.linalg.norm(found - z) == pytest.approx(float(numbers["minimiser to A"]) * size, rel=1e-2)
 
 
 @given(st.lists(fractions, min_size=3, max_size=5), st.fractions(min_value=0, max_value=2, max_denominator=20))

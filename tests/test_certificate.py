@@ -36,7 +36,7 @@ DEFECTS = [1e-1, 1e-2, 1e-3, 1e-4]
 
 
 def posed(data: Data) -> SynthesisProblem:
-    return SynthesisProblem(Matrix(torch.from_numpy(data.A)), torch.from_numpy(data.w), data.lam)
+    return SynthesisProblem(Matrix(data.tensor(data.A)), torch.from_numpy(data.w), data.lam)
 
 
 def moved(data: Data, x: np.ndarray, least: float, defect: float, seed: int = 0) -> np.ndarray:
@@ -57,11 +57,11 @@ def moved(data: Data, x: np.ndarray, least: float, defect: float, seed: int = 0)
 @pytest.mark.parametrize("defect", DEFECTS)
 @pytest.mark.parametrize("name", ["12 x 24", "20 x 40", "zero residual", "more rows than columns", "rows twice"])
 def test_the_gap_is_at_least_the_suboptimality_and_at_most_twice(name: str, kind: str, defect: float):
-    data = PROBLEMS[name](kind)
+    data = PROBLEMS[name](kind).asked()
     best = optimum(data.A, data.y, data.w, data.lam)
-    z = moved(data, best.x, best.value, defect)
-    value = data.objective(torch.from_numpy(z))
-    c = certify(posed(data), torch.from_numpy(z), data.measured, budget=2000)
+    z = data.tensor(moved(data, best.x, best.value, defect))
+    value = data.objective(z)
+    c = certify(posed(data), z, data.measured, budget=2000)
     assert c.objective.item() == pytest.approx(value, rel=1e-12)
     assert c.gap.item() >= value - best.value - 1e-12 * value
     assert c.gap.item() <= 2 * (value - best.value)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from extras import safetensors
 from firenet import SubsampledFourier, choose_lambda
 from firenet.audit import Settings
 from firenet.barriers import witness
@@ -33,9 +34,8 @@ SMALL = Recipe("unet", (16,), steps=3, batch=2, images="ellipses")
 
 
 def weights(path: Path, recipe: Any, tensors: dict[str, torch.Tensor] | None = None) -> str:
-    save = pytest.importorskip("safetensors.torch").save_file
     text = recipe if isinstance(recipe, str) else json.dumps(recipe)
-    save(tensors or {"a": torch.ones(1)}, path, {"firenet": text})
+    safetensors.save_file(tensors or {"a": torch.ones(1)}, path, {"firenet": text})
     return str(path)
 
 

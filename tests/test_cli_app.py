@@ -6,12 +6,12 @@ import json
 from importlib import metadata
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
 from commands import call, files, shell
+from extras import h5py
 from firenet import SubsampledFourier
 from firenet.cli.console import (
     BAD_INPUT,
@@ -21,6 +21,7 @@ from firenet.cli.console import (
     NO_VERDICT,
     NOT_REACHED,
     NOTHING_MEASURED,
+    UNDECIDED,
     table,
 )
 from firenet.io.files import write_image
@@ -60,8 +61,6 @@ def test_demo_through_the_shell(tmp_path):
 
 
 def test_export_through_the_command(tmp_path):
-    for library in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(library, reason="needs the extra export")
     truth = load_slice()[::16, ::16].to(torch.complex64)
     mask = multilevel((16, 16), 0.6)
     np.save(tmp_path / "scan.npy", to_centre(SubsampledFourier(mask.samples)(truth), 2).numpy())
@@ -84,7 +83,7 @@ def test_export_through_the_command(tmp_path):
     assert ".onnx" in wrong.stderr
 
 
-COMMANDS = ["demo", "recon", "certify", "export", "mask", "bench", "doctor", "train", "audit run", "audit demo"]
+COMMANDS = ["demo", "recon", "certify", "export", "mask", "plan", "bench", "doctor", "train", "audit run", "audit demo"]
 COMMANDS += [f"barriers {name}" for name in ("play", "check", "all", "map", "table1")]
 
 
@@ -106,7 +105,7 @@ def test_exit_codes_are_told_in_one_place():
     assert run.exit_code == 0
     listed = run.stdout.partition("Exit codes:")[2].splitlines()
     codes = {int(line.split()[0]) for line in listed if line[:9].split()[:1] and line.split()[0].isdigit()}
-    own = {BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INVALID, INTERRUPTED}
+    own = {BAD_INPUT, NOT_REACHED, NOTHING_MEASURED, NO_VERDICT, INVALID, UNDECIDED, INTERRUPTED}
     assert codes == set(EXIT_CODES) == {0, 1, 129, 143} | own
 
 
@@ -137,8 +136,10 @@ def test_doctor():
     record = json.loads(call("doctor", "--json").stdout)
     for library in ("torch", "numpy", "pywavelets"):  # what a module says of itself may be another version's
         assert record["versions"][library] == metadata.version(library)
-    assert record["versions"]["torch"] == torch.__version__
-    assert record["extras"]["h5py"]["version"] == h5py.__version__
+    there = {found.name.lower(): found.version for found in metadata.distributions()}
+    for library, entry in record["extras"].items():
+        assert entry["version"] == there.get(library)
+        assert entry["version"] or f"[{entry['extra']}]" in record["to_install"][entry["extra"]]
     assert call("doctor").exit_code == 0
 
 

@@ -16,6 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 from cases import small_image, small_mask
+from extras import needs
 from firenet.audit import Settings
 from firenet.audit.model import of
 from firenet.audit.verdicts import measured
@@ -227,6 +228,7 @@ def test_the_benches_are_what_the_documents_say() -> None:
 
 
 def test_train_from_the_shell_says_how_far_it_is() -> None:
+    needs("safetensors")
     options = ["--images", "ellipses", "--sides", "16", "--steps", "20", "--batch", "2"]
     command = [
         sys.executable,

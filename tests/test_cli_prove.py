@@ -35,11 +35,15 @@ def test_a_proof_is_printed_and_its_certificate_is_accepted(folder: Path) -> Non
 
 
 def test_the_depth_of_the_network_for_an_accuracy(folder: Path) -> None:
-    run = call("prove", "a.npy", "--sparsities", "1", "--accuracy", "1e-2", "--size", "3", "--json")
+    run = call("prove", "a.npy", "--sparsities", "1", "--accuracy", "1e-2", "--signal", "3", "--json")
     assert run.exit_code == 0, run.output
     found = json.loads(run.stdout)
-    assert 0 < found["network"]["error_bound"] <= 1e-2
-    assert found["network"]["layers"] % found["network"]["restarts"] == 0
+    made = found["plan"]
+    assert made["null_space_property"]["source"] == "verified"
+    assert 0 < made["error"]["bound"] <= 1e-2
+    assert made["network"]["layers"] == made["network"]["restarts"] * made["network"]["layers_per_restart"]
+    assert f"{made['network']['layers']} layers" in found["network"]
+    assert "null space property verified" in found["network"]
 
 
 def test_a_claim_that_fails_is_refuted(folder: Path) -> None:
@@ -73,7 +77,7 @@ def test_what_is_not_decided_comes_with_both_bounds(folder: Path) -> None:
         (["--sparsities", "1", "--rho", "0.5"], "Both --rho and --gamma"),
         (["--sparsities", "1", "--rho", "1", "--gamma", "1"], "0 < rho < 1"),
         (["--sparsities", "1", "--rho", "0.5", "--gamma", "0"], "gamma > 0"),
-        (["--sparsities", "1", "--accuracy", "1"], "Both --accuracy and --size"),
+        (["--sparsities", "1", "--accuracy", "1"], "Both --accuracy and --signal"),
         (["--sparsities", "1", "-o", "c.txt"], ".json"),
     ],
 )

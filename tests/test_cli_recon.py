@@ -11,13 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import h5py
-import nibabel
 import numpy as np
 import pytest
 import torch
 
 from commands import SHARED, call, files, shell
+from extras import h5py, nibabel
 from firenet import SubsampledFourier
 from firenet.cli.console import BAD_INPUT, INTERRUPTED, NOT_REACHED
 from firenet.io.files import write_image
@@ -266,7 +265,7 @@ def test_output_formats(scan, tmp_path, suffix):
     assert out.exists()
     assert (tmp_path / "image.json").exists()
     if suffix == ".nii.gz":
-        assert nibabel.load(out).shape == (64, 64)  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
+        assert nibabel.load(out).shape == (64, 64)
 
 
 def test_double_precision_lam_wavelet_and_threads(scan, tmp_path):

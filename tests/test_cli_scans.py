@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import h5py
-import nibabel
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from commands import call
+from extras import h5py, ismrmrd, nibabel
 from firenet import BadInput, SubsampledFourier
 from firenet.cli.console import BAD_INPUT, NOT_REACHED
 from firenet.mri import reconstruct_kspace
@@ -23,7 +22,6 @@ from firenet.mri.noise_level import noise_estimate
 from firenet.mri.scan import prepare, prepare_scan
 from firenet.sensing import multilevel
 
-ismrmrd = pytest.importorskip("ismrmrd")
 SIDE = 64
 AXES = (-2, -1)
 
@@ -84,7 +82,7 @@ def test_what_has_no_slices_has_no_number(head: np.ndarray, tmp_path: Path) -> N
 
 
 def descrip(path: Path) -> bytes:
-    found: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
+    found: Any = nibabel.load(path)
     return bytes(found.header["descrip"]).rstrip(b"\0")
 
 
@@ -439,7 +437,7 @@ def raw(path: Path, slices: int, z: int = 1) -> Path:
 
 
 def zooms(path: Path) -> tuple[tuple[float, ...], str]:
-    found: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
+    found: Any = nibabel.load(path)
     return tuple(map(float, found.header.get_zooms())), found.header.get_xyzt_units()[0]
 
 

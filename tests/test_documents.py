@@ -22,6 +22,8 @@ import torch
 import typer.main
 from typer.testing import CliRunner
 
+from extras import h5py
+
 ROOT = Path(__file__).parent.parent
 PAGES = [p for p in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -169,7 +171,6 @@ def write_scan(path: Path, side: int = 32) -> None:
     noise = random.normal(size=(2, 2, side, side))
     axes = (-2, -1)
     kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(maps * image, axes=axes), norm="ortho"), axes=axes)
-    h5py = pytest.importorskip("h5py", reason="the commands read an HDF5 file: extra mri")
     with h5py.File(path, "w") as file:
         file["kspace"] = (mask * (kspace + 1e-3 * (noise[0] + 1j * noise[1])))[None].astype(np.complex64)
 

@@ -169,7 +169,7 @@ def test_two_patches_a_side_of_the_kernel(dims):
         ({"kspace": torch.zeros(2, 16, 16, dtype=torch.complex64)}, "finite calibration centre"),
         ({"kspace": torch.full((2, 16, 16), complex(np.nan, 0))}, "finite calibration centre"),
         # Independent noise in both coils: no patch is impossible.
-        ({"kspace": complex_normal(2, 24, 24), "kernel": 2}, "Patches of k-space"),
+        ({"kspace": complex_normal(2, 24, 24), "kernel": 2}, "A calibration matrix"),
     ],
 )
 def test_refusals(arguments, needed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import math
 import warnings
@@ -18,13 +17,13 @@ from torch import Tensor
 
 from cases import random_mask
 from draws import normal, uniform
+from extras import onnx, onnxruntime
 from firenet import (
     AdaptiveRestarts,
     BadInput,
     Firenet,
     LinearOperator,
     Matrix,
-    MissingExtra,
     MultiCoilFourier,
     PaperSchedule,
     SubsampledFourier,
@@ -44,8 +43,6 @@ from laws import ROUNDINGS, units
 
 KINDS: tuple[Fourier, ...] = ("fft", "matrix")
 kinds = pytest.mark.parametrize("fourier", KINDS)
-ABSENT = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-needs_onnx = pytest.mark.skipif(bool(ABSENT), reason=f"extra export: {', '.join(ABSENT)} not installed")
 
 
 def numbers(*shape: int, real: bool = False, seed: int = 0) -> Tensor:
@@ -371,12 +368,10 @@ def adapted(tolerance: float = 0.3) -> tuple[Firenet, Tensor, Tensor]:
 
 
 def run_file(path: Path, y: Tensor) -> Tensor:
-    onnxruntime = importlib.import_module("onnxruntime")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(["image"], {"measurements": y.numpy()})[0])
 
 
-@needs_onnx
 def test_a_frozen_search_as_an_onnx_file(tmp_path: Path):
     net, y, image = adapted()
     schedule = cast(FrozenSteps, net.schedule)
@@ -396,13 +391,12 @@ def test_a_frozen_search_as_an_onnx_file(tmp_path: Path):
     assert set(record["versions"]) == {"torch", "onnx", "onnxscript", "onnxruntime"}
     json.dumps(record, allow_nan=False)
 
-    model = importlib.import_module("onnx").load(str(path))
+    model = onnx.load(str(path))
     assert [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] == [record["opset"]]
     assert {"DFT", "MatMul"} <= {node.op_type for node in model.graph.node}
     assert str(Path(exporting.__file__).parent) not in model.SerializeToString().decode("latin-1")
 
 
-@needs_onnx
 def test_a_file_in_double_precision_without_dft_and_with_coils(tmp_path: Path):
     """Sides that are no powers of two; a batch; an older opset."""
     sensing, frame = coils(2, 6, 10), Wavelet((6, 10), "haar", 1)
@@ -425,7 +419,6 @@ def small() -> tuple[Firenet, Any]:
     return net, exporting._translate(RealPacked(net, dtype=torch.float64), 1, None)
 
 
-@needs_onnx
 @pytest.mark.parametrize(
     ("factor", "fault", "name"),
     [(1.0, 0.0, ""), (1.001, 0.0, "random"), (1.0, math.nan, "random"), (1.0, 1e-9, "zero")],
@@ -459,7 +452,6 @@ def test_a_file_whose_images_differ_is_not_written(
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@needs_onnx
 def test_a_file_without_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: tuple[Firenet, Any]):
     net, program = small
     path = tmp_path / "network.onnx"
@@ -489,7 +481,6 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path: Path, monkeypa
         export_onnx(network("2-D"), tmp_path / "net.onnx")
 
 
-@needs_onnx
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(self: Path, data: bytes) -> int:
         with self.open("wb") as file:
@@ -512,28 +503,10 @@ def test_arguments_that_make_no_file_are_refused(tmp_path: Path, wrong: dict[str
         export_onnx(network("2-D"), tmp_path / "net.onnx", **wrong)
 
 
-@needs_onnx
 @pytest.mark.parametrize("y", [torch.zeros(8, 16, dtype=torch.complex64), torch.zeros(16, 8)], ids=["shape", "real"])
 def test_given_measurements_of_another_kind_are_refused(tmp_path: Path, y: Tensor):
     with pytest.raises(BadInput, match=r"Measurements of shape \(16, 8\), complex"):
         export_onnx(network("2-D"), tmp_path / "net.onnx", measurements=y)
-
-
-@pytest.mark.parametrize("library", ["onnx", "onnxscript", "onnxruntime"])
-def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str):
-    if ABSENT and library != ABSENT[0]:
-        pytest.skip(f"{ABSENT[0]} is missing and named first")
-    find = importlib.import_module
-
-    def without(name: str, package: str | None = None) -> Any:
-        if name == library:
-            raise ModuleNotFoundError(name)
-        return find(name, package)
-
-    monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(MissingExtra, match=rf"needs the library {library}\..*firenet\[export\]"):
-        export_onnx(network("2-D"), tmp_path / "net.onnx")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_frozen_solution_packs_itself():

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import faults
+from extras import needs
 from faults import JOBS, Job
 
+AUDIT_NEEDS = ("firenet_models", "safetensors", "skimage")
 SHORT = {
     "recon": JOBS["recon"],
     "audit run": Job((*faults.AUDIT, "--tests", "accuracy"), "a.html", JOBS["audit run"].content, ("--resume",)),
@@ -23,12 +25,14 @@ SHORT = {
 
 @pytest.mark.parametrize("name", ["recon", "audit run"])
 def test_kill_nine_at_any_moment(name: str, tmp_path: Path) -> None:
+    needs(*(AUDIT_NEEDS if name == "audit run" else ()))
     found = faults.kills(SHORT[name], tmp_path, 1, seed=3)
     assert found.wrong == []
     assert found.tried >= 1
 
 
 def test_signals_leave_nothing_and_say_which_they_were(tmp_path: Path) -> None:
+    needs(*AUDIT_NEEDS)
     # A model that answers slowly, so that the signal meets it at work.
     arguments = (*faults.AUDIT, "--tests", "accuracy,noise")
     job = replace(JOBS["audit run"], arguments=arguments)
@@ -48,6 +52,7 @@ def test_foreign_files(tmp_path: Path) -> None:
 
 
 def test_a_crash_is_held_against_the_model_alone(tmp_path: Path) -> None:
+    needs(*AUDIT_NEEDS)
     assert faults.crashes(tmp_path).wrong == []
 
 

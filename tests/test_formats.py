@@ -11,17 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from extras import nibabel, pydicom
 from file_seeds import cfl, dicom, nifti, noise, refusal
 from firenet.io import stored
 from firenet.io.files import read_array, read_image, read_scan, write_image
-
-h5py = pytest.importorskip("h5py")
-ismrmrd = pytest.importorskip("ismrmrd")
-nibabel = pytest.importorskip("nibabel")
-pydicom = pytest.importorskip("pydicom")
-Image = pytest.importorskip("PIL.Image")
-
 
 # --- BART ------------------------------------------------------------------------------------------------------------
 

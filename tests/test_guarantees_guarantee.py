@@ -22,7 +22,7 @@ from firenet.problems.synthesis import SynthesisProblem
 from firenet.sensing.fourier import SubsampledFourier
 from firenet.sparsity import SparsityLevels, defect
 from firenet.transforms.wavelet import Wavelet
-from known_matrices import candidates, random_complex, signal, with_kernel, without_kernel
+from known_matrices import candidates, gaussian, signal, with_kernel, without_kernel
 from laws import assert_refuses
 from oracles import paper_network
 
@@ -179,7 +179,7 @@ def test_the_null_space_property_of_the_matrices_used_here() -> None:
         assert 0 < g.constants.rho < 1
         null = np.linalg.svd(a)[2][len(a) :].conj()
         for _ in range(200):
-            x = random_complex(random, a.shape[1]) * 10.0 ** random.uniform(-4, 0)
+            x = gaussian(random, a.shape[1]) * 10.0 ** random.uniform(-4, 0)
             x = x + sum((random.standard_normal() * v for v in null), start=0 * x)
             inside = np.zeros(a.shape[1], dtype=bool)
             for k, sk in enumerate(g.constants.levels.sparsities):  # the set for which it is hardest
@@ -197,7 +197,7 @@ def test_error_from_gap_bounds_the_true_error(make: Any, seed: int) -> None:
     known = make(random)
     g, a = known.guarantee, known.matrix
     x = signal(random, known, rest=[0, 1e-6, 1e-2, 0.3][seed % 4])
-    e = [0, 1e-8, 1e-3, 0.3][seed // 4 % 4] * random_complex(random, len(a))
+    e = [0, 1e-8, 1e-3, 0.3][seed // 4 % 4] * gaussian(random, len(a))
     y = a @ x + e
     sigma, noise = defect(x, known.level, g.constants.levels, g.constants.weights), float(np.linalg.norm(e))
     operator = Matrix(torch.from_numpy(a))
@@ -211,7 +211,7 @@ def test_error_from_gap_bounds_the_true_error(make: Any, seed: int) -> None:
         problem = SynthesisProblem(operator, torch.from_numpy(known.weights), lam)
         for z in candidates(random, known, x, y):
             residual = a @ z - y
-            duals = [10.0 ** random.uniform(-3, 3) * random_complex(random, len(y)), 0 * y]
+            duals = [10.0 ** random.uniform(-3, 3) * gaussian(random, len(y)), 0 * y]
             duals += [residual / np.linalg.norm(residual)] if np.linalg.norm(residual) > 0 else []
             for q in duals:
                 gap = problem.gap(*(torch.from_numpy(v) for v in (z, q, y))).item()
@@ -244,7 +244,7 @@ def test_error_bound_holds_after_any_number_of_restarts(seed: int) -> None:
     known = with_kernel(random)
     g, a = known.guarantee, known.matrix
     x = signal(random, known, rest=[0, 1e-4][seed % 2])
-    e = [0, 1e-3][seed // 2] * random_complex(random, len(a))
+    e = [0, 1e-3][seed // 2] * gaussian(random, len(a))
     y = a @ x + e
     sigma, noise, size = (
         defect(x, known.level, g.constants.levels, g.constants.weights),

@@ -17,12 +17,11 @@ from firenet.guarantees import (
     NotDecided,
     NullSpaceProof,
     checker,
-    largest_refuted_rho,
-    matrix_sha256,
     prove_null_space,
 )
-from firenet.guarantees.concrete import decimal_above
+from firenet.guarantees.concrete import decimal_above, matrix_sha256
 from firenet.guarantees.linear_estimates import LinearEstimates
+from firenet.guarantees.violation import largest_refuted_rho
 from firenet.sparsity import SparsityLevels
 from null_space_cases import CASES, Case, gaussian, proved, supports
 from oracles import null_space_gamma

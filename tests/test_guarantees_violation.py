@@ -11,9 +11,9 @@ import pytest
 from firenet import BadInput
 from firenet.barriers import Problem
 from firenet.barriers.instances import root
-from firenet.guarantees import NotDecided, checker, largest_refuted_rho, prove_null_space, refute_null_space
+from firenet.guarantees import NotDecided, checker, prove_null_space, refute_null_space
 from firenet.guarantees.concrete import ConcreteMatrix, NullSpaceProblem
-from firenet.guarantees.violation import exact_kernel
+from firenet.guarantees.violation import exact_kernel, largest_refuted_rho
 from firenet.sparsity import SparsityLevels
 from null_space_cases import CASES, campaign, gaussian, supports
 

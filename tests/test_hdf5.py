@@ -8,16 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, refusal
+from extras import h5py, ismrmrd
+from file_seeds import hdf5, mrd, mrd_header, mrd_line, noise, read_here, refusal
 from firenet.io import apart, hdf5 as hdf5_reader, stored
 from firenet.io.files import read_array, read_image, read_scan
-
-h5py = pytest.importorskip("h5py")
-ismrmrd = pytest.importorskip("ismrmrd")
-nibabel = pytest.importorskip("nibabel")
-pydicom = pytest.importorskip("pydicom")
-Image = pytest.importorskip("PIL.Image")
-
 
 # --- fastMRI HDF5 ----------------------------------------------------------------------------------------------------
 
@@ -100,7 +94,7 @@ def test_hdf5_claims_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert read_array(path, key="bomb").shape == (512, 512)
     monkeypatch.setattr(stored, "FREE_BYTES", 2**20)
     for key in ("bomb", "chunk"):
-        assert "100-fold" in refusal(hdf5_reader.read_here, path, key, "array").needed
+        assert "100-fold" in refusal(read_here, path, key, "array").needed
 
 
 @pytest.mark.parametrize("chunks", [None, (1, 2, 3), (3, 4, 5), (5, 4, 5)])
@@ -189,17 +183,10 @@ def test_ismrmrd_averages_repeated_lines_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "flag",
-    [
-        ismrmrd.ACQ_IS_NOISE_MEASUREMENT,
-        ismrmrd.ACQ_IS_NAVIGATION_DATA,
-        ismrmrd.ACQ_IS_PHASECORR_DATA,
-        ismrmrd.ACQ_IS_PARALLEL_CALIBRATION,
-        ismrmrd.ACQ_IS_DUMMYSCAN_DATA,
-    ],
+    "kind", ["NOISE_MEASUREMENT", "NAVIGATION_DATA", "PHASECORR_DATA", "PARALLEL_CALIBRATION", "DUMMYSCAN_DATA"]
 )
-def test_ismrmrd_skips_lines_that_are_no_image(tmp_path: Path, flag: int) -> None:
-    kspace = noise(2, 2, 8)
+def test_ismrmrd_skips_lines_that_are_no_image(tmp_path: Path, kind: str) -> None:
+    kspace, flag = noise(2, 2, 8), getattr(ismrmrd, f"ACQ_IS_{kind}")
     lines = [mrd_line(noise(2, 20), flag=flag, repetition=3), *(mrd_line(kspace[:, y], y=y) for y in range(2))]
     path = mrd(tmp_path / "scan.h5", mrd_header((1, 2, 8), kept=8), lines)
     np.testing.assert_array_equal(read_scan(path).kspace[0], kspace)
@@ -253,7 +240,7 @@ def test_ismrmrd_of_several_images_is_refused(tmp_path: Path, name: str) -> None
         (mrd_header((2, 4, 8), kept=8), {"z": 3}, "x 0 to 7, y 0 to 0, z 3 to 3"),
         (mrd_header((1, 4, 8), kept=8), {"slice": 2}, "1 of 3 slices"),
         (mrd_header((1, 4, 8), kept=8), {"center_sample": 7}, "x -3 to 4"),
-        (mrd_header((1, 4, 8), kept=8), {"flag": ismrmrd.ACQ_IS_REVERSE}, "reversed"),
+        (mrd_header((1, 4, 8), kept=8), {"flag": 22}, "reversed"),  # ismrmrd.ACQ_IS_REVERSE
         (mrd_header((1, 4, 8), kept=8).replace("<x>8</x>", "<x>0</x>"), {}, "x=0"),
         (mrd_header((1, 4, 8), kept=8).replace("<x>8</x>", "<x>99999999999</x>"), {}, "GiB"),
         ("", {}, "empty"),

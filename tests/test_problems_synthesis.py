@@ -15,9 +15,11 @@ from firenet import BadInput, Matrix, SparsityLevels, SubsampledFourier, Wavelet
 from firenet.operators.linear import LinearOperator
 from firenet.problems import SynthesisProblem
 from firenet.problems.gap import prove, relative_gap
+from laws import SINGLE
 from oracles import dual_bound, objective, optimum, soft
 
 DTYPES = [torch.float64, torch.complex128]
+ASKED = [torch.float32, torch.complex64] if SINGLE else DTYPES  # see conftest.py
 NAMES = ["real", "complex"]
 both = pytest.mark.parametrize("dtype", DTYPES, ids=NAMES)
 
@@ -28,7 +30,8 @@ def draw(*shape: int, dtype: torch.dtype = torch.complex128, seed: int = 0) -> T
 
 
 def array(x: Tensor) -> Any:
-    return x.resolve_conj().numpy()
+    """The same numbers in double precision."""
+    return x.resolve_conj().to(torch.complex128 if x.is_complex() else torch.float64).numpy()
 
 
 def step(tau: float) -> Tensor:
@@ -293,7 +296,7 @@ PROBLEMS = {
 }
 
 
-@both
+@pytest.mark.parametrize("dtype", ASKED, ids=NAMES)
 @pytest.mark.parametrize(("m", "n", "lam", "spread"), PROBLEMS.values(), ids=PROBLEMS)
 def test_gap_bounds_the_suboptimality_of_anything(dtype: torch.dtype, m: int, n: int, lam: float, spread: float):
     A, problem = lasso(m, n, dtype, lam=lam, spread=spread)
@@ -303,14 +306,14 @@ def test_gap_bounds_the_suboptimality_of_anything(dtype: torch.dtype, m: int, n:
     x = torch.from_numpy(best.x).to(dtype)
     residual = A @ x - y
     for z_scale in (0.0, 1e-8, 1.0, 1e8):
-        for q_scale in (0.0, 1e-8, 1e-2, 1.0, 1e2, 1e8, 1e200):
+        for q_scale in (0.0, 1e-8, 1e-2, 1.0, 1e2, 1e8, 1e200 if dtype in DTYPES else 1e30):
             z = x + z_scale * draw(10, n, dtype=dtype, seed=3)
             q = q_scale * draw(10, m, dtype=dtype, seed=4)
             q[:2] = q_scale * residual
             gap = problem.gap(z, q, y.expand(10, m))
             assert torch.isfinite(gap).all()
             value = np.array([objective(array(A), array(y), array(problem.weights), lam, array(v)) for v in z])
-            assert (array(gap) >= value - best.value - 1e-14 * value).all()
+            assert (array(gap) >= value - best.value - 50 * torch.finfo(dtype).eps * value).all()
     # And not a lazy bound: with the best dual point it is what is left between the minimum and Clarabel's bound. Both
     # are sums of m + n products; dual point and data have norms of about 1 and |y|.
     dual = torch.from_numpy(best.dual).to(dtype)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from extras import safetensors
 from firenet.errors import BadInput
 from firenet.io import safely, sealed
 from firenet.io.archives import arrays_in, stored_members
@@ -173,7 +174,7 @@ def test_pt_files_are_not_inflated(tmp_path: Path) -> None:
 
 
 def test_safetensors_of_odd_types(tmp_path: Path) -> None:
-    save = pytest.importorskip("safetensors.torch").save_file
+    save = safetensors.save_file
     for dtype, odd in ((torch.float8_e4m3fn, True), (torch.uint16, True), (torch.bfloat16, False), (torch.bool, False)):
         save({"a": torch.ones(3).to(dtype), "empty": torch.zeros(0, 2)}, tmp_path / "a.safetensors", {"k": "v"})
         if odd:

@@ -16,6 +16,7 @@ import torch
 
 from cases import small_image, small_mask
 from draws import normal, uniform
+from extras import needs
 from firenet import SubsampledFourier
 from firenet.errors import BadInput
 from firenet.io.files import sha256
@@ -94,6 +95,7 @@ def test_a_short_training_moves_in_the_right_direction(name: str) -> None:
 
 
 def test_killed_with_nine_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    needs("safetensors")
     options = ["train", "unet", "--images", "ellipses", "--sides", "16", "--steps", "240", "--batch", "2"]
     command = [sys.executable, "-m", "firenet.cli", *options, "--threads", "1", "-o"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

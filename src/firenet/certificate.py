@@ -16,12 +16,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput, NumericalError
+from firenet.guarantees.distance import Stability, stability
 from firenet.guarantees.guarantee import Guarantee
 from firenet.numerics import full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions
 from firenet.operators.linear import LinearOperator
 from firenet.problems.analysis import AnalysisProblem
-from firenet.problems.fidelity import Ball, Fidelity, Squared
+from firenet.problems.fidelity import Ball, Fidelity, Norm, Squared
 from firenet.problems.gap import Proof
 from firenet.problems.problem import Problem
 from firenet.problems.synthesis import SynthesisProblem
@@ -29,54 +30,33 @@ from firenet.solver.adaptive import AdaptiveController, AdaptiveRestarts
 from firenet.solver.adaptive_loop import run_adaptive
 from firenet.solver.controller import Controller
 from firenet.solver.iteration import Iteration, kernel_for
-from firenet.solver.solution import Progress
+from firenet.solver.solution import Certified, Progress
 
 _Assumed = tuple[Guarantee | None, float | None, float | None]
+# What a guarantee is for: a bound of the error, or of the distance to other reconstructions.
+_PAIRS = (("sparsity_defect", "noise"), ("perturbation", "promised_gap"))
 # The refinement stops when the gap is at most this many times the suboptimality of the point that is known.
 _TIGHT = 1.05
 
 
-@dataclass(frozen=True, eq=False)
-class Certificate:
-    """The certificate of a point z; float64 tensors, one number per batch item.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Certificate(Certified):
+    """The certificate of a point z, the numbers of :class:`.Certified`; one entry per batch item.
 
     Attributes:
-        objective: F(z), computed in double precision.
-        lower_bound: A lower bound of min F.
-        gap: The objective minus the lower bound, for (P1) plus :math:`\\|q\\|_2` times the violation: an upper bound of
-            F(z) - min F up to ``rounding``.
-        rounding: A bound of the rounding error of the gap.
-        relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
-            if the lower bound is zero; zero if F(z) is at most its own rounding.
-        violation: For (P1) the constraint violation of z; for (P2) and (P3) zero.
-        relative_violation: The part of the violation that exceeds rounding, over
-            :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
         tightness: An upper bound of the gap over F(z) - min F: the gap over F(z) - F(b), where b is the best point
             known. Infinite if no point better than z is known.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
             number refutes the assumptions.
         assumptions: The assumptions of the error bound, as a text.
-        conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
-            operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
-        dual: The dual point with this value, feasible up to the rounding of its dtype; shape of y.
-        layers: The number of iterations that were run to find the dual point, int64.
-        dual_sparse: For an analysis problem, the part p of the dual point; else None.
+        stability: Bounds of the distance from z to the reconstructions of perturbed measurements, one for each batch
+            item in order; None without a guarantee and a perturbation.
     """
 
-    objective: Tensor
-    lower_bound: Tensor
-    gap: Tensor
-    rounding: Tensor
-    relative_gap: Tensor
-    violation: Tensor
-    relative_violation: Tensor
     tightness: Tensor
     error_bound: Tensor | None
     assumptions: tuple[str, ...]
-    conditions: tuple[str, ...]
-    dual: Tensor
-    layers: Tensor
-    dual_sparse: Tensor | None = None
+    stability: tuple[Stability, ...] | None = None
 
     @property
     def kind(self) -> Literal["unconditional", "conditional"]:
@@ -109,6 +89,8 @@ def certify(
     guarantee: Guarantee | None = None,
     sparsity_defect: float | None = None,
     noise: float | None = None,
+    perturbation: float | None = None,
+    promised_gap: float | None = None,
     progress: Progress | None = None,
 ) -> Certificate:
     """Certifies a reconstruction by any method: computes an upper bound of its suboptimality.
@@ -125,9 +107,12 @@ def certify(
         dual: A dual point to begin with, shape of y, feasible or not.
         dual_sparse: For an analysis problem, the part p of this dual point.
         budget: The largest number of iterations; 0 for none.
-        guarantee: The guarantee of the problem's operator, for an error bound; needs the next two arguments.
+        guarantee: The guarantee of the problem's operator, for an error bound or for bounds of the distance to other
+            reconstructions; needs the next two arguments, or the two after them, or all four.
         sparsity_defect: An assumed upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.
         noise: An assumed upper bound of :math:`\\|Ax-y\\|_2`.
+        perturbation: The budget of :func:`.stability.stability`: a bound of the change of y, in its unit. For (P3).
+        promised_gap: The gap that a reconstruction of the changed measurements keeps, in the unit of y.
         progress: Called from time to time with the number of iterations and the budget.
 
     Raises:
@@ -136,13 +121,14 @@ def certify(
         NumericalError: For a gap below minus its rounding, which proves that the operator's adjoint is wrong.
     """
     z, y, assumed = tensor_of(z, "the point"), tensor_of(y, "measurements"), (guarantee, sparsity_defect, noise)
+    changed = (perturbation, promised_gap)
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
     rests_on = conditions(operator, problem.sparsify if isinstance(problem, AnalysisProblem) else None)
     z, y, batch = _checked(operator, z, y)
     if budget < 0:
-        raise BadInput("A budget of layers, zero or more", f"{budget}", "500 is the default")
-    _check_assumed(problem, assumed)
+        raise BadInput("A budget of iterations, zero or more", f"{budget}", "500 is the default")
+    _check_assumed(problem, guarantee, (sparsity_defect, noise), changed)
     packed: Problem = problem.compact()
     compact: Any = packed.operator
     y_ = compact.pack_measured(y.reshape(-1, *operator.out_shape))
@@ -180,22 +166,51 @@ def certify(
         dual=q,
         dual_sparse=sparse,
         layers=layers.view(batch),
+        stability=_stability(problem, z, y, q, assumed, changed),
         **proof.certified(batch),
     )
 
 
-def _check_assumed(problem: SynthesisProblem | AnalysisProblem, assumed: _Assumed) -> None:
-    """Raises BadInput if only some assumptions of the error bound are given, or any for an analysis problem."""
-    names = ("guarantee", "sparsity_defect", "noise")
-    given = [name for name, value in zip(names, assumed, strict=True) if value is not None]
-    if len(given) not in (0, len(names)):
-        raise BadInput("guarantee, sparsity_defect and noise together", f"only {', '.join(given)}", "Pass all or none")
-    if given and isinstance(problem, AnalysisProblem):
+def _check_assumed(
+    problem: SynthesisProblem | AnalysisProblem, guarantee: Guarantee | None, *pairs: tuple[float | None, float | None]
+) -> None:
+    """Raises BadInput for a part of what a bound needs, and for problems of which nothing is proved."""
+    asked = [pair for pair in pairs if pair != (None, None)]
+    for names, pair in zip(_PAIRS, pairs, strict=True):
+        needed = ("guarantee", *names)
+        given = [name for name, value in zip(needed, (guarantee, *pair), strict=True) if value is not None]
+        if len(given) < 3 and (pair in asked or (given and not asked)):
+            raise BadInput(f"{needed[0]}, {needed[1]} and {needed[2]} together", f"only {', '.join(given)}", "Pass all")
+    if guarantee is None:
+        return
+    if isinstance(problem, AnalysisProblem):
         do = "Certify without a guarantee, which the gap does not need"
-        raise BadInput("A synthesis problem for an error bound", "an analysis problem", do)
-    if guarantee := assumed[0]:
-        assert isinstance(problem.operator, LinearOperator)
-        guarantee.check(problem.operator, problem.weights)
+        raise BadInput("A synthesis problem for a bound of errors or distances", "an analysis problem", do)
+    if pairs[1] in asked and not isinstance(problem.fidelity, Norm):
+        got = f"the fidelity {type(problem.fidelity).__name__}"
+        raise BadInput("(P3), whose fidelity is the norm, for a bound of distances", got, "Leave perturbation out")
+    assert isinstance(problem.operator, LinearOperator)
+    guarantee.check(problem.operator, problem.weights)
+
+
+def _stability(
+    problem: SynthesisProblem | AnalysisProblem,
+    z: Tensor,
+    y: Tensor,
+    dual: Tensor,
+    assumed: _Assumed,
+    changed: tuple[float | None, float | None],
+) -> tuple[Stability, ...] | None:
+    """Returns the bounds of distances, one for each batch item; None without a guarantee and a perturbation."""
+    (guarantee, sparsity_defect, noise), (budget, gap) = assumed, changed
+    if guarantee is None or budget is None or gap is None:
+        return None
+    known: dict[str, Any] = {"sparsity_defect": sparsity_defect, "noise": noise}
+    known |= {"lam": problem.lam, "budget": budget, "gap": gap}
+    operator = guarantee.operator
+    duals = dual.reshape(-1, *operator.out_shape)
+    pairs = zip(z.reshape(-1, *operator.in_shape), y.reshape(-1, *operator.out_shape), duals, strict=True)
+    return tuple(stability(guarantee, point, data, dual=q, **known) for point, data, q in pairs)
 
 
 def _given_dual(
@@ -209,18 +224,20 @@ def _given_dual(
     """Returns the packed dual variable of a given dual point, after checks of its shape and numbers."""
     if dual is None:
         raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
-    if dual.shape != y.shape or not torch.isfinite(real_view(dual)).all():
-        raise BadInput(
-            f"A finite dual point of shape {tuple(y.shape)}", f"shape {tuple(dual.shape)}", "Use the shape of y"
-        )
+    bad = int((~torch.isfinite(real_view(dual))).sum())
+    if dual.shape != y.shape or bad:
+        got = f"shape {tuple(dual.shape)}, {bad} numbers not finite"
+        raise BadInput(f"A finite dual point of shape {tuple(y.shape)}", got, "Take the dual of a solution for this y")
     p, batch = None, y.shape[: y.ndim - len(packed.measurement.out_shape)]
     if dual_sparse is not None:
         if not isinstance(problem, AnalysisProblem):
             raise BadInput("An analysis problem with dual_sparse", "a synthesis problem", "Leave dual_sparse out")
         coefficients = problem.sparsify.out_shape
-        if dual_sparse.shape != (*batch, *coefficients) or not torch.isfinite(real_view(dual_sparse)).all():
-            needed, got = f"A finite dual_sparse of shape {(*batch, *coefficients)}", f"{tuple(dual_sparse.shape)}"
-            raise BadInput(needed, got, "Use the shape of the coefficients of sparsify")
+        bad = int((~torch.isfinite(real_view(dual_sparse))).sum())
+        if dual_sparse.shape != (*batch, *coefficients) or bad:
+            got = f"shape {tuple(dual_sparse.shape)}, {bad} numbers not finite"
+            do = "Take the dual_sparse of a solution for this y"
+            raise BadInput(f"A finite dual_sparse of shape {(*batch, *coefficients)}", got, do)
         p = dual_sparse.to(z.dtype).reshape(-1, *coefficients)
     q = packed.operator.pack_measured(dual.to(y.dtype).reshape(-1, *packed.measurement.out_shape))
     return packed.dual_of(q, p)
@@ -248,11 +265,9 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
     """Returns z and y in one dtype, zero in the entries that are not measured, and their batch axes."""
     batch = y.shape[: max(y.ndim - len(operator.out_shape), 0)]
     if y.shape != (*batch, *operator.out_shape) or z.shape != (*batch, *operator.in_shape):
-        needed = (
-            f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape}), with the same batch axes"
-        )
-        do = "The variable is the coefficients, sparsify(image) for an image; for an analysis problem it is the image"
-        raise BadInput(needed, f"{tuple(z.shape)} and {tuple(y.shape)}", do)
+        shapes = f"z of shape (..., {operator.in_shape}), y of shape (..., {operator.out_shape})"
+        do = "For an analysis problem z is the image, otherwise its coefficients sparsify(image)"
+        raise BadInput(f"{shapes}, with the same batch axes", f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
     dtype = operator.state_dtype(torch.promote_types(y.dtype, torch.float32))

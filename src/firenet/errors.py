@@ -30,11 +30,8 @@ class FirenetError(Exception):
     """
 
     def __init__(self, needed: str, got: str, do: str) -> None:
-        needed, got, do = plain(needed), plain(got), plain(do)
-        super().__init__(f"{needed}. Got {got}. {do}.")
-        self.needed = needed
-        self.got = got
-        self.do = do
+        self.needed, self.got, self.do = plain(needed), plain(got), plain(do)
+        super().__init__(f"{self.needed}. Got {self.got}. {self.do}.")
 
 
 class BadInput(FirenetError, ValueError):

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firenet.errors import BadInput, MissingExtra
+from firenet.errors import BadInput
+from firenet.optional import optional
 
 COLIN27 = Path("/usr/share/mricron/templates/ch2.nii.gz")
 DETAILS = ("text", "disc", "lines")
@@ -46,11 +47,8 @@ def load_colin27(slices: Sequence[int], path: Path = COLIN27) -> Tensor:
     if not path.exists():
         do = "apt-get install mricron-data, or train on ellipses alone"
         raise BadInput("The Colin27 volume", f"no {path}", do)
-    try:
-        import nibabel
-    except ImportError:
-        raise MissingExtra("nibabel", "images", "Reading the Colin27 volume") from None
-    volume = np.asarray(nibabel.load(path).dataobj)  # pyright: ignore[reportAttributeAccessIssue]
+    nibabel = optional("nibabel", "images", "Reading the Colin27 volume")
+    volume = np.asarray(nibabel.load(path).dataobj)
     if volume.shape != (181, 217, 181) or not all(0 <= z < 181 for z in slices):
         got = f"shape {volume.shape}, slices {list(slices)}"
         raise BadInput("A volume of shape (181, 217, 181) and slices of it", got, "Slices are counted from 0")
@@ -76,8 +74,8 @@ def resampled(images: Tensor, side: int) -> Tensor:
 def ellipses(side: int, generator: torch.Generator) -> Tensor:
     """Draws an image of 20 to 44 shaded ellipses, (side, side), as in the paper's training data, scaled to [0, 1].
 
-    The half axes are from 0.03 to 0.25 of the side, the bias from 0.3 to 1, with linear shading of up to 0.9 times the
-    bias.
+    The half axes are from 0.03 to 0.25 of the side, the grey values from 0.3 to 1, with linear shading of up to 0.9
+    times the grey value.
     """
 
     def draw(*shape: int) -> Tensor:

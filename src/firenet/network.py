@@ -52,9 +52,9 @@ class Firenet(nn.Module):
     """A network from measurements to images that approximately solves a sparse optimisation problem.
 
     In synthesis form it is :math:`y\\mapsto W^*z`, where z is an approximate minimiser of
-    :math:`\\lambda\\|z\\|_{l^1_w}+\\varphi(\\|AW^*z-y\\|_2)`; in analysis form it is :math:`y\\mapsto x`, where x is
-    one of :math:`\\lambda\\|Wx\\|_{l^1_w}+\\varphi(\\|Ax-y\\|_2)`. The fidelity :math:`\\varphi` is the norm itself
-    (P3), its square (P2), or with ``noise`` the constraint that the norm is at most ``noise`` (P1).
+    :math:`\\lambda\\|z\\|_{l^1_w}+\\varphi(\\|AW^*z-y\\|_2)`; in analysis form it is :math:`y\\mapsto x`, where x
+    approximately minimises :math:`\\lambda\\|Wx\\|_{l^1_w}+\\varphi(\\|Ax-y\\|_2)`. The fidelity :math:`\\varphi` is
+    the norm itself (P3), its square (P2), or with ``noise`` the constraint that the norm is at most ``noise`` (P1).
 
     Args:
         sensing: The measurement operator A.
@@ -74,7 +74,7 @@ class Firenet(nn.Module):
         form: ``synthesis`` or ``analysis``; None is analysis for convolutions (undecimated wavelets, the gradient,
             unions) and synthesis for orthonormal and other tight frames. For an orthonormal W the two are the same
             problem.
-        iterate: The point that a fixed schedule returns: the ``average`` of the last run (to which the theory
+        iterate: The point that a fixed schedule returns: the ``average`` since the last restart (to which the theory
             applies), the ``last`` point, or the ``best`` of all averages and last points, by objective. Searching and
             frozen schedules choose the point themselves.
         noise: A bound of :math:`\\|Ax-y\\|_2`, in the unit of y: solves (P1).
@@ -215,10 +215,8 @@ class Firenet(nn.Module):
         batch, shape = solution.gap.shape, self.sensing.in_shape
         starts = [None] * len(solution.statuses) if x0 is None else list(x0.expand(*batch, *shape).reshape(-1, *shape))
         did, items = cast(Searched, solution.schedule), y.reshape(-1, *self.sensing.out_shape)
-        images = [
-            self.following(did.frozen(k))._unrolled(item, start, checkpoint)
-            for k, (item, start) in enumerate(zip(items, starts, strict=True))
-        ]
+        pairs = enumerate(zip(items, starts, strict=True))
+        images = [self.following(did.frozen(k))._unrolled(*pair, checkpoint) for k, pair in pairs]
         return torch.stack(images).view(*batch, *shape)
 
     def following(self, schedule: Schedule) -> Firenet:

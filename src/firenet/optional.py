@@ -26,23 +26,26 @@ def optional(module: str, extra: str, purpose: str) -> ModuleType:
         raise MissingExtra(module.partition(".")[0], extra, purpose) from error
 
 
-def named(text: str, kind: str) -> Any:
-    """Returns the object named ``module:name``. The module is imported from the current folder or from the installed
-    packages; ``kind`` names the object in errors.
+def named(text: str, kind: str, do: str) -> Callable[..., Any]:
+    """Returns the function or class named ``module:name``. The module is imported from the current folder or from the
+    installed packages; ``kind`` names the object in errors, and ``do`` says what it must do.
 
     Raises:
-        BadInput: If there is no such module, or no such name in it.
+        BadInput: If there is no such module, no such name in it, or it cannot be called.
     """
     module, _, name = text.partition(":")
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, SyntaxError, ValueError) as error:
-        do = "It is imported from the current folder or from the installed packages"
-        raise BadInput(f"module:{kind}", f"{text!r}: {error}", do) from None
+        where = "It is imported from the current folder or from the installed packages"
+        raise BadInput(f"module:{kind}", f"{text!r}: {error}", where) from None
     finally:
         sys.path.remove(here)
+    if not callable(found):
+        raise BadInput(f"A {kind}", f"{text!r} is a {type(found).__name__}", do)
+    return found
 
 
 def lazy(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:

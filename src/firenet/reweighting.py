@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import torch
 from torch import Tensor
@@ -37,6 +38,17 @@ FLOOR = 2.0
 _DRAFT = 3e-3
 
 
+class Reason(StrEnum):
+    """A reason why there were fewer rounds than requested, as a text."""
+
+    BROKE_OFF = (
+        "reweighting broke off: its numbers are not finite. Check the scale of data and operator, or use double "
+        "precision"
+    )
+    ZERO = "no reweighting: the residual is as large as the data, so every later round would give zero"
+    NOISE = "no reweighting: too few coefficients are above the noise"
+
+
 @dataclass(frozen=True, eq=False)
 class Round:
     """One round of reweighting of one image.
@@ -45,20 +57,13 @@ class Round:
         net: The network of the round, whose problem has the weights and the noise level.
         weights: The weights of its problem; None is all ones.
         solution: Image and gap, for the problem with these weights.
-        ended: Why fewer rounds were computed than requested, as a text; otherwise None.
+        ended: Why fewer rounds were computed than requested; otherwise None.
     """
 
     net: Firenet
     weights: Tensor | None
     solution: Solution
-    ended: str | None = None
-
-
-_BROKE_OFF = (
-    "reweighting broke off: its numbers are not finite. Check the scale of data and operator, or use double precision"
-)
-_ZERO = "no reweighting: the residual is as large as the data, so every later round would give zero"
-_NOISE = "no reweighting: too few coefficients are above the noise"
+    ended: Reason | None = None
 
 
 def reweighted(
@@ -124,28 +129,34 @@ def reweighted(
         solution = this.solve(y, x0=first, dual0=_dual(found, this), tolerance=tolerance, progress=shifted)
         done += int(solution.layers)
         broken = solution.status in (Status.NUMERICAL_ERROR, Status.WRONG_ADJOINT)
-        reason = _BROKE_OFF if broken and found else None
+        reason = Reason.BROKE_OFF if broken and found else None
         if reason is None:
-            found.append(Round(this, weights, solution, _BROKE_OFF if broken and rounds else None))
+            found.append(Round(this, weights, solution, Reason.BROKE_OFF if broken and rounds else None))
             if broken:
                 break
             if held is None and rounds:
                 residual = this.problem.operator(solution.coefficients) - net.sensing.restrict(y)
                 held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * norms(residual, y.ndim).item()
                 few = enough is not None and held < size and standing_out(net, solution.image, y) < enough
-                reason = _ZERO if held >= size else _NOISE if few else None
+                reason = Reason.ZERO if held >= size else Reason.NOISE if few else None
         if reason is not None:
             return _ended(net, y, found, held, max(most - done, 1), reason, tolerance)
     return found
 
 
 def _ended(
-    net: Firenet, y: Tensor, found: list[Round], held: float | None, layers: int, reason: str, tolerance: float | None
+    net: Firenet,
+    y: Tensor,
+    found: list[Round],
+    held: float | None,
+    layers: int,
+    reason: Reason,
+    tolerance: float | None,
 ) -> list[Round]:
     """Returns all rounds, with the last one continued to the requested tolerance: so far it was solved only accurately
     enough to compute weights."""
     *before, last = found
-    if reason == _ZERO and last.solution.status is not Status.TOLERANCE_REACHED:
+    if reason is Reason.ZERO and last.solution.status is not Status.TOLERANCE_REACHED:
         return [*before, replace(last, ended=reason)]  # more layers would not change it
     rest = _shortened(net, layers)
     rest = rest.reweighted(last.weights, held) if before else rest
@@ -231,7 +242,8 @@ def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FL
     Args:
         image: Shape ``sparsify.in_shape``.
         sparsify: W.
-        floor: f. A small floor is closer to counting, and further from a convex penalty.
+        floor: f. With a small floor the penalty is closer to the number of nonzero coefficients, and further from
+            convex.
     """
     if not 0 < floor < math.inf:
         raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")

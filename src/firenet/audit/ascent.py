@@ -92,6 +92,7 @@ def _worse(tried: Sequence[tuple[Tensor, float, str]]) -> tuple[Tensor, float, s
     return max(tried, key=lambda entry: severity(entry[1]))
 
 
+@dataclass(eq=False)
 class Search:
     """The state of an attack on one image.
 
@@ -99,23 +100,20 @@ class Search:
     image domain.
     """
 
-    def __init__(
-        self,
-        reconstruct: Reconstruct,
-        sensing: LinearOperator,
-        y: Tensor,
-        ascent: Ascent,
-        domain: Domain,
-        window: Window | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.reconstruct, self.sensing, self.y = reconstruct, sensing, y
-        self.ascent, self.domain, self.window = ascent, domain, window
-        self.norm = torch.linalg.vector_norm(y).item()
-        self.progress, self.most, self.done = progress, 1, 0
+    reconstruct: Reconstruct
+    sensing: LinearOperator
+    y: Tensor
+    ascent: Ascent
+    domain: Domain
+    window: Window | None
+    progress: Callable[[int, int], None] | None
+
+    def __post_init__(self) -> None:
+        self.norm = torch.linalg.vector_norm(self.y).item()
+        self.most, self.done = 1, 0
         self.known: list[Tensor] = []  # candidates, with their sign once they are ranked
         with torch.no_grad():
-            self.clean = reconstruct(y).detach().clone()
+            self.clean = self.reconstruct(self.y).detach().clone()
         if not torch.isfinite(real_view(self.clean)).all():
             raise BadInput("A finite reconstruction of the measurements", "NaN or infinity", "Try it without attack")
 
@@ -251,7 +249,7 @@ class Search:
         return Perturbation(e, budget, relative, image, error, noise, amplification, by, self.done - before)
 
     def steepest(self, slope: Tensor) -> Tensor:
-        """Returns the direction in which the linear model of the objective is largest on the ball of e.
+        """Returns the direction of v in which the linear model of the objective is largest for the budget of e.
 
         In the measurement domain this is the gradient itself. In the image domain it is :math:`(A^*A)^\\dagger` times
         the gradient, computed by conjugate gradients, which need one step if AA* = I.

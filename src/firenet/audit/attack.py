@@ -192,7 +192,7 @@ def antun(
             gain = 0.5 * (image - x).abs().square().sum() - 0.5 * penalty * at.abs().square().sum()
             (slope,) = torch.autograd.grad(gain, at)
         if not torch.isfinite(real_view(slope)).all():
-            do = "Use firenet.audit.attack.attack, which takes differences, too"
+            do = "Use firenet.audit.attack.attack, which can do without gradients"
             raise BadInput("A reconstruction whose gradient is finite", f"NaN or infinity in step {step}", do)
         velocity = momentum * velocity + rate * slope
         r = r + velocity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,39 +28,36 @@ def environment() -> dict[str, str]:
     return versions() | {"threads": str(torch.get_num_threads())}
 
 
+@dataclass(eq=False)
 class Bench:
     """One measurement operator, the models that are tried on it, and the parts that are measured.
 
-    Args:
+    A part of an audit is one test of one model on one image.
+
+    Attributes:
         sensing: The measurement operator A.
-        images: The images that are audited, by name.
-        others: Images of another kind, by name.
+        images: All images, by name.
         sweep: Measurement operators by sampling rate.
         settings: The settings.
-        parts: The finished parts.
-        measures: For each test the function that measures a part.
+        parts: The store of the finished parts.
+        measures: For each test the function that measures it.
     """
 
-    def __init__(
-        self,
-        sensing: LinearOperator,
-        images: Mapping[str, Tensor],
-        others: Mapping[str, Tensor],
-        sweep: Mapping[float, LinearOperator],
-        settings: Settings,
-        parts: Parts,
-        measures: Mapping[str, Measure],
-    ) -> None:
-        self.sensing, self.sweep, self.settings, self.parts = sensing, sweep, settings, parts
-        self.measures = measures
+    sensing: LinearOperator
+    images: Mapping[str, Tensor]
+    sweep: Mapping[float, LinearOperator]
+    settings: Settings
+    parts: Parts
+    measures: Mapping[str, Measure]
+
+    def __post_init__(self) -> None:
         # Copies: a model that alters its input does not alter the caller's images.
-        self.images = {n: x.float().clone() for n, x in {**images, **others}.items()}
-        mask = getattr(sensing, "mask", None)
-        self.described: dict[str, Any] = {"operator": type(sensing).__name__, "image shape": list(sensing.in_shape)}
+        self.images = {n: x.float().clone() for n, x in self.images.items()}
+        mask, shape = getattr(self.sensing, "mask", None), list(self.sensing.in_shape)
+        self.described: dict[str, Any] = {"operator": type(self.sensing).__name__, "image shape": shape}
         if isinstance(mask, Tensor):
             self.described |= {"rate": mask.float().mean().item(), "mask sha256": digest(mask)}
             self.parts.keep("mask", torch.fft.fftshift(mask).float())
-        self.known: dict[str, Mapping[str, Any]] = {}
         self.subjects: dict[str, Subject | str] = {}
         self.found: dict[tuple[str, str, str], Tensor] = {}
 
@@ -122,18 +119,13 @@ class Bench:
             key = digest([environment(), model.name, dict(model.origin)], self.described)[:32]
             stored = self.parts.done(key)
             if stored is not None:
-                self.subjects[model.name] = stored[0]["failed"]
-                self.known[model.name] = {"failed": stored[0]["failed"]}
-                return self.subjects[model.name]
+                return self.subjects.setdefault(model.name, stored[0]["failed"])
             self.parts.begin(key)
             try:
                 y = self.sensing(next(iter(self.images.values())))
-                made = tried(model, self.sensing, y, self.settings)
-                self.known[model.name] = made.about
-                self.subjects[model.name] = made
+                self.subjects[model.name] = tried(model, self.sensing, y, self.settings)
             except (Exception, SystemExit) as error:
                 self.subjects[model.name] = reason(error)
-                self.known[model.name] = {"failed": self.subjects[model.name]}
             finally:
                 self.parts.end(key, None, {})
         return self.subjects[model.name]
@@ -159,6 +151,11 @@ class Bench:
         except (Exception, SystemExit) as error:
             return replace(row, failed=reason(error))
         return replace(row, numbers=row.numbers if measured is None else measured[0])
+
+    def about(self, model: Model) -> Mapping[str, Any]:
+        """Returns what is known about a model that was tried: how it behaves, or why it failed."""
+        subject = self.subjects.get(model.name)
+        return {} if subject is None else {"failed": subject} if isinstance(subject, str) else subject.about
 
     def doubt(self, model: Model) -> str:
         """Returns the reason why a search of the model proves little; an empty text if there is none."""

@@ -47,16 +47,6 @@ class Detection:
     index: float
     empty: float
 
-    @property
-    def lost(self) -> bool:
-        """Whether an observer would not see the detail."""
-        return not self.index >= ROSE
-
-    @property
-    def invented(self) -> bool:
-        """Whether an observer would see the detail although it is not there."""
-        return not self.empty < ROSE
-
 
 def detect(
     reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, contrasts: Sequence[float]
@@ -153,7 +143,9 @@ class Kernel:
 def kernel(
     reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, budget: float
 ) -> tuple[Kernel, Tensor, Tensor]:
-    """Moves a detail towards the kernel of A until its measurements are within a budget, and reconstructs both images.
+    """Reconstructs an object x and x', which is x plus a detail whose measurements are within a budget.
+
+    The detail is moved towards the kernel of A until they are, see :func:`hidden`.
 
     Args:
         reconstruct: R.

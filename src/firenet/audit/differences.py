@@ -83,9 +83,9 @@ class Sketch:
         return off / size if size > 0 else 0.0 if off == 0 else math.inf
 
     def missed(self) -> float:
-        """Returns the largest singular value that these differences may have missed, if R is linear at this size.
+        """Returns an upper bound of the largest singular value of the Jacobian, if R is linear at this size.
 
-        A larger one would have been seen with probability ``CONFIDENCE``.
+        It holds with probability ``CONFIDENCE``: a larger singular value would have made the differences larger.
         """
         scaled = self.changes * self.gaussian[:, None]
         top = torch.linalg.matrix_norm(scaled @ scaled.T, 2).sqrt().item()
@@ -164,7 +164,7 @@ class Effort:
         jacobian: Whether the whole Jacobian was computed by differences.
         concentration: The ratio of the first to the second singular value of the differences: the largest at larger
             sizes, divided by that at the reference budget.
-        missed: The largest singular value that the differences may have missed.
+        missed: An upper bound of the largest singular value of the Jacobian, see :meth:`Sketch.missed`.
     """
 
     evaluations: int

@@ -102,7 +102,7 @@ class Settings:
             raise BadInput(f"Tests: {', '.join(TESTS)}", f"{sorted(unknown)}", "Choose some of them")
         check_search(self.ascent, self.domain, self.steps, self.starts)
         if not (self.budgets and self.contrasts and self.noise and self.factors and self.details):
-            needed = "At least one budget, detail, contrast, level of noise and factor"
+            needed = "At least one budget, one detail, one contrast, one noise level and one factor of the data"
             raise BadInput(needed, f"{self}", "Add one, or leave out the tests that need it")
         check_seed(self.seed)
         numbers = (*self.budgets, *self.contrasts, *self.noise, *self.factors, self.window)

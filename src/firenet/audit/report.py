@@ -85,10 +85,8 @@ def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int =
     """Returns the report as text, with pictures of the first ``pictured`` images of every audit."""
     jinja = optional("jinja2", "audit", "The HTML report")
     markup = optional("markupsafe", "audit", "The HTML report").Markup
-    style, script, template = (
-        (resources.files("firenet") / "data" / f"report.{end}").read_text(encoding="utf-8")
-        for end in ("css", "js", "html.j2")
-    )
+    files = (resources.files("firenet") / "data" / f"report.{end}" for end in ("css", "js", "html.j2"))
+    style, script, template = (file.read_text(encoding="utf-8") for file in files)
     environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=False)
     benches = [_bench(a, k, pictured, markup) for k, a in enumerate(audits)]
     bad = sum(m["bad"] for b in benches for m in b["models"])
@@ -219,10 +217,7 @@ def _fill_accuracy(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
 
 
 def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for r in rows:
-        found.setdefault(r.model, []).append(r)
-    return found
+    return {name: [r for r in rows if r.model == name] for name in dict.fromkeys(r.model for r in rows)}
 
 
 def _fill_worst(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
@@ -320,11 +315,17 @@ def _fill_transfer(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
 
 
 def _fill_certificate(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
-    part.columns = ["model", "image", "perturbation found for", "objective rises by", "proven bound", "beaten"]
+    part.columns = ["model", "image", "perturbation found for", "objective rises by", "proven bound"]
+    part.columns += ["moves by", "proven bound", "bound / found", "beaten"]
     for r in rows:
         for other, n in r.numbers["perturbations"].items():
             numbers = [_number(n["rise"], ".4g"), _number(n["bound"], ".4g")]
-            part.rows.append([r.model, r.image, other, *numbers, "YES" if n["beaten"] else "no"])
+            distances = ["no statement"] * 3
+            if "moved" in n:
+                ratio = n["distance"] / n["moved"] if n["moved"] else math.inf
+                distances = [_number(n["moved"], ".4g"), _number(n["distance"], ".4g"), _number(ratio, ".1f")]
+            beaten = n["beaten"] or n.get("too far", False)
+            part.rows.append([r.model, r.image, other, *numbers, *distances, "YES" if beaten else "no"])
 
 
 _FILL: dict[str, Callable[[_Part, Audit, Sequence[Row]], None]] = {

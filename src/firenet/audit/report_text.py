@@ -71,7 +71,9 @@ EXPLAINED: dict[str, tuple[str, str, str]] = {
         "Certificate",
         "For every perturbation e the objective of FIRENET's image is within gap + 2 |e| of the best possible one for "
         "the data without e. This is proven; here it is checked against every perturbation that was found for any "
-        "model. It bounds the objective, not the distance to the truth.",
-        "The objective (P3) of a point changes by at most |e| with the data; the gap is weak duality.",
+        "model. It bounds the objective, not the distance to the truth. For the synthesis form with a known null space "
+        "property the distance between the coefficients of the two images is bounded, too.",
+        "The objective (P3) of a point changes by at most |e| with the data; the gap is weak duality. The distance: "
+        "docs/stability.md.",
     ),
 }

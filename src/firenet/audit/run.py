@@ -44,7 +44,7 @@ def audit(
         images: Images by name: real, not negative, not all zero, (rows, columns), on the device of the operator.
         title: The title of the record.
         settings: The settings; None is :class:`Settings`.
-        others: Images of another kind, for the test ``anatomy``.
+        others: Images of another kind than ``images``, for the test ``anatomy``.
         sweep: Measurement operators by sampling rate, for the test ``samples``; None omits it.
         folder: The folder where finished parts are stored, and from which they are taken.
         retry: Whether to measure parts again that failed, or during which the process ended.
@@ -60,6 +60,7 @@ def audit(
     images = {plain(n): x for n, x in images.items()}
     others = {plain(n): x for n, x in (others or {}).items()}
     _check(listed, sensing, images, others)
+    every = {**images, **others}
     # The tests that need the perturbations that were found for all models come last.
     last = [t for t in ("transfer", "certificate") if t in settings.tests]
     first = [t for t in settings.tests if t not in ("anatomy", *last)]
@@ -67,13 +68,13 @@ def audit(
     todo += [(m, n, "anatomy") for m in listed for n in others if "anatomy" in settings.tests]
     todo += [(m, n, t) for t in last for m in listed for n in images]
     with Parts(folder, retry) as parts, own_randomness():
-        bench = Bench(sensing, images, others, sweep or {}, settings, parts, MEASURES)
+        bench = Bench(sensing, every, sweep or {}, settings, parts, MEASURES)
         rows = _measured(bench, todo, progress)
         witnesses: dict[str, np.ndarray] = {}
         verdicts = tuple(v for m in listed for v in _verdicts(bench, m, rows, witnesses))
-    about = {m.name: {**m.origin, **bench.known.get(m.name, {})} for m in listed}
-    shown = {n: {"shape": list(x.shape), "sha256": digest(x)} for n, x in {**images, **others}.items()}
-    for n, x in {**images, **others}.items():
+    about = {m.name: {**m.origin, **bench.about(m)} for m in listed}
+    shown = {n: {"shape": list(x.shape), "sha256": digest(x)} for n, x in every.items()}
+    for n, x in every.items():
         shown[n] |= {"role": "audited" if n in images else "other", "picture": parts.keep(f"image {n}", x)}
     stored = {"pictures": parts.pictures, "witnesses": witnesses, "resumed": parts.resumed}
     return Audit(title, bench.described, about, shown, settings, tuple(rows), verdicts, environment(), **stored)

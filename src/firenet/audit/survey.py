@@ -9,7 +9,7 @@
         grad <w, R>  --> candidate                        by autograd, unless the ascent is spsa
     at the reference budget:
         gradient     "agrees" if | D w - E grad <w, R> | <= AGREES | D w |
-        missed       the largest singular value that D may have missed, if R is linear
+        missed       an upper bound of the largest singular value of the Jacobian, if R is linear
     at a larger size:
         hidden       if (first / second singular value) > HIDDEN * (the same ratio at the reference budget)
     the whole Jacobian by differences --> candidates      at sizes with something hidden, and at the reference budget

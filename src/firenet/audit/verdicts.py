@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from firenet.audit.ascent import severity
 from firenet.audit.records import Outcome, Row, Settings, Verdict
@@ -49,7 +50,9 @@ def judge(model: str, rows: Sequence[Row], settings: Settings, doubt: str = "") 
 
 
 def judged_again(said: Verdict, again: Verdict | None, why: str = "") -> Verdict:
-    """Returns a verdict of ``failed`` after its witnesses were judged again on a new copy of the model.
+    """Revises a verdict of ``failed`` after its witnesses were judged again on a new copy of the model.
+
+    It remains if the witnesses fail the copy, too; otherwise it becomes "not decided".
 
     Args:
         said: The verdict.
@@ -192,9 +195,23 @@ def _judge_certificate(model: str, rows: Sequence[Row], every: Sequence[Row], s:
     entries = [p for r in rows for p in r.numbers["perturbations"].values()]
     shares = [p["rise"] / p["bound"] if p["bound"] else 0.0 for p in entries]
     text = f"None of {len(entries)} perturbations beat the proven bound; the closest came to {max(shares):.0%} of it."
+    text += _distances(rows, entries)
     text = "A certificate was beaten: this must never happen, please report it." if beaten else text
     outcome = Outcome.FAILED if beaten else Outcome.NOTHING_FOUND
     return Verdict(model, "certificate", outcome, max(shares), 1.0, text)
+
+
+def _distances(rows: Sequence[Row], entries: Sequence[dict[str, Any]]) -> str:
+    """Returns a sentence on the proven bound of the distance and the largest one that was found, if there is one."""
+    why = next((r.numbers["no distance"] for r in rows if r.numbers.get("no distance")), None)
+    if why:
+        return f" On the distance between the images: no statement, since {why}."
+    told = [p for p in entries if p.get("moved")]
+    if not told:
+        return ""
+    far = max(told, key=lambda p: p["moved"])
+    text = f" The coefficients moved by at most {far['moved']:.3g}, where at most {far['distance']:.3g} is proven"
+    return f"{text}: bound / found = {far['distance'] / far['moved']:.1f}."
 
 
 # Each test's judge; the unit of its number, how the number is written, and a factor.

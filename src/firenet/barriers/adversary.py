@@ -52,13 +52,14 @@ def defeat(
         reads: How many reads it is granted.
         seconds: How long it may run, in seconds.
         plays: The number of runs if its coins cannot be enumerated.
-        seed: Seeds such coins. None draws a seed that nobody can foresee.
+        seed: Seeds coins that cannot be enumerated. None draws a seed that nobody can foresee.
 
     Returns:
-        ``wrong`` with a witness; ``did not halt`` after the granted reads, on the tie; ``out of time``; ``invalid``;
-        for a randomised algorithm ``randomised`` with a lower bound of its failure probability. An algorithm that halts
-        is wrong. If R, the number of measurements, is less than the number of columns, all its outputs are wrong;
-        otherwise at least one is, since it may guess a different column for each measurement.
+        ``wrong`` with a witness; ``did not halt`` after the granted reads, on the tie (the instance without a bump);
+        ``out of time``; ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of its failure
+        probability. An algorithm that halts is wrong. If R, the number of measurements, is less than the number of
+        columns, all its outputs are wrong; otherwise at least one is, since it may guess a different column for each
+        measurement.
 
     Raises:
         BadProblem: If more reads are granted than a witness can hold.
@@ -174,10 +175,8 @@ class _Game:
             return True
         if (first.reads, first.drawn, first.how) != (again.reads, again.drawn, again.how):
             return False
-        apart = [
-            sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
-            for x, y in zip(first.outputs, again.outputs, strict=True)
-        ]
+        pairs = zip(first.outputs, again.outputs, strict=True)
+        apart = [sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) for x, y in pairs]
         return max(apart, default=0) <= Fraction(1, 10**6 * 100**self.scale)
 
     def unsteady(self) -> Verdict:

@@ -42,19 +42,14 @@ def first(training_set: TrainingSet) -> list[Vector]:
 
 def centre(training_set: TrainingSet) -> list[Vector]:
     """Returns the point that is equally far from all candidates: the best answer that needs no decision."""
-    found = []
-    for k in range(len(training_set)):
-        one = _value(training_set, k)
-        everything = Minimisers(one, tuple(range(training_set.problem.columns)), training_set.shape[1])
-        found.append(everything.centre())
-    return found
+    columns, size = tuple(range(training_set.problem.columns)), training_set.shape[1]
+    return [Minimisers(_value(training_set, k), columns, size).centre() for k in range(len(training_set))]
 
 
 def guess(training_set: TrainingSet, column: int) -> list[Vector]:
     """Returns the minimisers of the instance that has its bump on the given column."""
     size = training_set.shape[1]
-    values = [_value(training_set, k) for k in range(len(training_set))]
-    return [Minimisers(v, (column,), size).vertex(column) for v in values]
+    return [Minimisers(_value(training_set, k), (column,), size).vertex(column) for k in range(len(training_set))]
 
 
 def _value(training_set: TrainingSet, k: int) -> Fraction:

@@ -1,7 +1,8 @@
 """The algorithm's end of the pipe: ``python -m firenet.barriers.child MODULE:FUNCTION CPU_SECONDS``.
 
-It imports the module, calls the function with a training set and coins that ask through the pipe, and sends its answer.
-The other end (:mod:`firenet.barriers.program`) trusts nothing of this, because the algorithm can change all of it.
+It imports the module, calls the function with a training set and coins, and sends its answer. Every read of the
+training set and every draw of a coin is a question through the pipe. The other end (:mod:`firenet.barriers.program`)
+trusts nothing of this, because the algorithm can change all of it.
 """
 
 from __future__ import annotations

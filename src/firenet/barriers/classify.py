@@ -122,7 +122,7 @@ def classify(
         cells.append(Cell(fewer, "computable, few data", _FEW, (done,)))
     for cell in cells[1:]:
         if any(p.passed for p in cell.evidence) == (cell.regime == "impossible"):
-            raise RuntimeError(f"what was played contradicts the theorem, or the software: {cell}")
+            raise RuntimeError(f"these games contradict the theorem, so firenet has an error: {cell}")
     return cells
 
 

@@ -58,7 +58,9 @@ class TrainingSet:
         return self.problem.shape
 
     def sample(self, n: int, k: int = 0) -> Sample:
-        """Reads one triple to within :math:`2^{-n}`. Every call counts as a read.
+        """Reads measurement k and the matrix to within :math:`2^{-n}`, and a minimiser of the problem with these.
+
+        Every call counts as a read.
 
         Raises:
             BadRead: If n is not a whole number of at least 0, or there is no measurement k.
@@ -108,7 +110,7 @@ class Coins:
         """Draws a whole number from 0 to n - 1, all equally likely."""
         sides = _whole(n)
         if sides is None or not 1 <= sides <= MOST_SIDES:
-            raise ValueError(f"a choice among a whole number, at least 1 and at most 2**64; got {n!r:.80}")
+            raise ValueError(f"choose(n) needs a whole number n from 1 to 2**64; got {n!r:.80}")
         return self._toss(sides)
 
     @property

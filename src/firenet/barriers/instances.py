@@ -117,7 +117,9 @@ def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: 
     """
     a = max(row)
     if a <= 0 or s < 0 or (kind == "P3" and parameter >= a):
-        raise BadProblem(f"the closed form needs a positive row, s >= 0 and lambda < {a}; got s = {s}, {parameter}")
+        raise BadProblem(
+            f"the closed form needs a positive row, s >= 0 and lambda < {a}; got s = {s}, parameter {parameter}"
+        )
     f = {"P1": s - parameter, "P2": s - parameter / (2 * a), "P3": s}[kind]
     return Minimisers(max(f, Fraction(0)) / a, tuple(i for i, entry in enumerate(row) if entry == a), size)
 
@@ -205,8 +207,8 @@ class Problem:
             raise BadProblem(f"the three regimes (K, K-1, K-2 digits) need K > 2; got K = {self.digits}")
 
     def breakdown_squared(self, scale: int) -> Fraction:
-        """Returns the squared radius of the smallest ball that contains the minimisers of all rivals, in the limit of a
-        vanishing bump.
+        """Returns the squared radius of the smallest ball that contains the minimisers of all instances with a bump
+        on one column, in the limit of a vanishing bump.
 
         It is :math:`v^2(N_1-1)/N_1`: no single answer is closer to all of them, and their centre is exactly that close.
         """
@@ -255,23 +257,3 @@ class Instance:
         """Returns the exact minimisers for :math:`y_k`."""
         known = self.problem
         return minimisers(known.kind, known.parameter, self.row, known.scales()[k], known.shape[1])
-
-    def conditions(self) -> dict[str, Fraction]:
-        """Returns the exact condition numbers, for an irrational one its square. All are at most 1.
-
-        * ``AA*``: :math:`\\|AA^*\\|\\|(AA^*)^{-1}\\|`, and AA* is a multiple of the identity.
-        * ``minimiser to y``, ``minimiser to A``: the local condition numbers of the map to the minimisers. Near such a
-          problem the support stays one competing column, for (P3) together with the lower block, so that
-          :math:`dz=B^{-1}(dy-dA\\,z)` with B the square matrix of these columns: :math:`1/a_j` and
-          :math:`v/a_j` (for (P2) :math:`|v/a_j-\\lambda/(2a_j^3)|`). At the tie the nearest minimiser is meant.
-        * ``feasibility``, only for (P1), squared: :math:`\\|A\\|` over the distance to a problem that is infeasible for
-          some y; this distance is the smallest singular value of A.
-        """
-        a, v, known = max(self.row), self.minimisers(self.problem.samples - 1).value, self.problem
-        to_matrix = v / a - known.parameter / (2 * a**3) if known.kind == "P2" else v / a
-        found = {"AA*": Fraction(1), "minimiser to y": 1 / a, "minimiser to A": abs(to_matrix)}
-        return found | ({"feasibility": Fraction(1)} if known.kind == "P1" else {})
-
-    def separation_squared(self) -> Fraction:
-        """Returns the squared distance of minimisers for bumps on two different columns, :math:`2f^2/a^2`."""
-        return 2 * self.minimisers().value ** 2

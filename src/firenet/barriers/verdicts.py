@@ -128,11 +128,10 @@ def issue(
         oracle: A second oracle like the one that answered, which the algorithm had no access to.
     """
     room = MOST_WORK // (max(len(done.reads), 1) * instance.problem.columns) - 1
-    kept = ([r for r in rivals if r == instance] + [r for r in rivals if r != instance])[
-        : max(min(room, MOST_RIVALS), 2)
-    ]
+    kept = sorted(rivals, key=lambda r: r != instance)[: max(min(room, MOST_RIVALS), 2)]  # the instance comes first
     limit = Fraction(1, 100**verdict.digits)
-    true = _answered(done.reads, oracle) and all(consistent(r, i) for r in done.reads for i in (instance, *kept))
+    true = all(oracle.read(r.n, r.k) == r for r in done.reads)  # the oracle reproduces all answers
+    true = true and all(consistent(r, i) for r in done.reads for i in (instance, *kept))
     if claim in ("wrong", "missed"):
         true = true and max(distances(instance, done), default=Fraction(0)) > limit
     witness = record(verdict, claim, done, instance, kept) if true else None
@@ -147,11 +146,6 @@ def issue(
     except Refuted as error:
         statement = f"No verdict: what it did does not stand up to its log ({error})."
         return Verdict(verdict.algorithm, verdict.digits, "invalid", statement, note=str(error))
-
-
-def _answered(reads: tuple[Read, ...], oracle: Oracle) -> bool:
-    """Returns whether the oracle reproduces all these answers."""
-    return all(oracle.read(r.n, r.k) == r for r in reads)
 
 
 def _text(value: Fraction) -> str:

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import cache
 from typing import Any, cast
 
-from firenet.barriers.instances import Problem, Vector
+from firenet.barriers.instances import Problem
 from firenet.barriers.oracle import Read
 
 WHOLE = re.compile(r"[0-9]{1,20}", re.ASCII)
@@ -90,11 +91,7 @@ def sample(read: Read) -> str:
 
 def read(line: str, n: int, k: int, problem: Problem) -> Read:
     """Reads the line that answers a read."""
-    known: dict[str, Fraction] = {}
-    values: Vector = tuple(
-        known[word] if word in known else known.setdefault(word, number(word)) for word in line.split(" ")[1:]
-    )
-    y, tail, *rest = values
+    y, tail, *rest = map(cache(number), line.split(" ")[1:])  # most words are the same
     return Read(n, k, tuple(rest[: problem.columns]), tail, y, tuple(rest[problem.columns :]))
 
 

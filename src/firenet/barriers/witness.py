@@ -1,10 +1,10 @@
 """Checks a witness against the definitions. This file imports nothing of the project: read it before you believe it.
 
 Usage: ``python witness.py FILE.json``, or - for the standard input. A witness says that an algorithm, after its reads,
-returned vectors further than 10**-digits from the minimisers of an instance that agrees with all reads. (Run the
-algorithm again to see this.) Rational arithmetic checks that instance and rivals are in the class; that every answer is
-dyadic, within 2**-n of *all* of them, with a label that minimises the problem shown; that a dual point proves the
-minimisers optimal; that the distance is right; except for "missed", that rivals' minimisers are 2*10**-digits apart.
+returned vectors further than 10**-digits from the minimisers of an instance which, like its rivals, agrees with these.
+(Run the algorithm again to see this.) Rational arithmetic checks that instance and rivals are in the class; that every
+answer is dyadic, within 2**-n of *all* of them, with a label that minimises the problem shown; that a dual point proves
+the minimisers optimal; that the distance is right; except for "missed", that those of rivals are 2*10**-digits apart.
 """
 
 import json

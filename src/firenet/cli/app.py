@@ -1,4 +1,4 @@
-"""The command line: ``firenet demo | recon | certify | prove | export | mask | audit | train | barriers | ...``.
+"""The command line: ``firenet demo | recon | certify | prove | plan | export | mask | audit | train | barriers | ...``.
 
 Commands read files, call the library and write the results; they compute nothing themselves. Everything slow is
 imported inside the command that needs it, so that ``--help`` answers at once.
@@ -26,8 +26,11 @@ from firenet.cli.demo import demo
 from firenet.cli.doctor import doctor
 from firenet.cli.export import export
 from firenet.cli.mask import mask
+from firenet.cli.plan import plan
 from firenet.cli.prove import prove
 from firenet.cli.recon import recon
+from firenet.cli.theorem_depth import depth
+from firenet.cli.theorem_separation import separation
 from firenet.cli.train import train
 
 # Help is plain text: there is no emoji in module:factory, and what is in brackets is no markup.
@@ -48,6 +51,11 @@ _audit = typer.Typer(
     help="Test how stable a reconstruction is: how wrong it can get, which details it loses, and which it invents.",
     **_PLAIN,
 )
+_theorem = typer.Typer(
+    name="theorem",
+    help="Show how deep the network of the recovery theorem is, and where the theorem ends.",
+    **_PLAIN,
+)
 _barriers = typer.Typer(
     name="barriers",
     help="Show what no algorithm can compute, by an adversary that defeats any algorithm that you bring.",
@@ -61,12 +69,15 @@ def _add(group: typer.Typer, command: Callable[..., None], name: str | None = No
     group.command(name, help=text, epilog=f"{_KEPT}Examples:\n{examples}", **settings)(command)
 
 
-for _command in (demo, recon, certify, prove, export, mask):
+for _command in (demo, recon, certify, prove, plan, export, mask):
     _add(app, _command)
 _add(_audit, audit_demo)
 _add(_audit, audit_run)
 app.add_typer(_audit)
 _add(app, train)
+for _command in (depth, separation):
+    _add(_theorem, _command)
+app.add_typer(_theorem)
 for _command in (play, check, table1):
     _add(_barriers, _command)
 _add(_barriers, play_all, "all")

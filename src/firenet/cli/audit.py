@@ -27,7 +27,7 @@ _NEEDED = {
 
 
 def prepare(threads: int | None) -> None:
-    """Prepares torch for gradients through networks."""
+    """Makes torch round denormal numbers to zero, and sets the number of its threads."""
     import torch
 
     # A gradient that fades over many layers ends in numbers so small that a CPU takes ten times as long for them.

@@ -54,7 +54,8 @@ def run(
         int | None, Option(help="Lower the resolution: crop k-space of square images to this side.")
     ] = None,
     other: Annotated[
-        list[str] | None, Option(help="An image of another kind, given as for --image. Repeat for several.")
+        list[str] | None,
+        Option(help="An image for the test anatomy, of another kind than those of --image. Repeat for several."),
     ] = None,
     weights: Annotated[
         Path | None, Option(help="The weights for the one module:factory: .safetensors or a state_dict.")
@@ -79,7 +80,7 @@ def run(
         str | None, Option(help="What is perturbed: measurement, or image (changes of the object).")
     ] = None,
     steps: Annotated[int | None, Option(min=1, help="The number of steps of an ascent.")] = None,
-    starts: Annotated[int | None, Option(min=1, help="The number of random starts of an ascent.")] = None,
+    starts: Annotated[int | None, Option(min=1, help="The number of ascents; all but one start at random.")] = None,
     tests: Annotated[str | None, Option(help="Run only these tests, separated by commas. Default: all.")] = None,
     rates: Annotated[
         str, Option(help="The rates of the test of more and fewer samples; an empty value leaves the test out.")
@@ -87,9 +88,8 @@ def run(
     threshold: Annotated[
         list[str] | None,
         Option(
-            "--threshold",
-            help="NAME=NUMBER, where NAME is amplification, local, contrast, index, lipschitz, fall, scaling, noise or "
-            "gain.",
+            help="NAME=NUMBER sets the limit beyond which a test fails. NAME is amplification, local, contrast, index, "
+            "lipschitz, fall, scaling, noise or gain. Repeat for several.",
         ),
     ] = None,
     seed: options.Seed = 0,

@@ -34,7 +34,8 @@ def problem_of(kind: str, digits: int, parameter: str, columns: int, tail: int, 
     try:
         return Problem(cast("Any", kind.upper()), digits, value, columns, tail, samples)
     except BadProblem as error:
-        raise BadInput("A problem of the class", str(error), "See firenet barriers play --help") from None
+        do = "See firenet barriers play --help"
+        raise BadInput("A problem for which the barriers are proven", str(error), do) from None
 
 
 def save(record: Any, path: Path) -> None:

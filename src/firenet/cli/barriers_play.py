@@ -39,7 +39,7 @@ def play(
     plays: Annotated[
         int, Option(min=1, max=10_000, help="The number of plays if the coins cannot be enumerated.")
     ] = 400,
-    fewer: Annotated[bool, Option("--fewer", help="Play for K-1 digits, and at most --reads data.")] = False,
+    fewer: Annotated[bool, Option("--fewer", help="Play for K-1 digits: --reads reads must suffice.")] = False,
     here: Annotated[
         bool,
         Option("--in-process", help="Play module:function in this process: faster, but it is trusted to be honest."),
@@ -49,9 +49,9 @@ def play(
 ) -> None:
     """Let the adversary play against an algorithm for K digits.
 
-    An algorithm is a function of a training set, whose sample(n, k=0) gives measurement, matrix and label to within
-    2**-n as fractions. It returns a vector, or a network: a function of a measurement. If it takes a second argument it
-    gets coins, whose choose(n) draws one of n numbers.
+    An algorithm is a function of a training set, whose sample(n, k=0) gives measurement k and matrix to within 2**-n as
+    fractions, and a minimiser of the problem with these. It returns a vector, or a network: a function of a
+    measurement. If it takes a second argument it gets coins, whose choose(n) draws one of n numbers.
 
     A module:function is played in processes of its own, whose output is discarded; add --in-process to see it.
 
@@ -112,11 +112,7 @@ def _algorithm(name: str, here: bool) -> Player:
             return Program(name)
         except BadAlgorithm as error:
             raise BadInput("An algorithm", str(error), "Write it as module:function, or add --in-process") from None
-    found = named(name, "function")
-    if not callable(found):
-        do = "It takes a training set (and coins) and returns a vector or a network"
-        raise BadInput("A function", f"{name!r} is a {type(found).__name__}", do)
-    return found
+    return named(name, "function", "It takes a training set (and coins) and returns a vector or a network")
 
 
 def _tell(verdict: Verdict, out: Path | None) -> None:

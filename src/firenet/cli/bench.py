@@ -18,10 +18,10 @@ def bench(
     quick: Annotated[bool, Option("--quick", help="Run small problems and few methods, which takes minutes.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Compare with SigPy, deepinv, PyProximal, BART and cvxpy: the time to a given accuracy. Needs a checkout.
+    """Compare with SigPy, deepinv, PyProximal, BART and cvxpy: the time to a given accuracy.
 
-    Further options go to benchmarks/run.py. The other libraries live in an environment of their own, which `make bench`
-    makes.
+    This needs a clone of the repository. Further options go to benchmarks/run.py. The other libraries live in an
+    environment of their own, which `make bench` makes.
 
     Examples:
       firenet bench --quick

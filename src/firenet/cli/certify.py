@@ -23,7 +23,10 @@ def certify(
     lam: options.Lam = None,
     noise_level: options.NoiseLevel = None,
     budget: Annotated[
-        int, Option("--layers", help="The most layers to find a dual point with, started at the image.")
+        int,
+        Option(
+            "--layers", help="The largest number of iterations that search for a dual point, starting at the image."
+        ),
     ] = 500,
     threads: options.Threads = None,
     formula: options.Formula = False,

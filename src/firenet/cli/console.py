@@ -205,9 +205,8 @@ def table(title: str | None, columns: list[str], rows: Sequence[Sequence[str | t
     console = Console(markup=False)  # what stands in brackets, as in firenet[mri], is text
     heads = ["\n".join(textwrap.wrap(name, 12)) for name in columns[1:]]
     # A number that is cut is wrong: where space is short heads become narrower, and cells of several words fold.
-    widths = [
-        max(map(len, "\n".join(column).split("\n"))) for column in zip(heads, *(row[1:] for row in cells), strict=True)
-    ]
+    below = zip(heads, *(row[1:] for row in cells), strict=True)
+    widths = [max(map(len, "\n".join(column).split("\n"))) for column in below]
     short = least + sum(widths) + 3 * len(columns) + 1 > console.width
     for k, name in enumerate(columns[1:], 1):
         head = "\n".join(textwrap.wrap(name, 8, break_long_words=False)) if short else heads[k - 1]

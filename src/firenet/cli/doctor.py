@@ -44,9 +44,7 @@ def doctor(as_json: options.Json = False) -> None:
     for extra, libraries in _EXTRAS.items():
         for library, purpose in libraries.items():
             extras[library] = {"version": _version(library), "extra": extra, "for": purpose}
-    gpus = (
-        [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    )
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     record: dict[str, Any] = {
         "versions": versions() | {library: _version(library) for library in ("typer", "rich", "matplotlib")},
         "extras": extras,

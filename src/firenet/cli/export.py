@@ -21,11 +21,10 @@ def export(
     out: Annotated[Path, Option("-o", "--out", help="The network (.onnx).", show_default=False)],
     wavelet: Annotated[str, Option(help="The orthonormal wavelet, as in recon.")] = "db4",
     lam: options.Lam = None,
-    layers: Annotated[int, Option(help="The most layers in all; each takes about a second to write.")] = 200,
+    layers: Annotated[int, Option(help="The largest number of layers; each takes about a second to write.")] = 200,
     tolerance: Annotated[
         float,
         Option(
-            "--tolerance",
             help="The relative gap (the share above the minimum) that the layers are to prove. Exit code 3 if they "
             "do not.",
         ),

@@ -24,7 +24,10 @@ def mask(
     rate: options.Rate = 0.25,
     transform: Annotated[str, Option(help="The measurements: fourier or walsh.")] = "fourier",
     variable: Annotated[
-        bool, Option("--variable-density", help="Draw single frequencies, each by its own density, instead of bands.")
+        bool,
+        Option(
+            "--variable-density", help="Draw single frequencies with a density that falls with |k|, instead of bands."
+        ),
     ] = False,
     power: Annotated[
         float | None, Option(help="The density falls like |k|^-power. Default: 2, or 2.5 with --variable-density.")

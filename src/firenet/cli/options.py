@@ -15,12 +15,12 @@ from firenet.errors import BadInput
 # --- all commands -----------------------------------------------------------------------------------------------------
 
 Json = Annotated[bool, Option("--json", help="Print the record as one JSON object instead of text.")]
-Threads = Annotated[int | None, Option("--threads", help="The number of CPU threads to use. Default: all.")]
+Threads = Annotated[int | None, Option(help="The number of CPU threads to use. Default: all.")]
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Replace the files beside OUT even where firenet did not write them.")
 ]
-Rate = Annotated[float, Option("--rate", help="The share of k-space to sample.")]
-Seed = Annotated[int, Option("--seed", help="The seed of all random numbers.")]
+Rate = Annotated[float, Option(help="The share of k-space to sample.")]
+Seed = Annotated[int, Option(help="The seed of all random numbers.")]
 
 # --- scans: recon, certify, export ------------------------------------------------------------------------------------
 
@@ -28,16 +28,14 @@ Data = Annotated[
     Path, Argument(help="The file of k-space: npy, npz, HDF5 (fastMRI), ISMRMRD or BART cfl.", show_default=False)
 ]
 MaskFile = Annotated[
-    Path | None,
-    Option("--mask", help="The file of the sampling mask. Default: a sample was measured where it is not zero."),
+    Path | None, Option(help="The file of the sampling mask. Default: a sample was measured where it is not zero.")
 ]
 Maps = Annotated[
-    str | None, Option("--maps", help="The file of the coil maps, or 'auto' to estimate them from the data (ESPIRiT).")
+    str | None, Option(help="The file of the coil maps, or 'auto' to estimate them from the data (ESPIRiT).")
 ]
 Sparsify = Annotated[
     str | None,
     Option(
-        "--sparsify",
         help="The sparsifying transform: undecimated:WAVELET[:LEVELS], orthonormal:WAVELET[:LEVELS], tv, or a sum such "
         "as undecimated:sym4:3+tv. Default: undecimated:haar:1+sym4:3, or orthonormal:db4 for volumes.",
     ),
@@ -45,7 +43,6 @@ Sparsify = Annotated[
 WaveletName = Annotated[
     str | None,
     Option(
-        "--wavelet",
         help="Short for --sparsify orthonormal:WAVELET: haar, db1 to db10, sym2 to sym10, or coif1 to coif5.",
     ),
 ]
@@ -53,13 +50,12 @@ _LAM = (
     "The regularisation parameter, which has no unit. Default: 1.45 over the square root of the number of coefficients "
     "(half of that with coil maps), 0.001 with an orthonormal transform."
 )
-Lam = Annotated[float | None, Option("--lam", help=_LAM)]
+Lam = Annotated[float | None, Option(help=_LAM)]
 _AUTO = " The word auto chooses it by cross-validation over samples held out, and draws a plot beside the image."
-LamOrAuto = Annotated[str | None, Option("--lam", help=_LAM + _AUTO)]
+LamOrAuto = Annotated[str | None, Option(help=_LAM + _AUTO)]
 NoiseLevel = Annotated[
     str | None,
     Option(
-        "--noise-level",
         help="Fit the data up to this 2-norm of the noise instead of choosing lambda. It is a number, or a share of "
         "the norm of the data such as 5%. Exit code 3 if no such image is found.",
     ),
@@ -67,10 +63,8 @@ NoiseLevel = Annotated[
 Slice = Annotated[
     int | None, Option("--slice", help="Take only the slice of this number, counted from 0. Default: all slices.")
 ]
-Axes = Annotated[
-    str | None, Option("--axes", help="The names of the stored axes in their order, for example slice,coil,y,x.")
-]
-Key = Annotated[str | None, Option("--key", help="The name of the array in an npz or HDF5 file.")]
+Axes = Annotated[str | None, Option(help="The names of the stored axes in their order, for example slice,coil,y,x.")]
+Key = Annotated[str | None, Option(help="The name of the array in an npz or HDF5 file.")]
 CornerDC = Annotated[
     bool,
     Option(
@@ -93,11 +87,10 @@ Oversampling = Annotated[
     Option("--remove-oversampling", help="Crop the readout by the file's oversampling factor, or by 2 if it has none."),
 ]
 NoiseFile = Annotated[
-    Path | None,
-    Option("--noise", help="A file of noise samples, shape (coils, n), with which the coils are prewhitened."),
+    Path | None, Option(help="A file of noise samples, shape (coils, n), with which the coils are prewhitened.")
 ]
-Device = Annotated[str, Option("--device", help="The device to compute on: cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str, Option("--dtype", help="The precision: complex64 or complex128.")]
+Device = Annotated[str, Option(help="The device to compute on: cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str, Option(help="The precision: complex64 or complex128.")]
 Quiet = Annotated[bool, Option("--quiet", help="Print only warnings and errors: no progress, no table.")]
 Formula = Annotated[bool, Option("--formula", help="Also print the optimisation problem that was solved.")]
 
@@ -114,12 +107,10 @@ Strict = Annotated[bool, Option("--strict", help="Exit code 3 if a test failed o
 
 Digits = Annotated[int, Option("--digits", "-k", help="The number K of correct digits that are asked for.")]
 Kind = Annotated[str, Option("--problem", help="P1 (noise level), P2 (LASSO) or P3 (square-root LASSO).")]
-Parameter = Annotated[
-    str, Option("--parameter", help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2].")
-]
-Columns = Annotated[int, Option("--columns", help="The number of columns that compete, N - m + 1.")]
-Tail = Annotated[int, Option("--tail", help="The number of rows below, m - 1.")]
-Reads = Annotated[int, Option("--reads", min=1, help="The number of reads that an algorithm is granted.")]
+Parameter = Annotated[str, Option(help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2].")]
+Columns = Annotated[int, Option(help="The number N - m + 1 of columns that compete, of an m x N matrix.")]
+Tail = Annotated[int, Option(help="The number m - 1 of rows below the first, of an m x N matrix.")]
+Reads = Annotated[int, Option(min=1, help="The number of reads that an algorithm is granted.")]
 
 
 def set_threads(threads: int | None) -> None:

@@ -34,9 +34,9 @@ def prove(
         bool, Option("--refute", help="Only look for a violation: of the claim, or of every rho and gamma.")
     ] = False,
     accuracy: Annotated[
-        float | None, Option("--accuracy", help="Print the depth of the network for this accuracy; it needs --size.")
+        float | None, Option("--accuracy", help="Plan the network for this accuracy of sparse signals; needs --signal.")
     ] = None,
-    size: Annotated[float | None, Option("--size", help="An upper bound of the 2-norm of the measurements.")] = None,
+    signal: Annotated[float | None, Option("--signal", help="An upper bound of the 2-norm of the signals.")] = None,
     noise: Annotated[float, Option("--noise", help="An upper bound of the 2-norm of the noise, for --accuracy.")] = 0,
     key: options.Key = None,
     seed: options.Seed = 0,
@@ -54,17 +54,17 @@ def prove(
 
     Examples:
       firenet prove matrix.npy --sparsities 2 -o certificate.json
-      firenet prove matrix.npy --sizes 4,12 --sparsities 1,2 --accuracy 1e-3 --size 10
+      firenet prove matrix.npy --sizes 4,12 --sparsities 1,2 --accuracy 1e-3 --signal 10
       firenet prove matrix.npy --sparsities 2 --rho 0.5 --gamma 2 --refute
     """
-    from firenet.guarantees import NotDecided, prove_null_space, refute_null_space
+    from firenet.guarantees import Guarantee, NotDecided, plan, prove_null_space, refute_null_space
     from firenet.guarantees.null_space import check_claim
     from firenet.io.files import check_output, read_array
 
     if (rho is None) != (gamma is None):
         raise BadInput("Both --rho and --gamma, or none of them", "one", "Claim a pair")
-    if (accuracy is None) != (size is None):
-        raise BadInput("Both --accuracy and --size, or none of them", "one", "Give the size of the measurements, too")
+    if (accuracy is None) != (signal is None):
+        raise BadInput("Both --accuracy and --signal, or none of them", "one", "Give the size of the signals, too")
     claim = None if rho is None or gamma is None else (rho, gamma)
     if claim is not None:
         check_claim(*claim)
@@ -84,8 +84,10 @@ def prove(
     if out is not None and best is not None and not isinstance(best, NotDecided):
         _save(best.to_json(), out)
     record = _record(problem, found, violation, gamma, seed) | {"seconds": round(time.monotonic() - began, 1)}
-    if accuracy is not None and size is not None and found is not None and not isinstance(found, NotDecided):
-        record |= {"network": _network(found, accuracy, size, noise)}
+    if accuracy is not None and signal is not None and found is not None and not isinstance(found, NotDecided):
+        guarantee = Guarantee(found.problem.matrix.numbers, found.constants)
+        made = plan(guarantee, accuracy=accuracy, noise=noise, sparsity_defect=0.0, signal=signal)
+        record |= {"plan": made.record(), "network": made.summary}
     if as_json:
         console.print_json(record)
     else:
@@ -122,8 +124,9 @@ def _record(
     seed: int,
 ) -> dict[str, Any]:
     """Returns what was found; where neither a proof nor a violation was, both bounds."""
-    from firenet.guarantees import NotDecided, largest_refuted_rho
+    from firenet.guarantees import NotDecided
     from firenet.guarantees.checker import sha256
+    from firenet.guarantees.violation import largest_refuted_rho
     from firenet.versions import versions
 
     record: dict[str, Any] = {"shape": problem.matrix.shape, "matrix_sha256": sha256(problem.matrix.as_json())}
@@ -151,16 +154,6 @@ def _proved(proof: NullSpaceProof) -> dict[str, Any]:
     return shown | {"levels": [{"error": e, "gain": g} for e, g in zip(proof.errors, proof.gains, strict=True)]}
 
 
-def _network(proof: NullSpaceProof, accuracy: float, size: float, noise: float) -> dict[str, Any]:
-    """Returns the depth of the theorem's network for an accuracy, and what noise of this size adds to its error."""
-    from firenet.guarantees import Guarantee
-
-    guarantee = Guarantee(proof.problem.matrix.numbers, proof.constants)
-    inner, outer = guarantee.inner(), guarantee.outer(accuracy, size)
-    bound = guarantee.error_bound(outer, size=size, sparsity_defect=0, noise=noise)
-    return {"layers": inner * outer, "restarts": outer, "norm": guarantee.norm, "error_bound": bound}
-
-
 def _tell(record: dict[str, Any], out: Path | None) -> None:
     """Prints what was found."""
     rows, columns = record["shape"]
@@ -181,9 +174,7 @@ def _tell(record: dict[str, Any], out: Path | None) -> None:
         other = record["refuted_instead"]
         console.say(f"refuted for gamma = {other['gamma']:.6g}: rho = {other['rho'] or 'none'} and all below")
     if "network" in record:
-        network = record["network"]
-        shown = f"{network['layers']} layers, {network['restarts']} restarts"
-        console.say(f"network: {shown}, error at most {network['error_bound']:.4g} for s-sparse signals")
+        console.say(f"network: {record['network']}")
     if out is not None:
         console.say(f"certificate: {out}")
 

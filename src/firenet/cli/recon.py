@@ -35,15 +35,13 @@ def recon(
     layers: Annotated[
         int,
         Option(
-            "--layers",
-            help="The most layers in all, shared by the rounds of --reweight. --schedule fixed runs exactly this "
+            help="The largest number of layers, shared by the rounds of --reweight. --schedule fixed runs exactly this "
             "many; --schedule paper rounds the number down to a multiple of ten.",
         ),
     ] = 2000,
     tolerance: Annotated[
         float | None,
         Option(
-            "--tolerance",
             help="Stop once the objective is proved to be at most this share above the minimum (the relative gap). "
             "Exit code 3 if that is not reached. Default: 0.001.",
         ),
@@ -54,8 +52,7 @@ def recon(
     reweight: Annotated[
         int | None,
         Option(
-            "--reweight",
-            help="The number of further rounds, each weighted by the image of the round before: slower and sharper. "
+            help="How many times to solve again with weights computed from the image before: slower and sharper. "
             "Default: 1, or 0 with much noise, orthonormal transforms and fixed schedules.",
         ),
     ] = None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def train(
     network: Annotated[str, Argument(help="The network: unet, automap or lista.")],
     out: Annotated[Path, Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
-    noise: Annotated[float, Option(help="Add noise of up to this share of |y| to every image (jitter).")] = 0.0,
+    noise: Annotated[float, Option(help="Add noise of up to this share of |y| to the measurements (jitter).")] = 0.0,
     steps: Annotated[int | None, Option(min=1, help="The number of Adam steps. Default: the network's.")] = None,
     batch: Annotated[int | None, Option(min=1, help="The number of images a step. Default: the network's.")] = None,
     images: Annotated[str, Option(help="The images to train on: both, ellipses or colin27.")] = "both",

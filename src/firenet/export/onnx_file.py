@@ -6,7 +6,6 @@ results in onnxruntime are compared with those of the network.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import os
@@ -15,16 +14,18 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from firenet.errors import BadInput, MissingExtra
+from firenet.errors import BadInput
 from firenet.export.real_valued import Fourier, RealPacked, check_dtype, supported
 from firenet.io.safely import check_room, replacing
 from firenet.network import Firenet
-from firenet.numerics import check_seed
+from firenet.numerics import check_seed, real_view
+from firenet.optional import optional
 
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _OPSETS = range(18, 24)
@@ -130,8 +131,8 @@ def _compared(
     difference: dict[str, float] = {}
     rounding: dict[str, float] = {}
     for name, y in cases.items():
-        wanted = _packed(net(y.to(device)).detach().cpu())
-        packed = _packed(y).to(dtype)
+        wanted = real_view(net(y.to(device)).detach().cpu())
+        packed = real_view(y).to(dtype)
         difference[name] = _distance(run(packed), wanted)
         with torch.no_grad():
             rounding[name] = _distance(module(packed), wanted)
@@ -153,13 +154,11 @@ def check_export(path: Path) -> dict[str, str]:
     if path.suffix.lower() != ".onnx":
         raise BadInput("An output file that ends in .onnx", str(path), "Rename the output")
     check_room(path)
-    versions = {}
-    for library in _LIBRARIES:
-        try:
-            versions[library] = importlib.import_module(library).__version__
-        except ImportError as error:
-            raise MissingExtra(library, "export", "Writing ONNX") from error
-    return versions
+    return {name: _library(name).__version__ for name in _LIBRARIES}
+
+
+def _library(name: str) -> ModuleType:
+    return optional(name, "export", "Writing ONNX")
 
 
 def _cases(net: Firenet, module: RealPacked, batch: int, measurements: Tensor | None, seed: int) -> dict[str, Tensor]:
@@ -181,10 +180,6 @@ def _cases(net: Firenet, module: RealPacked, batch: int, measurements: Tensor | 
     return cases
 
 
-def _packed(x: Tensor) -> Tensor:
-    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
-
-
 def _distance(x: Tensor, wanted: Tensor) -> float:
     """Computes the relative distance, or the norm of x if the reference is zero; infinite for NaN."""
     size = torch.linalg.vector_norm(wanted).item()
@@ -194,7 +189,7 @@ def _distance(x: Tensor, wanted: Tensor) -> float:
 
 def _translate(module: RealPacked, batch: int, opset: int | None) -> Any:
     """Translates the module to an ``ONNXProgram``."""
-    common, optimizer = (importlib.import_module(name) for name in ("onnx_ir.passes.common", "onnxscript.optimizer"))
+    common, optimizer = (_library(name) for name in ("onnx_ir.passes.common", "onnxscript.optimizer"))
     y = torch.zeros(batch, *module.out_shape, *module._pair, dtype=module.mask.dtype)
     with _quiet():
         # No optimisation: torch's optimiser tries patterns that no layer has, which takes several times as long as all
@@ -230,7 +225,7 @@ def _quiet() -> Iterator[None]:
 
 def _session(model: bytes) -> Any:
     """Returns a function from measurements to images that runs the model in onnxruntime on the CPU."""
-    onnxruntime = importlib.import_module("onnxruntime")
+    onnxruntime = _library("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors

@@ -89,9 +89,8 @@ class RealPacked(nn.Module):
         self._coils = isinstance(sensing, MultiCoilFourier)
         if isinstance(sensing, MultiCoilFourier):
             maps = torch.view_as_real(sensing.maps.detach().cpu().to(torch.complex128))
-            self.register_buffer(
-                "_maps", maps
-            )  # s, and i s below: the factors of the real and of the imaginary part of x
+            # s and i s are the factors of the real and of the imaginary part of x.
+            self.register_buffer("_maps", maps)
             self.register_buffer("_turned", torch.stack([-maps[..., 1], maps[..., 0]], dim=-1))
         weights = net.problem.weights
         if weights is not None:
@@ -140,9 +139,8 @@ class RealPacked(nn.Module):
         new, last, last_measured = x, x, measured
         back: Tensor | None = torch.zeros_like(x)  # A*q, or None
         for k, run in enumerate(self.runs):
-            tau, sigma, rho, threshold = (
-                cast(Tensor, getattr(self, f"_{name}{k}")) for name in ("tau", "sigma", "rho", "threshold")
-            )
+            names = (f"_{name}{k}" for name in ("tau", "sigma", "rho", "threshold"))
+            tau, sigma, rho, threshold = (cast(Tensor, getattr(self, name)) for name in names)
             average, duals = run.restart_point == "average", run.restart_point == "average" and run.keep_dual
             x_sum = measured_sum = q_sum = None
             for _ in range(run.layers):
@@ -222,7 +220,8 @@ def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | Subsampled
         do = "Shift mask, maps and k-space with torch.fft.ifftshift and build the operator without centred=True"
         raise BadInput("A Fourier operator with zero frequency in the corner", "centred=True", do)
     if not isinstance(net.problem.fidelity, Norm):
-        raise BadInput("The square-root LASSO", type(net.problem.fidelity).__name__, "Export a network without noise=")
+        do = "Export a network without noise= or fidelity="
+        raise BadInput("The square-root LASSO", type(net.problem.fidelity).__name__, do)
     if net.form == "analysis" or (frame is not None and type(frame) is not Wavelet):
         got = f"{type(frame).__name__}, {net.form} form"
         raise BadInput("The synthesis form with a Wavelet, or no transform", got, "Use firenet.Wavelet")
@@ -232,7 +231,8 @@ def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | Subsampled
 def check_dtype(dtype: torch.dtype) -> None:
     """Raises BadInput for other dtypes than float32 and float64."""
     if dtype not in (torch.float32, torch.float64):
-        raise BadInput("dtype float32 or float64", f"{dtype}", "Pairs of float32 are complex64")
+        do = "Use float32 in place of complex64, float64 of complex128"
+        raise BadInput("dtype float32 or float64", f"{dtype}", do)
 
 
 # --- transforms as products with dense matrices -----------------------------------------------------------------------

@@ -124,6 +124,24 @@ class Constants:
         second = (self.C2 - gamma * self.C1) / (1 - gamma * lam * root)
         return lam * root * second, second
 
+    def fewer(self, sparsities: Sequence[int]) -> Constants:
+        """Returns the constants for fewer non-zeros per level, with the same weights, which these ones imply.
+
+        A set :math:`\\Delta'` with at most :math:`s'_k\\le s_k` indices in each level lies in one with :math:`s_k`. So
+        the property of order (s, M) with :math:`(\\rho,\\gamma)` has that of order (s', M) as a consequence, with
+        :math:`(\\rho\\sqrt{\\xi'/\\xi},\\gamma)`, where :math:`\\xi'=\\sum_kw_{(k)}^2s'_k`.
+
+        Raises:
+            BadInput: For more non-zeros than those of these constants in some level.
+        """
+        levels = SparsityLevels(self.levels.sizes, tuple(sparsities))
+        if any(few > s for few, s in zip(levels.sparsities, self.levels.sparsities, strict=True)):
+            needed = f"At most {self.levels.sparsities} non-zeros per level"
+            raise BadInput(needed, f"{levels.sparsities}", "More would need another null space property")
+        (rho, gamma), weights = self.null_space, self.level_weights
+        xi = math.fsum(w * w * s for w, s in zip(weights, levels.sparsities, strict=True))
+        return Constants(levels, rho * math.sqrt(xi / self.xi), gamma, weights, source=self.source)
+
     @property
     def assumption(self) -> str:
         """The null space property in words, assumed or verified."""

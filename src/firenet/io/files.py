@@ -39,8 +39,8 @@ from firenet.io.hdf5 import MAGIC, read_hdf5
 from firenet.io.nifti import is_pair_header, read_nifti, write_nifti
 from firenet.io.numpy_files import read_npy, read_npz, write_npy
 from firenet.io.png import read_png, write_png
-from firenet.io.safely import AnyPath, check_room, existing, replacing
-from firenet.io.stored import AXES, SPATIAL, Stored, as_float, checked, shown, suffix, unreadable
+from firenet.io.safely import AnyPath, check_room, existing, replacing, suffix
+from firenet.io.stored import AXES, SPATIAL, Stored, as_float, checked, shown, unreadable
 from firenet.optional import optional
 
 _UNUSUAL = re.compile(r"[^\n -~]")  # outside of its strings, JSON has only newlines and ASCII
@@ -146,9 +146,10 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
 def read_array(path: AnyPath, *, key: str | None = None, purpose: str = "array") -> np.ndarray:
     """Reads one finite array of numbers, values and dtype as stored: a mask, coil maps, a noise scan, an image.
 
-    The axes are the stored ones, except that those of cfl and NIfTI, which count from the fastest, are reversed and
-    lose their singletons (cfl) or leading singletons (NIfTI): (coil, z, y, x) as in `read_scan`. DICOM values are
-    rescaled by the file's slope and intercept.
+    The axes are the stored ones, with two exceptions. The axes of cfl and NIfTI, which these formats list from the
+    fastest to the slowest, are reversed, and axes of length 1 are dropped: all of them (cfl) or the leading ones
+    (NIfTI). The order is then (coil, z, y, x) as in `read_scan`. DICOM values are rescaled by the file's slope and
+    intercept.
 
     Args:
         path: A file in npy, npz, HDF5, cfl, PNG, NIfTI (one file or a pair) or DICOM.
@@ -256,7 +257,9 @@ def check_beside(path: AnyPath, *, overwrite: bool = False) -> Path:
     check_room(path)
     if not overwrite and os.path.lexists(path) and not ours(path):
         do = "Rename it, name another output, or pass --overwrite"
-        raise BadInput("A file beside the output that firenet wrote", f"{path}, which is something else", do)
+        raise BadInput(
+            "Only files that firenet wrote are replaced beside the output", f"{path}, which is something else", do
+        )
     return path
 
 
@@ -335,9 +338,8 @@ def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], Stored]]
     for title, offset, magic, read in (
         ("npy", 0, b"\x93NUMPY", read_npy),
         ("npz", 0, b"PK", read_npz),
-        *(
-            ("HDF5", offset, MAGIC, read_hdf5) for offset in (0, 512, 1024, 2048)
-        ),  # MATLAB puts a block of its own in front
+        # MATLAB puts a block of its own in front.
+        *(("HDF5", offset, MAGIC, read_hdf5) for offset in (0, 512, 1024, 2048)),
         ("PNG", 0, b"\x89PNG\r\n\x1a\n", read_png),
         ("DICOM", 128, b"DICM", read_dicom),
         ("NIfTI", 344, b"n+1\0", read_nifti),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from firenet.errors import BadInput
-from firenet.io.stored import shown, suffix
+from firenet.io.safely import suffix
+from firenet.io.stored import shown
 
 _SCANNER = "Convert it to ISMRMRD with {}"
 _BY_BYTES = (

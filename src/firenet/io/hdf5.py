@@ -41,13 +41,6 @@ def prepare() -> None:
     optional("h5py", "mri", "Reading HDF5")
 
 
-def read_here(path: Path, key: str | None, preferred: str) -> Stored:
-    """Reads the same as `read_hdf5`, in this process."""
-    with opened(path, key, preferred) as stored:
-        mask = None if stored.mask is None else stored.mask[()]
-        return replace(stored, array=stored.array[()], mask=mask)
-
-
 @contextmanager
 def opened(path: Path, key: str | None, preferred: str) -> Iterator[Stored]:
     """Yields what `read_hdf5` returns, but its arrays may still lie in the file: they are checked and not yet read."""

@@ -92,7 +92,7 @@ def encoding(text: str, number: int, where: str) -> Encoding:
         node.tag = str(node.tag).rpartition("}")[2]
     found = root.findall("encoding")
     if number >= len(found):
-        got = f"lines of encoding {number} and a header with {len(found)}"
+        got = f"lines of encoding number {number}, counted from 0, and a header of {len(found)} encodings"
         raise BadInput(f"A header that describes the encoding of the lines in {where}", got, "Convert the scan again")
     one = found[number]
     trajectory = (one.findtext("trajectory") or "cartesian").strip()

@@ -48,22 +48,21 @@ def replacing(*paths: Path) -> Iterator[list[Path]]:
         BadInput: If they cannot be written.
     """
     # Short enough for every file system, and with the ending that writers look at.
-    temporaries = [path.with_name(f".{secrets.token_hex(4)}{_ending(path)[:9]}") for path in paths]
+    temporaries = [path.with_name(f".{secrets.token_hex(4)}{suffix(path)[:9]}") for path in paths]
     pairs = list(zip(temporaries, paths, strict=True))
-    waiting, deferred = _waiting.get(), False
+    waiting = _waiting.get()
     try:
         yield temporaries
         if waiting is None:
             _place(pairs)
         else:
             waiting.extend(pairs)
-            deferred = True
+            pairs = []
     except OSError as error:
         raise _unwritable(paths[0], error) from error
     finally:
-        if not deferred:
-            for temporary in temporaries:
-                temporary.unlink(missing_ok=True)
+        for temporary, _ in pairs:
+            temporary.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput:
@@ -71,8 +70,9 @@ def _unwritable(path: Path, error: OSError) -> BadInput:
     return BadInput("A file that can be written", f"{path}: {error.strerror or error}", do)
 
 
-def _ending(path: Path) -> str:
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix
+def suffix(path: Path) -> str:
+    """Returns the suffix in lower case; ``.nii.gz`` is one suffix."""
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
 
 
 @contextmanager

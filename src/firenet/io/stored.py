@@ -42,11 +42,6 @@ class Stored:
     notes: tuple[str, ...] = ()
 
 
-def suffix(path: Path) -> str:
-    """Returns the suffix in lower case; ``.nii.gz`` is one suffix."""
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
-
-
 def shown(text: object) -> str:
     r"""Returns words from a file as one line that a terminal can show: escaped where not printable, cut where long.
 

@@ -126,11 +126,9 @@ def draw(audits: Sequence[Audit], path: Path) -> None:
         audits: The audits of :func:`benches`, in their order.
         path: The PNG file to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 15), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.add_gridspec(5, 4, height_ratios=(1, 1, 1, 1, 1.15))
 
     def show(row: int, column: int, array: np.ndarray, title: str, top: float) -> None:

@@ -30,10 +30,7 @@ def from_factory(text: str, weights: Path | None, name: str) -> Model:
     Raises:
         BadInput: If there is no such factory; from ``build``, if it returns no function or the weights do not fit.
     """
-    factory = named(text, "factory")
-    if not callable(factory):
-        do = "A function of the measurement operator that returns a function of measurements"
-        raise BadInput("A factory", f"{text!r} is a {type(factory).__name__}", do)
+    factory = named(text, "factory", "A function of the measurement operator that returns a function of measurements")
     stored = None if weights is None else read_weights(weights)
 
     def build(sensing: LinearOperator) -> Reconstruct:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from firenet.audit.model import Model
+from firenet.audit.model import Model, of
 from firenet.certificate import certify
+from firenet.errors import BadInput
+from firenet.guarantees.distance import stability
+from firenet.guarantees.guarantee import Guarantee
 from firenet.network import Firenet
 from firenet.numerics import norms
 from firenet.operators.linear import LinearOperator
@@ -84,7 +88,28 @@ def stabilised_model(
     return Model(name or f"Stabilised {inner.name}", build, origin, inner.fits, certified)
 
 
-def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) -> dict[str, Any] | None:
+def guaranteed_model(net: Firenet, guarantee: Guarantee, name: str = "FIRENET") -> Model:
+    """Returns a network as a model whose certificate states a bound of the distance, too.
+
+    Args:
+        net: A network of (P3) in synthesis form.
+        guarantee: The guarantee of its operator and weights.
+        name: The name in tables.
+
+    Raises:
+        BadInput: For a guarantee of another operator or of other weights, and for a lambda out of its range.
+    """
+    why = _without_statement(net, guarantee)
+    if why:
+        raise BadInput("A network of (P3) in synthesis form", why, "Use firenet_model for the others")
+    guarantee.check(net.operator, net.weights)
+    guarantee.constants.at(net.lam)
+    return of(name, net, certify=partial(certified, guarantee=guarantee))
+
+
+def certified(
+    reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor], guarantee: Guarantee | None = None
+) -> dict[str, Any] | None:
     """Checks what is proven about a FIRENET under perturbation.
 
     For every e
@@ -95,10 +120,14 @@ def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) 
     least :math:`F_y(R(y+e))-F_y(R(y))`, which is computed; ``beaten`` says whether this exceeds the right side by more
     than the bounds of the rounding errors.
 
+    With a guarantee it also computes the distance from the coefficients of R(y) to those of R(y + e), and its bound
+    from :func:`.stability.stability` for the norm of this e and the gap of R(y + e).
+
     Args:
         reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one; for others None is returned.
         y: Measurements.
         perturbations: Perturbations e of the measurements, by name.
+        guarantee: The guarantee of the network's operator, or None.
     """
     net = reconstruct.firenet if isinstance(reconstruct, Stabilised) else reconstruct
     if not isinstance(net, Firenet) or not isinstance(net.fidelity, Norm):
@@ -116,10 +145,42 @@ def certified(reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor]) 
         bound = after.gap.item() + 2 * norms(data.to(torch.complex128) - y, e.ndim).item()
         slack = (before.rounding + after.rounding + again.rounding).item()
         entries[name] = {"rise": rise, "bound": bound, "beaten": not rise <= bound + slack}
+        if guarantee is not None:
+            entries[name] |= _distance(guarantee, net, y, before, data, after)
+    why = _without_statement(net, guarantee)
     return {
         "objective": before.objective.item(),
         "relative gap": before.relative_gap.item(),
         "layers": int(before.layers),
         "perturbations": entries,
-        "beaten": any(entry["beaten"] for entry in entries.values()),
+        "beaten": any(entry["beaten"] or entry.get("too far", False) for entry in entries.values()),
+        "no distance": why or None,
+    }
+
+
+def _without_statement(net: Firenet, guarantee: Guarantee | None) -> str:
+    """Returns why no bound of the distance can be stated; an empty text if one can."""
+    if net.form == "analysis":
+        return "nothing is proven here for the analysis form"
+    if not isinstance(net.fidelity, Norm):
+        return "nothing is proven here for other fidelities than the norm"
+    return "" if guarantee is not None else "no null space property of its operator is known"
+
+
+def _distance(
+    guarantee: Guarantee, net: Firenet, y: Tensor, before: Solution, data: Tensor, after: Solution
+) -> dict[str, Any]:
+    """Returns how far the coefficients moved, and the bound of this distance."""
+    budget = norms(data.to(torch.complex128) - y, y.ndim).item()
+    gap = (after.gap + after.rounding).item()
+    said = stability(guarantee, before.coefficients, y, lam=net.lam, budget=budget, gap=gap, dual=before.dual)
+    moved = norms(after.coefficients.to(torch.complex128) - before.coefficients, before.coefficients.ndim).item()
+    bounds = {"from_reconstruction": said.from_reconstruction, "from_support": said.from_support}
+    which = next(name for name, bound in bounds.items() if bound == said.smallest)
+    return {
+        "moved": moved,
+        "distance": said.smallest.value,
+        "distance by": which,
+        "size": budget,
+        "too far": not moved <= said.smallest.value,
     }

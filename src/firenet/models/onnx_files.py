@@ -115,7 +115,8 @@ def _layout(
     """Returns a function that arranges measurements for an input of this shape, and one that extracts the image."""
     grid, image = tuple(sensing.out_shape), tuple(sensing.in_shape)
     wanted = [(*grid, 2), (1, *grid, 2), (2, *grid), (1, 2, *grid)]
-    fits = [w for w in wanted if len(w) == len(shape) and all(_same(s, n) for s, n in zip(shape, w, strict=True))]
+    fixed = [(k, size) for k, size in enumerate(shape) if isinstance(size, int)]  # others are names of variable sizes
+    fits = [w for w in wanted if len(w) == len(shape) and all(w[k] == size for k, size in fixed)]
     if not fits:
         needed = f"An input of shape {' or '.join(map(str, wanted))}"
         raise BadInput(needed, f"{list(shape)} in {path}", "Audit it with measurements of its own shape")
@@ -152,7 +153,3 @@ def taken(out: Tensor, image: tuple[int, ...]) -> Tensor:
         return torch.view_as_complex(out.reshape(2, *image).movedim(0, -1).contiguous())
     do = "One image, real, or real and imaginary part on the last or the first axis"
     raise BadInput(f"An image of shape {image}", f"{tuple(out.shape)}", do)
-
-
-def _same(stored: Any, wanted: int) -> bool:
-    return not isinstance(stored, int) or stored == wanted

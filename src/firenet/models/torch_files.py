@@ -36,10 +36,8 @@ def from_torch(path: Path, name: str, trust: bool) -> Model:
         raise BadInput("A model", f"{path}, which holds weights and no network", do)
     if not trust:
         kind = "an exported program (.pt2)" if exported else "a TorchScript file"
-        do = (
-            "If you trust its author, --trust-model opens it in a process of its own, which is no sandbox. Or take its "
-        )
-        do += "weights as safetensors and a factory, or ONNX"
+        do = "If you trust its author, --trust-model opens it in a process of its own, which is no sandbox. "
+        do += "Or take its weights as safetensors and a factory, or ONNX"
         raise BadInput("A file that cannot run code while it is loaded", f"{path}, {kind}, which can", do)
     outside = Outside(path)
     origin = {"kind": "trusted file, in a process of its own", "file": str(path), "sha256": sha256(path)}

@@ -113,11 +113,9 @@ def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
 
 def draw(cases: Mapping[str, Case], path: Path) -> None:
     """Draws one row for each case: truth, zero-filled, FIRENET, and the error times 5."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12.8, 3.45 * len(cases)), layout="constrained")
-    FigureCanvasAgg(figure)
     for row, case in enumerate(cases.values()):
         peak = case.truth.max().item()
         record = case.record()

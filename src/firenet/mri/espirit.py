@@ -161,8 +161,8 @@ def _projector(centre: Tensor, side: int, dims: int, threshold: float) -> Tensor
         # the smallest are treated as noise instead.
         kept = vectors[:, values > 4 * values[0]]
     if kept.shape[1] in (0, size) and coils > 1:
-        needed = "Patches of k-space that do not fill all dimensions, to separate the coils' signal from noise"
-        got = f"noise in all of {size} dimensions, with kernels of side {side}"
+        needed = "A calibration matrix with small singular values, to separate the coils' signal from noise"
+        got = f"{size} singular values of similar size, with kernels of side {side}"
         do = "Use a wider calibration centre (larger kernels need one), or pass maps from a calibration scan"
         raise BadInput(needed, got, do)
     return (kept @ kept.mH).view(coils, *(side,) * dims, coils, *(side,) * dims)

@@ -23,7 +23,7 @@ MOST_COILS = 64
 def to_corner(kspace: Tensor, dims: int) -> Tensor:
     """Returns k-space with zero frequency in the corner from centred k-space of the *same* centred image.
 
-    ``ifftn(to_corner(k, d))`` is the centred image, upright and in one piece. The inverse is :func:`to_centre`.
+    ``ifftn(to_corner(k, d))`` is the centred image, without a shift or a flip. The inverse is :func:`to_centre`.
     """
     axes = tuple(range(-dims, 0))
     return torch.fft.ifftshift(kspace, dim=axes) * _ramp(kspace, dims)
@@ -47,7 +47,7 @@ def _ramp(kspace: Tensor, dims: int) -> Tensor:
 
 
 def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin | None) -> Tensor:
-    """Returns k-space whose images have their origin where k-space of this kind usually has it.
+    """Returns k-space with the origin of its images moved to the usual pixel, if they have the other one.
 
     The origin of an image is the pixel that has phase zero at every frequency. If zero frequency lies in the middle it
     usually is the middle pixel, ``fftshift(fftn(ifftshift(image)))``, and if it lies in the corner the corner pixel,

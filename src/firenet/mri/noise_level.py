@@ -93,8 +93,10 @@ def check_noise_level(level: Level, scan: ScanData, *, whitened: bool) -> None:
             scan.warnings.append(f"{image.called} has {said}; {result}.")
     if too_high and len(too_high) == sum(not image.empty for image in scan.images):
         _, asked, size = too_high[0]
-        do = "Give the 2-norm of the noise over all samples, a number or a share such as 5%; at this level zero fits"
-        raise BadInput(f"A noise level below the norm of the data, {size:.4g}", f"{asked:.4g}", do)
+        do = "Give the 2-norm of the noise over all samples, a number or a share such as 5%"
+        raise BadInput(
+            f"A noise level below the norm of the data, {size:.4g}, above which zero fits", f"{asked:.4g}", do
+        )
     for image, asked, size in too_high:
         said = f"a noise level of {asked:.3g}, at least the norm of its data, {size:.3g}: its image is zero"
         scan.warnings.append(f"{image.called} has {said}.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def reconstruct_kspace(
         progress: Called with the number of layers done and the largest number possible.
 
     Returns:
-        The solution; ``image`` is upright if ``centred``, ``dual`` has zero frequency in the corner.
+        The solution; ``image`` has its origin in the middle if ``centred``; ``dual`` has zero frequency in the corner.
 
     Raises:
         BadInput: As :func:`.prepare` and :func:`.reconstruct`.
@@ -77,31 +78,21 @@ def reconstruct_kspace(
     if origin is not None:
         kspace = to_usual_origin(tensor_of(kspace, "k-space"), dims, centred=centred, origin=origin)
 
-    def solve(y: Tensor, operator: LinearOperator, progress: Progress | None) -> Solution:
-        _check_maps(y, operator)
-        return reconstruct(
-            y,
-            operator,
-            sparsify=sparsify,
-            weights=weights,
-            lam=lam,
-            noise=noise,
-            schedule=schedule,
-            tolerance=tolerance,
-            reweight=reweight,
-            progress=progress,
-        )
-
+    posed = partial(reconstruct, sparsify=sparsify, weights=weights, lam=lam, noise=noise)
+    solve = partial(posed, schedule=schedule, tolerance=tolerance, reweight=reweight)
     axes = dims + (maps is not None)
     groups = _groups(kspace, mask, dims, axes)
     if groups is None:
-        return solve(*prepare(kspace, mask, maps, dims=dims, centred=centred), progress)
+        y, operator = prepare(kspace, mask, maps, dims=dims, centred=centred)
+        _check_maps(y, operator)
+        return solve(y, operator, progress=progress)
     data = tensor_of(kspace, "k-space")
     batch, items = data.shape[: data.ndim - axes], data.flatten(0, data.ndim - axes - 1)
     found = []
     for number, (own, which) in enumerate(groups):
         y, operator = prepare(items[which], own, maps, dims=dims, centred=centred)
-        found.append(solve(y, operator, _shifted(progress, number, len(groups))))
+        _check_maps(y, operator)
+        found.append(solve(y, operator, progress=_shifted(progress, number, len(groups))))
     return _together(found, [which for _, which in groups], batch)
 
 
@@ -145,7 +136,7 @@ def _check_maps(y: Tensor, operator: LinearOperator) -> None:
         return
     _, doubt = judge_maps(y, operator.mask, operator.maps, "given")
     if doubt is not None:
-        warnings.warn(doubt, DoubtfulInput, stacklevel=4)
+        warnings.warn(doubt, DoubtfulInput, stacklevel=3)
 
 
 def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) -> Solution:

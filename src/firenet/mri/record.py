@@ -15,8 +15,9 @@ from firenet.mri.scan import Prepared, ScanData
 from firenet.network import Firenet
 from firenet.problems.fidelity import Ball
 from firenet.reconstruction.choose_lambda import Sweep
+from firenet.reweighting import Reason
 from firenet.solver.schedules import Searched
-from firenet.solver.solution import Solution
+from firenet.solver.solution import Certified, Solution
 from firenet.transforms.spec import describe
 from firenet.versions import versions
 
@@ -35,7 +36,7 @@ class Reconstruction:
         image: The image.
         found: The solution or the certificate; None for an empty slice. A solution keeps the image and the numbers, not
             the dual points, which are many times as large.
-        asked: The network as it was requested, before any round; None for an empty slice.
+        asked: The network of the first round, before any reweighting; None for an empty slice.
         posed: The network of the last round; the gap is that of its problem.
         layers: The number of layers of all rounds.
         rounds: The relative gap and the number of layers of each round.
@@ -53,7 +54,7 @@ class Reconstruction:
     posed: Firenet | None = None
     layers: int = 0
     rounds: Sequence[tuple[float, int]] = ()
-    ended: str | None = None
+    ended: Reason | None = None
     seconds: float = 0.0
     tolerance: float | None = None
     sweep: Sweep | None = None
@@ -86,6 +87,8 @@ class Reconstruction:
             result |= {"status": status.value, "advice": status.advice}
         else:
             result |= {"status": _verdict(found), "tightness": found.tightness.item(), "kind": found.kind}
+            if found.stability is not None:
+                result["stability"] = found.stability[0].record()
         result |= {"maps": part.maps_method, "unexplained": part.unexplained}
         result |= {"undetermined_pixels": int(part.undetermined.sum())}
         if self.ended is not None:
@@ -111,7 +114,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
         scan.warnings.append(f"The image is too small for one level of {words.partition(',')[0]}: W is the identity.")
     results = [one.record() for one in found]
     for one in found:
-        if one.ended is not None and "broke off" in one.ended:
+        if one.ended is Reason.BROKE_OFF:
             scan.warnings.append(f"{one.part.called}: {one.ended}.")
         off = misfit(one)
         if off is not None:
@@ -157,7 +160,7 @@ def _problem(asked: Firenet, words: str, rounds: int) -> str:
     return problem
 
 
-def relative_gap(found: Solution | Certificate) -> dict[str, Any]:
+def relative_gap(found: Certified) -> dict[str, Any]:
     """Returns the relative gap for a record; a gap that is not finite becomes None, with the reason."""
     value = found.relative_gap.item()
     if abs(value) < float("inf"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,10 @@ def prepare(
     dims: int = 2,
     centred: bool = True,
 ) -> tuple[Tensor, SubsampledFourier | MultiCoilFourier]:
-    """Returns measurements and their operator in the library's convention: zero frequency in the corner, the image
-    upright and in one piece.
+    """Returns measurements and their operator in the library's convention: zero frequency in the corner.
 
-    The arguments are those of :func:`.reconstruct_kspace`, with one mask for all items.
+    The middle of a centred image stays in the middle. The arguments are those of :func:`.reconstruct_kspace`, with one
+    mask for all items.
 
     Raises:
         BadInput: For arrays that do not fit together, or a mask that contradicts the data (:func:`.judge_mask`).
@@ -303,11 +304,7 @@ def _check_coils(axes: Sequence[str], maps: object, noise: object) -> None:
 
 def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> list[str]:
     """Returns each sentence once; if it does not hold for all slices, it says for how many it holds."""
-    found: dict[str, int] = {}
-    for image in images:
-        for sentence in of(image):
-            found[sentence] = found.get(sentence, 0) + 1
-    every = len(images)
+    found, every = Counter(sentence for image in images for sentence in of(image)), len(images)
     return [s if n == every else f"{s} ({n} of {every} slices)" for s, n in found.items()]
 
 

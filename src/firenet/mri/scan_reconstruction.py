@@ -7,13 +7,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from firenet.errors import BadInput, DoubtfulInput
+from firenet.guarantees.constants import Constants
+from firenet.guarantees.guarantee import Guarantee
 from firenet.io.safely import AnyPath
 from firenet.mri.noise_level import check_noise_level, noise_level as noise_level_of
 from firenet.mri.record import Reconstruction
@@ -57,7 +59,7 @@ def reconstruct_scan(
         noise_level: The 2-norm of the noise, up to which the data are fitted instead of choosing lambda: a number, or a
             share of the norm of the data such as ``5%``.
         schedule: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
-        layers: The most layers of an image; None is 2000.
+        layers: The largest number of layers for each image; None is 2000.
         tolerance: The relative gap to stop at. If None, it is 1e-3, except that a fixed schedule runs to its end.
         reweight: Rounds of reweighting; None is the default of :func:`.rounds`.
         one: Whether to refuse a scan of several slices.
@@ -117,6 +119,9 @@ def certify_scan(
     lam: float | None = None,
     noise_level: str | float | None = None,
     layers: int = 500,
+    constants: Constants | None = None,
+    perturbation: float | None = None,
+    promised_gap: float | None = None,
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> list[Reconstruction]:
@@ -128,7 +133,11 @@ def certify_scan(
         sparsify: The transform of the problem that the image is meant to solve.
         lam: The lambda of that problem.
         noise_level: The noise level of that problem.
-        layers: The most layers to find a dual point with.
+        layers: The largest number of iterations that search for a dual point.
+        constants: The constants of the null space property of every image's operator, with weights of one, for bounds
+            of the distance to other reconstructions; for an orthonormal transform. The records have the bounds.
+        perturbation: As in :func:`.certify`, in the unit of the data.
+        promised_gap: As in :func:`.certify`.
         progress: As in :func:`reconstruct_scan`.
         notify: As in :func:`reconstruct_scan`.
 
@@ -161,7 +170,9 @@ def certify_scan(
     def solve(part: Prepared, progress: Callable[..., None] | None) -> Reconstruction:
         net = default_network(part.operator, sparsify=sparsify, lam=lam, noise=level(part.measured))
         x = given[id(part)].to(device=part.y.device, dtype=part.y.dtype)
-        found = certify_image(x, net.to(part.y.device), part.y, budget=layers, progress=progress)
+        known = None if constants is None else Guarantee(part.operator, constants, net.sparsify)
+        bounds: dict[str, Any] = {"perturbation": perturbation, "promised_gap": promised_gap, "guarantee": known}
+        found = certify_image(x, net.to(part.y.device), part.y, budget=layers, **bounds, progress=progress)
         return Reconstruction(scan, part, x, found, net, net, int(found.layers))
 
     return _each(scan, "certificate", solve, progress)

@@ -22,8 +22,9 @@ class Cascade(nn.Module):
     def __init__(self, sensing: SubsampledFourier, weights: Sequence[Tensor]) -> None:
         super().__init__()
         if len(weights) != 50 or len(sensing.in_shape) != 2 or sensing.centred:
-            got = f"{len(weights)} arrays, images of {sensing.in_shape}"
-            raise BadInput("Fifty arrays, and images of two axes with zero frequency in the corner", got, "Check both")
+            needed = "Fifty arrays, and Fourier samples of images with two axes, zero frequency in the corner"
+            got = f"{len(weights)} arrays, images of {sensing.in_shape}, centred={sensing.centred}"
+            raise BadInput(needed, got, "Take the weights of D5-C5, and an operator without centred=True")
         self.sensing = sensing
         self.weights = nn.ParameterList(nn.Parameter(w.float(), requires_grad=False) for w in weights)
 

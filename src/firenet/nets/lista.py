@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from firenet.errors import BadInput
-from firenet.io import sealed
+from firenet.nets import checkpoints
 from firenet.numerics import check_seed
 from firenet.operators.linear import LinearOperator
 from firenet.transforms.wavelet import Wavelet
 
 LAYERS = 10
+_KIND = "lista-checkpoint"
 
 
 class Lista(nn.Module):
@@ -125,9 +125,11 @@ def train_lista(
     settings = repr((seed, epochs, batch, validation, rate)).encode()
     parts = [settings, *(a.double().contiguous().numpy().tobytes() for a in (matrix, y, x))]
     identity = hashlib.sha256(b"".join(parts)).hexdigest()
-    best, best_error, done = [p.detach().clone() for p in net.parameters()], float("inf"), 0
+    now = {name: p.detach() for name, p in net.named_parameters()}  # shares the memory of the parameters
+    best = {name: p.clone() for name, p in now.items()} | {"error": torch.tensor(math.inf, dtype=torch.float64)}
+    learned, done = {f"net.{n}": t for n, t in now.items()} | {f"best.{n}": t for n, t in best.items()}, 0
     if checkpoint is not None and checkpoint.exists():
-        best, best_error, done = _load(checkpoint, identity, net, adam, epochs, -(-len(train[0]) // batch))
+        done = checkpoints.read(checkpoint, _KIND, identity, learned, adam, epochs, -(-len(train[0]) // batch))
     for epoch in range(done, epochs):
         order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
         for chosen in order.split(batch):
@@ -136,54 +138,14 @@ def train_lista(
             loss.backward()
             adam.step()
         with torch.no_grad():
-            error = (net(held[0]) - held[1]).square().mean().item()
-        if error < best_error:
-            best, best_error = [p.detach().clone() for p in net.parameters()], error
+            error = (net(held[0]) - held[1]).square().mean()
+        if error < best["error"]:
+            for name, t in {**now, "error": error}.items():
+                best[name].copy_(t)
         if checkpoint is not None and ((epoch + 1) % 100 == 0 or epoch + 1 == epochs):
-            _save(checkpoint, identity, net, adam, best, best_error, epoch + 1)
+            checkpoints.write(checkpoint, _KIND, identity, learned, adam, epoch + 1)
         if progress is not None:
             progress(epoch + 1, epochs)
-    with torch.no_grad():
-        for p, kept in zip(net.parameters(), best, strict=True):
-            p.copy_(kept)
+    for name, p in now.items():
+        p.copy_(best[name])
     return net.requires_grad_(False)
-
-
-_KIND = "lista-checkpoint"
-
-
-def _save(
-    path: Path, identity: str, net: Lista, adam: torch.optim.Adam, best: list[Tensor], error: float, done: int
-) -> None:
-    arrays = {}
-    for i, (p, kept) in enumerate(zip(net.parameters(), best, strict=True)):
-        state = adam.state[p]
-        arrays |= {f"p{i}": p.detach().numpy(), f"best{i}": kept.numpy(), f"step{i}": state["step"].numpy()}
-        arrays |= {f"m{i}": state["exp_avg"].numpy(), f"v{i}": state["exp_avg_sq"].numpy()}
-    sealed.write(path, _KIND, identity, arrays, {"error": error, "done": done})
-
-
-def _load(
-    path: Path, identity: str, net: Lista, adam: torch.optim.Adam, epochs: int, steps: int
-) -> tuple[list[Tensor], float, int]:
-    """Reads a checkpoint and returns the best weights, their error, and the number of epochs done."""
-    arrays, about = sealed.read(path, _KIND, identity)
-    error, done, best = about.get("error"), about.get("done", 0), []
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    parameters = dict(enumerate(net.parameters()))
-    sound = isinstance(error, float) and isinstance(done, int) and 0 < done <= epochs
-    for i, p in parameters.items():
-        own = [tensors.get(f"{name}{i}") for name in ("p", "best", "m", "v")]
-        sound = sound and all(t is not None and (t.shape, t.dtype) == (p.shape, p.dtype) for t in own)
-        # Adam counts its steps itself: this count must be that of the epochs done.
-        sound = sound and f"step{i}" in tensors and bool((tensors[f"step{i}"] == done * steps).all())
-    if not sound:
-        raise BadInput("A consistent checkpoint", f"{path}, {done} epochs", "Remove the file")
-    assert isinstance(error, float)
-    assert isinstance(done, int)
-    for i, p in parameters.items():
-        with torch.no_grad():
-            p.copy_(tensors[f"p{i}"])
-        adam.state[p] = {"step": tensors[f"step{i}"], "exp_avg": tensors[f"m{i}"], "exp_avg_sq": tensors[f"v{i}"]}
-        best.append(tensors[f"best{i}"])
-    return best, error, done

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from firenet.errors import BadInput
 from firenet.images import ellipses, load_colin27, resampled
-from firenet.io import sealed
 from firenet.io.safely import replacing
 from firenet.io.tensors import read_safetensors
+from firenet.nets import checkpoints
 from firenet.nets.automap import Automap
 from firenet.nets.lista import ListaImage
 from firenet.nets.unet import UNet
@@ -172,11 +172,10 @@ def train(
     """
     sensing = {side: recipe.sensing(side) for side in recipe.sides}
     net = recipe.build(sensing[recipe.sides[0]])
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    adam = torch.optim.Adam(parameters, lr=recipe.learning_rate)
-    done = 0
+    adam = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=recipe.learning_rate)
+    learned, done = {f"net.{name}": t for name, t in _learned(net).items()}, 0
     if checkpoint is not None and checkpoint.exists():
-        done = _go_on(checkpoint, recipe, net, adam, parameters)
+        done = checkpoints.read(checkpoint, CHECKPOINT, recipe.identity, learned, adam, recipe.steps, 1)
     images = _Images(recipe) if done < recipe.steps else None
     net.train()
     for step in range(done, recipe.steps):
@@ -199,49 +198,13 @@ def train(
         loss.backward()
         adam.step()
         if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-            _keep(checkpoint, recipe, net, adam, parameters, step + 1)
+            checkpoints.write(checkpoint, CHECKPOINT, recipe.identity, learned, adam, step + 1)
         if progress is not None:
             progress(step + 1, recipe.steps, loss.item())
     return net.eval().requires_grad_(False)
 
 
 CHECKPOINT = "training-checkpoint"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-
-
-def _keep(
-    path: Path, recipe: Recipe, net: nn.Module, adam: torch.optim.Adam, parameters: Sequence[Tensor], done: int
-) -> None:
-    """Writes a checkpoint, whole or not at all."""
-    tensors = {f"net.{name}": t for name, t in _learned(net).items()}
-    for k, p in enumerate(parameters):
-        tensors |= {f"adam.{k}.{name}": adam.state[p][name] for name in _MOMENTS}
-    arrays = {name: t.detach().numpy() for name, t in tensors.items()}
-    sealed.write(path, CHECKPOINT, recipe.identity, arrays, {"done": done})
-
-
-def _go_on(path: Path, recipe: Recipe, net: nn.Module, adam: torch.optim.Adam, parameters: Sequence[Tensor]) -> int:
-    """Reads a checkpoint into a network and its optimiser, and returns the number of steps done."""
-    arrays, about = sealed.read(path, CHECKPOINT, recipe.identity)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    done = about.get("done")
-    moments = {f"adam.{k}.{name}": p for k, p in enumerate(parameters) for name in _MOMENTS}
-    # Adam counts its steps itself: this count must be that of the steps done.
-    sound = (
-        isinstance(done, int)
-        and 0 < done <= recipe.steps
-        and moments.keys() <= tensors.keys()
-        and all(bool((tensors[n] == done).all()) for n in moments if n.endswith(".step"))
-        and all(tensors[n].shape == p.shape for n, p in moments.items() if not n.endswith(".step"))
-        and all(bool(torch.isfinite(t).all()) for t in tensors.values())
-    )
-    if not sound:
-        raise BadInput("A consistent checkpoint", f"{path}, {done} steps", "Remove the file")
-    _place(net, {name[4:]: t for name, t in tensors.items() if name.startswith("net.")}, path)
-    for k, p in enumerate(parameters):
-        adam.state[p] = {name: tensors[f"adam.{k}.{name}"] for name in _MOMENTS}
-    assert isinstance(done, int)
-    return done
 
 
 def _learned(net: nn.Module) -> dict[str, Tensor]:

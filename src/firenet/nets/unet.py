@@ -33,7 +33,8 @@ class UNet(nn.Module):
         super().__init__()
         if len(sensing.in_shape) != 2 or width < 1 or depth < 1:
             got = f"{sensing.in_shape}, width {width}, depth {depth}"
-            raise BadInput("Images of two axes, a width and a depth of one or more", got, "Take one slice")
+            do = "Take one slice, and width and depth of at least 1"
+            raise BadInput("Images of two axes, a width and a depth of one or more", got, do)
         self.sensing = sensing
         self.depth = depth
         widths = [width * 2**k for k in range(depth + 1)]

@@ -30,7 +30,7 @@ class AdjointCheck:
 
     Attributes:
         defect: The largest :math:`|\\langle Ax,y\\rangle-\\langle x,By\\rangle|/(\\|Ax\\|\\|y\\|)` over the pairs, as
-            measured; for B = A* it is only a rounding error.
+            measured, for the map B that is given as the adjoint; for B = A* it is only a rounding error.
         threshold: 1e-12 if the operator computes in double precision, else 1e-5.
         dtype: The dtype of the computation.
         pairs: The number of pairs (x, y).

@@ -282,12 +282,30 @@ class LinearOperator(nn.Module, ABC):
         return self
 
 
-class Adjoint(LinearOperator):
+class _Derived(LinearOperator):
+    """An operator that computes with the dtypes and the rounding of another one."""
+
+    def __init__(self, operator: LinearOperator, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
+        super().__init__(in_shape, out_shape, None)
+        self.operator = operator
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self.operator.state_dtype(y)
+
+    @property
+    def is_own(self) -> bool:
+        return self.operator.is_own
+
+    @property
+    def rounding(self) -> float:
+        return self.operator.rounding
+
+
+class Adjoint(_Derived):
     """The adjoint of an operator."""
 
     def __init__(self, operator: LinearOperator) -> None:
-        super().__init__(operator.out_shape, operator.in_shape, None)
-        self.operator = operator
+        super().__init__(operator, operator.out_shape, operator.in_shape)
 
     def _composed_bound(self) -> NormBound:
         return self.operator.norm_bound
@@ -306,24 +324,13 @@ class Adjoint(LinearOperator):
     def is_isometry(self) -> bool:
         return self.operator.is_coisometry
 
-    def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        return self.operator.state_dtype(y)
-
     @property
     def H(self) -> LinearOperator:
         return self.operator
 
     @property
-    def is_own(self) -> bool:
-        return self.operator.is_own
-
-    @property
     def gain(self) -> float:
         return self.operator.gain * math.sqrt(self.operator.samples / max(self.samples, 1))
-
-    @property
-    def rounding(self) -> float:
-        return self.operator.rounding
 
 
 class Composition(LinearOperator):
@@ -385,7 +392,7 @@ class Composition(LinearOperator):
         return self.inner.state_dtype(self.outer.state_dtype(y))
 
 
-class Subset(LinearOperator):
+class Subset(_Derived):
     """The operator :math:`P A`, where P keeps some of the measurements and sets the others to zero.
 
     Args:
@@ -401,8 +408,7 @@ class Subset(LinearOperator):
         except RuntimeError:
             got = f"shape {tuple(keep.shape)}"
             raise BadInput(f"Booleans that broadcast to shape {operator.out_shape}", got, "Check the axes") from None
-        super().__init__(operator.in_shape, operator.out_shape, None)
-        self.operator = operator
+        super().__init__(operator, operator.in_shape, operator.out_shape)
         self.register_buffer("keep", kept.clone())
 
     def _composed_bound(self) -> NormBound:
@@ -418,9 +424,6 @@ class Subset(LinearOperator):
     def restrict(self, y: Tensor) -> Tensor:
         return self.operator.restrict(y) * self.keep
 
-    def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        return self.operator.state_dtype(y)
-
     def holdout_candidates(self) -> Tensor:
         return self.operator.holdout_candidates() & self.keep
 
@@ -428,14 +431,6 @@ class Subset(LinearOperator):
     def samples(self) -> int:
         measured = self.operator.restrict(torch.ones(self.out_shape, dtype=torch.float64, device=self.keep.device))
         return int(((measured != 0) & self.keep).sum())
-
-    @property
-    def is_own(self) -> bool:
-        return self.operator.is_own
-
-    @property
-    def rounding(self) -> float:
-        return self.operator.rounding
 
 
 def _checked(x: Tensor | ArrayLike, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from firenet.io.safely import replacing
 
 if TYPE_CHECKING:
     from firenet.barriers import Problem
@@ -27,11 +28,9 @@ def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
         problem: The class of problems, for the title.
         path: The PNG file, which is written whole or not at all.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.8 + 0.75 * len(cells)), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     most = max([p.reads for c in cells for p in c.evidence] + [1000])
     labelled: set[bool] = set()
@@ -60,6 +59,5 @@ def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
     title = f"({problem.kind}) for K = {problem.digits}, A of {m} x {n}: condition numbers at most 1"
     axes.set_title(title, fontsize=10)
     axes.legend(loc="lower right", fontsize=8)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    figure.savefig(temporary, dpi=110, format="png")
-    temporary.replace(path)
+    with replacing(path) as (temporary,):
+        figure.savefig(temporary, dpi=110, format="png")

@@ -20,6 +20,7 @@ from firenet.barriers import TrainingSet, algorithms
 from firenet.nets.lista import train_lista
 from firenet.network import Firenet
 from firenet.operators.matrix import Matrix
+from firenet.optional import optional
 from firenet.solver.adaptive import AdaptiveRestarts
 from firenet.solver.schedules import PaperSchedule, Schedule
 
@@ -67,16 +68,14 @@ def scs(training_set: TrainingSet) -> object:
 
 
 def _cvxpy(p: _Posed, solver: str) -> NDArray[np.float64]:
-    import cvxpy
-
+    cvxpy = optional("cvxpy", "barriers", "Clarabel or SCS as an algorithm")
     z = cvxpy.Variable(p.A.shape[1])
     residual, penalty = p.A @ z - p.y, cvxpy.norm1(z)
     if p.kind == "P1":
         task = cvxpy.Problem(cvxpy.Minimize(penalty), [cvxpy.norm(residual) <= p.parameter])
-    elif p.kind == "P2":
-        task = cvxpy.Problem(cvxpy.Minimize(p.lam * penalty + cvxpy.sum_squares(residual)))
     else:
-        task = cvxpy.Problem(cvxpy.Minimize(p.lam * penalty + cvxpy.norm(residual)))
+        misfit = cvxpy.sum_squares(residual) if p.kind == "P2" else cvxpy.norm(residual)
+        task = cvxpy.Problem(cvxpy.Minimize(p.lam * penalty + misfit))
     task.solve(solver=solver)
     assert z.value is not None
     return z.value
@@ -88,7 +87,7 @@ def lasso(training_set: TrainingSet) -> object:
     For (P1) and (P3) lambda is so small that the minimisers of (P2) agree up to lambda with those of the problem; for
     (P1) they are then multiplied by 1 - epsilon.
     """
-    from sklearn.linear_model import Lasso
+    Lasso = optional("sklearn.linear_model", "barriers", "Coordinate descent as an algorithm").Lasso
 
     def solve(p: _Posed) -> NDArray[np.float64]:
         lam = p.lam if p.kind == "P2" else 1e-9
@@ -125,10 +124,8 @@ def _firenet(training_set: TrainingSet, schedule: Schedule) -> object:
         A = Matrix(torch.from_numpy(p.A))
         if p.kind == "P1":
             net = Firenet(A, noise=p.parameter, schedule=schedule)
-        elif p.kind == "P2":
-            net = Firenet(A, lam=p.lam, fidelity="squared", schedule=schedule)
         else:
-            net = Firenet(A, lam=p.lam, schedule=schedule)
+            net = Firenet(A, lam=p.lam, fidelity="squared" if p.kind == "P2" else "norm", schedule=schedule)
         return net.solve(torch.from_numpy(p.y)).coefficients.numpy()
 
     return _each(training_set, solve)

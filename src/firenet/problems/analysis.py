@@ -3,8 +3,8 @@
 .. math:: \\min_x\\ \\lambda\\sum_iw_i|(Wx)_i|+\\varphi(\\|Ax-y\\|_2)
 
 The variable is the image x, and W is an analysis operator with more coefficients than pixels: undecimated wavelets, the
-gradient, unions of them (:mod:`firenet.transforms`). With the norm as fidelity it is :math:`(P_3^a)`. The magnitudes
-are those of single coefficients; for a gradient they are the norms of the gradient vectors. The dual is
+gradient, unions of them (:mod:`firenet.transforms`). The magnitudes are those of single coefficients; for a gradient
+they are the norms of the gradient vectors. The dual is
 
 .. math:: \\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\ |p_i|\\le\\lambda w_i,\\ A^*q+W^*p=0\\}.
 

@@ -46,7 +46,7 @@ def working_floor(precision: float, objective: float, size: float) -> float:
     Args:
         precision: The machine epsilon of the data's dtype.
         objective: F.
-        size: The other size that determines the rounding error, :meth:`.fidelity.Fidelity.unit`.
+        size: The result of :meth:`.fidelity.Fidelity.unit` for this objective.
     """
     return precision * (2 * objective + size)
 
@@ -147,7 +147,7 @@ def prove(
         objective_error: A bound of its error.
         bound: A lower bound of min F, rounded down.
         bound_error: The amount by which it was rounded down.
-        dual_norm: An upper bound of the norm of the dual point with this value.
+        dual_norm: An upper bound of the norm of the dual point whose value is ``bound``.
         violation: The computed constraint violation.
         violation_error: A bound of its rounding error.
         violation_unit: The unit of relative violations, :math:`\\max(\\varepsilon,u\\|y\\|_2)`.

@@ -240,9 +240,10 @@ class OperatorPair:
         return self._gram.to(like.real.dtype)
 
     def constant(self) -> tuple[Tensor, float]:
-        """Returns the unit vector along A1 in packed measurements, double precision, and a bound of its error.
+        """Returns the unit vector along A1, the measurements of a constant image, and a bound of its error.
 
-        If A1 is exactly zero, both are zero; if A1 is zero within its rounding, the error is infinite.
+        It is packed and in double precision. If A1 is exactly zero, vector and bound are zero; if A1 is zero within its
+        rounding, the error is infinite.
         """
         if self._ones is None:
             a, error = self.operator.constant_response()
@@ -305,7 +306,7 @@ class OperatorPair:
         return self._rows
 
     def forward_roundings(self) -> Tensor:
-        """Returns for each group a number k such that the computed bands of Wx, in the unit of p, have an error of at
+        """Returns for each group a number k such that the computed bands of ``unit`` times Wx have an error of at
         most k unit roundoffs times the norm of the image x."""
         if self._bands is None:
             return torch.tensor([(self.sparsify.rounding + 8 * self.sparsify.norm_bound.value) * self.unit])

@@ -119,11 +119,9 @@ def choose_lambda(
 
 def draw(sweep: Sweep, path: Path) -> None:
     """Draws the prediction errors over lambda, as a PNG picture."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.semilogx(sweep.lams, sweep.errors, marker="o", ms=4)
     axes.axvline(sweep.best, color="0.5", lw=0.8)

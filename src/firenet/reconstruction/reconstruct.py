@@ -8,6 +8,7 @@ from torch import Tensor
 
 from firenet.certificate import Certificate, certify
 from firenet.errors import BadInput
+from firenet.guarantees.guarantee import Guarantee
 from firenet.network import Firenet
 from firenet.numerics import real_view, tensor_of
 from firenet.operators.linear import LinearOperator
@@ -61,7 +62,15 @@ def reconstruct(
 
 
 def certify_image(
-    image: Tensor, net: Firenet, y: Tensor, *, budget: int = 500, progress: Progress | None = None
+    image: Tensor,
+    net: Firenet,
+    y: Tensor,
+    *,
+    budget: int = 500,
+    guarantee: Guarantee | None = None,
+    perturbation: float | None = None,
+    promised_gap: float | None = None,
+    progress: Progress | None = None,
 ) -> Certificate:
     """Certifies any image against given data.
 
@@ -73,6 +82,9 @@ def certify_image(
         net: The network of the problem: measurement operator, transform, weights, lambda. Its schedule is not used.
         y: Measurements.
         budget: As in :func:`.certify`.
+        guarantee: As in :func:`.certify`, for bounds of the distance to other reconstructions.
+        perturbation: As in :func:`.certify`.
+        promised_gap: As in :func:`.certify`.
         progress: As in :func:`.certify`.
 
     Raises:
@@ -82,4 +94,13 @@ def certify_image(
         raise BadInput("A finite image", "NaN or infinity", "Check the file")
     with torch.no_grad():
         z = image if net.sparsify is None or net.form == "analysis" else net.sparsify(image)
-    return certify(net.problem, z, y, budget=budget, progress=progress)
+    return certify(
+        net.problem,
+        z,
+        y,
+        budget=budget,
+        guarantee=guarantee,
+        perturbation=perturbation,
+        promised_gap=promised_gap,
+        progress=progress,
+    )

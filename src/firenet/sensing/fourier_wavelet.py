@@ -6,8 +6,8 @@ filters them. If the result has n frequencies and each half n / 2, the spectra s
 .. math:: \\hat x_m=\\hat h_m\\hat a_{m\\bmod n/2}+\\hat g_m\\hat d_{m\\bmod n/2},\\qquad m=0,\\dots,n-1:
 
 each half's spectrum is repeated once ("unfolded") and multiplied by the response of its filter. Hence a level needs no
-FFT of its own. The bands are transformed by small FFTs, which together have the size of one image, and go to the
-spectrum of the image level by level, from coarse to fine, and within each level one axis after the other:
+FFT of its own. The bands are transformed by small FFTs, which together have the size of one image. Their spectra are
+combined into that of the image level by level, from coarse to fine, and within each level one axis after the other:
 
 1. pack: all coefficients lie along one axis, first those of the coarsest levels together (the corner), then the
    details from coarse to fine;
@@ -110,7 +110,8 @@ class _Folded(Sampled):
     def __init__(self, operator: FourierOfWavelet) -> None:
         super().__init__(operator)
         wavelet, sides = operator.wavelet, operator.in_shape
-        self._wavelet, self._shape, self._axes = wavelet, sides, operator._axes
+        self._wavelet, self._shape = wavelet, sides
+        self._fft, self._ifft = operator._fft, operator._ifft
         top = wavelet.depth
         while top and math.prod(n >> (top - 1) for n in sides) <= _DENSE:
             top -= 1
@@ -213,12 +214,6 @@ class _Folded(Sampled):
     def _dense(self, like: Tensor) -> tuple[Tensor, Tensor]:
         name, levels = self._wavelet.wavelet, self._wavelet.depth - self._top
         return _dense_corner(name, self._sides(self._top), levels, like.dtype, like.device)
-
-    def _fft(self, x: Tensor) -> Tensor:
-        return torch.fft.fftn(x, dim=self._axes, norm="ortho")
-
-    def _ifft(self, x: Tensor) -> Tensor:
-        return torch.fft.ifftn(x, dim=self._axes, norm="ortho")
 
     def spare(self, like: Tensor) -> Tensor | None:
         return self._plan(like).spare.view(like.shape)

@@ -86,13 +86,14 @@ def theory_density(
     """Computes the number of samples for box k, up to one factor common to all boxes.
 
     For Haar wavelets it is :math:`\\mathcal M_\\mathcal F(s,\\mathbf k)` (Fourier) or
-    :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` (Walsh) of Theorem 4. For Daubechies wavelets with v > 1 vanishing
-    moments and Fourier samples it is the density of the authors' code,
+    :math:`\\mathcal M_\\mathcal W(s,\\mathbf k)` (Walsh) of Theorem 4 of Colbrook, Antun, Hansen (PNAS 2022). For
+    Daubechies wavelets with v > 1 vanishing moments and Fourier samples it is the density of the authors' code,
 
     .. math:: \\sum_ls_l\\prod_i2^{-a_{il}|k_i-l|}\\;2^{-2v\\max(0,l-\\|\\mathbf k\\|_\\infty)},\\qquad
         a_{il}=2q_v+1\\ (k_i\\ge l),\\ 1\\ (k_i<l),
 
-    which for v = 1 (q = 0) is :math:`\\mathcal M_\\mathcal F` again. For Walsh samples it is
+    where the Fourier transform of the scaling function decays as :math:`|\\omega|^{-(1+q_v)}`. For v = 1 it is
+    :math:`\\mathcal M_\\mathcal F` again, since :math:`q_1=0`. For Walsh samples it is
     :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`, also from their code. (Their code also doubles the value for boxes with some
     :math:`k_i=1`; these hold few samples, and the value is not doubled here.)
 

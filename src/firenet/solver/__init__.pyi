@@ -7,6 +7,7 @@ from firenet.solver.schedules import (
     Searched as Searched,
 )
 from firenet.solver.solution import (
+    Certified as Certified,
     Solution as Solution,
     Status as Status,
 )

@@ -27,10 +27,10 @@ class AdaptiveRestarts:
     :math:`\\|y\\|_2/\\|A\\|`. The analysis form keeps its first weight, which is a fraction of this one; (P1) and (P2)
     divide the first weight by an estimate of the norm of their dual point.
 
-    The gap at which the iteration stops is proven for all steps. For constant steps the relaxed iteration converges for
-    every relaxation below 2 (Condat 2013), and its averages converge with O(1/iterations) (Chambolle and Pock 2016,
-    who average the dual points before relaxation; here they are averaged after it). The number of iterations that the
-    search for the steps takes is not proven.
+    The gap at which the iteration stops is proven whatever the steps were. For constant steps the relaxed iteration
+    converges for every relaxation below 2 (Condat 2013), and its averages converge with O(1/iterations) (Chambolle and
+    Pock 2016, who average the dual points before relaxation; here they are averaged after it). The number of iterations
+    that the search for the steps takes is not proven.
 
     Attributes:
         tolerance: Stop when the relative gap, the gap over the lower bound, is at most this. The objective is then

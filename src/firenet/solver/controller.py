@@ -116,9 +116,8 @@ def check_search(tolerance: float, max_layers: int) -> None:
     """Raises BadInput if the tolerance is not between 0 and 1, or no layer is allowed."""
     if not (0 < tolerance < 1 and max_layers >= 1):
         got = f"tolerance={tolerance}, max_layers={max_layers}"
-        raise BadInput(
-            "A tolerance between 0 and 1 and at least one layer", got, "1e-2 is enough to preview, 1e-4 is the default"
-        )
+        do = "1e-2 is enough to preview, 1e-4 is the default"
+        raise BadInput("A tolerance between 0 and 1 and at least one layer", got, do)
 
 
 def ended(controller: Controller, check: Check, max_layers: int) -> Verdict | None:

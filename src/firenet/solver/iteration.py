@@ -20,8 +20,9 @@ large as x:
   it is the same tensor as ``x``.
 * ``_back`` is A*q, in the tensor ``_memory``. The primal step reads it for the last time and writes
   :math:`\\tilde x` into the same tensor.
-* ``last`` is read once more, to apply A to the change in single precision, and then becomes the next ``_memory``,
-  into which the adjoint writes A*q. So two tensors, ``last`` and ``_memory``, swap roles in every layer.
+* ``last`` is read once more in single precision, where A is applied to the change of :math:`\\tilde x`. Then it becomes
+  the next ``_memory``, into which the adjoint writes A*q. So two tensors, ``last`` and ``_memory``, swap roles in every
+  layer.
 * ``_x_sum`` and ``_back_sum`` are the sums of the averages, ``_x_start`` is the point at which the run started.
 
 ``measured`` (Ax) and ``last_measured``, in the shape of the measurements, are new tensors in every layer.
@@ -247,8 +248,7 @@ class Iteration:
         return out
 
     def evaluate(self) -> Values:
-        """Computes objectives and dual values. The only operator is A*, for A*q, which the next layer needs in any
-        case."""
+        """Computes objectives and dual values. It applies only A*, to q, and the next layer uses the result."""
         self._count_back()
         dual_last, size_last = self.problem.bound(self.q, self.back, self.y)
         dual_average, size_average = self.problem.bound(self._q_sum, self._back_sum, self.y, self.count)

@@ -45,14 +45,11 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Solution:
-    """A reconstruction with its certificate; one entry per batch item.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Certified:
+    """What is proved about a point z of a problem with objective F; one entry per batch item.
 
     Attributes:
-        image: :math:`W^*z`, shape (..., \\*image shape).
-        coefficients: z, the point that the numbers below refer to; in the analysis form the image.
-        dual: A dual point q, feasible up to the rounding of its dtype; shape of y.
         objective: F(z), float64, computed in double precision; for (P1) the penalty alone.
         lower_bound: A lower bound of :math:`\\min F`, float64.
         gap: An upper bound of :math:`F(z)-\\min F` up to ``rounding``, float64: the objective minus the lower bound,
@@ -60,21 +57,17 @@ class Solution:
         rounding: A bound of the rounding error of the gap, float64.
         relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
             if the lower bound is zero; zero if F(z) is at most its own rounding.
-        violation: For (P1) the constraint violation :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64: zero up to
-            rounding if AA* is diagonal, since z is then made feasible. For (P2) and (P3) zero.
+        violation: For (P1) the constraint violation :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64. For (P2)
+            and (P3) zero.
         relative_violation: The part of the violation that exceeds rounding, over
             :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
-        statuses: One :class:`Status` per batch item, in the order of the flattened batch.
+        dual: The dual point q with this lower bound, feasible up to the rounding of its dtype; shape of y.
+        dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients); else None.
         layers: The number of layers (iterations) that were run, int64.
-        schedule: The schedule; for a searching schedule the runs that it chose (:class:`.Searched`).
-        dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients).
         conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
             operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
     """
 
-    image: Tensor
-    coefficients: Tensor
-    dual: Tensor
     objective: Tensor
     lower_bound: Tensor
     gap: Tensor
@@ -82,11 +75,29 @@ class Solution:
     relative_gap: Tensor
     violation: Tensor
     relative_violation: Tensor
-    statuses: tuple[Status, ...]
-    layers: Tensor
-    schedule: FixedSchedule | Searched
+    dual: Tensor
     dual_sparse: Tensor | None = None
+    layers: Tensor
     conditions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Solution(Certified):
+    """A reconstruction with its certificate, the numbers of :class:`Certified`; one entry per batch item.
+
+    Where AA* is diagonal, z is made feasible for (P1): its violation is zero up to rounding.
+
+    Attributes:
+        image: :math:`W^*z`, shape (..., \\*image shape).
+        coefficients: z, the point that the numbers refer to; in the analysis form the image.
+        statuses: One :class:`Status` per batch item, in the order of the flattened batch.
+        schedule: The schedule; for a searching schedule the runs that it chose (:class:`.Searched`).
+    """
+
+    image: Tensor
+    coefficients: Tensor
+    statuses: tuple[Status, ...]
+    schedule: FixedSchedule | Searched
 
     @property
     def status(self) -> Status | tuple[Status, ...]:

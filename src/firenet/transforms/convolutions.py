@@ -63,28 +63,30 @@ class Convolutions(AnalysisOperator):
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(-len(self.in_shape), 0))
 
+    def _spectrum(self, x: Tensor) -> Tensor:
+        """Returns the Fourier transform along the axes of the image; of real numbers the half that determines it."""
+        return (torch.fft.fftn if x.is_complex() else torch.fft.rfftn)(x, dim=self._axes)
+
+    def _inverse(self, spectrum: Tensor, like: Tensor) -> Tensor:
+        """Returns the inverse of :meth:`_spectrum`: real numbers if ``like`` is real."""
+        if like.is_complex():
+            return torch.fft.ifftn(spectrum, dim=self._axes)
+        return torch.fft.irfftn(spectrum, s=self.in_shape, dim=self._axes)
+
+    def _responses_to(self, spectrum: Tensor) -> Tensor:
+        return self.responses(spectrum.dtype, spectrum.device)[..., : spectrum.shape[-1]]
+
     def _analyse(self, x: Tensor) -> Tensor:
-        axes = self._axes
         if x.numel() == 0:
-            return x.new_zeros((*x.shape[: x.ndim - len(axes)], *self.out_shape))
-        if x.is_complex():
-            spectrum = torch.fft.fftn(x, dim=axes).unsqueeze(-len(axes) - 1)
-            return torch.fft.ifftn(spectrum * self.responses(x.dtype, x.device), dim=axes)
-        half = torch.fft.rfftn(x, dim=axes).unsqueeze(-len(axes) - 1)
-        response = self.responses(half.dtype, x.device)[..., : half.shape[-1]]
-        return torch.fft.irfftn(half * response, s=self.in_shape, dim=axes)
+            return x.new_zeros((*x.shape[: x.ndim - len(self.in_shape)], *self.out_shape))
+        spectrum = self._spectrum(x)
+        return self._inverse(spectrum.unsqueeze(-len(self.out_shape)) * self._responses_to(spectrum), x)
 
     def _synthesise(self, c: Tensor) -> Tensor:
-        axes = self._axes
         if c.numel() == 0:
             return c.new_zeros((*c.shape[: c.ndim - len(self.out_shape)], *self.in_shape))
-        if c.is_complex():
-            response = self.responses(c.dtype, c.device)
-            spectrum = (torch.fft.fftn(c, dim=axes) * response.conj()).sum(dim=-len(axes) - 1)
-            return torch.fft.ifftn(spectrum, dim=axes)
-        half = torch.fft.rfftn(c, dim=axes)
-        response = self.responses(half.dtype, c.device)[..., : half.shape[-1]]
-        return torch.fft.irfftn((half * response.conj()).sum(dim=-len(axes) - 1), s=self.in_shape, dim=axes)
+        spectrum = self._spectrum(c)
+        return self._inverse((spectrum * self._responses_to(spectrum).conj()).sum(dim=-len(self.out_shape)), c)
 
     @abstractmethod
     def band_noise(self) -> Tensor:
@@ -108,7 +110,5 @@ class Convolutions(AnalysisOperator):
         # The inverse is made in double precision: in single precision the lowest eigenvalue of a large image would be
         # below the rounding of the highest.
         inverse = self._pseudo_inverse(x.device).to(x.real.dtype)
-        if x.is_complex():
-            return torch.fft.ifftn(torch.fft.fftn(x, dim=self._axes) * inverse, dim=self._axes)
-        half = torch.fft.rfftn(x, dim=self._axes)
-        return torch.fft.irfftn(half * inverse[..., : half.shape[-1]], s=self.in_shape, dim=self._axes)
+        spectrum = self._spectrum(x)
+        return self._inverse(spectrum * inverse[..., : spectrum.shape[-1]], x)

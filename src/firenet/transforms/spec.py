@@ -21,7 +21,7 @@ TV_SHARE = 0.25
 
 
 def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
-    """Returns the sparsifying transform with a name.
+    """Returns the sparsifying transform that a text names.
 
     The names are ``undecimated:sym4`` and ``orthonormal:db4``, or with a number of levels, ``undecimated:sym4:3``;
     ``tv`` for total variation, or with a boundary, ``tv:neumann`` (default periodic); and unions of undecimated

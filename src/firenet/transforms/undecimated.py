@@ -19,9 +19,9 @@ from firenet.transforms.filters import check_depth, filter_bank, table_defect
 class UndecimatedWavelet(Convolutions, TightFrame):
     """The undecimated (stationary, a trous) wavelet transform in 1-D, 2-D or 3-D, periodic, for any image size.
 
-    Level j filters the low-pass band of the previous level with the low-pass and the high-pass filter along every axis,
-    divided by :math:`\\sqrt2` and with :math:`2^j-1` zeros between their taps, and keeps all samples. Each band is a
-    convolution,
+    Step j = 0, ..., J-1 filters the low-pass band of the previous step with the low-pass and the high-pass filter along
+    every axis, divided by :math:`\\sqrt2` and with :math:`2^j-1` zeros between their taps, and keeps all samples. Each
+    band is a convolution,
 
     .. math:: Wx=\\big(\\mathcal F^{-1}(\\hat g_b\\cdot\\mathcal Fx)\\big)_b,\\qquad\\sum_b|\\hat g_b|^2=1,
 

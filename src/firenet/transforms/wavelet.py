@@ -29,8 +29,8 @@ from firenet.transforms.filters import (
 class Wavelet(TightFrame):
     """The orthonormal periodised discrete wavelet transform in 1-D, 2-D or 3-D.
 
-    One level maps each axis to its low-pass and high-pass half,
-    :math:`a_k=\\sum_jh_jx_{2k+L/2-j}`, :math:`d_k=\\sum_jg_jx_{2k+L/2-j}` (indices modulo the side), and the next level
+    One level maps each axis to its low-pass and high-pass half, :math:`a_k=\\sum_jh_jx_{2k+L/2-j}`,
+    :math:`d_k=\\sum_jg_jx_{2k+L/2-j}` (filters h and g of length L, indices modulo the side), and the next level
     transforms the low-pass corner. This is PyWavelets' ``mode="periodization"``; the coefficients are arranged as by
     ``pywt.coeffs_to_array``, the approximation in the first corner.
 
