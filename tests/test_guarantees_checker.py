@@ -85,7 +85,7 @@ def test_an_edit_with_new_digests_is_found_or_the_claim_is_still_true() -> None:
     """A forger may write the digests anew; then the claim has to be true, which fractions and all supports confirm."""
     text, chosen, kept, found = json.dumps(HOLDS), random.Random(1), 0, 0
     places = [at.start() for at in re.finditer(r"[0-9]", text[: text.index('"sha256"')])]
-    for at in chosen.sample(places, 60):
+    for at in chosen.sample(places, 40):
         digit = chosen.choice([d for d in "0123456789" if d != text[at]])
         try:
             data = sealed(checker.parse(text[:at] + digit + text[at + 1 :]))
@@ -98,7 +98,7 @@ def test_an_edit_with_new_digests_is_found_or_the_claim_is_still_true() -> None:
         rho, gamma = (float(checker.rational(data[k], k)) for k in ("rho", "gamma"))
         assert product * (1 + rho) <= rho * (1 + 1e-12)
         assert b * (1 + rho) <= gamma * (1 + 1e-12)
-    assert min(found, kept) > 5  # both happen
+    assert min(found, kept) > 2  # both happen
 
 
 @pytest.mark.parametrize(
@@ -206,6 +206,7 @@ def test_what_is_no_certificate_is_said_to_be_none(data: Any) -> None:
         "9" * 5000,
         '{"a": {"b": 1e999}}',
         "\0",
+        json.dumps({**HOLDS, "rho": "RHO"}).replace('"RHO"', "[" * 700 + "]" * 700),
     ],
 )
 def test_hostile_json_is_refused(text: str) -> None:

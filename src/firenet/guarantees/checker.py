@@ -98,8 +98,7 @@ class Vector:
 
     def squares(self):
         """Returns the squared moduli, in units of 4**exponent."""
-        imaginary = self.imaginary or [0] * len(self.real)
-        return [a * a + b * b for a, b in zip(self.real, imaginary, strict=True)]
+        return [a * a + b * b for a, b in zip(self.real, self.imaginary or [0] * len(self.real), strict=True)]
 
 
 def inner(v, u):
@@ -117,9 +116,7 @@ class Certificate:
 
     def __init__(self, data):
         need(isinstance(data, dict) and data.get("format") == FORMAT, f"not of the format {FORMAT}", NotACertificate)
-        need(
-            type(data.get("version")) is int and data["version"] == VERSION, f"version {VERSION} only", NotACertificate
-        )
+        whole(data.get("version"), VERSION, VERSION, "version")
         need(set(data) == KEYS, f"the entries {sorted(KEYS)} are needed", NotACertificate)
         matrix, self.claim = data["matrix"], data["claim"]
         keys = {"rows", "columns", "exponent", "real", "imaginary"}
@@ -157,6 +154,7 @@ class Certificate:
             whole(s, 1, n, "a sparsity, at most the size of its level")
             for s, n in zip(levels["sparsities"], self.sizes, strict=True)
         ]
+        self.order = f"order {self.sparsities} in levels of {self.sizes} columns"
         self.weights = [rational(v, "a weight") for v in levels["weights"]]
         need(all(w > 0 for w in self.weights), "weights: positive ones are needed")
         self.xi = sum(w * w * s for w, s in zip(self.weights, self.sparsities, strict=True))
@@ -205,17 +203,13 @@ class Certificate:
                 sizes[i][j] = sizes[j][i] = -(-size * scale.numerator // scale.denominator)
         return min(self.largest(lengths), max(map(self.largest, sizes)) * unit)
 
-    def order(self):
-        """Returns the order (s, M) in words."""
-        return f"order {self.sparsities} in levels of {self.sizes} columns"
-
     def holds(self):
         """Returns what is proved if the claim holds."""
         product, b = self.bounds()
         need(product * (1 + self.rho) ** 2 <= self.rho**2, f"rho: a sqrt(xi) is {shown(root(product))}, too large")
         need(b * (1 + self.rho) ** 2 <= self.gamma**2, f"gamma: b is {shown(root(b))}, too large")
         constants = f"rho = {shown(self.rho)} and gamma = {shown(self.gamma)}"
-        return f"the matrix has the weighted null space property of {self.order()} with {constants}"
+        return f"the matrix has the weighted null space property of {self.order} with {constants}"
 
     def fails(self):
         """Returns what is refuted if the vector violates the claim."""
@@ -228,7 +222,7 @@ class Certificate:
             tail += sum((root(Fraction(v)) if isqrt(v) ** 2 != v else isqrt(v) for v in outside), 0) * unit * w
             start += size
         head, misfit = self.largest(squares) * unit**2, self.image(x)
-        failed = f"the matrix has no weighted null space property of {self.order()} with"
+        failed = f"the matrix has no weighted null space property of {self.order} with"
         gamma = "any gamma" if misfit == 0 else f"gamma = {shown(self.gamma)}"
         need(self.gamma > 0 or misfit == 0, "gamma: Ax is not zero, so that a large gamma may do")
         if misfit == 0 and head * self.xi >= tail**2:
@@ -297,6 +291,6 @@ if __name__ == "__main__":
         print("accepted:", main(*sys.argv[1:]))
     except Refused as error:
         sys.exit(f"refused: {error}")
-    except (NotACertificate, OSError, UnicodeDecodeError, TypeError) as error:
+    except (NotACertificate, OSError, UnicodeDecodeError, TypeError, RecursionError) as error:
         print(f"not a certificate: {error}", file=sys.stderr)
         sys.exit(2)
