@@ -296,8 +296,6 @@ class Result:
 
 def some(kind: str, numbers: list[int], seed: int, solver: int = SOLVER) -> Result:
     """Tries the problems of a kind with these numbers."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore", RuntimeWarning)  # overflow is what some are about
     result = Result()
     if kind == "random":
         wanted = set(numbers)
@@ -319,6 +317,11 @@ def some(kind: str, numbers: list[int], seed: int, solver: int = SOLVER) -> Resu
     return result
 
 
+def _prepare() -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore", RuntimeWarning)  # overflow is what some are about
+
+
 def campaign(counts: Mapping[str, int], seed: int = 0, jobs: int = 1, show: bool = False) -> Result:
     """Tries so many problems of each kind.
 
@@ -330,7 +333,7 @@ def campaign(counts: Mapping[str, int], seed: int = 0, jobs: int = 1, show: bool
     """
     chunks = [(kind, list(range(first, n, -(-n // 25)))) for kind, n in counts.items() for first in range(-(-n // 25))]
     whole, done, began = Result(), 0, time.monotonic()
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_prepare) as pool:
         for part in as_completed([pool.submit(some, kind, numbers, seed) for kind, numbers in chunks]):
             result, done = part.result(), done + 1
             whole.add(result)

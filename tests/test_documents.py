@@ -40,6 +40,7 @@ ONLY_PARSED = {
     "demo": "has tests of its own",
     "export": "has tests of its own",
     "prove": "needs a matrix of the reader's",
+    "theorem depth": "takes a minute",
     "train": "minutes",
 }
 
