@@ -171,6 +171,7 @@ NO_CERTIFICATES: list[Any] = [
     [],
     {},
     {"format": checker.FORMAT, "version": True},
+    {"format": checker.FORMAT, "version": 2},
     HOLDS | {"more": 1},
     {k: v for k, v in HOLDS.items() if k != "rho"},
     edited(HOLDS, "matrix", to=[]),
