@@ -171,6 +171,7 @@ NO_CERTIFICATES: list[Any] = [
     [],
     {},
     {"format": checker.FORMAT, "version": True},
+    {"format": checker.FORMAT, "version": 2},
     HOLDS | {"more": 1},
     {k: v for k, v in HOLDS.items() if k != "rho"},
     edited(HOLDS, "matrix", to=[]),
@@ -206,7 +207,6 @@ def test_what_is_no_certificate_is_said_to_be_none(data: Any) -> None:
         "9" * 5000,
         '{"a": {"b": 1e999}}',
         "\0",
-        json.dumps({**HOLDS, "rho": "RHO"}).replace('"RHO"', "[" * 700 + "]" * 700),
     ],
 )
 def test_hostile_json_is_refused(text: str) -> None:

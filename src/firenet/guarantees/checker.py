@@ -116,7 +116,7 @@ class Certificate:
 
     def __init__(self, data):
         need(isinstance(data, dict) and data.get("format") == FORMAT, f"not of the format {FORMAT}", NotACertificate)
-        whole(data.get("version"), VERSION, VERSION, "version")
+        need(type(data.get("version")) is int and data["version"] == VERSION, "another version", NotACertificate)
         need(set(data) == KEYS, f"the entries {sorted(KEYS)} are needed", NotACertificate)
         matrix, self.claim = data["matrix"], data["claim"]
         keys = {"rows", "columns", "exponent", "real", "imaginary"}
