@@ -160,7 +160,7 @@ def _stubborn(training_set: TrainingSet) -> object:
         (_catches, "did not halt", "1000 reads"),
         (_endless, "out of time", "1 s"),
         (_stubborn, "out of time", "1 s"),
-        (lambda t, coins: [coins.choose(0)], "invalid", "choice"),
+        (lambda t, coins: [coins.choose(0)], "invalid", "choose"),
         (lambda t, coins: algorithms.separated(t), "did not halt", "1000 reads"),
         (lambda t, coins: _endless(t) if coins.choose(9) else [0] * 4, "out of time", "1 s"),
         (lambda t, coins: _endless(t), "out of time", "1 s"),
