@@ -30,7 +30,7 @@ def main() -> Row:
     sensing = firenet.SubsampledFourier(firenet.sensing.multilevel((16, 16), 0.5).samples)
     x = torch.zeros(16, 16)
     x[4:9, 5:11] = 1
-    bench = Bench(sensing, {"box": x}, {}, {}, Settings(steps=2), Parts(None, False), {"shift": shift})
+    bench = Bench(sensing, {"box": x}, {}, Settings(steps=2), Parts(None, False), {"shift": shift})
     row = bench.row(Model("adjoint", lambda operator: operator.adjoint), "box", "shift")
     assert row is not None
     return row
