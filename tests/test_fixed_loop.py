@@ -371,6 +371,7 @@ def test_single_precision_claims_nothing_below_its_rounding(kind: str):
     """The suboptimality in exact data of what float32 returns is within the gap plus its stated rounding floor."""
     data = problem(kind, 20, 40)
     data.A, data.y = (v.astype(np.complex64 if kind == "complex" else np.float32) for v in (data.A, data.y))
+    data.precision = torch.float32
     data.w = data.w.astype(np.float32)
     exact = Data(data.A.astype(np.complex128), data.y.astype(np.complex128), data.w.astype(np.float64), data.lam)
     best = optimum(exact.A, exact.y, exact.w, exact.lam)

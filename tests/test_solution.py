@@ -48,6 +48,7 @@ def test_tolerance_reached_and_layer_limit(iterate: Iterate):
 def test_precision_limit(kind: str, iterate: Iterate):
     data = problem(kind)
     data.A, data.y = (v.astype(np.complex64 if kind == "complex" else np.float32) for v in (data.A, data.y))
+    data.precision = torch.float32
     data.w = data.w.astype(np.float32)
     net = data.net(PaperSchedule(8, 400, 1e-6, 0.3) if iterate == "average" else FixedSteps(1500), iterate)
     solution = net.solve(data.measured, tolerance=1e-9)
