@@ -42,6 +42,7 @@ _DIGITS = {
 
 
 _active: list[Jitter] = []
+_kept: list[Any] = []  # kernels go with the library that registered them
 _inside = threading.local()  # a kernel may call others; what it gives is disturbed once
 
 
@@ -106,7 +107,7 @@ def _replace_kernels() -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it is meant to replace one
                 library.impl(operation, _disturbing(kernel, operation), "CPU", with_keyset=True)
-    _inside.library = library  # kept: the kernels go with it
+    _kept.append(library)
 
 
 def _disturbing(kernel: Any, operation: str) -> Any:

@@ -186,7 +186,6 @@ def test_bad_input_is_refused_in_three_lines(options: tuple[str, ...], word: str
     assert run.stdout == ""
 
 
-@pytest.mark.skipif(not DOCUMENT.exists(), reason="an installed package has no docs")
 def test_the_page_shows_what_the_command_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line of the head slice's plan stands in docs/plan.md, and its numbers are those of the slice."""
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What is known before any data: the constants of a matrix, and the accuracy, depth and stability that follow."""
+"""Computes what is known before any data: constants of a matrix, and the accuracy, depth and stability that follow."""
 
 from firenet.optional import lazy
 

@@ -112,7 +112,7 @@ def power(exponent):
 
 
 class Certificate:
-    """What a certificate says: every number is read, and every hypothesis of the claim is checked."""
+    """Reads a certificate: every number of it, and checks every hypothesis of the claim."""
 
     def __init__(self, data):
         need(isinstance(data, dict) and data.get("format") == FORMAT, f"not of the format {FORMAT}", NotACertificate)

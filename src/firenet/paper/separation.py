@@ -35,7 +35,7 @@ TAIL = 2
 
 @dataclass(frozen=True)
 class Separated:
-    """What is known for one angle.
+    """Constants, depth and digits for one angle.
 
     Attributes:
         angle: In radians; 0 is the matrix of the hard problems.
