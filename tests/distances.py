@@ -110,7 +110,7 @@ def attack(kind: str, seed: int, count: int = 16, steps: int = 6) -> Attacked:
     e = torch.from_numpy(random.standard_normal((2, *clean.shape)))
     e = torch.complex(e[0], e[1]) if clean.is_complex() else e[0]
     noise = float(random.choice([0.0, 1e-3, 1e-2, 1e-1])) * torch.linalg.vector_norm(clean).item()
-    e = guarantee.sensing.restrict(e)  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    e = operator.restrict(e)
     y = clean + e * (noise / torch.linalg.vector_norm(e).item())
     budget = float(random.choice([1e-3, 1e-2, 1e-1])) * torch.linalg.vector_norm(y).item()
     weights = torch.from_numpy(guarantee.weights)
