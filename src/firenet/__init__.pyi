@@ -2,6 +2,7 @@ from firenet import (
     audit as audit,
     barriers as barriers,
     export as export,
+    guarantees as guarantees,
     io as io,
     models as models,
     mri as mri,
@@ -11,6 +12,7 @@ from firenet import (
     reconstruction as reconstruction,
     sensing as sensing,
     solver as solver,
+    theorem as theorem,
     transforms as transforms,
 )
 from firenet.audit.model import Model as Model
@@ -24,7 +26,6 @@ from firenet.errors import (
     MissingExtra as MissingExtra,
     NumericalError as NumericalError,
 )
-from firenet.export.onnx_file import export_onnx as export_onnx
 from firenet.metrics import psnr as psnr
 from firenet.models.load import load_model as load_model
 from firenet.mri.reconstruct import reconstruct_kspace as reconstruct_kspace
