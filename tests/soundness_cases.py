@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -356,9 +356,9 @@ def synthesis_case(rng: np.random.Generator, tolerance: float) -> Case:
     return Case("synthesis", net, data, composed, None, None, w.ravel().astype(L), [z.astype(CL)])
 
 
-def random_cases(count: int, seed: int) -> Iterator[tuple[Case, float]]:
+def random_case(k: int, seed: int) -> tuple[Case, float]:
+    """The k-th random problem, and the tolerance to which it is to be solved."""
+    rng = np.random.default_rng([seed, k])
+    tolerance = float(rng.choice([1e-2, 1e-4, 1e-7]))
     makers: list[Callable[[np.random.Generator, float], Case]] = [matrix_case, analysis_case, synthesis_case]
-    for k in range(count):
-        rng = np.random.default_rng([seed, k])
-        tolerance = float(rng.choice([1e-2, 1e-4, 1e-7]))
-        yield makers[k % 3](rng, tolerance), tolerance
+    return makers[k % 3](rng, tolerance), tolerance
