@@ -133,7 +133,9 @@ class Recovery:
 
     def optimum(self) -> Optimum:
         """The minimiser by Clarabel. Asserts that the bracket is narrow."""
-        A, W, y, k = self.A, self.W, self.y, len(self.W)
+        W, k = self.W, len(self.W)
+        a, b = (float(np.abs(v).max()) or 1.0 for v in (self.A, self.y))  # Clarabel is less accurate far from 1
+        A, y, lam = self.A / a, self.y / b, self.lam / {"norm": a, "squared": a * b, "ball": 1.0}[self.kind]
         if any(map(np.iscomplexobj, (A, y, W))):
             sense, frame = (np.block([[B.real, -B.imag], [B.imag, B.real]]) for B in (A, W))
             data = np.concatenate([y.real, y.imag])
@@ -147,17 +149,19 @@ class Recovery:
             modulus = cp.hstack([cp.norm(c[g], 2) for g in rows])
         defines, analyses = residual == sense @ x - data, c == frame @ x
         cost = {"norm": cp.norm(residual, 2), "squared": cp.sum_squares(residual), "ball": 0}[self.kind]
-        limits = [cp.norm(residual, 2) <= self.noise] if self.kind == "ball" else []
-        problem = cp.Problem(cp.Minimize(self.lam * (self.w @ modulus) + cost), [defines, analyses, *limits])
+        limits = [cp.norm(residual, 2) <= self.noise / b] if self.kind == "ball" else []
+        problem = cp.Problem(cp.Minimize(lam * (self.w @ modulus) + cost), [defines, analyses, *limits])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Solution may be inaccurate")
             problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
         z, q, p = (np.asarray(v) for v in (x.value, defines.dual_value, analyses.dual_value))
         if len(frame) > k:
             z, q, p = (v[: len(v) // 2] + 1j * v[len(v) // 2 :] for v in (z, q, p))
+        z, p = z * (b / a), p * a  # up to a common factor of q and p, which the bound does not see
+        q, p = (q / a, p / a) if self.kind == "ball" else (q, p)
         value = self.objective(z)
         lower = max(self.bound(s * q, s * p) for s in (1, -1))
-        narrow = 1e-7 * abs(value) + 1e-10 * float(np.linalg.norm(y)) + float(np.linalg.norm(q)) * self.violation(z)
+        narrow = 1e-7 * abs(value) + 1e-10 * float(np.linalg.norm(self.y)) + float(np.linalg.norm(q)) * self.violation(z)
         assert value - lower <= narrow, f"{problem.status}: the minimum lies between {lower} and {value}"
         return Optimum(z, value, lower)
 

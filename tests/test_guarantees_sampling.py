@@ -92,7 +92,7 @@ def test_small_sides_have_the_local_coherences(shape: tuple[int, ...], transform
                 assert true < 1e-28  # block-diagonal: a box sees its own scale alone
                 assert factor == 0
             else:  # theory.md 3.6 measured 1 to 4 for Walsh, 0.17 to 9.8 for Fourier
-                assert 0.1 * factor <= true <= 16 * factor
+                assert 0.1 * factor <= true <= 16 * factor * (1 + 1e-12)  # 16 is attained, up to rounding
 
 
 def test_large_sides_have_the_factors_of_the_density() -> None:

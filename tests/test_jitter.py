@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import jitter as imitated
 from jitter import Jitter
 
 JITTERS = [Jitter(seed) for seed in range(8)]
@@ -35,6 +36,12 @@ SUMS: dict[str, Callable[[Tensor], Any]] = {
     "batch of functions": lambda x: torch.func.vmap(lambda u: (u * u.conj()).sum())(x),
     "tangent": lambda x: torch.func.jvp(torch.fft.fft, (x,), (x,))[1],
 }
+
+
+@pytest.fixture(autouse=True)
+def _this_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets the noise of the whole session aside: these tests compare with and without."""
+    monkeypatch.setattr(imitated, "_active", [])
 
 
 @pytest.mark.filterwarnings("ignore:.*jit.script.*")  # torch's own, at the first use of its forward mode
