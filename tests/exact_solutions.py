@@ -116,7 +116,7 @@ def on_support(kind: str, A: list[Row], y: Row, parameter: Fraction, w: Row, sig
 def minimiser(
     kind: str, A: list[Row], y: Row, parameter: Fraction, w: Row, guesses: Iterable[list[int]] = (), most: int = 8
 ) -> Exact | None:
-    """Returns the only minimiser of a small real problem: tries guesses of the signs, then all of at most so many columns.
+    """Returns the only minimiser of a small real problem: tries guesses of the signs, then all, of few columns.
 
     None where no signs satisfy the strict conditions: a tie, or coefficients on the boundary of their condition.
     """
@@ -131,7 +131,7 @@ def minimiser(
 
 def complex_minimiser(
     kind: str, A: Any, y: Any, parameter: Fraction, w: list[Fraction], start: Any, digits: int = 200
-) -> list[mpmath.mpc] | None:
+) -> list[Any] | None:
     """Returns the minimiser of a complex problem (P2), (P3) or (P1) with a residual, near a point, to 200 digits.
 
     None where Newton's method does not reach the conditions, or a column outside the support violates its own.
@@ -150,7 +150,7 @@ def complex_minimiser(
             for k in range(2)
         ]
         right = [part for z in y for part in (z.real, z.imag)]
-        l = [mpmath.mpf(v.numerator) / v.denominator for v in w]
+        prices = [mpmath.mpf(v.numerator) / v.denominator for v in w]
         lam = mpmath.mpf(parameter.numerator) / parameter.denominator
         x = [mpmath.mpf(part) for j in S for part in (complex(start[j]).real, complex(start[j]).imag)]
         R, b = mpmath.matrix(real), mpmath.matrix(right)
@@ -158,9 +158,9 @@ def complex_minimiser(
         if kind == "P1":
             r = R * mpmath.matrix(x) - b
             back = R.T * r / mpmath.norm(r)
-            nu = l[S[0]] / mpmath.hypot(back[0], back[1])
+            nu = prices[S[0]] / mpmath.hypot(back[0], back[1])
         for _ in range(60):
-            residual, jacobian, rho = _conditions(kind, R, b, x, nu, [l[j] for j in S], lam)
+            residual, jacobian = _conditions(kind, R, b, x, nu, [prices[j] for j in S], lam)
             size = mpmath.norm(residual)
             if size < mpmath.mpf(10) ** (-digits):
                 break
@@ -175,7 +175,7 @@ def complex_minimiser(
         z = [mpmath.mpc(p[2 * i], p[2 * i + 1]) for i in range(m)]
         factor = nu if kind == "P1" else mpmath.mpf(1)
         for j in range(n):
-            bound = l[j] * (1 if kind == "P1" else lam)
+            bound = prices[j] * (1 if kind == "P1" else lam)
             back = abs(sum(mpmath.conj(matrix[i, j]) * z[i] for i in range(m))) * factor
             if j not in S and not back < bound:
                 return None
@@ -185,7 +185,7 @@ def complex_minimiser(
         return found
 
 
-def _conditions(kind: str, R: Any, b: Any, x: Any, nu: Any, l: list[Any], lam: Any) -> tuple[Any, Any, Any]:
+def _conditions(kind: str, R: Any, b: Any, x: Any, nu: Any, prices: list[Any], lam: Any) -> tuple[Any, Any]:
     n = len(x)
     r = R * mpmath.matrix(x) - b
     rho = mpmath.norm(r)
@@ -199,7 +199,7 @@ def _conditions(kind: str, R: Any, b: Any, x: Any, nu: Any, l: list[Any], lam: A
             J[i, k] = 2 * gram[i, k] if kind == "P2" else (gram[i, k] - back[i] * back[k]) / rho * nu
     for k in range(n // 2):
         a, c = x[2 * k], x[2 * k + 1]
-        size, price = mpmath.hypot(a, c), l[k] * (1 if first else lam)
+        size, price = mpmath.hypot(a, c), prices[k] * (1 if first else lam)
         F[2 * k], F[2 * k + 1] = nu * back[2 * k] + price * a / size, nu * back[2 * k + 1] + price * c / size
         J[2 * k, 2 * k] += price * c * c / size**3
         J[2 * k + 1, 2 * k + 1] += price * a * a / size**3
@@ -209,4 +209,4 @@ def _conditions(kind: str, R: Any, b: Any, x: Any, nu: Any, l: list[Any], lam: A
         F[n] = rho - lam
         for i in range(n):
             J[i, n], J[n, i] = back[i], back[i]
-    return F, J, rho
+    return F, J

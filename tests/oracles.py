@@ -161,7 +161,9 @@ class Recovery:
         q, p = (q / a, p / a) if self.kind == "ball" else (q, p)
         value = self.objective(z)
         lower = max(self.bound(s * q, s * p) for s in (1, -1))
-        narrow = 1e-7 * abs(value) + 1e-10 * float(np.linalg.norm(self.y)) + float(np.linalg.norm(q)) * self.violation(z)
+        narrow = (
+            1e-7 * abs(value) + 1e-10 * float(np.linalg.norm(self.y)) + float(np.linalg.norm(q)) * self.violation(z)
+        )
         assert value - lower <= narrow, f"{problem.status}: the minimum lies between {lower} and {value}"
         return Optimum(z, value, lower)
 

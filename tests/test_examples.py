@@ -118,7 +118,9 @@ def test_the_command_answers_people_and_machines(tmp_path: Path) -> None:
     app: Any = example("command").app
     run = CliRunner().invoke(app, [str(tmp_path / "mask.npy")])
     assert run.output.startswith("4 of 16 samples (25.0%)")
-    assert json.loads(CliRunner().invoke(app, [str(tmp_path / "mask.npy"), "--json"]).output)["rate"] == pytest.approx(0.25)
+    assert json.loads(CliRunner().invoke(app, [str(tmp_path / "mask.npy"), "--json"]).output)["rate"] == pytest.approx(
+        0.25
+    )
     assert CliRunner().invoke(app, [str(tmp_path / "none.npy")]).exit_code == 2
 
 

@@ -2,7 +2,7 @@
 
 :func:`classify` does so for a class of problems, by playing the games of the three regimes. :func:`classify_bound` does
 so for a proven error bound of a network (:meth:`firenet.guarantees.Guarantee.error_bound`): the bound says how many
-digits the network computes.
+digits the network computes. For a single problem with given data see :func:`firenet.digits.determine`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line: ``firenet demo | recon | certify | prove | plan | export | mask | audit | train | barriers | ...``.
+"""The command line: ``firenet demo | recon | certify | prove | plan | digits | export | mask | audit | train | ...``.
 
 Commands read files, call the library and write the results; they compute nothing themselves. Everything slow is
 imported inside the command that needs it, so that ``--help`` answers at once.
@@ -23,6 +23,7 @@ from firenet.cli.barriers_table1 import table1
 from firenet.cli.bench import bench
 from firenet.cli.certify import certify
 from firenet.cli.demo import demo
+from firenet.cli.digits import digits
 from firenet.cli.doctor import doctor
 from firenet.cli.export import export
 from firenet.cli.mask import mask
@@ -69,7 +70,7 @@ def _add(group: typer.Typer, command: Callable[..., None], name: str | None = No
     group.command(name, help=text, epilog=f"{_KEPT}Examples:\n{examples}", **settings)(command)
 
 
-for _command in (demo, recon, certify, prove, plan, export, mask):
+for _command in (demo, recon, certify, prove, plan, digits, export, mask):
     _add(app, _command)
 _add(_audit, audit_demo)
 _add(_audit, audit_run)

@@ -1,0 +1,239 @@
+"""How many digits the data determine: never contradicted by an exact solution, and exact for the hard family."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+import digits_cases
+from exact_solutions import on_support
+from firenet import BadInput
+from firenet.barriers.instances import Problem, root
+from firenet.digits import determine
+from firenet.digits.dyadic import Dyadic, root_above, root_below
+from firenet.digits.enclosure import Enclosure, inverse_bound
+from firenet.digits.interior import Cones, minimise
+from firenet.digits.question import Kind, Question
+
+KINDS: tuple[Kind, ...] = ("P1", "P2", "P3")
+HALF = Fraction(1, 2)
+PARTS = 4
+
+# --- against exact solutions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_exact_solution_contradicts_an_answer(part: int) -> None:
+    tally: Counter[str] = Counter()
+    false = [(k, c) for k in range(part, 60, PARTS) for c in digits_cases.contradictions(k, 1, tally, 2, digits=60)]
+    assert not false
+    assert tally["solved exactly"] > tally["not solved exactly"]
+    assert tally["witnesses checked"] > 3
+
+
+def test_an_enclosure_that_is_too_small_is_contradicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from firenet.digits import support
+
+    honest = support.enclose
+
+    def hasty(*given: Any) -> Enclosure | None:
+        ball = honest(*given)
+        if ball is None:
+            return None
+        return Enclosure(ball.columns, ball.x, ball.radius / 100, ball.p, ball.change, ball.size)
+
+    monkeypatch.setattr(support, "enclose", hasty)
+    false: list[str] = []
+    for k in range(20):
+        try:
+            false += digits_cases.contradictions(k, 1, Counter(), 2, digits=60)
+        except RuntimeError as error:  # the library itself notices that both bounds cannot be true
+            false.append(str(error))
+        if false:
+            return
+    pytest.fail("enclosures a hundred times too small, and nobody noticed")
+
+
+@pytest.mark.parametrize("kind", ["P2", "P3"])
+def test_all_small_matrices(kind: Kind) -> None:
+    """Every digit wherever a support satisfies the strict conditions; never where two points are minimisers."""
+    w, y = [Fraction(1)] * 2, [Fraction(1), Fraction(1, 2)]
+    unique = 0
+    for entries in product((-1, 0, 1), repeat=4):
+        A = [[Fraction(v) for v in entries[:2]], [Fraction(v) for v in entries[2:]]]
+        signs = product((-1, 0, 1), repeat=2)
+        strict = [x for s in signs if (x := on_support(kind, A, y, HALF, w, list(s))) is not None]
+        found = determine(entries_of(A), y, HALF, kind=kind)
+        assert len(strict) <= 1
+        if strict:
+            unique += 1
+            assert found.at_least == math.inf
+            assert strict[0].floats() == pytest.approx(found.centre, abs=1e-14)
+        if found.at_most < math.inf:
+            assert not strict
+            assert found.witness is not None
+            values = [objective(kind, entries, y, x) for x in found.witness.minimisers]
+            assert values[0] == pytest.approx(values[1], abs=1e-14)
+    assert unique > 40
+
+
+def entries_of(A: list[list[Fraction]]) -> Any:
+    return np.array(A, dtype=object)
+
+
+def objective(kind: Kind, entries: tuple[int, ...], y: list[Fraction], x: Any) -> float:
+    r = float(np.linalg.norm(np.array(entries).reshape(2, 2) @ x - np.array(y, dtype=float)))
+    return float(np.abs(x).sum()) / 2 + (r * r if kind == "P2" else r)
+
+
+# --- the hard family --------------------------------------------------------------------------------------------------
+
+
+def family(kind: Kind, digits: int, columns: int, tail: int, bump: Fraction) -> tuple[Any, list[Fraction]]:
+    problem = Problem(kind, digits, HALF, columns, tail)
+    instance = problem.strong(0, bump) if bump else problem.tied()
+    A = np.full((tail + 1, tail + columns), Fraction(0), dtype=object)
+    A[0, :columns] = instance.row
+    for i in range(tail):
+        A[1 + i, columns + i] = root(instance.tail_squared, 80)[0]
+    return A, [Fraction(1), *[Fraction(0)] * tail]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("digits", "columns", "tail"), [(3, 2, 2), (4, 3, 0), (6, 2, 4)])
+def test_the_hard_family_has_one_digit_less(kind: Kind, digits: int, columns: int, tail: int) -> None:
+    bump = Fraction(1, 1 << 40)
+    for size, bits in ((Fraction(0), 36), (bump, 30), (bump, 40)):
+        A, y = family(kind, digits, columns, tail, size)
+        found = determine(A, y, HALF, kind=kind, bits=bits)
+        assert (found.at_least, found.at_most) == (digits - 1, digits - 1), (size, bits, found.statement)
+        assert found.witness is not None
+        apart = math.sqrt(2) * (1 - HALF if kind == "P1" else 1) / float(A[0, 0])
+        assert found.witness.distance == pytest.approx(apart, rel=0.01)
+    A, y = family(kind, digits, columns, tail, bump)
+    assert determine(A, y, HALF, kind=kind, bits=40 + 4).at_least > digits  # where the bump cannot be moved
+    assert determine(A, y, HALF, kind=kind).at_least == math.inf
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tie_in_exact_data(kind: Kind) -> None:
+    found = determine(*family(kind, 3, 2, 2, Fraction(0)), HALF, kind=kind)
+    assert (found.at_least, found.at_most) == (2, 2)
+    assert found.witness is not None
+    assert found.witness.matrices == (None, None)
+    tiny = determine(*family(kind, 3, 2, 2, Fraction(1, 1 << 200)), HALF, kind=kind)
+    assert tiny.at_least == math.inf
+
+
+# --- what solvers get wrong -------------------------------------------------------------------------------------------
+
+
+def test_a_solver_is_optimal_and_has_no_digit() -> None:
+    from sklearn.linear_model import Lasso
+
+    A, y = np.array([[1, 1 + 2.0**-40]]), np.array([1.0])
+    found = determine(A, y, HALF, kind="P2")
+    assert found.at_least == math.inf
+    assert found.centre == pytest.approx([0, 0.75], abs=1e-12)
+    x = cp.Variable(2)
+    problem = cp.Problem(cp.Minimize(0.5 * cp.norm1(x) + cp.sum_squares(A @ x - y)))
+    problem.solve(solver=cp.CLARABEL)
+    assert problem.status == "optimal"
+    assert np.linalg.norm(np.asarray(x.value) - found.centre) > 0.1
+    lasso = Lasso(alpha=0.25, fit_intercept=False, tol=1e-9).fit(A, y).coef_  # alpha = lambda / 2 m
+    assert np.linalg.norm(lasso - found.centre) > 0.1
+    assert determine(A, y, HALF, kind="P2", bits=38).at_most == 0
+
+
+# --- the parts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("square", [Fraction(2), Fraction(9, 16), Fraction(1, 3**400), Fraction(7**300), Fraction(0)])
+def test_roots_enclose(square: Fraction) -> None:
+    low, high = root_below(square), root_above(square)
+    assert low * low <= square <= high * high
+    assert high - low <= high / 2**69
+    if square == Fraction(9, 16):
+        assert low == high == Fraction(3, 4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (6, 3), (9, 9), (30, 20)])
+def test_the_inverse_is_bounded(shape: tuple[int, int]) -> None:
+    A = np.random.default_rng(0).standard_normal(shape)
+    bound = inverse_bound(Dyadic.of(A, 60))
+    assert bound is not None
+    exact = 1 / np.linalg.svd(A, compute_uv=False).min()
+    assert exact * (1 - 1e-12) <= float(bound) <= exact * (1 + 1e-6)
+    assert inverse_bound(Dyadic.of(np.concatenate([A, A[:, :1]], axis=1), 60)) is None
+
+
+def test_the_interior_point_method_is_as_good_as_clarabel() -> None:
+    random = np.random.default_rng(1)
+    G, h, c = random.standard_normal((7, 2, 4)), random.standard_normal((7, 2)), random.standard_normal(4)
+    bound = np.sqrt((h**2).sum(axis=1)) + 1
+    ball = Cones(np.eye(4)[None], np.zeros((1, 4)), np.zeros((1, 4)), np.full(1, 3.0))
+    x, _ = minimise(c, [Cones(G, h, np.zeros((7, 4)), bound), ball], np.zeros(4), 1e-9)
+    v = cp.Variable(4)
+    limits = [cp.norm(G[k] @ v + h[k]) <= bound[k] for k in range(7)]
+    problem = cp.Problem(cp.Minimize(c @ v), [*limits, cp.norm(v) <= 3])
+    problem.solve(solver=cp.CLARABEL)
+    assert float(c @ x) == pytest.approx(problem.value, abs=1e-6)
+    assert ball.at(x)[2].min() > 0
+
+
+# --- doors ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (([[1, 2]], [math.nan], 1), "Finite numbers for measurements"),
+        (([[1, 2]], [1, 2], 1), "A matrix of m rows"),
+        (([[1, 2]], [1], 0), "A lambda above 0"),
+        (([[1, 2]], [1], "one"), "Finite numbers for lambda"),
+        ((np.ones((300, 300)), np.ones(300), 1), "At most 40000 entries"),
+        (([[1e300, 1]], [1e-300], 1e300), "scaled to size 1"),
+        (([[1, 2]], [1], 1, {"weights": [1, 0]}), "2 positive weights"),
+        (([[1, 2]], [1], 1, {"kind": "P4"}), "A problem P1, P2 or P3"),
+        (([[1, 2]], [1], 1, {"data_within": -1}), "Uncertainties of at least 0"),
+        (([[1, 0], [1, 0]], [0, 1], "1/10", {"kind": "P1"}), "of some Ax"),
+        (([[1, 2], [0, 0]], [1, 1], "1/10", {"kind": "P1", "data_within": 0.1}), "of some Ax"),
+    ],
+)
+def test_the_door_says_what_is_wrong(given: tuple[Any, ...], said: str) -> None:
+    keywords = given[3] if len(given) > 3 else {}
+    with pytest.raises(BadInput, match=said):
+        determine(*given[:3], **keywords)
+
+
+def test_units_and_scales_do_not_matter() -> None:
+    random = np.random.default_rng(3)
+    A, y = random.standard_normal((4, 7)), random.standard_normal(4)
+    plain = determine(A, y, 0.3, bits=30)
+    small = determine(A * 2.0**-200, y * 2.0**-200, 0.3 * 2.0**-200, bits=230)
+    assert (plain.at_least, plain.at_most, plain.radius) == (small.at_least, small.at_most, small.radius)
+    assert plain.centre.tolist() == small.centre.tolist()
+
+
+def test_a_zero_row_a_zero_column_a_kink() -> None:
+    assert determine([[1, 2, 0], [0, 0, 0]], [1, 1], "1/4").at_least == math.inf
+    assert determine(np.eye(2), [1, 0.5], 1, kind="P2").at_least == math.inf  # |A_j^T y| is exactly lambda / 2
+    assert determine(np.eye(2), [1, 0.5], 1, kind="P2", bits=20).at_least == 5
+    assert determine([[1, 2]], [0], 1).at_least == math.inf
+    assert determine([[1, 2]], [Fraction(1, 3)], "1/2", kind="P1").centre.tolist() == [0, 0]
+
+
+def test_the_record_is_plain() -> None:
+    for bits in (None, 20):
+        record = json.loads(json.dumps(determine([[2, 1]], [1], "1/2", bits=bits).record(), allow_nan=False))
+        assert record["every_digit"] == (bits is None)
+        assert record["statement"]
+    assert not isinstance(Question.of([[1, 2]], [1], 1).A.k[0, 0], float)
