@@ -38,6 +38,7 @@ ONLY_PARSED = {
     "barriers map": "half a minute",
     "bench": "hours",
     "demo": "has tests of its own",
+    "digits": "needs a matrix of the reader's",
     "export": "has tests of its own",
     "prove": "needs a matrix of the reader's",
     "theorem depth": "takes a minute",
