@@ -112,10 +112,13 @@ def _centred(cost: Array, cones: Sequence[Cones], x: Array, weight: float) -> Ar
         rounding = 1e-15 * abs(value)
         if decrement < 1e-10 + 10 * rounding:  # less than what a step would gain cannot be seen
             return x
-        length = 1.0 if decrement < 0.25 else 1 / (1 + math.sqrt(decrement))
-        while length > 1e-4 and not _value(cost, cones, x + length * step, weight) <= value - 0.1 * length * decrement:
+        first = length = 1.0 if decrement < 0.25 else 1 / (1 + math.sqrt(decrement))
+        while (
+            length > 1e-4 * first
+            and not _value(cost, cones, x + length * step, weight) <= value - 0.1 * length * decrement
+        ):
             length *= 0.5
-        if length <= 1e-4:
+        if length <= 1e-4 * first:
             return moved if moved is not None else (x if decrement < 1e-3 else None)
         x = moved = x + length * step
     return x
