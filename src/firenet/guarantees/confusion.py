@@ -1,10 +1,11 @@
 """What no method can tell apart: two signals of a class whose measurements differ by no more than the noise.
 
 Let x and x' have at most :math:`s_k` non-zeros of modulus at most :math:`b_k` in level k, and let
-:math:`\\|A(x-x')\\|_2\\le2\\epsilon`. The data halfway between Ax and Ax' are within :math:`\\epsilon` of both, so whatever
-is computed from them has an error of at least :math:`\\frac12\\|x-x'\\|_2` for one of the two. That holds for every
-method, trained or not. :func:`confuse` looks for such a pair and checks it in integers: class, distance and measurements
-(:mod:`firenet.guarantees.pair_checker`). A larger pair may exist; no number here says that there is none.
+:math:`\\|A(x-x')\\|_2\\le2\\epsilon`. The data halfway between Ax and Ax' are within :math:`\\epsilon` of both, so
+whatever is computed from them has an error of at least :math:`\\frac12\\|x-x'\\|_2` for one of the two. That holds for
+every method, trained or not. :func:`confuse` looks for such a pair and checks it in integers: class, distance and
+measurements (:mod:`firenet.guarantees.pair_checker`). A pair further apart may exist; no number here says that there is
+none.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from firenet.errors import BadInput
 from firenet.guarantees import pair_checker
 from firenet.guarantees.checker import sha256
 from firenet.guarantees.concrete import ConcreteMatrix
+from firenet.guarantees.constants import Constants
+from firenet.guarantees.guarantee import Guarantee
 from firenet.guarantees.pair_search import Differences, PairSearch
+from firenet.guarantees.planning import Plan, plan
 from firenet.guarantees.violation import exact_kernel
 from firenet.numerics import check_seed
 from firenet.operators.linear import LinearOperator
@@ -134,6 +138,21 @@ class Confusion:
             "assumptions": list(self.assumptions),
             "versions": versions(),
         }
+
+    def upper_bound(self, rho: float, gamma: float, accuracy: float = 0.01) -> Plan:
+        """Returns the plan of the theorem's network for the class and the noise: its ``bound`` is an upper bound if the
+        operator has the null space property with these constants, which is assumed.
+
+        A bound below :attr:`lower_bound` proves that the operator does not have it.
+
+        Args:
+            rho: :math:`\\rho` of the property.
+            gamma: :math:`\\gamma` of it.
+            accuracy: What the depth of the network may leave, relative to :attr:`signal`.
+        """
+        guarantee = Guarantee(self.sensing, Constants(self.levels, rho, gamma), self.sparsify)
+        size = self.signal
+        return plan(guarantee, accuracy=accuracy * size, noise=self.noise, sparsity_defect=0.0, signal=size)
 
     def certificate(self) -> dict[str, Any]:
         """Returns the certificate, which :mod:`firenet.guarantees.pair_checker` accepts."""
@@ -386,7 +405,9 @@ def _integers(parts: list[Tensor]) -> tuple[int, list[list[int]]]:
     arrays = [np.frexp(part.double().numpy()) for part in parts]
     whole = [np.ldexp(m, 53).astype(np.int64) for m, _ in arrays]
     # The exponent of the lowest bit that is not zero.
-    low = [np.log2((v & -v)[v != 0].astype(float)).astype(int) + e[v != 0] for v, (_, e) in zip(whole, arrays, strict=True)]
+    low = [
+        np.log2((v & -v)[v != 0].astype(float)).astype(int) + e[v != 0] for v, (_, e) in zip(whole, arrays, strict=True)
+    ]
     exponent = min((int(v.min()) for v in low if v.size), default=53) - 53
     return exponent, [
         [
@@ -398,7 +419,9 @@ def _integers(parts: list[Tensor]) -> tuple[int, list[list[int]]]:
 
 
 def _towards_zero(x: Tensor, exponent: int) -> Tensor:
-    parts = [torch.ldexp(torch.trunc(torch.ldexp(t, torch.tensor(-exponent))), torch.tensor(exponent)) for t in _parts(x)]
+    parts = [
+        torch.ldexp(torch.trunc(torch.ldexp(t, torch.tensor(-exponent))), torch.tensor(exponent)) for t in _parts(x)
+    ]
     return torch.complex(*parts) if x.is_complex() else parts[0]
 
 

@@ -11,8 +11,8 @@ of these data is not nearer than D/2 to both images: every method errs by at lea
 
 All numbers are integers times a power of two. Matrices, coil maps, Walsh transforms and, in even dimensions, Haar
 synthesis are exact. The roundings of the rest are counted in ``error``, a bound for each real and imaginary part in the
-unit of the integers. An output of a wavelet filter is rounded once: error <= S error + 1, S the sum of the moduli of the
-taps. A stage of the Fourier transform adds p products with twiddle factors that are off by 2^-P in both parts:
+unit of the integers. An output of a wavelet filter is rounded once: error <= S error + 1, S the sum of the moduli of
+the taps. A stage of the Fourier transform adds p products with twiddle factors that are off by 2^-P in both parts:
 error <= p (2 error + 2 B / 2^P + 1), B a bound of the parts of all partial sums: the sum of all moduli of the input.
 """
 
@@ -357,8 +357,8 @@ class Certificate:
         need(type(self.operator["centred"]) is bool, "centred: true or false", NotACertificate)
         keep, centred = [k == "1" for k in mask], self.operator["centred"]
         keep = turned(keep, self.shape) if centred else keep
-        total, most, unit, count = 0, 0, 0, 0
-        for re, im, factor, unit in self.channels(parts, error):
+        total, most, count = 0, 0, 0
+        for re, im, factor in self.channels(parts, error):
             count += 1
             if self.kind == "walsh":
                 need(all(n & (n - 1) == 0 for n in self.shape) and not centred, "Walsh: sides 2^k, not centred")
@@ -372,25 +372,26 @@ class Certificate:
                 re, im, bound = fourier_grid(*grids, self.shape, factor)
             total += sum(a * a + b * b for a, b, k in zip(re, im, keep, strict=True) if k)
             most = max(most, bound)
+        unit = 0 if self.operator["maps"] is None else self.operator["maps"]["exponent"]
         slack = most * (isqrt(2 * count * sum(keep)) + 1)
         return root((root(Fraction(total)) + slack) ** 2 * scale * power(2 * unit) / self.size)
 
     def channels(self, parts, error):
-        """Yields both parts of what each coil sees, the bound of their error, and the exponent of their unit."""
+        """Yields both parts of what each coil sees, in the unit of the maps, and the bound of their error."""
         maps = self.operator["maps"]
         if maps is None:
-            yield *parts, error, 0
+            yield *parts, error
             return
         need(self.kind == "fourier", "maps: only for Fourier samples")
         listed(maps, {"exponent", "real", "imaginary"}, "maps")
-        unit = whole(maps["exponent"], -MOST_EXPONENT, MOST_EXPONENT, "exponent")
+        whole(maps["exponent"], -MOST_EXPONENT, MOST_EXPONENT, "exponent")
         fits = isinstance(maps["real"], list) and isinstance(maps["imaginary"], list)
         need(fits and 1 <= len(maps["real"]) == len(maps["imaginary"]) <= MOST_COILS, "maps: lists", NotACertificate)
         for pair in zip(maps["real"], maps["imaginary"], strict=True):
             c, s = (integers(values, self.size, "a coil map") for values in pair)
             re = [a * f - b * g for a, b, f, g in zip(*parts, c, s, strict=True)]
             im = [a * g + b * f for a, b, f, g in zip(*parts, c, s, strict=True)]
-            yield re, im, error * (max(map(abs, c)) + max(map(abs, s))), unit
+            yield re, im, error * (max(map(abs, c)) + max(map(abs, s)))
 
 
 def check(data):

@@ -1,14 +1,14 @@
 """The search for a large difference that a measurement hardly sees; what it finds is checked elsewhere.
 
-The differences x - x' of two vectors with at most :math:`s_k` non-zeros of modulus at most :math:`b_k` in level k are the
-vectors d with :math:`n_k+p_k\\le2s_k` in each level, where :math:`n_k` entries are not zero, :math:`p_k` of them have a
-modulus above :math:`b_k`, and none has one above :math:`2b_k`: an entry above the bound needs both vectors, another one
+The differences x - x' of two vectors with at most :math:`s_k` non-zeros of modulus at most :math:`b_k` in level k are
+the vectors d with :math:`n_k+p_k\\le2s_k` in each level, where :math:`n_k` entries are not zero, :math:`p_k` of them
+have a modulus above :math:`b_k`, and none has one above :math:`2b_k`: an entry above the bound needs both vectors, another one
 only one of them. The nearest such d to a vector z is known: the first :math:`b_k` of each modulus and the next
 :math:`b_k` are units that cost one place each, and those units are taken that reduce the distance most.
 
-The search is a projected gradient ascent of :math:`h\\|d\\|^2-\\|Ad\\|^2/\\|A\\|^2` with momentum, where the growth h is
-adjusted until :math:`\\|Ad\\|` is the allowed one: every d that it meets, scaled down to :math:`\\|Ad\\|=2\\epsilon`, is
-a candidate, and the longest is kept. Its supports follow from the projection at every step.
+The search is a projected gradient ascent of :math:`h\\|d\\|^2-\\|Ad\\|^2/\\|A\\|^2` with momentum, where the growth h
+is adjusted until :math:`\\|Ad\\|` is the allowed one: every d that it meets, scaled down to
+:math:`\\|Ad\\|=2\\epsilon`, is a candidate, and the longest is kept.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class PairSearch:
         """Returns the longest difference d that was found with :math:`\\|Ad\\|\\le` ``most`` up to rounding, and the
         places of its entries.
 
-        If none of those found is below a tiny ``most``, it is the one with the smallest :math:`\\|Ad\\|/\\|d\\|`, scaled
-        to ``most``.
+        If none of those found is below a tiny ``most``, it is the one with the smallest :math:`\\|Ad\\|/\\|d\\|`,
+        scaled to ``most``.
         """
         z = self._starts(seed, starts)
         room, square = self.differences.room(), self.operator.norm_bound.value**2
