@@ -48,7 +48,7 @@ def audit(
         settings: The settings; None is :class:`Settings`.
         others: Images of another kind than ``images``, for the test ``anatomy``.
         sweep: Measurement operators by sampling rate, for the test ``samples``; None omits it.
-        pair: Two images that no method can tell apart, whose difference the test ``kernel`` inserts; None leaves it out.
+        pair: Two images that no method can tell apart; the test ``kernel`` inserts their difference.
         folder: The folder where finished parts are stored, and from which they are taken.
         retry: Whether to measure parts again that failed, or during which the process ended.
         progress: Called with the number of finished parts, the number of all parts, and a text that names the current

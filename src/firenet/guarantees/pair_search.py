@@ -1,8 +1,8 @@
 """The search for a large difference that a measurement hardly sees; what it finds is checked elsewhere.
 
 The differences x - x' of two vectors with at most :math:`s_k` non-zeros of modulus at most :math:`b_k` in level k are
-the vectors d with :math:`n_k+p_k\\le2s_k` in each level, where :math:`n_k` entries are not zero, :math:`p_k` of them
-have a modulus above :math:`b_k`, and none has one above :math:`2b_k`: an entry above the bound needs both vectors, another one
+the vectors d with :math:`n_k+p_k\\le2s_k` in each level: :math:`n_k` entries are not zero, :math:`p_k` of them have a
+modulus above :math:`b_k`, and none has one above :math:`2b_k`. An entry above the bound needs both vectors, another one
 only one of them. The nearest such d to a vector z is known: the first :math:`b_k` of each modulus and the next
 :math:`b_k` are units that cost one place each, and those units are taken that reduce the distance most.
 
