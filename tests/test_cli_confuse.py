@@ -42,7 +42,7 @@ def test_a_pair_is_printed_written_and_drawn(folder: Path) -> None:
         record = json.loads(str(stored["record"]))
         difference = float(np.linalg.norm(stored["first"] - stored["second"]))
         assert float(stored["distance"]) == record["distance"] == pytest.approx(difference, rel=1e-12)
-    assert f"{record['lower_bound']:.6g}"[:5] in said
+    assert f"at least {pair_checker.under(record['lower_bound'])} on" in said
     assert record["noise"]["reached"]
     assert record["misfit"] <= 2 * record["noise"]["asked"]
     again = json.loads(call(*options, "--noise", str(record["noise"]["asked"]), "--json").stdout)

@@ -210,6 +210,12 @@ def test_the_nearest_difference_is_the_nearest() -> None:
         assert bool((near.abs() <= b * places + 1e-15).all())
 
 
+def test_numbers_for_the_eye_are_rounded_to_the_safe_side() -> None:
+    assert [pair_checker.under(2 / 3), pair_checker.above(2 / 3)] == ["0.6666", "0.6667"]
+    assert [pair_checker.under(0.5), pair_checker.above(0.5), pair_checker.above(0)] == ["0.5", "0.5", "0"]
+    assert [pair_checker.under(1.23456e-13), pair_checker.above(1234567.0)] == ["1.234e-13", "1.235e+6"]
+
+
 def signed(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"sha256": sha256({k: v for k, v in data.items() if k != "sha256"})}
 

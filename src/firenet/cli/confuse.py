@@ -188,6 +188,7 @@ def draw(found: Confusion, path: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from firenet.guarantees.pair_checker import above, under
     from firenet.io.safely import replacing
 
     first, second = (x.numpy() for x in found.images)
@@ -207,8 +208,8 @@ def draw(found: Confusion, path: Path) -> None:
         if title == titles[-1]:
             figure.colorbar(drawn, ax=axes, shrink=0.75)
     figure.suptitle(
-        f"indistinguishable at noise {found.noise:.3g}: every method errs by at least {found.lower_bound:.3g} on one "
-        f"of them (distance {found.distance:.3g})"
+        f"indistinguishable at noise {above(found.noise)}: every method errs by at least {under(found.lower_bound)} on "
+        f"one of them (distance {under(found.distance)})"
     )
     with replacing(path) as (temporary,):
         figure.savefig(temporary, dpi=100, format="png")
@@ -216,6 +217,8 @@ def draw(found: Confusion, path: Path) -> None:
 
 def _show(found: Confusion, upper: Plan | None, written: list[Path]) -> None:
     """Prints the statement, the upper bound, the numbers, and what it rests on."""
+    from firenet.guarantees.pair_checker import above, under
+
     console.say(found.summary)
     if not found.reached:
         console.say(f"For the noise {found.asked:.3g} that was asked for no pair was found; that proves nothing.")
@@ -232,10 +235,10 @@ def _show(found: Confusion, upper: Plan | None, written: list[Path]) -> None:
         if found.lower_bound > upper.bound:
             console.say("The pair refutes this rho and gamma: no method can be that good.")
     rows = [
-        ("|x - x'|", f"{found.distance:.6g}", "at least, verified"),
-        ("half of it: lower bound", f"{found.lower_bound:.6g}", "at least, verified"),
-        ("|A(x - x')|", f"{found.misfit:.6g}", "at most, verified"),
-        ("noise", f"{found.noise:.6g}", "half of that or more"),
+        ("|x - x'|", under(found.distance, 6), "at least, verified"),
+        ("half of it: lower bound", under(found.lower_bound, 6), "at least, verified"),
+        ("|A(x - x')|", above(found.misfit, 6), "at most, verified"),
+        ("noise", above(found.noise, 6), "half of that or more"),
         ("|x| in the class", f"{found.signal:.6g}", "at most"),
     ]
     if found.noise:

@@ -28,6 +28,7 @@ from firenet.guarantees.checker import sha256
 from firenet.guarantees.concrete import ConcreteMatrix
 from firenet.guarantees.constants import Constants
 from firenet.guarantees.guarantee import Guarantee
+from firenet.guarantees.pair_checker import above, under
 from firenet.guarantees.pair_search import Differences, PairSearch
 from firenet.guarantees.planning import Plan, plan
 from firenet.guarantees.violation import exact_kernel
@@ -117,8 +118,8 @@ class Confusion:
         """The statement in one sentence."""
         norm = max(torch.linalg.vector_norm(x).item() for x in (self.first, self.second))
         return (
-            f"No method can tell these two images apart from measurements with noise of 2-norm {self.noise:.3g}: every "
-            f"method errs by at least {self.lower_bound:.4g} on one of them (|x| = {norm:.4g})."
+            f"No method can tell these two images apart from measurements with noise of 2-norm {above(self.noise)}: "
+            f"every method errs by at least {under(self.lower_bound)} on one of them (|x| = {norm:.4g})."
         )
 
     def record(self) -> dict[str, Any]:
@@ -242,7 +243,8 @@ class _Problem:
         Raises:
             BadInput: For another operator or transform, and levels of other sizes.
         """
-        if not isinstance(self.sensing, Matrix | SubsampledFourier | MultiCoilFourier | SubsampledWalsh):
+        # A subclass may compute something else, which the checker does not know.
+        if type(self.sensing) not in (Matrix, SubsampledFourier, MultiCoilFourier, SubsampledWalsh):
             needed = "A Matrix, SubsampledFourier, MultiCoilFourier or SubsampledWalsh"
             do = "Only what is known exactly can be checked: take Matrix(operator.as_matrix()) of a small one"
             raise BadInput(needed, type(self.sensing).__name__, do)
@@ -252,7 +254,7 @@ class _Problem:
                 got, do = f"levels of sizes {sizes}, together {sum(sizes)}", "Give the sizes of this operator's levels"
                 raise BadInput(f"Levels of the operator's {n} entries", got, do)
             return np.repeat(np.arange(len(sizes)), sizes)
-        fits = isinstance(self.sparsify, Wavelet) and self.sparsify.in_shape == self.sensing.in_shape
+        fits = type(self.sparsify) is Wavelet and self.sparsify.in_shape == self.sensing.in_shape
         if not fits or not self.sparsify.is_orthonormal:
             needed = f"An orthonormal Wavelet of shape {self.sensing.in_shape}"
             got = f"{type(self.sparsify).__name__} of shape {self.sparsify.in_shape}"
@@ -371,9 +373,15 @@ def _largest(problem: _Problem, seed: int, d: Tensor, places: Tensor, level: NDA
     scale = (room * places / d.abs().clamp(min=1e-300))[d != 0].min().item() * _MARGIN
     parts = torch.stack(_parts(d))
     if torch.equal(parts, parts.round()):
-        mantissa, exponent = math.frexp(scale / _MARGIN)
+        mantissa, exponent = math.frexp(scale if d.is_complex() else scale / _MARGIN)
         bits = _BITS - 2 - int(parts.abs().max()).bit_length()
-        scale = math.ldexp(math.floor(math.ldexp(mantissa, bits)), exponent - bits)
+        count, unit = math.floor(math.ldexp(mantissa, bits)), math.ldexp(1.0, exponent - bits)
+        most = (room * places).tolist()
+        if any(
+            Fraction(count * unit) * abs(int(v)) > Fraction(b) for v, b in zip(parts[0].tolist(), most, strict=True)
+        ):
+            count -= 1  # the quotient was rounded upwards
+        scale = count * unit
     found = problem.verified(d * scale, places, 0.0, seed)
     assert found is not None
     return found
@@ -419,10 +427,9 @@ def _integers(parts: list[Tensor]) -> tuple[int, list[list[int]]]:
 
 
 def _towards_zero(x: Tensor, exponent: int) -> Tensor:
-    parts = [
-        torch.ldexp(torch.trunc(torch.ldexp(t, torch.tensor(-exponent))), torch.tensor(exponent)) for t in _parts(x)
-    ]
-    return torch.complex(*parts) if x.is_complex() else parts[0]
+    scaled = [np.ldexp(np.trunc(np.ldexp(part.numpy(), -exponent)), exponent) for part in _parts(x)]
+    real, imaginary = map(torch.from_numpy, scaled)
+    return torch.complex(real, imaginary) if x.is_complex() else real
 
 
 def rounded_up(value: Fraction) -> float:

@@ -18,6 +18,7 @@ error <= p (2 error + 2 B / 2^P + 1), B a bound of the parts of all partial sums
 
 import os
 import sys
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from itertools import product
 from math import isqrt, prod
@@ -32,7 +33,6 @@ from firenet.guarantees.checker import (
     rational,
     root,
     sha256,
-    shown,
     whole,
 )
 
@@ -46,6 +46,21 @@ def below(value):
     """Returns a rational number just below the square root of a rational one."""
     shift = max(0, 256 - value.numerator.bit_length() + value.denominator.bit_length()) // 2 + 1
     return Fraction(isqrt((value.numerator << 2 * shift) // value.denominator), 1 << shift)
+
+
+def under(value, digits=4):
+    """Returns a number for the eye that is not above the value."""
+    return _shown(value, digits, ROUND_FLOOR)
+
+
+def above(value, digits=4):
+    """Returns a number for the eye that is not below the value."""
+    return _shown(value, digits, ROUND_CEILING)
+
+
+def _shown(value, digits, rounding):
+    value = Fraction(value)
+    return f"{Context(digits, rounding).divide(Decimal(value.numerator), Decimal(value.denominator)).normalize():g}"
 
 
 def listed(data, keys, name):
@@ -398,13 +413,13 @@ def check(data):
     """Returns what is proved; raises Refused or NotACertificate."""
     certificate = Certificate(data)
     distance, misfit = certificate.verified()
-    need(certificate.distance <= distance, f"distance: the images are at a distance of {shown(distance)}")
-    least = shown(misfit / 2)
+    need(certificate.distance <= distance, f"distance: the images are at a distance of {under(distance)}")
+    least = above(misfit / 2)
     need(misfit <= 2 * certificate.noise, f"noise: only noise of {least} makes the measurements indistinguishable")
     need(certificate.distance > 0, "distance: one above 0 is needed")
     return (
-        f"no method can tell the two images apart from measurements with noise of 2-norm {shown(certificate.noise)}: "
-        f"every method errs by at least {shown(certificate.distance / 2)} on one of them"
+        f"no method can tell the two images apart from measurements with noise of 2-norm {above(certificate.noise)}: "
+        f"every method errs by at least {under(certificate.distance / 2)} on one of them"
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -46,8 +47,7 @@ class Differences:
     def nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the nearest differences to vectors, shape (batch, N), and the places of each entry: 0, 1 or 2."""
         out, places = torch.zeros_like(z), torch.zeros(z.shape, dtype=torch.int8)
-        for k, (s, b) in enumerate(zip(self.sparsities, self.bounds, strict=True)):
-            at = (self.level == k).nonzero().squeeze(1)
+        for at, s, b in zip(self._places, self.sparsities, self.bounds, strict=True):
             part, n = z[:, at], len(at)
             moduli = part.abs()
             once, twice = (moduli - b).clamp(min=0), (moduli - 2 * b).clamp(min=0)
@@ -59,6 +59,10 @@ class Differences:
             scale = torch.minimum(moduli, b * used.to(moduli.dtype)) / moduli.clamp(min=1e-300)
             out[:, at], places[:, at] = part * scale, used
         return out, places
+
+    @cached_property
+    def _places(self) -> list[Tensor]:
+        return [(self.level == k).nonzero().squeeze(1) for k in range(len(self.bounds))]
 
     def room(self) -> Tensor:
         """Returns twice the bound of each coefficient."""
