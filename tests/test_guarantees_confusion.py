@@ -6,6 +6,7 @@ import copy
 import itertools
 import json
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,15 @@ def problems() -> dict[str, tuple[LinearOperator, SparsityLevels, Wavelet | None
 PROBLEMS = problems()
 
 
-def found(name: str, noise: float = 0.05, **settings: Any) -> Confusion:
+def searched(name: str, noise: float) -> Confusion:
     sensing, levels, frame, real = PROBLEMS[name]
     bounds = [2.0 / (k + 1) for k in range(len(levels.sizes))]
-    return confuse(sensing, levels, noise=noise, bound=bounds, sparsify=frame, real=real, iterations=120, **settings)
+    return confuse(sensing, levels, noise=noise, bound=bounds, sparsify=frame, real=real, iterations=120)
+
+
+@cache
+def found(name: str, noise: float = 0.05) -> Confusion:
+    return searched(name, noise)
 
 
 def dense(sensing: LinearOperator, x: Tensor) -> np.ndarray:
@@ -136,7 +142,7 @@ def test_without_noise_the_least_noise_is_said(name: str) -> None:
     assert pair.reached is (pair.noise == 0)
     assert pair.distance > 0
     pair_checker.check(pair.certificate())
-    assert found(name, noise=0.0).record() == pair.record()  # the same seed
+    assert searched(name, 0.0).record() == pair.record()  # the same seed
 
 
 @pytest.mark.parametrize("name", ["haar", "db4"])

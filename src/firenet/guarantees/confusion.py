@@ -394,7 +394,7 @@ def _exact(sensing: LinearOperator, d: Tensor, level: NDArray[np.int64], bounds:
     if not isinstance(sensing, Matrix) or len(support) > _MOST_EXACT:
         return None
     found = exact_kernel(ConcreteMatrix.of(sensing.matrix.detach().numpy()), support)
-    if found is None or max(abs(v) for k in ("real", "imaginary") for v in found.get(k, [])) >= 2**_BITS // 2:
+    if found is None or max(abs(v) for k in ("real", "imaginary") for v in found.get(k, [])) >= 2**40:
         return None
     real = torch.tensor(found["real"], dtype=torch.float64)
     imaginary = torch.tensor(found.get("imaginary", [0] * len(real)), dtype=torch.float64)
