@@ -328,7 +328,7 @@ class Certificate:
     def images(self):
         """Returns both parts of the difference of the images, the bound of their error, and the exponent of the factor
         2^(e/2)."""
-        guard = 0 if self.wavelet is None else GUARD
+        guard = 0 if self.kind == "matrix" else GUARD
         parts = [[v << guard for v in part] for part in self.difference]
         unit = 2 * (self.exponent - guard)
         if self.wavelet is None:
