@@ -188,7 +188,7 @@ def draw(found: Confusion, path: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from firenet.guarantees.pair_checker import above, under
+    from firenet.guarantees.pair_checker import under
     from firenet.io.safely import replacing
 
     first, second = (x.numpy() for x in found.images)
@@ -208,7 +208,7 @@ def draw(found: Confusion, path: Path) -> None:
         if title == titles[-1]:
             figure.colorbar(drawn, ax=axes, shrink=0.75)
     figure.suptitle(
-        f"indistinguishable at noise {above(found.noise)}: every method errs by at least {under(found.lower_bound)} on "
+        f"indistinguishable at noise {found.noise_text}: every method errs by at least {under(found.lower_bound)} on "
         f"one of them (distance {under(found.distance)})"
     )
     with replacing(path) as (temporary,):
@@ -238,7 +238,7 @@ def _show(found: Confusion, upper: Plan | None, written: list[Path]) -> None:
         ("|x - x'|", under(found.distance, 6), "at least, verified"),
         ("half of it: lower bound", under(found.lower_bound, 6), "at least, verified"),
         ("|A(x - x')|", above(found.misfit, 6), "at most, verified"),
-        ("noise", above(found.noise, 6), "half of that or more"),
+        ("noise", found.noise_text, "half of that or more"),
         ("|x| in the class", f"{found.signal:.6g}", "at most"),
     ]
     if found.noise:

@@ -114,11 +114,17 @@ class Confusion:
         )
 
     @property
+    def noise_text(self) -> str:
+        """The noise for the eye: as it was asked for if a few digits are all of it, else rounded up."""
+        short = f"{self.noise:.4g}"
+        return short if float(short) == self.noise else above(self.noise)
+
+    @property
     def summary(self) -> str:
         """The statement in one sentence."""
         norm = max(torch.linalg.vector_norm(x).item() for x in (self.first, self.second))
         return (
-            f"No method can tell these two images apart from measurements with noise of 2-norm {above(self.noise)}: "
+            f"No method can tell these two images apart from measurements with noise of 2-norm {self.noise_text}: "
             f"every method errs by at least {under(self.lower_bound)} on one of them (|x| = {norm:.4g})."
         )
 
