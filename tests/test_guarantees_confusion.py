@@ -214,7 +214,7 @@ def test_the_nearest_difference_is_the_nearest() -> None:
         )
         assert float(np.linalg.norm(z - near[0].numpy())) == pytest.approx(best)
         assert int(places.sum()) <= 2 * s
-        assert bool((near.abs() <= b * places + 1e-15).all())
+        assert bool((near.abs() <= b * places.double() + 1e-15).all())
 
 
 def test_numbers_for_the_eye_are_rounded_to_the_safe_side() -> None:
