@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 import distances
+from firenet.guarantees.confusion import confuse
 from firenet.guarantees.null_space import NullSpaceProof, prove_null_space
 from firenet.guarantees.violation import refute_null_space
 from firenet.network import Firenet
@@ -154,12 +155,36 @@ def distances_of_attacks(random: np.random.Generator) -> Iterator[Pair]:
     yield Pair(attacked.smallest, attacked.found, attacked.found)
 
 
+def no_method(random: np.random.Generator) -> Iterator[Pair]:
+    """Half the distance of a pair that the data cannot tell apart, and the worst error of several methods on the pair.
+
+    Each method gets the same data for both signals, halfway between theirs; the truth is what it bounds from above, so
+    the pair of numbers is the other way round.
+    """
+    n, real = int(random.integers(8, 20)), bool(random.integers(2))
+    m = int(random.integers(2, n))
+    a = gaussian(random, m, n, real=real) / math.sqrt(m)
+    levels = SparsityLevels((n,), (int(random.integers(1, 4)),))
+    noise = float(random.choice([0, 1e-3, 1e-1, 1.0]))
+    found = confuse(Matrix(a), levels, noise=noise, bound=1.0, real=real, iterations=40, seed=int(random.integers(99)))
+    first, second = found.first.numpy(), found.second.numpy()
+    size = float(np.linalg.norm(first) + np.linalg.norm(second))
+    yield Pair(2 * found.noise, float(np.linalg.norm(a @ (first - second))), size)
+    y = a @ (first + second) / 2
+    ridge = a.conj().T @ np.linalg.solve(a @ a.conj().T + 1e-3 * np.eye(m), y)
+    truncated = np.where(np.abs(ridge) >= np.sort(np.abs(ridge))[-levels.total], ridge, 0)
+    for z in (first, second, (first + second) / 2, ridge, truncated, 0 * first, gaussian(random, n, real=real)):
+        worst = max(float(np.linalg.norm(z - x)) for x in (first, second))
+        yield Pair(worst, found.lower_bound, size)
+
+
 INEQUALITIES: dict[str, Callable[[np.random.Generator], Iterator[Pair]]] = {
     "error after every restart": after_each_restart,
     "error from the gap": from_the_gap,
     "verified constants": verified_constants,
     "exact network against the loop": exact_and_loop,
     "distance under attack": distances_of_attacks,
+    "what no method can tell apart": no_method,
 }
 
 

@@ -15,7 +15,9 @@ from audits import MASK, QUICK, SENSING, SIDE, X, adjoint, made
 from draws import normal
 from firenet import SubsampledFourier
 from firenet.audit import Audit, audit
+from firenet.audit.detail import Pair
 from firenet.audit.model import Model, of
+from firenet.errors import BadInput
 from firenet.sensing import variable_density
 
 NORM = torch.linalg.vector_norm(SENSING(X))
@@ -169,6 +171,37 @@ def test_the_kernel_test_makes_no_statement_without_a_pair_that_says_something()
     assert verdict.outcome == "failed"
     size = torch.linalg.vector_norm(other - X).item() / torch.linalg.vector_norm(SENSING(other - X)).item()
     assert verdict.value == pytest.approx(size, rel=1e-4)
+
+
+def test_a_promise_that_two_images_refute_is_a_failure() -> None:
+    """A pair in the kernel of a mask: the promise of an error below half its distance is false for one of the two."""
+    settings = replace(QUICK, tests=("kernel",))
+    mirrored = MASK.flip(0, 1).roll((1, 1), (0, 1))
+    at = (~MASK & ~mirrored).nonzero()[0]
+    spectrum = torch.zeros(X.shape, dtype=torch.complex64)
+    spectrum[tuple(at)] = 1e3
+    d = torch.fft.ifft2(spectrum).real
+    distance = torch.linalg.vector_norm(d).item()
+    pair = Pair(d, 1e-3 * distance, distance * (1 - 1e-5))
+
+    def constant(name: str, error: float | None) -> Model:
+        claims = None if error is None else lambda reconstruct, y, e=error: e
+        return of(name, lambda y: X + 0 * y.abs().sum(), name, claims=claims)
+
+    models = [constant("silent", None), constant("sure", 0.4 * distance), constant("careful", 1.01 * distance)]
+    found = made(*models, settings=settings, pair=pair)
+    outcomes = {v.model: v.outcome for v in found.verdicts}
+    assert outcomes == {"silent": "no statement", "sure": "failed", "careful": "no statement"}
+    (row,) = found.of("sure", "kernel")
+    told = row.numbers["pair"]
+    assert told["first"] <= 1e-3 * distance
+    assert told["second"] == pytest.approx(distance, rel=1e-4)
+    assert told["second"] >= told["floor"]
+    texts = {v.model: v.text for v in found.verdicts}
+    assert "is false for one of them" in texts["sure"]
+    assert "as if the data excluded the other" in texts["silent"]
+    with pytest.raises(BadInput, match="cannot tell apart"):
+        made(*models, settings=settings, pair=replace(pair, difference=X))
 
 
 def test_what_was_found_in_one_place_or_for_others_counts_against_it() -> None:

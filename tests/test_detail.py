@@ -10,7 +10,7 @@ import torch
 from cases import small_mask
 from draws import normal
 from firenet import Matrix, SubsampledFourier
-from firenet.audit.detail import ROSE, detect, kernel, scaled
+from firenet.audit.detail import ROSE, Pair, detect, halfway, kernel, scaled, undecidable
 from firenet.errors import BadInput
 from firenet.images import DETAILS, detail, ellipses
 
@@ -141,3 +141,29 @@ def test_scaling_is_zero_for_homogeneous_maps_and_not_for_others() -> None:
 def test_a_detail_of_another_shape_is_refused(x: torch.Tensor) -> None:
     with pytest.raises(BadInput, match="detail"):
         detect(lambda y: x, everything, x, torch.ones(3, 3), [0.5])
+
+
+def test_on_the_data_of_two_images_every_method_misses_one(x: torch.Tensor) -> None:
+    """Ones in the middle of k-space are measured: a difference outside is invisible, one pixel is not."""
+    mask = torch.zeros(x.shape, dtype=torch.bool)
+    mask[0] = True
+    sensing = SubsampledFourier(mask)
+    d = torch.zeros_like(x)
+    d[5, 5], d[6, 5] = 0.5, -0.5  # no zero frequency in the first axis: it is in the kernel
+    distance = torch.linalg.vector_norm(d).item()
+    pair = Pair(d, 0.0, distance * (1 - 1e-6))
+    pair.check(SubsampledFourier(mask))
+    data = halfway(sensing, x, pair)
+    assert torch.allclose(data, sensing(x), atol=1e-6)
+    for image, sure in ((x, True), (x + d, True), (x + d / 2, False), (torch.zeros_like(x), False)):
+        told, other, seen = undecidable(lambda y, image=image: image, sensing, x, pair, claimed=0.1)
+        assert max(told.first, told.second) >= told.floor
+        assert told.sure is sure
+        assert (told.claimed, told.noise) == (0.1, 0.0)
+        assert torch.equal(other, x + d)
+        assert torch.equal(seen, image)
+    for wrong in (Pair(d.to(torch.complex64), 0.0, distance), Pair(d[1:], 0.0, distance), Pair(d, 0.0, 2 * distance)):
+        with pytest.raises(BadInput, match="pair"):
+            wrong.check(sensing)
+    with pytest.raises(BadInput, match="cannot tell apart"):
+        pair.check(SubsampledFourier(~mask))

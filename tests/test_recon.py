@@ -259,7 +259,7 @@ def test_centred_and_corner_k_space_give_the_same_image():
 
 @pytest.mark.parametrize("sparsify", ["undecimated:sym4:3", "orthonormal:db4"])
 def test_certificate_of_a_foreign_image(sparsify):
-    truth = load_slice()[::4, ::4].to(torch.complex128)
+    truth = load_slice()[::8, ::8].to(torch.complex128)
     mask = multilevel(truth.shape, 0.4)
     net = default_network(fourier_samples(mask.samples), sparsify=sparsify)
     y = net.sensing(truth)

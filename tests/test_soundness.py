@@ -62,6 +62,7 @@ INEQUALITIES = {
     "verified constants": 8,
     "exact network against the loop": 36,
     "distance under attack": 2,
+    "what no method can tell apart": 3,
 }
 
 

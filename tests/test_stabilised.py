@@ -68,7 +68,7 @@ def test_each_restart_damps_what_the_network_does() -> None:
     directions that the objective hardly sees is damped slowly.
     """
 
-    def worst(reconstruct: object, steps: int = 12) -> float:
+    def worst(reconstruct: object, steps: int = 6) -> float:
         (found,) = attack(reconstruct, SENSING, Y, 0.01, steps=steps, starts=1)  # type: ignore[arg-type]
         return found.amplification
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from firenet.audit.detail import Pair
 from firenet.audit.model import Model
 from firenet.audit.parts import Parts, digest
 from firenet.audit.records import SCHEMA, TESTS, Row, Settings, Thresholds
@@ -41,6 +42,7 @@ class Bench:
         settings: The settings.
         parts: The store of the finished parts.
         measures: For each test the function that measures it.
+        pair: Two images that no method can tell apart, for the test ``kernel``; None leaves it out.
     """
 
     sensing: LinearOperator
@@ -49,6 +51,7 @@ class Bench:
     settings: Settings
     parts: Parts
     measures: Mapping[str, Measure]
+    pair: Pair | None = None
 
     def __post_init__(self) -> None:
         # Copies: a model that alters its input does not alter the caller's images.
@@ -99,6 +102,9 @@ class Bench:
         what = [SCHEMA, environment(), model.name, dict(model.origin), image, test, settings]
         swept = [(rate, getattr(s, "mask", None)) for rate, s in self.sweep.items()] if test == "samples" else []
         masks: list[Tensor] = [t for _, t in swept if isinstance(t, Tensor)]
+        if test == "kernel" and self.pair is not None:
+            what += [self.pair.noise, self.pair.distance]
+            masks.append(self.pair.difference)
         if test in HINTED:
             masks += [e for (_, at, _), e in self.found.items() if at == image]
         return digest(what, self.described, self.images[image], *masks)[:32]

@@ -169,6 +169,82 @@ def kernel(
     return Kernel(distance, difference, max(errors), lipschitz, _over(measured, difference)), other, images[1]
 
 
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two images that no method can tell apart, as :func:`firenet.guarantees.confusion.confuse` proves them.
+
+    Attributes:
+        difference: The difference d = x' - x of the two, real, of the shape of an image.
+        noise: The noise :math:`\\epsilon`, in the unit of the data: :math:`\\|Ad\\|\\le2\\epsilon`.
+        distance: A lower bound of :math:`\\|d\\|`.
+    """
+
+    difference: Tensor
+    noise: float
+    distance: float
+
+    def check(self, sensing: LinearOperator) -> None:
+        """Raises BadInput if the pair is not one of this operator."""
+        d = self.difference
+        if d.is_complex() or tuple(d.shape) != tuple(sensing.in_shape) or not torch.isfinite(d).all():
+            got = f"{d.dtype} of shape {tuple(d.shape)}"
+            raise BadInput(f"A pair of real images of shape {tuple(sensing.in_shape)}", got, "Make it for this mask")
+        misfit, distance = (torch.linalg.vector_norm(t).item() for t in (sensing(d.double()), d.double()))
+        # A pair of another operator misses by far; 1e-4 is for operators in single precision.
+        if not misfit <= 2 * self.noise + 1e-4 * distance or not 0 < self.distance <= distance * (1 + 1e-4):
+            got = f"measurements that differ by {misfit:.3g} with noise {self.noise:.3g}"
+            raise BadInput("A pair that this operator cannot tell apart", got, "Make it for this mask")
+
+
+@dataclass(frozen=True)
+class Undecidable:
+    """What a reconstruction makes of data that two images explain equally well.
+
+    Attributes:
+        noise: The noise within which the data are those of both.
+        floor: Half the distance of the two: every method has at least this error on one of them.
+        first: The error if the object is the first image.
+        second: The error if it is the second image.
+        sure: Whether the reconstruction is within half of ``floor`` of one of them: it excludes the other one, which is
+            as likely to be the object as far as the data say.
+        claimed: The error that the model promises for these data; None if it promises nothing.
+    """
+
+    noise: float
+    floor: float
+    first: float
+    second: float
+    sure: bool
+    claimed: float | None
+
+
+def undecidable(
+    reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, pair: Pair, claimed: float | None = None
+) -> tuple[Undecidable, Tensor, Tensor]:
+    """Reconstructs from the data halfway between those of x and of x + d.
+
+    Args:
+        reconstruct: R.
+        sensing: The measurement operator A.
+        x: The object.
+        pair: The pair, of which the difference d is inserted.
+        claimed: The error that the model promises for :func:`halfway`.
+
+    Returns:
+        The numbers, x + d and the reconstruction.
+    """
+    other = x + pair.difference.to(x)
+    image = reconstruct(halfway(sensing, x, pair))
+    first, second = (torch.linalg.vector_norm(image - t).item() for t in (x, other))
+    floor = pair.distance / 2
+    return Undecidable(pair.noise, floor, first, second, min(first, second) <= floor / 2, claimed), other, image
+
+
+def halfway(sensing: LinearOperator, x: Tensor, pair: Pair) -> Tensor:
+    """Returns the data halfway between those of x and of x + d: within the noise of both."""
+    return sensing(x + 0.5 * pair.difference.to(x))
+
+
 def hidden(sensing: LinearOperator, d: Tensor, most: float) -> Tensor:
     """Returns a detail d moved towards the kernel of A until the norm of its measurements is at most ``most``."""
     size = torch.linalg.vector_norm(sensing(d)).item()

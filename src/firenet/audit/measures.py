@@ -12,7 +12,7 @@ from torch import Tensor
 from firenet.audit.ascent import Perturbation, severity
 from firenet.audit.attack import attack, transferred
 from firenet.audit.bench import Bench, Measure, Measured
-from firenet.audit.detail import detect, hidden, kernel, scaled
+from firenet.audit.detail import detect, halfway, hidden, kernel, scaled, undecidable
 from firenet.audit.model import Model
 from firenet.audit.records import Row
 from firenet.audit.subject import Subject, built, guarded
@@ -187,7 +187,15 @@ def _kernel(bench: Bench, subject: Subject, model: Model, image: str) -> Measure
         e = _noise_like(bench, y, found.difference / _norm(y))
         change = subject.reconstruct(y + e) - subject.reconstruct(y)
     numbers = {**asdict(found), "noise": _norm(change) / found.difference if found.difference else 0.0}
-    return numbers, {"object with a hidden detail": other, "reconstruction of it": seen}
+    pictures = {"object with a hidden detail": other, "reconstruction of it": seen}
+    if bench.pair is not None:
+        with torch.no_grad():
+            data = halfway(bench.sensing, x, bench.pair)
+            claimed = None if model.claims is None else float(model.claims(subject.raw, data.clone()))
+            told, other, seen = undecidable(subject.reconstruct, bench.sensing, x, bench.pair, claimed)
+        numbers["pair"] = asdict(told)
+        pictures |= {"object that the data do not exclude": other, "reconstruction from data of both": seen}
+    return numbers, pictures
 
 
 def _noise(bench: Bench, subject: Subject, model: Model, image: str) -> Measured:

@@ -17,6 +17,7 @@ from firenet.operators.linear import LinearOperator
 Reconstruct = Callable[[Tensor], Tensor]
 # Takes R, measurements y and perturbations by name, and returns what is proven about R(y + e), or None.
 Certify = Callable[[Reconstruct, Tensor, Mapping[str, Tensor]], "dict[str, Any] | None"]
+Claims = Callable[[Reconstruct, Tensor], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class Model:
         origin: Where the model comes from, for the record: a file and its SHA-256, a module, a library.
         fits: Whether R can be built for other samples than those of the audit.
         certify: Checks what is proven about R under perturbation; None if nothing is proven.
+        claims: Takes R and measurements y and returns the error that the model promises, a bound of
+            :math:`\\|R(y)-x\\|_2` for the object x; None if it promises nothing.
     """
 
     name: str
@@ -36,9 +39,16 @@ class Model:
     origin: Mapping[str, Any] = field(default_factory=dict)
     fits: bool = True
     certify: Certify | None = None
+    claims: Claims | None = None
 
 
-def of(name: str, reconstruct: Reconstruct, identity: str | None = None, certify: Certify | None = None) -> Model:
+def of(
+    name: str,
+    reconstruct: Reconstruct,
+    identity: str | None = None,
+    certify: Certify | None = None,
+    claims: Claims | None = None,
+) -> Model:
     """Returns the model of a function, for the samples that it was made for.
 
     Args:
@@ -47,11 +57,12 @@ def of(name: str, reconstruct: Reconstruct, identity: str | None = None, certify
         identity: Distinguishes this function from others of the same name, so that a later audit may use its finished
             parts. None makes a new identity at every call, since a function does not show what it computes.
         certify: As in :class:`Model`.
+        claims: As in :class:`Model`.
     """
     origin: dict[str, Any] = {"kind": type(reconstruct).__name__, "identity": identity or uuid4().hex}
     if isinstance(reconstruct, nn.Module):
         origin["sha256"] = fingerprint(reconstruct)
-    return Model(name, lambda sensing: reconstruct, origin, fits=False, certify=certify)
+    return Model(name, lambda sensing: reconstruct, origin, fits=False, certify=certify, claims=claims)
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -277,6 +277,13 @@ def _fill_kernel(part: _Part, audit: Audit, rows: Sequence[Row]) -> None:
     part.columns += ["of noise of that size"]
     keys = ("distance", "difference", "accuracy", "lipschitz", "measured", "noise")
     part.rows = [[r.model, r.image, *(_number(r.numbers[k]) for k in keys)] for r in rows]
+    if not all("pair" in r.numbers for r in rows):
+        return
+    part.columns += ["same data: error if the first", "if the second", "no method below", "promised"]
+    for row, r in zip(part.rows, rows, strict=True):
+        told = r.numbers["pair"]
+        row += [_number(told[k]) for k in ("first", "second", "floor")]
+        row.append("" if told["claimed"] is None else _number(told["claimed"]))
 
 
 def _lines(part: _Part, rows: Sequence[Row], key: str, x_label: str) -> None:

@@ -36,7 +36,9 @@ EXPLAINED: dict[str, tuple[str, str, str]] = {
         "A detail that is almost invisible to the measurement",
         "The text is changed until its measurements are as small as the reference budget. A reconstruction that shows "
         "it nevertheless must be unstable: the local Lipschitz constant is at least (distance - 2 error) / difference. "
-        "A bound of 0 means that the reconstruction does not show it; then nothing follows.",
+        "A bound of 0 means that the reconstruction does not show it; then nothing follows. If a pair of images is "
+        "given that no method can tell apart (firenet confuse), the model gets the data halfway between theirs: its "
+        "error on one of them is at least half their distance, so a smaller promised error is refuted.",
         "Gottschling, Antun, Hansen, Adcock, The troublesome kernel, SIAM Review 2025.",
     ),
     "noise": (

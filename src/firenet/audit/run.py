@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from firenet.audit.bench import Bench, environment
+from firenet.audit.detail import Pair
 from firenet.audit.measures import AGAIN, MEASURES, worst_witness
 from firenet.audit.model import Model, of
 from firenet.audit.parts import Parts, digest
@@ -32,6 +33,7 @@ def audit(
     settings: Settings | None = None,
     others: Mapping[str, Tensor] | None = None,
     sweep: Mapping[float, LinearOperator] | None = None,
+    pair: Pair | None = None,
     folder: Path | None = None,
     retry: bool = False,
     progress: Progress | None = None,
@@ -46,6 +48,7 @@ def audit(
         settings: The settings; None is :class:`Settings`.
         others: Images of another kind than ``images``, for the test ``anatomy``.
         sweep: Measurement operators by sampling rate, for the test ``samples``; None omits it.
+        pair: Two images that no method can tell apart; the test ``kernel`` inserts their difference.
         folder: The folder where finished parts are stored, and from which they are taken.
         retry: Whether to measure parts again that failed, or during which the process ended.
         progress: Called with the number of finished parts, the number of all parts, and a text that names the current
@@ -60,6 +63,8 @@ def audit(
     images = {plain(n): x for n, x in images.items()}
     others = {plain(n): x for n, x in (others or {}).items()}
     _check(listed, sensing, images, others)
+    if pair is not None:
+        pair.check(sensing)
     every = {**images, **others}
     # The tests that need the perturbations that were found for all models come last.
     last = [t for t in ("transfer", "certificate") if t in settings.tests]
@@ -68,7 +73,7 @@ def audit(
     todo += [(m, n, "anatomy") for m in listed for n in others if "anatomy" in settings.tests]
     todo += [(m, n, t) for t in last for m in listed for n in images]
     with Parts(folder, retry) as parts, own_randomness():
-        bench = Bench(sensing, every, sweep or {}, settings, parts, MEASURES)
+        bench = Bench(sensing, every, sweep or {}, settings, parts, MEASURES, pair)
         rows = _measured(bench, todo, progress)
         witnesses: dict[str, np.ndarray] = {}
         verdicts = tuple(v for m in listed for v in _verdicts(bench, m, rows, witnesses))

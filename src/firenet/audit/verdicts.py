@@ -136,11 +136,33 @@ def _judge_details(model: str, rows: Sequence[Row], every: Sequence[Row], s: Set
 
 def _judge_kernel(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = _most([r.numbers["lipschitz"] for r in rows]), s.thresholds.lipschitz
-    if value == 0:
-        text = "It does not show the detail that is almost invisible to the measurement, so nothing follows."
+    told, broken = _undecidable(rows)
+    if value == 0 and not broken:
+        text = f"It does not show the detail that is almost invisible to the measurement, so nothing follows.{told}"
         return Verdict(model, "kernel", Outcome.NO_STATEMENT, None, limit, text)
-    text = f"Its Lipschitz constant is at least {value:.1f} near the image."
-    return _beyond("kernel", model, value, limit, text)
+    said = _beyond(
+        "kernel", model, value, limit, f"Its Lipschitz constant is at least {value:.1f} near the image.{told}"
+    )
+    return replace(said, outcome=Outcome.FAILED) if broken else said
+
+
+def _undecidable(rows: Sequence[Row]) -> tuple[str, bool]:
+    """Returns a sentence on data that two images explain equally well, and whether a promised error is refuted."""
+    pairs = [r.numbers["pair"] for r in rows if "pair" in r.numbers]
+    if not pairs:
+        return "", False
+    # The promise that is broken by most, else the error that is largest compared with what no method can avoid.
+    broken = [p for p in pairs if p["claimed"] is not None and not max(p["first"], p["second"]) <= p["claimed"]]
+    worst = max(broken or pairs, key=lambda p: severity(max(p["first"], p["second"]) / p["floor"]))
+    text = (
+        f" From data that two images explain within {worst['noise']:.3g} it is {worst['first']:.3g} from the one and "
+    )
+    text += f"{worst['second']:.3g} from the other; every method misses one of them by at least {worst['floor']:.3g}."
+    if broken:
+        text += f" It promises an error of at most {worst['claimed']:.3g}, which is false for one of them."
+    elif worst["sure"]:
+        text += " It returns one of them as if the data excluded the other."
+    return text, bool(broken)
 
 
 def _judge_transfer(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:

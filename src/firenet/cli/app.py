@@ -22,6 +22,7 @@ from firenet.cli.barriers_play import play
 from firenet.cli.barriers_table1 import table1
 from firenet.cli.bench import bench
 from firenet.cli.certify import certify
+from firenet.cli.confuse import confuse
 from firenet.cli.demo import demo
 from firenet.cli.digits import digits
 from firenet.cli.doctor import doctor
@@ -70,7 +71,7 @@ def _add(group: typer.Typer, command: Callable[..., None], name: str | None = No
     group.command(name, help=text, epilog=f"{_KEPT}Examples:\n{examples}", **settings)(command)
 
 
-for _command in (demo, recon, certify, prove, plan, digits, export, mask):
+for _command in (demo, recon, certify, prove, plan, confuse, digits, export, mask):
     _add(app, _command)
 _add(_audit, audit_demo)
 _add(_audit, audit_run)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from firenet.audit import Settings
+    from firenet.audit.detail import Pair
     from firenet.audit.model import Model
 
 
@@ -92,6 +93,10 @@ def run(
             "lipschitz, fall, scaling, noise or gain. Repeat for several.",
         ),
     ] = None,
+    pair: Annotated[
+        Path | None,
+        Option(help="A pair of images that no method can tell apart, written by `firenet confuse -o`, for kernel."),
+    ] = None,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     retry: options.Retry = False,
@@ -135,6 +140,7 @@ def run(
             settings=settings,
             others={name: _image(name, side) for name in other or []},
             sweep={share: SubsampledFourier(m) for share, m in masks.items()},
+            pair=None if pair is None else _pair(pair),
             folder=folder,
             retry=retry,
             progress=lambda done, most, now: tell(done, most, None, now),
@@ -193,6 +199,17 @@ def _image(name: str, side: int | None) -> Tensor:
             raise BadInput("An image of two axes", f"{name} of shape {array.shape}", "Cut out one slice")
         image = torch.from_numpy(array / max(float(array.max()), 1e-30))
     return image if side is None else resampled(image[None], side)[0]
+
+
+def _pair(path: Path) -> Pair:
+    """Returns the difference of a pair that `firenet confuse` wrote, with its noise and its distance."""
+    import torch
+
+    from firenet.audit.detail import Pair
+    from firenet.io.files import read_array
+
+    first, second, noise, distance = (read_array(path, key=k) for k in ("first", "second", "noise", "distance"))
+    return Pair(torch.from_numpy(second - first), float(noise), float(distance))
 
 
 def _mask(path: Path | None, rate: float, corner_dc: bool, shape: tuple[int, ...]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from firenet.cli import console, options, scans
+from firenet.cli.problem import coefficients_of, level_of, levels_of, operator_of
 from firenet.errors import BadInput
 
 if TYPE_CHECKING:
@@ -81,18 +82,25 @@ def plan(
       firenet plan matrix.npy --sparsities 1 --rho 0.5 --gamma 1.6 --signal 1 --accuracy 1e-6
       firenet plan --mask mask.npy --image slice.npy --sampling 1,1,1,0.01 --build network.npz
     """
+    import numpy as np
+
     from firenet.guarantees.planning import plan as planned
     from firenet.io.files import check_beside, check_output
+    from firenet.sparsity import defect as sparsity_defect
 
     if build is not None:
         check_output(build, suffixes=(".npz",))
         scans.check_overwriting([build, scans.beside(build)], [p for p in (matrix, mask, image) if p is not None])
         check_beside(scans.beside(build), overwrite=overwrite)
-    sensing, frame = _operator(matrix, mask, shape, rate, seed, transform, corner_dc, wavelet)
-    levels, found = _levels(sensing, frame, sizes, sparsities, image, share)
+    sensing, frame = operator_of(matrix, mask, shape, rate, seed, transform, corner_dc, wavelet)
+    level = level_of(sensing, frame, sizes)
+    coefficients = None if image is None else coefficients_of(image, sensing, frame)
+    levels = levels_of(level, frame, sparsities, coefficients, share)
     guarantee = _guarantee(sensing, frame, levels, rho, gamma)
-    measured = found if found is not None else {}
-    b1 = signal if signal is not None else measured.get("signal")
+    b1, measured = signal, 0.0
+    if coefficients is not None:
+        b1 = float(np.linalg.norm(coefficients)) if signal is None else signal
+        measured = sparsity_defect(coefficients, level, levels)
     if b1 is None:
         raise BadInput("--signal, a bound of the signal's norm", "none", "Or give --image, an image as large as yours")
     arguments: dict[str, Any] = {} if nu is None else {"nu": nu}
@@ -100,7 +108,7 @@ def plan(
         guarantee,
         accuracy=_accuracy(accuracy, b1),
         noise=noise,
-        sparsity_defect=defect if defect is not None else measured.get("defect", 0.0),
+        sparsity_defect=measured if defect is None else defect,
         signal=b1,
         **arguments,
     )
@@ -116,92 +124,6 @@ def plan(
         _show_boxes(boxes)
     if build is not None:
         console.say(f"wrote {build}, the numbers of the network, and {scans.beside(build)}, this plan")
-
-
-def _operator(
-    matrix: Path | None,
-    mask: Path | None,
-    shape: str | None,
-    rate: float,
-    seed: int,
-    transform: str,
-    corner_dc: bool,
-    wavelet: str,
-) -> tuple[LinearOperator, Wavelet | None]:
-    """Returns the measurement operator, and for a mask the wavelet transform of its image."""
-    import torch
-
-    from firenet.io.files import read_array
-    from firenet.operators.matrix import Matrix
-    from firenet.sensing.fourier import SubsampledFourier
-    from firenet.sensing.masked import as_mask
-    from firenet.sensing.masks import multilevel
-    from firenet.sensing.walsh import SubsampledWalsh
-    from firenet.transforms.wavelet import Wavelet
-
-    if sum(given is not None for given in (matrix, mask, shape)) != 1:
-        raise BadInput("One of a matrix, --mask and --shape", "none or several", "firenet plan --shape 256,256 ...")
-    if transform not in ("fourier", "walsh"):
-        raise BadInput("A transform: fourier or walsh", transform, "Choose one")
-    if matrix is not None:
-        return Matrix(read_array(matrix, purpose="matrix")), None
-    if mask is None:
-        assert shape is not None
-        sides = _whole(shape, "--shape")
-        samples = multilevel(sides, rate, transform="walsh" if transform == "walsh" else "fourier", seed=seed).samples
-    else:
-        samples = as_mask(read_array(mask, purpose="mask"))
-        if transform == "fourier" and not corner_dc:
-            samples = torch.fft.ifftshift(samples)
-    sensing = SubsampledWalsh(samples) if transform == "walsh" else SubsampledFourier(samples)
-    return sensing, Wavelet(tuple(samples.shape), wavelet)
-
-
-def _levels(
-    sensing: LinearOperator,
-    frame: Wavelet | None,
-    sizes: str | None,
-    sparsities: str | None,
-    image: Path | None,
-    share: float,
-) -> tuple[SparsityLevels, dict[str, float] | None]:
-    """Returns the levels, and for an image its norm and its sparsity defect."""
-    import numpy as np
-    import torch
-
-    from firenet.io.files import read_array
-    from firenet.sparsity import SparsityLevels, defect
-
-    if sizes is not None and frame is not None:
-        raise BadInput("--sizes for a matrix alone", "a mask", "Its levels are the scales of the wavelet")
-    n = sensing.in_shape[-1]
-    blocks = (n,) if sizes is None else _whole(sizes, "--sizes")
-    if frame is None and sum(blocks) != n:
-        raise BadInput(f"Sizes of levels that add up to the {n} columns", f"{sizes}", "Check --sizes")
-    level = np.repeat(np.arange(len(blocks)), blocks) if frame is None else frame.levels().numpy()
-    coefficients = None
-    if image is not None:
-        x = torch.from_numpy(np.ascontiguousarray(read_array(image, purpose="image")))
-        x = x.to(torch.complex128 if x.is_complex() else torch.float64)
-        if tuple(x.shape) != sensing.in_shape:
-            do = "Give an image of the size that is planned for"
-            raise BadInput(f"An image of shape {sensing.in_shape}", f"{tuple(x.shape)}", do)
-        coefficients = (x if frame is None else frame(x)).numpy()
-    if sparsities is not None:
-        counts = np.bincount(level.ravel())
-        given = _whole(sparsities, "--sparsities")
-        if frame is not None and len(given) == len(counts) - 1:  # the approximation merged with the first scale
-            counts = np.array([counts[0] + counts[1], *counts[2:]])
-        levels = SparsityLevels(tuple(counts.tolist()), given)
-    elif coefficients is not None:
-        merged = "separate" if frame is None else "merged"
-        levels = SparsityLevels.from_coefficients(coefficients, level, share=share, approximation=merged)
-    else:
-        raise BadInput("--sparsities, or an --image to count them from", "neither", "Give one of them")
-    if coefficients is None:
-        return levels, None
-    norm = float(np.linalg.norm(coefficients))
-    return levels, {"signal": norm, "defect": defect(coefficients, level, levels)}
 
 
 def _guarantee(
@@ -229,13 +151,6 @@ def _sampling(text: str, sensing: LinearOperator, levels: SparsityLevels, transf
     given = dict(zip(("constant", "logarithms", "kappa", "failure"), numbers, strict=True))
     kind = "walsh" if transform == "walsh" else "fourier"
     return band_samples(sensing.in_shape, levels, kind, **given, mask=sensing.mask.cpu().numpy())
-
-
-def _whole(text: str, option: str) -> tuple[int, ...]:
-    numbers = options.parse_numbers(text, option)
-    if not numbers or not all(v >= 1 and v.is_integer() for v in numbers):
-        raise BadInput(f"Whole numbers above 0, separated by commas, for {option}", repr(text), "For example 256,256")
-    return tuple(int(v) for v in numbers)
 
 
 def _accuracy(text: str, signal: float) -> float:
