@@ -80,11 +80,12 @@ def found(name: str, noise: float = 0.05) -> Confusion:
     return searched(name, noise)
 
 
-def dense(sensing: LinearOperator, x: Tensor) -> np.ndarray:
+def dense(sensing: LinearOperator, coefficients: Tensor) -> np.ndarray:
     """The measurements by dense matrices of the transforms, which share nothing with the library."""
-    x = x.numpy()
+    x = coefficients.numpy()
     if isinstance(sensing, Matrix):
         return sensing.matrix.numpy() @ x
+    assert isinstance(sensing, SubsampledFourier | MultiCoilFourier | SubsampledWalsh)
     mask = sensing.mask.numpy()
     centred = getattr(sensing, "centred", False)
     images = [np.asarray(m) * x for m in sensing.maps.numpy()] if isinstance(sensing, MultiCoilFourier) else [x]

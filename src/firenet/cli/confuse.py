@@ -193,7 +193,7 @@ def draw(found: Confusion, path: Path) -> None:
 
     first, second = (x.numpy() for x in found.images)
     first, second = (x[len(x) // 2] if x.ndim == 3 else x for x in (first, second))
-    shown = [x.real if not np.iscomplexobj(x) else np.abs(x) for x in (first, second, first - second)]
+    shown = [np.abs(x) if np.iscomplexobj(x) else np.real(x) for x in (first, second, first - second)]
     most = max(float(np.abs(x).max()) for x in shown)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     titles = ("one image", "another image", "their difference")

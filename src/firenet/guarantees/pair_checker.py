@@ -343,7 +343,7 @@ class Certificate:
         length = below(Fraction(sum(v * v for part in parts for v in part))) - error * (isqrt(2 * self.size) + 1)
         distance = below(max(length, Fraction(0)) ** 2 * scale)
         if self.kind == "matrix":
-            return distance, self.by_matrix(*parts, error, scale)
+            return distance, self.by_matrix(parts[0], parts[1], error, scale)
         return distance, self.by_samples(parts, error, scale)
 
     def by_matrix(self, re, im, error, scale):
