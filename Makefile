@@ -26,7 +26,7 @@ kernels: $(VENV)/.test  ## the test suite with other kernels of torch and MKL, a
 	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q
 
-soundness: $(VENV)/.test  ## 10,000 problems: no claim may be false, no bound below the truth; over half an hour; SOUNDNESS="--share 0.1"
+soundness: $(VENV)/.test  ## 10,500 problems: no claim may be false, no bound below the truth; over half an hour; SOUNDNESS="--share 0.1"
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore soundness.py $(SOUNDNESS)
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore distances.py --problems 63
 

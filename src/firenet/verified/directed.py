@@ -50,7 +50,9 @@ class Interval:
 def above(x: Fraction) -> float:
     """Returns the smallest float that is at least x; infinity if x is above all finite floats."""
     found = _nearest(x)
-    return found if found == math.inf or (found > -math.inf and Fraction(found) >= x) else math.nextafter(found, math.inf)
+    return (
+        found if found == math.inf or (found > -math.inf and Fraction(found) >= x) else math.nextafter(found, math.inf)
+    )
 
 
 def below(x: Fraction) -> float:

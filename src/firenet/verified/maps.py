@@ -63,7 +63,9 @@ _ONE = Fraction(1)
 
 
 class _Fourier(Map):
-    def __init__(self, operator: SubsampledFourier | MultiCoilFourier | FourierOfWavelet, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, operator: SubsampledFourier | MultiCoilFourier | FourierOfWavelet, shape: tuple[int, ...]
+    ) -> None:
         super().__init__(shape, shape, spectra.fourier_loss(shape), _ONE)
         self._mask, self._centred = operator.mask.cpu().numpy(), operator.centred
 

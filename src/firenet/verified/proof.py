@@ -10,7 +10,6 @@ import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ from firenet.verified.balls import BallSpace
 from firenet.verified.directed import Interval, above, below, root
 from firenet.verified.doubles import DoubleSpace
 from firenet.verified.filterbanks import decimated_defect, undecimated_defect
-from firenet.verified.maps import Map, map_of
+from firenet.verified.maps import map_of
 from firenet.verified.space import Enclosure, Space, Unbounded
 
 # Dense problems with more numbers than this are verified in doubles, where balls would take minutes.
@@ -301,5 +300,3 @@ def _exactly(x: float) -> Interval:
 
 def _array(t: Tensor) -> Array:
     return t.detach().cpu().resolve_conj().resolve_neg().numpy()
-
-
