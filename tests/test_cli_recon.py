@@ -31,7 +31,8 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     outputs = ["-o", tmp_path / "image.npy", "-o", tmp_path / "image.png", "-o", tmp_path / "image.nii"]
     run = shell("recon", scan, *outputs, "--reweight", "0", "--tolerance", "1e-4", "--formula")
     assert run.returncode == 0, run.stderr
-    assert re.match(r"sparse reconstruction, 40 % of k-space, within 0\.0\d+ % of optimal \(proven\), \d+ layers, ", run.stdout)
+    said = r"sparse reconstruction, 40 % of k-space, within 0\.0\d+ % of optimal \(proven\), \d+ layers, "
+    assert re.match(said, run.stdout)
     assert "W = undecimated:haar:1+sym4:3" in run.stdout
     assert files(tmp_path) == ["image.json", "image.nii", "image.npy", "image.png"]
     record = json.loads((tmp_path / "image.json").read_text())

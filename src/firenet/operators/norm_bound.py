@@ -16,8 +16,8 @@ class NormBound:
 
     Attributes:
         value: The bound, at least :math:`\\|A\\|_2` (an ``estimate`` may be above or below it).
-        kind: A word of :data:`firenet.kinds.LADDER`: ``exact`` (equal to the norm, up to rounding), ``proven`` (at least
-            the norm) or ``estimate``.
+        kind: A word of :data:`.LADDER`: ``exact`` (equal to the norm, up to rounding), ``proven`` (at least the norm)
+            or ``estimate``.
         why: The source of the number, a short text.
     """
 

@@ -80,7 +80,8 @@ TWIDDLE = (1.01 * UNIT + PRODUCT) * (1 + 1e-9)
 
 
 def inverse_root_loss(n: int) -> float:
-    """Returns a bound of the relative error of multiplying by the computed :math:`n^{-1/2}`, zero for powers of four."""
+    """Returns a bound of the relative error of multiplying by the computed :math:`n^{-1/2}`: zero for powers of
+    four."""
     return 0.0 if n & (n - 1) == 0 and n.bit_length() % 2 else 3 * UNIT * (1 + 1e-9)
 
 

@@ -1,7 +1,7 @@
 """This library's operators once more, by elementwise operations alone, each with a bound of its rounding.
 
-The mathematical operator is that of the stored numbers: filter taps, coil maps, factors and matrices are the floats that
-they are; Fourier, Walsh and Haar coefficients are those of mathematics.
+The mathematical operator is that of the stored numbers: filter taps, coil maps, factors and matrices are the floats
+that they are; Fourier, Walsh and Haar coefficients are those of mathematics.
 """
 
 from __future__ import annotations

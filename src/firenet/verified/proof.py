@@ -2,7 +2,6 @@
 
 Operators are evaluated once more, by elementwise operations with a bound of every rounding (:mod:`.maps`): in doubles,
 or in balls where a dense matrix takes part. What torch computes is used as a proposal only: the point, and a dual point.
-"""
 
 from __future__ import annotations
 
