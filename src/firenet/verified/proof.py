@@ -1,7 +1,8 @@
 """The verified numbers of a point: what `docs/rounding.md` proves, for both forms and the three fidelities.
 
 Operators are evaluated once more, by elementwise operations with a bound of every rounding (:mod:`.maps`): in doubles,
-or in balls where a dense matrix takes part. What torch computes is used as a proposal only: the point, and a dual point.
+or in balls where a dense matrix takes part. What torch computes is only a proposal: the point, and a dual point.
+"""
 
 from __future__ import annotations
 
