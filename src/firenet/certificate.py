@@ -69,7 +69,7 @@ class Certificate(Certified):
     def kind(self) -> Kind:
         """How sure the numbers are: ``verified`` if that was asked for, ``conditional`` if there are ``conditions`` or
         ``assumptions``, else ``proven``."""
-        if self.verified:
+        if self.verified is not None:
             return "verified"
         return "conditional" if self.conditions or self.assumptions else "proven"
 

@@ -55,7 +55,7 @@ class Doubles(Arithmetic):
     """Floats: roots of unity with an error of :data:`TWIDDLE`, and :func:`inverse_root_loss` for square roots."""
 
     def constants(self, array: Array, unit: float = 1.0) -> Array:
-        return array / unit
+        return array * (1 / unit)  # not a quotient of complex numbers
 
     def roots(self, n: int) -> Array:
         return roots_of_unity(n)
@@ -115,7 +115,7 @@ class Balls(Arithmetic):
 
     def conjugate(self, x: Array) -> Array:
         found = np.empty(x.shape, object)
-        found.reshape(-1)[:] = [v.conjugate() for v in x.reshape(-1)]
+        found.reshape(-1)[:] = [self.flint.acb(v).conjugate() for v in x.reshape(-1)]
         return found
 
     def turned(self, x: Array) -> Array:

@@ -97,7 +97,7 @@ class _Coils(Map):
         self._maps, size = _double(operator.maps), operator.maps.shape[0]
         self._unit = _power_of_two(self._maps)
         self._each = _Fourier(operator, operator.in_shape)
-        norm = _root_of_sum(_squares(self._maps / self._unit).sum(axis=0).max(), 2 * size)
+        norm = _root_of_sum(_squares(self._maps * (1 / self._unit)).sum(axis=0).max(), 2 * size)
         maps = Loss(norm, PRODUCT * norm, (PRODUCT + gamma(size)) * (1 + 1e-9) * norm)
         super().__init__(operator.in_shape, operator.out_shape, maps.then(self._each.loss), Fraction(self._unit))
 
@@ -134,7 +134,7 @@ class _Matrix(Map):
         self._matrix = _double(operator.matrix)
         self._unit = _power_of_two(self._matrix)
         m, n = self._matrix.shape
-        size = _root_of_sum(_squares(self._matrix / self._unit).sum(), 2 * m * n)
+        size = _root_of_sum(_squares(self._matrix * (1 / self._unit)).sum(), 2 * m * n)
         loss = Loss(size, (PRODUCT + gamma(n)) * (1 + 1e-9) * size, (PRODUCT + gamma(m)) * (1 + 1e-9) * size)
         super().__init__((n,), (m,), loss, Fraction(self._unit))
 
@@ -144,11 +144,16 @@ class _Matrix(Map):
     def adjoint(self, y: Array, k: Arithmetic) -> Array:
         return np.asarray((k.conjugate(k.constants(self._matrix, self._unit)) * y[:, None]).sum(axis=0))
 
-    def constant(self) -> tuple[Array, float]:
-        rows = (self._matrix / self._unit).astype(np.complex128)
-        found = np.array([complex(math.fsum(r.real.tolist()), math.fsum(r.imag.tolist())) for r in rows])
-        exact = bool((found == 0).all())  # correctly rounded sums are zero where the sums are
-        return found, 0.0 if exact else 2 * UNIT
+    def constant(self) -> tuple[Array, float] | None:
+        # Sums that are rounded once are zero where the exact sums are. Quotients that could be denormal are not used.
+        try:
+            pairs = [(math.fsum(r.real.tolist()), math.fsum(r.imag.tolist())) for r in self._matrix]
+        except OverflowError:
+            return None
+        scaled = np.array(pairs) * (1 / self._unit)
+        if (np.abs(scaled)[np.array(pairs) != 0] < 2.0**-900).any():
+            return None
+        return scaled[:, 0] + 1j * scaled[:, 1], 2 * UNIT
 
 
 class _Wavelet(Map):

@@ -93,7 +93,7 @@ def verify(
         sparsify = problem.sparsify
         groups = sparsify.groups if sparsify.convolves else ()
         groups = groups or ((sparsify.out_shape[0],) if isinstance(sparsify, Gradient) else ())
-        q, p = repaired(problem, q, torch.zeros(sparsify.out_shape, dtype=q.dtype) if p is None else p)
+        q, p = repaired(problem, q, torch.zeros(sparsify.out_shape, dtype=q.dtype, device=q.device) if p is None else p)
     space: Space = BallSpace(groups) if _dense(operator, sparsify) else DoubleSpace(groups)
     with space.precisely() if isinstance(space, BallSpace) else nullcontext():
         return _Proof(problem, space, sparsify, y).of(z, q, p)
@@ -117,7 +117,7 @@ class _Proof:
         y: Tensor,
     ) -> None:
         assert isinstance(problem.operator, LinearOperator)
-        self._fidelity, self._lam, self._space = problem.fidelity, Fraction(problem.lam), space
+        self._fidelity, self._lam, self._space = problem.fidelity, Fraction(float(problem.lam)), space
         self._sparsify, self._map = sparsify, map_of(problem.operator)
         self._analysis = None if sparsify is None else map_of(sparsify)
         shape = self._map.in_shape if sparsify is None else sparsify.penalty_shape
