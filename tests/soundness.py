@@ -137,7 +137,7 @@ def verified_claims(case: Case, tally: MutableMapping[str, int]) -> list[str]:
             false.append(f"gap {v.gap!r}, true at least {exact - least}")
         if isinstance(case.net.fidelity, firenet.problems.Ball):
             over = case.residual(x) - L(case.net.fidelity.noise)
-            if not L(v.least_violation) - slack <= max(over, L(0)) <= L(v.violation) + slack / case.net.lam:
+            if not L(v.least_violation) - slack <= max(over, L(0)) <= L(v.violation) + slack:
                 false.append(f"violation in [{v.least_violation!r}, {v.violation!r}], true {over}")
     return false
 

@@ -16,7 +16,7 @@ import pywt
 import torch
 from torch import Tensor
 
-import firenet
+import firenet.verified.proof
 from draws import normal
 from firenet import (
     AdaptiveRestarts,
@@ -249,28 +249,27 @@ def test_the_maps_are_those_of_the_campaign():
 # --- proofs -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # some problems are about overflow
 def test_random_problems_have_no_false_claim():
     tally: Any = {}
     false = []
-    for k in range(36):
+    for k in range(24):
         case, _ = random_case(k, 7)
         false += verified_claims(case, tally)
     assert not false
     # They are of both arithmetics, most are bounded from below, and some points fit and others do not.
-    assert tally["balls"] >= 10
-    assert tally["doubles"] >= 10
-    assert tally["positive lower bounds"] >= 20
+    assert tally["balls"] >= 8
+    assert tally["doubles"] >= 8
+    assert tally["positive lower bounds"] >= 16
 
 
-def planted(monkeypatch: pytest.MonkeyPatch, name: str, factor: int) -> list[str]:
-    kept = getattr(firenet.verified.proof, name)
-    monkeypatch.setattr(firenet.verified.proof, name, lambda *a: kept(*a[:-1], a[-1] * Fraction(factor, 100)))
-    return [claim for k in range(24) for claim in verified_claims(random_case(k, 7)[0], {})]
-
-
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_constraint_that_is_too_wide_is_noticed(monkeypatch: pytest.MonkeyPatch):
     """With limits 30 % too large, some lower bound is above the minimum."""
-    assert planted(monkeypatch, "best_multiple", 70)
+    kept = firenet.verified.proof.best_multiple
+    wider = lambda *a: kept(*a[:-1], a[-1] * Fraction(7, 10))  # noqa: E731
+    monkeypatch.setattr(firenet.verified.proof, "best_multiple", wider)
+    assert any(verified_claims(random_case(k, 7)[0], {}) for k in range(24))
 
 
 SHAPE = (16, 12)
@@ -287,7 +286,7 @@ def posed(form: str, dtype: torch.dtype = torch.complex128, **keys: Any) -> tupl
     }[form]
     y = (sensing(x) + sensing.restrict(normal(*SHAPE, dtype=torch.complex128, seed=4)) / 100).to(dtype)
     keys = {"lam": 0.01} | keys if "noise" not in keys else keys
-    return Firenet(sensing, frame, schedule=AdaptiveRestarts(1e-4, 300), **keys), y, x
+    return Firenet(sensing, frame, schedule=AdaptiveRestarts(1e-2, 60), **keys), y, x
 
 
 FIDELITIES: list[dict[str, Any]] = [{}, {"fidelity": "squared"}, {"noise": 0.1}]
@@ -313,7 +312,7 @@ def test_verified_numbers_are_near_the_plain_ones(form: str, keys: dict[str, Any
 
 def test_a_dense_problem_loses_nothing():
     A = RNG(0).standard_normal((12, 20))
-    net = Firenet(Matrix(A), lam=0.3, schedule=AdaptiveRestarts(1e-10, 2000))
+    net = Firenet(Matrix(A), lam=0.3, schedule=AdaptiveRestarts(1e-6, 500))
     y = torch.from_numpy(A[:, 3] + 0.1 * RNG(1).standard_normal(12))
     s = net.solve(y)
     v = verify(net.problem, s.coefficients, y, s.dual)
