@@ -39,6 +39,8 @@ class DoubleSpace(Space):
         return Enclosure(array)
 
     def mapped(self, of: Map, x: Enclosure, *, adjoint: bool = False) -> Enclosure:
+        if not x.centre.any() and not x.radius:  # exactly zero
+            return Enclosure(np.zeros(of.in_shape if adjoint else of.out_shape, x.centre.dtype))
         exponent = _exponent(x.centre)
         small = _shifted(x.centre, -exponent)
         with np.errstate(all="ignore"):
@@ -68,6 +70,8 @@ class DoubleSpace(Space):
         return self._moved(a.centre, _log2(unit), a.radius * unit)
 
     def norm(self, a: Enclosure) -> Interval:
+        if not a.centre.any():
+            return Interval(Fraction(0), a.radius)
         exponent, parts = _exponent(a.centre), _parts(a.centre)
         square = _sum(np.square(_shifted(parts, -exponent)), parts.size)
         low, high = root(max(square.low, Fraction(0))).low, root_above(square.high)
@@ -90,6 +94,8 @@ class DoubleSpace(Space):
         found = _sum(moduli * w, moduli.size)
         # Each modulus has a relative error, and one that underflows an absolute one; the sum has its own.
         slack = found.high * share + moduli.size * Fraction(_SQUARE)
+        if not a.centre.any():
+            found, slack = Interval(Fraction(0), Fraction(0)), Fraction(0)
         scale = Fraction(2) ** exponent * unit
         width = root_above(_sum(np.square(w), w.size).high) * unit
         return found.widened(slack).times(scale).widened(width * a.radius).positive()

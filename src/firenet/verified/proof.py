@@ -140,9 +140,11 @@ class _Proof:
         lower = min(below(bound), math.ldexp(2 - 2.0**-52, 1023))
         if objective is None or violation is None:
             return Verified(math.inf, 0.0, lower, math.inf, math.inf, math.inf, 0.0, name)
-        exact = max(objective.high - Fraction(lower), _ZERO) + size * violation.high
-        relative = exact / Fraction(lower) if lower > 0 else None if objective.high > 0 else _ZERO
         limits = above(objective.high), max(below(objective.low), 0.0)
+        if limits[0] == math.inf:
+            return Verified(math.inf, limits[1], lower, math.inf, math.inf, above(violation.high), 0.0, name)
+        exact = max(Fraction(limits[0]) - Fraction(lower), _ZERO) + size * violation.high
+        relative = exact / Fraction(lower) if lower > 0 else None if objective.high > 0 else _ZERO
         ratio = math.inf if relative is None else above(relative)
         return Verified(*limits, lower, above(exact), ratio, above(violation.high), below(violation.low), name)
 
