@@ -68,7 +68,7 @@ def test_the_gap_is_at_least_the_suboptimality_and_at_most_twice(name: str, kind
     # What it says about its own tightness holds too: the bracket of Clarabel is that narrow.
     assert c.gap.item() <= c.tightness.item() * (value - best.lower) * (1 + 1e-9)
     assert c.tightness.item() <= 2
-    assert c.kind == "unconditional"
+    assert c.kind == "proven"
     assert c.error_bound is None
     assert c.assumptions == ()
 

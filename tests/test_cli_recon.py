@@ -31,7 +31,8 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     outputs = ["-o", tmp_path / "image.npy", "-o", tmp_path / "image.png", "-o", tmp_path / "image.nii"]
     run = shell("recon", scan, *outputs, "--reweight", "0", "--tolerance", "1e-4", "--formula")
     assert run.returncode == 0, run.stderr
-    assert re.match(r"sparse reconstruction, 40 % of k-space, within 0\.0\d+ % of optimal, \d+ layers, ", run.stdout)
+    said = r"sparse reconstruction, 40 % of k-space, within 0\.0\d+ % of optimal \(proven\), \d+ layers, "
+    assert re.match(said, run.stdout)
     assert "W = undecimated:haar:1+sym4:3" in run.stdout
     assert files(tmp_path) == ["image.json", "image.nii", "image.npy", "image.png"]
     record = json.loads((tmp_path / "image.json").read_text())
@@ -51,6 +52,21 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     certified = json.loads(run.stdout)["results"][0]
     assert certified["objective"] == pytest.approx(result["objective"], rel=1e-4)
     assert certified["relative_gap"] <= 2e-4
+    assert (result["kind"], certified["kind"]) == ("proven", "proven")
+
+
+def test_a_verified_certificate_through_the_shell(scan, tmp_path):
+    assert call("recon", scan, "-o", tmp_path / "x.npy", "--reweight", "0", "--layers", "40").exit_code == 0
+    run = call("certify", scan, tmp_path / "x.npy", "--layers", "20", "--verified", "--json")
+    assert run.exit_code == 0, run.stderr
+    (verified,) = json.loads(run.stdout)["results"]
+    (plain,) = json.loads(call("certify", scan, tmp_path / "x.npy", "--layers", "20", "--json").stdout)["results"]
+    assert (verified["kind"], verified["rounding"]) == ("verified", 0)
+    assert abs(verified["objective"] - plain["objective"]) <= 10 * plain["rounding"]
+    assert verified["gap"] <= plain["gap"] + 20 * plain["rounding"]
+    run = call("certify", scan, tmp_path / "x.npy", "--layers", "5", "--verified")
+    assert "(verified)" in run.stdout
+    assert "gap (verified, every rounding is counted)" in run.stdout
 
 
 def test_quiet_says_nothing_and_writes_all(scan, tmp_path):

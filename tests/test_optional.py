@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from firenet import Firenet, Matrix
+from firenet import Firenet, Matrix, certify
 from firenet.audit import measures
 from firenet.audit.report import render
 from firenet.errors import MissingExtra
@@ -58,6 +58,7 @@ DOORS: list[tuple[str, str, tuple[str, ...], Callable[[Path], Any]]] = [
     ("firenet_models", "audit", (), lambda _: weights_of("unet")),
     ("skimage", "audit", (), lambda _: measures._ssim(ONES, ONES)),
     ("jinja2", "audit", (), lambda _: render([], command="", title="")),
+    ("flint", "verified", (), lambda _: certify(network().problem, ONES[0], ONES[0], budget=0, verified=True)),
     ("deepinv", "deepinv", (), lambda _: deepinv_reconstruct(None, SubsampledFourier(ONES > 0))),
     ("cvxpy", "barriers", (), lambda _: contestants._cvxpy(Mock(), "SCS")),
     ("sklearn", "barriers", (), lambda _: contestants.lasso(Mock())),

@@ -194,7 +194,7 @@ def test_a_right_adjoint_is_a_condition_that_is_stated(dtype: torch.dtype):
     certificate = certify(net.problem, solution.image, y)
     assert certificate.kind == "conditional"
     assert certificate.conditions == solution.conditions
-    assert certify(Firenet(Matrix(matrix), lam=0.3).problem, solution.image, y).kind == "unconditional"
+    assert certify(Firenet(Matrix(matrix), lam=0.3).problem, solution.image, y).kind == "proven"
 
 
 @pytest.mark.parametrize(

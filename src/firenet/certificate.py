@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -18,7 +18,8 @@ from torch import Tensor
 from firenet.errors import BadInput, NumericalError
 from firenet.guarantees.distance import Stability, stability
 from firenet.guarantees.guarantee import Guarantee
-from firenet.numerics import full_precision, norms, real_view, tensor_of
+from firenet.kinds import Kind
+from firenet.numerics import full_precision, norms, real_view, tensor_of, unit_roundoff
 from firenet.operators.check import conditions
 from firenet.operators.linear import LinearOperator
 from firenet.problems.analysis import AnalysisProblem
@@ -31,6 +32,8 @@ from firenet.solver.adaptive_loop import run_adaptive
 from firenet.solver.controller import Controller
 from firenet.solver.iteration import Iteration, kernel_for
 from firenet.solver.solution import Certified, Progress
+from firenet.verified.maps import map_of
+from firenet.verified.proof import Verified, verify
 
 _Assumed = tuple[Guarantee | None, float | None, float | None]
 # What a guarantee is for: a bound of the error, or of the distance to other reconstructions.
@@ -51,17 +54,24 @@ class Certificate(Certified):
         assumptions: The assumptions of the error bound, as a text.
         stability: Bounds of the distance from z to the reconstructions of perturbed measurements, one for each batch
             item in order; None without a guarantee and a perturbation.
+        verified: The verified numbers, one for each batch item in order, or None. Then ``objective`` and ``violation``
+            are upper bounds in exact arithmetic, ``lower_bound``, ``gap`` and ``relative_gap`` bounds in exact
+            arithmetic, and ``rounding`` is zero.
     """
 
     tightness: Tensor
     error_bound: Tensor | None
     assumptions: tuple[str, ...]
     stability: tuple[Stability, ...] | None = None
+    verified: tuple[Verified, ...] | None = None
 
     @property
-    def kind(self) -> Literal["unconditional", "conditional"]:
-        """``conditional`` if there are ``conditions`` or ``assumptions``, else ``unconditional``."""
-        return "conditional" if self.conditions or self.assumptions else "unconditional"
+    def kind(self) -> Kind:
+        """How sure the numbers are: ``verified`` if that was asked for, ``conditional`` if there are ``conditions`` or
+        ``assumptions``, else ``proven``."""
+        if self.verified is not None:
+            return "verified"
+        return "conditional" if self.conditions or self.assumptions else "proven"
 
 
 class _Witness(AdaptiveController):
@@ -91,6 +101,7 @@ def certify(
     noise: float | None = None,
     perturbation: float | None = None,
     promised_gap: float | None = None,
+    verified: bool = False,
     progress: Progress | None = None,
 ) -> Certificate:
     """Certifies a reconstruction by any method: computes an upper bound of its suboptimality.
@@ -113,11 +124,15 @@ def certify(
         noise: An assumed upper bound of :math:`\\|Ax-y\\|_2`.
         perturbation: The budget of :func:`.stability.stability`: a bound of the change of y, in its unit. For (P3).
         promised_gap: The gap that a reconstruction of the changed measurements keeps, in the unit of y.
+        verified: Whether objective, lower bound and gap are to hold in exact arithmetic, for the problem as it is
+            stored, with every rounding counted; see :func:`firenet.verified.verify`. A problem with a dense matrix
+            needs the extra ``verified``.
         progress: Called from time to time with the number of iterations and the budget.
 
     Raises:
         BadInput: For wrong shapes, NaN or infinity, a negative budget, some of the assumptions without the others, or a
-            user-defined operator whose adjoint fails :func:`firenet.check_adjoint`.
+            user-defined operator whose adjoint fails :func:`firenet.check_adjoint`; with ``verified`` for every
+            user-defined operator, and for a guarantee.
         NumericalError: For a gap below minus its rounding, which proves that the operator's adjoint is wrong.
     """
     z, y, assumed = tensor_of(z, "the point"), tensor_of(y, "measurements"), (guarantee, sparsity_defect, noise)
@@ -125,6 +140,9 @@ def certify(
     operator = problem.operator
     assert isinstance(operator, LinearOperator)
     rests_on = conditions(operator, problem.sparsify if isinstance(problem, AnalysisProblem) else None)
+    asked = z
+    if verified:
+        _check_verified(problem, guarantee)
     z, y, batch = _checked(operator, z, y)
     if budget < 0:
         raise BadInput("A budget of iterations, zero or more", f"{budget}", "500 is the default")
@@ -155,9 +173,14 @@ def certify(
     best = packed.feasible(best, y_)
     # The objective of a point that does not fit the data may be below the minimum.
     known = torch.where(proof.relative_violation == 0, objective - torch.minimum(lowest, objective), 0.0)
-    tightness = torch.where(known > 0, proof.gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
     error, assumptions = _error_bound(packed, proof, remains, best, assumed)
     q, sparse = packed.duals(best, batch)
+    found, numbers = None, proof.certified(batch)
+    if verified:
+        found = _verified(problem, asked, y, q, sparse)
+        numbers |= _numbers_of(found, packed.fidelity, y_, batch)
+    gap = numbers["gap"].reshape(known.shape)
+    tightness = torch.where(known > 0, gap / known.where(known > 0, torch.ones_like(known)), torch.inf)
     return Certificate(
         tightness=tightness.view(batch),
         error_bound=None if error is None else error.view(batch),
@@ -167,8 +190,49 @@ def certify(
         dual_sparse=sparse,
         layers=layers.view(batch),
         stability=_stability(problem, z, y, q, assumed, changed),
-        **proof.certified(batch),
+        verified=found,
+        **numbers,
     )
+
+
+def _check_verified(problem: SynthesisProblem | AnalysisProblem, guarantee: Guarantee | None) -> None:
+    """Raises BadInput for what cannot be verified, before anything is computed."""
+    if guarantee is not None:
+        do = "Certify twice: bounds of errors and distances are computed without a bound of their rounding"
+        raise BadInput("verified without a guarantee", "both", do)
+    assert isinstance(problem.operator, LinearOperator)
+    map_of(problem.operator)
+    if isinstance(problem, AnalysisProblem):
+        map_of(problem.sparsify)
+
+
+def _verified(
+    problem: SynthesisProblem | AnalysisProblem, z: Tensor, y: Tensor, q: Tensor, p: Tensor | None
+) -> tuple[Verified, ...]:
+    """Returns the verified numbers, one for each batch item in order."""
+    operator = problem.operator
+    points, data = z.reshape(-1, *operator.in_shape), y.reshape(-1, *operator.out_shape)
+    duals = q.reshape(-1, *operator.out_shape)
+    second = None
+    if p is not None and isinstance(problem, AnalysisProblem):
+        second = p.reshape(-1, *problem.sparsify.out_shape)
+    return tuple(
+        verify(problem, points[i], data[i], duals[i], None if second is None else second[i]) for i in range(len(data))
+    )
+
+
+def _numbers_of(found: tuple[Verified, ...], fidelity: Fidelity, y: Tensor, batch: torch.Size) -> dict[str, Tensor]:
+    """Returns the numbers of a certificate by name, from verified ones; ``y`` are packed measurements."""
+    names = ("objective", "lower_bound", "gap", "relative_gap", "violation", "least_violation")
+    table = torch.tensor([[getattr(v, name) for name in names] for v in found], dtype=torch.float64)
+    table = table.reshape(-1, len(names)).to(y.device)
+    numbers = {name: table[:, i] for i, name in enumerate(names)}
+    unit = fidelity.violation_unit(norms(y, y.ndim - 1), unit_roundoff(y.dtype))
+    beyond = numbers.pop("least_violation") / unit
+    numbers |= {"rounding": torch.zeros_like(beyond), "relative_violation": beyond}
+    # A point that does not fit the data is not optimal, see `relative_gap` in firenet.problems.gap.
+    numbers["relative_gap"] = torch.maximum(numbers["relative_gap"], beyond)
+    return {name: value.view(batch) for name, value in numbers.items()}
 
 
 def _check_assumed(

@@ -25,6 +25,7 @@ _EXTRAS = {
         "scikit-image": "structural similarity",
     },
     "deepinv": {"deepinv": "models of deepinv"},
+    "verified": {"python-flint": "verified certificates of dense problems"},
     "barriers": dict.fromkeys(("cvxpy", "clarabel", "scs", "scikit-learn"), "solvers for the adversary"),
 }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from firenet.certificate import Certificate
 from firenet.io.files import sha256
+from firenet.kinds import weakest
 from firenet.mri.scan import Prepared, ScanData
 from firenet.network import Firenet
 from firenet.problems.fidelity import Ball
@@ -65,6 +66,7 @@ class Reconstruction:
         result: dict[str, Any] = {"slice": part.number, "sampling_rate": part.rate}
         if found is None or self.posed is None:  # zero is the minimiser for data of zero, exactly
             none = {"objective": 0.0, "lower_bound": 0.0, "gap": 0.0, "rounding": 0.0, "relative_gap": 0.0, "layers": 0}
+            none["kind"] = "exact"
             none["status"] = EMPTY
             advice = "All its samples are zero, and so is its image."
             return result | none | {"advice": advice, "maps": part.maps_method, "undetermined_pixels": 0}
@@ -73,6 +75,7 @@ class Reconstruction:
             "lower_bound": found.lower_bound.item(),
             "gap": _finite(found.gap.item()),
             "rounding": _finite(found.rounding.item()),
+            "kind": found.kind,
             **relative_gap(found),
             "layers": self.layers,
         }
@@ -86,7 +89,7 @@ class Reconstruction:
             status = found.statuses[0]
             result |= {"status": status.value, "advice": status.advice}
         else:
-            result |= {"status": _verdict(found), "tightness": found.tightness.item(), "kind": found.kind}
+            result |= {"status": _verdict(found), "tightness": found.tightness.item()}
             if found.stability is not None:
                 result["stability"] = found.stability[0].record()
         result |= {"maps": part.maps_method, "unexplained": part.unexplained}
@@ -222,7 +225,8 @@ def summary(found: Sequence[Reconstruction]) -> str:
     if misses:
         words.append("does not fit the data")
     elif worst < 1:
-        words.append(f"within {100 * worst:.2g} % of optimal")
+        kind = weakest(*(s.kind for _, s in solved)) if solved else "exact"
+        words.append(f"within {100 * worst:.2g} % of optimal ({kind})")
     else:  # NaN, too
         words.append("not proved to be close to optimal")
     asked = (one.posed for one, _ in solved if len(one.rounds) < 2)

@@ -122,6 +122,7 @@ def certify_scan(
     constants: Constants | None = None,
     perturbation: float | None = None,
     promised_gap: float | None = None,
+    verified: bool = False,
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> list[Reconstruction]:
@@ -138,6 +139,7 @@ def certify_scan(
             of the distance to other reconstructions; for an orthonormal transform. The records have the bounds.
         perturbation: As in :func:`.certify`, in the unit of the data.
         promised_gap: As in :func:`.certify`.
+        verified: As in :func:`.certify`.
         progress: As in :func:`reconstruct_scan`.
         notify: As in :func:`reconstruct_scan`.
 
@@ -172,6 +174,7 @@ def certify_scan(
         x = given[id(part)].to(device=part.y.device, dtype=part.y.dtype)
         known = None if constants is None else Guarantee(part.operator, constants, net.sparsify)
         bounds: dict[str, Any] = {"perturbation": perturbation, "promised_gap": promised_gap, "guarantee": known}
+        bounds["verified"] = verified
         found = certify_image(x, net.to(part.y.device), part.y, budget=layers, **bounds, progress=progress)
         return Reconstruction(scan, part, x, found, net, net, int(found.layers))
 

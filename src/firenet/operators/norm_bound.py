@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
+from firenet import kinds
 from firenet.errors import BadInput
-
-Kind = Literal["exact", "proven", "estimate"]
-_TRUST: tuple[Kind, ...] = ("exact", "proven", "estimate")
+from firenet.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -18,7 +16,8 @@ class NormBound:
 
     Attributes:
         value: The bound, at least :math:`\\|A\\|_2` (an ``estimate`` may be above or below it).
-        kind: ``exact`` (equal to the norm, up to rounding), ``proven`` (at least the norm) or ``estimate``.
+        kind: A word of :data:`.LADDER`: ``exact`` (equal to the norm, up to rounding), ``proven`` (at least the norm)
+            or ``estimate``.
         why: The source of the number, a short text.
     """
 
@@ -37,6 +36,5 @@ class NormBound:
 
 
 def weakest(*bounds: NormBound) -> Kind:
-    """Returns the kind of a bound composed of others: ``estimate`` if one of them is an estimate, else ``proven``."""
-    kinds: list[Kind] = ["proven", *(b.kind for b in bounds)]
-    return max(kinds, key=_TRUST.index)
+    """Returns the kind of a bound composed of others: ``proven``, or the least sure of theirs if that is less sure."""
+    return kinds.weakest("proven", *(b.kind for b in bounds))

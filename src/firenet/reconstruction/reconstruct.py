@@ -70,6 +70,7 @@ def certify_image(
     guarantee: Guarantee | None = None,
     perturbation: float | None = None,
     promised_gap: float | None = None,
+    verified: bool = False,
     progress: Progress | None = None,
 ) -> Certificate:
     """Certifies any image against given data.
@@ -85,6 +86,7 @@ def certify_image(
         guarantee: As in :func:`.certify`, for bounds of the distance to other reconstructions.
         perturbation: As in :func:`.certify`.
         promised_gap: As in :func:`.certify`.
+        verified: As in :func:`.certify`. In the synthesis form the numbers are those of the computed coefficients.
         progress: As in :func:`.certify`.
 
     Raises:
@@ -102,5 +104,6 @@ def certify_image(
         guarantee=guarantee,
         perturbation=perturbation,
         promised_gap=promised_gap,
+        verified=verified,
         progress=progress,
     )

@@ -8,6 +8,7 @@ from enum import Enum
 
 from torch import Tensor
 
+from firenet.kinds import Kind
 from firenet.solver.schedules import FixedSchedule, Searched
 
 # Called with the number of iterations so far, the largest number, and the relative gap if it is known, not yet proved.
@@ -79,6 +80,11 @@ class Certified:
     dual_sparse: Tensor | None = None
     layers: Tensor
     conditions: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """How sure the gap and the bounds are: ``conditional`` if there are ``conditions``, else ``proven``."""
+        return "conditional" if self.conditions else "proven"
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

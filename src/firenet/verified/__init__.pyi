@@ -1,0 +1,1 @@
+from firenet.verified.proof import Verified as Verified, verify as verify
