@@ -266,8 +266,11 @@ def test_random_problems_have_no_false_claim():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_constraint_that_is_too_wide_is_noticed(monkeypatch: pytest.MonkeyPatch):
     """With limits 30 % too large, some lower bound is above the minimum."""
-    kept = firenet.verified.proof.best_multiple
-    wider = lambda *a: kept(*a[:-1], a[-1] * Fraction(7, 10))  # noqa: E731
+    kept: Any = firenet.verified.proof.best_multiple
+
+    def wider(*a: Any) -> Any:
+        return kept(*a[:-1], a[-1] * Fraction(7, 10))
+
     monkeypatch.setattr(firenet.verified.proof, "best_multiple", wider)
     assert any(verified_claims(random_case(k, 7)[0], {}) for k in range(24))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 Kind = Literal["verified", "exact", "proven", "conditional", "probable", "estimate"]
 
@@ -17,10 +17,11 @@ LADDER: dict[Kind, str] = {
 }
 
 
-def weakest(*kinds: Kind) -> Kind:
+def weakest(*kinds: str) -> Kind:
     """Returns the least sure of the kinds: what a number is that is made of such numbers.
 
     >>> weakest("exact", "conditional", "proven")
     'conditional'
     """
-    return max(kinds, key=list(LADDER).index)
+    order: list[str] = list(LADDER)
+    return cast("Kind", max(kinds, key=order.index))

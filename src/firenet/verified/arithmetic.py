@@ -12,13 +12,12 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from firenet.optional import optional
 from firenet.verified.losses import PRODUCT, UNIT
 from firenet.verified.roots import roots_of_unity
 
-Array = NDArray[Any]
+Array = Any  # an array of float64, of complex128, or of balls
 # The precision of balls, in bits: far beyond cancellation between numbers of one problem.
 BALL_BITS = 320
 
