@@ -37,6 +37,8 @@ ONLY_PARSED = {
     "barriers all": "half a minute",
     "barriers map": "half a minute",
     "bench": "hours",
+    "barriers budget": "half a minute",
+    "budget": "needs a truth of the reader's",
     "demo": "has tests of its own",
     "digits": "needs a matrix of the reader's",
     "export": "has tests of its own",

@@ -45,7 +45,7 @@ class Part:
         name: What it is.
         lower: A lower bound, 0 where none is known.
         upper: An upper bound; infinity where none is known.
-        kind: ``verified``, ``measured`` or ``conditional``: what the numbers are.
+        kind: ``verified``, ``measured``, or ``in model`` where it is not told apart from that part.
         why: What they rest on.
     """
 
@@ -243,10 +243,10 @@ def image_budget(
     gap = found.relative_gap.item()
     why = f"to a point whose objective is within {gap:.1e} of the minimum, relatively"
     sizes = [torch.linalg.vector_norm(v).item() for v in (reconstruction - near, truth - near, reconstruction - truth)]
-    unknown = "rounding of input at this size: no statement; the enclosures of small problems do not reach it"
+    unknown = "contained in the model's part: at this size nothing is enclosed"
     parts = (
         Part("computation", sizes[0], sizes[0], "measured", f"distance of the reconstruction {why}"),
-        Part("inexact input", 0.0, 0.0, "not included", unknown),
+        Part("inexact input", 0.0, 0.0, "in model", unknown),
         Part("model", sizes[1], sizes[1], "measured", f"distance of the truth {why}"),
     )
     return Budget(sizes[2], parts, information)

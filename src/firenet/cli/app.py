@@ -16,11 +16,13 @@ from firenet.cli import console
 from firenet.cli.audit_demo import demo as audit_demo
 from firenet.cli.audit_run import run as audit_run
 from firenet.cli.barriers_all import play_all
+from firenet.cli.barriers_budget import error_sources
 from firenet.cli.barriers_check import check
 from firenet.cli.barriers_map import draw_map
 from firenet.cli.barriers_play import play
 from firenet.cli.barriers_table1 import table1
 from firenet.cli.bench import bench
+from firenet.cli.budget import budget
 from firenet.cli.certify import certify
 from firenet.cli.confuse import confuse
 from firenet.cli.demo import demo
@@ -71,7 +73,7 @@ def _add(group: typer.Typer, command: Callable[..., None], name: str | None = No
     group.command(name, help=text, epilog=f"{_KEPT}Examples:\n{examples}", **settings)(command)
 
 
-for _command in (demo, recon, certify, prove, plan, confuse, digits, export, mask):
+for _command in (demo, recon, certify, prove, plan, confuse, digits, budget, export, mask):
     _add(app, _command)
 _add(_audit, audit_demo)
 _add(_audit, audit_run)
@@ -84,6 +86,7 @@ for _command in (play, check, table1):
     _add(_barriers, _command)
 _add(_barriers, play_all, "all")
 _add(_barriers, draw_map, "map")
+_add(_barriers, error_sources, "budget")
 app.add_typer(_barriers)
 _add(app, bench, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 _add(app, doctor)
