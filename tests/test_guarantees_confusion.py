@@ -218,6 +218,30 @@ def test_the_nearest_difference_is_the_nearest() -> None:
         assert bool((near.abs() <= b * places.double() + 1e-15).all())
 
 
+def test_a_pair_around_an_image_stays_in_the_class() -> None:
+    sensing, levels, frame, _ = PROBLEMS["fourier"]
+    assert frame is not None
+    random = np.random.default_rng(2)
+    bounds = [2.0 / (k + 1) for k in range(len(levels.sizes))]
+    given = torch.from_numpy(random.standard_normal(sensing.in_shape))
+    found = confuse(sensing, levels, noise=0.05, bound=bounds, sparsify=frame, around=given, iterations=60)
+    assert found.reached
+    assert found.distance > 0.05
+    level = levels.index(frame.levels().numpy())
+    for x in (found.first, found.second):
+        for k, (s, b) in enumerate(zip(levels.sparsities, bounds, strict=True)):
+            entries = x[torch.from_numpy(level == k)]
+            assert int((entries != 0).sum()) <= s
+            assert entries.abs().max() <= b
+    kept = found.first != 0
+    assert bool((found.first[kept].sign() == given[kept].sign()).all())
+    pair_checker.check(found.certificate())
+    with pytest.raises(BadInput, match="A noise above 0"):
+        confuse(sensing, levels, noise=0.0, bound=bounds, sparsify=frame, around=given)
+    with pytest.raises(BadInput, match="coefficients to look around"):
+        confuse(sensing, levels, noise=0.1, bound=bounds, sparsify=frame, around=given[:1])
+
+
 def test_numbers_for_the_eye_are_rounded_to_the_safe_side() -> None:
     assert [pair_checker.under(2 / 3), pair_checker.above(2 / 3)] == ["0.6666", "0.6667"]
     assert [pair_checker.under(0.5), pair_checker.above(0.5), pair_checker.above(0)] == ["0.5", "0.5", "0"]

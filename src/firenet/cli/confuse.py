@@ -51,6 +51,9 @@ def confuse(
     share: Annotated[
         float, Option(help="The share of the energy of --image that its large coefficients have.")
     ] = 0.999,
+    around: Annotated[
+        bool, Option("--around", help="Take a sparse approximation of --image as one of the two images.")
+    ] = False,
     noise: Annotated[
         str, Option(help="The 2-norm of the noise, in the unit of the data, or a share of those of --image such as 1%.")
     ] = "1%",
@@ -83,6 +86,7 @@ def confuse(
 
     Examples:
       firenet confuse --mask mask.npy --image slice.npy --noise 1% --picture pair.png
+      firenet confuse --mask mask.npy --image slice.npy --around --picture pair.png
       firenet confuse --shape 64,64 --sparsities 4,12,30,80,150,200 --bound 1 --noise 0.1 -o pair.npz
       firenet confuse matrix.npy --sparsities 2 --bound 1 --noise 0.01 --rho 0.5 --gamma 2
     """
@@ -99,6 +103,8 @@ def confuse(
     if (rho is None) != (gamma is None):
         raise BadInput("Both --rho and --gamma, or neither", f"rho={rho}, gamma={gamma}", "Give both")
     operator, frame = operator_of(matrix, mask, shape, rate, seed, sensing, corner_dc, wavelet, depth, coils)
+    if around and image is None:
+        raise BadInput("--image for --around", "none", "Give the image whose approximation is one of the two")
     level = level_of(operator, frame, sizes)
     coefficients = None if image is None else coefficients_of(image, operator, frame)
     levels = levels_of(level, frame, sparsities, coefficients, share)
@@ -109,6 +115,7 @@ def confuse(
             noise=_noise(noise, operator, image),
             bound=_bound(bound, levels, level, coefficients),
             sparsify=frame,
+            around=coefficients if around else None,
             real=not allow_complex,
             seed=seed,
             starts=starts,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -29,7 +29,7 @@ from firenet.guarantees.concrete import ConcreteMatrix
 from firenet.guarantees.constants import Constants
 from firenet.guarantees.guarantee import Guarantee
 from firenet.guarantees.pair_checker import above, under
-from firenet.guarantees.pair_search import Differences, PairSearch
+from firenet.guarantees.pair_search import Around, Differences, PairSearch
 from firenet.guarantees.planning import Plan, plan
 from firenet.guarantees.violation import exact_kernel
 from firenet.numerics import check_seed
@@ -178,6 +178,7 @@ def confuse(
     noise: float,
     bound: float | Iterable[float],
     sparsify: Wavelet | None = None,
+    around: Tensor | NDArray[Any] | None = None,
     real: bool = True,
     seed: int = 0,
     starts: int = 2,
@@ -193,6 +194,8 @@ def confuse(
         bound: The largest modulus of a coefficient, one number or one for each level.
         sparsify: The orthonormal wavelet transform whose coefficients are sparse; None for the signal itself, whose
             levels then lie side by side.
+        around: Coefficients of an image, whose largest, two thirds of those that the class allows in each level, are x;
+            x' is then an image near it. Needs a noise above 0. None leaves both free, which gives a larger bound.
         real: Whether the two signals are real. A pair of real signals is a pair of complex ones, too.
         seed: The seed of the random starts.
         starts: The number of random starts.
@@ -218,13 +221,20 @@ def confuse(
         raise BadInput("At least one start and one step", f"{starts}, {iterations}", "Leave both out")
     problem = _Problem(sensing, sparsify, levels, _bounds(bound, levels))
     level, bounds = problem.level(), problem.bounds
+    differences = Differences(torch.from_numpy(level), levels.sparsities, bounds)
+    if around is not None:
+        centre = problem.approximated(around, real=real)
+        problem = replace(problem, around=centre)
+        differences = Around(differences.level, differences.sparsities, bounds, centre)
+        if not noise:
+            raise BadInput("A noise above 0 for a pair around an image", "0", "Give the noise of the measurements")
     if noise == 0:
         _check_blind(sensing)
     operator = sensing if sparsify is None else sensing @ sparsify.H
     size = operator.norm_bound.value
     if not size > 0:
         raise BadInput("An operator that measures something", "one of norm 0", "It tells no two signals apart")
-    search = PairSearch(operator, Differences(torch.from_numpy(level), levels.sparsities, bounds), real)
+    search = PairSearch(operator, differences, real)
     most = max(2 * noise, _TINY * max(bounds) * size)
     d, places = search.longest(most, seed=seed, starts=starts, iterations=iterations, progress=progress)
     if noise > 0:
@@ -242,6 +252,28 @@ class _Problem:
     sparsify: Wavelet | None
     levels: SparsityLevels
     bounds: tuple[float, ...]
+    around: Tensor | None = None
+
+    def approximated(self, coefficients: Tensor | NDArray[Any], *, real: bool) -> Tensor:
+        """Returns the largest coefficients, two thirds of those that the class allows in each level, within its bounds.
+
+        Raises:
+            BadInput: For coefficients of another shape, or not finite.
+        """
+        flat = torch.as_tensor(coefficients).flatten()
+        flat = flat.real.double() if real and flat.is_complex() else flat + 0.0
+        level = self.level()
+        if len(flat) != len(level) or not torch.isfinite(flat.abs()).all():
+            raise BadInput(
+                f"{len(level)} finite coefficients to look around", f"{len(flat)}", "Pass those of one image"
+            )
+        kept = torch.zeros_like(flat)
+        for k, (s, b) in enumerate(zip(self.levels.sparsities, self.bounds, strict=True)):
+            at = torch.from_numpy(np.flatnonzero(level == k))
+            count = s if s == len(at) else s - s // 3
+            at = at[torch.argsort(-flat[at].abs(), stable=True)[:count]]
+            kept[at] = flat[at] * (b * _MARGIN / flat[at].abs().clamp(min=b * _MARGIN))
+        return _towards_zero(kept, math.frexp(max(self.bounds))[1] + 1 - _BITS)
 
     def level(self) -> NDArray[np.int64]:
         """Returns the level of each coefficient, flat.
@@ -322,6 +354,8 @@ class _Problem:
         """Returns x and x' with the difference d, rounded towards zero: an entry with two places is shared by both,
         those with one go to x and x' in turn."""
         exponent = math.frexp(max(self.bounds))[1] + 1 - _BITS
+        if self.around is not None:
+            return self.around, _towards_zero(self.around + d, exponent)
         first, second = torch.zeros_like(d), torch.zeros_like(d)
         for k in range(len(self.bounds)):
             at = torch.from_numpy(np.flatnonzero(level == k))

@@ -70,6 +70,35 @@ class Differences:
 
 
 @dataclass(frozen=True, eq=False)
+class Around(Differences):
+    """The set of the d for which x + d is in a class, and so is x + td for t in [0, 1].
+
+    It consists of the d with at most :math:`s_k-n_k` non-zeros in level k outside of the :math:`n_k` non-zeros of x,
+    and :math:`|x+d|\\le b_k`.
+
+    Attributes:
+        centre: x, a member of the class, flat.
+    """
+
+    centre: Tensor
+
+    def nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        out = torch.zeros_like(z)
+        for at, s, b in zip(self._places, self.sparsities, self.bounds, strict=True):
+            x = self.centre[at]
+            moved = x + z[:, at]
+            moduli = moved.abs()
+            clipped = moved * (b / moduli.clamp(min=b))
+            used = x != 0
+            gains = torch.where(used, -1.0, moduli.square() - (moduli - b).clamp(min=0).square())
+            kept = torch.zeros(gains.shape, dtype=torch.bool)
+            free = s - int(used.sum())
+            kept.scatter_(1, gains.topk(min(free, len(at)), dim=1, sorted=False).indices, True)
+            out[:, at] = torch.where(used | kept, clipped - x, torch.zeros_like(clipped))
+        return out, torch.ones(z.shape, dtype=torch.int8)
+
+
+@dataclass(frozen=True, eq=False)
 class PairSearch:
     """The search for an operator from coefficients to measurements.
 
@@ -110,7 +139,7 @@ class PairSearch:
             z, places = self.differences.nearest((1 + h) * w - self._back(r_w) / square)
             if progress is not None:
                 progress(k + 1, iterations)
-        if isinstance(self.operator, Matrix) and z.shape[1] <= _SMALL:
+        if isinstance(self.operator, Matrix) and z.shape[1] <= _SMALL and not isinstance(self.differences, Around):
             self._on_supports(best, most)
         return best.d, best.places
 
