@@ -188,10 +188,13 @@ def test_a_promise_that_two_images_refute_is_a_failure() -> None:
         claims = None if error is None else lambda reconstruct, y, e=error: e
         return of(name, lambda y: X + 0 * y.abs().sum(), name, claims=claims)
 
-    models = [constant("silent", None), constant("sure", 0.4 * distance), constant("careful", 1.01 * distance)]
+    between = of("between", lambda y: X + 0.5 * d + 0 * y.abs().sum(), "between")
+    models = [constant("silent", None), constant("sure", 0.4 * distance), constant("careful", 1.01 * distance), between]
     found = made(*models, settings=settings, pair=pair)
     outcomes = {v.model: v.outcome for v in found.verdicts}
-    assert outcomes == {"silent": "no statement", "sure": "failed", "careful": "no statement"}
+    # Who returns one of the two without a word is convicted, too; who stays between them or says how far off it may be
+    # is not.
+    assert outcomes == {"silent": "failed", "sure": "failed", "careful": "no statement", "between": "no statement"}
     (row,) = found.of("sure", "kernel")
     told = row.numbers["pair"]
     assert told["first"] <= 1e-3 * distance

@@ -136,24 +136,26 @@ def _judge_details(model: str, rows: Sequence[Row], every: Sequence[Row], s: Set
 
 def _judge_kernel(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
     value, limit = _most([r.numbers["lipschitz"] for r in rows]), s.thresholds.lipschitz
-    told, broken = _undecidable(rows)
-    if value == 0 and not broken:
+    told, convicted = _undecidable(rows)
+    if value == 0 and not convicted:
         text = f"It does not show the detail that is almost invisible to the measurement, so nothing follows.{told}"
         return Verdict(model, "kernel", Outcome.NO_STATEMENT, None, limit, text)
     said = _beyond(
         "kernel", model, value, limit, f"Its Lipschitz constant is at least {value:.1f} near the image.{told}"
     )
-    return replace(said, outcome=Outcome.FAILED) if broken else said
+    return replace(said, outcome=Outcome.FAILED) if convicted else said
 
 
 def _undecidable(rows: Sequence[Row]) -> tuple[str, bool]:
-    """Returns a sentence on data that two images explain equally well, and whether a promised error is refuted."""
+    """Returns a sentence on data that two images explain equally well, and whether the model is convicted: of a promised
+    error that is too small, or, where it promises nothing, of returning one of the two."""
     pairs = [r.numbers["pair"] for r in rows if "pair" in r.numbers]
     if not pairs:
         return "", False
     # The promise that is broken by most, else the error that is largest compared with what no method can avoid.
     broken = [p for p in pairs if p["claimed"] is not None and not max(p["first"], p["second"]) <= p["claimed"]]
-    worst = max(broken or pairs, key=lambda p: severity(max(p["first"], p["second"]) / p["floor"]))
+    certain = [p for p in pairs if p["claimed"] is None and p["sure"]]
+    worst = max(broken or certain or pairs, key=lambda p: severity(max(p["first"], p["second"]) / p["floor"]))
     text = (
         f" From data that two images explain within {worst['noise']:.3g} it is {worst['first']:.3g} from the one and "
     )
@@ -162,7 +164,7 @@ def _undecidable(rows: Sequence[Row]) -> tuple[str, bool]:
         text += f" It promises an error of at most {worst['claimed']:.3g}, which is false for one of them."
     elif worst["sure"]:
         text += " It returns one of them as if the data excluded the other."
-    return text, bool(broken)
+    return text, bool(broken or certain)
 
 
 def _judge_transfer(model: str, rows: Sequence[Row], every: Sequence[Row], s: Settings) -> Verdict:
