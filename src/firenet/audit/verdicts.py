@@ -147,8 +147,10 @@ def _judge_kernel(model: str, rows: Sequence[Row], every: Sequence[Row], s: Sett
 
 
 def _undecidable(rows: Sequence[Row]) -> tuple[str, bool]:
-    """Returns a sentence on data that two images explain equally well, and whether the model is convicted: of a promised
-    error that is too small, or, where it promises nothing, of returning one of the two."""
+    """Returns a sentence on data that two images explain equally well, and whether the model is convicted.
+
+    It is convicted of promising an error that is too small or, where it promises nothing, of returning one of the two.
+    """
     pairs = [r.numbers["pair"] for r in rows if "pair" in r.numbers]
     if not pairs:
         return "", False
