@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
 from multiprocessing import get_context
@@ -146,14 +147,15 @@ def exact_minimiser(given: dict[str, Any], A: Any, y: Any, centre: Any, digits: 
             return complex_minimiser(kind, matrix, data, given["parameter"], w, np.asarray(centre), digits)
         except ZeroDivisionError:
             return None
-    floats = (Ar.astype(float), yr.astype(float))
-    question = Question.of(*floats, given["parameter"], kind=kind, weights=w)
-    near = guess(question, *approximate(question)).values  # only a guess: what decides is exact
-    guesses = [
-        [int(np.sign(v)) for v in np.real(centre)],
-        [int(np.sign(near[j][0])) if j in near else 0 for j in range(len(w))],
-    ]
-    return minimiser(kind, [list(row) for row in Ar], list(yr), given["parameter"], w, guesses, most=4)
+
+    def guesses() -> Iterator[list[int]]:
+        yield [int(np.sign(v)) for v in np.real(centre)]
+        # Only where that one is wrong, another guess; what decides is exact.
+        question = Question.of(Ar.astype(float), yr.astype(float), given["parameter"], kind=kind, weights=w)
+        near = guess(question, *approximate(question)).values
+        yield [int(np.sign(near[j][0])) if j in near else 0 for j in range(len(w))]
+
+    return minimiser(kind, [list(row) for row in Ar], list(yr), given["parameter"], w, guesses(), most=4)
 
 
 def _mp(real: Any, imaginary: Any) -> Any:
