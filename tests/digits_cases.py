@@ -212,6 +212,7 @@ def main() -> None:
         for k, part in enumerate(as_completed([pool.submit(some, numbers, given.seed) for numbers in parts])):
             found, wrong = part.result()
             tally, false = tally + found, false + wrong
+            print(*wrong, sep="\n", end="\n" if wrong else "", file=sys.stderr)
             told = f"{k + 1} of {len(parts)} parts, {len(false)} contradictions, {time.monotonic() - began:.0f} s"
             print(told, file=sys.stderr)
     for name, count in sorted(tally.items()):

@@ -170,6 +170,8 @@ def complex_minimiser(
                 nu -= step[len(x)]
         else:
             return None
+        if nu <= 0:  # a stationary point of another kind
+            return None
         r = R * mpmath.matrix(x) - b
         p = 2 * r if kind == "P2" else r / mpmath.norm(r)
         z = [mpmath.mpc(p[2 * i], p[2 * i + 1]) for i in range(m)]
