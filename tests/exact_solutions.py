@@ -164,6 +164,8 @@ def complex_minimiser(
             size = mpmath.norm(residual)
             if size < mpmath.mpf(10) ** (-digits):
                 break
+            if not mpmath.isfinite(size):  # Newton's method has left the support
+                return None
             step = mpmath.lu_solve(jacobian, residual)
             x = [v - step[i] for i, v in enumerate(x)]
             if kind == "P1":
