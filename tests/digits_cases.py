@@ -195,7 +195,13 @@ def _check_witness(given: dict[str, Any], answer: Digits, solutions: list[Any], 
 
 def some(numbers: list[int], seed: int) -> tuple[Counter[str], list[str]]:
     tally: Counter[str] = Counter()
-    return tally, [f"{k}: {claim}" for k in numbers for claim in contradictions(k, seed, tally)]
+    false: list[str] = []
+    for k in numbers:
+        try:
+            false += [f"{k}: {claim}" for claim in contradictions(k, seed, tally)]
+        except Exception as error:  # is shown with its number, and does not end the campaign
+            false.append(f"{k}: no answer, {type(error).__name__}: {error}")
+    return tally, false
 
 
 def main() -> None:

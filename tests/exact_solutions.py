@@ -166,7 +166,10 @@ def complex_minimiser(
                 break
             if not mpmath.isfinite(size):  # Newton's method has left the support
                 return None
-            step = mpmath.lu_solve(jacobian, residual)
+            try:
+                step = mpmath.lu_solve(jacobian, residual)
+            except (ZeroDivisionError, TypeError):  # mpmath's words for a singular matrix
+                return None
             x = [v - step[i] for i, v in enumerate(x)]
             if kind == "P1":
                 nu -= step[len(x)]
