@@ -31,10 +31,10 @@ from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.adaptive import AdaptiveRestarts
 from firenet.solver.adaptive_loop import joined, run_adaptive
 from firenet.solver.ending import Ended, statuses, with_infeasibility
-from firenet.solver.fixed_loop import BestSoFar, Iterate, returned_point, run_fixed, runs_of
+from firenet.solver.fixed_loop import BestSoFar, Iterate, returned_point, run_fixed, run_layers, runs_of
 from firenet.solver.iteration import Iteration, kernel_for
 from firenet.solver.memory import keep_freed_memory
-from firenet.solver.schedules import FixedSchedule, FixedSteps, FrozenSteps, Schedule, Searched, searches
+from firenet.solver.schedules import FixedSchedule, FixedSteps, FrozenSteps, Schedule, Searched, first_point, searches
 from firenet.solver.solution import Progress, Solution
 from firenet.solver.stored_schedules import schedule_from, schedule_state
 from firenet.sparsity import SparsityLevels
@@ -196,7 +196,7 @@ class Firenet(nn.Module):
 
         Args:
             y: Measurements, finite; entries outside the mask are ignored.
-            x0: A first image (warm start), zero by default.
+            x0: A first image (warm start); the default is that of the schedule.
             checkpoint: Keep for the backward pass only the state after every ``checkpoint`` layers, and recompute the
                 others: memory for some ``checkpoint + layers / checkpoint`` layers instead of all, at twice the time.
 
@@ -249,7 +249,8 @@ class Firenet(nn.Module):
 
         Args:
             y: Measurements (..., \\*sensing.out_shape); entries outside the mask are ignored.
-            x0: A first image (warm start).
+            x0: A first image (warm start); the default is that of the schedule: zero, or for searching and frozen
+                schedules :math:`A^*y/\\|A\\|^2`.
             dual0: A first dual point, ``dual`` and ``dual_sparse`` of another solution in the unit of this problem.
             tolerance: For a fixed schedule: stop at the end of a run if the relative gap is at most this, each batch
                 item on its own; None runs the whole schedule. A searching schedule has its own tolerance.
@@ -288,7 +289,7 @@ class Firenet(nn.Module):
             tolerances = [controller.tolerance for controller in controllers]
             found = run_adaptive(layers, controllers, schedule.layers, progress)
             del layers  # to free its memory for the image
-            ended = joined(found, problem, packed)
+            ended = joined(found, problem, packed, first_point(schedule))
             del found
         else:
             ended = run_fixed(layers, cast(FixedSchedule, schedule), self.iterate, tolerance, progress)
@@ -326,7 +327,10 @@ class Firenet(nn.Module):
         compact = cast(Compact, problem.operator)
         dtype = self.operator.state_dtype(y.dtype)
         first = None
-        if x0 is not None:
+        if x0 is None and first_point(self.schedule) == "adjoint":
+            norm = self.operator.norm_bound.value or 1.0
+            first = compact.pack((self.operator.adjoint(y) / norm / norm).reshape(count, *self.operator.in_shape))
+        elif x0 is not None:
             first = compact.pack(self._start(x0, batch, dtype).reshape(count, *self.operator.in_shape))
         measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
         return Iteration(kernel_for(problem), measured, first, dtype, track=track, average=average), batch
@@ -356,12 +360,12 @@ class Firenet(nn.Module):
         layers, batch = self._layers(y, x0, track=isinstance(schedule, FrozenSteps) or best_of_all, average=average)
         best, restart = BestSoFar(layers), None
         for restart in runs_of(schedule, layers):
-            layers.run(restart.layers, checkpoint)
+            run_layers(layers, restart, checkpoint)
             if best_of_all:
                 best.improve(layers)
         assert restart is not None
         which = returned_point(schedule, restart, self.iterate)
-        z = {"average": layers.average, "last": lambda: layers.last, "best": lambda: best.z}[which]()
+        z = best.z if which == "best" else layers.point(which)
         if isinstance(self.fidelity, Ball):
             z = layers.problem.feasible_point(z, layers.operator(z) - layers.y)
         return self._image(layers.operator.unpack(z).view(*batch, *self.operator.in_shape))

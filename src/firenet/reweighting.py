@@ -35,7 +35,7 @@ from firenet.transforms.convolutions import Convolutions
 # A large floor is close to the plain norm. Smaller floors take more layers for little, and are worse with noise.
 FLOOR = 2.0
 # The tolerance of rounds whose image only gives weights.
-_DRAFT = 3e-3
+_DRAFT = 3e-2
 
 
 class Reason(StrEnum):
@@ -210,7 +210,7 @@ def _dual(found: list[Round], net: Firenet) -> tuple[Tensor, Tensor | None] | No
 
 
 def _draft(net: Firenet) -> Firenet:
-    """Returns the network for rounds that only give weights: a searching schedule stops at a gap of 3e-3."""
+    """Returns the network for rounds that only give weights: a searching schedule stops early."""
     schedule = net.schedule
     if isinstance(schedule, AdaptiveRestarts | RadialSearch):
         return net.following(replace(schedule, tolerance=max(schedule.tolerance, _DRAFT)))

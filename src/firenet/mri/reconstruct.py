@@ -149,7 +149,7 @@ def _together(parts: list[Solution], items: list[list[int]], batch: torch.Size) 
             together = torch.cat(values)
             return together[torch.from_numpy(order).to(together.device)].view(*batch, *together.shape[1:])
         if isinstance(first, Searched):
-            return Searched(joined([v.runs for v in values]))
+            return Searched(joined([v.runs for v in values]), first.start)
         if isinstance(first, tuple):
             every = [entry for value in values for entry in value]
             # There is one entry for each item, or the entries hold for all of them.

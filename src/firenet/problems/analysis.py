@@ -53,10 +53,10 @@ from firenet.numerics import (
     unit_roundoff,
 )
 from firenet.operators.linear import LinearOperator
-from firenet.problems.fidelity import Ball, Fidelity, Norm
+from firenet.problems.fidelity import Fidelity, Norm
 from firenet.problems.gap import Proof, dual_bound, prove
 from firenet.problems.pair import OperatorPair
-from firenet.problems.penalty import check_lam, check_weights, default_lam
+from firenet.problems.penalty import check_lam, check_weights
 from firenet.problems.problem import Problem, inner_product
 from firenet.transforms.analysis_operator import AnalysisOperator
 
@@ -66,23 +66,18 @@ class PairProblem(Problem):
     """The analysis problem in the coordinates of :class:`.OperatorPair`, with flat dual variables."""
 
     operator: OperatorPair
-    rebalances: ClassVar[bool] = False
+    jumps: ClassVar[bool] = False
     _made: dict[tuple[int, torch.dtype, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     @property
-    def first_weight(self) -> float:
-        """The primal weight relative to :math:`\\|y\\|_2`, constant in all runs: a fraction of one over an estimate of
-        the dual point's norm (see :attr:`.SynthesisProblem.first_weight`).
+    def weighted_shape(self) -> tuple[int, ...]:
+        return self.operator.sparsify.penalty_shape
 
-        The image is much closer to what was measured than to zero, and q and p have different scales, so a weight that
-        is balanced by distances would decrease further and further. The fractions 1/8 for an isometry (1/24 for (P1))
-        and 1/2 for other pairs were the best or nearly the best for the MRI head slice, a photograph and raw scans.
-        """
-        pair, sparsify, unit = self.operator, self.operator.sparsify, 1.0
-        if not isinstance(self.fidelity, Norm):
-            usual = default_lam(pair.operator, math.prod(sparsify.penalty_shape)) / (sparsify.scale or 1.0) / pair.unit
-            unit = usual / self.lam
-        return unit / (2 if not pair.is_isometry else 24 if isinstance(self.fidelity, Ball) else 8)
+    @property
+    def balance(self) -> float:
+        # Constant in all runs: a weight that is balanced by the distances that were moved would decrease further and
+        # further, since q and p have different scales.
+        return 0.04 if self.operator.is_isometry else 0.3
 
     @property
     def measurement(self) -> LinearOperator:

@@ -34,8 +34,13 @@ class Problem(ABC):
     lam: float
     fidelity: Fidelity = _NORM
 
-    # Whether a step-size controller may adapt the primal weight at restarts.
-    rebalances: ClassVar[bool] = True
+    # Whether an iteration may restart from averages and combinations, and adapt its primal weight there.
+    jumps: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def balance(self) -> float:
+        """The factor of :attr:`first_weight`, from experience."""
 
     @property
     @abstractmethod
@@ -44,8 +49,28 @@ class Problem(ABC):
 
     @property
     @abstractmethod
+    def weighted_shape(self) -> tuple[int, ...]:
+        """The shape of the magnitudes that the weights multiply."""
+
+    @property
     def first_weight(self) -> float:
-        """The first primal weight of a step-size controller, relative to :math:`\\|y\\|_2`."""
+        """The first primal weight of :class:`.AdaptiveRestarts`, relative to :math:`\\|y\\|_2/\\|A\\|`.
+
+        For (P1) and (P2) it is :math:`c/s` with :math:`s=\\lambda\\|w\\|_2/\\|A\\|`, an estimate of the norm of the
+        optimal q. For (P3), where :math:`\\|q\\|_2\\le1`, it is :math:`c\\max\\{1,1/s,s/2\\}`: a large :math:`\\lambda`
+        moves the minimiser far from the first point. The factor c is :attr:`balance`.
+        """
+        s = self.lam * self.weight_norm() / (self.operator.norm_bound.value or 1.0)
+        return self.balance * (max(1.0, 1 / s, s / 2) if isinstance(self.fidelity, Norm) else 1 / s)
+
+    def weight_norm(self) -> float:
+        """Returns the 2-norm of the weights of all magnitudes."""
+        count = max(math.prod(self.weighted_shape), 1)
+        if self.weights is None:
+            return math.sqrt(count)
+        weights = self.weights.detach().to(torch.float64)
+        largest = float(weights.amax())
+        return largest * math.sqrt((weights / largest).square().mean().item() * count)  # each weight is as frequent
 
     @abstractmethod
     def penalty(self, z: Tensor) -> Tensor:

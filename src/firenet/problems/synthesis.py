@@ -32,9 +32,8 @@ from firenet.numerics import (
 )
 from firenet.operators.compact import Compact
 from firenet.operators.linear import LinearOperator
-from firenet.problems.fidelity import Norm
 from firenet.problems.gap import Proof, dual_bound, prove
-from firenet.problems.penalty import check_lam, check_weights, default_lam, soft_threshold
+from firenet.problems.penalty import check_lam, check_weights, soft_threshold
 from firenet.problems.problem import Problem, inner_product
 
 
@@ -64,15 +63,12 @@ class SynthesisProblem(Problem):
         check_weights(self.weights, self.operator.in_shape)
 
     @property
-    def first_weight(self) -> float:
-        """The first primal weight relative to :math:`\\|y\\|_2`: one over an estimate of the dual point's norm.
+    def weighted_shape(self) -> tuple[int, ...]:
+        return self.operator.in_shape
 
-        For (P3), whose dual points have norm at most 1, it is 1. For (P1) and (P2) it is the default lambda of (P3)
-        divided by lambda.
-        """
-        if isinstance(self.fidelity, Norm):
-            return 1.0
-        return default_lam(self.measurement, math.prod(self.operator.in_shape)) / self.lam
+    @property
+    def balance(self) -> float:
+        return 0.07  # 0.05 to 0.15 are as good
 
     @property
     def measurement(self) -> LinearOperator:

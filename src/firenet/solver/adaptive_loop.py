@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import cast, final
 
 import torch
@@ -26,7 +26,7 @@ from firenet.numerics import norms
 from firenet.problems.fidelity import Ball
 from firenet.problems.gap import Proof, working_floor
 from firenet.problems.problem import Problem
-from firenet.solver.controller import Check, Controller, RestartPoint, Verdict
+from firenet.solver.controller import Check, Controller, FirstPoint, RestartPoint, Verdict
 from firenet.solver.ending import Ended
 from firenet.solver.iteration import Iteration
 from firenet.solver.schedules import Run, Searched
@@ -35,6 +35,9 @@ from firenet.solver.solution import Progress, Status
 # The number of iterations until the next check if a gap met the tolerance in the working precision and not in the
 # proof; doubled each time.
 _AGAIN = 5
+
+# The number of last states that are combined at a check, one less than this many changes. More gained nothing.
+_RECENT = 6
 
 _STATUS: dict[str, Status] = {
     "tolerance": Status.TOLERANCE_REACHED,
@@ -77,6 +80,7 @@ class _Item:
     runs: list[Run] = field(default_factory=list)
     layers: int = 0  # of the present run
     steps: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    combination: tuple[float, ...] = ()  # the factors of the last states at the last check
     again: int = _AGAIN
 
     def begin_run(self) -> None:
@@ -88,7 +92,8 @@ class _Item:
         if self.controller.restart_point != "best":
             tau, sigma, relaxation = self.steps
             point, keep_dual = self.controller.restart_point, self.controller.keep_dual
-            self.runs.append(Run(tau, sigma, self.layers, relaxation, point, keep_dual))
+            combination = self.combination if point == "combination" else ()
+            self.runs.append(Run(tau, sigma, self.layers, relaxation, point, keep_dual, combination))
 
 
 def run_adaptive(
@@ -110,7 +115,7 @@ def run_adaptive(
         values = loop.advance()
         loop.keep_best_duals(values)
         if progress is not None:
-            gaps = (_relative_gap(row[:2], bound) for row, bound in zip(values, loop.bound, strict=True))
+            gaps = (_relative_gap(row[:3], bound) for row, bound in zip(values, loop.bound, strict=True))
             progress(loop.done, limit, max(gaps))
         leaving, restarting = loop.decide(values)
         loop.restart(restarting)
@@ -143,51 +148,68 @@ class _Loop:
         self.layers.set_steps(*torch.tensor([t.steps for t in self.group], dtype=torch.float64).mT)
 
     def advance(self) -> list[list[float]]:
-        """Runs to the next check; returns for each image objective and dual value of the last and the average point:
-        last, average, dual_last, dual_average."""
+        """Runs to the next check; returns for each image the :class:`.Values` of its points."""
         ahead = min(t.controller.until for t in self.group)
-        self.layers.run(ahead)
+        self.layers.run(ahead, recent=_RECENT if self.layers.problem.jumps and self.best is None else 0)
         self.done += ahead
         for t in self.group:
             t.controller.until -= ahead
             t.layers += ahead
         values = self.layers.evaluate()
-        return torch.stack([values.last, values.average, values.dual_last, values.dual_average]).mT.tolist()
+        numbers = torch.stack([getattr(values, f.name) for f in fields(values)], dim=1)
+        if self.layers.factors is not None:
+            numbers = torch.cat([numbers, self.layers.factors], dim=1)
+        rows = numbers.tolist()
+        for t, row in zip(self.group, rows, strict=True):
+            t.combination = tuple(row[6:])
+        return rows
 
     def keep_best_duals(self, values: list[list[float]]) -> None:
-        """Stores the last or the average dual point if its dual value is the largest so far."""
-        higher: dict[RestartPoint, list[int]] = {"last": [], "average": []}
-        for k, (_, _, of_last, of_average) in enumerate(values):
-            if of_average > self.bound[k] and not of_last > of_average:
-                higher["average"].append(k)
-                self.bound[k] = of_average
-            elif of_last > self.bound[k]:
-                higher["last"].append(k)
-                self.bound[k] = of_last
+        """Stores the dual point with the largest dual value of each image, if that is the largest so far."""
+        higher: dict[RestartPoint, list[int]] = {"last": [], "average": [], "combination": []}
+        for k, row in enumerate(values):
+            duals = dict(zip(higher, (v if v == v else -math.inf for v in row[3:6]), strict=True))
+            best = max(duals, key=duals.__getitem__)
+            if duals[best] > self.bound[k]:
+                self.bound[k] = duals[best]
+                higher[best].append(k)
         for which, some in higher.items():
-            if len(some) == len(self.group):
-                _ = self.layers.average_dual(self.dual) if which == "average" else self.dual.copy_(self.layers.q)
+            if len(some) == len(self.group) and which == "average":
+                _ = self.layers.average_dual(self.dual)
+            elif len(some) == len(self.group):
+                _ = self.dual.copy_(self.layers.dual(which))
             elif some:
                 at = torch.tensor(some, device=self.dual.device)
-                self.dual[at] = (self.layers.average_dual() if which == "average" else self.layers.q)[at]
+                self.dual[at] = self.layers.dual(which)[at]
 
     def decide(self, values: list[list[float]]) -> tuple[list[int], _Restarting]:
         """Asks the controllers whose check is due; returns the rows that are finished and those that restart."""
         leaving: list[int] = []
-        restarting: _Restarting = {"last": [], "average": [], "best": []}
+        restarting: _Restarting = {"last": [], "average": [], "combination": [], "best": []}
         for k, t in enumerate(self.group):
             if t.controller.until:
                 continue
-            last, average, dual_last, dual_average = values[k]
-            lowest = min(last, average)
+            last, average, combination, dual_last, dual_average, dual_combination = values[k][:6]
+            lowest = min(last, average, combination)
             floor = working_floor(self.precision, lowest, self.layers.problem.fidelity.unit(abs(lowest), t.size))
-            check = Check(self.done, last, average, self.bound[k], dual_last, dual_average, floor)
+            check = Check(
+                self.done,
+                last,
+                average,
+                self.bound[k],
+                dual_last,
+                dual_average,
+                floor,
+                combination,
+                dual_combination,
+                self.layers.problem.jumps,
+            )
             verdict = t.controller.decide(check)
             if verdict == "go on":
                 continue
             here = t.controller.restart_point
             if verdict == "restart":
-                t.best = {"last": last, "average": average, "best": t.best}[here]
+                t.best = {"last": last, "average": average, "combination": combination, "best": t.best}[here]
             elif self.finish(k, verdict):
                 leaving.append(k)
                 continue
@@ -198,7 +220,7 @@ class _Loop:
     def finish(self, k: int, verdict: Verdict) -> bool:
         """Proves the point of an image in double precision, and stores it; returns False if the image must go on."""
         t, layers, here = self.group[k], self.layers, self.group[k].controller.restart_point
-        z = (layers.average() if here == "average" else layers.last if here == "last" else cast(Tensor, self.best))[k]
+        z = (cast(Tensor, self.best) if here == "best" else layers.point(here))[k]
         z, proof = prove_at(layers, z[None], self.dual[k : k + 1], layers.y[k : k + 1])
         # The proof decides, not the numbers of the iteration, which have accumulated rounding of the working precision.
         # And a point that does not fit the data may have a small gap.
@@ -228,7 +250,7 @@ class _Loop:
                     self.best = self.best.index_copy(0, at, layers.x[at])
         if rows:
             distances = [[0.0, 0.0]] * len(self.group)
-            if layers.problem.rebalances:
+            if layers.problem.jumps:
                 distances = torch.stack(layers.moved(rows)).mT.tolist()
             for k in rows:
                 self.group[k].controller.restarted(*distances[k])
@@ -266,13 +288,14 @@ def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Ten
     return z, layers.problem.proof(z, dual, y)
 
 
-def joined(found: list[Found], problem: Problem, y: Tensor) -> Ended:
+def joined(found: list[Found], problem: Problem, y: Tensor, start: FirstPoint) -> Ended:
     """Returns the results of all images as one batch.
 
     Args:
         found: The results.
         problem: The problem in packed coordinates.
         y: Packed measurements.
+        start: The first point of the schedule.
     """
     if found:
         z, dual = torch.cat([f.z for f in found]), [f.dual for f in found]
@@ -286,5 +309,5 @@ def joined(found: list[Found], problem: Problem, y: Tensor) -> Ended:
         none, no = y.new_zeros(0, dtype=torch.float64), y.new_zeros(0, dtype=torch.bool)
         proof = Proof(none, none, none, none, none, none, none, no, no, no)
     count = torch.tensor([f.layers for f in found], dtype=torch.int64, device=z.device)
-    did = Searched(tuple(f.runs for f in found))
+    did = Searched(tuple(f.runs for f in found), start)
     return Ended(z, dual, proof, count, [_STATUS[f.verdict] for f in found], did)

@@ -11,7 +11,8 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
 
-RestartPoint = Literal["average", "last"]
+RestartPoint = Literal["average", "last", "combination"]
+FirstPoint = Literal["zero", "adjoint"]  # without a warm start: zero, or A*y over the square of the norm
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Check:
         dual_last: The dual value of the last dual point.
         dual_average: The dual value of the average dual point.
         floor: An estimate of the rounding error of a gap in this precision; smaller gaps have no meaning.
+        combination: Objective at the combination of the last points, see :class:`.Iteration`; infinite without one.
+        dual_combination: The dual value of the combination of the last dual points; minus infinity without one.
+        jumps: Whether the iteration may restart from another point than the last.
     """
 
     layers: int
@@ -35,21 +39,50 @@ class Check:
     dual_last: float
     dual_average: float
     floor: float
+    combination: float = math.inf
+    dual_combination: float = -math.inf
+    jumps: bool = True
+
+    @property
+    def objectives(self) -> dict[RestartPoint, float]:
+        """The objective of each point (NaN counts as infinite)."""
+        values: dict[RestartPoint, float] = {
+            "last": self.last,
+            "average": self.average,
+            "combination": self.combination,
+        }
+        return {point: value if value == value else math.inf for point, value in values.items()}
 
     @property
     def objective(self) -> float:
-        """The lower of the two objectives (NaN counts as infinite)."""
-        return min(v if v == v else math.inf for v in (self.last, self.average))
+        """The lowest objective."""
+        return min(self.objectives.values())
 
     @property
     def better(self) -> RestartPoint:
-        """The point with the lower objective."""
-        return "last" if self.last == self.objective else "average"
+        """The point with the lowest objective."""
+        values = self.objectives
+        return min(values, key=values.__getitem__)
 
     @property
     def gap(self) -> float:
-        """The lower objective minus the largest dual value."""
+        """The lowest objective minus the largest dual value."""
         return self.objective - self.dual
+
+    @property
+    def nearest(self) -> RestartPoint:
+        """The point from which to restart: the one with the smallest gap to its own dual value, if the iteration may
+        jump, else the last."""
+        if not self.jumps:
+            return "last"
+        duals: dict[RestartPoint, float] = {
+            "last": self.dual_last,
+            "average": self.dual_average,
+            "combination": self.dual_combination,
+        }
+        gaps = {point: value - duals[point] for point, value in self.objectives.items()}
+        gaps = {point: gap if gap == gap else math.inf for point, gap in gaps.items()}
+        return min(gaps, key=gaps.__getitem__)
 
 
 Verdict = Literal["go on", "restart", "tolerance", "precision", "layers", "not finite"]
@@ -73,7 +106,7 @@ class Controller(Protocol):
     sigma: float
     relaxation: float
     until: int
-    restart_point: Literal["average", "last", "best"]
+    restart_point: RestartPoint | Literal["best"]
     keep_dual: bool
     tolerance: float
 

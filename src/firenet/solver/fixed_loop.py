@@ -11,6 +11,7 @@ from torch import Tensor
 from firenet.numerics import norms
 from firenet.problems.gap import within
 from firenet.solver.adaptive_loop import prove_at
+from firenet.solver.controller import RestartPoint
 from firenet.solver.ending import Ended
 from firenet.solver.iteration import Iteration, Values
 from firenet.solver.schedules import FixedSchedule, FrozenSteps, Restart
@@ -32,7 +33,15 @@ def runs_of(schedule: FixedSchedule, layers: Iteration) -> Iterator[Restart]:
         before = restart
 
 
-def returned_point(schedule: FixedSchedule, restart: Restart, iterate: Iterate) -> Iterate:
+def run_layers(layers: Iteration, restart: Restart, checkpoint: int | None = None) -> None:
+    """Runs the layers of a run, and combines its last states if it ends in their combination."""
+    layers.run(restart.layers, checkpoint, recent=len(restart.combination))
+    if restart.combination:
+        factors = torch.tensor(restart.combination, dtype=torch.float64, device=layers.y.device)
+        layers.combine(factors.expand(len(layers.y), -1))
+
+
+def returned_point(schedule: FixedSchedule, restart: Restart, iterate: Iterate) -> Iterate | RestartPoint:
     """Returns the kind of point that a network returns after a run: the recorded one for frozen steps, ``iterate`` for
     others."""
     return restart.restart_point if isinstance(schedule, FrozenSteps) else iterate
@@ -52,7 +61,7 @@ def run_fixed(
     """
     best, done = BestSoFar(layers), 0
     for restart in runs_of(schedule, layers):
-        layers.run(restart.layers)
+        run_layers(layers, restart)
         done += restart.layers
         if progress is not None:
             progress(done, schedule.layers, None)
@@ -84,7 +93,7 @@ class BestSoFar:
             self.z = torch.where(_over(lower, z), z, self.z)
         return values
 
-    def update(self, layers: Iteration, which: Iterate, done: int, tolerance: float | None) -> bool:
+    def update(self, layers: Iteration, which: Iterate | RestartPoint, done: int, tolerance: float | None) -> bool:
         """Updates the batch items that are not done, after a run; returns whether all are done."""
         goes_on = ~self.done
         if which == "best":
@@ -92,10 +101,10 @@ class BestSoFar:
             objective = self.lowest
         else:
             values = layers.evaluate()
-            z = layers.last if which == "last" else layers.average()
-            objective = values.last if which == "last" else values.average
+            z, objective = layers.point(which), getattr(values, which)
             self.z = torch.where(_over(goes_on, z), z, self.z)
-        for bound, q in ((values.dual_last, layers.q), (values.dual_average, layers.average_dual())):
+        for which in ("last", "average", "combination") if layers.factors is not None else ("last", "average"):
+            bound, q = getattr(values, f"dual_{which}"), layers.dual(which)
             higher = (bound > self.bound) & goes_on
             self.bound = torch.where(higher, bound, self.bound)
             self.dual = torch.where(_over(higher, q), q, self.dual)

@@ -24,6 +24,7 @@ large as x:
   the next ``_memory``, into which the adjoint writes A*q. So two tensors, ``last`` and ``_memory``, swap roles in every
   layer.
 * ``_x_sum`` and ``_back_sum`` are the sums of the averages, ``_x_start`` is the point at which the run started.
+* ``_recent`` has copies of the last states, for :meth:`Iteration.combine`.
 
 ``measured`` (Ax) and ``last_measured``, in the shape of the measurements, are new tensors in every layer.
 """
@@ -32,7 +33,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor
@@ -61,14 +62,39 @@ class Values:
     Attributes:
         last: F at the last :math:`\\tilde x`, see :meth:`.Problem.value_at`.
         average: F at the average of the :math:`\\tilde x` since the last restart.
+        combination: F at the combination of the last x, see :meth:`Iteration.combine`; infinite without one.
         dual_last: The dual value of the feasible point made of the last q: a lower bound of min F.
         dual_average: The dual value of the feasible point made of the average of the q.
+        dual_combination: The dual value of the combination of the last q; minus infinity without one.
     """
 
     last: Tensor
     average: Tensor
+    combination: Tensor
     dual_last: Tensor
     dual_average: Tensor
+    dual_combination: Tensor
+
+
+class _State(NamedTuple):
+    """The parts of a state that are combined: x, Ax, q and A*q."""
+
+    x: Tensor
+    measured: Tensor
+    q: Tensor
+    back: Tensor
+
+    def copied(self) -> _State:
+        return _State(*(part.clone() for part in self))
+
+    @classmethod
+    def sum(cls, states: list[_State], factors: Tensor) -> _State:
+        """Returns the sum of states times factors (batch, number)."""
+        sums = []
+        for parts in zip(*states, strict=True):
+            each = factors.to(parts[0].real.dtype).view(*factors.shape, *(1,) * (parts[0].ndim - 1)).unbind(1)
+            sums.append(sum(factor * part for factor, part in zip(each, parts, strict=True)))
+        return cls(*sums)
 
 
 @final
@@ -100,6 +126,9 @@ class Iteration:
         self._parts: Any = None  # the parts of this q, see Kernel.dual
         self.last, self.last_measured = self.x.clone(), self.measured
         self._counted = True  # whether A*q of this q is in _back_sum
+        self._recent: list[_State] = []  # the last states of a run
+        self._combined: _State | None = None
+        self.factors: Tensor | None = None  # of the combination, see combine
         # Data whose norm overflows make steps that are not finite; they end as a numerical error, not as bad steps.
         self._finite: list[bool] = torch.isfinite(norms(y.detach(), y.ndim - 1)).tolist()
         own = self.problem.measurement
@@ -144,18 +173,31 @@ class Iteration:
             got = f"{product:.6g} with the norm bound {self.operator.norm_bound.value:.6g}"
             raise BadInput("Steps with tau * sigma * norm^2 <= 1", got, "Use smaller steps")
 
-    def run(self, layers: int, checkpoint: int | None = None) -> None:
-        """Runs a number of layers; with gradients, the backward pass recomputes ``checkpoint`` of them at a time."""
-        if self._threshold is not None:
-            step, checkpoint = self._step_in_place, None
-        else:
-            step = self._step
-        if checkpoint is None:
-            for _ in range(layers):
-                step()
-        else:
-            for k in range(0, layers, checkpoint):
-                self._segment(min(checkpoint, layers - k))
+    def run(self, layers: int, checkpoint: int | None = None, *, recent: int = 0) -> None:
+        """Runs a number of layers; with gradients, the backward pass recomputes ``checkpoint`` of them at a time.
+
+        Args:
+            layers: The number of layers.
+            checkpoint: None keeps all states for the backward pass.
+            recent: The number of last states that :meth:`combine` may use.
+        """
+        self._recent, self._combined, self.factors = [], None, None
+        done = 0
+        while done < layers:
+            ahead = layers - recent - done if layers - recent > done else 1
+            if self._threshold is not None:
+                for _ in range(ahead):
+                    self._step_in_place()
+            elif checkpoint is None:
+                for _ in range(ahead):
+                    self._step()
+            else:
+                ahead = min(ahead, checkpoint)
+                self._segment(ahead)
+            done += ahead
+            if done > layers - recent:
+                state = _State(self.x, self.measured, self.q, self.back)
+                self._recent.append(state if self._threshold is None else state.copied())
         self.count += layers
 
     def _segment(self, layers: int) -> None:
@@ -236,6 +278,71 @@ class Iteration:
         """Returns the average of the :math:`\\tilde x` since the last restart."""
         return self._mean(self._x_sum)
 
+    def combination(self) -> Tensor:
+        """Returns the combination of the last x, see :meth:`combine`."""
+        assert self._combined is not None
+        return self._combined.x
+
+    def combine(self, factors: Tensor | None = None) -> None:
+        """Combines the last states of the run, which is :meth:`combination` and the restart point of this name.
+
+        With :math:`z_j=(x_j,q_j)` the combination is :math:`\\sum_j\\gamma_jz_j`, where :math:`\\sum_j\\gamma_j=1` and
+        the change that the iteration makes there if it is affine is the smallest,
+
+        .. math::
+            \\min_\\gamma\\ \\|\\textstyle\\sum_j\\gamma_jd_j\\|,\\quad d_j=z_j-z_{j-1},
+            \\quad\\|(x,q)\\|^2=\\|x\\|_2^2/\\tau+\\|q\\|_2^2/\\sigma
+
+        (reduced rank extrapolation: Sidi, *Vector extrapolation methods with applications*, 2017). Near a solution the
+        iteration is affine as soon as the set of nonzero coefficients is found. Ax and A*q are combined likewise, so no
+        operator is applied.
+
+        Args:
+            factors: The :math:`\\gamma_j` of the last states, (batch, number), float64; None computes them.
+        """
+        states = self._recent
+        if factors is None:
+            if len(states) < 2:
+                return
+            factors, states = self._smallest_change(states), states[1:]
+        self.factors = factors
+        self._combined = _State.sum(states[-factors.shape[1] :], factors)
+
+    def _smallest_change(self, states: list[_State]) -> Tensor:
+        """Computes the factors of :meth:`combine`."""
+        grams, scales = [], []
+        for name, step in (("x", self._steps.tau), ("q", self._steps.sigma)):
+            points = torch.stack([real_view(getattr(state, name)).flatten(1) for state in states], dim=1)
+            changes = points[:, 1:] - points[:, :-1]
+            del points
+            # Squares of tiny or huge numbers are not representable.
+            scale = changes.abs().amax(dim=(1, 2)).clamp(min=torch.finfo(changes.dtype).tiny)
+            changes.div_(scale.view(-1, 1, 1))
+            grams.append((changes @ changes.mT).to(torch.float64))
+            scales.append(scale.to(torch.float64) / step.to(torch.float64).flatten().sqrt())
+        scale = torch.maximum(*scales)
+        gram = sum((each / scale).square().view(-1, 1, 1) * g for g, each in zip(grams, scales, strict=True))
+        assert isinstance(gram, Tensor)
+        count = gram.shape[1]
+        # Factors far above one would magnify rounding.
+        small = max(1e-10, 8 * torch.finfo(self.y.dtype).eps)
+        trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1).view(-1, 1, 1)
+        gram = gram / trace + small * torch.eye(count, dtype=gram.dtype, device=gram.device)
+        found, _ = torch.linalg.solve_ex(gram, torch.ones_like(gram[..., :1]))
+        found = found.squeeze(-1)
+        return found / found.sum(dim=1, keepdim=True)
+
+    def point(self, which: RestartPoint) -> Tensor:
+        """Returns a point: the last :math:`\\tilde x`, or :meth:`average`, or :meth:`combination`."""
+        return self.last if which == "last" else self.average() if which == "average" else self.combination()
+
+    def dual(self, which: RestartPoint) -> Tensor:
+        """Returns the dual point of this kind."""
+        if which == "combination":
+            assert self._combined is not None
+            return self._combined.q
+        return self.q if which == "last" else self.average_dual()
+
     def average_dual(self, out: Tensor | None = None) -> Tensor:
         """Returns the average of the q since the last restart, written into ``out`` if that is given."""
         return self._mean(self._q_sum, out)
@@ -250,6 +357,8 @@ class Iteration:
     def evaluate(self) -> Values:
         """Computes objectives and dual values. It applies only A*, to q, and the next layer uses the result."""
         self._count_back()
+        if self.factors is None:
+            self.combine()
         dual_last, size_last = self.problem.bound(self.q, self.back, self.y)
         dual_average, size_average = self.problem.bound(self._q_sum, self._back_sum, self.y, self.count)
         residual = self._mean(self._measured_sum) - self.y
@@ -260,7 +369,12 @@ class Iteration:
             fidelity = self.problem.fidelity.value(norms(residual, self.y.ndim - 1))
             average = self.problem.penalty(self._x_sum) / self.count + fidelity
         last = self.problem.value_at(self.last, self.last_measured - self.y, size_last)
-        return Values(last, average, dual_last, dual_average)
+        combination, dual_combination = torch.full_like(last, torch.inf), torch.full_like(last, -torch.inf)
+        if self._combined is not None:
+            x, measured, q, back = self._combined
+            dual_combination, size = self.problem.bound(q, back, self.y)
+            combination = self.problem.value_at(x, measured - self.y, size)
+        return Values(last, average, combination, dual_last, dual_average, dual_combination)
 
     def _count_back(self) -> None:
         if not self._counted:
@@ -271,9 +385,8 @@ class Iteration:
         """Sets the state from which the next run of some batch items starts.
 
         Args:
-            where: The ``average``, the ``last`` state (unchanged), or given points x for the batch.
-            keep_dual: Whether the dual point is kept, the average or the last one according to ``where``; if not, it is
-                set to zero.
+            where: The ``average``, the ``last`` state (unchanged), the ``combination``, or points x for the batch.
+            keep_dual: Whether the dual point is kept, the one of the same kind as ``where``; if not, it is set to zero.
             rows: The batch items; None is all of them.
         """
         q, back = self.q, self.back
@@ -287,6 +400,9 @@ class Iteration:
             if keep_dual:
                 self._count_back()
                 q, back = self.average_dual(), self._mean(self._back_sum, self._memory if whole else None)
+        elif where == "combination":
+            assert self._combined is not None
+            x, measured, q, back = self._combined
         if not keep_dual:
             q, back = torch.zeros_like(q), torch.zeros_like(back)
         if rows is not None and len(rows) < len(self.y):
@@ -314,7 +430,7 @@ class Iteration:
     def moved(self, rows: list[int]) -> tuple[Tensor, Tensor]:
         """Computes the distances of x and q from the start of the run, float64, one per batch item.
 
-        The caller must then call :meth:`forget` for these rows. This works only for problems with ``rebalances``, since
+        The caller must then call :meth:`forget` for these rows. This works only for problems with ``jumps``, since
         no start is stored for others.
         """
         # If all items restart, the old start is not needed any more and may be overwritten.
@@ -324,12 +440,13 @@ class Iteration:
 
     def forget(self, rows: list[int] | None = None) -> None:
         """Starts new averages of some batch items (None: all) at the present state."""
+        self._recent = []
         if self._derivatives or not hasattr(self, "count"):
             self.count = torch.zeros(len(self.y), dtype=torch.float64, device=self.y.device)
             self._x_sum, self._measured_sum = torch.zeros_like(self.x), torch.zeros_like(self.y)
             if self._track:
                 self._q_sum, self._back_sum = torch.zeros_like(self.q), torch.zeros_like(self.x)
-                if self.problem.rebalances:
+                if self.problem.jumps:
                     self._x_start, self._q_start = self.x.clone(), self.q.clone()
             self._counted = True  # A*q at the start of a run is not a part of its average
             return
@@ -343,7 +460,7 @@ class Iteration:
             self._counted = True
             for total in (self._q_sum, self._back_sum):
                 total.index_fill_(0, at, 0)
-            if not self.problem.rebalances:
+            if not self.problem.jumps:
                 return
             if len(some) == len(self.y):
                 self._x_start.copy_(self.x)
@@ -355,7 +472,8 @@ class Iteration:
     def keep(self, rows: list[int]) -> None:
         """Keeps only the given rows of the batch in the state. The caller must then set the steps again."""
         at = torch.tensor(rows, device=self.y.device)
-        self._memory = self._parts = None
+        self._memory = self._parts = self._combined = self.factors = None
+        self._recent = []
         self._finite = [self._finite[k] for k in rows]
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):

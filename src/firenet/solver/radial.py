@@ -10,7 +10,7 @@ from typing import Literal
 from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
 from firenet.problems.gap import within
-from firenet.solver.controller import Check, Controller, Verdict, check_search, ended, plain_numbers
+from firenet.solver.controller import Check, Controller, RestartPoint, Verdict, check_search, ended, plain_numbers
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class _RadialController:
         self._queue: list[tuple[float, int, int]] = []
         self._edge_i = self._edge_j = -1
         self._incumbent = math.inf
-        self.restart_point: Literal["average", "last", "best"] = "best"
+        self.restart_point: RestartPoint | Literal["best"] = "best"
         self._next(rules.max_layers)
 
     def _guess(self, i: int, j: int) -> tuple[float, int]:
@@ -116,7 +116,7 @@ class _RadialController:
             self._incumbent, self.restart_point = check.objective, check.better
         else:
             self.restart_point = "best"
-        kept = replace(check, last=self._incumbent, average=math.inf)
+        kept = replace(check, last=self._incumbent, average=math.inf, combination=math.inf)
         verdict = ended(self, kept, self._rules.max_layers)
         if verdict is None:
             self._next(self._rules.max_layers - check.layers)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
-from firenet.solver.controller import RestartPoint, SearchingSchedule, plain_numbers
+from firenet.solver.controller import FirstPoint, RestartPoint, SearchingSchedule, plain_numbers
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -39,8 +39,8 @@ class Restart:
         layers: The number of layers.
         relaxation: :math:`0<\\rho<2`, the same for all batch items.
         restart_point: The point from which the next run starts.
-        keep_dual: Whether the next run starts from the dual point of the same kind (average or last); if not, its dual
-            point is zero.
+        keep_dual: Whether the next run starts from the dual point of the same kind; if not, its dual point is zero.
+        combination: For this restart point, the factors of the last points, see :meth:`.Iteration.combine`.
     """
 
     tau: Tensor
@@ -49,6 +49,7 @@ class Restart:
     relaxation: float = 1.0
     restart_point: RestartPoint = "average"
     keep_dual: bool = False
+    combination: tuple[float, ...] = ()
 
 
 class FixedSchedule(Protocol):
@@ -66,6 +67,11 @@ class FixedSchedule(Protocol):
 
 
 Schedule = FixedSchedule | SearchingSchedule
+
+
+def first_point(schedule: Schedule) -> FirstPoint:
+    """Returns the point from which a schedule starts without a warm start: its attribute ``start``, or zero."""
+    return getattr(schedule, "start", "zero")
 
 
 def searches(schedule: Schedule) -> TypeIs[SearchingSchedule]:
@@ -189,8 +195,8 @@ class Run:
         layers: The number of layers.
         relaxation: The relaxation factor of these layers.
         restart_point: The point from which the next run starts, or after the last run the point that is returned.
-        keep_dual: Whether the next run starts from the dual point of the same kind (average or last); if not, its dual
-            point is zero.
+        keep_dual: Whether the next run starts from the dual point of the same kind; if not, its dual point is zero.
+        combination: If the restart point is a combination, the factors of the last points of the run, whose sum is one.
     """
 
     tau: float
@@ -199,6 +205,7 @@ class Run:
     relaxation: float = 1.0
     restart_point: RestartPoint = "average"
     keep_dual: bool = True
+    combination: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,14 +216,21 @@ class FrozenSteps:
 
     Attributes:
         runs: The runs, one after the other.
+        start: The first point, if none is given: zero, or :math:`A^*y/\\|A\\|^2` (``adjoint``).
     """
 
     runs: tuple[Run, ...]
+    start: FirstPoint = "zero"
 
     def __post_init__(self) -> None:
         if not self.runs or any(r.layers < 1 for r in self.runs):
             do = "Take solution.schedule.frozen()"
             raise BadInput("At least one run of at least one layer", f"{len(self.runs)} runs", do)
+        if any((r.restart_point == "combination") != (0 < len(r.combination) <= r.layers) for r in self.runs):
+            do = "Take solution.schedule.frozen()"
+            raise BadInput("Factors for the points of each combination, at most one for each layer", "others", do)
+        if self.start not in ("zero", "adjoint"):
+            raise BadInput("start: zero or adjoint", repr(self.start), "Choose one")
 
     @property
     def layers(self) -> int:
@@ -232,7 +246,7 @@ class FrozenSteps:
         """Yields the runs, the same for every operator and all measurements."""
         for run in self.runs:
             tau, sigma = (torch.full_like(size, step) for step in (run.tau, run.sigma))
-            yield Restart(tau, sigma, run.layers, run.relaxation, run.restart_point, run.keep_dual)
+            yield Restart(tau, sigma, run.layers, run.relaxation, run.restart_point, run.keep_dual, run.combination)
 
 
 @dataclass(frozen=True)
@@ -241,9 +255,11 @@ class Searched:
 
     Attributes:
         runs: For each batch item (flattened) its runs; those of a radial search that were not kept are left out.
+        start: The first point, see :class:`FrozenSteps`.
     """
 
     runs: tuple[tuple[Run, ...], ...]
+    start: FirstPoint = "zero"
 
     def frozen(self, item: int | None = None) -> FrozenSteps:
         """Returns the runs of one batch item as a fixed schedule.
@@ -253,4 +269,4 @@ class Searched:
         """
         if item is None and len(self.runs) != 1:
             raise BadInput("The index of a batch item", f"no index for {len(self.runs)} items", "Call frozen(item)")
-        return FrozenSteps(self.runs[item or 0])
+        return FrozenSteps(self.runs[item or 0], self.start)

@@ -18,7 +18,7 @@ def schedule_state(schedule: Schedule) -> dict[str, Any]:
     of the class."""
     name = type(schedule).__name__
     if isinstance(schedule, FrozenSteps):
-        return {"name": name, "runs": [asdict(run) for run in schedule.runs]}
+        return {"name": name, "runs": [asdict(run) for run in schedule.runs], "start": schedule.start}
     return {"name": name, **(asdict(schedule) if isinstance(schedule, _PLAIN) else {})}
 
 
@@ -33,7 +33,8 @@ def schedule_from(state: dict[str, Any]) -> Schedule:
     name = numbers.pop("name", None)
     try:
         if name == FrozenSteps.__name__:
-            return FrozenSteps(tuple(Run(**run) for run in numbers["runs"]))
+            runs = (Run(**{**run, "combination": tuple(run["combination"])}) for run in numbers.pop("runs"))
+            return FrozenSteps(tuple(runs), **numbers)
         return known[name](**numbers)
     except (KeyError, TypeError) as error:
         needed = f"A schedule of this library: {', '.join(known)} or {FrozenSteps.__name__}"
