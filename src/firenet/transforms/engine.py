@@ -113,6 +113,7 @@ class Engine:
         self._bands, self._rows, self._columns = sparsify.out_shape
         self._filters: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._limits: dict[int, tuple[Tensor, Array]] = {}
+        self._lows: Array | None = None
 
     def sweep_(
         self, p: Tensor, image: Tensor, limits: list[Tensor], sigma: Tensor, rho: Tensor, p_sum: Tensor | None = None
@@ -131,7 +132,7 @@ class Engine:
         Returns:
             W*p.
         """
-        out = torch.zeros_like(image)
+        out = torch.empty_like(image)
         images, lows = self._images(image)
         bounds = [self._spread(k, limit) for k, limit in enumerate(limits)]
         sums = _reals(p[:, :, :0] if p_sum is None else p_sum)
@@ -141,7 +142,7 @@ class Engine:
         for x, dual, total, back, step, relaxation in each:
             for levels in self._wavelets:
                 self._forward(self._compiled.dual_step, levels, x, lows, dual, total, bounds, step, relaxation)
-                self._adjoint(levels, dual, lows, back)
+                self._adjoint(levels, dual, lows, back, add=levels is not self._wavelets[0])
         return out
 
     def penalty(self, image: Tensor, limits: list[Tensor]) -> Tensor:
@@ -182,14 +183,14 @@ class Engine:
             )
             x = low
 
-    def _adjoint(self, levels: list[_Level], dual: Array, lows: Array, out: Array) -> None:
-        """Applies the adjoint of all levels and adds the result to ``out``."""
+    def _adjoint(self, levels: list[_Level], dual: Array, lows: Array, out: Array, *, add: bool) -> None:
+        """Applies the adjoint of all levels; the result is added to ``out`` if ``add``."""
         for j, level in reversed(list(enumerate(levels))):
             low = lows[j] if level.approximation is None else dual[level.approximation]
             filters, width = self._taps(level, out, dual.shape[-1], adjoint=True), dual.shape[-1]
             after = lows[j - 1] if j else out
             pixel = width // self._columns
-            _share(self._compiled.adjoint, self._rows, after, low, dual, level.band, *filters, pixel, j == 0)
+            _share(self._compiled.adjoint, self._rows, after, low, dual, level.band, *filters, pixel, add and j == 0)
 
     def _taps(self, level: _Level, like: Array, width: int, *, adjoint: bool) -> tuple[Any, ...]:
         """Returns places and taps along and across the rows, the reach and the width, as the compiled functions take
@@ -216,7 +217,10 @@ class Engine:
         """Returns images as arrays, and memory for the low-pass bands."""
         images = _reals(image.contiguous())
         count = max(len(levels) - 1 for levels in self._wavelets) or 1
-        return images, np.empty((count, self._rows, images.shape[-1] + self._compiled.SLACK), images.dtype)
+        shape = count, self._rows, images.shape[-1] + self._compiled.SLACK
+        if self._lows is None or (self._lows.shape, self._lows.dtype) != (shape, images.dtype):
+            self._lows = np.empty(shape, images.dtype)
+        return images, self._lows
 
     def _spread(self, k: int, limit: Tensor) -> Array:
         """Returns :func:`_spread` of the limits of a band, which is kept for the next call with the same tensor."""
