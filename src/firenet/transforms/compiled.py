@@ -16,6 +16,7 @@ but not to assume that numbers are finite: NaN and infinity spread as in torch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 from firenet.optional import optional
 
 numba: Any = optional("numba", "fast", "The compiled engine")
+_events: Any = optional("numba.core.event", "fast", "The compiled engine")
 _tuples: Any = optional("numba.cpython.unsafe.tuple", "fast", "The compiled engine")
 _replaced = _tuples.tuple_setitem
 
@@ -35,6 +37,23 @@ SLACK = 32
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}}
 _compiled: Any = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
 _U = np.uint64
+
+
+class _Notice(_events.Listener):
+    """Logs once that a function of this file is compiled, and not loaded from the cache."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.said and event.data["dispatcher"].py_func.__module__ == __name__:
+            self.said = True
+            logging.getLogger(__name__).info("compiling the filters of the layers: some seconds, once on this machine")
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+_events.register("numba:compile", _Notice())
 
 
 def _stored(function: Callable[..., None]) -> Callable[..., None]:
