@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -73,7 +74,6 @@ class OperatorPair:
             self._damp = self._relative / self._balance / self._norm
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
-        self._engine = engine_for(sparsify, self._balance if self._spectral else self._relative)
         self._scales: tuple[torch.dtype, Tensor] | None = None
         # The responses in the dtype of the iteration; a proof in double precision computes its own one by one.
         self._responses: tuple[torch.dtype, torch.device, Tensor, Tensor] | None = None
@@ -109,8 +109,11 @@ class OperatorPair:
 
         It applies W to images in space: :meth:`to_space` and :meth:`from_space` convert.
         """
-        found = self._engine
-        return None if found is None or any(t.device.type != "cpu" or derived(t) for t in tensors) else found
+        return None if any(t.device.type != "cpu" or derived(t) for t in tensors) else self._engine
+
+    @cached_property
+    def _engine(self) -> Engine | None:
+        return engine_for(self.sparsify, self._balance if self._spectral else self._relative)
 
     def to_space(self, x: Tensor) -> Tensor:
         """Computes the image that the engine takes; it may overwrite x."""

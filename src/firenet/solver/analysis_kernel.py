@@ -38,7 +38,6 @@ from firenet.numerics import derived, norms, real_view, reverse_only
 from firenet.problems.analysis import PairProblem
 from firenet.problems.pair import OperatorPair
 from firenet.solver.kernel import Kernel, Steps
-from firenet.transforms.engine import Engine
 
 _once: ContextVar[bool] = ContextVar("_once", default=True)
 
@@ -202,11 +201,7 @@ class AnalysisKernel(Kernel):
 
     def overshoot(self, new: Tensor, x: Tensor) -> Tensor:
         ahead = (2 * new).sub_(x)
-        return self.operator.prepare(ahead) if self._engine(x) is None else self.operator.to_space(ahead)
-
-    def _engine(self, x: Tensor) -> Engine | None:
-        weights = self.problem.weights
-        return self.operator.engine(x) if weights is None else self.operator.engine(x, weights)
+        return self.operator.prepare(ahead) if self.problem.engine(x) is None else self.operator.to_space(ahead)
 
     def dual_(
         self, q: Tensor, y: Tensor, ahead: Tensor | None, measured: Tensor, before: Tensor, steps: Steps, work: Tensor
@@ -218,7 +213,7 @@ class AnalysisKernel(Kernel):
         change = (2 * measured).sub_(before).sub_(y).mul_(steps.sigma).add_(first)
         factor = self.problem.fidelity.factor(norms(change, 1), steps.sigma.flatten().to(torch.float64))
         _relax(first, change.mul_(factor.to(change.real.dtype).view(-1, 1)), steps)
-        engine = self._engine(ahead)
+        engine = self.problem.engine(ahead)
         if engine is not None:
             limits = [self.problem.limits(k, p)[p.is_complex()] for k in range(pair.bands)]
             return q, pair.from_space(engine.sweep_(p, ahead, limits, steps.sigma, steps.rho_y), first)

@@ -36,13 +36,13 @@ _SHARE = 2**13
 @dataclass(frozen=True, eq=False)
 class _Level:
     """A level of an undecimated wavelet: its taps (low-pass and high-pass), scaled along the rows by ``scale``; the
-    distance of its taps; the first of its bands, and the approximation if it is the coarsest."""
+    distance of its taps; the first of its bands, and the approximation, which is -1 if it is not the coarsest."""
 
     taps: Array
     scale: float
     stretch: int
     band: int
-    approximation: int | None
+    approximation: int
 
 
 def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
@@ -86,7 +86,7 @@ def _levels(sparsify: AnalysisOperator, scale: float, band: int) -> list[list[_L
     taps, depth = np.stack(filter_bank(sparsify.wavelet)) / math.sqrt(2), sparsify.depth
     return [
         [
-            _Level(taps, 1.0 if j else scale, 2**j, band + 3 * j, band + 3 * depth if j == depth - 1 else None)
+            _Level(taps, 1.0 if j else scale, 2**j, band + 3 * j, band + 3 * depth if j == depth - 1 else -1)
             for j in range(depth)
         ]
     ]
@@ -147,9 +147,8 @@ class Engine:
 
     def penalty(self, image: Tensor, limits: list[Tensor]) -> Tensor:
         """Computes :math:`\\sum_i\\lambda w_i|(Wx)_i|`, one float64 number per batch item, from limits in float64."""
-        return self._measured(image, image.new_zeros(len(image), self._bands, 0, self._columns), limits, False).sum(
-            dim=(1, 2)
-        )
+        nothing = image.new_zeros(len(image), self._bands, 0, self._columns)
+        return self._measured(image, nothing, limits, False).sum(dim=(1, 2))
 
     def worst(self, p: Tensor, image: Tensor, inverses: list[Tensor]) -> Tensor:
         """Computes the largest :math:`|(p-Wx)_i|/(\\lambda w_i)`, one float64 number per batch item, from inverse
@@ -166,27 +165,29 @@ class Engine:
                 self._forward(self._compiled.measure, levels, x, lows, dual, results, rows, largest)
         return found
 
-    def _forward(self, function: Callable[..., None], levels: list[_Level], x: Array, lows: Array, *rest: Any) -> None:
+    def _forward(
+        self,
+        function: Callable[..., None],
+        levels: list[_Level],
+        x: Array,
+        lows: Array,
+        dual: Array,
+        results: Array,
+        limits: list[Array],
+        *numbers: Any,
+    ) -> None:
         """Calls a function of a level for each level, from the finest to the coarsest."""
-        dual, results, limits, *numbers = rest
         for j, level in enumerate(levels):
-            bands = (
-                level.band,
-                level.band + 1,
-                level.band + 2,
-                -1 if level.approximation is None else level.approximation,
-            )
-            low = lows[j] if level.approximation is None else lows[0, :0]
-            filters = self._taps(level, x, dual.shape[-1], adjoint=False)
-            _share(
-                function, self._rows, x, low, dual, results, bands, tuple(limits[k] for k in bands), *filters, *numbers
-            )
+            bands = (*range(level.band, level.band + 3), level.approximation)
+            low = lows[j] if level.approximation < 0 else lows[0, :0]
+            filters, each = self._taps(level, x, dual.shape[-1], adjoint=False), tuple(limits[k] for k in bands)
+            _share(function, self._rows, x, low, dual, results, bands, each, *filters, *numbers)
             x = low
 
     def _adjoint(self, levels: list[_Level], dual: Array, lows: Array, out: Array, *, add: bool) -> None:
         """Applies the adjoint of all levels; the result is added to ``out`` if ``add``."""
         for j, level in reversed(list(enumerate(levels))):
-            low = lows[j] if level.approximation is None else dual[level.approximation]
+            low = lows[j] if level.approximation < 0 else dual[level.approximation]
             filters, width = self._taps(level, out, dual.shape[-1], adjoint=True), dual.shape[-1]
             after = lows[j - 1] if j else out
             pixel = width // self._columns
