@@ -196,6 +196,19 @@ def _sizes(out, w, limit, complex_):
 
 
 @_compiled
+def _squares(out, w, limit, complex_):
+    """Computes the squares of the same; they cost no root."""
+    if complex_:
+        for j in range(len(out)):
+            a, b = w[2 * j] * limit[j], w[2 * j + 1] * limit[j]
+            out[j] = a * a + b * b
+    else:
+        for j in range(len(out)):
+            a = w[j] * limit[j]
+            out[j] = a * a
+
+
+@_compiled
 def _sum(row):
     total = row[0] * 0
     for j in range(len(row)):
@@ -284,14 +297,15 @@ def measure(image, low, p, results, bands, limits, along, across, reach, width, 
         image: As in :func:`dual_step`.
         low: As there.
         p: Dual variables from which the bands are subtracted, or no rows.
-        results: The place (bands, rows) for the sums of the magnitudes times the limits, or their maxima.
+        results: The place (bands, rows) for the sums of the magnitudes times the limits, or the largest of
+            their squares.
         bands: As there.
         limits: As ``bounds`` there, in double precision.
         along: As there.
         across: As there.
         reach: As there.
         width: As there.
-        largest: Whether to compute maxima.
+        largest: Whether to compute these.
         start: As there.
         stop: As there.
     """
@@ -308,10 +322,11 @@ def measure(image, low, p, results, bands, limits, along, across, reach, width, 
                 w, limit = t[b] if b < 3 else row, limits[b]
                 if p.shape[1]:
                     _subtract_from(w, p[bands[b], i])
-                _sizes(sizes, w, limit[i % len(limit)], width > pixels)
                 if largest:
+                    _squares(sizes, w, limit[i % len(limit)], width > pixels)
                     bits[bands[b], i] = _largest(sizes)
                 else:
+                    _sizes(sizes, w, limit[i % len(limit)], width > pixels)
                     results[bands[b], i] = _sum(sizes)
 
 

@@ -153,10 +153,11 @@ class Engine:
     def worst(self, p: Tensor, image: Tensor, inverses: list[Tensor]) -> Tensor:
         """Computes the largest :math:`|(p-Wx)_i|/(\\lambda w_i)`, one float64 number per batch item, from inverse
         limits in float64."""
-        return self._measured(image, p, inverses, True).amax(dim=(1, 2))
+        return self._measured(image, p, inverses, True).amax(dim=(1, 2)).sqrt()
 
     def _measured(self, image: Tensor, p: Tensor, limits: list[Tensor], largest: bool) -> Tensor:
-        """Computes for each row of each band the sum of the magnitudes of p - Wx times the limits, or the largest."""
+        """Computes for each row of each band the sum of the magnitudes of p - Wx times the limits, or the largest
+        of their squares."""
         found = torch.zeros(len(image), self._bands, self._rows, dtype=torch.float64)
         images, lows = self._images(image)
         rows = [_spread(limit, self._rows, self._columns) for limit in limits]
