@@ -78,7 +78,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.made pyproject.toml models/pyproject.toml constraints.txt
-	$(INSTALL) -e . -e ./models
+	$(INSTALL) -e '.[fast]' -e ./models
 	touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml models/pyproject.toml constraints.txt

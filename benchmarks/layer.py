@@ -1,16 +1,20 @@
 """The cost of one layer, in units of what no layer can do without.
 
-Run: python benchmarks/layer.py [--json]
+Run: python benchmarks/layer.py [--json] [--form synthesis|analysis]
 
 A Fourier layer is measured in units of two ``torch.fft.fft2`` of the same size and thread count, a Walsh layer in units
 of one plain out-of-place butterfly. The two are timed in turn in one process, so that the ratio holds on a machine
 whose speed drifts. A layer's time is that of a long schedule minus that of a short one, over the difference.
+
+A layer of the default analysis form, with the checks of its searching schedule, is measured in units of one ``fft2``,
+for both engines and for one and two threads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,8 +23,10 @@ import torch
 from torch import Tensor
 
 import firenet
+from firenet.reconstruction import default_network
 
 SIDES = (256, 512, 1024, 2048)
+ANALYSIS_SIDES = (64, 128, *SIDES)
 Run = Callable[[], object]
 
 
@@ -31,14 +37,16 @@ def seconds(run: Run, repeat: int) -> float:
     return (time.perf_counter() - start) / repeat
 
 
-def ratio(layers: Callable[[int], Run], floor: Run, rounds: int = 15) -> dict[str, float]:
+def ratio(
+    layers: Callable[[int], Run], floor: Run, rounds: int = 15, counts: tuple[int, int] = (5, 25)
+) -> dict[str, float]:
     """The time of a layer over that of the floor: the median over rounds, in each of which both are timed."""
-    short, long = layers(5), layers(25)
+    short, long = map(layers, counts)
     short(), long(), floor()
     ratios, times, floors = [], [], []
     for _ in range(rounds):
         before = seconds(floor, 5)
-        layer = (seconds(long, 1) - seconds(short, 1)) / 20
+        layer = (seconds(long, 1) - seconds(short, 1)) / (counts[1] - counts[0])
         base = (before + seconds(floor, 5)) / 2
         times.append(layer)
         floors.append(base)
@@ -70,6 +78,35 @@ def networks(sensing: firenet.LinearOperator, frame: firenet.Wavelet, y: Tensor)
         return lambda: net(y)
 
     return make
+
+
+def searching(sensing: firenet.LinearOperator, y: Tensor) -> Callable[[int], Run]:
+    def make(layers: int) -> Run:
+        net = default_network(sensing, schedule=firenet.AdaptiveRestarts(tolerance=1e-9, max_layers=layers))
+        return lambda: net.solve(y)
+
+    return make
+
+
+def analysis() -> list[dict[str, float | int | str]]:
+    """The default analysis form: each engine, one and two threads."""
+    results: list[dict[str, float | int | str]] = []
+    before = torch.get_num_threads()
+    for side in ANALYSIS_SIDES:
+        mask = firenet.sensing.multilevel((side, side), 0.2).samples
+        image = torch.randn(side, side, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+        sensing = firenet.SubsampledFourier(mask)
+        one = lambda image=image: torch.fft.fft2(image)  # noqa: E731
+        for engine in ("compiled", "torch"):
+            os.environ["FIRENET_ENGINE"] = engine
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                found = ratio(searching(sensing, sensing(image)), one, 5 if side < 1024 else 2, (10, 30))
+                about = {"sensing": "analysis", "side": side, "wavelet": engine, "threads": threads}
+                results.append(about | {"unit": "one fft2"} | found)
+    del os.environ["FIRENET_ENGINE"]
+    torch.set_num_threads(before)
+    return results
 
 
 @torch.no_grad()
@@ -106,15 +143,19 @@ def measure() -> list[dict[str, float | int | str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--form", choices=["synthesis", "analysis"], help="only this form")
     arguments = parser.parse_args()
-    results = measure()
+    results = [] if arguments.form == "analysis" else measure()
+    results += [] if arguments.form == "synthesis" else analysis()
     if arguments.json:
         record = {"threads": torch.get_num_threads(), "torch": torch.__version__, "results": results}
         print(json.dumps(record, indent=2))
         return
     print(f"single precision, {torch.get_num_threads()} threads, torch {torch.__version__}; median ratio (min, max)")
     for r in results:
-        line = f"{r['sensing']:8s} {r['side']:5d} {r['wavelet']:5s} layer {r['layer_ms']:7.2f} ms   {r['unit']} "
+        line = f"{r['sensing']:8s} {r['side']:5d} {r['wavelet']:8s} "
+        line += f"{r['threads']} threads " if "threads" in r else ""
+        line += f"layer {r['layer_ms']:7.2f} ms   {r['unit']} "
         line += f"{r['floor_ms']:6.2f} ms   ratio {r['ratio']:.2f} ({r['ratio_min']:.2f}, {r['ratio_max']:.2f})"
         if "per_coil_ms" in r:
             line += f"   per coil {r['per_coil_ms']:.2f} ms, one coil alone {r['single_coil_ms']:.2f} ms"

@@ -6,6 +6,7 @@ Everything slow is imported inside the function that needs it, so that ``--help`
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
 import sys
@@ -79,6 +80,16 @@ def prepare() -> None:
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
+    notices = logging.getLogger("firenet")
+    notices.setLevel(logging.INFO)
+    notices.addHandler(_Notices())
+
+
+class _Notices(logging.Handler):
+    """Prints what the library logs on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage(), err=True)
 
 
 def _stop(number: int, frame: object) -> NoReturn:

@@ -59,6 +59,7 @@ from firenet.problems.pair import OperatorPair
 from firenet.problems.penalty import check_lam, check_weights
 from firenet.problems.problem import Problem, inner_product
 from firenet.transforms.analysis_operator import AnalysisOperator
+from firenet.transforms.engine import Engine
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,10 @@ class PairProblem(Problem):
     @property
     def measurement(self) -> LinearOperator:
         return self.operator.operator
+
+    def engine(self, *tensors: Tensor) -> Engine | None:
+        """Returns the compiled engine if it takes these tensors and the weights, see :meth:`.OperatorPair.engine`."""
+        return self.operator.engine(*tensors, *([] if self.weights is None else [self.weights]))
 
     def _limit(self, k: int) -> Tensor | float:
         """Returns :math:`\\lambda w` of a group, in a shape that broadcasts to its magnitudes (batch, 1,
@@ -110,8 +115,15 @@ class PairProblem(Problem):
                 self._made[key] = found
         return found
 
+    def _every_limit(self) -> list[Tensor]:
+        """Returns the limits of all groups in double precision."""
+        return [torch.as_tensor(self._limit(k), dtype=torch.float64) for k in range(len(self.operator.groups))]
+
     def penalty(self, z: Tensor) -> Tensor:
         pair, total = self.operator, torch.zeros(len(z), dtype=torch.float64, device=z.device)
+        engine = self.engine(z)
+        if engine is not None:
+            return engine.penalty(pair.to_space(z.clone()), self._every_limit())
         prepared = pair.prepare(z)
         for k, group in enumerate(pair.groups):
             limit = self._limit(k)
@@ -140,6 +152,10 @@ class PairProblem(Problem):
     def _worst(self, p: Tensor, back: Tensor) -> Tensor:
         """Computes the largest :math:`|p_i|/(\\lambda w_i)` of the repaired p, given A*q + W*p."""
         p, back = self._precisely(p, back)
+        engine = self.engine(p, back)
+        if engine is not None:
+            image = self.operator.to_space(self.operator.lifted(back))
+            return engine.worst(p, image, [limit.reciprocal() for limit in self._every_limit()])
         largest = torch.zeros(len(p), dtype=torch.float64, device=p.device)
         for k, _, part in self._repaired(p, self.operator.lifted(back)):
             sizes = _group_magnitudes(part) / self._limit(k)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from firenet.numerics import UNIT, blocked_norms, derived, fft_rounding, sum_rounding
+from firenet.numerics import UNIT, blocked_norms, derived, fft_rounding, real_view, sum_rounding
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
 from firenet.sensing.fourier import SubsampledFourier
 from firenet.transforms.analysis_operator import AnalysisOperator
 from firenet.transforms.convolutions import Convolutions
+from firenet.transforms.engine import Engine, engine_for
 
 
 class OperatorPair:
@@ -72,6 +74,7 @@ class OperatorPair:
             self._damp = self._relative / self._balance / self._norm
             why = f"scaled by the norms of A ({sensing.norm_bound.why}) and W"
             self._bound = NormBound(1.0, "estimate" if sensing.norm_bound.kind == "estimate" else "proven", why)
+        self._scales: tuple[torch.dtype, Tensor] | None = None
         # The responses in the dtype of the iteration; a proof in double precision computes its own one by one.
         self._responses: tuple[torch.dtype, torch.device, Tensor, Tensor] | None = None
         self._gram: Tensor | None = None
@@ -100,6 +103,36 @@ class OperatorPair:
         if isinstance(self._damp, Tensor):
             return x * self._damp.to(x.real.dtype) ** power
         return x * self._damp**power
+
+    def engine(self, *tensors: Tensor) -> Engine | None:
+        """Returns the compiled engine if there is one and it takes these tensors: on the CPU, without derivatives.
+
+        It applies W to images in space: :meth:`to_space` and :meth:`from_space` convert.
+        """
+        return None if any(t.device.type != "cpu" or derived(t) for t in tensors) else self._engine
+
+    @cached_property
+    def _engine(self) -> Engine | None:
+        return engine_for(self.sparsify, self._balance if self._spectral else self._relative)
+
+    def to_space(self, x: Tensor) -> Tensor:
+        """Computes the image that the engine takes; it may overwrite x."""
+        return _transformed(torch.fft.ifftn, self._scaled_(x), self._axes) if self._spectral else x
+
+    def from_space(self, image: Tensor, q: Tensor) -> Tensor:
+        """Computes the adjoint of the pair from the engine's W*p, which may be overwritten, and from q."""
+        if self._spectral:
+            return self.finish(self._scaled_(_transformed(torch.fft.fftn, image, self._axes)), q)
+        return image.add_(self._back(q))
+
+    def _scaled_(self, x: Tensor) -> Tensor:
+        """Computes ``_damped(x, 1)`` of spectra in place."""
+        if self._scales is None or self._scales[0] != x.dtype:
+            assert isinstance(self._damp, Tensor)
+            # Twice for each complex number: a product of real tensors of one shape is the fastest.
+            self._scales = x.dtype, self._damp.to(x.real.dtype).unsqueeze(-1).expand(*self.in_shape, 2).contiguous()
+        real_view(x).mul_(self._scales[1])
+        return x
 
     def pack(self, x: Tensor) -> Tensor:
         """Converts images to these coordinates."""

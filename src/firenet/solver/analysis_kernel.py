@@ -200,7 +200,8 @@ class AnalysisKernel(Kernel):
         return v
 
     def overshoot(self, new: Tensor, x: Tensor) -> Tensor:
-        return self.operator.prepare(2 * new - x)
+        ahead = (2 * new).sub_(x)
+        return self.operator.prepare(ahead) if self.problem.engine(x) is None else self.operator.to_space(ahead)
 
     def dual_(
         self, q: Tensor, y: Tensor, ahead: Tensor | None, measured: Tensor, before: Tensor, steps: Steps, work: Tensor
@@ -212,6 +213,10 @@ class AnalysisKernel(Kernel):
         change = (2 * measured).sub_(before).sub_(y).mul_(steps.sigma).add_(first)
         factor = self.problem.fidelity.factor(norms(change, 1), steps.sigma.flatten().to(torch.float64))
         _relax(first, change.mul_(factor.to(change.real.dtype).view(-1, 1)), steps)
+        engine = self.problem.engine(ahead)
+        if engine is not None:
+            limits = [self.problem.limits(k, p)[p.is_complex()] for k in range(pair.bands)]
+            return q, pair.from_space(engine.sweep_(p, ahead, limits, steps.sigma, steps.rho_y), first)
         total = pair.start(q, work)
         sigma = steps.sigma.view(-1, *(1,) * (1 + len(pair.band_shape)))
         band = torch.empty(len(p), 1, *pair.band_shape, dtype=p.dtype, device=p.device)

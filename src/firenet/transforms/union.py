@@ -57,24 +57,25 @@ class Union(Convolutions):
         self.annihilates_constants = all(p.annihilates_constants for p in parts)
         self._cached: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
-    def _operators(self) -> list[Convolutions]:
+    def operators(self) -> list[Convolutions]:
+        """Returns the parts."""
         return [p for p in self.parts if isinstance(p, Convolutions)]
 
     def levels(self) -> Tensor:
         """Returns the levels of the parts, numbered consecutively so that no two parts share a level; all
         approximations have level 0."""
         found, above = [], 0
-        for part in self._operators():
+        for part in self.operators():
             level = part.levels()
             found.append(torch.where(level > 0, level + above, 0))
             above += int(level.max())
         return torch.cat(found)
 
     def band_noise(self) -> Tensor:
-        return torch.cat([f * p.band_noise() for f, p in zip(self.factors, self._operators(), strict=True)])
+        return torch.cat([f * p.band_noise() for f, p in zip(self.factors, self.operators(), strict=True)])
 
     def response(self, band: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        for factor, part in zip(self.factors, self._operators(), strict=True):
+        for factor, part in zip(self.factors, self.operators(), strict=True):
             if band < part.out_shape[0]:
                 return factor * part.response(band, dtype, device)
             band -= part.out_shape[0]
@@ -88,11 +89,11 @@ class Union(Convolutions):
         return self._cached[key]
 
     def band_norms(self) -> Tensor:
-        return torch.cat([f * p.band_norms() for f, p in zip(self.factors, self._operators(), strict=True)])
+        return torch.cat([f * p.band_norms() for f, p in zip(self.factors, self.operators(), strict=True)])
 
     def response_roundings(self) -> Tensor:
-        return torch.cat([f * p.response_roundings() for f, p in zip(self.factors, self._operators(), strict=True)])
+        return torch.cat([f * p.response_roundings() for f, p in zip(self.factors, self.operators(), strict=True)])
 
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        parts = zip(self.factors, self._operators(), strict=True)
+        parts = zip(self.factors, self.operators(), strict=True)
         return torch.stack([f * f * p.gram(dtype, device) for f, p in parts]).sum(dim=0)

@@ -1,0 +1,350 @@
+"""Compiled filters of undecimated wavelets: a level of W with the dual step of its bands, and a level of W*.
+
+An image is an array (rows, pitch) of reals, of which each row has ``width``; a complex pixel is two neighbours. Along
+an axis, with taps :math:`c_k` at places :math:`m_k` that are as far apart as the level stretches the filter,
+
+.. math:: y_i=\\sum_kc_kx_{i-m_k},\\qquad x_i=\\sum_kc_ky_{i+m_k}\\ \\text{for the adjoint,}
+
+with periodic indices. Taps and places are tuples of tuples of at most :data:`TAPS` numbers: a loop over one of them is
+unrolled, and the compiler makes vector instructions of it. Indices are unsigned: it would test the sign of others.
+
+The functions compute the rows ``start`` to ``stop`` of their results, and what a row gets does not depend on these:
+threads share the rows, and their number has no effect on the result. A row of W needs filtered rows around it; they are
+kept in a ring, so that they stay in the cache. The flags permit the compiler to reorder sums and to contract products,
+but not to assume that numbers are finite: NaN and infinity spread as in torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from firenet.optional import optional
+
+numba: Any = optional("numba", "fast", "The compiled engine")
+_events: Any = optional("numba.core.event", "fast", "The compiled engine")
+_tuples: Any = optional("numba.cpython.unsafe.tuple", "fast", "The compiled engine")
+_replaced = _tuples.tuple_setitem
+
+TAPS = 8
+# The rows of work arrays are this much longer than those of the image: rows at distances of 4096 bytes hinder each
+# other.
+SLACK = 32
+
+_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}}
+_compiled: Any = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+_U = np.uint64
+
+
+class _Notice(_events.Listener):
+    """Logs once that a function of this file is compiled, and not loaded from the cache."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.said and event.data["dispatcher"].py_func.__module__ == __name__:
+            self.said = True
+            logging.getLogger(__name__).info("compiling the filters of the layers: some seconds, once on this machine")
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+_events.register("numba:compile", _Notice())
+
+
+def _stored(function: Callable[..., None]) -> Callable[..., None]:
+    """Compiles a function at its first call, or loads it from the cache of an earlier process.
+
+    If the cache cannot be read or written, the function is compiled without it.
+    """
+    plain = numba.njit(**_OPTIONS)(function)
+    try:
+        cached = numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # there is no folder for a cache
+        return plain
+
+    def call(*arguments: Any) -> None:
+        try:
+            cached(*arguments)
+        except Exception:  # a damaged file of the cache can raise anything; the function itself raises nothing
+            plain(*arguments)
+
+    return call
+
+
+# --- inner loops ------------------------------------------------------------------------------------------------------
+
+
+@_compiled
+def _continued(padded, before, width):
+    """Continues the numbers from ``before``, ``width`` of them, periodically to both sides."""
+    for j in range(before + width, 2 * before + width):
+        padded[j] = padded[j - width]
+    periods = width * ((before + width - 1) // width)
+    for j in range(before):
+        padded[j] = padded[j + periods]
+
+
+@_compiled
+def _shifted(start, places, period):
+    """Returns the places counted from a start, periodically; start and places are in the first period."""
+    for k in range(len(places)):
+        at = start + places[k]
+        places = _replaced(places, k, at - period if at >= period else at)
+    return places
+
+
+@_compiled
+def _split_along(low, high, row, places, h, g, width, fresh):
+    """Adds a row filtered with the taps h to ``low``, and with g to ``high``, which are zero before if ``fresh``."""
+    zero = low.dtype.type(0)
+    for j in range(_U(width)):
+        a, b = (zero, zero) if fresh else (low[j], high[j])
+        for k in range(len(places)):
+            x = row[_U(places[k]) + j]
+            a += h[k] * x
+            b += g[k] * x
+        low[j], high[j] = a, b
+
+
+@_compiled
+def _split_across(low, high, image, places, h, g, width, fresh):
+    """Does the same across the rows of an image."""
+    zero = low.dtype.type(0)
+    for j in range(_U(width)):
+        a, b = (zero, zero) if fresh else (low[j], high[j])
+        for k in range(len(places)):
+            x = image[_U(places[k]), j]
+            a += h[k] * x
+            b += g[k] * x
+        low[j], high[j] = a, b
+
+
+@_compiled
+def _merge_along(out, low, high, places, h, g, width, fresh):
+    """Adds to ``out``, zero before if ``fresh``, the row ``low`` filtered with h and ``high`` filtered with g."""
+    zero = out.dtype.type(0)
+    for j in range(_U(width)):
+        a = zero if fresh else out[j]
+        for k in range(len(places)):
+            a += h[k] * low[_U(places[k]) + j] + g[k] * high[_U(places[k]) + j]
+        out[j] = a
+
+
+@_compiled
+def _merge_across(out, low, high, places, h, g, width, fresh):
+    """Does the same across the rows of two images."""
+    zero = out.dtype.type(0)
+    for j in range(_U(width)):
+        a = zero if fresh else out[j]
+        for k in range(len(places)):
+            a += h[k] * low[_U(places[k]), j] + g[k] * high[_U(places[k]), j]
+        out[j] = a
+
+
+@_compiled
+def _step(p, w, bound, sigma, rho, complex_):
+    """Replaces the dual variables p of a row by :math:`u+(\\rho-1)(u-p)`, where u is the projection of p + sigma w.
+
+    ``bound`` has the limits of real dual variables, and the inverse limits of complex ones.
+    """
+    one = bound.dtype.type(1)
+    if complex_:
+        for j in range(len(bound)):
+            x, y = p[2 * j], p[2 * j + 1]
+            a, b = x + sigma * w[2 * j], y + sigma * w[2 * j + 1]
+            s, t = a * bound[j], b * bound[j]
+            square = s * s + t * t
+            factor = one / np.sqrt(one if square <= one else square)  # NaN stays NaN
+            a, b = a * factor, b * factor
+            p[2 * j], p[2 * j + 1] = a + rho * (a - x), b + rho * (b - y)
+    else:
+        for j in range(len(bound)):
+            x = p[j]
+            a = x + sigma * w[j]
+            a = bound[j] if a > bound[j] else a
+            a = -bound[j] if a < -bound[j] else a
+            p[j] = a + rho * (a - x)
+
+
+@_compiled
+def _add(total, term):
+    for j in range(len(total)):
+        total[j] += term[j]
+
+
+@_compiled
+def _subtract_from(b, a):
+    for j in range(len(a)):
+        b[j] = a[j] - b[j]
+
+
+@_compiled
+def _sizes(out, w, limit, complex_):
+    """Computes the magnitudes of a row times its limits, in double precision."""
+    if complex_:
+        for j in range(len(out)):
+            a, b = np.float64(w[2 * j]), np.float64(w[2 * j + 1])
+            out[j] = np.sqrt(a * a + b * b) * limit[j]
+    else:
+        for j in range(len(out)):
+            out[j] = abs(w[j]) * limit[j]
+
+
+@_compiled
+def _squares(out, w, limit, complex_):
+    """Computes the squares of the same; they cost no root."""
+    if complex_:
+        for j in range(len(out)):
+            a, b = w[2 * j] * limit[j], w[2 * j + 1] * limit[j]
+            out[j] = a * a + b * b
+    else:
+        for j in range(len(out)):
+            a = w[j] * limit[j]
+            out[j] = a * a
+
+
+@_compiled
+def _sum(row):
+    total = row[0] * 0
+    for j in range(len(row)):
+        total += row[j]
+    return total
+
+
+@_compiled
+def _largest(row):
+    """Returns the largest of numbers that are not negative, or NaN if one is: compared as integers, they have the same
+    order, and NaN is the largest."""
+    bits, found = row.view(np.int64), np.int64(0)
+    for j in range(len(bits)):
+        found = max(found, bits[j] & 0x7FFFFFFFFFFFFFFF)
+    return found
+
+
+# --- a level of W and of its adjoint ----------------------------------------------------------------------------------
+
+
+@_compiled
+def _bands(t, low, image, i, done, ring, padded, along, across, reach, width):
+    """Computes row i of a level: the low-pass band, and the three details in the order of the coefficients.
+
+    ``ring`` has the filtered rows before ``done``; this function adds what is missing, and returns the new ``done``.
+    """
+    places, h, g = along
+    before = (len(padded) - width) // 2
+    while done <= i + reach:
+        row, at = image[done % len(image)], done % ring.shape[1]
+        for j in range(width):
+            padded[before + j] = row[j]
+        _continued(padded, before, width)
+        for c in range(len(h)):
+            _split_along(ring[0, at], ring[1, at], padded, places[c], h[c], g[c], width, c == 0)
+        done += 1
+    places, h, g = across
+    for b in range(2):
+        first, second = (low, t[1]) if b == 0 else (t[0], t[2])
+        for c in range(len(h)):
+            rows = _shifted(i % ring.shape[1], places[c], ring.shape[1])
+            _split_across(first, second, ring[b], rows, h[c], g[c], width, c == 0)
+    return done
+
+
+@_stored
+def dual_step(image, low, p, p_sum, bands, bounds, along, across, reach, width, sigma, rho, start, stop):
+    """Computes a level of W and the dual step of its bands.
+
+    Args:
+        image: The low-pass band of the level before.
+        low: The place for the low-pass band of this level, or no rows if it is the last one.
+        p: The dual variables of all bands (bands, rows, width), overwritten.
+        p_sum: A sum to which the new p is added, or no rows.
+        bands: The bands of the three details and of the approximation, which is -1 if this level does not end in it.
+        bounds: As in :func:`_step` for each of these bands: one row for all rows, or one for each.
+        along: Places from the beginning of the padded row, and the low-pass and high-pass taps.
+        across: Places from the row of the result, modulo the period of the ring or of the image, and the taps.
+        reach: The largest distance of a tap from the middle, in rows.
+        width: The width of a row.
+        sigma: The step.
+        rho: The relaxation minus one.
+        start: The first row.
+        stop: The row after the last one.
+    """
+    pitch, pixels = width + SLACK, bounds[0].shape[1]
+    ring, t = np.empty((2, 2 * reach, pitch), image.dtype), np.empty((4, pitch), image.dtype)
+    padded = np.empty(width + 2 * reach * (width // pixels), image.dtype)
+    done = start - reach + 1
+    for i in range(start, stop):
+        row = low[i] if len(low) else t[3]
+        done = _bands(t, row, image, i, done, ring, padded, along, across, reach, width)
+        for b in range(4):
+            if bands[b] >= 0:
+                dual, bound = p[bands[b], i], bounds[b]
+                _step(dual, t[b] if b < 3 else row, bound[i % len(bound)], sigma, rho, width > pixels)
+                if p_sum.shape[1]:
+                    _add(p_sum[bands[b], i], dual)
+
+
+@_stored
+def measure(image, low, p, results, bands, limits, along, across, reach, width, largest, start, stop):
+    """Measures a level of W in double precision, for each row of each band.
+
+    Args:
+        image: As in :func:`dual_step`.
+        low: As there.
+        p: Dual variables from which the bands are subtracted, or no rows.
+        results: The place (bands, rows) for the sums of the magnitudes times the limits, or the largest of
+            their squares.
+        bands: As there.
+        limits: As ``bounds`` there, in double precision.
+        along: As there.
+        across: As there.
+        reach: As there.
+        width: As there.
+        largest: Whether to compute these.
+        start: As there.
+        stop: As there.
+    """
+    pitch, pixels = width + SLACK, limits[0].shape[1]
+    ring, t = np.empty((2, 2 * reach, pitch), image.dtype), np.empty((4, pitch), image.dtype)
+    padded = np.empty(width + 2 * reach * (width // pixels), image.dtype)
+    sizes, bits = np.empty(pixels, np.float64), results.view(np.int64)
+    done = start - reach + 1
+    for i in range(start, stop):
+        row = low[i] if len(low) else t[3]
+        done = _bands(t, row, image, i, done, ring, padded, along, across, reach, width)
+        for b in range(4):
+            if bands[b] >= 0:
+                w, limit = t[b] if b < 3 else row, limits[b]
+                if p.shape[1]:
+                    _subtract_from(w, p[bands[b], i])
+                if largest:
+                    _squares(sizes, w, limit[i % len(limit)], width > pixels)
+                    bits[bands[b], i] = _largest(sizes)
+                else:
+                    _sizes(sizes, w, limit[i % len(limit)], width > pixels)
+                    results[bands[b], i] = _sum(sizes)
+
+
+@_stored
+def adjoint(out, low, p, band, along, across, reach, width, pixel, add, start, stop):
+    """Applies the adjoint of a level of W to the low-pass band ``low`` and to three details of p, from ``band``; the
+    result is added to ``out`` if ``add``."""
+    before = reach * pixel
+    padded = np.empty((2, width + 2 * before), out.dtype)
+    places, h, g = across
+    starts, u, v = along
+    for i in range(start, stop):
+        for b in range(2):
+            first, second = (low, p[band + 1]) if b == 0 else (p[band], p[band + 2])
+            inner = padded[b, before:]
+            for c in range(len(h)):
+                rows = _shifted(i, places[c], len(out))
+                _merge_across(inner, first, second, rows, h[c], g[c], width, c == 0)
+            _continued(padded[b], before, width)
+        for c in range(len(u)):
+            _merge_along(out[i], padded[0], padded[1], starts[c], u[c], v[c], width, c == 0 and not add)

@@ -1,0 +1,260 @@
+"""The compiled engine: W, its adjoint and the dual step for undecimated wavelets of 2-D images on the CPU.
+
+The filters of an undecimated wavelet have few taps, so in space a sweep over all bands takes less time than two FFTs
+for each band. The results are those of the responses, up to rounding, and do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from firenet.errors import BadInput, MissingExtra
+from firenet.transforms.analysis_operator import AnalysisOperator
+from firenet.transforms.filters import filter_bank
+from firenet.transforms.undecimated import UndecimatedWavelet
+from firenet.transforms.union import Union
+
+Array = NDArray[Any]
+# The engine is loaded for images with at least this many coefficients: below, a solve of some hundred layers saves less
+# time than loading numba takes, half a second to a second.
+_WORTH = 2**19
+# A thread has at least this many numbers of an image.
+_SHARE = 2**13
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """A level of an undecimated wavelet: its taps (low-pass and high-pass), scaled along the rows by ``scale``; the
+    distance of its taps; the first of its bands, and the approximation, which is -1 if it is not the coarsest."""
+
+    taps: Array
+    scale: float
+    stretch: int
+    band: int
+    approximation: int
+
+
+def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
+    """Returns the compiled engine for ``scale`` times an operator, or None if the operator is left to torch.
+
+    The environment variable ``FIRENET_ENGINE`` says which one: ``torch`` or ``compiled``. Without it the engine is used
+    if numba is installed and the image is large enough. Operators that are not undecimated wavelets of 2-D images or
+    unions of them, such as gradients, are always left to torch.
+
+    Raises:
+        BadInput: For another value of the variable.
+        MissingExtra: If the variable asks for the compiled engine, and numba is not installed.
+    """
+    asked = os.environ.get("FIRENET_ENGINE") or None
+    if asked not in (None, "torch", "compiled"):
+        do = "Leave it out to have one chosen by the size of the image"
+        raise BadInput("The environment variable FIRENET_ENGINE: torch or compiled", repr(asked), do)
+    levels = None if len(sparsify.in_shape) != 2 or asked == "torch" else _levels(sparsify, scale, 0)
+    if not levels or (asked is None and math.prod(sparsify.out_shape) < _WORTH):
+        return None
+    try:
+        return Engine(sparsify, levels)
+    except MissingExtra:
+        if asked is not None:
+            raise
+        return None
+
+
+def _levels(sparsify: AnalysisOperator, scale: float, band: int) -> list[list[_Level]] | None:
+    """Returns the levels of each undecimated wavelet of an operator, or None if it has other parts."""
+    if isinstance(sparsify, Union):
+        found: list[list[_Level]] = []
+        for factor, part in zip(sparsify.factors, sparsify.operators(), strict=True):
+            levels = _levels(part, factor * scale, band)
+            if levels is None:
+                return None
+            found, band = found + levels, band + part.out_shape[0]
+        return found
+    if type(sparsify) is not UndecimatedWavelet or sparsify.depth == 0:
+        return None
+    taps, depth = np.stack(filter_bank(sparsify.wavelet)) / math.sqrt(2), sparsify.depth
+    return [
+        [
+            _Level(taps, 1.0 if j else scale, 2**j, band + 3 * j, band + 3 * depth if j == depth - 1 else -1)
+            for j in range(depth)
+        ]
+    ]
+
+
+@final
+class Engine:
+    """W and W* of undecimated wavelets, compiled, for tensors on the CPU without derivatives.
+
+    Images have shape (batch, \\*image) and dual variables (batch, bands, \\*image), in one of four dtypes.
+
+    Args:
+        sparsify: The operator, whose shape is used.
+        wavelets: The levels of each wavelet.
+
+    Raises:
+        MissingExtra: If numba is not installed.
+    """
+
+    def __init__(self, sparsify: AnalysisOperator, wavelets: list[list[_Level]]) -> None:
+        from firenet.transforms import compiled
+
+        self._compiled, self._wavelets = compiled, wavelets
+        self._bands, self._rows, self._columns = sparsify.out_shape
+        self._filters: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self._limits: dict[int, tuple[Tensor, Array]] = {}
+        self._lows: Array | None = None
+
+    def sweep_(
+        self, p: Tensor, image: Tensor, limits: list[Tensor], sigma: Tensor, rho: Tensor, p_sum: Tensor | None = None
+    ) -> Tensor:
+        """Computes the dual step :math:`p\\leftarrow(1-\\rho)p+\\rho\\,\\mathrm{clip}(p+\\sigma Wx)` in place.
+
+        Args:
+            p: The dual variables, overwritten.
+            image: x.
+            limits: For each band the limits of real dual variables, or the inverse limits of complex ones, as a number
+                or in a shape that broadcasts to the image.
+            sigma: The step for each batch item.
+            rho: The relaxation for each batch item.
+            p_sum: A sum to which the new p is added, or None.
+
+        Returns:
+            W*p.
+        """
+        out = torch.empty_like(image)
+        images, lows = self._images(image)
+        bounds = [self._spread(k, limit) for k, limit in enumerate(limits)]
+        sums = _reals(p[:, :, :0] if p_sum is None else p_sum)
+        each = zip(
+            images, _reals(p), sums, _reals(out), sigma.flatten().numpy(), rho.flatten().numpy() - 1, strict=True
+        )
+        for x, dual, total, back, step, relaxation in each:
+            for levels in self._wavelets:
+                self._forward(self._compiled.dual_step, levels, x, lows, dual, total, bounds, step, relaxation)
+                self._adjoint(levels, dual, lows, back, add=levels is not self._wavelets[0])
+        return out
+
+    def penalty(self, image: Tensor, limits: list[Tensor]) -> Tensor:
+        """Computes :math:`\\sum_i\\lambda w_i|(Wx)_i|`, one float64 number per batch item, from limits in float64."""
+        nothing = image.new_zeros(len(image), self._bands, 0, self._columns)
+        return self._measured(image, nothing, limits, False).sum(dim=(1, 2))
+
+    def worst(self, p: Tensor, image: Tensor, inverses: list[Tensor]) -> Tensor:
+        """Computes the largest :math:`|(p-Wx)_i|/(\\lambda w_i)`, one float64 number per batch item, from inverse
+        limits in float64."""
+        return self._measured(image, p, inverses, True).amax(dim=(1, 2)).sqrt()
+
+    def _measured(self, image: Tensor, p: Tensor, limits: list[Tensor], largest: bool) -> Tensor:
+        """Computes for each row of each band the sum of the magnitudes of p - Wx times the limits, or the largest
+        of their squares."""
+        found = torch.zeros(len(image), self._bands, self._rows, dtype=torch.float64)
+        images, lows = self._images(image)
+        rows = [_spread(limit, self._rows, self._columns) for limit in limits]
+        for x, dual, results in zip(images, _reals(p), found.numpy(), strict=True):
+            for levels in self._wavelets:
+                self._forward(self._compiled.measure, levels, x, lows, dual, results, rows, largest)
+        return found
+
+    def _forward(
+        self,
+        function: Callable[..., None],
+        levels: list[_Level],
+        x: Array,
+        lows: Array,
+        dual: Array,
+        results: Array,
+        limits: list[Array],
+        *numbers: Any,
+    ) -> None:
+        """Calls a function of a level for each level, from the finest to the coarsest."""
+        for j, level in enumerate(levels):
+            bands = (*range(level.band, level.band + 3), level.approximation)
+            low = lows[j] if level.approximation < 0 else lows[0, :0]
+            filters, each = self._taps(level, x, dual.shape[-1], adjoint=False), tuple(limits[k] for k in bands)
+            _share(function, self._rows, x, low, dual, results, bands, each, *filters, *numbers)
+            x = low
+
+    def _adjoint(self, levels: list[_Level], dual: Array, lows: Array, out: Array, *, add: bool) -> None:
+        """Applies the adjoint of all levels; the result is added to ``out`` if ``add``."""
+        for j, level in reversed(list(enumerate(levels))):
+            low = lows[j] if level.approximation < 0 else dual[level.approximation]
+            filters, width = self._taps(level, out, dual.shape[-1], adjoint=True), dual.shape[-1]
+            after = lows[j - 1] if j else out
+            pixel = width // self._columns
+            _share(self._compiled.adjoint, self._rows, after, low, dual, level.band, *filters, pixel, add and j == 0)
+
+    def _taps(self, level: _Level, like: Array, width: int, *, adjoint: bool) -> tuple[Any, ...]:
+        """Returns places and taps along and across the rows, the reach and the width, as the compiled functions take
+        them."""
+        key = (level, like.dtype, width, adjoint)
+        if key not in self._filters:
+            count = level.taps.shape[1]
+            reach = level.stretch * (count // 2)
+            places = level.stretch * (np.arange(count) - count // 2) * (1 if adjoint else -1)
+            period, pixel = self._rows if adjoint else 2 * reach, width // self._columns
+            along = self._chunks(pixel * (reach + places), (level.scale * level.taps).astype(like.dtype))
+            across = self._chunks(places % period, level.taps.astype(like.dtype))
+            self._filters[key] = along, across, reach, width
+        return self._filters[key]
+
+    def _chunks(self, places: Array, taps: Array) -> tuple[Any, ...]:
+        """Returns places and taps as tuples of tuples, which are as long as the filter, or have eight numbers."""
+        most = self._compiled.TAPS
+        more = -len(places) % most if len(places) > most else 0
+        columns = np.pad(places, (0, more)), *np.pad(taps, ((0, 0), (0, more)))  # of taps that are zero
+        return tuple(tuple(map(tuple, c.reshape(-1, min(len(c), most)))) for c in columns)
+
+    def _images(self, image: Tensor) -> tuple[Array, Array]:
+        """Returns images as arrays, and memory for the low-pass bands."""
+        images = _reals(image.contiguous())
+        count = max(len(levels) - 1 for levels in self._wavelets) or 1
+        shape = count, self._rows, images.shape[-1] + self._compiled.SLACK
+        if self._lows is None or (self._lows.shape, self._lows.dtype) != (shape, images.dtype):
+            self._lows = np.empty(shape, images.dtype)
+        return images, self._lows
+
+    def _spread(self, k: int, limit: Tensor) -> Array:
+        """Returns :func:`_spread` of the limits of a band, which is kept for the next call with the same tensor."""
+        if k not in self._limits or self._limits[k][0] is not limit:
+            self._limits[k] = limit, _spread(limit, self._rows, self._columns)
+        return self._limits[k][1]
+
+
+def _reals(x: Tensor) -> Array:
+    """Returns a tensor as an array of reals, a complex number as two neighbours; both have the same memory."""
+    return (torch.view_as_real(x).flatten(-2) if x.is_complex() else x).numpy()
+
+
+def _spread(limit: Tensor, rows: int, columns: int) -> Array:
+    """Returns limits as one row if they are one number, else with all rows."""
+    return limit.expand(1 if limit.numel() == 1 else rows, columns).contiguous().numpy()
+
+
+def _share(function: Callable[..., None], rows: int, *arguments: Any) -> None:
+    """Calls a compiled function for all rows, with as many threads as torch has."""
+    count = max(1, min(torch.get_num_threads(), rows * arguments[0].shape[-1] // _SHARE))
+    edges = [rows * k // count for k in range(count + 1)]
+    jobs = [_threads(count).submit(function, *arguments, *edges[k : k + 2]) for k in range(1, count)]
+    function(*arguments, *edges[:2])
+    for job in jobs:
+        job.result()
+
+
+@lru_cache(maxsize=1)
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count - 1, "firenet-engine")
+
+
+if hasattr(os, "register_at_fork"):  # the child of a fork has none of the threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
