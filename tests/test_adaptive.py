@@ -27,8 +27,10 @@ def test_the_first_steps_are_those_of_the_docstring():
     (run,) = runs(net.solve(data.measured))
     assert run.layers == 7
     assert run.relaxation == ADAPTIVE.relaxation
-    assert run.tau == pytest.approx(size / norm**2, rel=1e-14)
-    assert run.sigma == pytest.approx(1 / size, rel=1e-14)
+    s = data.lam * float(np.linalg.norm(data.w)) / norm
+    omega = 0.07 * max(1, 1 / s, s / 2) * size / norm
+    assert run.tau == pytest.approx(omega / norm, rel=1e-13)
+    assert run.sigma == pytest.approx(1 / (omega * norm), rel=1e-13)
 
 
 # ----------------------------------------------------------------------------------------------- what it is and refuses
@@ -46,8 +48,7 @@ def test_the_first_steps_are_those_of_the_docstring():
         (AdaptiveRestarts, {"check": 0}),
         (AdaptiveRestarts, {"check": -1}),
         *((AdaptiveRestarts, {"relaxation": bad}) for bad in (0.0, 2.0, -1.0, math.nan, math.inf)),
-        *((AdaptiveRestarts, {"sufficient": bad}) for bad in (0.0, -0.1, 0.9, 1.0, math.nan)),
-        *((AdaptiveRestarts, {"necessary": bad}) for bad in (0.1, 1.0, math.nan)),
+        *((AdaptiveRestarts, {"sufficient": bad}) for bad in (0.0, -0.1, 1.0, math.nan)),
         *((AdaptiveRestarts, {"longest": bad}) for bad in (0.0, 1.0, -1.0, math.nan)),
         *((RadialSearch, {"beta": bad}) for bad in (0.5, 0.0, -1.0, math.nan)),
         *((RadialSearch, {"factor": bad}) for bad in (0.0, 1.0, -0.5, math.nan)),
@@ -71,7 +72,7 @@ def test_a_tolerance_beside_the_schedules_own_is_refused(schedule: Searching):
 
 
 def test_defaults():
-    assert AdaptiveRestarts() == AdaptiveRestarts(1e-4, 2000, 10, 1.8, 0.2, 0.8, 0.36)
+    assert AdaptiveRestarts() == AdaptiveRestarts(1e-4, 2000, 10, 1.8, 0.8, 0.36)
     assert RadialSearch() == RadialSearch(1e-4, 10000, 1.0, math.exp(-1))
     assert AdaptiveRestarts(max_layers=7).layers == 7
     assert RadialSearch(max_layers=7).layers == 7
@@ -93,22 +94,19 @@ def verdicts(rules: AdaptiveRestarts, *checks: tuple[int, float], floor: float =
 
 
 def test_restarts_follow_the_rules():
-    """Sufficient fall, necessary fall with a rise, and the longest run: by the gaps a controller is shown."""
-    rules = AdaptiveRestarts(1e-12, max_layers=10_000, sufficient=0.2, necessary=0.8, longest=0.36)
-    # One run of 1010 layers is too long: a restart, by which the others are measured.
-    start = ((1000, 1.0), (1010, 1.0))
-    assert verdicts(rules, *start) == ["go on", "restart"]
+    """A sufficient fall, and the longest run: by the gaps a controller is shown."""
+    rules = AdaptiveRestarts(1e-12, max_layers=10_000, sufficient=0.8, longest=0.36)
+    # The first check restarts; the others are compared with its gap.
+    start = ((1010, 1.0),)
+    assert verdicts(rules, *start) == ["restart"]
 
     def after(*gaps: float, longest: float = 0.36) -> list[str]:
         checks = [(1020 + 10 * k, gap) for k, gap in enumerate(gaps)]
-        return verdicts(replace(rules, longest=longest), *start, *checks)[2:]
+        return verdicts(replace(rules, longest=longest), *start, *checks)[1:]
 
-    assert after(0.21, 0.19) == ["go on", "restart"]
-    assert after(0.19) == ["restart"]
-    assert after(0.7, 0.6, 0.61) == ["go on", "go on", "restart"]
-    assert after(0.9, 0.81, 0.82) == ["go on", "go on", "go on"]  # not the necessary fall
-    assert after(0.5, 0.51, 0.4, 0.103, 0.5) == ["go on", "restart", "go on", "go on", "go on"]  # 0.2 of 0.51 = 0.102
-    assert after(0.5, 0.51, 0.4, 0.101) == ["go on", "restart", "go on", "restart"]
+    assert after(0.81, 0.79) == ["go on", "restart"]
+    assert after(0.79, 0.7, 0.6) == ["restart", "go on", "restart"]  # 0.8 of 0.79 = 0.632
+    assert after(0.9, 1.1, 0.81) == ["go on", "go on", "go on"]
     # A run of n layers after 1010 is too long when n >= longest (1010 + n).
     assert after(*[0.9] * 6, longest=0.05).index("restart") == 5
     assert "restart" not in after(*[0.9] * 5, longest=0.05)
@@ -129,16 +127,24 @@ def test_a_search_that_goes_round_in_its_rounding_ends():
     assert verdicts(AdaptiveRestarts(1e-8), (10, 0.9 * floor), floor=floor) == ["tolerance"]
 
 
-def test_restarts_take_the_better_of_the_two():
+def test_restarts_take_the_best_of_the_three():
     rules = AdaptiveRestarts(1e-9)
-    for last, average, expected in ((2.0, 3.0, "last"), (3.0, 2.0, "average")):
-        controller = rules.controller(NormBound(1.0, "exact", "a test"), 1.0)
-        controller.decide(Check(10, 9.0, 9.0, 1.0, 1.0, 1.0, 1e-15))
-        assert controller.decide(Check(20, last, average, 1.0, 1.0, 1.0, 1e-15)) == "restart"
-        assert controller.restart_point == expected
-        # And at the end the point with the lower objective, whatever its own dual.
-        assert controller.decide(Check(2000, last, average, 1.0, 1.0, 1.0, 1e-15)) == "layers"
-        assert controller.restart_point == expected
+    points = ("last", "average", "combination")
+    for least in range(3):
+        last, average, combination = (2.0 if k == least else 3.0 for k in range(3))
+        for jumps in (True, False):
+            controller = rules.controller(NormBound(1.0, "exact", "a test"), 1.0)
+            rest = {"combination": combination, "dual_combination": 1.0, "jumps": jumps}
+            assert controller.decide(Check(20, last, average, 1.0, 1.0, 1.0, 1e-15, **rest)) == "restart"
+            assert controller.restart_point == (points[least] if jumps else "last")
+            # And at the end the point with the lower objective, whatever its own dual.
+            assert controller.decide(Check(2000, last, average, 1.0, 1.0, 1.0, 1e-15, **rest)) == "layers"
+            assert controller.restart_point == points[least]
+    # Its own dual value counts, and NaN never wins.
+    controller = rules.controller(NormBound(1.0, "exact", "a test"), 1.0)
+    check = Check(20, 2.0, 3.0, 1.9, 0.5, 1.9, 1e-15, combination=math.nan, dual_combination=math.nan)
+    assert controller.decide(check) == "restart"
+    assert controller.restart_point == "average"
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,24 @@ class Watched:
         self.checks += 1
         for k in range(len(layers.y)):
             lowest = math.inf
-            for z, value in ((layers.last, values.last), (layers.average(), values.average)):
-                true = data.objective(layers.operator.unpack(z)[k])
-                assert value[k].item() == pytest.approx(true, rel=1e-10)
+            points = [(layers.last, values.last), (layers.average(), values.average)]
+            duals = [(layers.q, values.dual_last), (layers.average_dual(), values.dual_average)]
+            if layers.factors is not None and bool(layers.factors[k].isfinite().all()):
+                points.append((layers.combination(), values.combination))
+                duals.append((layers.dual("combination"), values.dual_combination))
+            for z, value in points:
+                z = layers.operator.unpack(z)[k]
+                true = data.objective(z)
+                # A of a combination is a sum of results of many layers, each with its rounding.
+                sums = float(np.linalg.norm(np.abs(data.A) @ np.abs(z.numpy())))
+                rounding = 1e-16 * layers.count[k].item() * sums if z is not points[0][0] else 0.0
+                assert value[k].item() == pytest.approx(true, rel=1e-10, abs=64 * rounding)
                 lowest = min(lowest, true)
-            for q, value in ((layers.q, values.dual_last), (layers.average_dual(), values.dual_average)):
+            for q, value in duals:
                 true = dual_bound(data.A, data.y, data.w, data.lam, layers.operator.unpack_measured(q)[k].numpy())
-                assert value[k].item() == pytest.approx(true, rel=1e-9, abs=1e-9 * self.best.value)
+                sums = np.abs(data.A).T @ np.abs(layers.operator.unpack_measured(q)[k].numpy()) / (data.lam * data.w)
+                rounding = 1e-9 + 1e-16 * layers.count[k].item() * float(sums.max())
+                assert value[k].item() == pytest.approx(true, rel=rounding, abs=rounding * self.best.value)
                 self.tightest = max(self.tightest, value[k].item())
             assert lowest - self.tightest >= lowest - self.best.value - 1e-10 * lowest
             self.gaps.append(lowest - self.tightest)
@@ -244,7 +255,7 @@ def test_steps_are_found_and_are_not_equal(name: str):
         if isinstance(schedule, AdaptiveRestarts):
             assert len(steps) == solution.layers.item()
             ratios = [tau / sigma for tau, sigma in steps]
-            assert name == "lambda above the largest" or max(ratios) > 1.5 * min(ratios)
+            assert name in ("lambda above the largest", "one by one") or max(ratios) > 1.5 * min(ratios)
         else:
             assert len(steps) <= solution.layers.item()
 
@@ -330,7 +341,7 @@ def test_relaxed_layers_are_fewer(kind: str):
         data.net(replace(ADAPTIVE, tolerance=1e-6, relaxation=rho)).solve(data.measured).layers.item()
         for rho in (0.5, 1.0, 1.8)
     ]
-    assert counts[0] > counts[1] > counts[2]
+    assert counts[0] > max(counts[1:])  # combinations of points make up for a part of it
 
 
 # ------------------------------------------------------------------------------------------------------ its precision
@@ -435,7 +446,9 @@ class InTurn:
     """A test's own searching schedule: the items of a batch have different rules, looked at after different layers."""
 
     rules: list[AdaptiveRestarts]
+    first_weight: float  # what a problem gives to AdaptiveRestarts alone
     given: int = 0
+    start = "adjoint"
 
     @property
     def layers(self) -> int:
@@ -443,14 +456,15 @@ class InTurn:
 
     def controller(self, norm: NormBound, size: float) -> Controller:
         self.given += 1
-        return self.rules[self.given - 1].controller(norm, size)
+        return self.rules[self.given - 1].controller(norm, self.first_weight * size)
 
 
 def test_items_are_looked_at_in_their_own_time():
     data, y = easy_and_hard("real")
     rules = [AdaptiveRestarts(10.0**-k, max_layers=999, check=check) for k, check in ((5, 7), (4, 10), (3, 4), (6, 3))]
     y = torch.stack([y[0], y[1], y[0], y[0]])
-    together = data.net(InTurn(rules)).solve(y)
+    first_weight = data.net(rules[0]).problem.compact().first_weight
+    together = data.net(InTurn(rules, first_weight)).solve(y)
     assert together.statuses == (Status.TOLERANCE_REACHED,) * 4
     for k, (item, own) in enumerate(zip(y, rules, strict=True)):
         alone = data.net(own).solve(item)
@@ -496,9 +510,9 @@ def test_finished_items_cost_nothing_more(schedule: Searching):
     assert sum(operator.forth) < 0.9 * len(y) * counts[-1]
     if isinstance(schedule, AdaptiveRestarts):
         # As many items in each layer as are still on their way. For each that leaves one A and one A* more, to prove
-        # its gap; one A* at the end.
-        assert sum(operator.back) == sum(counts) + 2 * len(y)
-        assert sum(operator.forth) == sum(counts) + len(y)
+        # its gap; one A* at the end, and one of each for the first point.
+        assert sum(operator.back) == sum(counts) + 3 * len(y)
+        assert sum(operator.forth) == sum(counts) + 2 * len(y)
     else:
         assert set(operator.back[counts[-2] + 9 : -1]) == {1}
         assert set(operator.forth[-50:]) == {1}
@@ -512,9 +526,9 @@ def test_a_layer_is_one_application_each_way():
     operator.forth.clear()  # of the check at the door
     operator.back.clear()
     layers = net.solve(data.measured).layers.item()
-    assert layers >= 200
-    assert layers <= len(operator.forth) <= layers + 3
-    assert layers <= len(operator.back) <= layers + 3
+    assert layers >= 100
+    assert layers <= len(operator.forth) <= layers + 4
+    assert layers <= len(operator.back) <= layers + 4
 
 
 def test_progress_is_told():
@@ -534,7 +548,8 @@ def test_progress_is_told():
         assert done == sorted(set(done))
         assert done[-1] == solution.layers.item() == 73
         assert len(done) >= 5
-        assert solution.relative_gap.item() == pytest.approx(min(gaps), rel=1e-3)
+        # The present gap: a restart may raise it for a while.
+        assert solution.relative_gap.item() == pytest.approx(gaps[-1], rel=1e-3)
         assert gaps[0] > gaps[-1] > 0
 
 

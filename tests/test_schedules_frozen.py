@@ -94,7 +94,8 @@ def test_which_item_to_freeze_must_be_said():
     assert "2 items" in caught.value.got
     assert did.frozen(0).runs == did.runs[0]
     assert did.frozen(1).runs == did.runs[1]
-    assert Searched(did.runs[:1]).frozen() == did.frozen(0)
+    assert Searched(did.runs[:1], did.start).frozen() == did.frozen(0)
+    assert did.frozen(0).start == "adjoint"
 
 
 def test_frozen_steps_list_each_layer():

@@ -103,6 +103,10 @@ class RealPacked(nn.Module):
             numbers["threshold"] = 1 / (run.tau * net.lam) if self.pairs else run.tau * net.lam
             for name, number in numbers.items():
                 self.register_buffer(f"_{name}{k}", torch.tensor(number, dtype=torch.float64))
+            self.register_buffer(f"_factors{k}", torch.tensor(run.combination, dtype=torch.float64))
+        # The first point is this multiple of _adjoint(y).
+        start = factor / (bound or 1.0) ** 2 if net.schedule.start == "adjoint" else 0.0
+        self.register_buffer("_start", torch.tensor(start, dtype=torch.float64))
         self.to(device=sensing.mask.device, dtype=dtype).eval()
 
     @property
@@ -134,8 +138,8 @@ class RealPacked(nn.Module):
     def _iterate(self, y: Tensor) -> Tensor:
         """Computes the coefficients; names are as in :class:`.Iteration`."""
         single = y.dtype == torch.float32
-        x, q = y.new_zeros(len(y), *self._state), torch.zeros_like(y)
-        measured = torch.zeros_like(y)  # Ax
+        x, q = self._adjoint(y) * cast(Tensor, self._start), torch.zeros_like(y)
+        measured = self._apply_operator(x)
         new, last, last_measured = x, x, measured
         back: Tensor | None = torch.zeros_like(x)  # A*q, or None
         for k, run in enumerate(self.runs):
@@ -143,7 +147,8 @@ class RealPacked(nn.Module):
             tau, sigma, rho, threshold = (cast(Tensor, getattr(self, name)) for name in names)
             average, duals = run.restart_point == "average", run.restart_point == "average" and run.keep_dual
             x_sum = measured_sum = q_sum = None
-            for _ in range(run.layers):
+            recent: list[tuple[Tensor, Tensor, Tensor]] = []
+            for layer in range(run.layers):
                 back = self._adjoint(q) if back is None else back
                 new = self._shrink(x - tau * back, threshold)
                 new_measured = self._apply_operator(new - last) + last_measured if single else self._apply_operator(new)
@@ -157,10 +162,17 @@ class RealPacked(nn.Module):
                 x_sum = _plus(x_sum, new) if average else None
                 measured_sum = _plus(measured_sum, new_measured) if average and not single else None
                 q_sum = _plus(q_sum, q) if duals else None
+                if run.layers - layer <= len(run.combination):
+                    recent.append((x, measured, q))
             if average:
                 x = cast(Tensor, x_sum) / run.layers
+            elif recent:
+                factors = cast(Tensor, getattr(self, f"_factors{k}"))
+                x, measured, q = (
+                    torch.einsum("k,k...->...", factors, torch.stack(p)) for p in zip(*recent, strict=True)
+                )
             if k + 1 == len(self.runs):
-                return x if average else new
+                return new if run.restart_point == "last" else x
             if q_sum is not None:
                 q = q_sum / run.layers
             elif not run.keep_dual:

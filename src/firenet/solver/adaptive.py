@@ -29,19 +29,21 @@ class AdaptiveRestarts:
     The iteration starts at :math:`A^*y/\\|A\\|^2`, with the first primal weight of the problem (below). Every ``check``
     iterations the objective and the dual value of three points are computed: the last point, the average since the last
     restart, and the combination of the last points whose change in one iteration is the smallest
-    (:class:`.Iteration`). The iteration restarts from the point with the smallest gap between the two, if that is not
-    the last one, or if the iterations since the last restart are at least ``longest`` times all iterations so far. At
-    each restart the primal weight :math:`\\omega` of the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|`
-    becomes the geometric mean of itself and of (distance moved by x) / (distance moved by q), as in PDLP (Applegate et
-    al., *Practical large-scale linear programming using primal-dual hybrid gradient*, 2021). In the analysis form the
-    iteration goes on from the last point and keeps its weight, and a restart only begins new averages: the average of
-    the dual points is much nearer to the optimum than the last one, and that of the images is not.
+    (:meth:`.Iteration.combine`). The iteration restarts from the point with the smallest gap between the two, if this
+    gap is at most ``sufficient`` times the one at the last restart, or if the iterations since the last restart are at
+    least ``longest`` times all iterations so far. At each restart the primal weight :math:`\\omega` of the steps
+    :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance moved by
+    x) / (distance moved by q), as in PDLP (Applegate et al., *Practical large-scale linear programming using
+    primal-dual hybrid gradient*, 2021).
+
+    In the analysis form the iteration goes on from the last point and keeps its weight; after ``longest`` new averages
+    begin. The average of the dual points is much nearer to the optimum than the last one; that of the images is not.
 
     The first weight is :attr:`.Problem.first_weight` times :math:`\\|y\\|_2/\\|A\\|`, an estimate of the size of x over
     that of q: at the optimum A*q is at most :math:`\\lambda w` in every coefficient, so
-    :math:`\\|A^*q\\|_2\\le\\lambda\\|w\\|_2`. Where this bound is the smaller one, the first threshold does not depend on
-    :math:`\\lambda`: it is a small fraction of the coefficients' size. The start already fits the data if AA* is a
-    multiple of the identity; from zero the first iterations would only rebuild it.
+    :math:`\\|A^*q\\|_2\\le\\lambda\\|w\\|_2`. Where this bound is the smaller one, the first threshold does not
+    depend on :math:`\\lambda`: it is a small fraction of the coefficients' size. The start already fits the data if
+    AA* is a multiple of the identity; from zero the first iterations would only rebuild it.
 
     The gap at which the iteration stops is proven whatever the steps were. For constant steps the relaxed iteration
     converges for every relaxation below 2 (Condat 2013), and its averages converge with O(1/iterations) (Chambolle and
@@ -54,14 +56,16 @@ class AdaptiveRestarts:
         max_layers: The largest number of iterations.
         check: The number of iterations between two checks.
         relaxation: :math:`0<\\rho<2`. 1.8 needs some 40 % fewer iterations than 1.
-        longest: The largest part of all iterations for which averages are kept.
+        sufficient: See above.
+        longest: See above.
     """
 
     tolerance: float = 1e-4
     max_layers: int = 2000
     check: int = 10
     relaxation: float = 1.8
-    longest: float = 0.25
+    sufficient: float = 0.8
+    longest: float = 0.36
 
     def __post_init__(self) -> None:
         plain_numbers(self)
@@ -69,8 +73,9 @@ class AdaptiveRestarts:
         if self.check < 1 or not 0 < self.relaxation < 2:
             got = f"check={self.check}, relaxation={self.relaxation}"
             raise BadInput("check >= 1 and a relaxation between 0 and 2", got, "The defaults are 10 and 1.8")
-        if not 0 < self.longest < 1:
-            raise BadInput("0 < longest < 1", f"longest={self.longest}", "The default is 0.25")
+        if not (0 < self.sufficient < 1 and 0 < self.longest < 1):
+            got = f"sufficient={self.sufficient}, longest={self.longest}"
+            raise BadInput("0 < sufficient < 1 and 0 < longest < 1", got, "Leave them at their defaults")
 
     @property
     def layers(self) -> int:
@@ -102,6 +107,7 @@ class AdaptiveController:
         self._omega = min(max(size / norm, 1e-305), 1e305) if 0 < size / norm < math.inf else 1.0
         self._set()
         self._began = 0  # the iteration at which this run began
+        self._at_restart = math.inf  # the gap at that iteration
         self._best, self._best_at = math.inf, 0
 
     def _set(self) -> None:
@@ -124,10 +130,11 @@ class AdaptiveController:
         elif check.gap < 100 * check.floor and check.layers - self._best_at >= max(200, self._best_at // 2):
             self.restart_point = check.better
             return "precision"  # no progress for long, at a gap of the size of rounding errors
-        self.restart_point = check.nearest
-        if self.restart_point == "last" and check.layers - self._began < rules.longest * check.layers:
+        self.restart_point, gap = check.nearest
+        fell = check.jumps and gap <= rules.sufficient * self._at_restart
+        if not (fell or check.layers - self._began >= rules.longest * check.layers):
             return "go on"
-        self._began = check.layers
+        self._at_restart, self._began = gap, check.layers
         return "restart"
 
     def restarted(self, primal: float, dual: float) -> None:

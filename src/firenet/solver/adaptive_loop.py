@@ -92,7 +92,7 @@ class _Item:
         if self.controller.restart_point != "best":
             tau, sigma, relaxation = self.steps
             point, keep_dual = self.controller.restart_point, self.controller.keep_dual
-            combination = self.combination if point == "combination" else ()
+            combination = self.combination[-self.layers :] if point == "combination" else ()
             self.runs.append(Run(tau, sigma, self.layers, relaxation, point, keep_dual, combination))
 
 

@@ -70,19 +70,20 @@ class Check:
         return self.objective - self.dual
 
     @property
-    def nearest(self) -> RestartPoint:
-        """The point from which to restart: the one with the smallest gap to its own dual value, if the iteration may
-        jump, else the last."""
-        if not self.jumps:
-            return "last"
+    def nearest(self) -> tuple[RestartPoint, float]:
+        """The point from which to restart, and its gap: the point with the smallest gap to its own dual value, if the
+        iteration may jump, else the last."""
         duals: dict[RestartPoint, float] = {
             "last": self.dual_last,
             "average": self.dual_average,
             "combination": self.dual_combination,
         }
-        gaps = {point: value - duals[point] for point, value in self.objectives.items()}
+        gaps: dict[RestartPoint, float] = {
+            point: value - duals[point] for point, value in self.objectives.items() if self.jumps or point == "last"
+        }
         gaps = {point: gap if gap == gap else math.inf for point, gap in gaps.items()}
-        return min(gaps, key=gaps.__getitem__)
+        nearest = min(gaps, key=gaps.__getitem__)
+        return nearest, gaps[nearest]
 
 
 Verdict = Literal["go on", "restart", "tolerance", "precision", "layers", "not finite"]

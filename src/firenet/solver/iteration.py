@@ -181,7 +181,7 @@ class Iteration:
             checkpoint: None keeps all states for the backward pass.
             recent: The number of last states that :meth:`combine` may use.
         """
-        self._recent, self._combined, self.factors = [], None, None
+        self._recent, self._combined, self.factors = self._recent[-recent:] if recent else [], None, None
         done = 0
         while done < layers:
             ahead = layers - recent - done if layers - recent > done else 1
@@ -198,6 +198,7 @@ class Iteration:
             if done > layers - recent:
                 state = _State(self.x, self.measured, self.q, self.back)
                 self._recent.append(state if self._threshold is None else state.copied())
+        self._recent = self._recent[len(self._recent) - recent :]
         self.count += layers
 
     def _segment(self, layers: int) -> None:
@@ -310,26 +311,30 @@ class Iteration:
 
     def _smallest_change(self, states: list[_State]) -> Tensor:
         """Computes the factors of :meth:`combine`."""
+        count = len(states) - 1
+        # States from before the last restart of a batch item do not count.
+        since = torch.arange(count, 0, -1, device=self.y.device)
+        ours = (since < self.count.view(-1, 1)).to(torch.float64).unsqueeze(-1)
         grams, scales = [], []
         for name, step in (("x", self._steps.tau), ("q", self._steps.sigma)):
             points = torch.stack([real_view(getattr(state, name)).flatten(1) for state in states], dim=1)
-            changes = points[:, 1:] - points[:, :-1]
+            changes = (points[:, 1:] - points[:, :-1]).mul_(ours.to(points.dtype))
             del points
             # Squares of tiny or huge numbers are not representable.
             scale = changes.abs().amax(dim=(1, 2)).clamp(min=torch.finfo(changes.dtype).tiny)
             changes.div_(scale.view(-1, 1, 1))
             grams.append((changes @ changes.mT).to(torch.float64))
             scales.append(scale.to(torch.float64) / step.to(torch.float64).flatten().sqrt())
-        scale = torch.maximum(*scales)
-        gram = sum((each / scale).square().view(-1, 1, 1) * g for g, each in zip(grams, scales, strict=True))
-        assert isinstance(gram, Tensor)
-        count = gram.shape[1]
+        larger = torch.maximum(*scales)
+        first, second = (
+            (scale / larger).square().view(-1, 1, 1) * gram for gram, scale in zip(grams, scales, strict=True)
+        )
+        gram = first + second
+        unit = torch.eye(count, dtype=gram.dtype, device=gram.device)
         # Factors far above one would magnify rounding.
-        small = max(1e-10, 8 * torch.finfo(self.y.dtype).eps)
-        trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1).view(-1, 1, 1)
-        gram = gram / trace + small * torch.eye(count, dtype=gram.dtype, device=gram.device)
-        found, _ = torch.linalg.solve_ex(gram, torch.ones_like(gram[..., :1]))
-        found = found.squeeze(-1)
+        small = max(1e-7, 8 * torch.finfo(self.y.dtype).eps)
+        gram = gram / gram.diagonal(dim1=1, dim2=2).sum(dim=1).view(-1, 1, 1) + small * unit
+        found = torch.linalg.solve_ex(gram * ours * ours.mT + unit * (1 - ours), ours)[0].squeeze(-1)
         return found / found.sum(dim=1, keepdim=True)
 
     def point(self, which: RestartPoint) -> Tensor:
@@ -440,7 +445,6 @@ class Iteration:
 
     def forget(self, rows: list[int] | None = None) -> None:
         """Starts new averages of some batch items (None: all) at the present state."""
-        self._recent = []
         if self._derivatives or not hasattr(self, "count"):
             self.count = torch.zeros(len(self.y), dtype=torch.float64, device=self.y.device)
             self._x_sum, self._measured_sum = torch.zeros_like(self.x), torch.zeros_like(self.y)
@@ -473,7 +477,7 @@ class Iteration:
         """Keeps only the given rows of the batch in the state. The caller must then set the steps again."""
         at = torch.tensor(rows, device=self.y.device)
         self._memory = self._parts = self._combined = self.factors = None
-        self._recent = []
+        self._recent = [_State(*(part[at] for part in state)) for state in self._recent]
         self._finite = [self._finite[k] for k in rows]
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
