@@ -29,15 +29,13 @@ from firenet.problems.problem import Problem
 from firenet.solver.controller import Check, Controller, FirstPoint, RestartPoint, Verdict
 from firenet.solver.ending import Ended
 from firenet.solver.iteration import Iteration
+from firenet.solver.memory import recent_states
 from firenet.solver.schedules import Run, Searched
 from firenet.solver.solution import Progress, Status
 
 # The number of iterations until the next check if a gap met the tolerance in the working precision and not in the
 # proof; doubled each time.
 _AGAIN = 5
-
-# The number of last states that are combined at a check, one less than this many changes. More gained nothing.
-_RECENT = 6
 
 _STATUS: dict[str, Status] = {
     "tolerance": Status.TOLERANCE_REACHED,
@@ -150,7 +148,8 @@ class _Loop:
     def advance(self) -> list[list[float]]:
         """Runs to the next check; returns for each image the :class:`.Values` of its points."""
         ahead = min(t.controller.until for t in self.group)
-        self.layers.run(ahead, recent=_RECENT if self.layers.problem.jumps and self.best is None else 0)
+        combines = self.layers.problem.jumps and self.best is None
+        self.layers.run(ahead, recent=recent_states(self.layers.x[0].numel()) if combines else 0)
         self.done += ahead
         for t in self.group:
             t.controller.until -= ahead

@@ -32,6 +32,7 @@ large as x:
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast, final
 
@@ -198,7 +199,7 @@ class Iteration:
             if done > layers - recent:
                 state = _State(self.x, self.measured, self.q, self.back)
                 self._recent.append(state if self._threshold is None else state.copied())
-        self._recent = self._recent[len(self._recent) - recent :]
+        self._recent = self._recent[max(len(self._recent) - recent, 0) :]
         self.count += layers
 
     def _segment(self, layers: int) -> None:
@@ -317,9 +318,11 @@ class Iteration:
         ours = (since < self.count.view(-1, 1)).to(torch.float64).unsqueeze(-1)
         grams, scales = [], []
         for name, step in (("x", self._steps.tau), ("q", self._steps.sigma)):
-            points = torch.stack([real_view(getattr(state, name)).flatten(1) for state in states], dim=1)
-            changes = (points[:, 1:] - points[:, :-1]).mul_(ours.to(points.dtype))
-            del points
+            points = [real_view(getattr(state, name)).flatten(1) for state in states]
+            changes = points[0].new_empty(len(self.y), count, points[0].shape[1])
+            for change, (before, after) in zip(changes.unbind(1), itertools.pairwise(points), strict=True):
+                torch.sub(after, before, out=change)
+            changes.mul_(ours.to(changes.dtype))
             # Squares of tiny or huge numbers are not representable.
             scale = changes.abs().amax(dim=(1, 2)).clamp(min=torch.finfo(changes.dtype).tiny)
             changes.div_(scale.view(-1, 1, 1))

@@ -14,6 +14,17 @@ from firenet.problems.analysis import AnalysisProblem
 from firenet.problems.pair import OperatorPair
 from firenet.problems.synthesis import SynthesisProblem
 
+# The number of last states that are combined at a check, one more than the number of changes. More gained nothing.
+_RECENT = 6
+# The states of points with more numbers than this are not kept.
+_LARGE = 2**22
+
+
+def recent_states(size: int) -> int:
+    """Returns how many last states a searching schedule in synthesis form keeps for :meth:`.Iteration.combine`, for
+    points of ``size`` numbers: six, and none of large volumes, whose memory they would more than double."""
+    return _RECENT if size <= _LARGE else 0
+
 
 def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again: bool = False) -> int:
     """Estimates the memory in bytes of a solve with these measurements: the sum of the tensors that exist at once.
@@ -22,7 +33,8 @@ def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again:
     value at the start of the run, the last point, A*q, whose memory the next point takes, and two sums), ten as large
     as the packed measurements, and the memory of the operator. At the end the proof of one image in double precision
     takes the place of the operator's memory: two tensors as large as the coefficients, five as large as the
-    measurements, and its own operator's memory.
+    measurements, and its own operator's memory. A searching schedule adds the states that it combines, their changes,
+    and the combination (:func:`recent_states`).
 
     The analysis form adds five dual variables (the present one, its sum, the best so far and two temporary ones), the
     responses of the bands, and for the proof two images and three bands.
@@ -44,7 +56,9 @@ def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again:
     proof = twice * (2 * inside + 5 * outside + compact.scratch(1))
     plain = int(size * (batch * (6 * inside + 10 * outside) + max(compact.scratch(batch), proof)))
     if isinstance(problem, SynthesisProblem):
-        return plain
+        kept = recent_states(inside)
+        states = (kept + 1) * 2 * (inside + outside) + (kept - 1) * max(inside, outside) if kept else 0
+        return plain + size * batch * states
     pair = OperatorPair(operator, problem.sparsify)
     dual = pair.measured + pair.bands * math.prod(pair.band_shape)
     plain += 2 * size * (2 * math.prod(pair.in_shape) + 3 * math.prod(pair.band_shape))
