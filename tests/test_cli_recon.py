@@ -63,7 +63,8 @@ def test_a_verified_certificate_through_the_shell(scan, tmp_path):
     (plain,) = json.loads(call("certify", scan, tmp_path / "x.npy", "--layers", "20", "--json").stdout)["results"]
     assert (verified["kind"], verified["rounding"]) == ("verified", 0)
     assert abs(verified["objective"] - plain["objective"]) <= 10 * plain["rounding"]
-    assert verified["gap"] <= plain["gap"] + 20 * plain["rounding"]
+    # The two dual points are from two iterations in single precision.
+    assert verified["gap"] <= plain["gap"] + 20 * plain["rounding"] + 64 * 2**-24 * plain["objective"]
     run = call("certify", scan, tmp_path / "x.npy", "--layers", "5", "--verified")
     assert "(verified)" in run.stdout
     assert "gap (verified, every rounding is counted)" in run.stdout

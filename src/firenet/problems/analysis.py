@@ -76,8 +76,8 @@ class PairProblem(Problem):
 
     @property
     def balance(self) -> float:
-        # Constant in all runs: a weight that is balanced by the distances that were moved would decrease further and
-        # further, since q and p have different scales.
+        # The weight is not balanced by the distances that were moved: it would decrease further and further, since q
+        # and p have different scales.
         return 0.04 if self.operator.is_isometry else 0.3
 
     @property
