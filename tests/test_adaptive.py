@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cases import problem
-from firenet import BadInput
+from firenet import BadInput, Firenet, Matrix
 from firenet.operators import NormBound
 from firenet.solver import FixedSteps
 from firenet.solver.adaptive import AdaptiveRestarts
@@ -31,6 +32,20 @@ def test_the_first_steps_are_those_of_the_docstring():
     omega = 0.07 * max(1, 1 / s, s / 2) * size / norm
     assert run.tau == pytest.approx(omega / norm, rel=1e-13)
     assert run.sigma == pytest.approx(1 / (omega * norm), rel=1e-13)
+
+
+@pytest.mark.parametrize(("fidelity", "noise"), [("squared", None), ("norm", 0.1)], ids=["P2", "P1"])
+@pytest.mark.parametrize("lam", [1e-3, 30.0])
+def test_the_first_steps_of_the_other_fidelities(fidelity: Any, noise: float | None, lam: float):
+    """No bound of the dual point but that of the penalty: the weight is one over lambda, whatever lambda is."""
+    data = problem("real")
+    operator, w = Matrix(torch.from_numpy(data.A)), torch.from_numpy(data.w)
+    schedule = replace(ADAPTIVE, max_layers=1)
+    net = Firenet(operator, weights=w, lam=lam, fidelity=fidelity, noise=noise, schedule=schedule)
+    norm, size = net.operator.norm_bound.value, float(np.linalg.norm(data.y))
+    (run,) = runs(net.solve(torch.from_numpy(data.y)))
+    omega = 0.07 * norm / (lam * float(np.linalg.norm(data.w))) * size / norm
+    assert run.tau == pytest.approx(omega / norm, rel=1e-13)
 
 
 # ----------------------------------------------------------------------------------------------- what it is and refuses
@@ -125,6 +140,22 @@ def test_a_search_that_goes_round_in_its_rounding_ends():
     # At the floor it ends at once, and a tolerance that is met comes first.
     assert verdicts(rules, (10, 0.9 * floor), floor=floor) == ["precision"]
     assert verdicts(AdaptiveRestarts(1e-8), (10, 0.9 * floor), floor=floor) == ["tolerance"]
+
+
+def test_the_weight_of_the_analysis_form_grows():
+    """A new weight with new averages: a twentieth of the iterations times the first one, at least once, at most 8."""
+    controller = AdaptiveRestarts(1e-9).controller(NormBound(2.0, "exact", "a test"), 6.0)
+    frame = {"jumps": False, "growth": 8.0}
+    first, product, restarts = controller.tau, controller.tau * controller.sigma, 0
+    for layers in range(10, 600, 10):
+        verdict = controller.decide(Check(layers, 9.0, 9.0, 1.0, 1.0, 1.0, 1e-15, **frame))
+        if verdict == "restart":
+            restarts += 1
+            controller.restarted(0.0, 0.0)
+            assert controller.restart_point == "last"
+            assert controller.tau == pytest.approx(first * min(8, max(1, layers / 20)), rel=1e-14)
+            assert controller.tau * controller.sigma == pytest.approx(product, rel=1e-14)
+    assert 5 < restarts < 20
 
 
 def test_restarts_take_the_best_of_the_three():

@@ -136,7 +136,7 @@ def test_lambda_from_the_data_is_recorded_and_drawn(scan, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "copies"), [((), (120, 200)), (("--reweight", "0"), (80, 140)), (("--wavelet", "db4"), (12, 26))]
+    ("options", "copies"), [((), (120, 200)), (("--reweight", "0"), (80, 140)), (("--wavelet", "db4"), (30, 60))]
 )
 def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path, options, copies):
     run = call("recon", scan, "-o", tmp_path / "x.npy", "--dry-run", "--json", *options)

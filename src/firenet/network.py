@@ -326,13 +326,16 @@ class Firenet(nn.Module):
         problem = self.problem.compact()
         compact = cast(Compact, problem.operator)
         dtype = self.operator.state_dtype(y.dtype)
+        measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
         first = None
         if x0 is None and first_point(self.schedule) == "adjoint":
             norm = self.operator.norm_bound.value or 1.0
             first = compact.pack((self.operator.adjoint(y) / norm / norm).reshape(count, *self.operator.in_shape))
+            if isinstance(self.fidelity, Ball):  # the image of data below the noise is zero
+                above = norms(measured, measured.ndim - 1) > self.fidelity.noise
+                first = torch.where(above.view(-1, *(1,) * (first.ndim - 1)), first, 0.0)
         elif x0 is not None:
             first = compact.pack(self._start(x0, batch, dtype).reshape(count, *self.operator.in_shape))
-        measured = compact.pack_measured(y.reshape(count, *self.sensing.out_shape))
         return Iteration(kernel_for(problem), measured, first, dtype, track=track, average=average), batch
 
     def _dual(self, layers: Iteration, dual0: tuple[Tensor, Tensor | None], batch: torch.Size) -> Tensor:

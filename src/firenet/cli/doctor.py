@@ -26,6 +26,7 @@ _EXTRAS = {
     },
     "deepinv": {"deepinv": "models of deepinv"},
     "verified": {"python-flint": "verified certificates of dense problems"},
+    "fast": {"numba": "the compiled engine of undecimated wavelets"},
     "barriers": dict.fromkeys(("cvxpy", "clarabel", "scs", "scikit-learn"), "solvers for the adversary"),
 }
 

@@ -81,6 +81,10 @@ class PairProblem(Problem):
         return 0.04 if self.operator.is_isometry else 0.3
 
     @property
+    def growth(self) -> float:
+        return 8.0 if self.operator.sparsify.is_tight else 1.0
+
+    @property
     def measurement(self) -> LinearOperator:
         return self.operator.operator
 

@@ -38,6 +38,11 @@ class Problem(ABC):
     jumps: ClassVar[bool] = True
 
     @property
+    def growth(self) -> float:
+        """The largest factor by which the primal weight of an iteration that does not jump may grow."""
+        return 1.0
+
+    @property
     @abstractmethod
     def balance(self) -> float:
         """The factor of :attr:`first_weight`, from experience."""

@@ -20,8 +20,8 @@ from firenet.solver.controller import (
     plain_numbers,
 )
 
-# The growth of the primal weight in the analysis form.
-_GROWTH, _MOST = 20, 8.0
+# In the analysis form the primal weight grows by its first value in as many iterations.
+_GROWTH = 20
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class AdaptiveRestarts:
     primal-dual hybrid gradient*, 2021).
 
     In the analysis form the iteration goes on from the last point; after ``longest`` new averages begin. The average of
-    the dual points is much nearer to the optimum than the last one; that of the images is not. The weight after k
-    iterations is :math:`\\min\\{8,\\max\\{1,k/20\\}\\}` times the first: a small one is best for the image, which
-    converges first, and a larger one for the dual point (from experience; 15 to 30 are as good).
+    the dual points is much nearer to the optimum than the last one; that of the images is not. For tight
+    frames the weight after k iterations is :math:`\\min\\{8,\\max\\{1,k/20\\}\\}` times the first: a small one is best
+    for the image, which converges first, and a larger one for the dual point (from experience; 15 to 30 are as good).
 
     The first weight is :attr:`.Problem.first_weight` times :math:`\\|y\\|_2/\\|A\\|`, an estimate of the size of x over
     that of q: at the optimum A*q is at most :math:`\\lambda w` in every coefficient, so
@@ -142,7 +142,7 @@ class AdaptiveController:
             return "go on"
         self._at_restart, self._began = gap, check.layers
         if not check.jumps:
-            self._omega = self._first * min(_MOST, max(1.0, check.layers / _GROWTH))
+            self._omega = self._first * min(check.growth, max(1.0, check.layers / _GROWTH))
             self._set()
         return "restart"
 

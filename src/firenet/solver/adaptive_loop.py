@@ -202,6 +202,7 @@ class _Loop:
                 combination,
                 dual_combination,
                 self.layers.problem.jumps,
+                self.layers.problem.growth,
             )
             verdict = t.controller.decide(check)
             if verdict == "go on":

@@ -30,6 +30,7 @@ class Check:
         combination: Objective at the combination of the last points, see :class:`.Iteration`; infinite without one.
         dual_combination: The dual value of the combination of the last dual points; minus infinity without one.
         jumps: Whether the iteration may restart from another point than the last.
+        growth: If not, the largest factor by which the primal weight may grow.
     """
 
     layers: int
@@ -42,6 +43,7 @@ class Check:
     combination: float = math.inf
     dual_combination: float = -math.inf
     jumps: bool = True
+    growth: float = 1.0
 
     @property
     def objectives(self) -> dict[RestartPoint, float]:
