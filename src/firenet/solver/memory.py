@@ -17,7 +17,7 @@ from firenet.problems.synthesis import SynthesisProblem
 # The number of last states that are combined at a check, one more than the number of changes. More gained nothing.
 _RECENT = 6
 # The states of points with more numbers than this are not kept.
-_LARGE = 2**22
+_LARGE = 2**20
 
 
 def recent_states(size: int) -> int:

@@ -28,7 +28,7 @@ from firenet.transforms.union import Union
 Array = NDArray[Any]
 # The engine is loaded for images with at least this many coefficients: below, a solve of some hundred layers saves less
 # time than loading numba takes, half a second to a second.
-_WORTH = 2**19
+_WORTH = 2**21
 # A thread has at least this many numbers of an image.
 _SHARE = 2**13
 
