@@ -249,8 +249,8 @@ class Firenet(nn.Module):
 
         Args:
             y: Measurements (..., \\*sensing.out_shape); entries outside the mask are ignored.
-            x0: A first image (warm start); the default is that of the schedule: zero, or for searching and frozen
-                schedules :math:`A^*y/\\|A\\|^2`.
+            x0: A first image (warm start); the default is that of the schedule: :math:`A^*y/\\|A\\|^2` for
+                :class:`AdaptiveRestarts` and for the steps frozen from it, zero for others.
             dual0: A first dual point, ``dual`` and ``dual_sparse`` of another solution in the unit of this problem.
             tolerance: For a fixed schedule: stop at the end of a run if the relative gap is at most this, each batch
                 item on its own; None runs the whole schedule. A searching schedule has its own tolerance.

@@ -40,9 +40,9 @@ class AdaptiveRestarts:
     primal-dual hybrid gradient*, 2021).
 
     In the analysis form the iteration goes on from the last point; after ``longest`` new averages begin. The average of
-    the dual points is much nearer to the optimum than the last one; that of the images is not. For tight
-    frames the weight after k iterations is :math:`\\min\\{8,\\max\\{1,k/20\\}\\}` times the first: a small one is best
-    for the image, which converges first, and a larger one for the dual point (from experience; 15 to 30 are as good).
+    the dual points is much nearer to the optimum than the last one; that of the images is not. For tight frames the
+    weight after k iterations is :math:`\\min\\{8,\\max\\{1,k/20\\}\\}` times the first: a small one is best for the
+    image, which converges first, and a larger one for the dual point (from experience; 15 to 30 are as good).
 
     The first weight is :attr:`.Problem.first_weight` times :math:`\\|y\\|_2/\\|A\\|`, an estimate of the size of x over
     that of q: at the optimum A*q is at most :math:`\\lambda w` in every coefficient, so
