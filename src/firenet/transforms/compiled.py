@@ -47,7 +47,9 @@ class _Notice(_events.Listener):
     def on_start(self, event: Any) -> None:
         if not self.said and event.data["dispatcher"].py_func.__module__ == __name__:
             self.said = True
-            logging.getLogger(__name__).info("compiling the filters of the layers: some ten seconds, once on this machine")
+            logging.getLogger(__name__).info(
+                "compiling the filters of the layers: some ten seconds, once on this machine"
+            )
 
     def on_end(self, event: Any) -> None:
         pass
