@@ -204,7 +204,7 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype, monkeypatch: p
 
 def test_which_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     needs("numba")
-    small, large = UndecimatedWavelet((8, 8), "haar", 1), UndecimatedWavelet((512, 512), "haar", 1)
+    small, large = UndecimatedWavelet((8, 8), "haar", 1), UndecimatedWavelet((1024, 1024), "haar", 1)
     monkeypatch.delenv("FIRENET_ENGINE", raising=False)
     assert engine.engine_for(small, 1.0) is None
     assert engine.engine_for(large, 1.0) is not None
@@ -231,7 +231,7 @@ def test_without_numba_torch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "firenet.transforms.compiled", raising=False)
     monkeypatch.delattr("firenet.transforms.compiled", raising=False)
     monkeypatch.delenv("FIRENET_ENGINE", raising=False)
-    large = UndecimatedWavelet((512, 512), "haar", 1)
+    large = UndecimatedWavelet((1024, 1024), "haar", 1)
     assert engine.engine_for(large, 1.0) is None
     monkeypatch.setenv("FIRENET_ENGINE", "compiled")
     with pytest.raises(MissingExtra, match=r"firenet\[fast\]"):
