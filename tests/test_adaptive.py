@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cases import problem
-from firenet import BadInput, Firenet, Matrix
+from firenet import BadInput, Firenet, Matrix, Status
 from firenet.operators import NormBound
 from firenet.solver import FixedSteps
 from firenet.solver.adaptive import AdaptiveRestarts
@@ -140,6 +140,25 @@ def test_a_search_that_goes_round_in_its_rounding_ends():
     # At the floor it ends at once, and a tolerance that is met comes first.
     assert verdicts(rules, (10, 0.9 * floor), floor=floor) == ["precision"]
     assert verdicts(AdaptiveRestarts(1e-8), (10, 0.9 * floor), floor=floor) == ["tolerance"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [*((torch.float32, s) for s in (1e-30, 1e-10, 1e10, 1e30)), *((torch.float64, s) for s in (1e-200, 1e200))],
+)
+def test_operators_of_any_scale_have_a_first_point(dtype: torch.dtype, scale: float):
+    """A*y has the square of the operator's scale, which may over- or underflow; the first point has no scale."""
+    data = problem("real", 20, 40)
+    y, layers, images = data.A @ np.eye(40)[3], [], []
+    for factor in (1.0, scale):
+        operator = Matrix(torch.from_numpy(factor * data.A).to(dtype))
+        net = Firenet(operator, lam=0.05 * factor, schedule=AdaptiveRestarts(1e-3))
+        solution = net.solve(torch.from_numpy(factor * y).to(dtype))
+        assert solution.status is Status.TOLERANCE_REACHED
+        layers.append(int(solution.layers))
+        images.append(solution.image)
+    torch.testing.assert_close(*images, rtol=0, atol=1e-2)
+    assert abs(layers[0] - layers[1]) <= 20  # from zero it would take longer; rounding moves a check or two
 
 
 def test_the_weight_of_the_analysis_form_grows():

@@ -330,7 +330,8 @@ class Firenet(nn.Module):
         first = None
         if x0 is None and first_point(self.schedule) == "adjoint":
             norm = self.operator.norm_bound.value or 1.0
-            first = compact.pack((self.operator.adjoint(y) / norm / norm).reshape(count, *self.operator.in_shape))
+            back = self.operator.adjoint(y / norm) / norm  # A*y itself may over- or underflow
+            first = compact.pack(back.reshape(count, *self.operator.in_shape))
             if isinstance(self.fidelity, Ball):  # the image of data below the noise is zero
                 above = norms(measured, measured.ndim - 1) > self.fidelity.noise
                 first = torch.where(above.view(-1, *(1,) * (first.ndim - 1)), first, 0.0)

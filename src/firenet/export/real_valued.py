@@ -104,9 +104,10 @@ class RealPacked(nn.Module):
             for name, number in numbers.items():
                 self.register_buffer(f"_{name}{k}", torch.tensor(number, dtype=torch.float64))
             self.register_buffer(f"_factors{k}", torch.tensor(run.combination, dtype=torch.float64))
-        # The first point is this multiple of _adjoint(y).
-        start = factor / (bound or 1.0) ** 2 if net.schedule.start == "adjoint" else 0.0
-        self.register_buffer("_start", torch.tensor(start, dtype=torch.float64))
+        # The first point is A*y over the square of the norm, divided before and after A*, or zero.
+        start = 1 / (bound or 1.0) if net.schedule.start == "adjoint" else 0.0
+        self.register_buffer("_before", torch.tensor(start, dtype=torch.float64))
+        self.register_buffer("_behind", torch.tensor(start * factor, dtype=torch.float64))
         self.to(device=sensing.mask.device, dtype=dtype).eval()
 
     @property
@@ -138,7 +139,7 @@ class RealPacked(nn.Module):
     def _iterate(self, y: Tensor) -> Tensor:
         """Computes the coefficients; names are as in :class:`.Iteration`."""
         single = y.dtype == torch.float32
-        x, q = self._adjoint(y) * cast(Tensor, self._start), torch.zeros_like(y)
+        x, q = self._adjoint(y * cast(Tensor, self._before)) * cast(Tensor, self._behind), torch.zeros_like(y)
         measured = self._apply_operator(x)
         new, last, last_measured = x, x, measured
         back: Tensor | None = torch.zeros_like(x)  # A*q, or None

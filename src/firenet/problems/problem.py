@@ -66,6 +66,7 @@ class Problem(ABC):
         moves the minimiser far from the first point. The factor c is :attr:`balance`.
         """
         s = self.lam * self.weight_norm() / (self.operator.norm_bound.value or 1.0)
+        s = min(max(s, 1e-300), 1e300)  # a quotient of numbers of any size
         return self.balance * (max(1.0, 1 / s, s / 2) if isinstance(self.fidelity, Norm) else 1 / s)
 
     def weight_norm(self) -> float:
