@@ -53,7 +53,7 @@ from firenet.numerics import (
     unit_roundoff,
 )
 from firenet.operators.linear import LinearOperator
-from firenet.problems.fidelity import Fidelity, Norm
+from firenet.problems.fidelity import Ball, Fidelity, Norm
 from firenet.problems.gap import Proof, dual_bound, prove
 from firenet.problems.pair import OperatorPair
 from firenet.problems.penalty import check_lam, check_weights
@@ -78,7 +78,7 @@ class PairProblem(Problem):
     def balance(self) -> float:
         # The weight is not balanced by the distances that were moved: it would decrease further and further, since q
         # and p have different scales.
-        return 0.04 if self.operator.is_isometry else 0.3
+        return 0.04 if self.operator.is_isometry or isinstance(self.fidelity, Ball) else 0.3
 
     @property
     def growth(self) -> float:
