@@ -148,7 +148,7 @@ class RealPacked(nn.Module):
             tau, sigma, rho, threshold = (cast(Tensor, getattr(self, name)) for name in names)
             average, duals = run.restart_point == "average", run.restart_point == "average" and run.keep_dual
             x_sum = measured_sum = q_sum = None
-            recent: list[tuple[Tensor, Tensor, Tensor]] = []
+            recent: list[tuple[Tensor, Tensor]] = []
             for layer in range(run.layers):
                 back = self._adjoint(q) if back is None else back
                 new = self._shrink(x - tau * back, threshold)
@@ -164,14 +164,13 @@ class RealPacked(nn.Module):
                 measured_sum = _plus(measured_sum, new_measured) if average and not single else None
                 q_sum = _plus(q_sum, q) if duals else None
                 if run.layers - layer <= len(run.combination):
-                    recent.append((x, measured, q))
+                    recent.append((x, q))
             if average:
                 x = cast(Tensor, x_sum) / run.layers
             elif recent:
                 factors = cast(Tensor, getattr(self, f"_factors{k}"))
-                x, measured, q = (
-                    torch.einsum("k,k...->...", factors, torch.stack(p)) for p in zip(*recent, strict=True)
-                )
+                x, q = (torch.einsum("k,k...->...", factors, torch.stack(parts)) for parts in zip(*recent, strict=True))
+                measured = measured if single else self._apply_operator(x)
             if k + 1 == len(self.runs):
                 return new if run.restart_point == "last" else x
             if q_sum is not None:

@@ -34,8 +34,8 @@ from firenet.solver.schedules import Run, Searched
 from firenet.solver.solution import Progress, Status
 
 # The number of iterations until the next check if a gap met the tolerance in the working precision and not in the
-# proof; doubled each time.
-_AGAIN = 5
+# proof; doubled each time, until the working precision counts as the reason.
+_AGAIN, _TOO_OFTEN = 5, 640
 
 _STATUS: dict[str, Status] = {
     "tolerance": Status.TOLERANCE_REACHED,
@@ -207,12 +207,15 @@ class _Loop:
             verdict = t.controller.decide(check)
             if verdict == "go on":
                 continue
+            if verdict != "restart":
+                if self.finish(k, verdict):
+                    leaving.append(k)
+                    continue
+                if self.best is not None:
+                    continue  # its runs have planned lengths
+                t.controller.restart_point = "last"  # its sums have accumulated rounding, which a restart removes
             here = t.controller.restart_point
-            if verdict == "restart":
-                t.best = {"last": last, "average": average, "combination": combination, "best": t.best}[here]
-            elif self.finish(k, verdict):
-                leaving.append(k)
-                continue
+            t.best = {"last": last, "average": average, "combination": combination, "best": t.best}[here]
             t.end_run()
             restarting[here].append(k)
         return leaving, restarting
@@ -228,7 +231,8 @@ class _Loop:
         converged = fits and t.controller.converged(proof.objective.item(), proof.lower_bound.item())
         if verdict == "tolerance" and not converged:
             t.controller.until, t.again = min(t.again, self.limit - self.done), 2 * t.again
-            if t.controller.until and here != "best":
+            if t.controller.until and here != "best" and (t.again <= _TOO_OFTEN or not fits):
+                self.bound[k] = proof.lower_bound.item()
                 return False
             verdict = "precision" if t.controller.until else "layers"
         t.end_run()

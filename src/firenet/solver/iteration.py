@@ -32,9 +32,8 @@ large as x:
 from __future__ import annotations
 
 import copy
-import itertools
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -47,6 +46,7 @@ from firenet.problems.fidelity import Ball
 from firenet.problems.problem import Problem
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.analysis_kernel import AnalysisKernel
+from firenet.solver.combination import State, combined, smallest_change
 from firenet.solver.controller import RestartPoint
 from firenet.solver.kernel import Kernel, Steps
 from firenet.solver.memory import return_freed_memory
@@ -75,27 +75,6 @@ class Values:
     dual_last: Tensor
     dual_average: Tensor
     dual_combination: Tensor
-
-
-class _State(NamedTuple):
-    """The parts of a state that are combined: x, Ax, q and A*q."""
-
-    x: Tensor
-    measured: Tensor
-    q: Tensor
-    back: Tensor
-
-    def copied(self) -> _State:
-        return _State(*(part.clone() for part in self))
-
-    @classmethod
-    def sum(cls, states: list[_State], factors: Tensor) -> _State:
-        """Returns the sum of states times factors (batch, number)."""
-        sums = []
-        for parts in zip(*states, strict=True):
-            each = factors.to(parts[0].real.dtype).view(*factors.shape, *(1,) * (parts[0].ndim - 1)).unbind(1)
-            sums.append(sum(factor * part for factor, part in zip(each, parts, strict=True)))
-        return cls(*sums)
 
 
 @final
@@ -127,8 +106,8 @@ class Iteration:
         self._parts: Any = None  # the parts of this q, see Kernel.dual
         self.last, self.last_measured = self.x.clone(), self.measured
         self._counted = True  # whether A*q of this q is in _back_sum
-        self._recent: list[_State] = []  # the last states of a run
-        self._combined: _State | None = None
+        self._recent: list[State] = []  # the last states of a run
+        self._combined: State | None = None
         self.factors: Tensor | None = None  # of the combination, see combine
         # Data whose norm overflows make steps that are not finite; they end as a numerical error, not as bad steps.
         self._finite: list[bool] = torch.isfinite(norms(y.detach(), y.ndim - 1)).tolist()
@@ -197,7 +176,7 @@ class Iteration:
                 self._segment(ahead)
             done += ahead
             if done > layers - recent:
-                state = _State(self.x, self.measured, self.q, self.back)
+                state = State(self.x, self.measured, self.q, self.back)
                 self._recent.append(state if self._threshold is None else state.copied())
         self._recent = self._recent[max(len(self._recent) - recent, 0) :]
         self.count += layers
@@ -288,16 +267,7 @@ class Iteration:
     def combine(self, factors: Tensor | None = None) -> None:
         """Combines the last states of the run, which is :meth:`combination` and the restart point of this name.
 
-        With :math:`z_j=(x_j,q_j)` the combination is :math:`\\sum_j\\gamma_jz_j`, where :math:`\\sum_j\\gamma_j=1` and
-        the change that the iteration makes there if it is affine is the smallest,
-
-        .. math::
-            \\min_\\gamma\\ \\|\\textstyle\\sum_j\\gamma_jd_j\\|,\\quad d_j=z_j-z_{j-1},
-            \\quad\\|(x,q)\\|^2=\\|x\\|_2^2/\\tau+\\|q\\|_2^2/\\sigma
-
-        (reduced rank extrapolation: Sidi, *Vector extrapolation methods with applications*, 2017). Near a solution the
-        iteration is affine as soon as the set of nonzero coefficients is found. Ax and A*q are combined likewise, so no
-        operator is applied.
+        Ax and A*q are combined with the points, so no operator is applied. See :mod:`firenet.solver.combination`.
 
         Args:
             factors: The :math:`\\gamma_j` of the last states, (batch, number), float64; None computes them.
@@ -306,39 +276,10 @@ class Iteration:
         if factors is None:
             if len(states) < 2:
                 return
-            factors, states = self._smallest_change(states), states[1:]
+            factors = smallest_change(states, self.count, self._steps)
+            states = states[1:]
         self.factors = factors
-        self._combined = _State.sum(states[-factors.shape[1] :], factors)
-
-    def _smallest_change(self, states: list[_State]) -> Tensor:
-        """Computes the factors of :meth:`combine`."""
-        count = len(states) - 1
-        # States from before the last restart of a batch item do not count.
-        since = torch.arange(count, 0, -1, device=self.y.device)
-        ours = (since < self.count.view(-1, 1)).to(torch.float64).unsqueeze(-1)
-        grams, scales = [], []
-        for name, step in (("x", self._steps.tau), ("q", self._steps.sigma)):
-            points = [real_view(getattr(state, name)).flatten(1) for state in states]
-            changes = points[0].new_empty(len(self.y), count, points[0].shape[1])
-            for change, (before, after) in zip(changes.unbind(1), itertools.pairwise(points), strict=True):
-                torch.sub(after, before, out=change)
-            changes.mul_(ours.to(changes.dtype))
-            # Squares of tiny or huge numbers are not representable.
-            scale = changes.abs().amax(dim=(1, 2)).clamp(min=torch.finfo(changes.dtype).tiny)
-            changes.div_(scale.view(-1, 1, 1))
-            grams.append((changes @ changes.mT).to(torch.float64))
-            scales.append(scale.to(torch.float64) / step.to(torch.float64).flatten().sqrt())
-        larger = torch.maximum(*scales)
-        first, second = (
-            (scale / larger).square().view(-1, 1, 1) * gram for gram, scale in zip(grams, scales, strict=True)
-        )
-        gram = first + second
-        unit = torch.eye(count, dtype=gram.dtype, device=gram.device)
-        # Factors far above one would magnify rounding.
-        small = max(1e-7, 8 * torch.finfo(self.y.dtype).eps)
-        gram = gram / gram.diagonal(dim1=1, dim2=2).sum(dim=1).view(-1, 1, 1) + small * unit
-        found = torch.linalg.solve_ex(gram * ours * ours.mT + unit * (1 - ours), ours)[0].squeeze(-1)
-        return found / found.sum(dim=1, keepdim=True)
+        self._combined = combined(states[-factors.shape[1] :], factors)
 
     def point(self, which: RestartPoint) -> Tensor:
         """Returns a point: the last :math:`\\tilde x`, or :meth:`average`, or :meth:`combination`."""
@@ -397,12 +338,12 @@ class Iteration:
             keep_dual: Whether the dual point is kept, the one of the same kind as ``where``; if not, it is set to zero.
             rows: The batch items; None is all of them.
         """
-        q, back = self.q, self.back
-        x, measured = self.x, self.measured
+        some = None if rows is None or len(rows) == len(self.y) else torch.tensor(rows, device=self.y.device)
+        x, measured, q, back = self.x, self.measured, self.q, self.back
         if isinstance(where, Tensor):
-            x, measured = where.clone(), self.operator(where)
+            x, measured = where.clone(), self._measured_at(where, some)
         elif where == "average":
-            whole = (rows is None or len(rows) == len(self.y)) and not self._derivatives
+            whole = some is None and not self._derivatives
             over = self.x if whole and self.x is not self.last else None
             x, measured = self._mean(self._x_sum, over), self._mean(self._measured_sum)
             if keep_dual:
@@ -411,17 +352,23 @@ class Iteration:
         elif where == "combination":
             assert self._combined is not None
             x, measured, q, back = self._combined
+            if self._double:
+                # The factors magnify the rounding that Ax has accumulated, and the next combination would again.
+                measured = self._measured_at(x, some)
         if not keep_dual:
             q, back = torch.zeros_like(q), torch.zeros_like(back)
-        if rows is not None and len(rows) < len(self.y):
-            at = torch.tensor(rows, device=self.y.device)
+        if some is not None:
             x, measured, q, back = (
-                old if new is old else old.index_copy(0, at, new[at])
+                old if new is old else old.index_copy(0, some, new[some])
                 for old, new in zip((self.x, self.measured, self.q, self.back), (x, measured, q, back), strict=True)
             )
         self.x, self.measured, self.q, self._back, self._parts = x, measured, q, back, None
         if not self._derivatives:
             self.anchor()
+
+    def _measured_at(self, x: Tensor, some: Tensor | None) -> Tensor:
+        """Returns Ax for some batch items (None: all)."""
+        return self.operator(x) if some is None else self.measured.index_copy(0, some, self.operator(x[some]))
 
     def anchor(self) -> None:
         """Computes Ax again in single precision, which removes its accumulated rounding."""
@@ -480,7 +427,7 @@ class Iteration:
         """Keeps only the given rows of the batch in the state. The caller must then set the steps again."""
         at = torch.tensor(rows, device=self.y.device)
         self._memory = self._parts = self._combined = self.factors = None
-        self._recent = [_State(*(part[at] for part in state)) for state in self._recent]
+        self._recent = [State(*(part[at] for part in state)) for state in self._recent]
         self._finite = [self._finite[k] for k in rows]
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):

@@ -174,12 +174,6 @@ def _step(p, w, bound, sigma, rho, complex_):
 
 
 @_compiled
-def _add(total, term):
-    for j in range(len(total)):
-        total[j] += term[j]
-
-
-@_compiled
 def _subtract_from(b, a):
     for j in range(len(a)):
         b[j] = a[j] - b[j]
@@ -257,14 +251,13 @@ def _bands(t, low, image, i, done, ring, padded, along, across, reach, width):
 
 
 @_stored
-def dual_step(image, low, p, p_sum, bands, bounds, along, across, reach, width, sigma, rho, start, stop):
+def dual_step(image, low, p, bands, bounds, along, across, reach, width, sigma, rho, start, stop):
     """Computes a level of W and the dual step of its bands.
 
     Args:
         image: The low-pass band of the level before.
         low: The place for the low-pass band of this level, or no rows if it is the last one.
         p: The dual variables of all bands (bands, rows, width), overwritten.
-        p_sum: A sum to which the new p is added, or no rows.
         bands: The bands of the three details and of the approximation, which is -1 if this level does not end in it.
         bounds: As in :func:`_step` for each of these bands: one row for all rows, or one for each.
         along: Places from the beginning of the padded row, and the low-pass and high-pass taps.
@@ -287,26 +280,24 @@ def dual_step(image, low, p, p_sum, bands, bounds, along, across, reach, width, 
             if bands[b] >= 0:
                 dual, bound = p[bands[b], i], bounds[b]
                 _step(dual, t[b] if b < 3 else row, bound[i % len(bound)], sigma, rho, width > pixels)
-                if p_sum.shape[1]:
-                    _add(p_sum[bands[b], i], dual)
 
 
 @_stored
-def measure(image, low, p, results, bands, limits, along, across, reach, width, largest, start, stop):
+def measure(image, low, p, bands, limits, along, across, reach, width, results, largest, start, stop):
     """Measures a level of W in double precision, for each row of each band.
 
     Args:
         image: As in :func:`dual_step`.
         low: As there.
         p: Dual variables from which the bands are subtracted, or no rows.
-        results: The place (bands, rows) for the sums of the magnitudes times the limits, or the largest of
-            their squares.
         bands: As there.
         limits: As ``bounds`` there, in double precision.
         along: As there.
         across: As there.
         reach: As there.
         width: As there.
+        results: The place (bands, rows) for the sums of the magnitudes times the limits, or the largest of
+            their squares.
         largest: Whether to compute these.
         start: As there.
         stop: As there.

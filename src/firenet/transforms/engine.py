@@ -115,9 +115,7 @@ class Engine:
         self._limits: dict[int, tuple[Tensor, Array]] = {}
         self._lows: Array | None = None
 
-    def sweep_(
-        self, p: Tensor, image: Tensor, limits: list[Tensor], sigma: Tensor, rho: Tensor, p_sum: Tensor | None = None
-    ) -> Tensor:
+    def sweep_(self, p: Tensor, image: Tensor, limits: list[Tensor], sigma: Tensor, rho: Tensor) -> Tensor:
         """Computes the dual step :math:`p\\leftarrow(1-\\rho)p+\\rho\\,\\mathrm{clip}(p+\\sigma Wx)` in place.
 
         Args:
@@ -127,7 +125,6 @@ class Engine:
                 or in a shape that broadcasts to the image.
             sigma: The step for each batch item.
             rho: The relaxation for each batch item.
-            p_sum: A sum to which the new p is added, or None.
 
         Returns:
             W*p.
@@ -135,13 +132,10 @@ class Engine:
         out = torch.empty_like(image)
         images, lows = self._images(image)
         bounds = [self._spread(k, limit) for k, limit in enumerate(limits)]
-        sums = _reals(p[:, :, :0] if p_sum is None else p_sum)
-        each = zip(
-            images, _reals(p), sums, _reals(out), sigma.flatten().numpy(), rho.flatten().numpy() - 1, strict=True
-        )
-        for x, dual, total, back, step, relaxation in each:
+        each = zip(images, _reals(p), _reals(out), sigma.flatten().numpy(), rho.flatten().numpy() - 1, strict=True)
+        for x, dual, back, step, relaxation in each:
             for levels in self._wavelets:
-                self._forward(self._compiled.dual_step, levels, x, lows, dual, total, bounds, step, relaxation)
+                self._forward(self._compiled.dual_step, levels, x, lows, dual, bounds, step, relaxation)
                 self._adjoint(levels, dual, lows, back, add=levels is not self._wavelets[0])
         return out
 
@@ -163,7 +157,7 @@ class Engine:
         rows = [_spread(limit, self._rows, self._columns) for limit in limits]
         for x, dual, results in zip(images, _reals(p), found.numpy(), strict=True):
             for levels in self._wavelets:
-                self._forward(self._compiled.measure, levels, x, lows, dual, results, rows, largest)
+                self._forward(self._compiled.measure, levels, x, lows, dual, rows, results, largest)
         return found
 
     def _forward(
@@ -173,16 +167,15 @@ class Engine:
         x: Array,
         lows: Array,
         dual: Array,
-        results: Array,
         limits: list[Array],
-        *numbers: Any,
+        *rest: Any,
     ) -> None:
         """Calls a function of a level for each level, from the finest to the coarsest."""
         for j, level in enumerate(levels):
             bands = (*range(level.band, level.band + 3), level.approximation)
             low = lows[j] if level.approximation < 0 else lows[0, :0]
             filters, each = self._taps(level, x, dual.shape[-1], adjoint=False), tuple(limits[k] for k in bands)
-            _share(function, self._rows, x, low, dual, results, bands, each, *filters, *numbers)
+            _share(function, self._rows, x, low, dual, bands, each, *filters, *rest)
             x = low
 
     def _adjoint(self, levels: list[_Level], dual: Array, lows: Array, out: Array, *, add: bool) -> None:
