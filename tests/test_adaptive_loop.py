@@ -287,6 +287,7 @@ class Fixed:
     checks: list[Check] = field(default_factory=list)
     tolerance: float = 1e-6
     limit: int = 4000
+    turn: int = 0
 
     def converged(self, objective: float, bound: float) -> bool:
         return objective - bound <= self.tolerance * bound

@@ -83,7 +83,7 @@ def test_the_factors_make_the_change_as_small_as_least_squares(name: str, kind: 
 
 @pytest.mark.parametrize("kind", PRECISIONS)
 def test_factors_do_not_depend_on_the_unit_of_the_data(kind: str):
-    """(P3) is homogeneous: tiny and huge data have the same factors, and the same bits if the unit is a power of two."""
+    """(P3) is homogeneous: in any unit the factors are the same, with the same bits if it is a power of two."""
     s, found = setup("matrix", kind), []
     single = torch.finfo(s.y.dtype).bits == 32
     for scale in (1.0, 2.0**-100 if single else 2.0**-660, 2.0**40 if single else 2.0**500):

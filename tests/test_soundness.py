@@ -100,8 +100,7 @@ def test_the_campaign_finds_a_false_bound(monkeypatch: pytest.MonkeyPatch):
     tally: Counter[str] = Counter()
     false = [
         claim
-        for case, tolerance in (soundness.random_case(k, seed=1) for k in range(30))
-        if case.name == "matrix"
+        for case, tolerance in (soundness.random_case(k, seed=1) for k in (48, 72, 87, 90, 102))  # whose gap gets small
         for claim in soundness.check(case, tolerance, tally)
     ]
     assert any("lower bound" in claim or "minus its rounding" in claim for claim in false)

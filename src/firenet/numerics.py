@@ -109,11 +109,20 @@ def norms(x: Tensor, trailing: int) -> Tensor:
     # Converted first, since a reduction with dtype=torch.float64 is several times slower.
     flat, scale = real_view(x).flatten(-(trailing + x.is_complex())), None
     if flat.dtype == torch.float64 and flat.shape[-1]:  # squares of single precision are safe in double
+        if flat.device.type == "cpu" and not derived(flat):
+            size = _plain_norms(flat)
+            if size.numel() and bool(((size > 1e-100) & (size < 1e100)).all()):
+                return size
         scale = power_of_two(torch.linalg.vector_norm(flat.detach(), ord=math.inf, dim=-1))
-    converted = (p.to(torch.float64) if scale is None else p / scale.unsqueeze(-1) for p in flat.split(_PIECE, dim=-1))
-    parts = [torch.linalg.vector_norm(p, dim=-1) for p in converted]
-    size = parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0)
+    size = _plain_norms(flat, scale)
     return size if scale is None else scale * size
+
+
+def _plain_norms(x: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Computes the 2-norm of x / scale over the last axis, summed in float64; squares must be representable."""
+    converted = (p.to(torch.float64) if scale is None else p / scale.unsqueeze(-1) for p in x.split(_PIECE, dim=-1))
+    parts = [torch.linalg.vector_norm(p, dim=-1) for p in converted]
+    return parts[0] if len(parts) == 1 else torch.linalg.vector_norm(torch.stack(parts), dim=0)
 
 
 def real_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from firenet.numerics import derived
+
 
 def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Returns a function that moves or casts buffers as ``fn`` does, but leaves complex buffers complex and real ones
@@ -54,6 +56,8 @@ def differentiable(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callab
 
     The result is differentiable, even if the map writes into work buffers or views.
     """
+    if not derived(x):  # a node of the graph costs more than a small map
+        return apply(x)
     result = _Linear.apply(x, apply, adjoint)
     assert isinstance(result, Tensor)
     return result

@@ -71,6 +71,11 @@ class PairProblem(Problem):
     _made: dict[tuple[int, torch.dtype, torch.device], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     @property
+    def dual_norm(self) -> float:
+        # Of (q, p), where p is at most lambda w.
+        return math.hypot(super().dual_norm, self.lam * self.weight_norm())
+
+    @property
     def weighted_shape(self) -> tuple[int, ...]:
         return self.operator.sparsify.penalty_shape
 

@@ -69,6 +69,11 @@ class Problem(ABC):
         s = min(max(s, 1e-300), 1e300)  # a quotient of numbers of any size
         return self.balance * (max(1.0, 1 / s, s / 2) if isinstance(self.fidelity, Norm) else 1 / s)
 
+    @property
+    def dual_norm(self) -> float:
+        """The largest 2-norm of a feasible dual point; infinite if there is none."""
+        return 1.0 if isinstance(self.fidelity, Norm) else math.inf
+
     def weight_norm(self) -> float:
         """Returns the 2-norm of the weights of all magnitudes."""
         count = max(math.prod(self.weighted_shape), 1)

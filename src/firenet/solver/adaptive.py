@@ -53,8 +53,14 @@ class AdaptiveRestarts:
 
     The gap at which the iteration stops is proven whatever the steps were. For constant steps the relaxed iteration
     converges for every relaxation below 2 (Condat 2013), and its averages converge with O(1/iterations) (Chambolle and
-    Pock 2016, who average the dual points before relaxation; here they are averaged after it). The number of iterations
-    that the search for the steps takes is not proven.
+    Pock 2016, who average the dual points before relaxation; here they are averaged after it).
+
+    These rules are from experience, and problems can be built on which they stall. Whenever the gap has not fallen by
+    the factor e within ``safeguard`` iterations, a :class:`RadialSearch` beside them has a turn of as many, from the
+    better of its own point and theirs; they then go on as if nothing had been. For (P3) the number of iterations to an
+    objective within :math:`\\varepsilon` of a sharp minimum is therefore proved to be :math:`O(\\log(1/\\varepsilon))`,
+    and it is at most twice what the rules alone need, plus one turn (docs/theorem.md, "The default schedule"). The
+    proof is for the objective; the gap also needs a dual point.
 
     Attributes:
         tolerance: Stop when the relative gap, the gap over the lower bound, is at most this. The objective is then
@@ -64,6 +70,7 @@ class AdaptiveRestarts:
         relaxation: :math:`0<\\rho<2`. 1.8 needs some 40 % fewer iterations than 1.
         sufficient: See above.
         longest: See above.
+        safeguard: See above; None leaves it out.
     """
 
     tolerance: float = 1e-4
@@ -72,6 +79,7 @@ class AdaptiveRestarts:
     relaxation: float = 1.8
     sufficient: float = 0.8
     longest: float = 0.36
+    safeguard: int | None = 1000
 
     def __post_init__(self) -> None:
         plain_numbers(self)
@@ -82,6 +90,8 @@ class AdaptiveRestarts:
         if not (0 < self.sufficient < 1 and 0 < self.longest < 1):
             got = f"sufficient={self.sufficient}, longest={self.longest}"
             raise BadInput("0 < sufficient < 1 and 0 < longest < 1", got, "Leave them at their defaults")
+        if self.safeguard is not None and self.safeguard < 1:
+            raise BadInput("safeguard >= 1 or None", f"{self.safeguard}", "The default is 1000")
 
     @property
     def layers(self) -> int:
@@ -103,10 +113,11 @@ class AdaptiveController:
 
     restart_point: RestartPoint | Literal["best"] = "last"
     keep_dual = True
+    turn = 0
 
     def __init__(self, rules: AdaptiveRestarts, norm: float, size: float) -> None:
         self._rules, self._norm = rules, norm
-        self.tolerance = rules.tolerance
+        self.tolerance, self.limit = rules.tolerance, rules.max_layers
         self.relaxation = rules.relaxation
         self.until = min(rules.check, rules.max_layers)
         # In a range in which the steps and their products are finite.
@@ -116,6 +127,7 @@ class AdaptiveController:
         self._began = 0  # the iteration at which this run began
         self._at_restart = math.inf  # the gap at that iteration
         self._best, self._best_at = math.inf, 0
+        self._marked, self._marked_at = math.inf, 0  # the gap at the last mark, see turn
 
     def _set(self) -> None:
         self.tau, self.sigma = self._omega / self._norm, 1 / (self._omega * self._norm)
@@ -127,11 +139,15 @@ class AdaptiveController:
     def decide(self, check: Check) -> Verdict:
         """Returns whether to go on, to restart or to stop."""
         rules = self._rules
-        verdict = ended(self, check, rules.max_layers)
+        verdict = ended(self, check, self.limit)
         if verdict is not None:
             self.restart_point = check.better
             return verdict
-        self.until = min(rules.check, rules.max_layers - check.layers)
+        stalled = rules.safeguard is not None and check.layers - self._marked_at >= rules.safeguard
+        self.turn = rules.safeguard or 0 if stalled else 0
+        if stalled or check.gap <= self._marked / math.e:
+            self._marked, self._marked_at = min(self._marked, check.gap), check.layers
+        self.until = min(rules.check, self.limit - check.layers)
         if check.gap < 0.9 * self._best:
             self._best, self._best_at = check.gap, check.layers
         elif check.gap < 100 * check.floor and check.layers - self._best_at >= max(200, self._best_at // 2):

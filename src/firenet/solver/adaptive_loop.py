@@ -10,13 +10,16 @@ One pass of the loop (:class:`_Loop`), for the images that are still in the batc
    tolerance that the gap in the working precision had met, the image restarts, which removes accumulated rounding, and
    is checked again soon.
 5. ``restart`` and ``remove``: set the restart points, and take finished images out of the batch.
+
+An image whose controller says that it has stalled is given to another loop for one turn (:class:`_Safeguard`).
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import cast, final
 
 import torch
@@ -30,6 +33,7 @@ from firenet.solver.controller import Check, Controller, FirstPoint, RestartPoin
 from firenet.solver.ending import Ended
 from firenet.solver.iteration import Iteration
 from firenet.solver.memory import recent_states
+from firenet.solver.radial import RadialController, RadialSearch
 from firenet.solver.schedules import Run, Searched
 from firenet.solver.solution import Progress, Status
 
@@ -74,12 +78,13 @@ class _Item:
     item: int
     size: float
     controller: Controller
-    best: float = float("inf")  # the lowest objective of all restart points
     runs: list[Run] = field(default_factory=list)
     layers: int = 0  # of the present run
     steps: tuple[float, float, float] = (0.0, 0.0, 0.0)
     combination: tuple[float, ...] = ()  # the factors of the last states at the last check
     again: int = _AGAIN
+    safeguard: _Safeguard | None = None
+    turns: int = 0  # the layers of its turns
 
     def begin_run(self) -> None:
         """Begins a run with the steps of the controller."""
@@ -88,10 +93,13 @@ class _Item:
     def end_run(self) -> None:
         """Records the run, unless its result is discarded."""
         if self.controller.restart_point != "best":
-            tau, sigma, relaxation = self.steps
-            point, keep_dual = self.controller.restart_point, self.controller.keep_dual
-            combination = self.combination[-self.layers :] if point == "combination" else ()
-            self.runs.append(Run(tau, sigma, self.layers, relaxation, point, keep_dual, combination))
+            self.runs.append(self.run(self.controller.restart_point, keep_dual=self.controller.keep_dual))
+
+    def run(self, point: RestartPoint, *, keep_dual: bool) -> Run:
+        """Returns the present run if it ends here."""
+        tau, sigma, relaxation = self.steps
+        combination = self.combination[-self.layers :] if point == "combination" else ()
+        return Run(tau, sigma, self.layers, relaxation, point, keep_dual, combination)
 
 
 def run_adaptive(
@@ -108,18 +116,9 @@ def run_adaptive(
     """
     if not controllers:
         return []
-    loop = _Loop(layers, controllers, limit)
+    loop = _Loop(layers, controllers, limit, progress)
     while loop.group:
-        values = loop.advance()
-        loop.keep_best_duals(values)
-        if progress is not None:
-            gaps = (_relative_gap(row[:3], bound) for row, bound in zip(values, loop.bound, strict=True))
-            progress(loop.done, limit, max(gaps))
-        leaving, restarting = loop.decide(values)
-        loop.restart(restarting)
-        loop.remove(leaving)
-        if loop.group and (leaving or any(restarting.values())):
-            loop.set_steps()
+        loop.step()
     return [loop.found[k] for k in range(len(controllers))]
 
 
@@ -127,9 +126,11 @@ def run_adaptive(
 class _Loop:
     """The state of :func:`run_adaptive`: the images that are not finished, their best dual points and lower bounds."""
 
-    def __init__(self, layers: Iteration, controllers: list[Controller], limit: int) -> None:
+    def __init__(
+        self, layers: Iteration, controllers: list[Controller], limit: int, progress: Progress | None = None
+    ) -> None:
         sizes = norms(layers.y, layers.y.ndim - 1).tolist()
-        self.layers, self.limit, self.done = layers, limit, 0
+        self.layers, self.limit, self.progress, self.done = layers, limit, progress, 0
         self.group = [_Item(k, *pair) for k, pair in enumerate(zip(sizes, controllers, strict=True))]
         self.found: dict[int, Found] = {}
         self.precision = torch.finfo(layers.y.dtype).eps
@@ -140,6 +141,19 @@ class _Loop:
         for t in self.group:
             t.begin_run()
         self.set_steps()
+
+    def step(self) -> None:
+        """Does one pass of the loop."""
+        values = self.advance()
+        self.keep_best_duals(values)
+        if self.progress is not None:
+            gaps = (_relative_gap(row[:3], bound) for row, bound in zip(values, self.bound, strict=True))
+            self.progress(self.done + max(t.turns for t in self.group), self.limit, max(gaps))
+        leaving, restarting = self.decide(values)
+        self.restart(restarting)
+        self.remove(leaving)
+        if self.group and (leaving or any(restarting.values())):
+            self.set_steps()
 
     def set_steps(self) -> None:
         """Sets the steps of the present runs."""
@@ -205,40 +219,61 @@ class _Loop:
                 self.layers.problem.growth,
             )
             verdict = t.controller.decide(check)
-            if verdict == "go on":
-                continue
-            if verdict != "restart":
-                if self.finish(k, verdict):
+            if verdict in ("go on", "restart"):
+                if t.controller.turn and self.call_safeguard(k, check):
                     leaving.append(k)
                     continue
-                if self.best is not None:
-                    continue  # its runs have planned lengths
+                if verdict == "go on":
+                    continue
+            elif self.finish(k, verdict, check.objective):
+                leaving.append(k)
+                continue
+            elif self.best is not None:
+                continue  # its runs have planned lengths
+            else:
                 t.controller.restart_point = "last"  # its sums have accumulated rounding, which a restart removes
-            here = t.controller.restart_point
-            t.best = {"last": last, "average": average, "combination": combination, "best": t.best}[here]
             t.end_run()
-            restarting[here].append(k)
+            restarting[t.controller.restart_point].append(k)
         return leaving, restarting
 
-    def finish(self, k: int, verdict: Verdict) -> bool:
-        """Proves the point of an image in double precision, and stores it; returns False if the image must go on."""
+    def call_safeguard(self, k: int, check: Check) -> bool:
+        """Gives the safeguard of a stalled image its turn; returns whether that finished the image."""
+        t, ahead = self.group[k], self.group[k].controller.until
+        left = t.controller.limit - self.done - ahead
+        if not (self.layers.problem.dual_norm < math.inf and check.floor < check.gap < math.inf and left >= ahead):
+            return False
+        if t.safeguard is None:
+            t.safeguard = _Safeguard(self, k, check)
+        return t.safeguard.turn(self, k, check, left)
+
+    def finish(self, k: int, verdict: Verdict, objective: float) -> bool:
+        """Proves the point of an image in double precision, and stores it; returns False if the image must go on.
+
+        Args:
+            k: The row of the image.
+            verdict: Why it ends.
+            objective: The lowest objective of its points.
+        """
         t, layers, here = self.group[k], self.layers, self.group[k].controller.restart_point
-        z = (cast(Tensor, self.best) if here == "best" else layers.point(here))[k]
+        better = t.safeguard if t.safeguard is not None and t.safeguard.objective < objective else None
+        best = self.best if better is None else better.point
+        z = (cast(Tensor, best) if better or here == "best" else layers.point(here))[k if better is None else 0]
         z, proof = prove_at(layers, z[None], self.dual[k : k + 1], layers.y[k : k + 1])
         # The proof decides, not the numbers of the iteration, which have accumulated rounding of the working precision.
         # And a point that does not fit the data may have a small gap.
         fits = proof.relative_violation.item() <= t.controller.tolerance
         converged = fits and t.controller.converged(proof.objective.item(), proof.lower_bound.item())
         if verdict == "tolerance" and not converged:
-            t.controller.until, t.again = min(t.again, self.limit - self.done), 2 * t.again
+            t.controller.until, t.again = min(t.again, t.controller.limit - self.done), 2 * t.again
             if t.controller.until and here != "best" and (t.again <= _TOO_OFTEN or not fits):
                 self.bound[k] = proof.lower_bound.item()
                 return False
             verdict = "precision" if t.controller.until else "layers"
         t.end_run()
+        runs = t.runs if better is None else better.runs
         # The tensors of the last image are not overwritten any more, so they need no copy.
         z = z if len(self.group) == 1 else z.clone()
-        self.found[t.item] = Found(z, self.dual[k].clone(), proof, self.done, verdict, tuple(t.runs))
+        self.found[t.item] = Found(z, self.dual[k].clone(), proof, self.done + t.turns, verdict, tuple(runs))
         return True
 
     def restart(self, restarting: _Restarting) -> None:
@@ -270,6 +305,74 @@ class _Loop:
             at = torch.tensor(stay, device=self.dual.device)
             self.dual, self.best = self.dual[at], None if self.best is None else self.best[at]
             self.bound = [self.bound[k] for k in stay]
+
+
+@final
+class _Safeguard:
+    """The radial search of one image, which has a turn whenever the adaptive restarts have stalled.
+
+    It has a state of its own, and leaves theirs as it is. Shared are the better dual point and, when a turn begins, the
+    better point.
+    """
+
+    def __init__(self, main: _Loop, k: int, check: Check) -> None:
+        layers, problem, t = copy.copy(main.layers), main.layers.problem, main.group[k]
+        layers.keep([k])
+        rules = RadialSearch(t.controller.tolerance, max_layers=main.limit)
+        norm = layers.operator.norm_bound.value or 1.0
+        self._search = RadialController(rules, norm, check.gap, check.floor, problem.dual_norm)
+        self._loop = _Loop(layers, [self._search], main.limit)
+        self._item = self._loop.group[0]
+
+    @property
+    def objective(self) -> float:
+        """The lowest objective."""
+        return self._search.incumbent
+
+    @property
+    def point(self) -> Tensor:
+        """The packed point with this objective, with a batch axis of one."""
+        return cast(Tensor, self._loop.best)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs from the first point to this one."""
+        return self._item.runs
+
+    def turn(self, main: _Loop, k: int, check: Check, left: int) -> bool:
+        """Runs the search for a turn; returns whether it has reached the tolerance.
+
+        Args:
+            main: The loop of the adaptive restarts.
+            k: The row of the image in it.
+            check: The numbers of its present points.
+            left: The number of layers that may still be used: half of them, if that is less than a turn.
+        """
+        loop, t = self._loop, main.group[k]
+        if not loop.group:
+            return False
+        if check.objective < self.objective:
+            self._search.incumbent = check.objective
+            loop.best = main.layers.point(check.better)[k : k + 1].clone()
+            self._item.runs = [*t.runs, t.run(check.better, keep_dual=False)]
+            loop.layers.place(loop.best, keep_dual=False)
+            loop.layers.forget()
+        if main.bound[k] > loop.bound[0]:
+            loop.bound[0], loop.dual = main.bound[k], main.dual[k : k + 1].clone()
+        before, self._search.limit = loop.done, loop.done + left
+        if main.progress is not None:
+            others, tell = main.done + t.turns - before, main.progress
+            loop.progress = lambda done, _, gap: tell(others + done, main.limit, gap)
+        while loop.group and loop.done < before + min(t.controller.turn, left // 2):
+            loop.step()
+        t.turns += loop.done - before
+        t.controller.limit -= loop.done - before
+        if loop.bound[0] > main.bound[k]:
+            main.bound[k], main.dual[k] = loop.bound[0], loop.dual[0]
+        if loop.group or loop.found[0].verdict != "tolerance":
+            return False
+        main.found[t.item] = replace(loop.found[0], layers=main.done + t.turns)
+        return True
 
 
 def _relative_gap(objectives: Sequence[float], bound: float) -> float:

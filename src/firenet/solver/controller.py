@@ -103,6 +103,8 @@ class Controller(Protocol):
             lowest objective so far.
         keep_dual: Whether a restart keeps the dual point; else it starts from zero.
         tolerance: For (P1), the largest relative violation of the constraint by a point that is returned.
+        limit: The largest number of iterations.
+        turn: The number of iterations for which the last check calls the safeguard, see :class:`.AdaptiveRestarts`.
     """
 
     tau: float
@@ -112,6 +114,8 @@ class Controller(Protocol):
     restart_point: RestartPoint | Literal["best"]
     keep_dual: bool
     tolerance: float
+    limit: int
+    turn: int
 
     def converged(self, objective: float, bound: float) -> bool:
         """Returns whether a point with this objective, and this lower bound of the minimum, is accurate enough."""

@@ -10,7 +10,7 @@ from typing import Literal
 from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
 from firenet.problems.gap import within
-from firenet.solver.controller import Check, Controller, RestartPoint, Verdict, check_search, ended, plain_numbers
+from firenet.solver.controller import Check, RestartPoint, Verdict, check_search, ended, plain_numbers
 
 
 @dataclass(frozen=True)
@@ -53,35 +53,51 @@ class RadialSearch:
         """The largest number of iterations."""
         return self.max_layers
 
-    def controller(self, norm: NormBound, size: float) -> Controller:
+    def controller(self, norm: NormBound, size: float) -> RadialController:
         """Returns the controller of an image, see :class:`.SearchingSchedule`."""
-        return _RadialController(self, norm.value or 1.0, size)
+        return RadialController(self, norm.value or 1.0, size)
 
 
-class _RadialController:
+class RadialController:
+    """The controller of :class:`RadialSearch`.
+
+    Args:
+        rules: The schedule.
+        norm: :math:`\\|A\\|`.
+        accuracy: A bound of the first objective minus the minimum.
+        smallest: Accuracies below this one are not asked for.
+        dual: The largest norm D of a dual point; for others than 1 a run has D times as many iterations, with the steps
+            :math:`(\\delta/D,D/\\delta)/\\|A\\|`.
+    """
+
     relaxation = 1.0
     keep_dual = False
+    turn = 0
 
-    def __init__(self, rules: RadialSearch, norm: float, size: float) -> None:
-        self._rules, self._norm = rules, norm
-        self.tolerance = rules.tolerance
-        self._size = size if 0 < size < math.inf else 1.0
+    def __init__(
+        self, rules: RadialSearch, norm: float, accuracy: float, smallest: float | None = None, dual: float = 1.0
+    ) -> None:
+        self._rules, self._norm, self._dual = rules, norm, dual
+        self.tolerance, self.limit = rules.tolerance, rules.max_layers
+        self._accuracy = accuracy if 0 < accuracy < math.inf else 1.0
+        self._smallest = 1e-15 if smallest is None else smallest / self._accuracy
         self._done: dict[tuple[int, int], tuple[int, int]] = {}  # (i, j): its tries U and iterations V
         self._queue: list[tuple[float, int, int]] = []
         self._edge_i = self._edge_j = -1
-        self._incumbent = math.inf
+        self.incumbent = math.inf
         self.restart_point: RestartPoint | Literal["best"] = "best"
-        self._next(rules.max_layers)
+        self._next(self.limit)
 
     def _guess(self, i: int, j: int) -> tuple[float, int]:
         """Returns the radius and the number of iterations of the next run of a guess."""
         tries, _ = self._done.get((i, j), (0, 0))
         r = self._rules.factor
-        # Relative to ||y|| for the objective and to ||y|| / ||A|| for x, so that the scale of the data has no effect.
-        accuracy = max(r**tries, 1e-15)
+        # Relative to the first accuracy for the objective, and to this over ||A|| for x, so that the scale of the data
+        # has no effect.
+        accuracy = max(r**tries, self._smallest)
         beta = math.exp(j) if self._rules.beta is None else self._rules.beta
         delta = (2 * accuracy * math.exp(-i)) ** (1 / beta)
-        return delta, max(1, math.ceil(min(2 * delta / max(r * accuracy, 1e-15), 1e9)))
+        return delta, max(1, math.ceil(min(2 * self._dual * delta / max(r * accuracy, self._smallest), 1e9)))
 
     def _due(self, i: int, j: int) -> float:
         return (abs(i) + 1) ** 2 * (j + 1) ** 2 * (self._done.get((i, j), (0, 0))[1] + self._guess(i, j)[1])
@@ -104,7 +120,8 @@ class _RadialController:
         tries, spent = self._done.get((i, j), (0, 0))
         self._done[i, j] = (tries + 1, spent + layers)
         heapq.heappush(self._queue, (self._due(i, j), i, j))
-        radius = delta * self._size / self._norm
+        # In a range in which the steps and their products are finite.
+        radius = min(max(delta * self._accuracy / self._norm / self._dual, 1e-305), 1e305)
         self.tau, self.sigma = radius / self._norm, 1 / (radius * self._norm)
         self.until = min(layers, remaining)
 
@@ -112,14 +129,15 @@ class _RadialController:
         return within(self._rules.tolerance, objective, bound)
 
     def decide(self, check: Check) -> Verdict:
-        if check.objective < self._incumbent:
-            self._incumbent, self.restart_point = check.objective, check.better
+        check = replace(check, combination=math.inf)
+        if check.objective < self.incumbent:
+            self.incumbent, self.restart_point = check.objective, check.better
         else:
             self.restart_point = "best"
-        kept = replace(check, last=self._incumbent, average=math.inf, combination=math.inf)
-        verdict = ended(self, kept, self._rules.max_layers)
+        kept = replace(check, last=self.incumbent, average=math.inf)
+        verdict = ended(self, kept, self.limit)
         if verdict is None:
-            self._next(self._rules.max_layers - check.layers)
+            self._next(self.limit - check.layers)
         return verdict or "restart"
 
     def restarted(self, primal: float, dual: float) -> None:
