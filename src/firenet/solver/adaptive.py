@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
@@ -12,6 +11,7 @@ from firenet.problems.gap import within
 from firenet.solver.controller import (
     Check,
     Controller,
+    Earlier,
     FirstPoint,
     RestartPoint,
     Verdict,
@@ -22,6 +22,7 @@ from firenet.solver.controller import (
 
 # In the analysis form the primal weight grows by its first value in as many iterations, and returns to it after some.
 _GROWTH, _GROWS = 20, 300
+_WORSE = 3.0  # a run is undone if the objective becomes so many times as large
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ class AdaptiveRestarts:
     least ``longest`` times all iterations so far. At each restart the primal weight :math:`\\omega` of the steps
     :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance moved by
     x) / (distance moved by q), as in PDLP (Applegate et al., *Practical large-scale linear programming using
-    primal-dual hybrid gradient*, 2021).
+    primal-dual hybrid gradient*, 2021). Where q hardly moves for long, as in badly scaled problems, the weight becomes
+    too large. So for (P2) and (P3) a run is undone as soon as the objective is three times that at its start and three
+    times the lowest at an earlier restart; it is repeated with the geometric mean of its weight and of the one before,
+    or a quarter of its weight if that is less.
 
     In the analysis form the iteration goes on from the last point; after ``longest`` new averages begin. The average of
     the dual points is much nearer to the optimum than the last one; that of the images is not. For tight frames the
@@ -111,7 +115,7 @@ class AdaptiveRestarts:
 class AdaptiveController:
     """The controller of :class:`AdaptiveRestarts`."""
 
-    restart_point: RestartPoint | Literal["best"] = "last"
+    restart_point: RestartPoint | Earlier = "last"
     keep_dual = True
     turn = 0
 
@@ -120,16 +124,17 @@ class AdaptiveController:
         self.tolerance, self.limit = rules.tolerance, rules.max_layers
         self.relaxation = rules.relaxation
         self.until = min(rules.check, rules.max_layers)
-        # In a range in which the steps and their products are finite.
-        self._omega = min(max(size / norm, 1e-305), 1e305) if 0 < size / norm < math.inf else 1.0
-        self._first = self._omega
+        self._omega = size / norm if 0 < size / norm < math.inf else 1.0
         self._set()
+        self._first = self._before = self._omega  # and that of the run before
         self._began = 0  # the iteration at which this run began
         self._at_restart = math.inf  # the gap at that iteration
         self._best, self._best_at = math.inf, 0
         self._marked, self._marked_at = math.inf, 0  # the gap at the last mark, see turn
 
     def _set(self) -> None:
+        # In a range in which the steps and their products are finite.
+        self._omega = min(max(self._omega, 1e-305), 1e305)
         self.tau, self.sigma = self._omega / self._norm, 1 / (self._omega * self._norm)
 
     def converged(self, objective: float, bound: float) -> bool:
@@ -141,7 +146,8 @@ class AdaptiveController:
         rules = self._rules
         verdict = ended(self, check, self.limit)
         if verdict is not None:
-            self.restart_point = check.better
+            worse = verdict == "layers" and check.jumps and check.objective > check.known
+            self.restart_point = "start" if worse else check.better
             return verdict
         stalled = rules.safeguard is not None and check.layers - self._marked_at >= rules.safeguard
         self.turn = rules.safeguard or 0 if stalled else 0
@@ -153,6 +159,9 @@ class AdaptiveController:
         elif check.gap < 100 * check.floor and check.layers - self._best_at >= max(200, self._best_at // 2):
             self.restart_point = check.better
             return "precision"  # no progress for long, at a gap of the size of rounding errors
+        if check.jumps and check.objective > _WORSE * check.known:
+            self.restart_point, self._began = "start", check.layers
+            return "restart"
         self.restart_point, gap = check.nearest
         fell = check.jumps and gap <= rules.sufficient * self._at_restart
         if not (fell or check.layers - self._began >= rules.longest * check.layers):
@@ -167,6 +176,9 @@ class AdaptiveController:
     def restarted(self, primal: float, dual: float) -> None:
         """Sets the steps of the next run from the distances that x and q moved in the last one."""
         ratio = primal / dual if dual > 0 else 0.0
-        if 0 < ratio < math.inf:
-            self._omega = math.sqrt(self._omega) * math.sqrt(ratio)
+        if self.restart_point == "start":
+            self._omega = min(math.sqrt(self._omega) * math.sqrt(self._before), self._omega / 4)
+            self._set()
+        elif 0 < ratio < math.inf:
+            self._before, self._omega = self._omega, math.sqrt(self._omega) * math.sqrt(ratio)
             self._set()

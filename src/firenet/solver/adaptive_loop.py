@@ -20,7 +20,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import cast, final
+from typing import Literal, cast, final
 
 import torch
 from torch import Tensor
@@ -78,6 +78,8 @@ class _Item:
     item: int
     size: float
     controller: Controller
+    start: float = math.inf  # the objective at the start of the present run,
+    lowest: float = math.inf  # and the lowest one at a restart
     runs: list[Run] = field(default_factory=list)
     layers: int = 0  # of the present run
     steps: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -92,7 +94,7 @@ class _Item:
 
     def end_run(self) -> None:
         """Records the run, unless its result is discarded."""
-        if self.controller.restart_point != "best":
+        if self.controller.restart_point not in ("best", "start"):
             self.runs.append(self.run(self.controller.restart_point, keep_dual=self.controller.keep_dual))
 
     def run(self, point: RestartPoint, *, keep_dual: bool) -> Run:
@@ -198,7 +200,7 @@ class _Loop:
     def decide(self, values: list[list[float]]) -> tuple[list[int], _Restarting]:
         """Asks the controllers whose check is due; returns the rows that are finished and those that restart."""
         leaving: list[int] = []
-        restarting: _Restarting = {"last": [], "average": [], "combination": [], "best": []}
+        restarting: _Restarting = {"last": [], "average": [], "combination": [], "best": [], "start": []}
         for k, t in enumerate(self.group):
             if t.controller.until:
                 continue
@@ -215,6 +217,7 @@ class _Loop:
                 floor,
                 combination,
                 dual_combination,
+                max(t.start, t.lowest),
                 self.layers.problem.jumps,
                 self.layers.problem.growth,
             )
@@ -233,7 +236,11 @@ class _Loop:
             else:
                 t.controller.restart_point = "last"  # its sums have accumulated rounding, which a restart removes
             t.end_run()
-            restarting[t.controller.restart_point].append(k)
+            here = t.controller.restart_point
+            if not isinstance(self.layers.problem.fidelity, Ball):
+                t.start = {**check.objectives, "start": t.start, "best": math.inf}[here]
+                t.lowest = min(t.lowest, t.start)
+            restarting[here].append(k)
         return leaving, restarting
 
     def call_safeguard(self, k: int, check: Check) -> bool:
@@ -257,7 +264,12 @@ class _Loop:
         t, layers, here = self.group[k], self.layers, self.group[k].controller.restart_point
         better = t.safeguard if t.safeguard is not None and t.safeguard.objective < objective else None
         best = self.best if better is None else better.point
-        z = (cast(Tensor, best) if better or here == "best" else layers.point(here))[k if better is None else 0]
+        z = (
+            cast(Tensor, best)
+            if better or here == "best"
+            else layers.point(cast(RestartPoint | Literal["start"], here))
+        )
+        z = z[k if better is None else 0]
         z, proof = prove_at(layers, z[None], self.dual[k : k + 1], layers.y[k : k + 1])
         # The proof decides, not the numbers of the iteration, which have accumulated rounding of the working precision.
         # And a point that does not fit the data may have a small gap.
@@ -283,7 +295,7 @@ class _Loop:
             if some and where == "best":
                 layers.place(cast(Tensor, self.best), keep_dual=False, rows=some)
             elif some:
-                layers.place(cast(RestartPoint, where), keep_dual=self.best is None, rows=some)
+                layers.place(cast(RestartPoint | Literal["start"], where), keep_dual=self.best is None, rows=some)
                 if self.best is not None:
                     at = torch.tensor(some, device=self.best.device)
                     self.best = self.best.index_copy(0, at, layers.x[at])
@@ -322,7 +334,7 @@ class _Safeguard:
         norm = layers.operator.norm_bound.value or 1.0
         self._search = RadialController(rules, norm, check.gap, check.floor, problem.dual_norm)
         self._loop = _Loop(layers, [self._search], main.limit)
-        self._item = self._loop.group[0]
+        self._item, self._due = self._loop.group[0], 0
 
     @property
     def objective(self) -> float:
@@ -363,7 +375,8 @@ class _Safeguard:
         if main.progress is not None:
             others, tell = main.done + t.turns - before, main.progress
             loop.progress = lambda done, _, gap: tell(others + done, main.limit, gap)
-        while loop.group and loop.done < before + min(t.controller.turn, left // 2):
+        self._due += min(t.controller.turn, left // 2)
+        while loop.group and loop.done < self._due:  # a run may have lasted longer than the last turn
             loop.step()
         t.turns += loop.done - before
         t.controller.limit -= loop.done - before

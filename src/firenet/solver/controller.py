@@ -12,6 +12,7 @@ from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
 
 RestartPoint = Literal["average", "last", "combination"]
+Earlier = Literal["best", "start"]  # restart points from before the run, whose result is then discarded
 FirstPoint = Literal["zero", "adjoint"]  # without a warm start: zero, or A*y over the square of the norm
 
 
@@ -29,6 +30,8 @@ class Check:
         floor: An estimate of the rounding error of a gap in this precision; smaller gaps have no meaning.
         combination: Objective at the combination of the last points, see :class:`.Iteration`; infinite without one.
         dual_combination: The dual value of the combination of the last dual points; minus infinity without one.
+        known: The lowest objective at a restart so far, or that at the start of the run, if it is higher; infinite
+            without one, and for (P1), where points that are not feasible do not compare.
         jumps: Whether the iteration may restart from another point than the last.
         growth: If not, the largest factor by which the primal weight may grow.
     """
@@ -42,6 +45,7 @@ class Check:
     floor: float
     combination: float = math.inf
     dual_combination: float = -math.inf
+    known: float = math.inf
     jumps: bool = True
     growth: float = 1.0
 
@@ -100,7 +104,7 @@ class Controller(Protocol):
         relaxation: Relaxation of the next iterations.
         until: The number of iterations until the next check.
         restart_point: After the verdict ``restart``, the point to start from; ``best`` is the restart point with the
-            lowest objective so far.
+            lowest objective so far, ``start`` the start of the run that ends.
         keep_dual: Whether a restart keeps the dual point; else it starts from zero.
         tolerance: For (P1), the largest relative violation of the constraint by a point that is returned.
         limit: The largest number of iterations.
@@ -111,7 +115,7 @@ class Controller(Protocol):
     sigma: float
     relaxation: float
     until: int
-    restart_point: RestartPoint | Literal["best"]
+    restart_point: RestartPoint | Earlier
     keep_dual: bool
     tolerance: float
     limit: int

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, cast, final
+from typing import Any, Literal, cast, final
 
 import torch
 from torch import Tensor
@@ -281,8 +281,10 @@ class Iteration:
         self.factors = factors
         self._combined = combined(states[-factors.shape[1] :], factors)
 
-    def point(self, which: RestartPoint) -> Tensor:
-        """Returns a point: the last :math:`\\tilde x`, or :meth:`average`, or :meth:`combination`."""
+    def point(self, which: RestartPoint | Literal["start"]) -> Tensor:
+        """Returns a point: the last :math:`\\tilde x`, :meth:`average`, :meth:`combination`, or where the run began."""
+        if which == "start":
+            return self._x_start
         return self.last if which == "last" else self.average() if which == "average" else self.combination()
 
     def dual(self, which: RestartPoint) -> Tensor:
@@ -330,11 +332,14 @@ class Iteration:
             self._back_sum = self._back_sum + self.back if self._derivatives else self._back_sum.add_(self.back)
             self._counted = True
 
-    def place(self, where: RestartPoint | Tensor, *, keep_dual: bool, rows: list[int] | None = None) -> None:
+    def place(
+        self, where: RestartPoint | Literal["start"] | Tensor, *, keep_dual: bool, rows: list[int] | None = None
+    ) -> None:
         """Sets the state from which the next run of some batch items starts.
 
         Args:
-            where: The ``average``, the ``last`` state (unchanged), the ``combination``, or points x for the batch.
+            where: The ``average``, the ``last`` state (unchanged), the ``combination``, the ``start`` of the run, or
+                points x for the batch.
             keep_dual: Whether the dual point is kept, the one of the same kind as ``where``; if not, it is set to zero.
             rows: The batch items; None is all of them.
         """
@@ -355,6 +360,9 @@ class Iteration:
             if self._double:
                 # The factors magnify the rounding that Ax has accumulated, and the next combination would again.
                 measured = self._measured_at(x, some)
+        elif where == "start":
+            x, q = self._x_start.clone(), self._q_start.clone()
+            measured, back = self._measured_at(x, some), self.operator.adjoint(q)
         if not keep_dual:
             q, back = torch.zeros_like(q), torch.zeros_like(back)
         if some is not None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from firenet.errors import BadInput
 from firenet.operators.norm_bound import NormBound
 from firenet.problems.gap import within
-from firenet.solver.controller import Check, RestartPoint, Verdict, check_search, ended, plain_numbers
+from firenet.solver.controller import Check, Earlier, RestartPoint, Verdict, check_search, ended, plain_numbers
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class RadialController:
         self._queue: list[tuple[float, int, int]] = []
         self._edge_i = self._edge_j = -1
         self.incumbent = math.inf
-        self.restart_point: RestartPoint | Literal["best"] = "best"
+        self.restart_point: RestartPoint | Earlier = "best"
         self._next(self.limit)
 
     def _guess(self, i: int, j: int) -> tuple[float, int]:
