@@ -2,10 +2,11 @@
 
 Run: python benchmarks/stall.py [--layers N ...] [--json]
 
-A is diag(1, 1/100) and the data are (1, b). On the way to the second coefficient, which is 100 b, the residual hardly turns;
-so the dual point hardly moves, and the rule for the primal weight makes it far too large. The minimum is known: the data
-are fitted exactly. For each number of layers the excess of the objective is printed, relative to the minimum, with the
-rules alone, with a radial search beside them (``safeguard``), with runs that are undone, and with both: the default.
+A is diag(1, 1/100) and the data are (1, b). On the way to the second coefficient, which is 100 b, the residual hardly
+turns, so the dual point hardly moves, and the rule for the primal weight makes it far too large. The minimum is known:
+the data are fitted exactly. For each number of layers the excess of the objective is printed, relative to the minimum,
+with the rules alone, with a radial search beside them (``safeguard``), with runs that are undone, and with both, which
+is the default.
 """
 
 from __future__ import annotations
