@@ -264,11 +264,7 @@ class _Loop:
         t, layers, here = self.group[k], self.layers, self.group[k].controller.restart_point
         better = t.safeguard if t.safeguard is not None and t.safeguard.objective < objective else None
         best = self.best if better is None else better.point
-        z = (
-            cast(Tensor, best)
-            if better or here == "best"
-            else layers.point(cast(RestartPoint | Literal["start"], here))
-        )
+        z = cast(Tensor, best) if better or here == "best" else layers.point(cast(RestartPoint, here))
         z = z[k if better is None else 0]
         z, proof = prove_at(layers, z[None], self.dual[k : k + 1], layers.y[k : k + 1])
         # The proof decides, not the numbers of the iteration, which have accumulated rounding of the working precision.

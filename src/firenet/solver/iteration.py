@@ -281,10 +281,8 @@ class Iteration:
         self.factors = factors
         self._combined = combined(states[-factors.shape[1] :], factors)
 
-    def point(self, which: RestartPoint | Literal["start"]) -> Tensor:
-        """Returns a point: the last :math:`\\tilde x`, :meth:`average`, :meth:`combination`, or where the run began."""
-        if which == "start":
-            return self._x_start
+    def point(self, which: RestartPoint) -> Tensor:
+        """Returns a point: the last :math:`\\tilde x`, or :meth:`average`, or :meth:`combination`."""
         return self.last if which == "last" else self.average() if which == "average" else self.combination()
 
     def dual(self, which: RestartPoint) -> Tensor:
