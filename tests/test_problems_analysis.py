@@ -113,7 +113,7 @@ def test_for_an_orthonormal_frame_the_two_forms_are_one_problem(frame: TightFram
 @setups
 def test_a_batch_is_a_loop_and_frozen_is_the_same(name: str) -> None:
     setup = SETUPS[name]()
-    net, y = analysed(setup, AdaptiveRestarts(1e-4, 200)), torch.stack([setup.data(), 1e-3 * setup.data(seed=4)])
+    net, y = analysed(setup, AdaptiveRestarts(1e-4, 120)), torch.stack([setup.data(), 1e-3 * setup.data(seed=4)])
     together = net.solve(y)
     for k, item in enumerate(y):
         alone = net.solve(item)

@@ -260,7 +260,7 @@ def test_basis_pursuit_finds_a_sparse_signal(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("kind", ["squared", "ball"])
 @pytest.mark.parametrize("name", ["Fourier", "coils", "orthonormal"])
-@pytest.mark.parametrize("schedule", [AdaptiveRestarts(1e-4, 200), RadialSearch(1e-2, 150)], ids=type)
+@pytest.mark.parametrize("schedule", [AdaptiveRestarts(1e-4, 120), RadialSearch(1e-2, 150)], ids=type)
 def test_a_batch_is_a_loop_and_frozen_is_the_same(name: str, kind: Kind, schedule: Any) -> None:
     setup = SETUPS[name]()
     y = torch.stack([setup.data(), setup.data(seed=4)])
