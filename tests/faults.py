@@ -15,6 +15,7 @@ and faults; `test_faults` runs a short one. Every trial is a process, as a user 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -45,7 +46,7 @@ def crashes(sensing):
 def waits(sensing):
     import time
     def run(y):
-        time.sleep(0.15)
+        time.sleep(0.05)
         return sensing.adjoint(y).real
     return run
 """
@@ -175,12 +176,14 @@ def left_behind(folder: Path) -> list[str]:
     ]
 
 
-def undisturbed(job: Job, folder: Path) -> tuple[Any, float]:
+@functools.cache
+def undisturbed(job: Job) -> tuple[Any, float]:
     """What a run gives that nobody disturbs, and the seconds it takes."""
-    begun = time.monotonic()
-    code, said = run(prepared(folder), *job.arguments, "-o", job.output)
-    assert code == 0, said
-    return job.content(folder), time.monotonic() - begun
+    with tempfile.TemporaryDirectory() as name:
+        folder, begun = prepared(Path(name)), time.monotonic()
+        code, said = run(folder, *job.arguments, "-o", job.output)
+        assert code == 0, said
+        return job.content(folder), time.monotonic() - begun
 
 
 # --- the trials -------------------------------------------------------------------------------------------------------
@@ -188,7 +191,7 @@ def undisturbed(job: Job, folder: Path) -> tuple[Any, float]:
 
 def kills(job: Job, folder: Path, count: int, seed: int = 0) -> Trials:
     """Kill -9 at random moments; then the same command again."""
-    wanted, seconds = undisturbed(job, folder / "calm")
+    wanted, seconds = undisturbed(job)
     found, r = Trials(), random.Random(seed)
     for k in range(count):
         here, moment = prepared(folder / f"kill{k}"), r.random() * seconds
@@ -207,7 +210,7 @@ def kills(job: Job, folder: Path, count: int, seed: int = 0) -> Trials:
 
 def kills_in_a_row(job: Job, folder: Path, count: int, seed: int = 0) -> Trials:
     """Kill -9 again and again in one folder, each time a little later; then one run to the end."""
-    wanted, seconds = undisturbed(job, folder / "calm")
+    wanted, seconds = undisturbed(job)
     found, r, here = Trials(), random.Random(seed), prepared(folder / "row")
     for _ in range(count):
         process = start(here, *job.arguments, "-o", job.output, *job.again)
@@ -224,7 +227,7 @@ POLITE = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 def signals(job: Job, folder: Path, share: float = 0.6, which: Sequence[signal.Signals] = POLITE) -> Trials:
     """The three signals that end a process politely."""
-    wanted, seconds = undisturbed(job, folder / "calm")
+    wanted, seconds = undisturbed(job)
     found = Trials()
     for number in which:
         here = prepared(folder / number.name)
@@ -265,7 +268,7 @@ def refused(found: Trials, what: str, code: int, said: str) -> None:
 
 def full_disk(job: Job, folder: Path, sizes: tuple[int, ...]) -> Trials:
     """A disk of so many bytes, and files that may not grow beyond so many; then room, and the same command again."""
-    wanted, _ = undisturbed(job, folder / "calm")
+    wanted, _ = undisturbed(job)
     found = Trials()
     for size in sizes:
         here = prepared(folder / f"limit{size}")

@@ -5,22 +5,30 @@ Closed folders, two runs at once and full disks under an audit or a training are
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import faults
+from commands import call
 from extras import needs
 from faults import JOBS, Job
 
 AUDIT_NEEDS = ("firenet_models", "safetensors", "skimage")
 SHORT = {
     "recon": JOBS["recon"],
-    "audit run": Job((*faults.AUDIT, "--tests", "accuracy"), "a.html", JOBS["audit run"].content, ("--resume",)),
+    "audit run": replace(JOBS["audit run"], arguments=(*faults.AUDIT, "--tests", "accuracy")),
 }
+
+
+def in_this_process(folder: Path, *arguments: str) -> tuple[int, str]:
+    with contextlib.chdir(folder):
+        result = call(*arguments)
+    return result.exit_code, result.output
 
 
 @pytest.mark.parametrize("name", ["recon", "audit run"])
@@ -34,9 +42,7 @@ def test_kill_nine_at_any_moment(name: str, tmp_path: Path) -> None:
 def test_signals_leave_nothing_and_say_which_they_were(tmp_path: Path) -> None:
     needs(*AUDIT_NEEDS)
     # A model that answers slowly, so that the signal meets it at work.
-    arguments = (*faults.AUDIT, "--tests", "accuracy,noise")
-    job = replace(JOBS["audit run"], arguments=arguments)
-    found = faults.signals(job, tmp_path, which=(signal.SIGTERM,))
+    found = faults.signals(SHORT["audit run"], tmp_path, which=(signal.SIGTERM,))
     assert found.wrong == []
     assert found.tried == 3
 
@@ -47,7 +53,8 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert found.tried >= 3
 
 
-def test_foreign_files(tmp_path: Path) -> None:
+def test_foreign_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "run", in_this_process)  # a process of its own would behave as this one
     assert faults.foreign_files(tmp_path).wrong == []
 
 
@@ -67,8 +74,8 @@ def test_odd_terminals_and_paths(tmp_path: Path) -> None:
 
 def test_the_campaign_finds_what_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs that differ from run to run, temporary files, a code that is not documented."""
-    first = faults.JOBS["recon"]
-    changing = Job(first.arguments, first.output, lambda folder: os.urandom(4))
+    monkeypatch.setattr(faults, "FIRENET", [sys.executable, "-c", "import os; open('x', 'wb').write(os.urandom(4))"])
+    changing = Job((), "x", lambda folder: (folder / "x").read_bytes())
     assert any("other content" in words for words in faults.kills(changing, tmp_path / "a", 1).wrong)
     found = faults.Trials()
     faults.refused(found, "a signal", -signal.SIGKILL, "needed: x")

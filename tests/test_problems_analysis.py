@@ -45,7 +45,7 @@ def test_reaches_the_optimum_and_every_gap_is_valid(name: str, kind: str) -> Non
     lam = 0.1 * (setup.sensing.norm_bound.value if "scaled" in name else 1.0)
     known = recovery(setup, weights, lam, y)
     best = known.optimum()
-    for schedule in (AdaptiveRestarts(1e-7, 30000), FixedSteps(300), AdaptiveRestarts(1e-1, 300), PaperSchedule(5, 20)):
+    for schedule in (AdaptiveRestarts(1e-7, 30000), FixedSteps(100), AdaptiveRestarts(1e-1, 300), PaperSchedule(4, 10)):
         net = Firenet(setup.sensing, setup.frame, weights=weights, lam=lam, schedule=schedule, form="analysis")
         solution = net.solve(y)
         value = known.objective(solution.image.numpy().ravel())
@@ -113,7 +113,7 @@ def test_for_an_orthonormal_frame_the_two_forms_are_one_problem(frame: TightFram
 @setups
 def test_a_batch_is_a_loop_and_frozen_is_the_same(name: str) -> None:
     setup = SETUPS[name]()
-    net, y = analysed(setup, AdaptiveRestarts(1e-4, 500)), torch.stack([setup.data(), 1e-3 * setup.data(seed=4)])
+    net, y = analysed(setup, AdaptiveRestarts(1e-4, 120)), torch.stack([setup.data(), 1e-3 * setup.data(seed=4)])
     together = net.solve(y)
     for k, item in enumerate(y):
         alone = net.solve(item)
@@ -230,9 +230,9 @@ def test_jumps_are_recovered_exactly(dtype: torch.dtype) -> None:
     mask[0] = True
     sensing, frame = SubsampledFourier(mask), UndecimatedWavelet((n,), "haar", 1)
     weights = torch.tensor([[1.0], [1e-3]], dtype=REAL)
-    net = Firenet(sensing, frame, weights=weights, lam=1e-2, schedule=AdaptiveRestarts(1e-8, 20000))
+    net = Firenet(sensing, frame, weights=weights, lam=1e-2, schedule=AdaptiveRestarts(1e-8, 2000))
     solution = net.solve(sensing(x.to(COMPLEX)))
-    assert norm(solution.image - x) <= 1e-2 * norm(x)
+    assert norm(solution.image - x) <= 2e-3 * norm(x)
     zero_filled = sensing.adjoint(sensing(x.to(COMPLEX)))
     assert norm(zero_filled - x) >= 0.1 * norm(x)
 

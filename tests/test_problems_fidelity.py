@@ -154,7 +154,7 @@ def test_a_matrix_that_has_moved_is_looked_at_again() -> None:
 
 # -------------------------------------------------------------------------------------------------------- minimisers
 
-SCHEDULES = (AdaptiveRestarts(1e-7, 40000), FixedSteps(300), AdaptiveRestarts(1e-1, 300), PaperSchedule(5, 20))
+SCHEDULES = (AdaptiveRestarts(1e-6, 40000), FixedSteps(100), AdaptiveRestarts(1e-1, 300), PaperSchedule(4, 10))
 ANALYSED = [
     "Fourier",
     "Fourier, 3-D",
@@ -226,13 +226,13 @@ def test_reaches_the_optimum_and_every_gap_is_valid(name: str, form: Any, kind: 
 def test_the_three_problems_have_common_minimisers(name: str, lam: float) -> None:
     """theory: a minimiser of (P3) with residual r > 0 solves (P1) with noise r and (P2) with 2 lambda r."""
     setup = SETUPS[name]()
-    y, schedule = setup.data(), AdaptiveRestarts(1e-9, 60000)
+    y, schedule = setup.data(), AdaptiveRestarts(1e-7, 60000)
     first = Firenet(setup.sensing, setup.frame, lam=lam, schedule=schedule).solve(y)
     r = norm(setup.sensing(first.image) - y)
     assert 0.05 * norm(y) < r < 0.95 * norm(y)
     for arguments in ({"noise": r}, {"fidelity": "squared", "lam": 2 * lam * r}):
         other = Firenet(setup.sensing, setup.frame, schedule=schedule, **arguments).solve(y)  # pyright: ignore[reportArgumentType]
-        assert_near(other.image, first.image, 2e-3 * norm(first.image))
+        assert_near(other.image, first.image, 1e-4 * norm(first.image))
 
 
 @pytest.mark.parametrize("form", ["analysis", "synthesis"])
@@ -260,7 +260,7 @@ def test_basis_pursuit_finds_a_sparse_signal(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("kind", ["squared", "ball"])
 @pytest.mark.parametrize("name", ["Fourier", "coils", "orthonormal"])
-@pytest.mark.parametrize("schedule", [AdaptiveRestarts(1e-4, 500), RadialSearch(1e-2, 300)], ids=type)
+@pytest.mark.parametrize("schedule", [AdaptiveRestarts(1e-4, 120), RadialSearch(1e-2, 150)], ids=type)
 def test_a_batch_is_a_loop_and_frozen_is_the_same(name: str, kind: Kind, schedule: Any) -> None:
     setup = SETUPS[name]()
     y = torch.stack([setup.data(), setup.data(seed=4)])

@@ -34,7 +34,7 @@ from firenet.problems import SynthesisProblem
 from firenet.solver import FixedSteps, RadialSearch
 from firenet.transforms import Union
 
-PARTS = 8  # the campaign's problems are spread over so many tests, for as many processes
+PARTS = 4  # the campaign's problems are spread over so many tests, for as many processes
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -42,7 +42,7 @@ PARTS = 8  # the campaign's problems are spread over so many tests, for as many 
 def test_no_claim_of_a_random_problem_is_false(part: int):
     tally: Counter[str] = Counter()
     false = []
-    for k in range(part, 160, PARTS):
+    for k in range(part, 80, PARTS):
         case, tolerance = soundness.random_case(k, seed=1)
         false += [f"{k} ({case.name}): {claim}" for claim in soundness.check(case, tolerance, tally)]
     assert not false
@@ -51,9 +51,9 @@ def test_no_claim_of_a_random_problem_is_false(part: int):
 
 def test_no_claim_of_a_built_problem_is_false():
     tally: Counter[str] = Counter()
-    false = [f"{k}: {claim}" for k in range(40) for claim in soundness.built(k, 1, tally)]
+    false = [f"{k}: {claim}" for k in range(20) for claim in soundness.built(k, 1, tally)]
     assert not false
-    assert tally["refused at the door"] >= 4
+    assert tally["refused at the door"] >= 2
 
 
 INEQUALITIES = {
@@ -121,7 +121,7 @@ def test_a_small_part_of_a_sum_is_not_taken_for_zero(factors: tuple[float, float
     frame = Union([Gradient(shape), UndecimatedWavelet(shape, "haar", 1)], factors)
     keys: dict[str, Any] = {"squared": {"fidelity": "squared"}, "ball": {"noise": 0.1}}.get(how, {})
     weights = torch.ones(frame.penalty_shape, dtype=torch.float64)
-    schedule = AdaptiveRestarts(tolerance=1e-6, max_layers=300)
+    schedule = AdaptiveRestarts(tolerance=1e-6, max_layers=150)
     net = Firenet(sensing, frame, weights=weights, lam=0.01, schedule=schedule, **keys)
     true = net.problem.objective(x, y).item()  # at most so large is the minimum
     for solution in (net.solve(y), certify(net.problem, torch.zeros_like(x), y, budget=100)):
@@ -139,7 +139,7 @@ def test_a_small_part_of_a_sum_is_not_taken_for_zero(factors: tuple[float, float
 def test_total_variation_where_a_hardly_sees_constants(seen: float, dtype: torch.dtype, boundary: Any):
     row = torch.tensor([[1.0, seen - 1.0]], dtype=torch.float64).to(dtype)
     y = torch.tensor([1.0], dtype=dtype)
-    net = Firenet(Matrix(row), Gradient((2,), boundary), lam=0.1, schedule=AdaptiveRestarts(1e-4, 500))
+    net = Firenet(Matrix(row), Gradient((2,), boundary), lam=0.1, schedule=AdaptiveRestarts(1e-4, 200))
     solution = net.solve(y)
     total = row.to(torch.float64).sum().item()
     # A constant image of 1 / total fits exactly and has no variation: the minimum is zero, unless A1 is.

@@ -34,6 +34,12 @@ SMALL = {
 networks = pytest.mark.parametrize("name", list(SMALL))
 
 
+@pytest.fixture
+def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing the usual 256 takes longer than the six steps."""
+    monkeypatch.setattr("firenet.nets.training._POOL", 16)
+
+
 def weights(net: torch.nn.Module) -> list[torch.Tensor]:
     return [t.clone() for t in net.state_dict().values() if t.is_floating_point()]
 
@@ -43,6 +49,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 
 @networks
+@pytest.mark.usefixtures("few_images")
 def test_a_training_that_stops_goes_on_to_the_same_weights(name: str, tmp_path: Path) -> None:
     recipe, state = SMALL[name], torch.random.get_rng_state()
     whole = train(recipe)
@@ -70,6 +77,7 @@ def test_a_training_that_stops_goes_on_to_the_same_weights(name: str, tmp_path: 
 
 
 @networks
+@pytest.mark.usefixtures("few_images")
 def test_what_is_saved_is_what_is_loaded(name: str, tmp_path: Path) -> None:
     net = train(SMALL[name]).float()
     save(tmp_path / "net.safetensors", net, SMALL[name])
@@ -96,7 +104,7 @@ def test_a_short_training_moves_in_the_right_direction(name: str) -> None:
 
 def test_killed_with_nine_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     needs("safetensors")
-    options = ["train", "unet", "--images", "ellipses", "--sides", "16", "--steps", "240", "--batch", "2"]
+    options = ["train", "automap", "--images", "ellipses", "--sides", "8", "--steps", "700", "--batch", "2"]
     command = [sys.executable, "-m", "firenet.cli", *options, "--threads", "1", "-o"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     checkpoint = tmp_path / "net.checkpoint"

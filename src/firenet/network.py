@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from firenet.errors import BadInput, DoubtfulInput
-from firenet.numerics import full_precision, norms, real_view, tensor_of
+from firenet.numerics import broadcasts_to, full_precision, norms, real_view, tensor_of
 from firenet.operators.check import conditions, trusted
 from firenet.operators.compact import Compact
 from firenet.operators.derivative import keep_kind
@@ -398,11 +398,7 @@ class Firenet(nn.Module):
     def _start(self, x0: Tensor, batch: torch.Size, dtype: torch.dtype) -> Tensor:
         """Returns the coefficients of a first image, in the shape and dtype of the state."""
         shape = self.sensing.in_shape
-        try:
-            fits = torch.broadcast_shapes(tuple(x0.shape), (*batch, *shape)) == (*batch, *shape)
-        except RuntimeError:
-            fits = False
-        if not fits or tuple(x0.shape[max(x0.ndim - len(shape), 0) :]) != shape:
+        if not broadcasts_to(x0.shape, (*batch, *shape)) or tuple(x0.shape[max(x0.ndim - len(shape), 0) :]) != shape:
             got = f"shape {tuple(x0.shape)}"
             raise BadInput(f"A first image of shape {(*batch, *shape)} or one for all of them", got, "Check its axes")
         if x0.is_complex() and not dtype.is_complex:

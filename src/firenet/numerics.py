@@ -7,7 +7,7 @@ axes, one value per batch item, and are summed in float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -38,6 +38,18 @@ def check_seed(seed: int, below: int = 2**63) -> int:
 def unit_roundoff(dtype: torch.dtype) -> float:
     """Returns the unit roundoff of a dtype, half its machine epsilon."""
     return torch.finfo(dtype).eps / 2
+
+
+def broadcasts_to(shape: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Returns whether a tensor of a shape broadcasts to the wanted one.
+
+    ``torch.broadcast_shapes`` says this, too, but its first call imports SymPy, which takes 0.4 s.
+
+    >>> broadcasts_to((3, 1), (2, 3, 4)), broadcasts_to((3,), (2, 3, 1)), broadcasts_to((1, 1), (4,))
+    (True, False, False)
+    """
+    axes = zip(reversed(shape), reversed(wanted), strict=False)
+    return len(shape) <= len(wanted) and all(a in (1, b) for a, b in axes)
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------

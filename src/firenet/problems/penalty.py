@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import broadcasts_to
 from firenet.operators.linear import LinearOperator
 
 
@@ -39,11 +40,7 @@ def check_weights(w: Tensor | None, shape: tuple[int, ...]) -> None:
         got = f"{w.dtype}" if not w.is_floating_point() else f"{bad.numel()} others, e.g. {bad.flatten()[0].item():g}"
         do = "For a coefficient without penalty use a small positive weight, e.g. 1e-3, which the dual point needs"
         raise BadInput("Real, finite and positive weights", got, do)
-    try:
-        fits = torch.broadcast_shapes(tuple(w.shape), shape) == shape
-    except RuntimeError:
-        fits = False
-    if not fits:
+    if not broadcasts_to(w.shape, shape):
         needed = f"Weights that broadcast to the coefficients' shape {shape}"
         raise BadInput(needed, f"shape {tuple(w.shape)}", "Make the weights for this transform")
 
