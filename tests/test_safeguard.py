@@ -83,6 +83,19 @@ def test_frozen_and_in_a_batch(kind: str) -> None:
             assert net.solve(y[k]).layers.item() == solution.layers[k].item()
 
 
+def test_what_the_search_found_is_frozen() -> None:
+    """Also where it began at the last point, which relaxation had already left behind."""
+    data, began = badly_scaled(), set()
+    for most in range(30, 200, 7):
+        net = data.net(replace(EAGER, max_layers=most, safeguard=10))
+        solution = net.solve(data.measured)
+        assert_freezes(net, data.measured[None], solution)
+        switch = [k for k, run in enumerate(runs(solution)) if not run.keep_dual]
+        if switch:
+            began.add(runs(solution)[switch[0]].restart_point)
+    assert "last" in began
+
+
 def test_never_more_layers_than_allowed() -> None:
     data = problem("real")
     for most in (1, 9, 20, 21, 35, 40, 41, 77, 100):

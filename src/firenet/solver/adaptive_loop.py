@@ -103,6 +103,15 @@ class _Item:
         combination = self.combination[-self.layers :] if point == "combination" else ()
         return Run(tau, sigma, self.layers, relaxation, point, keep_dual, combination)
 
+    def way(self, point: RestartPoint) -> list[Run]:
+        """Returns runs that end at a present point, with the dual point zero."""
+        run = self.run(point, keep_dual=False)
+        if point != "last":
+            return [*self.runs, run]
+        # The last point is the one before relaxation; a last layer without relaxation ends there.
+        most = [replace(run, layers=run.layers - 1, keep_dual=True)] if run.layers > 1 else []
+        return [*self.runs, *most, replace(run, layers=1, relaxation=1.0)]
+
 
 def run_adaptive(
     layers: Iteration, controllers: list[Controller], limit: int, progress: Progress | None = None
@@ -362,7 +371,7 @@ class _Safeguard:
         if check.objective < self.objective:
             self._search.incumbent = check.objective
             loop.best = main.layers.point(check.better)[k : k + 1].clone()
-            self._item.runs = [*t.runs, t.run(check.better, keep_dual=False)]
+            self._item.runs = t.way(check.better)
             loop.layers.place(loop.best, keep_dual=False)
             loop.layers.forget()
         if main.bound[k] > loop.bound[0]:
