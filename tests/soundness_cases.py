@@ -179,7 +179,8 @@ def fidelities(rng: np.random.Generator, y: NDArray[Any], misfit: float, lam: fl
 def schedule(rng: np.random.Generator, tolerance: float) -> Any:
     if rng.random() < 0.15:
         return firenet.solver.RadialSearch(tolerance=tolerance, max_layers=300)
-    return AdaptiveRestarts(tolerance=tolerance, max_layers=int(rng.choice([20, 100, 400])))
+    layers = int(rng.choice([20, 100, 400]))
+    return AdaptiveRestarts(tolerance=tolerance, max_layers=layers, safeguard=30 if tolerance < 1e-3 else 1000)
 
 
 SCALES = (1.0, 1.0, 1.0, 1e-30, 1e20, 1e-8, 1e8)
