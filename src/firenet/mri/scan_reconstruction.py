@@ -1,4 +1,4 @@
-"""Reconstruction and certification of the images of a scan, one after the other."""
+"""Reconstruction and certification of the images of a scan."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from firenet.io.safely import AnyPath
 from firenet.mri.noise_level import check_noise_level, noise_level as noise_level_of
 from firenet.mri.record import Reconstruction
 from firenet.mri.scan import Prepared, ScanData
+from firenet.mri.side_by_side import side_by_side
 from firenet.mri.source import Source
 from firenet.numerics import real_view
 from firenet.problems.penalty import check_lam
 from firenet.reconstruction.choose_lambda import choose_lambda
 from firenet.reconstruction.defaults import TOLERANCE, default_network, rounds, schedule_named
 from firenet.reconstruction.reconstruct import certify_image
-from firenet.solver.memory import peak_bytes
+from firenet.solver.memory import available_bytes, peak_bytes
 from firenet.solver.schedules import searches
 from firenet.transforms.spec import transform
 
@@ -97,9 +98,7 @@ def reconstruct_scan(
         net = default_network(image.operator, sparsify=sparsify, lam=lam, noise=level(seen), schedule=plan)
         net = net.to(image.y.device)
         asked = None if searches(plan) else tolerance
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DoubtfulInput)  # these were told before, with the name of the slice
-            found = rounds(net, image.y, reweight, tolerance=asked, progress=progress)
+        found = rounds(net, image.y, reweight, tolerance=asked, progress=progress)
         each = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found]
         last = found[-1].solution
         _check_finite(last.image, seen, net.lam)
@@ -108,7 +107,9 @@ def reconstruct_scan(
         goal = TOLERANCE if tolerance is None and searches(plan) else tolerance
         return replace(made, ended=found[-1].ended, tolerance=goal, sweep=sweep)
 
-    return _each(scan, "reconstruction", solve, progress)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DoubtfulInput)  # these were told before, with the name of the slice
+        return _each(scan, "reconstruction", solve, progress, sparsify)
 
 
 def certify_scan(
@@ -178,7 +179,7 @@ def certify_scan(
         found = certify_image(x, net.to(part.y.device), part.y, budget=layers, **bounds, progress=progress)
         return Reconstruction(scan, part, x, found, net, net, int(found.layers))
 
-    return _each(scan, "certificate", solve, progress)
+    return _each(scan, "certificate", solve, progress, sparsify)
 
 
 def memory_of_scan(
@@ -220,18 +221,33 @@ def _each(
     what: str,
     solve: Callable[[Prepared, Callable[..., None] | None], Reconstruction],
     progress: Progress | None,
+    sparsify: str | None,
 ) -> list[Reconstruction]:
-    """Solves one image after the other; the image of an empty slice is zero."""
-    found = []
-    for count, image in enumerate(scan.images, 1):
+    """Solves each image, as many side by side as torch has threads and half of the free memory allows.
+
+    The image of an empty slice is zero.
+    """
+    images = scan.images
+
+    def one(image: Prepared, tell: Callable[..., None] | None) -> Reconstruction:
         if image.empty:
-            found.append(Reconstruction(scan, image, torch.zeros(image.operator.in_shape, dtype=image.y.dtype)))
-            continue
-        name = f"slice {image.number}, {count} of {len(scan.images)}" if len(scan.images) > 1 else what
+            return Reconstruction(scan, image, torch.zeros(image.operator.in_shape, dtype=image.y.dtype))
         start = time.perf_counter()
-        made = solve(image, _named(progress, name))
-        found.append(replace(made, seconds=time.perf_counter() - start))
-    return found
+        made = solve(image, tell)
+        return replace(made, seconds=time.perf_counter() - start)
+
+    def told(k: int) -> Callable[..., None] | None:
+        name = f"slice {images[k].number}, {k + 1} of {len(images)}" if len(images) > 1 else what
+        return _named(progress, name)
+
+    on_cpu = all(image.y.device.type == "cpu" for image in images)
+    workers = min(torch.get_num_threads(), sum(not image.empty for image in images)) if on_cpu else 1
+    free = available_bytes() if workers > 1 else None
+    if free is not None:
+        largest = max((image for image in images if not image.empty), key=lambda image: image.y.numel())
+        problem = default_network(largest.operator, sparsify=sparsify).problem
+        workers = max(min(workers, free // (2 * peak_bytes(problem, largest.y, again=True))), 1)
+    return side_by_side(one, images, workers, told)
 
 
 def _named(progress: Progress | None, what: str) -> Callable[..., None] | None:

@@ -65,6 +65,16 @@ def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again:
     return plain + int(size * ((9 if again else 5) * batch * dual + pair.scratch(batch)))
 
 
+def available_bytes() -> int | None:
+    """Returns the memory in bytes that programs can still get; None where the system does not say, unlike Linux."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            found = [line.split() for line in file if line.startswith("MemAvailable:")]
+        return 1024 * int(found[0][1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def keep_freed_memory() -> None:
     """Makes the C library keep the memory of freed tensors instead of returning it to the system and fetching it again.
 
