@@ -121,3 +121,9 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scan") / "scan.npz"
     np.savez(path, kspace=to_centre(y, 2).numpy())
     return path
+
+
+@pytest.fixture
+def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings draw 16 images instead of 256, which would take longer than their few steps."""
+    monkeypatch.setattr("firenet.nets.training._POOL", 16)

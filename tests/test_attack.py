@@ -76,10 +76,10 @@ def test_a_window_is_attacked_by_its_largest_entry() -> None:
 def test_a_network_is_attacked_through_its_gradient_and_nothing_unmeasured_is_touched() -> None:
     mask = multilevel((16, 16), 0.5).samples
     sensing = SubsampledFourier(mask)
-    net = Firenet(sensing, UndecimatedWavelet((16, 16), "haar", 2), lam=0.02, schedule=FixedSteps(8))
+    net = Firenet(sensing, UndecimatedWavelet((16, 16), "haar", 2), lam=0.02, schedule=FixedSteps(4))
     y = sensing(draw(16, 16, complex_=True))
     told: list[tuple[int, int]] = []
-    small, large = attack(net, sensing, y, [0.01, 0.1], steps=8, progress=lambda d, m: told.append((d, m)))
+    small, large = attack(net, sensing, y, [0.01, 0.1], steps=4, progress=lambda d, m: told.append((d, m)))
     for found in (small, large):
         assert found.error > found.noise
         assert (found.e[~mask] == 0).all()
@@ -87,9 +87,9 @@ def test_a_network_is_attacked_through_its_gradient_and_nothing_unmeasured_is_to
         assert torch.equal(found.image, net(y + found.e).detach())
     assert large.error > small.error
     assert told[-1][0] <= told[-1][1]
-    again = attack(net, sensing, y, [0.01, 0.1], steps=8)
+    again = attack(net, sensing, y, [0.01, 0.1], steps=4)
     assert [a.error for a in again] == [small.error, large.error]
-    (blind,) = attack(lambda m: net(m).detach(), sensing, y, 0.1, ascent="spsa", steps=8, calls=0)
+    (blind,) = attack(lambda m: net(m).detach(), sensing, y, 0.1, ascent="spsa", steps=4, calls=0)
     assert blind.error >= blind.noise
 
 

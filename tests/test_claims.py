@@ -6,7 +6,9 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -82,12 +84,19 @@ def test_fifty_arrays_are_fifty_arrays(tmp_path: Path) -> None:
         cascade_model(tmp_path / "a.npz")
 
 
+@cache
+def trained() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is in the checkpoint of a training that has ended."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.checkpoint"
+        train(SMALL, checkpoint=path)
+        return sealed.read(path, CHECKPOINT, SMALL.identity)
+
+
 @pytest.mark.parametrize("done", [0, -1, 2, 4, 99_999, 3.0, None, "3", True])
 def test_a_checkpoint_is_as_far_as_its_optimiser(done: Any, tmp_path: Path) -> None:
     """A done of 99999 once returned unfinished weights as finished, with a digest or without."""
-    path = tmp_path / "a.checkpoint"
-    train(SMALL, checkpoint=path)
-    arrays, about = sealed.read(path, CHECKPOINT, SMALL.identity)
+    path, (arrays, about) = tmp_path / "a.checkpoint", trained()
     assert about == {"done": 3}
     sealed.write(path, CHECKPOINT, SMALL.identity, arrays, {"done": done})
     with pytest.raises(BadInput, match="A consistent checkpoint"):
@@ -96,9 +105,8 @@ def test_a_checkpoint_is_as_far_as_its_optimiser(done: Any, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("change", ["nan", "shape", "missing", "integers"])
 def test_a_forged_checkpoint_is_refused_where_it_makes_no_sense(change: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.checkpoint"
-    train(SMALL, checkpoint=path)
-    arrays, about = sealed.read(path, CHECKPOINT, SMALL.identity)
+    path, (whole, about) = tmp_path / "a.checkpoint", trained()
+    arrays = dict(whole)
     name = next(n for n in arrays if n.startswith("adam.0.exp_avg"))
     if change == "nan":
         arrays[name] = np.full_like(arrays[name], np.nan)
@@ -114,6 +122,7 @@ def test_a_forged_checkpoint_is_refused_where_it_makes_no_sense(change: str, tmp
         train(SMALL, checkpoint=path)
 
 
+@pytest.mark.usefixtures("few_images")
 def test_a_checkpoint_that_was_edited_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.checkpoint"
     train(SMALL, checkpoint=path)

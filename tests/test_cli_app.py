@@ -264,8 +264,8 @@ def test_bad_input_is_refused_in_three_lines(tmp_path, kind):
 
 
 def test_bad_input_through_the_shell_shows_no_traceback_unless_asked(tmp_path):
-    run = shell("recon", tmp_path / "none.npy", "-o", tmp_path / "x.npy")
-    assert run.returncode == BAD_INPUT
+    run = call("recon", tmp_path / "none.npy", "-o", tmp_path / "x.npy")
+    assert run.exit_code == BAD_INPUT
     assert "Traceback" not in run.stderr
     run = shell("--debug", "recon", tmp_path / "none.npy", "-o", tmp_path / "x.npy")
     assert run.returncode != 0

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from firenet.barriers import check
 from firenet.cli.app import app
 from firenet.cli.console import INVALID, NO_VERDICT
+from firenet.nets.lista import train_lista
+from firenet.paper import contestants
 from firenet.paper.contestants import CONTESTANTS
 
 
@@ -80,7 +82,11 @@ def test_play_without_a_verdict_has_its_own_exit_code(
     assert json.loads(run.stdout)["defeated"] is False
 
 
-def test_the_whole_gallery(tmp_path: Path) -> None:
+def test_the_whole_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def briefly(*data: Any, epochs: int, **rest: Any) -> Any:  # test_barriers_adversary plays against the trained one
+        return train_lista(*data, epochs=3, **rest)
+
+    monkeypatch.setattr(contestants, "train_lista", briefly)
     run = _firenet("all", "-k", "3", "-o", str(tmp_path), "--reads", "60")
     assert run.exit_code == 0, run.output
     rows = [line.split("│") for line in run.stdout.splitlines() if "│" in line]  # 80 characters wide

@@ -11,6 +11,7 @@ import fuzz_records
 from firenet.errors import BadInput, FirenetError
 
 COUNT = 60
+pytestmark = pytest.mark.usefixtures("few_images")
 
 
 def damaged(whole: bytes, r: Random) -> bytes:

@@ -34,12 +34,6 @@ SMALL = {
 networks = pytest.mark.parametrize("name", list(SMALL))
 
 
-@pytest.fixture
-def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing the usual 256 takes longer than the six steps."""
-    monkeypatch.setattr("firenet.nets.training._POOL", 16)
-
-
 def weights(net: torch.nn.Module) -> list[torch.Tensor]:
     return [t.clone() for t in net.state_dict().values() if t.is_floating_point()]
 
