@@ -14,6 +14,7 @@ demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in 
 	$(BIN)/firenet demo --out demo-output
 
 test: $(VENV)/.test  ## the whole test suite
+	$(BIN)/python -m compileall -q src models/src  # for the processes that tests start, also where none may write bytecode
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 jitter: $(VENV)/.test  ## the test suite on five imitated processors, whose sums come out in other last digits
