@@ -9,6 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 # Their assertions say what was compared, as those of the tests do.
@@ -39,6 +40,13 @@ def pytest_sessionstart() -> None:
 
 def pytest_sessionfinish() -> None:
     _jitter.close()
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Generator[None, None, None]:
+    """Some commands make torch round denormal numbers to zero, in their process; here they run in that of the tests."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 # --- without extras ---------------------------------------------------------------------------------------------------

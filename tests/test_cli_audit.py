@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -44,12 +43,10 @@ def hostile(sensing):
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "made_for_cli.py").write_text(FACTORY, encoding="utf-8")
     monkeypatch.setenv("COLUMNS", "80")
-    yield
-    torch.set_flush_denormal(False)  # the command sets it for its process
 
 
 @pytest.fixture

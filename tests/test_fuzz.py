@@ -27,7 +27,7 @@ def test_a_damaged_file_is_read_or_refused(target: str, tmp_path: Path) -> None:
 
 
 def test_the_campaign_finds_what_it_is_for() -> None:
-    found = fuzz.run("faulty", 7, seconds=1)
+    found = fuzz.run("faulty", 7, seconds=3)
     faults = ["raw words", "exception", "memory", "crash", "hang"]
     assert [outcome for _, outcome, _ in found.faults] == faults
     assert found.outcomes == dict.fromkeys([*faults, "refused", "read"], 1)
