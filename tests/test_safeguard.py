@@ -12,6 +12,8 @@ import torch
 
 from cases import Data, kinds, problem
 from firenet import AdaptiveRestarts, Firenet, Gradient, Matrix, Status
+from firenet.operators import NormBound
+from firenet.solver.controller import Check
 from firenet.solver.radial import RadialController, RadialSearch
 from oracles import optimum
 from searching import MORE, assert_freezes, assert_proves, easy_and_hard, imaging, problems, runs
@@ -145,3 +147,19 @@ def test_undoing_has_no_unit(scale: float) -> None:
     solution, other = net.solve(data.measured), net.solve(data.measured * scale)
     assert [r.layers for r in runs(solution)] == [r.layers for r in runs(other)]
     assert math.isclose(other.objective.item(), scale * solution.objective.item(), rel_tol=1e-9)
+
+
+def test_a_start_that_is_bad_itself_is_not_undone_for_ever() -> None:
+    """Undone again only if smaller steps made it less bad; the weight does not vanish."""
+    controller = AdaptiveRestarts(1e-6, 10_000, safeguard=None).controller(NormBound(1.0, "exact", "a test"), 1.0)
+    points, known = [], 1.0
+    for layers in range(10, 2000, 10):
+        check = Check(layers, 10.0, 10.0, 0.1, 0.1, 0.1, 1e-12, known=known)
+        if controller.decide(check) == "restart":
+            points.append(controller.restart_point)
+            known = known if points[-1] == "start" else 10.0
+            controller.restarted(0.0, 0.0)
+    assert points[0] == "start"
+    assert points.count("start") == 1
+    assert len(points) > 2
+    assert controller.tau / controller.sigma > 1e-40

@@ -132,6 +132,7 @@ class AdaptiveController:
         self._at_restart = math.inf  # the gap at that iteration
         self._best, self._best_at = math.inf, 0
         self._marked, self._marked_at = math.inf, 0  # the gap at the last mark, see turn
+        self._undone = math.inf  # the objective of the last run, if it was undone
 
     def _set(self) -> None:
         # In a range in which the steps and their products are finite.
@@ -159,14 +160,15 @@ class AdaptiveController:
         elif check.gap < 100 * check.floor and check.layers - self._best_at >= max(200, self._best_at // 2):
             self.restart_point = check.better
             return "precision"  # no progress for long, at a gap of the size of rounding errors
-        if check.jumps and check.objective > _WORSE * check.known:
-            self.restart_point, self._began = "start", check.layers
+        # Smaller steps must have made it less bad than the last time; else the start itself is bad.
+        if check.jumps and _WORSE * check.known < check.objective < 0.9 * self._undone:
+            self.restart_point, self._began, self._undone = "start", check.layers, check.objective
             return "restart"
         self.restart_point, gap = check.nearest
         fell = check.jumps and gap <= rules.sufficient * self._at_restart
         if not (fell or check.layers - self._began >= rules.longest * check.layers):
             return "go on"
-        self._at_restart, self._began = gap, check.layers
+        self._at_restart, self._began, self._undone = gap, check.layers, math.inf
         if not check.jumps:
             grown = check.layers / _GROWTH if check.layers <= _GROWS else 1.0
             self._omega = self._first * min(check.growth, max(1.0, grown))
