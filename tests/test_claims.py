@@ -86,7 +86,7 @@ def test_fifty_arrays_are_fifty_arrays(tmp_path: Path) -> None:
 
 @cache
 def trained() -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is in the checkpoint of a training that has ended."""
+    """Returns what is in the checkpoint of a training that has ended."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "a.checkpoint"
         train(SMALL, checkpoint=path)
