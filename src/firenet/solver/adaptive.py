@@ -42,7 +42,7 @@ class AdaptiveRestarts:
     primal-dual hybrid gradient*, 2021). Where q hardly moves for long, as in badly scaled problems, the weight becomes
     too large. So for (P2) and (P3) a run is undone as soon as the objective is three times that at its start and three
     times the lowest at an earlier restart; it is repeated with the geometric mean of its weight and of the one before,
-    or a quarter of its weight if that is less.
+    or a quarter of its weight if that is less, and undone again only if that made it less bad.
 
     In the analysis form the iteration goes on from the last point; after ``longest`` new averages begin. The average of
     the dual points is much nearer to the optimum than the last one; that of the images is not. For tight frames the
