@@ -481,7 +481,13 @@ def test_what_a_stopped_item_holds_fits_together(iterate: Iterate):
     torch.testing.assert_close(net.problem.gap(s.coefficients, s.dual, y), s.gap, rtol=1e-9, atol=1e-13)
     torch.testing.assert_close(net.problem.objective(s.coefficients, y), s.objective, rtol=1e-13, atol=0)
     stopped = (s.layers < net.schedule.layers) & (s.gap > 0)
-    assert (net.solve(y).gap[stopped] < 0.9 * s.gap[stopped]).any(), "going on finds a better dual"
+    longer = net.solve(y)
+    assert (longer.gap[stopped] < 0.9 * s.gap[stopped]).any(), "going on finds a better dual"
+    # An item that stopped holds what its network of just so many layers returns, whatever the others do afterwards.
+    for i in stopped.nonzero().flatten().tolist():
+        short = data.net(Repeated(FixedSteps(60), int(s.layers[i]) // 60), iterate).solve(y[i])
+        torch.testing.assert_close(s.coefficients[i], short.coefficients, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(s.dual[i], short.dual, rtol=1e-9, atol=1e-11)
 
 
 @iterates
