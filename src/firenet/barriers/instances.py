@@ -238,7 +238,7 @@ class Instance:
             raise BadProblem(f"a scale of K or K - 1 = {known.digits - 1}, at least 1; got {self.scale}")
         if self.column is None:
             if self.bump != 0 or self.scale != known.digits:
-                raise BadProblem("the tie has no bump, and is of scale K: the weak family has none")
+                raise BadProblem("the tie has no bump, and is of scale K: the weak family has no tie")
         elif not 0 <= self.column < known.columns or not 0 < self.bump <= 1:
             raise BadProblem(f"a bump above 0 and at most 1 on a column below {known.columns}; got {self}")
 

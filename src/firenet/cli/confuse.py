@@ -25,7 +25,7 @@ def confuse(
     matrix: Annotated[Path | None, Argument(help="The file of the matrix A. Or give --mask or --shape.")] = None,
     mask: Annotated[Path | None, Option(help="The file of a sampling mask.")] = None,
     shape: Annotated[
-        str | None, Option(help="The sides of the image, N1,N2,...: the mask that `firenet mask` draws with --rate.")
+        str | None, Option(help="The sides of the image, N1,N2,...; its mask is drawn as by `firenet mask --rate`.")
     ] = None,
     rate: options.Rate = 0.25,
     sensing: Annotated[str, Option(help="The measurements of a mask: fourier or walsh.")] = "fourier",

@@ -2,7 +2,8 @@
 
 The problem: to minimise :math:`\\langle c,\\xi\\rangle` where
 :math:`\\|G_k\\xi+h_k\\|_2\\le\\langle s_k,\\xi\\rangle+t_k` for all k. The method: Newton steps for
-:math:`t\\langle c,\\xi\\rangle-\\sum_k\\log(\\sigma_k^2-\\|\\gamma_k\\|^2)` with growing t
+:math:`t\\langle c,\\xi\\rangle-\\sum_k\\log(\\sigma_k^2-\\|\\gamma_k\\|^2)` with growing t, where
+:math:`\\gamma_k=G_k\\xi+h_k` and :math:`\\sigma_k=\\langle s_k,\\xi\\rangle+t_k`
 (Boyd and Vandenberghe, Convex Optimization, chapter 11).
 """
 

@@ -40,10 +40,11 @@ class Question:
 
     Attributes:
         kind: ``P1``, ``P2`` or ``P3``.
-        A: The real matrix, of groups.
-        y: The real vector.
+        A: The matrix; for a complex problem the real matrix of twice the size that acts on real and imaginary parts.
+        y: The measurements; for a complex problem all real parts, then all imaginary parts.
         group: 2 for a complex problem, 1 for a real one.
-        penalties: The :math:`l_j`: :math:`\\lambda w_j`, for (P1) :math:`w_j`.
+        penalties: The :math:`l_j`: for (P1) :math:`w_j`; for (P3) :math:`\\lambda w_j` with the given :math:`\\lambda`
+            over ``matrix_unit``, and for (P2) over the product of both units.
         epsilon: :math:`\\varepsilon` for (P1), else 0.
         matrix_within: A number :math:`\\alpha\\ge\\|A'-A\\|_2` for all matrices A' that agree with what is known.
         data_within: A number :math:`\\beta\\ge\\|y'-y\\|_2`.
@@ -100,7 +101,7 @@ class Question:
         w = [_number(v, "weights") for v in given]
         if len(w) != shape[1] or min(w) <= 0:
             got = f"{len(w)}, the smallest {min(w, default=None)}"
-            raise BadInput(f"{shape[1]} positive weights", got, "Leave them out for 1")
+            raise BadInput(f"{shape[1]} positive weights", got, "Leave them out for weights of 1")
         within = [_number(v, "uncertainty") for v in (matrix_within, data_within)]
         if min(within) < 0:
             raise BadInput("Uncertainties of at least 0", f"{min(within)}", "Use 0 for numbers that are exact")

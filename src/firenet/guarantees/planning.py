@@ -276,8 +276,8 @@ def plan(
         measurements: The bound :math:`b_2` of :math:`\\|y\\|_2`; None is what follows, :math:`\\|A\\|b_1` + noise.
         nu: The factor of the schedule; :math:`e^{-1}` needs the fewest layers.
         lam: :math:`\\lambda`; None is the theorem's choice, for which the constant :math:`C_2` is smallest.
-        delta: The schedule's delta, at least c(x, y); None is c(x, y). If that is zero, it is a positive number that
-            takes half of the accuracy, since the schedule needs one.
+        delta: The schedule's delta, at least c(x, y); None is c(x, y). The schedule needs a positive delta: where
+            c(x, y) is zero, None is the delta whose part of the error is half of ``accuracy``.
         model_error: :math:`\\eta b_1` for a network built from an approximation :math:`A_l` of A with
             :math:`\\|A_l-A\\|\\le\\eta`.
 

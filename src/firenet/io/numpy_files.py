@@ -47,7 +47,7 @@ def read_npz(path: Path, key: str | None, preferred: str) -> Stored:
                 raise BadInput(f"{where}: an array without a password", "an encrypted one", "Decrypt the archive first")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # all that numpy writes
                 got = f"compression method {info.compress_type}"
-                raise BadInput(f"{where}: stored or deflated", got, "Save it with numpy.savez")
+                raise BadInput(f"{where}: an array that is uncompressed or deflated", got, "Save it with numpy.savez")
             with archive.open(info) as member:
                 return _read(member, info.file_size, info.compress_size, where)
 

@@ -90,7 +90,7 @@ class OperatorPair:
 
     @property
     def convolves(self) -> bool:
-        """Whether W is computed in the spectrum."""
+        """Whether the bands of W are periodic convolutions, computed by FFTs unless a compiled engine is used."""
         return self._bands is not None
 
     @property

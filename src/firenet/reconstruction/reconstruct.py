@@ -93,7 +93,7 @@ def certify_image(
         BadInput: For an image that is not finite, and as :func:`.certify`.
     """
     if not torch.isfinite(real_view(image)).all():
-        raise BadInput("A finite image", "NaN or infinity", "Check the file")
+        raise BadInput("A finite image", "NaN or infinity", "Check where it comes from")
     with torch.no_grad():
         z = image if net.sparsify is None or net.form == "analysis" else net.sparsify(image)
     return certify(

@@ -40,7 +40,8 @@ class Restart:
         relaxation: :math:`0<\\rho<2`, the same for all batch items.
         restart_point: The point from which the next run starts.
         keep_dual: Whether the next run starts from the dual point of the same kind; if not, its dual point is zero.
-        combination: For this restart point, the factors of the last points, see :meth:`.Iteration.combine`.
+        combination: If the restart point is a combination, the factors of the last points, see
+            :meth:`.Iteration.combine`.
     """
 
     tau: Tensor

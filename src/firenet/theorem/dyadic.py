@@ -83,9 +83,10 @@ class DyadicNetwork:
         net: A network that :func:`firenet.theorem.layers` accepts, of a :class:`firenet.Matrix` without transform. Its
             norm bound must be exact or proven.
         digits: k, for a distance of at most :math:`10^{-k}` to the same network in real numbers.
-        matrix: The matrix, where its numbers are no floating-point numbers, see :func:`firenet.theorem.approximate`;
-            that of ``net`` must be its rounding. Its norm bound is then that of the rounding, and only
-            :attr:`norm_is_proved` says whether it is one of the matrix.
+        matrix: The exact matrix, if its entries are not floating-point numbers; see
+            :func:`firenet.theorem.approximate`. The matrix of ``net`` must then be this one, rounded to double
+            precision. The norm bound of ``net`` is one for the rounded matrix; only :attr:`norm_is_proved` says whether
+            it also holds for the exact one.
 
     Attributes:
         bits: l: the numbers are multiples of :math:`2^{-l}`. It is the least one for which the bound holds.

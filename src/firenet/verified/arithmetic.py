@@ -51,7 +51,8 @@ class Arithmetic(ABC):
 
 
 class Doubles(Arithmetic):
-    """Floats: roots of unity with an error of :data:`TWIDDLE`, and :func:`inverse_root_loss` for square roots."""
+    """Floats: a product with a root of unity has a relative error of at most :data:`TWIDDLE`, one with
+    :math:`n^{-1/2}` of at most :func:`inverse_root_loss`."""
 
     def constants(self, array: Array, unit: float = 1.0) -> Array:
         return array * (1 / unit)  # not a quotient of complex numbers

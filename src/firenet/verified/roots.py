@@ -1,4 +1,4 @@
-"""Roots of unity, correctly rounded but for a part in 2^50, from integer arithmetic alone."""
+"""Roots of unity from integer arithmetic alone, each part within (1 + 2^-50) / 2 units of its last place."""
 
 from __future__ import annotations
 
