@@ -130,7 +130,7 @@ def test_a_factory_with_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     for wrong in ("made_here_1:constant", "made_here_1:absent", "no_such_module:factory"):
         with pytest.raises(BadInput, match="factory"):
             load_model(wrong)
-    with pytest.raises(BadInput, match="own weights"):
+    with pytest.raises(BadInput, match="Leave --weights out for other models"):
         load_model("unet", weights=tmp_path / "w.pt")
 
 

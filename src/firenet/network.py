@@ -156,7 +156,8 @@ class Firenet(nn.Module):
             do = "Load the state_dict of a Firenet of this version"
             raise BadInput("The state of a network", f"something else ({error})", do) from None
         if form != self.form:
-            raise BadInput(f"The state of a network in {self.form} form", f"one in {form} form", "Make it in that form")
+            do = f"Make this network with form={form!r}"
+            raise BadInput(f"The state of a network in {self.form} form", f"one in {form} form", do)
         check_lam(lam)
         self.lam, self.fidelity, self.schedule, self.iterate = float(lam), fidelity, schedule, found["iterate"]
 

@@ -72,7 +72,7 @@ def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: st
 
 
 def write_witnesses(path: Path, found: Mapping[str, np.ndarray]) -> None:
-    """Writes the perturbations by which models failed as npz.
+    """Writes an npz file of the perturbations by which models failed.
 
     ``firenet_witnesses`` has their names, and ``e0``, ``e1``, ... are the perturbations in this order.
     """

@@ -137,8 +137,8 @@ class Local:
         return apart.norm_above() / (high.denominator * high) + (high - low) / low
 
     def least_squares(self, bits: int) -> tuple[Dyadic, Fraction, Fraction]:
-        """Returns a point of B near the least-squares solution, an upper bound of its residual's norm, and a lower
-        bound of the distance of y to the range."""
+        """Returns coefficients on B near the least-squares solution, an upper bound of the norm of their residual, and
+        a lower bound of the distance of y to the range of :math:`A_B`."""
         if not self.columns:
             return self.x, self.question.y.norm_above(), self.question.y.norm_below()
         z = refined(Dyadic.of(np.linalg.pinv(self.A.floats()), _BASIS_BITS), self.A, self.question.y, bits)

@@ -2,8 +2,9 @@
 
 Candidates are changes of matrix and measurements in the direction in which the minimiser moves fastest, and exchanges:
 one column is made a little better, another one a little worse. Both changed problems are then taken as exactly known,
-and their minimisers enclosed; only what these enclosures prove is used. Where the data are exact, a column that is an
-exact combination of others at the same price leads along a segment of minimisers.
+and their minimisers enclosed; only what these enclosures prove is used. Where the data are exact, both problems are the
+given one: if a column is exactly a linear combination of columns of the support, and to exchange it for them does not
+change the penalty, then all points of a segment are minimisers, and its ends are the two that are returned.
 """
 
 from __future__ import annotations

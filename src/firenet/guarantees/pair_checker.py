@@ -200,7 +200,7 @@ def twiddles(n, bits):
 
 
 def fourier(re, im, table, bits):
-    """Returns the discrete Fourier transform of a line, by its smallest prime factors."""
+    """Returns the discrete Fourier transform of a line, by splitting off the prime factors of its length one by one."""
     n = len(re)
     if n == 1:
         return re, im

@@ -22,8 +22,8 @@ def from_factory(text: str, weights: Path | None, name: str) -> Model:
     """Returns the model of ``module:factory``.
 
     Args:
-        text: ``module:factory``. The factory takes the measurement operator and returns R: a function, an nn.Module or
-            a ``Reconstructor`` of deepinv.
+        text: ``module:factory``. The factory takes the measurement operator and returns the map from measurements to an
+            image: a function, an nn.Module or a ``Reconstructor`` of deepinv.
         weights: A file of tensors for the nn.Module that the factory returns.
         name: The name in tables.
 

@@ -51,7 +51,7 @@ def load_model(
     path = Path(text)
     ending = path.suffix.lower()
     if weights is not None and (text in BUILT_IN or ":" not in text):
-        raise BadInput("A factory, module:factory, for --weights", repr(text), "A file has its own weights")
+        raise BadInput("A factory, module:factory, for --weights", repr(text), "Leave --weights out for other models")
     if text in SHIPPED:
         return shipped_model(text, name or text)
     if text == "d5c5":

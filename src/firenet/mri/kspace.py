@@ -49,9 +49,10 @@ def _ramp(kspace: Tensor, dims: int) -> Tensor:
 def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin | None) -> Tensor:
     """Returns k-space with the origin of its images moved to the usual pixel, if they have the other one.
 
-    The origin of an image is the pixel that has phase zero at every frequency. If zero frequency lies in the middle it
-    usually is the middle pixel, ``fftshift(fftn(ifftshift(image)))``, and if it lies in the corner the corner pixel,
-    ``fftn(image)``. Data that were only shifted afterwards have the other origin.
+    The origin of an image is the pixel that has phase zero at every frequency. If zero frequency lies in the middle of
+    k-space, the origin usually is the middle pixel, ``fftshift(fftn(ifftshift(image)))``; if zero frequency lies in the
+    corner, the origin usually is the corner pixel, ``fftn(image)``. Data that were only shifted afterwards have the
+    other origin.
 
     Args:
         kspace: Complex; the trailing axes are those of the image.

@@ -19,9 +19,10 @@ from firenet.operators.norm_bound import NormBound
 class Matrix(LinearOperator):
     """A dense matrix, shape (m, n), acting on the last axis.
 
-    For matrices with a side of at most 2048, the norm bound is the largest singular value in float64, times
-    :math:`1+4\\max(m,n)\\,u` (u = 2.2e-16) for the rounding of the SVD. For larger matrices it is the smaller of the
-    Frobenius norm and :math:`\\sqrt{\\|A\\|_1\\|A\\|_\\infty}`, which is proven but may be several times too large.
+    If the smaller side is at most 2048, the norm bound is the largest singular value in float64, times
+    :math:`1+4\\max(m,n)\\,u` (u = 2.3e-16) for the rounding of the SVD. For larger matrices it is the smaller of the
+    Frobenius norm and :math:`\\sqrt{\\|A\\|_1\\|A\\|_\\infty}`, times the same factor: it is proven, but may be several
+    times too large.
     """
 
     SVD_LIMIT = 2048

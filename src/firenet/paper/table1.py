@@ -133,10 +133,10 @@ def exact(row: Instance) -> float:
 
 
 def training_pairs(row: Instance, number: int, seed: int = 5) -> tuple[Array, Array]:
-    """Returns measurements and their exact minimisers, with the entry of column 2 and five normally distributed entries
-    below it.
+    """Returns measurements and their exact minimisers, which have the entry of ``row.seen`` for column 2, and five
+    normally distributed entries for random columns of the lower block.
 
-    They are minimisers because :math:`q=-C(\\lambda/a,\\lambda\\,\\mathrm{sign}/\\|a\\|)` is a dual point of the same
+    They are minimisers because :math:`q=-C(\\lambda/a_2,\\lambda\\,\\mathrm{sign}/\\|a\\|)` is a dual point of the same
     value; its norm is less than 1, so that the data are fitted exactly.
     """
     random = np.random.default_rng(seed)

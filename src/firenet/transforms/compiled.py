@@ -258,10 +258,12 @@ def dual_step(image, low, p, bands, bounds, along, across, reach, width, sigma, 
         image: The low-pass band of the level before.
         low: The place for the low-pass band of this level, or no rows if it is the last one.
         p: The dual variables of all bands (bands, rows, width), overwritten.
-        bands: The bands of the three details and of the approximation, which is -1 if this level does not end in it.
+        bands: The indices in p of the three detail bands and of the approximation (-1 except at the coarsest level).
         bounds: As in :func:`_step` for each of these bands: one row for all rows, or one for each.
-        along: Places from the beginning of the padded row, and the low-pass and high-pass taps.
-        across: Places from the row of the result, modulo the period of the ring or of the image, and the taps.
+        along: For the filters along the rows the places of the taps, counted from the beginning of the padded row, and
+            the low-pass and high-pass taps.
+        across: For the filters across the rows the places of the taps, counted from the row of the result, modulo the
+            period of the ring or of the image, and the taps.
         reach: The largest distance of a tap from the middle, in rows.
         width: The width of a row.
         sigma: The step.

@@ -44,7 +44,8 @@ class Loss:
         return Loss(max(self.norm, 1.0), self.forward, self.backward)
 
     def times(self, factor: float, error: float = 0.0) -> Loss:
-        """Returns the loss of the map that is then multiplied by a positive number, with this relative error."""
+        """Returns the loss of this map followed by a multiplication by ``factor``, a positive number, which is computed
+        with the relative error ``error``."""
         return self.then(Loss(factor * _SAFE, factor * error * _SAFE, factor * error * _SAFE))
 
 
