@@ -190,7 +190,7 @@ def test_bad_input() -> None:
         audit([adjoint()], SENSING, {"zero": 0 * X})
     with pytest.raises(BadInput, match="not negative"):
         audit([adjoint()], SENSING, {"negative": -X})
-    with pytest.raises(BadInput, match="Name them once"):
+    with pytest.raises(BadInput, match="in images and others"):
         audit([adjoint()], SENSING, {"x": X}, others={"x": X})
     for wrong in (
         {"reference": 0.02},

@@ -7,7 +7,7 @@
     Search.rank      the candidates and their negatives, at the reference budget --> the worst KEPT of them
     Search.worst     for each budget, small ones first, evaluates
                        1. the worst perturbation of the next smaller budget, as it is and enlarged to this budget
-                       2. the candidates, enlarged to this budget
+                       2. the candidates, scaled to this budget
                        3. 1/4, 1/2 and 3/4 of the worst of these: an effect inside the ball may vanish on its sphere
                        4. random perturbations: the control
                        5. the points of ascents (Search._climb): the first ascent begins at the worst of 1 to 3, the
@@ -50,7 +50,8 @@ class Perturbation:
         error: :math:`\\|R(y+e)-R(y)\\|`, or the largest modulus of this change in the window.
         noise: The largest error of the random perturbations of the same size, which are the control.
         amplification: The error over :math:`\\|e\\|`.
-        by: The ascent that found it, or ``noise``, ``differences``, ``transfer`` or ``antun``.
+        by: What found it: the name of an ascent, ``noise``, ``differences`` (a candidate from differences, or a hint),
+            ``transfer`` or ``antun``.
         evaluations: The number of evaluations of R for this budget.
         effort: How thorough the whole attack was; None if nothing was searched.
     """
@@ -77,7 +78,7 @@ def need_gradient(value: Tensor) -> None:
 def check_search(ascent: str, domain: str, steps: int, starts: int) -> None:
     """Raises :class:`BadInput` for an unknown ascent or domain, or fewer than one step or start."""
     if ascent not in get_args(Ascent) or domain not in get_args(Domain):
-        needed = f"An ascent of {', '.join(get_args(Ascent))}, a domain of {', '.join(get_args(Domain))}"
+        needed = f"One of the ascents {', '.join(get_args(Ascent))}, one of the domains {', '.join(get_args(Domain))}"
         raise BadInput(needed, f"{ascent!r}, {domain!r}", "Choose one of each")
     if steps < 1 or starts < 1:
         raise BadInput("At least one step and one start", f"{steps}, {starts}", "20 and 2 are usual")
@@ -249,7 +250,7 @@ class Search:
         return Perturbation(e, budget, relative, image, error, noise, amplification, by, self.done - before)
 
     def steepest(self, slope: Tensor) -> Tensor:
-        """Returns the direction of v in which the linear model of the objective is largest for the budget of e.
+        """Returns the direction v that maximises the linear model of the objective among all whose e has the same norm.
 
         In the measurement domain this is the gradient itself. In the image domain it is :math:`(A^*A)^\\dagger` times
         the gradient, computed by conjugate gradients, which need one step if AA* = I.

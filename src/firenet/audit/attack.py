@@ -12,8 +12,9 @@ attack is never weaker than noise. :mod:`firenet.audit.ascent` has a map of the 
 
 Only values and gradients of R are used. If R has no gradient, the ascent estimates it from differences (SPSA, Spall
 1992). A gradient is compared with differences along random directions, at the size of the budget and at larger sizes.
-Ascents may also begin where these differences are large (:mod:`firenet.audit.survey`). If there are few enough
-dimensions, the whole Jacobian is computed by differences. :class:`.Effort` says how thorough the search was.
+Ascents may also begin where these differences are large (:mod:`firenet.audit.survey`). Where they do not support the
+gradient, or show a new effect at a larger size, the whole Jacobian is computed by differences, if there are few enough
+dimensions. :class:`.Effort` says how thorough the search was.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def attack(
         budgets: The budgets :math:`\\epsilon`, relative to :math:`\\|y\\|_2`.
         ascent: ``gradient``: steps along the gradient, projected onto the sphere. The last quarter of the steps goes
             straight to the maximum of the linear model on the ball, which for a linear R is power iteration.
-            ``momentum``: the same with a velocity of 0.9. ``adam``: Adam, entry by entry, projected, as Genzel,
+            ``momentum``: the same with a momentum of 0.9. ``adam``: Adam, entry by entry, projected, as Genzel,
             Macdonald and Maerz (2020), except that steps are relative to the radius and gradients are projected onto
             the tangent space of the sphere. ``spsa``: no gradients, three evaluations for each step. The step sizes
             fall linearly from 20 / ``steps`` of the radius.
@@ -156,7 +157,7 @@ def antun(
     .. math:: Q(r)=\\tfrac12\\|R(A(x+r))-x\\|^2-\\tfrac\\lambda2\\|r\\|^2,\\quad
         v\\leftarrow0.9\\,v+0.001\\,\\nabla Q,\\quad r\\leftarrow r+v,
 
-    from :math:`r_0=10^{-5}u`, u uniform on [0, 1]. There is no budget: ``size`` says how large r has become.
+    from :math:`r_0=10^{-5}u`, u uniform on [0, 1]. There is no budget: ``size`` says how large Ar has become.
 
     Args:
         reconstruct: R, differentiable.

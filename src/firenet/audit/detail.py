@@ -37,8 +37,8 @@ class Detection:
         recovered: The share of this height that the reconstruction shows, compared with the reconstruction of the
             object without the detail; 1 if it shows the whole height.
         index: The response of a matched filter to the difference of these two reconstructions, in standard deviations
-            of the filter's responses to the errors elsewhere in the object. Below ``ROSE`` the detail is lost: a false
-            negative.
+            of the filter's responses to the errors elsewhere in the object. Below ``ROSE`` (3, Rose's criterion)
+            the detail is lost: a false negative.
         empty: The index for the object without the detail; above ``ROSE`` the detail is invented: a false positive.
     """
 
@@ -71,7 +71,7 @@ def detect(
         BadInput: If the detail is zero or has another shape than x.
     """
     if tuple(shape.shape) != tuple(x.shape) or not (shape != 0).any():
-        raise BadInput(f"A detail of shape {tuple(x.shape)}", f"{tuple(shape.shape)}", "See images.detail")
+        raise BadInput(f"A detail of shape {tuple(x.shape)}, not zero", f"{tuple(shape.shape)}", "See images.detail")
     x, shape = x.double(), shape.double()
     inside = shape != 0
     rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
@@ -124,10 +124,12 @@ def _over(value: float, deviation: float) -> float:
 class Kernel:
     """The bound of a Lipschitz constant that follows from a detail which A almost annihilates.
 
+    The object without the detail is x, and with it x'.
+
     Attributes:
         distance: The distance :math:`\\|x-x'\\|`.
         difference: The distance of the measurements, :math:`\\epsilon=\\|A(x-x')\\|`.
-        accuracy: The larger of the two errors, :math:`\\eta`.
+        accuracy: The larger of the errors of R on x and on x', :math:`\\eta`.
         lipschitz: :math:`(\\|x-x'\\|-2\\eta)/\\epsilon`, a lower bound of the local Lipschitz constant; 0 if this is
             negative, since nothing follows for a reconstruction that is not accurate on both images.
         measured: :math:`\\|R(Ax)-R(Ax')\\|/\\epsilon`, which is at least that bound.
@@ -143,9 +145,10 @@ class Kernel:
 def kernel(
     reconstruct: Reconstruct, sensing: LinearOperator, x: Tensor, shape: Tensor, budget: float
 ) -> tuple[Kernel, Tensor, Tensor]:
-    """Reconstructs an object x and x', which is x plus a detail whose measurements are within a budget.
+    """Reconstructs an object x and x' = x + d from their measurements, for a detail d that A almost annihilates.
 
-    The detail is moved towards the kernel of A until they are, see :func:`hidden`.
+    The detail d is ``shape``, moved towards the kernel of A until the norm of its measurements is within the budget,
+    see :func:`hidden`.
 
     Args:
         reconstruct: R.
@@ -171,7 +174,7 @@ def kernel(
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two images that no method can tell apart, as :func:`firenet.guarantees.confusion.confuse` proves them.
+    """Two images that no method can tell apart: :func:`firenet.guarantees.confusion.confuse` finds them, with proof.
 
     Attributes:
         difference: The difference d = x' - x of the two, real, of the shape of an image.
@@ -184,11 +187,11 @@ class Pair:
     distance: float
 
     def check(self, sensing: LinearOperator) -> None:
-        """Raises BadInput if the pair is not one of this operator."""
+        """Raises :class:`BadInput` if the operator can tell the two images apart, or its images have another shape."""
         d = self.difference
         if d.is_complex() or tuple(d.shape) != tuple(sensing.in_shape) or not torch.isfinite(d).all():
             got = f"{d.dtype} of shape {tuple(d.shape)}"
-            raise BadInput(f"A pair of real images of shape {tuple(sensing.in_shape)}", got, "Make it for this mask")
+            raise BadInput(f"Real, finite images of shape {tuple(sensing.in_shape)}", got, "Make a pair for this mask")
         misfit, distance = (torch.linalg.vector_norm(t).item() for t in (sensing(d.double()), d.double()))
         # A pair of another operator misses by far; 1e-4 is for operators in single precision.
         if not misfit <= 2 * self.noise + 1e-4 * distance or not 0 < self.distance <= distance * (1 + 1e-4):
@@ -205,8 +208,8 @@ class Undecidable:
         floor: Half the distance of the two: every method has at least this error on one of them.
         first: The error if the object is the first image.
         second: The error if it is the second image.
-        sure: Whether the reconstruction is within half of ``floor`` of one of them: it excludes the other one, which is
-            as likely to be the object as far as the data say.
+        sure: Whether the reconstruction is within half of ``floor`` of one of them, and so excludes the other one,
+            although the data support both equally.
         claimed: The error that the model promises for these data; None if it promises nothing.
     """
 
@@ -228,7 +231,7 @@ def undecidable(
         sensing: The measurement operator A.
         x: The object.
         pair: The pair, of which the difference d is inserted.
-        claimed: The error that the model promises for :func:`halfway`.
+        claimed: The error that the model promises for these data; None if it promises nothing.
 
     Returns:
         The numbers, x + d and the reconstruction.

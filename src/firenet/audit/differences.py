@@ -41,7 +41,8 @@ class Sketch:
 
     Attributes:
         size: The norm s of the perturbations.
-        directions: The directions :math:`e_k` in the space of the measurements, each of norm one, stacked.
+        directions: The directions :math:`e_k`, stacked: measurements of norm one, or for ``domain="image"`` images v
+            whose Av has norm one.
         changes: The differences :math:`D_k` as real numbers, (directions, entries).
         gaussian: The norms of the Gaussian vectors from which the directions were made.
     """
@@ -57,7 +58,7 @@ class Sketch:
         return bool(torch.isfinite(self.changes).all())
 
     def leading(self) -> tuple[Tensor, float]:
-        """Returns the image of norm one in which the changes are largest, and its singular value over the next one."""
+        """Returns the first singular vector of the changes, as an image, and its singular value over the second one."""
         if len(self.changes) < 2:
             raise BadInput("At least two directions", f"{len(self.changes)}", "12 are usual")
         # The Gram matrix is small: it has as many rows as there are directions.
@@ -68,7 +69,7 @@ class Sketch:
         return (w / size if size > 0 else w), first / second if second > 0 else math.inf if first > 0 else 1.0
 
     def towards(self, w: Tensor) -> Tensor:
-        """Returns the direction in which :math:`\\langle w,R\\rangle` increases most, in the span of the directions."""
+        """Returns :math:`\\sum_k\\langle w,D_k\\rangle e_k`, in which :math:`\\langle w,R\\rangle` increases."""
         shares = self.changes @ w
         flat = real_view(self.directions).reshape(len(shares), -1)
         found = (shares.to(flat.dtype) @ flat).reshape(real_view(self.directions[0]).shape)
@@ -162,8 +163,8 @@ class Effort:
         gradient: ``agrees`` with these differences, ``disagrees``, ``is not finite``, ``vanishes`` or ``none``.
         mismatch: The mismatch of gradient and differences, relative to the differences; NaN without a gradient.
         jacobian: Whether the whole Jacobian was computed by differences.
-        concentration: The ratio of the first to the second singular value of the differences: the largest at larger
-            sizes, divided by that at the reference budget.
+        concentration: By how much the ratio of the first to the second singular value of the differences grows: its
+            largest value at larger sizes, divided by that at the reference budget; 1 if it does not grow.
         missed: An upper bound of the largest singular value of the Jacobian, see :meth:`Sketch.missed`.
     """
 

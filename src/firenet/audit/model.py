@@ -29,7 +29,8 @@ class Model:
         build: Takes the measurement operator A and returns R, from measurements to an image.
         origin: Where the model comes from, for the record: a file and its SHA-256, a module, a library.
         fits: Whether R can be built for other samples than those of the audit.
-        certify: Checks what is proven about R under perturbation; None if nothing is proven.
+        certify: Takes R, measurements y and perturbations e by name, and checks what is proven about R(y + e); None if
+            nothing is proven.
         claims: Takes R and measurements y and returns the error that the model promises, a bound of
             :math:`\\|R(y)-x\\|_2` for the object x; None if it promises nothing.
     """
@@ -49,7 +50,9 @@ def of(
     certify: Certify | None = None,
     claims: Claims | None = None,
 ) -> Model:
-    """Returns the model of a function, for the samples that it was made for.
+    """Returns a model that consists of one function, which fits only the samples that it was made for.
+
+    Every new copy of this model is the function itself.
 
     Args:
         name: The name in tables.

@@ -51,10 +51,10 @@ _FIELDS = {"model": str, "image": str, "test": str, "numbers": dict, "pictures":
 
 
 class Parts:
-    """The finished parts, in memory and, if there is a folder, on disk. One process at a time may use a folder.
+    """The store of finished parts on disk, and of all pictures in memory. One process at a time may use a folder.
 
     Args:
-        folder: The folder; it is made if necessary.
+        folder: The folder, which is made if necessary; None stores no parts.
         retry: Whether to measure parts again that failed.
 
     Raises:

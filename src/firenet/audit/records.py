@@ -26,18 +26,18 @@ class Thresholds:
     """The limits beyond which a test fails.
 
     Attributes:
-        amplification: The largest allowed amplification at the reference budget, of perturbations that were found for
-            this model or for another one.
+        amplification: The largest allowed amplification (norm of the image's change over norm of the perturbation) at
+            the reference budget, of perturbations that were found for this model or for another one.
         local: The largest allowed change of one pixel in the window, relative to the norm of the perturbation. A map of
             norm 1 can change one pixel by the whole norm of the perturbation, whatever the size of the image.
         contrast: Details of this contrast or more must be seen.
-        index: A detail is seen if its index is at least this.
-        lipschitz: A hidden detail proves a lower bound of the Lipschitz constant; the test fails if the bound exceeds
-            this.
+        index: A detail is seen if its index is at least this, see :class:`.Detection`.
+        lipschitz: A detail that the measurement operator almost annihilates proves a lower bound of the Lipschitz
+            constant; the test fails if the bound exceeds this.
         fall: The largest allowed fall of the PSNR in dB when samples are added.
         scaling: The largest allowed change of the image, relative to the image, when the unit of the data is changed.
         noise: The largest allowed amplification of Gaussian noise.
-        gain: The smallest allowed PSNR in dB above that of the adjoint, on every image.
+        gain: The smallest allowed gain over the PSNR of the adjoint, in dB, on every image.
     """
 
     amplification: float = 5.0
@@ -60,7 +60,8 @@ class Settings:
         reference: The budget of the verdicts, one of ``budgets``.
         ascent: As in :func:`.attack`; ``spsa`` is used for a model without gradient.
         domain: ``measurement``: perturbations of the measurements; ``image``: those that a change of the object causes.
-        steps: The number of steps of an ascent.
+        steps: The number of steps of an ascent; five times as many for ``spsa`` in the tests ``worst`` and
+            ``localised``.
         starts: The number of ascents.
         details: The details that are inserted.
         contrasts: The contrasts of the details, relative to the image's maximum, falling.
@@ -73,7 +74,7 @@ class Settings:
         calls: The largest dimension for which the whole Jacobian is computed, as in :func:`.attack`.
 
     Raises:
-        BadInput: If a name is unknown, a number is outside its range, or a list is empty.
+        BadInput: If an ascent, domain or test is unknown, a number is outside its range, or a list is empty.
     """
 
     budgets: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05)
@@ -103,7 +104,7 @@ class Settings:
         check_search(self.ascent, self.domain, self.steps, self.starts)
         if not (self.budgets and self.contrasts and self.noise and self.factors and self.details):
             needed = "At least one budget, one detail, one contrast, one noise level and one factor of the data"
-            raise BadInput(needed, f"{self}", "Add one, or leave out the tests that need it")
+            raise BadInput(needed, f"{self}", "Add one, even if its test is left out")
         check_seed(self.seed)
         numbers = (*self.budgets, *self.contrasts, *self.noise, *self.factors, self.window)
         if not all(math.isfinite(n) and n > 0 for n in numbers) or self.window > 1:
@@ -156,7 +157,7 @@ class Verdict:
         threshold: The limit of this number.
         text: The verdict as a sentence.
         again: The worst number when the witnesses were judged again on a new copy of the model; None if they were not.
-        witness: For a ``failed`` attack the image, and the key of the perturbation in :attr:`Audit.witnesses`.
+        witness: If an attack led to ``failed``, the image and the key of the perturbation in :attr:`Audit.witnesses`.
     """
 
     model: str

@@ -91,9 +91,9 @@ def _check(
     """Raises :class:`BadInput` unless names are unique and images fit the operator."""
     names, both = [m.name for m in models], sorted(images.keys() & others.keys())
     if both:
-        raise BadInput("Other images that are not audited themselves", f"{both}", "Name them once")
+        raise BadInput("Different names in images and others", f"{both} in both", "Rename or remove them in one")
     if not models or len(set(names)) < len(names) or not images:
-        raise BadInput("Models of different names, and an image", f"{names}, {len(images)} images", "Name them apart")
+        raise BadInput("Models of different names, and an image", f"{names}, {len(images)} images", "Add or rename one")
     for name, image in {**images, **others}.items():
         if image.is_complex() or tuple(image.shape) != tuple(sensing.in_shape) or not torch.isfinite(image).all():
             got = f"{name}: {image.dtype} of shape {tuple(image.shape)}"

@@ -52,7 +52,7 @@ def judge(model: str, rows: Sequence[Row], settings: Settings, doubt: str = "") 
 def judged_again(said: Verdict, again: Verdict | None, why: str = "") -> Verdict:
     """Revises a verdict of ``failed`` after its witnesses were judged again on a new copy of the model.
 
-    It remains if the witnesses fail the copy, too; otherwise it becomes "not decided".
+    It remains if the copy fails on them, too; otherwise it becomes "not decided".
 
     Args:
         said: The verdict.

@@ -3,8 +3,8 @@
 It follows the proof of the theorem. Every read is answered as if all columns were tied. An algorithm that halts has
 read to within some :math:`2^{-n}`. All its reads also agree with a matrix in which any one column is larger than the
 others by a bump of half that size. The minimisers for bumps on two different columns are :math:`2.8\\cdot10^{-K}`
-apart, so that one output is not within :math:`10^{-K}` of both. An algorithm that does not halt fails on the tie
-itself. The only assumption about the algorithm, which need not even be computable, is that it depends on nothing but
+apart, so that no output is within :math:`10^{-K}` of both. An algorithm that does not halt fails on the tie itself. The
+only assumption about the algorithm, which need not even be computable, is that it depends on nothing but
 its reads and its coins. This is tested by running the algorithm again.
 """
 
@@ -41,15 +41,15 @@ def defeat(
     plays: int = PLAYS,
     seed: int | None = None,
 ) -> Verdict:
-    """Finds an input of the strong family on which an algorithm does not reach K digits.
+    """Finds an input of the strong family (see :class:`.Problem`) on which an algorithm does not reach K digits.
 
     Args:
         algorithm: A :class:`Program`, which runs in a process of its own; or a callable that takes a
             :class:`TrainingSet`, and if it is randomised :class:`Coins` as second argument. A callable runs in this
             process and has to be honest: the verdict says so.
-        problem: The class; its ``digits`` are K. A number K stands for (P3) with the smallest matrix.
+        problem: The class of problems; its ``digits`` are K. A number K stands for (P3) with the smallest matrix.
         name: The algorithm's name in the verdict; None takes its own.
-        reads: How many reads it is granted.
+        reads: How many reads (calls of :meth:`.TrainingSet.sample`) it is granted.
         seconds: How long it may run, in seconds.
         plays: The number of runs if its coins cannot be enumerated.
         seed: Seeds coins that cannot be enumerated. None draws a seed that nobody can foresee.
@@ -81,6 +81,8 @@ def outread(
 ) -> Verdict:
     """Finds an input of the weak family on which an algorithm misses K-1 digits or needs more than ``most`` reads.
 
+    For the family see :class:`.Problem`; a read is a call of :meth:`.TrainingSet.sample`.
+
     Args:
         algorithm: As for :func:`defeat`.
         problem: As for :func:`defeat`, K of at least 2.
@@ -91,9 +93,10 @@ def outread(
         seed: As for :func:`defeat`.
 
     Returns:
-        ``wrong``, ``reads`` (its witness is a member of the family, on which an algorithm that continues to read does
-        halt), ``out of time`` or ``invalid``; for a randomised algorithm ``randomised`` with a lower bound of the
-        probability that it misses the digits or reads more, at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
+        ``wrong``; ``reads`` if it needs more than ``most`` (the witness is a member of the family, on which an
+        algorithm that continues to read does halt); ``out of time`` or ``invalid``; for a randomised algorithm
+        ``randomised`` with a lower bound of the probability that it misses the digits or reads more, at least
+        :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
     """
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     if problem.digits < 2:

@@ -22,7 +22,7 @@ def _solved(sample: Sample, problem: Problem) -> Minimisers:
 
 
 def exact(training_set: TrainingSet) -> list[Vector]:
-    """Reads the problem to within 2**-64, and solves what it read exactly, by comparing all columns."""
+    """Reads the problem to within 2**-64, and solves exactly the problem that it read, by comparing all columns."""
     return [
         found.vertex(found.support[0])
         for k in range(len(training_set))
@@ -41,7 +41,7 @@ def first(training_set: TrainingSet) -> list[Vector]:
 
 
 def centre(training_set: TrainingSet) -> list[Vector]:
-    """Returns the point that is equally far from all candidates: the best answer that needs no decision."""
+    """Returns the point equally far from the candidates, one for each column: the best answer without a decision."""
     columns, size = tuple(range(training_set.problem.columns)), training_set.shape[1]
     return [Minimisers(_value(training_set, k), columns, size).centre() for k in range(len(training_set))]
 

@@ -169,13 +169,14 @@ def _passed(name: str, done: Trial) -> Point:
 
 
 def breakdown(problem: Problem, *, plays: int = 100, seed: int = 0) -> dict[str, Any]:
-    """Computes enclosures of the breakdown epsilons from experiments.
+    """Bounds the breakdown epsilons from below and estimates them from above, by experiments.
 
-    The lower bound, ``below``, is the radius of the smallest ball around the minimisers of the instances that agreed
-    with all reads of a game: no answer is nearer to all of these minimisers. The upper bound, ``above``, is the largest
-    distance of ``centre`` to the minimiser on random inputs. Both tend to ``limit``, :math:`v\\sqrt{(N_1-1)/N_1}`, as
-    the bump goes to zero. ``probabilistic`` has the proven failure probabilities, and those of two algorithms that
-    attain them.
+    The breakdown epsilon of a family is the error that no algorithm can get below on all of its inputs (on the weak
+    family: no algorithm with a bounded number of reads). ``below`` is the radius of the smallest ball around the
+    minimisers of the instances that agreed with all reads of a game: no answer is nearer to all of these minimisers.
+    ``above`` is the largest distance of ``centre`` to the minimiser on random inputs: a measurement, not a proof. Both
+    tend to ``limit``, :math:`v\\sqrt{(N_1-1)/N_1}` with v the entry of the minimiser, as the bump goes to zero.
+    ``probabilistic`` has the proven failure probabilities, and those of two algorithms that attain them.
     """
     found: dict[str, Any] = {}
     families = {"strong": (problem.digits, defeat), "weak": (problem.digits - 1, lambda a, p: outread(a, p, 100))}

@@ -37,7 +37,7 @@ class Sample(NamedTuple):
 
 
 class TrainingSet:
-    """The data :math:`(y_{k,n},A_n,x_{k,n})` for every n that is asked for, and the class of problems.
+    """The data :math:`(y_{k,n},A_n,x_{k,n})` to within any :math:`2^{-n}` that is asked for, and the class of problems.
 
     Args:
         problem: The class of problems: (P1), (P2) or (P3), K, :math:`\\lambda` or :math:`\\varepsilon`, and the sizes.
@@ -93,9 +93,9 @@ def as_sample(read: Read, problem: Problem) -> Sample:
 class Coins:
     """Randomness for an algorithm, of two kinds.
 
-    ``choose`` draws one of n equally likely numbers. If an algorithm uses nothing else, every outcome of its coins is
-    tried and its failure probability is exact. ``generator`` gives unlimited randomness; then there is only a
-    confidence bound.
+    ``choose`` draws one of n equally likely numbers. If an algorithm uses nothing else, and its coins have at most 4096
+    outcomes from at most 64 draws, all outcomes are tried and its failure probability is exact. Otherwise there is only
+    a confidence bound. ``generator`` gives unlimited randomness.
 
     Args:
         toss: Answers ``choose``.

@@ -1,4 +1,4 @@
-"""The hard problems in exact arithmetic: their minimisers, the distances between them, and their condition numbers.
+"""The hard problems in exact arithmetic, their minimisers, and the distances of points to these.
 
 The matrix has one row in which several columns compete, and a diagonal block below it that is easily solved,
 
@@ -105,8 +105,8 @@ def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: 
     """Returns the exact minimisers for a first row of positive numbers and :math:`y=se_1`, :math:`s\\ge0`.
 
     With :math:`a=\\max_ia_i` a dual point is :math:`q=-(\\lambda/a)e_1` for (P3), where :math:`\\lambda<a` makes its
-    norm less than 1; :math:`|A^Tq|_i=\\lambda a_i/a\\le\\lambda`, strictly off the support and on the lower block.
-    Likewise :math:`q\\propto e_1` for (P2), (P1).
+    norm less than 1; :math:`|A^Tq|_i=\\lambda a_i/a\\le\\lambda`, with a strict inequality off the support, and 0 for
+    the columns of the lower block. Likewise :math:`q\\propto e_1` for (P2), (P1).
 
     Args:
         kind: ``P1``, ``P2`` or ``P3``.
@@ -128,12 +128,16 @@ def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: 
 class Problem:
     """A class of problems for K digits: one of (P1), (P2), (P3), sizes, and the number of measurements.
 
+    In the first row of the matrix :math:`N_1` entries compete. They are equal, about :math:`10^K/2` in the strong
+    family (scale K) and :math:`10^{K-1}/2` in the weak family (scale K-1), except that one of them is larger by a bump.
+    The strong family also contains the tie, which has no bump.
+
     Attributes:
         kind: ``P1``, ``P2`` or ``P3``.
         digits: K, 1 or more. The regimes of K-1 and K-2 digits need K > 2.
         parameter: :math:`\\lambda\\in(0,1]`, for (P1) :math:`\\varepsilon\\in(0,1/2]`.
         columns: :math:`N_1=N-m+1\\ge2`, the columns that compete.
-        tail: :math:`N_2=m-1\\ge0`.
+        tail: :math:`N_2=m-1\\ge0`, the size of the diagonal block below the first row.
         samples: R, the number of measurement vectors, :math:`y_k=(1+k/4R)e_1`.
 
     >>> p = Problem("P3", 3)
@@ -181,7 +185,7 @@ class Problem:
         return (1 - self.parameter if self.kind == "P1" else Fraction(1)) * Fraction(10**scale, 2)
 
     def scales(self) -> Vector:
-        """Returns the :math:`s_k`."""
+        """Returns the factors :math:`s_k` of the measurements :math:`y_k=s_ke_1`."""
         return tuple(1 + Fraction(k, 4 * self.samples) for k in range(self.samples))
 
     def tied(self) -> Instance:
@@ -210,7 +214,8 @@ class Problem:
         """Returns the squared radius of the smallest ball that contains the minimisers of all instances with a bump
         on one column, in the limit of a vanishing bump.
 
-        It is :math:`v^2(N_1-1)/N_1`: no single answer is closer to all of them, and their centre is exactly that close.
+        It is :math:`v^2(N_1-1)/N_1` with v the entry of the minimiser: no single answer is closer to all of them, and
+        their centre is exactly that close.
         """
         v = minimisers(self.kind, self.parameter, (self.base(scale),), self.scales()[-1], 1).value
         return v * v * Fraction(self.columns - 1, self.columns)

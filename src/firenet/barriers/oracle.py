@@ -80,10 +80,10 @@ class Oracle:
 
 
 def consistent(read: Read, instance: Instance) -> bool:
-    """Returns whether an oracle for the instance may have given an answer.
+    """Returns whether an oracle for the instance could have given this answer.
 
-    That is, everything in the answer is within :math:`2^{-n}` of the instance, and its label is within :math:`2^{-n}`
-    of a minimiser of the problem that the answer shows.
+    That is, the data in the answer are dyadic and within :math:`2^{-n}` of the instance, and its label is within
+    :math:`2^{-n}` of a minimiser of the problem that the answer shows.
     """
     known, within = instance.problem, Fraction(1, 1 << read.n)
     dyadic = all(x.denominator & (x.denominator - 1) == 0 for x in (*read.row, read.tail, read.y))
