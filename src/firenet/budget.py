@@ -1,14 +1,14 @@
 """Where an error comes from: information, inexact input, computation, and the model, each as far as it can be said.
 
 For a reconstruction z of a known truth x from measurements y, let :math:`x^*` be the minimiser of the problem for y,
-and :math:`x^\\circ` that for the true matrix and measurements, of which those given are within :math:`2^{-n}`. Then
+and :math:`x^\\circ` the one for the true matrix and measurements, within :math:`2^{-n}` of the given ones. Then
 
 .. math:: \\|z-x\\|\\le\\|z-x^*\\|+\\|x^*-x^\\circ\\|+\\|x^\\circ-x\\|:
 
 what was not computed (optimisation, or for a trained network its training), what the inexact input moves, and what the
 model leaves: noise, missing samples, lambda. Beside them stands what no method can avoid for some signal of a class
-(:mod:`firenet.guarantees.confusion`). For small dense problems all parts are verified on both sides; at the size of
-images they are measured with a reference point.
+(:mod:`firenet.guarantees.confusion`). For small dense problems all parts have verified lower and upper bounds; at the
+size of images they are measured with a reference point.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Part:
         name: What it is.
         lower: A lower bound, 0 where none is known.
         upper: An upper bound; infinity where none is known.
-        kind: ``verified``, ``measured``, or ``in model`` where it is not told apart from that part.
-        why: What they rest on.
+        kind: ``verified``, ``measured``, or ``in model`` if it is not known alone, but contained in the model's part.
+        why: What the bounds rest on.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Budget:
     Attributes:
         error: :math:`\\|z-x\\|_2`.
         parts: Computation, inexact input and model. Their upper bounds add up to at least the error.
-        information: What no method can avoid for some signal of a class; None where no pair was given.
+        information: What no method can avoid for some signal of a class; None where it was not given.
     """
 
     error: float
@@ -124,7 +124,7 @@ def dense_budget(
     information: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Budget:
-    """Divides the error of a reconstruction of a small dense problem, every part verified on both sides.
+    """Divides the error of a reconstruction of a small dense problem into parts with verified lower and upper bounds.
 
     Args:
         matrix: A, as for :func:`firenet.digits.determine`.
@@ -137,8 +137,8 @@ def dense_budget(
         bits: n, for A and y known within :math:`2^{-n}`; None for exact ones.
         matrix_within: As for :func:`firenet.digits.determine`.
         data_within: As for :func:`firenet.digits.determine`.
-        true: The true matrix and measurements, where an experiment knows them; None bounds the parts of inexact input
-            and model for all that agree with what is given.
+        true: The true matrix and measurements, where an experiment knows them. With None, the bounds of the parts of
+            inexact input and model hold for every matrix and measurements that agree with the given ones.
         information: From :func:`unavoidable`.
         progress: Called with the number of cone programs done and their total.
 

@@ -51,12 +51,12 @@ class Certificate(Certified):
             known. Infinite if no point better than z is known.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
             number refutes the assumptions.
-        assumptions: The assumptions of the error bound, as a text.
+        assumptions: The assumptions of the error bound, as texts.
         stability: Bounds of the distance from z to the reconstructions of perturbed measurements, one for each batch
             item in order; None without a guarantee and a perturbation.
-        verified: The verified numbers, one for each batch item in order, or None. Then ``objective`` and ``violation``
-            are upper bounds in exact arithmetic, ``lower_bound``, ``gap`` and ``relative_gap`` bounds in exact
-            arithmetic, and ``rounding`` is zero.
+        verified: The verified numbers, one for each batch item in order; None if they were not asked for. With them
+            ``objective`` and ``violation`` are upper bounds in exact arithmetic, ``lower_bound``, ``gap`` and
+            ``relative_gap`` bounds in exact arithmetic, and ``rounding`` is zero.
     """
 
     tightness: Tensor
@@ -108,8 +108,8 @@ def certify(
 
     The dual point is the best of the given one; the scaled residual :math:`(Az-y)/\\|Az-y\\|_2`, which for (P3) is
     optimal if z is; and those of a primal-dual iteration with :class:`AdaptiveRestarts`, started at z. The iteration
-    also finds points with a lower objective p; it stops when :math:`F(z)-d\\le1.05\\,(F(z)-p)`, for then the gap is at
-    most 1.05 times the suboptimality, or after ``budget`` iterations.
+    also finds points b with a lower objective; it stops when :math:`F(z)-d\\le1.05\\,(F(z)-F(b))`, for then the gap is
+    at most 1.05 times the suboptimality, or after ``budget`` iterations.
 
     Args:
         problem: The problem with objective F.
@@ -122,8 +122,9 @@ def certify(
             reconstructions; needs the next two arguments, or the two after them, or all four.
         sparsity_defect: An assumed upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.
         noise: An assumed upper bound of :math:`\\|Ax-y\\|_2`.
-        perturbation: The budget of :func:`.stability.stability`: a bound of the change of y, in its unit. For (P3).
-        promised_gap: The gap that a reconstruction of the changed measurements keeps, in the unit of y.
+        perturbation: A bound of the 2-norm of the change of y, in the unit of y: the budget of
+            :func:`.distance.stability`, whose bounds are for (P3) alone.
+        promised_gap: The largest gap that a reconstruction of the changed measurements may have, in the unit of y.
         verified: Whether objective, lower bound and gap are to hold in exact arithmetic, for the problem as it is
             stored, with every rounding counted; see :func:`firenet.verified.verify`. A problem with a dense matrix
             needs the extra ``verified``.
@@ -133,7 +134,8 @@ def certify(
         BadInput: For wrong shapes, NaN or infinity, a negative budget, some of the assumptions without the others, or a
             user-defined operator whose adjoint fails :func:`firenet.check_adjoint`; with ``verified`` for every
             user-defined operator, and for a guarantee.
-        NumericalError: For a gap below minus its rounding, which proves that the operator's adjoint is wrong.
+        NumericalError: For a gap below minus its rounding: the operator's adjoint is wrong, or its rounding is larger
+            than is assumed.
     """
     z, y, assumed = tensor_of(z, "the point"), tensor_of(y, "measurements"), (guarantee, sparsity_defect, noise)
     changed = (perturbation, promised_gap)

@@ -1,4 +1,4 @@
-"""An algorithm in a process of its own, nothing of which is trusted.
+"""Runs an algorithm in a process of its own, and trusts nothing that it sends.
 
 A new process is started for each run, without any memory of this one. It shares one pipe with the referee, for the
 lines of :mod:`firenet.barriers.wire`. The length and the time of every line are bounded, and a line that does not

@@ -1,4 +1,4 @@
-"""Runs an algorithm once. Whatever the algorithm does, the call returns."""
+"""Runs an algorithm once, and ends the run when its time is up."""
 
 from __future__ import annotations
 

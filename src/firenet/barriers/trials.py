@@ -1,4 +1,4 @@
-"""The positive results: algorithms that reach K-1 and K-2 digits, on inputs of both families."""
+"""Tests on random inputs whether an algorithm reaches its digits, as those for K-1 and K-2 digits do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from firenet.barriers.witness import MOST_READS
 
 @dataclass(frozen=True)
 class Trial:
-    """The result of an algorithm on inputs of both families, with oracles whose errors are random.
+    """The result of an algorithm on random inputs of the strong and the weak family of a class of problems.
 
     Attributes:
         digits: The digits that were asked for.
@@ -55,7 +55,10 @@ def trial(
     seed: int | None = None,
     seconds: int = SECONDS,
 ) -> Trial:
-    """Runs an algorithm on inputs of both families, ties and bumps of many sizes, each with an oracle of its own.
+    """Runs an algorithm on random inputs of the strong and the weak family, each with an oracle of its own.
+
+    The families are those of :meth:`.Problem.strong` and :meth:`.Problem.weak`. The bumps have many sizes, and some
+    inputs are ties (:meth:`.Problem.tied`).
 
     Args:
         algorithm: As for :func:`.defeat`.

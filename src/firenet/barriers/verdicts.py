@@ -42,7 +42,7 @@ class Verdict:
         failure: For a randomised algorithm a lower bound of the probability that on one input it is wrong, gives no
             answer, or is still reading after the granted reads.
         exact: Whether :attr:`failure` was counted over all outcomes of the coins; otherwise it is a confidence bound.
-        plays: The number of runs.
+        plays: The number of runs that :attr:`failure` counts; 1 without :attr:`failure`.
         note: Conversions of the output, why a run ended badly, and why there is no witness.
         isolated: Whether the algorithm ran in a process of its own.
         seed: The seed of coins that could not be enumerated, to play the same game again.

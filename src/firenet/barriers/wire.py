@@ -13,8 +13,8 @@
 =========  ==================================================  =======================================
 
 ``refused`` means that the algorithm returned something that is not an answer, ``misread`` that it asked for a read that
-does not exist. Numbers travel as hexadecimal fractions, which are parsed in time proportional to their length. Nothing
-is unpickled or evaluated, and any other line ends the run (:class:`Garbage`).
+does not exist. Fractions and seeds travel in hexadecimal, which is parsed in time proportional to its length; the other
+numbers are decimal. Nothing is unpickled or evaluated, and any other line ends the run (:class:`Garbage`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Checks a witness against the definitions. This file imports nothing of the project: read it before you believe it.
 
 Usage: ``python witness.py FILE.json``, or - for the standard input. A witness says that an algorithm, after its reads,
-returned vectors further than 10**-digits from the minimisers of an instance which, like its rivals, agrees with these.
-(Run the algorithm again to see this.) Rational arithmetic checks that instance and rivals are in the class; that every
-answer is dyadic, within 2**-n of *all* of them, with a label that minimises the problem shown; that a dual point proves
-the minimisers optimal; that the distance is right; except for "missed", that those of rivals are 2*10**-digits apart.
+had not halted, or returned a vector further than 10**-digits from the minimisers of an instance. (Run it again to see
+this.) Rational arithmetic checks that the instance and its rivals are in the class; that every answer to a read is
+dyadic, within 2**-n of *all* of them, and has a label that minimises the problem it shows; that dual points prove the
+minimisers optimal; that the distance is so large; that minimisers of rivals are 2*10**-digits apart (not if "missed").
 """
 
 import json
@@ -69,7 +69,7 @@ class Class:
         return 1 + Fraction(k, 4 * self.samples)
 
     def prove(self, a, s):
-        """Returns v; v e_j is a minimiser if row[j] = a is largest: (t, 0, ..., 0) is a dual point of equal value."""
+        """Returns v: v e_j is a minimiser if row[j] = a is largest, which the dual point (t, 0, ..., 0) proves."""
         penalty = Fraction(1) if self.kind == "P1" else self.parameter
         need(a > 0, "a row that is not positive")
         f = {"P1": s - self.parameter, "P2": s - self.parameter / (2 * a), "P3": s}[self.kind]

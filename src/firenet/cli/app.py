@@ -57,7 +57,7 @@ _audit = typer.Typer(
 )
 _theorem = typer.Typer(
     name="theorem",
-    help="Show how deep the network of the recovery theorem is, and where the theorem ends.",
+    help="Show how deep the network of the recovery theorem is, and where the theorem no longer holds.",
     **_PLAIN,
 )
 _barriers = typer.Typer(

@@ -41,7 +41,8 @@ def run(
         Option(
             "--image",
             "-i",
-            help="A file (npy, png, nii, dcm), s1045, or colin27:Z. Repeat the option for several images.",
+            help="A file (npy, png, nii, dcm); s1045, the MRI slice in matplotlib; or colin27:Z, slice Z of the brain "
+            "in Debian's mricron-data. Repeat the option for several images.",
             show_default=False,
         ),
     ],
@@ -56,7 +57,7 @@ def run(
     ] = None,
     other: Annotated[
         list[str] | None,
-        Option(help="An image for the test anatomy, of another kind than those of --image. Repeat for several."),
+        Option(help="An image of another kind than those of --image, for the test 'anatomy'. Repeat for several."),
     ] = None,
     weights: Annotated[
         Path | None, Option(help="The weights for the one module:factory: .safetensors or a state_dict.")
@@ -76,7 +77,10 @@ def run(
         str | None, Option(help="The sizes of perturbations relative to |y|, for example 0.002,0.01,0.05.")
     ] = None,
     reference: Annotated[float | None, Option(help="The budget at which the verdicts are given.")] = None,
-    ascent: Annotated[str | None, Option(help="The ascent: gradient, momentum, adam, or spsa (no gradients).")] = None,
+    ascent: Annotated[
+        str | None,
+        Option(help="The ascent that seeks the worst perturbations: gradient, momentum, adam, or spsa (no gradients)."),
+    ] = None,
     domain: Annotated[
         str | None, Option(help="What is perturbed: measurement, or image (changes of the object).")
     ] = None,
@@ -95,7 +99,7 @@ def run(
     ] = None,
     pair: Annotated[
         Path | None,
-        Option(help="A pair of images that no method can tell apart, written by `firenet confuse -o`, for kernel."),
+        Option(help="Two images that no method can tell apart, from `firenet confuse -o`, for the test 'kernel'."),
     ] = None,
     seed: options.Seed = 0,
     resume: options.Resume = False,

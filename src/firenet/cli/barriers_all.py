@@ -19,7 +19,9 @@ def play_all(
     reads: options.Reads = 300,
     as_json: options.Json = False,
 ) -> None:
-    """Play against all contestants on P1, P2 and P3, check every witness, and draw the map.
+    """Let the adversary play against all algorithms that come with firenet, the contestants, on P1, P2 and P3.
+
+    Every witness is checked, and the map of `firenet barriers map` is drawn.
 
     Examples:
       firenet barriers all

@@ -1,4 +1,4 @@
-"""``firenet barriers budget``: how much of an error is computability, on three problems."""
+"""``firenet barriers budget``: how much of an error comes from inexact input, on three problems."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def error_sources(
 ) -> None:
     """Divide the errors of three problems into their sources: a hard one, a random one, and an image.
 
-    On the hard problem the whole error is inexact input: an exact solver has it, and no training removes it. On the
-    others practically nothing of it is.
+    On the hard problem the whole error comes from inexact input: an exact solver has it, and no training removes it. On
+    the random one almost none does. For the image this part is not known alone: it is contained in the model's.
 
     Examples:
       firenet barriers budget -o budget.png

@@ -26,7 +26,10 @@ _WITHOUT = {"invalid": console.INVALID, "out of time": console.NO_VERDICT}
 @console.reports
 def play(
     algorithm: Annotated[
-        str, Option("--algorithm", "-a", help="The algorithm: the name of a contestant, or module:function.")
+        str,
+        Option(
+            "--algorithm", "-a", help="One that comes with firenet (any other name lists them), or module:function."
+        ),
     ],
     digits: options.Digits = 3,
     kind: options.Kind = "P3",

@@ -38,8 +38,8 @@ def budget(
 
     The parts are the distance of the reconstruction to the minimiser (what was not computed, or for a trained network
     its training), what inexact input moves, and what the model leaves: noise, missing samples, lambda. They add up to
-    at least the error. For a small matrix all are verified on both sides; for a scan they are measured with a point
-    near the minimiser. With --pair they stand beside what no method can avoid.
+    at least the error. For a small matrix all have verified lower and upper bounds; for a scan they are measured with a
+    point near the minimiser. With --pair they stand beside what no method can avoid.
 
     Examples:
       firenet budget truth.npy image.npy --matrix matrix.npy --data data.npy --lam 0.3 --bits 40

@@ -55,13 +55,17 @@ def confuse(
         bool, Option("--around", help="Take a sparse approximation of --image as one of the two images.")
     ] = False,
     noise: Annotated[
-        str, Option(help="The 2-norm of the noise, in the unit of the data, or a share of those of --image such as 1%.")
+        str,
+        Option(
+            help="The 2-norm of the noise, in the unit of the data, or a share of that of --image's data such as 1%."
+        ),
     ] = "1%",
     allow_complex: Annotated[
         bool, Option("--complex", help="Look for complex images, not only for real ones.")
     ] = False,
     rho: Annotated[
-        float | None, Option(help="Assume the null space property with this rho: show the upper bound of its plan.")
+        float | None,
+        Option(help="Assume the null space property with this rho: also show the error bound of `firenet plan`."),
     ] = None,
     gamma: Annotated[float | None, Option(help="The gamma of that property.")] = None,
     iterations: Annotated[int, Option(min=1, help="The number of steps of the search.")] = 300,

@@ -33,17 +33,18 @@ def digits(
     ] = None,
     weights: Annotated[Path | None, Option("--weights", help="The weights of the penalty. Default: 1.")] = None,
     out: Annotated[
-        Path | None, Option("--out", "-o", help="Write the centre, its radius and the two problems here (.npz).")
+        Path | None,
+        Option("--out", "-o", help="Write the enclosure (centre, radius) and the two problems here (.npz)."),
     ] = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
     """Find how many digits of the minimiser of a small problem its data determine, with proof.
 
-    A minimiser is to be computed from a matrix and measurements that are known to so many bits. This command encloses
-    the minimisers of all problems that agree with what is known, in exact arithmetic: then no more precision of the
-    solver is missing, and these digits are determined. And it looks for two such problems whose minimisers are far
-    apart: then no algorithm whatsoever gets more digits from these data. What lies between is not decided.
+    The matrix and the measurements are known to so many bits. This command encloses the minimisers of all problems that
+    agree with what is known, in exact arithmetic: the radius of the enclosure says how many digits the data determine.
+    It also looks for two such problems whose minimisers are far apart: they prove that no algorithm gets more digits
+    from these data. What lies between is not decided.
 
     Exit code 0 if the number of digits is known exactly, 7 if it is not decided.
 

@@ -35,11 +35,11 @@ def export(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Find the steps for these data, freeze them, and write the feed-forward network as an ONNX file (extra export).
+    """Find the steps for these data, freeze them, and write the feed-forward network as an ONNX file.
 
     The network in the file takes measurements with zero frequency in the corner, complex numbers as pairs of reals on
     the last axis. The file is compared with the network before it is put in place. It is made for one image: choose one
-    with --slice.
+    with --slice. This command needs the extra firenet[export].
 
     Examples:
       firenet export scan.npz -o network.onnx

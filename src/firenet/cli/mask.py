@@ -33,7 +33,7 @@ def mask(
         float | None, Option(help="The density falls like |k|^-power. Default: 2, or 2.5 with --variable-density.")
     ] = None,
     sparsities: Annotated[
-        str | None, Option(help="Local sparsities s1,s2,...: the theorem's density instead of a power law.")
+        str | None, Option(help="Local sparsities s1,s2,...: use the sampling theorem's density, not a power law.")
     ] = None,
     vanishing_moments: Annotated[int, Option(help="The vanishing moments of the wavelet, for --sparsities.")] = 1,
     full: Annotated[int, Option(help="Sample all bands up to this one fully; band k ends at frequency 2^(k-1).")] = 1,
@@ -72,7 +72,7 @@ def mask(
             if full != 1 or power is not None or sparsities is not None or transform != "fourier" or variable:
                 got = "one of --full, --power, --sparsities, --transform walsh, --variable-density"
                 do = "Leave it out, or leave out --lines"
-                raise BadInput("Only --axis, --centre and --seed together with --lines", got, do)
+                raise BadInput("No options of densities, bands or Walsh samples together with --lines", got, do)
             made = masks.lines(shape, lines, axis=axis, centre=centre, seed=seed)
         elif variable:
             if full != 1 or sparsities is not None:

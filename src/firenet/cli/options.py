@@ -108,7 +108,9 @@ Strict = Annotated[bool, Option("--strict", help="Exit code 3 if a test failed o
 Digits = Annotated[int, Option("--digits", "-k", help="The number K of correct digits that are asked for.")]
 Kind = Annotated[str, Option("--problem", help="P1 (noise level), P2 (LASSO) or P3 (square-root LASSO).")]
 Parameter = Annotated[str, Option(help="A fraction such as 1/2: lambda in (0, 1], or for P1 epsilon in (0, 1/2].")]
-Columns = Annotated[int, Option(help="The number N - m + 1 of columns that compete, of an m x N matrix.")]
+Columns = Annotated[
+    int, Option(help="The number N - m + 1 of columns that compete for the minimiser's support, of an m x N matrix.")
+]
 Tail = Annotated[int, Option(help="The number m - 1 of rows below the first, of an m x N matrix.")]
 Reads = Annotated[int, Option(min=1, help="The number of reads that an algorithm is granted.")]
 

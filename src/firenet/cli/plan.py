@@ -47,9 +47,10 @@ def plan(
         float, Option(help="The share of the energy of --image that its large coefficients have.")
     ] = 0.999,
     rho: Annotated[float | None, Option(help="rho of the null space property. Default for a mask: 1/2.")] = None,
-    gamma: Annotated[float | None, Option(help="gamma of it. Default for a mask: the root of 2.")] = None,
+    gamma: Annotated[float | None, Option(help="gamma of that property. Default for a mask: the root of 2.")] = None,
     accuracy: Annotated[
-        str, Option(help="The part of the error that depth may leave: a number, or a share of the signal such as 1%.")
+        str,
+        Option(help="The largest error that a finite depth may add: a number, or a share of the signal such as 1%."),
     ] = "1%",
     noise: Annotated[float, Option(help="A bound of the 2-norm of the noise, in the unit of the data.")] = 0.0,
     defect: Annotated[
@@ -57,13 +58,14 @@ def plan(
     ] = None,
     signal: Annotated[float | None, Option(help="A bound of the signal's 2-norm. Default: that of --image.")] = None,
     nu: Annotated[
-        float | None, Option(help="The factor of the schedule. Default: exp(-1), with the fewest layers.")
+        float | None,
+        Option(help="Each restart multiplies the error by this. Default: exp(-1), with the fewest layers."),
     ] = None,
     sampling: Annotated[
         str | None,
         Option(
-            help="CONSTANT,LOGARITHMS,KAPPA,FAILURE: also show the samples that each box of the mask needs by the "
-            "sampling theorem with these numbers, none of which is quoted from the paper."
+            help="CONSTANT,LOGARITHMS,KAPPA,FAILURE: also show how many samples each box of the mask needs by the "
+            "sampling theorem, with your numbers for its three unknown factors and its probability of failure."
         ),
     ] = None,
     build: Annotated[
@@ -72,7 +74,7 @@ def plan(
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
-    """Plan the theorem's network for a matrix or a mask: its depth, its numbers and its error bound, before any data.
+    """Plan the network of the recovery theorem for a matrix or a mask: depth, numbers and error bound, before any data.
 
     The bound holds for every signal and all data within the stated bounds, if the operator has the null space property
     in levels with rho and gamma. That is assumed here, and the plan says so.
@@ -102,7 +104,7 @@ def plan(
         b1 = float(np.linalg.norm(coefficients)) if signal is None else signal
         measured = sparsity_defect(coefficients, level, levels)
     if b1 is None:
-        raise BadInput("--signal, a bound of the signal's norm", "none", "Or give --image, an image as large as yours")
+        raise BadInput("--signal, a bound of the signal's norm", "none", "Or give --image, an image of that norm")
     arguments: dict[str, Any] = {} if nu is None else {"nu": nu}
     made = planned(
         guarantee,
