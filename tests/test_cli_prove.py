@@ -70,7 +70,7 @@ def test_what_is_not_decided_comes_with_both_bounds(folder: Path) -> None:
     ("options", "said"),
     [
         (["--sparsities", "15"], "between 1 and its size 14"),
-        (["--sparsities", "1", "--sizes", "4"], "Levels of together 14 columns"),
+        (["--sparsities", "1", "--sizes", "4"], "add up to the 14 columns"),
         (["--sparsities", "1", "--sizes", "4,10"], "One sparsity for each level"),
         (["--sparsities", "x"], "--sparsities"),
         (["--sparsities", "1", "--weights", "0"], "One positive weight"),

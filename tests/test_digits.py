@@ -200,7 +200,7 @@ def test_the_interior_point_method_is_as_good_as_clarabel() -> None:
         (([[1, 2]], [1], 0), "A lambda above 0"),
         (([[1, 2]], [1], "one"), "Finite numbers for lambda"),
         ((np.ones((300, 300)), np.ones(300), 1), "At most 40000 entries"),
-        (([[1e300, 1]], [1e-300], 1e300), "scaled to size 1"),
+        (([[1e300, 1]], [1e-300], 1e300), "over the largest matrix entry"),
         (([[1, 2]], [1], 1, {"weights": [1, 0]}), "2 positive weights"),
         (([[1, 2]], [1], 1, {"kind": "P4"}), "A problem P1, P2 or P3"),
         (([[1, 2]], [1], 1, {"data_within": -1}), "Uncertainties of at least 0"),

@@ -238,7 +238,7 @@ def test_a_pair_around_an_image_stays_in_the_class() -> None:
     pair_checker.check(found.certificate())
     with pytest.raises(BadInput, match="A noise above 0"):
         confuse(sensing, levels, noise=0.0, bound=bounds, sparsify=frame, around=given)
-    with pytest.raises(BadInput, match="coefficients to look around"):
+    with pytest.raises(BadInput, match="coefficients of the image to search around"):
         confuse(sensing, levels, noise=0.1, bound=bounds, sparsify=frame, around=given[:1])
 
 

@@ -212,7 +212,7 @@ ONE = SparsityLevels((4,), (1,))
         (np.array([["a"] * 4]), ONE, {}, "double precision"),
         (np.ones((2, 4), dtype=np.longdouble), ONE, {}, "double precision"),
         (np.full((2, 4), Fraction(1, 3), dtype=object), ONE, {}, "powers of two"),
-        (np.eye(4), SparsityLevels((3,), (1,)), {}, "Levels of together 4 columns"),
+        (np.eye(4), SparsityLevels((3,), (1,)), {}, "add up to the 4 columns"),
         (np.eye(4), ONE, {"weights": [1.0, 2.0]}, "One positive weight"),
         (np.eye(4), ONE, {"weights": [0.0]}, "One positive weight"),
         (np.eye(4), ONE, {"weights": [math.inf]}, "Finite"),

@@ -31,7 +31,8 @@ def operator_of(
     """Returns the measurement operator, and for a mask the wavelet transform of its image.
 
     Raises:
-        BadInput: For several of matrix, mask and shape or none, another transform, coil maps without Fourier samples.
+        BadInput: Unless exactly one of matrix, mask and shape is given; for a transform other than fourier and walsh;
+            for coil maps without Fourier samples.
     """
     import torch
 
@@ -75,7 +76,7 @@ def level_of(sensing: LinearOperator, frame: Wavelet | None, sizes: str | None) 
     import numpy as np
 
     if sizes is not None and frame is not None:
-        raise BadInput("--sizes for a matrix alone", "a mask", "Its levels are the scales of the wavelet")
+        raise BadInput("A matrix for --sizes", "a mask", "Leave --sizes out: the levels are the scales of the wavelet")
     if frame is not None:
         return frame.levels().numpy()
     n = sensing.in_shape[-1]
@@ -99,7 +100,7 @@ def coefficients_of(image: Path, sensing: LinearOperator, frame: Wavelet | None)
     x = torch.from_numpy(np.ascontiguousarray(read_array(image, purpose="image")))
     x = x.to(torch.complex128 if x.is_complex() else torch.float64)
     if tuple(x.shape) != sensing.in_shape:
-        do = "Give an image of the size that is planned for"
+        do = "Give an image of this shape"
         raise BadInput(f"An image of shape {sensing.in_shape}", f"{tuple(x.shape)}", do)
     return (x if frame is None else frame(x)).numpy()
 

@@ -34,7 +34,8 @@ def prove(
         bool, Option("--refute", help="Only look for a violation: of the claim, or of every rho and gamma.")
     ] = False,
     accuracy: Annotated[
-        float | None, Option("--accuracy", help="Plan the network for this accuracy of sparse signals; needs --signal.")
+        float | None,
+        Option("--accuracy", help="Also plan the network whose depth adds at most this to its error; needs --signal."),
     ] = None,
     signal: Annotated[float | None, Option("--signal", help="An upper bound of the 2-norm of the signals.")] = None,
     noise: Annotated[float, Option("--noise", help="An upper bound of the 2-norm of the noise, for --accuracy.")] = 0,
@@ -46,11 +47,12 @@ def prove(
     """Prove constants of the recovery theorem for a concrete matrix, or refute them, in exact arithmetic.
 
     The theorem assumes the weighted robust null space property in levels. This command looks for the rho and gamma with
-    the smallest C2, or for a proof of a claimed pair, and writes a certificate that python checker.py FILE.json checks
-    without this package: copy firenet/guarantees/checker.py (300 lines).
+    the smallest C2, to which the theorem's error bound is proportional, or for a proof of a claimed pair, and writes a
+    certificate that python checker.py FILE.json checks without this package: copy firenet/guarantees/checker.py (300
+    lines).
 
-    Exit code 0 if it was proved, or refuted with --refute; 3 if it was to be proved and is refuted; 7 if it is not
-    decided, with what was proved and what was refuted.
+    Exit code 0 if the property was proved, or refuted with --refute; 3 if it was to be proved and is refuted; 7 if it
+    is not decided: then the command prints what it could prove and refute instead.
 
     Examples:
       firenet prove matrix.npy --sparsities 2 -o certificate.json
@@ -64,7 +66,7 @@ def prove(
     if (rho is None) != (gamma is None):
         raise BadInput("Both --rho and --gamma, or none of them", "one", "Claim a pair")
     if (accuracy is None) != (signal is None):
-        raise BadInput("Both --accuracy and --signal, or none of them", "one", "Give the size of the signals, too")
+        raise BadInput("Both --accuracy and --signal, or none of them", "one", "Give both")
     claim = None if rho is None or gamma is None else (rho, gamma)
     if claim is not None:
         check_claim(*claim)
@@ -113,7 +115,8 @@ def _numbers(text: str, kind: type, option: str) -> list[Any]:
     try:
         return [kind(word) for word in text.split(",")]
     except ValueError:
-        raise BadInput(f"Numbers with commas for {option}, one a level", repr(text), "Write 4,12 for example") from None
+        needed = f"Numbers separated by commas for {option}, one for each level"
+        raise BadInput(needed, repr(text), "For example 4,12") from None
 
 
 def _record(

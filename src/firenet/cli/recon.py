@@ -43,7 +43,7 @@ def recon(
         float | None,
         Option(
             help="Stop once the objective is proved to be at most this share above the minimum (the relative gap). "
-            "Exit code 3 if that is not reached. Default: 0.001.",
+            "Exit code 3 if a share that you give is not reached. Default: 0.001; fixed schedules run to their end.",
         ),
     ] = None,
     schedule: Annotated[
@@ -52,8 +52,8 @@ def recon(
     reweight: Annotated[
         int | None,
         Option(
-            help="How many times to solve again with weights computed from the image before: slower and sharper. "
-            "Default: 1, or 0 with much noise, orthonormal transforms and fixed schedules.",
+            help="How many times to solve again with weights computed from the previous image: slower and sharper. "
+            "Default: 1, or 0 with much noise, an orthonormal transform or a fixed schedule.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -68,7 +68,7 @@ def recon(
     """Reconstruct an image from undersampled k-space, with its duality gap.
 
     A JSON record of the run is written beside the image (OUT with the suffix .json). Exit code 3: the image is written,
-    but a tolerance was not reached, or the data contradict the mask or the coil maps.
+    but a --tolerance or --noise-level was not reached, or the data contradict the mask or the coil maps.
 
     Examples:
       firenet recon scan.h5 --maps auto -o image.npy -o image.png

@@ -32,7 +32,8 @@ def end(scan: ScanData) -> None:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], None]]:
-    """Shows a progress bar, called with what is being done, how much is done, the most, and the relative gap."""
+    """Shows a progress bar, and yields a function to be called with what is being done, the amount done, the total
+    amount, and the relative gap."""
     with console.progress("reading", quiet=quiet) as tell:
         yield lambda what, done, most, gap: tell(done, most, gap, what)
 

@@ -19,8 +19,9 @@ def depth(
     """Show how many layers the theorem's network needs for an accuracy, and how many the searching schedule needs.
 
     For three matrices and an image, the constants are verified, the networks are run, and their errors are measured.
-    The number of layers is proved to grow by 2 e C2 |A| for each factor e of accuracy. For the searching schedule
-    nothing is proved before it has run: the difference is the price of the proof. It takes a minute.
+    The number of layers is proved to grow by 2 e C2 |A| for each factor e = 2.718... of accuracy, where C2 is the
+    constant to which the theorem's error bound is proportional. For the searching schedule nothing is proved before it
+    has run: the difference is the price of the proof. It takes a minute.
 
     Examples:
       firenet theorem depth -o depth.png

@@ -14,7 +14,9 @@ from firenet.versions import versions
 @console.reports
 def separation(
     out: Annotated[Path, Option("--out", "-o", help="The picture (.png).")] = Path("separation.png"),
-    digits: Annotated[int, Option("--digits", "-k", min=1, max=12, help="K, which sets the size of the matrix.")] = 3,
+    digits: Annotated[
+        int, Option("--digits", "-k", min=1, max=12, help="The number K of digits; the two columns have norm 10^K / 2.")
+    ] = 3,
     precision: Annotated[int, Option("--precision", "-n", min=1, max=200, help="The data are known within 2^-n.")] = 40,
     as_json: options.Json = False,
 ) -> None:

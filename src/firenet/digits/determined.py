@@ -54,19 +54,19 @@ class Witness:
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """How many digits of the minimiser are determined.
+    """How many digits of the minimiser are determined, as :func:`determine` defines it.
 
     Attributes:
         kind: ``P1``, ``P2`` or ``P3``.
-        at_least: That many digits are determined, verified; infinity where one exact problem has one minimiser, -inf
-            where nothing is shown.
+        at_least: That many digits are determined, verified; infinity where the data are exact and the minimiser is
+            unique, or where zero is the only minimiser of every problem that agrees; -inf where nothing is shown.
         at_most: No more digits are determined, verified by the witness; infinity without one.
         centre: The point to which the digits belong, rounded to double precision.
         radius: An upper bound of the distance from the rounded centre of every minimiser of every problem that agrees
             with the data.
         witness: The two problems; None where none were found.
         method: What the lower bound rests on.
-        note: Why something is not decided; empty if nothing is.
+        note: Why something is not decided; empty if everything is.
     """
 
     kind: Kind
@@ -131,7 +131,8 @@ def determine(
 ) -> Digits:
     """Finds how many digits of the minimiser of a small problem its data determine.
 
-    The problem is to minimise :math:`\\lambda\\|x\\|_{l^1_w}+\\|Ax-y\\|_2` (P3) or
+    k digits are determined if one point is within :math:`10^{-k}`, in the 2-norm, of every minimiser of every problem
+    that agrees with the data. The problem is to minimise :math:`\\lambda\\|x\\|_{l^1_w}+\\|Ax-y\\|_2` (P3) or
     :math:`\\lambda\\|x\\|_{l^1_w}+\\|Ax-y\\|_2^2` (P2), or :math:`\\|x\\|_{l^1_w}` subject to
     :math:`\\|Ax-y\\|_2\\le\\varepsilon` (P1). Problems agree with the data if their matrix is within
     :math:`\\alpha` in the spectral norm and their measurements within :math:`\\beta` in the 2-norm.
@@ -142,9 +143,9 @@ def determine(
         parameter: :math:`\\lambda`, for (P1) :math:`\\varepsilon`; a number, a fraction or a string such as "1/10".
         kind: ``P1``, ``P2`` or ``P3``.
         weights: w, positive; None is 1.
-        bits: n, for data known within :math:`2^{-n}`; None for exact data.
-        matrix_within: :math:`\\alpha`; None is :math:`2^{-n}`, or 0.
-        data_within: :math:`\\beta`; None is :math:`2^{-n}`, or 0.
+        bits: n, if matrix and measurements are known within :math:`2^{-n}`; None if they are exact.
+        matrix_within: :math:`\\alpha`; None is :math:`2^{-n}`, or 0 without ``bits``.
+        data_within: :math:`\\beta`; None is :math:`2^{-n}`, or 0 without ``bits``.
         progress: Called with the number of cone programs done and their total, where there are any.
 
     Raises:

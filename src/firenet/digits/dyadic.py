@@ -1,4 +1,7 @@
-"""Arrays of the numbers :math:`2^{-b}k` with integers k: their sums and products are exact. Roots on either side."""
+"""Arrays of the numbers :math:`2^{-b}k` with integers k: their sums and products are exact.
+
+Square roots are bounded from above and from below.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,7 @@ class Dyadic:
 
 
 def integers(values: Iterable[int]) -> NDArray[Any]:
-    """Returns a vector of Python integers, which NumPy's own would overflow."""
+    """Returns a vector of Python integers, since NumPy's own would overflow."""
     listed = list(values)
     array = np.empty(len(listed), dtype=object)
     array[:] = listed

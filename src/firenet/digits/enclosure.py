@@ -32,8 +32,9 @@ _BASIS_BITS = 60
 def inverse_bound(A: Dyadic) -> Fraction | None:
     """Returns a number at or above :math:`\\|A^+\\|`, or None where A is not shown to be injective.
 
-    With approximate eigenvectors V of the Gram matrix G, Gershgorin's discs of :math:`V^*GV` and :math:`V^*V`, computed
-    exactly, bound its smallest eigenvalue from below by the quotient of a lower and an upper bound of theirs.
+    For approximate eigenvectors V of the Gram matrix G, Gershgorin's discs, computed exactly, bound the eigenvalues of
+    :math:`V^*GV` from below and those of :math:`V^*V` from above. The quotient of the two bounds is a lower bound of
+    the eigenvalues of G.
     """
     if A.shape[1] == 0:
         return Fraction(0)
@@ -62,7 +63,7 @@ class Enclosure:
         columns: B.
         x: The centre, the coefficients on B.
         radius: Its radius.
-        p: A vector near the dual vectors, for (P1) with their factor.
+        p: A vector near the dual vectors p', which for (P1) include the multiplier :math:`\\nu`.
         change: A bound of :math:`\\|p'-p\\|`.
         size: A bound of :math:`\\|p'\\|`.
     """
@@ -115,7 +116,8 @@ class Local:
         return self.alpha * self.length + self.beta
 
     def unbalanced(self, p: Dyadic, error: Fraction) -> Fraction:
-        """Returns a bound of the distance of :math:`-A_B^*p'` to the subgradients at x, for all p' this close to p."""
+        """Returns a bound of the distance of :math:`-A_B^*p'` to the subgradients at x, for all p' within ``error`` of
+        p."""
         back, total, n = self.A.T @ p, Fraction(0), len(self.columns)
         a, x = back.fractions(), self.x.fractions()
         for i, j in enumerate(self.columns):
@@ -279,7 +281,7 @@ def _short(value: Fraction) -> Fraction:
 
 
 def not_excluded(question: Question, ball: Enclosure) -> list[int]:
-    """Returns the columns outside of B that may be in the support of a minimiser, for all that is proven.
+    """Returns the columns outside of B that are not proven to be outside the support of every minimiser.
 
     With approximations :math:`c_j` of :math:`A_B^+A_j` and :math:`f_j=A_j-A_Bc_j`, for every problem
     :math:`|A_j'^*p'|\\le|c_j^*u'|+\\alpha\\sqrt{1+\\|c_j\\|^2}\\|p'\\|+|f_j^*p|+\\|f_j\\|\\|p'-p\\|`, where the

@@ -42,7 +42,8 @@ class Cones:
     t: Array
 
     def at(self, x: Array) -> tuple[Array, Array, Array]:
-        """Returns the two sides and the difference of their squares; it is -inf where the right side is negative."""
+        """Returns :math:`\\gamma_k`, :math:`\\sigma_k` and :math:`\\sigma_k^2-\\|\\gamma_k\\|^2`, the last of them -inf
+        where :math:`\\sigma_k\\le0`."""
         gamma, sigma = self.G @ x + self.h, self.s @ x + self.t
         inside = sigma**2 - (gamma**2).sum(axis=1)
         return gamma, sigma, np.where(sigma > 0, inside, -np.inf)

@@ -46,7 +46,8 @@ class Level:
 
 
 def level(question: Question, x: Dyadic) -> Level | None:
-    """Returns the set for a point with a small objective; None for (P1) if the point may not fit some of the data."""
+    """Returns the set for a point with a small objective; None for (P1) if it is not shown that the point fits all data
+    that agree with what is known."""
     residual = (question.A @ x - question.y).norm_above()
     alpha, beta, least = question.matrix_within, question.data_within, min(question.penalties)
     delta = alpha * x.norm_above() + beta

@@ -43,8 +43,8 @@ class Question:
         A: The matrix; for a complex problem the real matrix of twice the size that acts on real and imaginary parts.
         y: The measurements; for a complex problem all real parts, then all imaginary parts.
         group: 2 for a complex problem, 1 for a real one.
-        penalties: The :math:`l_j`: for (P1) :math:`w_j`; for (P3) :math:`\\lambda w_j` with the given :math:`\\lambda`
-            over ``matrix_unit``, and for (P2) over the product of both units.
+        penalties: The :math:`l_j`: for (P1) :math:`w_j`; else :math:`\\lambda w_j` with the given :math:`\\lambda`,
+            divided for (P3) by ``matrix_unit``, and for (P2) by ``matrix_unit`` times ``data_unit``.
         epsilon: :math:`\\varepsilon` for (P1), else 0.
         matrix_within: A number :math:`\\alpha\\ge\\|A'-A\\|_2` for all matrices A' that agree with what is known.
         data_within: A number :math:`\\beta\\ge\\|y'-y\\|_2`.
@@ -131,12 +131,12 @@ class Question:
         alpha, beta = (v / unit for v, unit in zip(within, units, strict=True))
         penalties = tuple(v * scale for v in w)
         for value, name in (
-            (units[1] / units[0], "measurements over matrix entries"),
-            *((v, "lambda w") for v in penalties),
+            (units[1] / units[0], "The largest measurement over the largest matrix entry"),
+            *((v, "The weights (for P2 and P3 times lambda, for A and y scaled to size 1)") for v in penalties),
         ):
             if not _LEAST < value < 1 / _LEAST:
-                needed = f"Numbers ({name}) between 1e-150 and 1e150, with A and y scaled to size 1"
-                raise BadInput(needed, f"one of some 2**{_exponent(value)}", "Choose other units")
+                needed = f"{name} between 1e-150 and 1e150"
+                raise BadInput(needed, f"about 2**{_exponent(value)}", "Choose other units")
         return cls(kind, Dyadic(A_, a), Dyadic(y_, b), group, penalties, epsilon, alpha, beta, *units)
 
     @property
@@ -151,7 +151,7 @@ class Question:
 
     @property
     def unit(self) -> Fraction:
-        """The power of two by which the minimisers of this problem are multiplied for those of the given one."""
+        """The power of two by which the minimisers of this problem are multiplied to get those of the given one."""
         return self.data_unit / self.matrix_unit
 
     @cached_property

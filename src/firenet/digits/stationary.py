@@ -37,7 +37,8 @@ class Stationary:
         columns: The columns B of the basis, whose coefficients are unknowns.
         fits: Whether it is the point with Ax = y.
         x: The coefficients on B, real parts before imaginary parts.
-        p: The dual vector, for (P1) without the factor :math:`\\nu`, near to length 1; for (P3) too, unless it fits.
+        p: The dual vector, for (P1) without the factor :math:`\\nu`. For (P1) and (P3) its length is near 1, unless
+            ``fits`` is true.
         nu: The factor :math:`\\nu` for (P1), else 1.
     """
 
@@ -49,14 +50,15 @@ class Stationary:
 
 
 def stationary(question: Question, columns: list[int], start: Array, nu: float, bits: int) -> Stationary | None:
-    """Returns the point with a residual on a support, or None where the iteration does not converge.
+    """Returns the stationary point of a support whose residual is not zero, or None where the iteration does not
+    converge.
 
     Args:
-        question: The problem; what it does not know exactly is ignored.
+        question: The problem; its uncertainties are ignored.
         columns: The support S; it may be empty.
-        start: Values of the coefficients on S, none of them zero.
-        nu: For (P1) a value of :math:`\\nu`.
-        bits: The bits of the result after the point.
+        start: The first values of the coefficients on S, none of them zero.
+        nu: For (P1) the first value of :math:`\\nu`.
+        bits: The bits of the result after the binary point.
     """
     A, y = question.A[:, question.spread(columns)], question.y
     if not columns:
@@ -92,7 +94,7 @@ def fitting(question: Question, columns: list[int], used: set[int], bits: int) -
         question: The problem.
         columns: The basis B.
         used: The columns of the basis whose coefficients are not zero; the dual vector is the one for u = 0 elsewhere.
-        bits: The bits of the result after the point.
+        bits: The bits of the result after the binary point.
     """
     A = question.A[:, question.spread(columns)]
     numbers = A.floats()
@@ -117,7 +119,7 @@ def refined(inverse: Dyadic, A: Dyadic, right: Dyadic, bits: int) -> Dyadic:
 
 
 def directions(question: Question, columns: list[int], x: Dyadic, bits: int, used: set[int] | None = None) -> Dyadic:
-    """Returns :math:`l_ix_i/|x_i|` to so many bits; zero where x is, and outside of the given columns."""
+    """Returns :math:`l_ix_i/|x_i|` to so many bits; zero where x is zero, and outside of ``used``."""
     n, k = len(columns), x.k
     found = integers([0] * len(k))
     for i, j in enumerate(columns):
@@ -209,7 +211,8 @@ def _derivative(question: Question, A: Array, y: Array, sizes: Array, state: Arr
 def derivative_by_data(
     question: Question, columns: list[int], x: Array, nu: float, fits: bool
 ) -> tuple[Any, Any] | None:
-    """Returns the derivatives of the coefficients by the measurements, and by an addition to :math:`A_S^*p`."""
+    """Returns the derivatives of the coefficients with respect to the measurements, and to a vector that is added to
+    :math:`A_S^*p`."""
     A = question.matrix[:, question.spread(columns)]
     if not columns:
         return None

@@ -31,8 +31,8 @@ class Guess:
     """A support in double precision.
 
     Attributes:
-        values: For each column of the support the group of its coefficient; its direction is what counts.
-        nu: The multiplier of (P1), else 1.
+        values: For each column of the support its coefficient, as a group: the start of Newton's method.
+        nu: An approximation of the multiplier of (P1); not used for (P2) and (P3).
         fits: Whether the data are fitted exactly.
     """
 
@@ -62,7 +62,7 @@ class Settled:
 
 
 def approximate(question: Question) -> tuple[Array, Array]:
-    """Returns a minimiser and a dual vector in double precision, both to some nine digits."""
+    """Returns approximations of a minimiser and of a dual vector in double precision, to a duality gap of some 1e-9."""
     m, d = question.matrix.shape[0], question.group
     columns = question.matrix.T.reshape(d, question.columns, m).transpose(1, 0, 2)
     more = question.kind == "P2" or (question.kind == "P1" and question.epsilon > 0)
@@ -102,7 +102,7 @@ def guess(question: Question, x: Array, q: Array) -> Guess:
 
 
 def settle(question: Question, first: Guess, bits: int) -> Settled:
-    """Returns the best that is proved from a support, which is exchanged until the conditions hold."""
+    """Returns the best that is proved, from a support whose columns are exchanged until the conditions hold."""
     values, seen = dict(first.values), set()
     settled = Settled()
     for _ in range(_EXCHANGES):

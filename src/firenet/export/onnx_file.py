@@ -47,15 +47,16 @@ def export_onnx(
     """Writes a network of fixed steps as an ONNX file, after a comparison of its images with those of the network.
 
     The file has one input, ``measurements`` of shape (batch, \\*sensing.out_shape, 2), and one output, ``image`` of
-    shape (batch, \\*sensing.in_shape, 2); see :class:`RealPacked`. It contains the layers one after the other. For 64 x
-    64 and db4 a layer has some 80 nodes, and torch takes some 0.6 s of one core to export it.
+    shape (batch, \\*sensing.in_shape, 2), for Walsh samples without the 2; see :class:`RealPacked`. It contains the
+    layers one after the other. For 64 x 64 and db4 a layer has some 80 nodes, and torch takes some 0.6 s of one core to
+    export it.
 
     The measurements for the comparison are random numbers as large as the steps expect, zeros and, if given,
     ``measurements``. From each onnxruntime computes the image a, and ``net`` in double precision the image b. The
     difference is :math:`\\|a-b\\|_2/\\|b\\|_2`, or :math:`\\|a\\|_2` if b is zero. It may exceed ``tolerance`` only by
-    the rounding of :class:`RealPacked` itself in ``dtype``, which is measured in the same way without onnxruntime, and
-    must be at most ten times ``tolerance``. In float32 difference and rounding are some 1e-6, for 50 layers and for
-    130; in float64 some 1e-14.
+    the rounding of :class:`RealPacked` itself in ``dtype``, which is measured in the same way without onnxruntime; and
+    the difference must not exceed ten times ``tolerance``. In float32 difference and rounding are some 1e-6, for 50
+    layers and for 130; in float64 some 1e-14.
 
     Args:
         net: As for :class:`RealPacked`: ``net.following(solution.schedule.frozen())``.

@@ -35,20 +35,22 @@ class RealPacked(nn.Module):
     and suitable for ``torch.export`` and ``torch.onnx.export``, which do not support complex tensors. Unlike
     ``Firenet`` it does not check that the measurements are finite. In double precision it equals the network up to
     rounding; in single precision A is applied to the change since the layer before, so that its rounding vanishes with
-    the change, as in a network without gradients.
+    the change, as in ``Firenet`` where no gradients are asked for.
 
     A wavelet level along an axis of n is a product with an n x n matrix, so that a transform of an n x n image costs
     some :math:`8n^3` multiplications instead of O(n^2), which is suitable for sides of some hundreds.
 
     Args:
-        net: A network with a :class:`FrozenSteps` schedule, Fourier samples (one coil or several, zero frequency in the
-            corner) or Walsh samples, and a :class:`Wavelet` or no transform.
+        net: A network with the default fidelity (P3) and a :class:`FrozenSteps` schedule, Fourier samples (one coil or
+            several, zero frequency in the corner) or Walsh samples, and a :class:`Wavelet` in the synthesis form or no
+            transform.
         fourier: ``fft`` uses complex numbers only for ``torch.fft``; ``matrix`` computes the transform of each axis as
             a product with a 2n x 2n matrix, without complex numbers.
         dtype: float32 or float64; move the module with ``.to`` to change it.
 
     Raises:
-        BadInput: For another schedule, operator or transform, and for steps too large for the operator's norm.
+        BadInput: For another fidelity, schedule, operator or transform, and for steps too large for the operator's
+            norm.
     """
 
     mask: Tensor
@@ -243,7 +245,7 @@ def supported(net: Firenet) -> SubsampledFourier | MultiCoilFourier | Subsampled
 def check_dtype(dtype: torch.dtype) -> None:
     """Raises BadInput for other dtypes than float32 and float64."""
     if dtype not in (torch.float32, torch.float64):
-        do = "Use float32 in place of complex64, float64 of complex128"
+        do = "Use float32 in place of complex64, and float64 in place of complex128"
         raise BadInput("dtype float32 or float64", f"{dtype}", do)
 
 

@@ -249,7 +249,7 @@ def sha256(part):
 
 
 def parse(text):
-    """Reads JSON without floats, long numbers, and names that occur twice."""
+    """Reads JSON, and refuses floats, long numbers and names that occur twice."""
 
     def integer(digits):
         need(len(digits) <= MOST_DIGITS, "a number that is too long", NotACertificate)

@@ -43,15 +43,16 @@ class ConcreteMatrix:
         """Reads a matrix of floating-point numbers, integers or fractions whose denominators are powers of two.
 
         Raises:
-            BadInput: For another number of axes, no entries, numbers that are not finite or not of these kinds.
+            BadInput: Unless there are two axes and at least one entry; for numbers that are not finite or not of these
+                kinds; for a matrix too large to check.
         """
         array = np.asarray(matrix)
         if array.ndim != 2 or not array.size:
             raise BadInput("A matrix: two axes, at least one entry", f"shape {array.shape}", "Reshape it")
         products = array.size * array.shape[1] * (4 if array.dtype.kind == "c" else 1)
         if max(array.shape) > checker.MOST_SIDE or products > checker.MOST_PRODUCTS:
-            needed = f"At most {checker.MOST_SIDE} rows and columns, and a check of some minutes"
-            do = "A proof takes one vector a column: use the sampling theorems for large operators"
+            needed = f"At most {checker.MOST_SIDE} rows and columns, and so few that a check takes only minutes"
+            do = "A proof needs one vector for each column: use the sampling theorems for large operators"
             raise BadInput(needed, f"shape {array.shape} of {array.dtype}", do)
         if array.dtype.kind not in "biufcO" or array.dtype.itemsize > (16 if array.dtype.kind == "c" else 8):
             raise BadInput("Numbers of at most double precision", f"{array.dtype}", "Convert the matrix to float64")
@@ -128,7 +129,7 @@ class NullSpaceProblem:
 
         Args:
             matrix: What :meth:`ConcreteMatrix.of` reads.
-            levels: Levels of together as many columns as the matrix has.
+            levels: Levels whose sizes add up to the number of columns.
             weights: One for each level, or one for each column, equal within a level; None is ``levels.weights()``.
 
         Raises:
@@ -136,7 +137,7 @@ class NullSpaceProblem:
         """
         exact = matrix if isinstance(matrix, ConcreteMatrix) else ConcreteMatrix.of(matrix)
         if sum(levels.sizes) != exact.shape[1]:
-            needed = f"Levels of together {exact.shape[1]} columns, as the matrix has"
+            needed = f"Levels whose sizes add up to the {exact.shape[1]} columns of the matrix"
             raise BadInput(needed, f"levels of {levels.sizes}", "Give the sizes of this matrix's levels")
         given = levels.weights().tolist() if weights is None else list(weights)
         exact_weights = [_fraction(w if isinstance(w, int | Fraction) else float(w)) for w in given]

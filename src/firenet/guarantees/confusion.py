@@ -115,7 +115,7 @@ class Confusion:
 
     @property
     def noise_text(self) -> str:
-        """The noise for the eye: as it was asked for if a few digits are all of it, else rounded up."""
+        """The noise as text: exact if four digits are enough for that, else rounded up."""
         short = f"{self.noise:.4g}"
         return short if float(short) == self.noise else above(self.noise)
 
@@ -147,15 +147,15 @@ class Confusion:
         }
 
     def upper_bound(self, rho: float, gamma: float, accuracy: float = 0.01) -> Plan:
-        """Returns the plan of the theorem's network for the class and the noise: its ``bound`` is an upper bound if the
-        operator has the null space property with these constants, which is assumed.
+        """Returns the plan of the theorem's network for the class and the noise: its ``bound`` is an upper bound of the
+        network's error if the operator has the null space property with these constants, which is assumed.
 
         A bound below :attr:`lower_bound` proves that the operator does not have it.
 
         Args:
             rho: :math:`\\rho` of the property.
             gamma: :math:`\\gamma` of it.
-            accuracy: What the depth of the network may leave, relative to :attr:`signal`.
+            accuracy: The part of the error that the depth of the network may leave, relative to :attr:`signal`.
         """
         guarantee = Guarantee(self.sensing, Constants(self.levels, rho, gamma), self.sparsify)
         size = self.signal
@@ -194,8 +194,9 @@ def confuse(
         bound: The largest modulus of a coefficient, one number or one for each level.
         sparsify: The orthonormal wavelet transform whose coefficients are sparse; None for the signal itself, whose
             levels then lie side by side.
-        around: Coefficients of an image, whose largest, two thirds of those that the class allows in each level, are x;
-            x' is then an image near it. Needs a noise above 0. None leaves both free, which gives a larger bound.
+        around: Coefficients of an image. x is made of the largest of them: in each level two thirds of as many as the
+            class allows, or all where it allows all. x' is then an image near x. Needs a noise above 0. None leaves
+            both free, which gives a larger bound.
         real: Whether the two signals are real. A pair of real signals is a pair of complex ones, too.
         seed: The seed of the random starts.
         starts: The number of random starts.
@@ -216,7 +217,7 @@ def confuse(
     """
     check_seed(seed)
     if not 0 <= noise < math.inf:
-        raise BadInput("A noise that is not negative, finite", f"{noise}", "It is a bound of a 2-norm")
+        raise BadInput("A finite noise that is not negative", f"{noise}", "It is a bound of a 2-norm")
     if starts < 1 or iterations < 1:
         raise BadInput("At least one start and one step", f"{starts}, {iterations}", "Leave both out")
     problem = _Problem(sensing, sparsify, levels, _bounds(bound, levels))
@@ -265,7 +266,9 @@ class _Problem:
         level = self.level()
         if len(flat) != len(level) or not torch.isfinite(flat.abs()).all():
             raise BadInput(
-                f"{len(level)} finite coefficients to look around", f"{len(flat)}", "Pass those of one image"
+                f"{len(level)} finite coefficients of the image to search around",
+                f"{len(flat)}",
+                "Pass those of one image",
             )
         kept = torch.zeros_like(flat)
         for k, (s, b) in enumerate(zip(self.levels.sparsities, self.bounds, strict=True)):
@@ -399,7 +402,8 @@ def _scaled(problem: _Problem, noise: float, seed: int, d: Tensor, places: Tenso
         d = d * (2 * noise / found.misfit * _MARGIN)
     if found is None:
         do = "Raise the noise, or compare it with the norm of the data"
-        raise BadInput("A noise that the class can be confused by", f"{noise}, in which every pair found is lost", do)
+        needed = "A noise that is large enough for two different signals of the class"
+        raise BadInput(needed, f"{noise}, for which the pairs found are equal after rounding", do)
     return found
 
 

@@ -4,7 +4,8 @@ All results assume one property of the measurement matrix, the weighted robust n
 order (s, M) with constants :math:`0<\\rho<1` and :math:`\\gamma>0`: for every set :math:`\\Delta` of :math:`s_k`
 indices in each level and all x,
 
-.. math:: \\|x_\\Delta\\|_2\\le\\rho\\,\\|x_{\\Delta^c}\\|_{l^1_w}/\\sqrt\\xi+\\gamma\\|Ax\\|_2 .
+.. math:: \\|x_\\Delta\\|_2\\le\\rho\\,\\|x_{\\Delta^c}\\|_{l^1_w}/\\sqrt\\xi+\\gamma\\|Ax\\|_2 ,
+    \\qquad\\xi=\\sum_kw_{(k)}^2s_k .
 
 The constants are the standard ones of weighted sparsity in levels (Colbrook, Antun, Hansen, PNAS 2022, SI Appendix).
 """
@@ -23,6 +24,11 @@ from firenet.sparsity import SparsityLevels
 @dataclass(frozen=True)
 class Constants:
     """The constants of the null space property, and those of the recovery theorem.
+
+    With :math:`\\xi=\\sum_kw_{(k)}^2s_k` and the sparsity defect :math:`\\sigma_{s,M}`, for all x and z
+
+    .. math:: \\|z-x\\|_2\\le\\frac{C_1}{\\sqrt\\xi}
+        \\big(2\\sigma_{s,M}(x)_{l^1_w}+\\|z\\|_{l^1_w}-\\|x\\|_{l^1_w}\\big)+C_2\\|A(z-x)\\|_2 .
 
     Attributes:
         levels: Levels and local sparsities.

@@ -91,7 +91,8 @@ def stability(
 ) -> Stability:
     """Bounds the distance from z to every reconstruction z' of measurements within a budget of y.
 
-    With the constants of the guarantee, :math:`r'=\\|Az-y\\|_2+\\eta` and :math:`\\lambda\\le C_1/(C_2\\sqrt\\xi)`,
+    With the constants of the guarantee, the sparsity defect :math:`\\sigma_{s,M}(z)_{l^1_w}`,
+    :math:`r'=\\|Az-y\\|_2+\\eta` and :math:`\\lambda\\le C_1/(C_2\\sqrt\\xi)`,
 
     .. math:: \\|z-z'\\|_2\\le\\frac{C_1}{\\sqrt\\xi}\\Big(2\\sigma_{s,M}(z)_{l^1_w}+\\frac{r'+g'}\\lambda\\Big)+C_2r'.
 
