@@ -100,8 +100,8 @@ def detail(kind: str, side: int, contrast: float) -> Tensor:
     """Returns an image (side, side) of a detail on a background of zero.
 
     Args:
-        kind: ``text``: "CAN U SEE IT?" in bold; ``disc``: a disc like a lesion, with a diameter of a fourteenth of the
-            side; ``lines``: three lines of one pixel.
+        kind: ``text``: "CAN U SEE IT?" in bold (below 64 pixels only "CAN"); ``disc``: a disc like a lesion, with a
+            diameter of a fourteenth of the side; ``lines``: three lines of one pixel.
         side: The side of the image.
         contrast: The value of the detail, in the unit of the image.
     """

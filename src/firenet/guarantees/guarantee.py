@@ -1,7 +1,8 @@
 """A priori guarantees of an operator: the accuracy and the number of layers of the network, known before any data.
 
-The bounds are proved in exact arithmetic for the :class:`.Constants` of the operator, with the iteration's own
-constants :math:`2` and :math:`\\nu/(1-\\nu)`.
+The bounds follow from the :class:`.Constants` of the operator. They are proved for a network that is evaluated in exact
+arithmetic: its rounding is not counted. The factors :math:`2` in the number of layers and :math:`\\nu/(1-\\nu)` in the
+error bound are those of this library's own proof.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ class Guarantee:
             sparsity_defect: An upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`, which :func:`.defect` computes.
             noise: An upper bound of :math:`\\|Ax-y\\|_2`.
             lam: The lambda in use; None is that of the constants.
-            model_error: :math:`\\eta b_1` for a network built from :math:`A_l`: :math:`\\|A_l-A\\|\\le\\eta`,
-                :math:`\\|x\\|\\le b_1`.
+            model_error: :math:`\\eta b_1` for a network built from an approximation :math:`A_l` of A with
+                :math:`\\|A_l-A\\|\\le\\eta`, where :math:`\\|x\\|_2\\le b_1`.
         """
         _bounds(sparsity_defect, noise, model_error)
         if lam is not None:
@@ -129,7 +130,8 @@ class Guarantee:
         return 2 * (self.constants.lam if lam is None else lam) * sparsity_defect + 2 * noise + 2 * model_error
 
     def inner(self, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
-        """Computes the number of layers of a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`."""
+        """Computes the number of layers of a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`, for the factor
+        :math:`\\nu` of :class:`.PaperSchedule`."""
         _nu(nu)
         return math.ceil(2 * self.constants.at(lam)[1] * self.norm / nu)
 
@@ -140,7 +142,7 @@ class Guarantee:
         Args:
             accuracy: The accuracy, in the unit of x.
             size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
-            nu: The factor of the schedule.
+            nu: The factor :math:`\\nu` by which each restart reduces this part.
             lam: The lambda in use.
         """
         _nu(nu)
@@ -152,7 +154,8 @@ class Guarantee:
 
     def layers(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
         """Computes the number of layers for an accuracy: :meth:`outer` times :meth:`inner`, about
-        :math:`2eC_2\\|A\\|\\log(1/\\epsilon)` for :math:`\\nu=e^{-1}`."""
+        :math:`2eC_2\\|A\\|\\log(C_2\\varepsilon_0/a)` for the accuracy a, the size :math:`\\varepsilon_0` and
+        :math:`\\nu=e^{-1}`."""
         return self.outer(accuracy, size, nu, lam=lam) * self.inner(nu, lam=lam)
 
     def error_bound(
@@ -167,7 +170,8 @@ class Guarantee:
         lam: float | None = None,
         model_error: float = 0.0,
     ) -> float:
-        """Computes a bound of :math:`\\|\\psi_n-x\\|_2` after n restarts of :meth:`inner` layers.
+        """Computes a bound of :math:`\\|\\psi_n-x\\|_2`, the distance of the signal x from the network's result
+        :math:`\\psi_n` after n restarts of :meth:`inner` layers.
 
         .. math:: C_2\\,c(x,y)+C_2\\Big(\\frac\\nu{1-\\nu}\\delta+\\nu^n\\varepsilon_0\\Big),
 
@@ -178,8 +182,8 @@ class Guarantee:
             size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
             sparsity_defect: An upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`.
             noise: An upper bound of :math:`\\|Ax-y\\|_2`.
-            delta: The schedule's delta, at least c(x, y); None is c(x, y).
-            nu: The schedule's nu.
+            delta: The delta of :class:`.PaperSchedule`, at least c(x, y), which is :meth:`misfit`; None is c(x, y).
+            nu: The factor :math:`\\nu` of :class:`.PaperSchedule`.
             lam: The lambda in use; None is that of the constants.
             model_error: As in :meth:`misfit`.
 

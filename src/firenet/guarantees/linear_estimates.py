@@ -6,8 +6,8 @@ For column i the best vector for a factor :math:`\\mu` minimises
 
 that is, the largest error that a signal of weighted l1 norm 1 can cause plus :math:`\\mu` times the gain of noise
 (Juditsky and Nemirovski, Math. Program. 127, 2011). The N cone programs share their matrix, so that the alternating
-direction method of multipliers solves them together: one product with A and one with A* a step, for all of them. No
-proof rests on its accuracy: any vectors are valid, and the checker computes what they prove.
+direction method of multipliers solves them together: each step takes three matrix products for all of them. No proof
+rests on its accuracy: any vectors are valid, and the checker computes what they prove.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _RELAXATION = 1.6  # between 1.5 and 1.8 it saves a third of the steps
 class LinearEstimates:
     """The vectors of all columns, improved step by step.
 
-    The splitting is Z = E - A*H, Y = H with the scaled multipliers U, V; each column has a penalty parameter of its
-    own, which balances the two residuals (Boyd et al. 2011, section 3.4.1).
+    The splitting is Z = E - A*H, Y = H with the identity E and the scaled multipliers U, V; each column has a penalty
+    parameter of its own, which balances the two residuals (Boyd et al. 2011, section 3.4.1).
 
     Attributes:
         vectors: H, shape (m, N).

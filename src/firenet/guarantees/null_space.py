@@ -1,7 +1,8 @@
 """Proofs of the null space property of a concrete matrix: verified rho and gamma, and a certificate of them.
 
 Let :math:`h_i` be any vectors, R the matrix with rows :math:`(e_i-A^*h_i)^*`, and H the one with columns :math:`h_i`.
-Then :math:`x_i=\\langle Ax,h_i\\rangle+(Rx)_i`, so that for every set :math:`\\Delta` of :math:`s_k` columns a level
+Then :math:`x_i=\\langle Ax,h_i\\rangle+(Rx)_i`, so that for every set :math:`\\Delta` of :math:`s_k` indices in each
+level k
 
 .. math:: \\|x_\\Delta\\|_2\\le a\\|x\\|_{l^1_w}+b\\|Ax\\|_2,\\qquad
     a=\\max_{\\Delta,j}\\|(Re_j)_\\Delta\\|_2/w_j,\\quad b=\\max_\\Delta\\|H_\\Delta\\|_2 .
@@ -105,15 +106,17 @@ def prove_null_space(
     """Looks for a proof that a matrix has the weighted robust null space property in levels.
 
     Args:
-        matrix: A real or complex matrix, taken exactly as it is; at most 2048 rows and columns.
-        levels: The levels of its columns, which lie side by side.
-        weights: One for each level; None is ``levels.weights()``. Floats are taken exactly as they are.
+        matrix: A real or complex matrix of m rows and N columns, taken exactly as it is. At most 2048 rows and columns,
+            and :math:`mN^2` at most :math:`2^{32}`, or :math:`2^{30}` for a complex matrix.
+        levels: The levels, which are consecutive blocks of the columns.
+        weights: One for each level, or one for each column, equal within a level; None is ``levels.weights()``. Floats
+            are taken exactly as they are.
         claim: A pair (rho, gamma) to prove. None looks for the pair with the smallest :math:`C_2`.
         progress: Called with the number of factors :math:`\\mu` that were tried, and the most that there may be.
 
     Raises:
-        BadInput: For levels that do not fit the matrix, weights that are not positive or vary on a level, numbers that
-            are not finite, and a claim outside 0 < rho < 1, gamma > 0.
+        BadInput: For a matrix that is too large, levels that do not fit it, weights that are not positive or vary
+            within a level, numbers that are not finite, and a claim outside 0 < rho < 1, gamma > 0.
 
     >>> proof = prove_null_space(np.eye(4), SparsityLevels((4,), (2,)))
     >>> float(proof.gamma)
@@ -138,9 +141,9 @@ def check_claim(rho: float | Fraction, gamma: float | Fraction) -> None:
         BadInput: Unless 0 < rho < 1 and 0 < gamma < infinity.
     """
     if not 0 < rho < 1:
-        raise BadInput("0 < rho < 1, which the null space property assumes", f"rho = {rho}", "Claim a rho below 1")
+        raise BadInput("0 < rho < 1, which the null space property assumes", f"rho = {rho}", "Claim a rho in between")
     if not 0 < gamma < math.inf:
-        raise BadInput("gamma > 0, which the null space property assumes", f"gamma = {gamma}", "Claim a gamma above 0")
+        raise BadInput("A finite gamma > 0 in the null space property", f"gamma = {gamma}", "Claim another gamma")
 
 
 class _Search:

@@ -43,18 +43,18 @@ MOST_ENTRIES, MOST_EXPONENT, MOST_COILS, MOST_PRODUCTS = 2**22, 2000, 64, 2**28
 
 
 def below(value):
-    """Returns a rational number just below the square root of a rational one."""
+    """Returns the square root of a rational number, rounded down to a rational one."""
     shift = max(0, 256 - value.numerator.bit_length() + value.denominator.bit_length()) // 2 + 1
     return Fraction(isqrt((value.numerator << 2 * shift) // value.denominator), 1 << shift)
 
 
 def under(value, digits=4):
-    """Returns a number for the eye that is not above the value."""
+    """Returns a value as a short decimal text, rounded down."""
     return _shown(value, digits, ROUND_FLOOR)
 
 
 def above(value, digits=4):
-    """Returns a number for the eye that is not below the value."""
+    """Returns a value as a short decimal text, rounded up."""
     return _shown(value, digits, ROUND_CEILING)
 
 
@@ -79,7 +79,7 @@ def changed(flat, shape, axis, change):
 
 
 def places(shape, corner):
-    """Returns the places of the first corner of a flat array."""
+    """Returns the indices, in a flat array with axes of the sizes ``shape``, of its first block of sizes ``corner``."""
     strides = [prod(shape[k + 1 :]) for k in range(len(shape))]
     rows = product(*(range(0, n * s, s) for n, s in zip(corner[:-1], strides[:-1], strict=True)))
     return [at + k for at in map(sum, rows) for k in range(corner[-1])]

@@ -2,9 +2,10 @@
 
 The differences x - x' of two vectors with at most :math:`s_k` non-zeros of modulus at most :math:`b_k` in level k are
 the vectors d with :math:`n_k+p_k\\le2s_k` in each level: :math:`n_k` entries are not zero, :math:`p_k` of them have a
-modulus above :math:`b_k`, and none has one above :math:`2b_k`. An entry above the bound needs both vectors, another one
-only one of them. The nearest such d to a vector z is known: the first :math:`b_k` of each modulus and the next
-:math:`b_k` are units that cost one place each, and those units are taken that reduce the distance most.
+modulus above :math:`b_k`, and none has one above :math:`2b_k`. So an entry takes one of the :math:`2s_k` places of its
+level, and two if its modulus is above :math:`b_k`, since it then needs both vectors. The nearest such d to a vector z
+is known: an entry of z keeps at most :math:`b_k` of its modulus for each place that it gets, and the places go where
+they reduce the distance most.
 
 The search is a projected gradient ascent of :math:`h\\|d\\|^2-\\|Ad\\|^2/\\|A\\|^2` with momentum, where the growth h
 is adjusted until :math:`\\|Ad\\|` is the allowed one: every d that it meets, scaled down to
@@ -100,10 +101,10 @@ class Around(Differences):
 
 @dataclass(frozen=True, eq=False)
 class PairSearch:
-    """The search for an operator from coefficients to measurements.
+    """The search for a large difference of coefficients whose measurements by an operator are small.
 
     Attributes:
-        operator: A.
+        operator: A, from coefficients to measurements.
         differences: The set of the differences.
         real: Whether the coefficients are real.
     """
@@ -118,8 +119,8 @@ class PairSearch:
         """Returns the longest difference d that was found with :math:`\\|Ad\\|\\le` ``most`` up to rounding, and the
         places of its entries.
 
-        If none of those found is below a tiny ``most``, it is the one with the smallest :math:`\\|Ad\\|/\\|d\\|`,
-        scaled to ``most``.
+        If :math:`\\|Ad\\|` is above a tiny ``most`` for all that were found, d is the one with the smallest
+        :math:`\\|Ad\\|/\\|d\\|`, scaled down to ``most``.
         """
         z = self._starts(seed, starts)
         room, square = self.differences.room(), self.operator.norm_bound.value**2

@@ -23,6 +23,8 @@ from firenet.operators.linear import LinearOperator
 class ErrorParts:
     """The three parts of an error bound, in the unit of x.
 
+    The symbols are those of :class:`.Plan`, and c(x, y) is :meth:`.Guarantee.misfit`.
+
     Attributes:
         model: The part of the sparsity defect and of an approximate operator:
             :math:`\\frac{C_2}{1-\\nu}(2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\eta b_1)`. No depth removes it.
@@ -37,7 +39,7 @@ class ErrorParts:
 
     @property
     def bound(self) -> float:
-        """The sum: the bound of :math:`\\|\\psi_n-x\\|_2`."""
+        """The sum of the parts: the bound of :math:`\\|\\psi_n-x\\|_2` for the network's result :math:`\\psi_n`."""
         return math.fsum((self.model, self.noise, self.depth))
 
 
@@ -46,18 +48,19 @@ class Plan:
     """The theorem's network for an operator and a class of signals, in numbers; :func:`plan` computes it.
 
     N is the number of coefficients, m that of the measurements that are made, n that of the restarts and p that of the
-    layers of a restart. A layer is one iteration of the primal-dual method, three affine maps of the theorem's class.
+    layers of a restart; :math:`\\psi_n` is the network's result. A layer is one iteration of the primal-dual method; in
+    the theorem's class of networks it is three affine maps, each followed by a nonlinear one.
 
     Attributes:
         guarantee: The operator with its levels, weights and constants.
-        accuracy: The bound that ``error.depth`` keeps, in the unit of x.
+        accuracy: The largest allowed ``error.depth``, in the unit of x.
         signal: :math:`b_1\\ge\\|x\\|_2`.
         noise: A bound of :math:`\\|Ax-y\\|_2`, in the unit of y.
         sparsity_defect: A bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`, in the unit of x.
         model_error: :math:`\\eta b_1` for a network built from an approximation of A, in the unit of y.
-        nu: The factor of the schedule.
+        nu: :math:`\\nu`, the factor of :class:`.PaperSchedule`.
         lam: :math:`\\lambda`.
-        delta: The schedule's delta, in the unit of y.
+        delta: :math:`\\delta` of :class:`.PaperSchedule`, in the unit of y.
         size: :math:`\\varepsilon_0=b_2\\ge\\|y\\|_2`: the network is the same for all these y.
         second: The constant :math:`C_2` for this lambda, on which depth and error depend.
         outer: n.
@@ -106,12 +109,12 @@ class Plan:
 
     @property
     def parameters(self) -> int:
-        """The number of entries of the distinct matrices of the network as an explicit list of layers.
+        """The number of entries of the network's matrices, written out as dense ones, each stored once.
 
-        Written as dense matrices, each stored once, it has: the first map; the maps of a layer (the first of the three
-        for p > 1); for each restart after the first one its own first map; the last map; and for each restart the
-        matrix of the skip connection from y. Entries that are zero count; vectors and skip matrices that are zero
-        altogether are not stored.
+        These are the matrices of the network's first affine map and of its last one; of the second and the third map of
+        a layer, which all layers share; of the first map of a layer inside a restart (if p > 1); of the first map of
+        each restart but the first; and of the skip connections from y, one for each restart (for the first one only if
+        p > 1). Their zeros count; vectors, and skip matrices of nothing but zeros, are not stored.
         """
         m, n = self.measurements, self.coefficients
         state = 2 * n + m
@@ -138,7 +141,7 @@ class Plan:
 
     @property
     def error(self) -> ErrorParts:
-        """The bound of :math:`\\|\\psi_n-x\\|_2`, and of the image's error for a transform with W*W = I, in parts."""
+        """The parts of the bound of :math:`\\|\\psi_n-x\\|_2`, which also bounds the image's error if W*W = I."""
         g, sure = self.guarantee, self.second / (1 - self.nu)
         c = g.misfit(self.sparsity_defect, self.noise, lam=self.lam, model_error=self.model_error)
         return ErrorParts(
@@ -149,12 +152,12 @@ class Plan:
 
     @property
     def bound(self) -> float:
-        """The bound of :math:`\\|\\psi_n-x\\|_2`, in the unit of x."""
+        """The bound of :math:`\\|\\psi_n-x\\|_2`, the error of the network's result, in the unit of x."""
         return self.error.bound
 
     @property
     def ratio(self) -> float:
-        """The bound over the signal's, :math:`b_1`."""
+        """The error bound divided by :math:`b_1`, the bound of the signal's norm."""
         return self.bound / self.signal
 
     @property
@@ -164,7 +167,7 @@ class Plan:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What is not proved about the operator, as texts; empty if all is."""
+        """What is not proved about the operator, as texts; empty if everything is proved."""
         assumed = () if self.guarantee.constants.source == "verified" else (self.guarantee.constants.assumption,)
         return (*assumed, *self._of_operators)
 
@@ -273,17 +276,19 @@ def plan(
         noise: A bound of :math:`\\|Ax-y\\|_2`, in the unit of y.
         sparsity_defect: A bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`, which :func:`.sparsity.defect` computes.
         signal: The bound :math:`b_1` of :math:`\\|x\\|_2`.
-        measurements: The bound :math:`b_2` of :math:`\\|y\\|_2`; None is what follows, :math:`\\|A\\|b_1` + noise.
-        nu: The factor of the schedule; :math:`e^{-1}` needs the fewest layers.
+        measurements: The bound :math:`b_2` of :math:`\\|y\\|_2`; None is the one that follows from the other bounds,
+            :math:`\\|A\\|b_1` + model_error + noise.
+        nu: :math:`\\nu`, the factor of :class:`.PaperSchedule`; :math:`e^{-1}` needs the fewest layers.
         lam: :math:`\\lambda`; None is the theorem's choice, for which the constant :math:`C_2` is smallest.
-        delta: The schedule's delta, at least c(x, y); None is c(x, y). The schedule needs a positive delta: where
-            c(x, y) is zero, None is the delta whose part of the error is half of ``accuracy``.
+        delta: The delta of :class:`.PaperSchedule`, at least c(x, y), which is :meth:`.Guarantee.misfit`; None is
+            c(x, y). The schedule needs a positive delta: where c(x, y) is zero, None is the delta whose part of the
+            error is half of ``accuracy``.
         model_error: :math:`\\eta b_1` for a network built from an approximation :math:`A_l` of A with
             :math:`\\|A_l-A\\|\\le\\eta`.
 
     Raises:
         BadInput: For numbers out of range, a delta below c(x, y) or too large for the accuracy, and an approximation
-            too coarse for the null space property to pass over to it.
+            too coarse to inherit the null space property.
 
     >>> from firenet.sparsity import SparsityLevels
     >>> g = Guarantee([[2.0, 0.0], [0.0, 2.0]], Constants(SparsityLevels((2,), (1,)), rho=0.5, gamma=0.5))
@@ -293,13 +298,13 @@ def plan(
     """
     for name, number in (("accuracy", accuracy), ("signal", signal)):
         if not 0 < number < math.inf:
-            raise BadInput(f"{name} > 0, finite", f"{number}", "Both are norms in the unit of the signal")
+            raise BadInput(f"{name} > 0, finite", f"{number}", "Give a norm in the unit of the signal")
     c = guarantee.misfit(sparsity_defect, noise, lam=lam, model_error=model_error)
     if not guarantee.constants.exact:
         _check_approximation(guarantee.constants, model_error / signal)
     size = guarantee.norm * signal + model_error + noise if measurements is None else measurements
     if not 0 < size < math.inf:
-        raise BadInput("A bound of the measurements' norms above 0, finite", f"{size}", "Leave it out")
+        raise BadInput("A bound of the measurements' norms above 0, finite", f"{size}", "Leave measurements out")
     inner, second = guarantee.inner(nu, lam=lam), guarantee.constants.at(lam)[1]
     weight = second * nu / (1 - nu)  # of delta in the error
     if delta is None:
@@ -339,4 +344,4 @@ def _check_approximation(constants: Constants, eta: float) -> None:
     most = min(1 / 2, (1 - rho) / (2 * factor)) / gamma
     if eta > most:
         needed = f"An approximation of A within {most:.4g}, so that it has the null space property, too"
-        raise BadInput(needed, f"within {eta:.4g}, model_error over signal", "Approximate A more closely")
+        raise BadInput(needed, f"one within {eta:.4g} (model_error / signal)", "Approximate A more closely")

@@ -7,8 +7,8 @@ of the Haar wavelet, the approximation merged with scale 1, and samples drawn un
 .. math:: m_\\mathbf k\\ge C\\,\\kappa'\\,\\mathcal M(s,\\mathbf k)\\,\\big(L+\\log(1/\\epsilon)\\big)
     \\qquad\\text{for all }\\mathbf k
 
-suffice, with probability at least :math:`1-\\epsilon`, for the weighted robust null space property with
-:math:`\\rho=1/2` and :math:`\\gamma=\\sqrt2` of the matrix whose box :math:`\\mathbf k` is multiplied by
+samples suffice, with probability at least :math:`1-\\epsilon`, for the weighted robust null space property with
+:math:`\\rho=1/2` and :math:`\\gamma=\\sqrt2` of the matrix whose rows in box :math:`\\mathbf k` are multiplied by
 :math:`\\sqrt{|B_\\mathbf k|/m_\\mathbf k}`.
 
 :math:`\\mathcal M` is computed here. The constant C, the logarithms L and the factor :math:`\\kappa'` are **arguments
@@ -42,8 +42,8 @@ class Box:
     Attributes:
         box: The band of each axis, :math:`\\mathbf k`, from 1.
         size: The number of its frequencies, :math:`|B_\\mathbf k|`.
-        density: :math:`\\mathcal M(s,\\mathbf k)`.
-        needed: The number of samples that the condition asks for, no integer, and possibly more than ``size``.
+        density: :math:`\\mathcal M(s,\\mathbf k)`, which :func:`.theory_density` computes.
+        needed: The number of samples that the theorem asks for, not rounded, and possibly more than ``size``.
         samples: The number of samples that the mask has; None without a mask.
         coherence: One number for each scale: what ``BandSamples.coherences`` says.
     """
@@ -65,17 +65,19 @@ class Box:
 class BandSamples:
     """The samples that the boxes of a grid need, beside those that a mask has.
 
+    The symbols are those of :func:`.band_samples`.
+
     Attributes:
         transform: ``fourier`` or ``walsh``.
         shape: The sides of the grid.
         levels: The scales and their sparsities.
         constant: C.
         logarithms: L.
-        kappa: :math:`\\kappa'`, a factor; 1 for the form without one.
+        kappa: :math:`\\kappa'`, a factor; 1 for the form of the theorem without it.
         failure: :math:`\\epsilon`, the probability with which the draw may fail.
         coherences: Whether the coherences of the boxes are the ``local coherences``
-            :math:`|B_\\mathbf k|\\max|U|^2` of the matrix, or the ``factors of the density``, the formula's estimate of
-            them: :math:`\\mathcal M=\\sum_js_j` times factor j.
+            :math:`|B_\\mathbf k|\\max|U|^2` of the matrix U from coefficients to samples, or the ``factors of the
+            density``, their estimates :math:`f_j` in the formula :math:`\\mathcal M(s,\\mathbf k)=\\sum_js_jf_j`.
         boxes: The boxes.
     """
 
@@ -161,8 +163,11 @@ def band_samples(
     failure: float,
     mask: ArrayLike | None = None,
 ) -> BandSamples:
-    """Computes for each box of the grid the number of samples
+    """Computes the number of samples that the sampling theorem for Haar wavelets asks for in each box k of a grid,
     :math:`m_\\mathbf k=C\\,\\kappa'\\,\\mathcal M(s,\\mathbf k)\\,(L+\\log(1/\\epsilon))`.
+
+    :func:`.theory_density` computes :math:`\\mathcal M(s,\\mathbf k)`. The other numbers are the caller's: none of them
+    is quoted from the paper.
 
     Args:
         shape: One to three equal sides, a power of two.
@@ -212,12 +217,12 @@ def band_samples(
 def recalled_logarithms(shape: Sequence[int], levels: SparsityLevels, samples: int) -> float:
     """Computes one form of the logarithms, :math:`L=d\\,r^2\\log(2m)\\log^2(s\\log N)`.
 
-    It is a recollection of the theorem, not a quotation: another one has :math:`\\log^2(s\\kappa)` and a factor
-    :math:`\\kappa` in front. It shows how the count grows, not how large it must be.
+    This form is recalled from memory, not quoted from the theorem; another form has :math:`\\log^2(s\\kappa)` and a
+    factor :math:`\\kappa` in front. It shows how the number of samples grows, not how large it must be.
 
     Args:
-        shape: The d sides.
-        levels: The r scales with s coefficients in all.
+        shape: The d sides, of N pixels in all.
+        levels: The r scales, with s non-zeros in all.
         samples: m, the number of samples of all boxes.
     """
     if samples < 1:

@@ -4,7 +4,7 @@ For a vector x the worst set :math:`\\Delta` has the :math:`s_k` largest entries
 
 .. math:: \\frac{\\|x_\\Delta\\|_2}{\\rho\\|x_{\\Delta^c}\\|_{l^1_w}/\\sqrt\\xi+\\gamma\\|Ax\\|_2},
 
-and the claim is refuted where that is above 1. The square of the denominator, a sum of terms :math:`p_j`, is the
+and the claim is refuted where that is above 1. The denominator is a sum of terms :math:`p_j`; its square is the
 smallest of the quadratic forms :math:`\\sum_jp_j^2/\\lambda_j` over :math:`\\lambda_j>0` of sum 1. For given
 :math:`\\lambda` and set the best x is an eigenvector of a small matrix: iteratively reweighted least squares, which
 never decreases the quotient as long as the set stays. It starts at vectors near the kernel that have one large entry
@@ -86,10 +86,10 @@ def refute_null_space(
 
     Args:
         matrix: A real or complex matrix, taken exactly as it is.
-        levels: The levels of its columns, which lie side by side.
+        levels: The levels, which are consecutive blocks of the columns.
         rho: The claimed :math:`\\rho`; None looks for a vector that refutes every :math:`\\rho<1`.
         gamma: The claimed :math:`\\gamma`; None looks for a vector of the kernel, which refutes every :math:`\\gamma`.
-        weights: One for each level; None is ``levels.weights()``.
+        weights: One for each level, or one for each column, equal within a level; None is ``levels.weights()``.
         seed: The seed of the random starts.
         starts: The number of vectors at which the search starts.
 

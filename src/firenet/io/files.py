@@ -60,8 +60,8 @@ class Scan:
 
     Attributes:
         kspace: complex64 or complex128, finite, one axis for each name in `axes`.
-        axes: Names in the order of `AXES`, e.g. ("coil", "y", "x"). The last one is the readout, except in fastMRI
-            files, whose readout is y, and where the caller named the axes otherwise.
+        axes: Names in the order of `AXES`, which is slice, coil, z, y, x, e.g. ("coil", "y", "x"). The last one is the
+            readout, except in fastMRI files, whose readout is y, and where the caller named the axes otherwise.
         mask: bool, the shape of the spatial axes of `kspace`, True where sampled; None if the file has none.
         voxel_size: In mm, one for each spatial axis in the order of `axes`; None if the file does not state it.
         readout_oversampling: The ratio of the measured field of view along x to the field of view that is kept, at
@@ -87,7 +87,7 @@ class Scan:
 
 
 def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | None = None, coils: bool = False) -> Scan:
-    """Reads k-space and brings its axes into the order of `AXES`.
+    """Reads k-space and brings its axes into the order of `AXES`: slice, coil, z, y, x.
 
     What the axes mean is never guessed. `axes` has one name from `AXES` for each stored axis, in the stored order, and
     has precedence; where it contradicts a header, what the header says about voxels and oversampling is dropped.
@@ -219,7 +219,7 @@ def write_image(
         path: The file.
         image: Finite real or complex numbers, (y, x) or (z, y, x), or what `axes` says.
         voxel_size: In mm, for the trailing axes of `image`, in their order; used by NIfTI.
-        axes: Names from `AXES`, for cfl; the trailing ones of (z, y, x) by default.
+        axes: Names from slice, coil, z, y, x, for cfl; the trailing ones of (z, y, x) by default.
         description: Where the image comes from, kept by PNG (a text chunk), NIfTI (79 characters; a longer text loses
             its middle) and cfl (a section of the header); npy has no room for it.
 
@@ -359,7 +359,7 @@ def _order(axes: Sequence[str], shape: tuple[int, ...]) -> list[int]:
     spatial = tuple(name for name in SPATIAL if name in axes)
     fits = len(set(axes)) == len(axes) == len(shape) and set(axes) <= set(AXES)
     if not fits or not spatial or spatial != SPATIAL[-len(spatial) :]:
-        needed = f"A name for each axis of the shape {shape}, each once, from {', '.join(AXES)}; x always, y if z"
+        needed = f"A name for each axis of the shape {shape}, each once, from {', '.join(AXES)}; x always, and y with z"
         raise BadInput(needed, ",".join(axes) or "no names", "Name the axes in the order of the shape")
     return sorted(range(len(axes)), key=lambda axis: AXES.index(axes[axis]))
 

@@ -1,10 +1,10 @@
 """Unfinished work on disk: checkpoints of trainings and finished parts of audits, each with a digest of itself.
 
-A file is read again when the work is resumed, perhaps after a crash, a full disk or an edit. So it begins with what it
-belongs to and a SHA-256 of all that follows, and nothing after that line is parsed before the digest has been compared.
-The digest detects damage and careless edits. It is no signature: a file can be forged.
+A file is read again when the work is resumed, perhaps after a crash, a full disk or an edit. So its first line says
+what it belongs to and has a SHA-256 of all else in the file, and nothing after that line is parsed before the digest
+has been compared. The digest detects damage and careless edits. It is no signature: a file can be forged.
 
-    firenet <kind> 1 <identity> <SHA-256 of the line before it and of the rest>\\n
+    firenet <kind> 1 <identity> <SHA-256 of this line up to here and of the rest>\\n
     an npz archive of arrays, with "about" as JSON among them
 """
 
