@@ -242,7 +242,7 @@ def test_the_remedy_for_coils_on_the_last_axis(tmp_path: Path) -> None:
     run = call("recon", tmp_path / "last.npy", "--maps", "auto", "-o", tmp_path / "x.npy")
     assert run.exit_code == BAD_INPUT
     assert "--axes y,x,coil" in run.stderr
-    assert "The axis of the coils is 160 long and x 2" in run.stderr
+    assert "The coil axis is 160 long and the x axis 2" in run.stderr
     quick = ("--axes", "y,x,coil", "--layers", "5", "--reweight", "0")
     run = call("recon", tmp_path / "last.npy", "--maps", "auto", *quick, "-o", tmp_path / "x.npy")
     assert run.exit_code == 0, run.stderr

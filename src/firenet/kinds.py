@@ -18,7 +18,7 @@ LADDER: dict[Kind, str] = {
 
 
 def weakest(*kinds: str) -> Kind:
-    """Returns the least sure of the kinds: what a number is that is made of such numbers.
+    """Returns the least sure of the kinds, which is the kind of a number that is computed from numbers of these kinds.
 
     >>> weakest("exact", "conditional", "proven")
     'conditional'

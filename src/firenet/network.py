@@ -253,9 +253,10 @@ class Firenet(nn.Module):
             x0: A first image (warm start); the default is that of the schedule: :math:`A^*y/\\|A\\|^2` for
                 :class:`AdaptiveRestarts` and for the steps frozen from it, zero for others.
             dual0: A first dual point, ``dual`` and ``dual_sparse`` of another solution in the unit of this problem.
-            tolerance: For a fixed schedule: stop at the end of a run if the relative gap is at most this, each batch
+            tolerance: For a fixed schedule: stop before a restart if the relative gap is at most this, each batch
                 item on its own; None runs the whole schedule. A searching schedule has its own tolerance.
-            progress: Called from time to time with the number of layers so far and the largest number of layers.
+            progress: Called from time to time with the number of layers so far, the largest number of layers, and the
+                relative gap, or None where it is not known.
 
         Returns:
             The solution. Objective, lower bound and gap are computed in double precision from the image that is
@@ -387,7 +388,7 @@ class Firenet(nn.Module):
             raise BadInput(needed, f"{y.dtype}", "Convert them first")
         # The extremes are NaN if any number is NaN; isfinite(y) would take as much memory as two images.
         if y.numel() and not torch.isfinite(torch.stack(torch.aminmax(real_view(y)))).all():
-            do = "Find out where they come from; samples that are missing are zeros outside the mask"
+            do = "Find out where they come from; set missing samples to zero and leave them out of the mask"
             raise BadInput("Finite measurements", "NaN or infinity", do)
         state = self.operator.state_dtype(y.dtype)
         if state.is_complex and not y.is_complex():
@@ -466,7 +467,7 @@ def _chosen_weights(
     if isinstance(weights, SparsityLevels):
         if sparsify is None:
             do = "Pass one weight per coefficient as a tensor"
-            raise BadInput("A transform for the weights of levels", "sparsify=None", do)
+            raise BadInput("sparsify: a transform, for weights from SparsityLevels", "sparsify=None", do)
         return torch.from_numpy(weights.spread(weights.weights(), sparsify.levels().numpy()))
     if weights is None and form == "analysis" and isinstance(sparsify, Convolutions):
         sizes = sparsify.band_noise()

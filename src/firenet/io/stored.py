@@ -116,7 +116,7 @@ def check_claim(shape: Sequence[int], dtype: np.dtype[Any], stored: int, where: 
         raise BadInput(f"{where}: an array of numbers", got, "Save it again as real or complex numbers")
     if min(shape, default=0) < 1:
         do = "Check how the file was written"
-        raise BadInput(f"{where}: an array of at least one axis and number", f"the shape {tuple(shape)}", do)
+        raise BadInput(f"{where}: an array with at least one axis and one number", f"the shape {tuple(shape)}", do)
     claimed = math.prod(int(side) for side in shape) * dtype.itemsize
     needed, limit = max(claimed, unit), min(MAX_BYTES, memory_bytes() or MAX_BYTES)
     if needed > limit:

@@ -1,6 +1,7 @@
 """Tensors from files of weights: safetensors, and files of ``torch.save`` that hold nothing but tensors.
 
-Files are read whole, within bounds, and are neither mapped nor unpickled.
+Files are read whole, within bounds, and not mapped into memory. Code in a file never runs: files of ``torch.save`` are
+read by torch's restricted loader (``weights_only=True``).
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _NO_PICKLES = (
-    "A pickle runs whatever its author wrote while it is read, so none is opened. Save the weights with "
-    "safetensors.torch.save_file(module.state_dict(), file) where the file comes from and you trust it"
+    "A pickle runs whatever its author wrote while it is read, so none is opened. If you trust the file, save its "
+    "weights on the machine where it was made, with safetensors.torch.save_file(module.state_dict(), file)"
 )
 
 
@@ -41,7 +42,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads the tensors and the metadata of a file; nothing in it can run.
 
     Raises:
-        BadInput: For a file that is missing, damaged or of another format, or holds NaN, infinity or other types.
+        BadInput: For a file that is missing, damaged or of another format, or that holds NaN, infinity, or numbers of a
+            type that weights do not have, such as floating point of 8 bits.
         MissingExtra: If safetensors is not installed.
     """
     existing(path)
@@ -76,7 +78,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Reads tensors from safetensors, or from a file of ``torch.save`` that holds only tensors.
 
     Raises:
-        BadInput: For a file that would have to be unpickled, and for one that claims more than it holds.
+        BadInput: For a file that holds more than tensors, for tensors that claim more numbers than the file holds, and
+            for NaN or infinity.
         MissingExtra: If safetensors is needed and not installed.
     """
     existing(path)
@@ -102,7 +105,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     # A tensor may repeat one number over any shape (stride 0), which takes memory only when it is first used.
     if not plain or sum(t.numel() * t.element_size() for t in tensors.values()) > size:
         do = "Save module.state_dict() of a plain network"
-        raise BadInput("Dense tensors, each number in the file", f"others in {path}", do)
+        raise BadInput("Dense tensors, with every number stored in the file", f"other tensors in {path}", do)
     _check_finite(tensors, path)
     return tensors
 

@@ -6,8 +6,8 @@
 * how stability depends on the number of restarts of a FIRENET that is initialised with a U-Net's image;
 * D5-C5, a network that others trained.
 
-The networks were trained on ellipses and on Colin27 with z below 80. They are audited on another head (s1045) and on a
-slice with z = 110.
+All networks but D5-C5 were trained on ellipses and on slices of Colin27 with z below 80. All are audited on another
+head (s1045), and those of the first item also on the slice of Colin27 with z = 110.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def cascade_mask(side: int = 256) -> Tensor:
 
 
 def benches(*, seed: int = 0) -> tuple[list[Bench], list[str]]:
-    """Returns all audits that can be made here, and the reasons why others cannot.
+    """Returns all audits, and sentences that say which slices are left out of them and why.
 
     Args:
         seed: Seeds all attacks and noise.

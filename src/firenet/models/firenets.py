@@ -34,7 +34,8 @@ def firenet_model(
 ) -> Model:
     """Returns the FIRENET for comparisons, which has a transform of few bands and the paper's schedule.
 
-    The schedule is fixed, so that one feed-forward network is attacked; its step sizes have the unit of the data.
+    The schedule is fixed, so that one feed-forward network is attacked; its step sizes scale with the norm of
+    the measurements.
 
     Args:
         sparsify: The transform; None is that of ``firenet recon``.
@@ -89,7 +90,7 @@ def stabilised_model(
 
 
 def guaranteed_model(net: Firenet, guarantee: Guarantee, name: str = "FIRENET") -> Model:
-    """Returns a network as a model whose certificate states a bound of the distance, too.
+    """Returns a network as a model whose certificate also bounds how far a perturbation moves the coefficients.
 
     Args:
         net: A network of (P3) in synthesis form.
@@ -101,7 +102,8 @@ def guaranteed_model(net: Firenet, guarantee: Guarantee, name: str = "FIRENET") 
     """
     why = _without_statement(net, guarantee)
     if why:
-        raise BadInput("A network of (P3) in synthesis form", why, "Use firenet_model for the others")
+        do = "Audit it without a guarantee: firenet.audit.model.of(name, net)"
+        raise BadInput("A network of (P3) in synthesis form", f"another network: {why}", do)
     guarantee.check(net.operator, net.weights)
     guarantee.constants.at(net.lam)
     return of(name, net, certify=partial(certified, guarantee=guarantee))
@@ -110,9 +112,9 @@ def guaranteed_model(net: Firenet, guarantee: Guarantee, name: str = "FIRENET") 
 def certified(
     reconstruct: Any, y: Tensor, perturbations: Mapping[str, Tensor], guarantee: Guarantee | None = None
 ) -> dict[str, Any] | None:
-    """Checks what is proven about a FIRENET under perturbation.
+    """Checks what is proven about a FIRENET R under perturbation.
 
-    For every e
+    Let :math:`F_y` be the objective for measurements y. For every e
 
     .. math:: F_y(R(y+e))-\\min F_y\\le\\mathrm{gap}(y+e)+2\\|e\\|_2,
 

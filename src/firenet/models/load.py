@@ -1,9 +1,9 @@
 """Finds the model that a word, a file or ``module:factory`` stands for.
 
-Every model becomes a :class:`Model`: a name, and a function that builds R for a measurement operator. Files are data:
-none is unpickled. TorchScript and ``.pt2`` files can run code while they are loaded; they are opened only with
-``trust=True``, in a process of their own (:mod:`firenet.models.process`). That protects this process from a crash, but
-it is no sandbox.
+Every model becomes a :class:`Model`: a name, and a function that builds the map from measurements to an image for a
+measurement operator. Files are read as data. Only TorchScript and ``.pt2`` files can run code while they are loaded;
+they are opened only with ``trust=True``, in a process of their own (:mod:`firenet.models.process`). That protects this
+process from a crash, but it is no sandbox.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ def load_model(
     """Returns the model that a word, a file or a function stands for.
 
     Args:
-        text: One of ``BUILT_IN``; ``module:factory``, a function of the measurement operator that returns R; a file
-            ``.onnx``, ``.safetensors`` (of ``firenet train``), ``.pt``, ``.pth``, ``.pt2``.
+        text: One of ``BUILT_IN``; ``module:factory``, a function that takes the measurement operator and returns the
+            map from measurements to an image; a file ``.onnx``, ``.safetensors`` (of ``firenet train``), ``.pt``,
+            ``.pth``, ``.pt2``.
         weights: For a factory: a file of safetensors, or of tensors that ``torch.save`` wrote, for the nn.Module that
             it returns.
         sparsify: The transform of FIRENETs, as in :func:`.spec.transform`.

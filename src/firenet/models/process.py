@@ -44,7 +44,7 @@ class Outside:
         return out
 
     def ask(self, what: str, *arrays: np.ndarray) -> np.ndarray:
-        """Sends one question and returns the answer.
+        """Sends one question, ``run`` or ``pull`` (see the module), and returns the answer.
 
         Raises:
             BadInput: If the process reports an error, or ends.
@@ -62,7 +62,8 @@ class Outside:
                 do = "Look at the file's own needs: libraries, memory, device"
                 raise BadInput("A model that answers", f"its process ended with {code}", do) from None
         if "error" in head:
-            raise BadInput(f"A model that can {what}", head["error"], "Try it by itself in Python")
+            needed = "A model that can be loaded, run and differentiated"
+            raise BadInput(needed, head["error"], "Try it by itself in Python")
         return answers[0]
 
     def _running(self) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""Models from files of torch, TorchScript and exported programs, which run in a process of their own."""
+"""Models from TorchScript files and exported programs of torch, which run in a process of their own."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ patch onto that space, and averaging where patches overlap, leaves the data unch
 k-space, so at each pixel r it is a small matrix G(r) between the coils, and the vector of the coil maps s(r) is its
 eigenvector of eigenvalue 1.
 
-G is computed without an image for each kernel: summing the projector along its diagonals leaves one small kernel for
-each pair of coils, and G is the Fourier series of these.
+G is computed without transforming every kernel into an image: summing the projector along its diagonals leaves one
+small kernel for each pair of coils, and G is the Fourier series of these.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SLAB = 2**18
 def kernel_for(width: int, dims: int) -> int:
     r"""Returns the side of the largest kernel that a calibration centre of this width supports.
 
-    With maps of s frequencies a side, a patch of side k depends on :math:`(k+s)^d` numbers, and the
+    With maps of s frequencies a side, a patch of side k depends on fewer than :math:`(k+s)^d` numbers, and the
     :math:`(w-k+1)^d` patches of the centre must span them. The rule :math:`w-k+1\ge2k` leaves room for s = k: the side
     is :math:`\lfloor(w+1)/3\rfloor`, at most 6, and at most 5 in three dimensions, where the Gram matrix of the patches
     has :math:`\text{coils}\cdot k^3` rows. Kernels of side 3 are the smallest that give maps accurate to a few per

@@ -136,8 +136,9 @@ def _gap(profile: Tensor) -> str:
 def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | None:
     """Returns a sentence if another axis looks more like the coil axis than the one named ``coil``; otherwise None.
 
-    Coils are few. If there are more than 64, or twice as many as the length of an image axis of at most 32, the axes
-    were probably stored as (y, x, coil). Only x and y are compared, since volumes of few partitions are common.
+    Coils are few. The axes were probably stored as (y, x, coil) if one of x and y is at most half as long as the other,
+    and either at most 64 long with more than 64 coils, or at most 32 long with at least twice as many coils. The axis z
+    is not compared, since volumes of few partitions are common.
 
     Args:
         axes: Names in the order of the shape.
@@ -152,7 +153,7 @@ def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | N
     crowded = coils > MOST_COILS >= few or (coils >= 2 * few and few <= MOST_COILS // 2)
     if not crowded or inside[long] < 2 * few:
         return None
-    return f"The axis of the coils is {coils} long and {short} {few}"
+    return f"The coil axis is {coils} long and the {short} axis {few}"
 
 
 def remove_oversampling(kspace: Tensor, factor: float = 2.0, *, axis: int = -1, centred: bool = True) -> Tensor:

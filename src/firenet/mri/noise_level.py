@@ -44,8 +44,8 @@ def size_of(y: Tensor) -> float:
 def noise_estimate(y: Tensor, mask: Tensor) -> float:
     """Returns an estimate of the 2-norm of the noise, from the samples of the highest frequencies.
 
-    The tenth of the samples with the highest frequencies is taken to be only noise. Of complex normal numbers, the
-    median of the modulus over :math:`\\sqrt{\\log 2}` is the root mean square. If the image itself has such high
+    The tenth of the samples with the highest frequencies is taken to be only noise. For complex normal numbers, the
+    root mean square is the median of the modulus divided by :math:`\\sqrt{\\log 2}`. If the image itself has such high
     frequencies, the estimate is too large.
 
     Args:
@@ -95,7 +95,7 @@ def check_noise_level(level: Level, scan: ScanData, *, whitened: bool) -> None:
         _, asked, size = too_high[0]
         do = "Give the 2-norm of the noise over all samples, a number or a share such as 5%"
         raise BadInput(
-            f"A noise level below the norm of the data, {size:.4g}, above which zero fits", f"{asked:.4g}", do
+            f"A noise level below the norm of the data, {size:.4g}, above which the zero image fits", f"{asked:.4g}", do
         )
     for image, asked, size in too_high:
         said = f"a noise level of {asked:.3g}, at least the norm of its data, {size:.3g}: its image is zero"

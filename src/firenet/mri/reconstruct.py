@@ -51,7 +51,8 @@ def reconstruct_kspace(
 
     Args:
         kspace: Complex, shape (..., \\*image) or with maps (..., coils, \\*image); leading axes are batch.
-        mask: The sampling mask, shape of the image; None finds it from the data (where any sample is not zero).
+        mask: The sampling mask, shape of the image, or one for each item of the batch, shape (..., \\*image). None
+            finds that of each item from its data: a frequency counts as sampled if any coil is not zero there.
         maps: Coil maps, shape (coils, \\*image), centred like the image; None is one channel.
         dims: Number of image axes, 1 to 3.
         centred: Whether k-space, mask and image have their origin in the middle, as in files. If not, k-space and mask
@@ -63,11 +64,12 @@ def reconstruct_kspace(
         lam: As in :class:`.Firenet`.
         noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all samples of an image.
         schedule: None is :func:`.default_schedule`, which finds its own steps.
-        tolerance: Stop once the relative gap is at most this. If None, it is 1e-3, except that a fixed schedule runs to
-            its end.
+        tolerance: Stop once the relative gap is at most this. None is 1e-3 for the default schedule; a fixed schedule
+            then runs to its end. A searching schedule that is given has its own tolerance, and this must be None.
         reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
             None is the default of :func:`.rounds` for one image, and 0 for a batch.
-        progress: Called with the number of layers done and the largest number possible.
+        progress: Called with the number of layers done, the largest number possible, and the relative gap, or None
+            where it is not known.
 
     Returns:
         The solution; ``image`` has its origin in the middle if ``centred``; ``dual`` has zero frequency in the corner.

@@ -183,7 +183,7 @@ def _finite(number: float) -> float | None:
 def misfit(one: Reconstruction) -> str | None:
     """Returns a text that says by how much the misfit of an image exceeds the noise level of its problem.
 
-    Returns None if the problem has no noise level, or if the excess is within rounding.
+    Returns None if the problem has no noise level, or if the excess is at most 1 % of that level.
     """
     if one.found is None or one.posed is None or not isinstance(one.posed.fidelity, Ball):
         return None

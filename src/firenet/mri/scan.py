@@ -340,7 +340,7 @@ def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:
     try:
         return found.expand(grid)
     except RuntimeError:
-        do = "The mask lies on the grid of k-space"
+        do = "Give a mask on the grid of k-space"
         raise BadInput(f"A mask of shape {grid}", f"{np.shape(mask)}", do) from None
 
 

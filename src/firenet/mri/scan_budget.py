@@ -31,9 +31,9 @@ def scan_budget(
         data: A scan with one image, as in :func:`.reconstruct_scan`.
         truth: The image that is taken for the truth, complex.
         image: The image whose error is divided, from any method.
-        sparsify: The transform of the problem with which it is compared.
+        sparsify: The transform of the problem whose minimiser the image is compared with.
         lam: The lambda of that problem.
-        layers: The largest number of layers for the reference point.
+        layers: The largest number of layers for the reference point, which stands for that minimiser.
         information: From :func:`.unavoidable`.
         progress: As in :func:`.reconstruct_scan`.
 

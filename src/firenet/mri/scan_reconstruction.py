@@ -136,8 +136,9 @@ def certify_scan(
         lam: The lambda of that problem.
         noise_level: The noise level of that problem.
         layers: The largest number of iterations that search for a dual point.
-        constants: The constants of the null space property of every image's operator, with weights of one, for bounds
-            of the distance to other reconstructions; for an orthonormal transform. The records have the bounds.
+        constants: The constants of the null space property with weights of one, which must hold for the operator of
+            every image. With them the records have bounds of the distance to other reconstructions. The transform must
+            be orthonormal.
         perturbation: As in :func:`.certify`, in the unit of the data.
         promised_gap: As in :func:`.certify`.
         verified: As in :func:`.certify`.

@@ -1,7 +1,7 @@
 """Images side by side on the processor's cores, with one thread for each.
 
-The transforms of one image are too small for many threads to share. Side by side every image has the bits that it has
-on one core, whatever the number of cores.
+The transforms of one image are too small for many threads to share. An image that is computed side by side with others
+is bit for bit the one that a single core computes, whatever the number of cores.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ def side_by_side(
 ) -> list[R]:
     """Returns the results of a function for each item, in their order.
 
-    The first error, and an interrupt of the caller, ends the work on all others at their next check.
+    The first error, or an interrupt of the caller, ends the work on every other item when that item next reports its
+    progress.
 
     Args:
         work: Takes an item and its progress function.
         items: The items.
         workers: The number of items side by side; 1 does one after the other, with all threads of torch.
-        progress: Returns the progress function of an item, from its number. Side by side, that of the first item which
-            is not done is called.
+        progress: Returns the progress function of an item, from its number. With several workers, only the function of
+            the first item that is not done yet is called.
     """
     if workers <= 1:
         return [work(item, progress(k)) for k, item in enumerate(items)]

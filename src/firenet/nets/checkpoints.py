@@ -1,4 +1,4 @@
-"""The checkpoints of trainings: the tensors that are learned, the state of Adam, and how far both are."""
+"""The checkpoints of trainings: the tensors that are learned, the state of Adam, and the number of rounds done."""
 
 from __future__ import annotations
 

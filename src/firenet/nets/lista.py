@@ -54,7 +54,10 @@ class Lista(nn.Module):
 
 
 class ListaImage(nn.Module):
-    """LISTA for images: :class:`Lista` for the real matrix of :math:`AW^*`, followed by :math:`W^*`."""
+    """LISTA for images: :class:`Lista`, followed by :math:`W^*`.
+
+    Its real matrix is :math:`AW^*` with the real and the imaginary part of each measured sample as two rows.
+    """
 
     def __init__(self, sensing: LinearOperator, layers: int = 5, wavelet: str = "haar", seed: int = 0) -> None:
         super().__init__()

@@ -217,7 +217,9 @@ def _place(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     own = _learned(net)
     wanted = {name: (tuple(t.shape), t.is_floating_point()) for name, t in own.items()}
     if wanted != {name: (tuple(t.shape), t.is_floating_point()) for name, t in tensors.items()}:
-        raise BadInput(f"Weights of a {type(net).__name__}", f"others in {path}", "Check which network has them")
+        raise BadInput(
+            f"Weights of a {type(net).__name__}", f"other weights in {path}", "Check which network they belong to"
+        )
     with torch.no_grad():
         for name, t in own.items():
             t.copy_(tensors[name])
@@ -250,7 +252,7 @@ def load(path: Path, sensing: LinearOperator | None = None) -> tuple[Trained, Re
             takes any other; the layers of the other networks have a fixed size.
 
     Raises:
-        BadInput: If the file is not one of :func:`save`, or its network has another size.
+        BadInput: If the file was not written by :func:`save`, or its network has another size.
     """
     tensors, about = read_safetensors(path)
     try:
