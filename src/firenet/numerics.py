@@ -90,7 +90,7 @@ def pieces(x: Tensor, trailing: int) -> tuple[Tensor, ...]:
 
 
 def modulus(z: Tensor) -> Tensor:
-    """Computes \\|z\\|, for complex numbers in single precision in float64.
+    """Computes \\|z\\|; that of complex64 numbers is computed and returned in float64.
 
     In float64 no square over- or underflows, and on the CPU this is several times faster than ``abs``.
     """
@@ -106,7 +106,8 @@ def total(parts: list[Tensor]) -> Tensor:
 
 
 def power_of_two(size: Tensor) -> Tensor:
-    """Returns the smallest power of two above a size, float64; 1 for zero, NaN and infinity.
+    """Returns the smallest power of two above a size, limited to 2**-1000 and 2**1000, in float64; 2 for zero, NaN and
+    infinity.
 
     Dividing by it is exact, and squares of the quotient neither over- nor underflow.
     """
@@ -151,8 +152,8 @@ _BLOCK = 256
 def blocked_sum(x: Tensor) -> Tensor:
     """Computes the sum over the last axis in float64, in blocks of 256 whose sums are again summed in blocks.
 
-    For every order of the sums inside a block the error is at most :func:`sum_rounding` units of the sum of magnitudes,
-    instead of n units.
+    For every order of the sums inside a block the error is at most ``sum_rounding(n)`` unit roundoffs times the sum of
+    magnitudes, instead of n unit roundoffs.
     """
     x = x.to(torch.float64)
     while x.shape[-1] > _BLOCK:
@@ -170,7 +171,8 @@ def sum_rounding(n: int) -> float:
 
 
 def blocked_norms(x: Tensor, trailing: int) -> Tensor:
-    """Computes the 2-norm over the trailing axes with a relative error of at most ``sum_rounding(2n) + 4`` units."""
+    """Computes the 2-norm over the trailing axes, with a relative error of at most ``sum_rounding(2n) + 4`` unit
+    roundoffs for n entries."""
     flat = real_view(x).flatten(-(trailing + x.is_complex())).to(torch.float64)
     if flat.shape[-1] == 0:
         return flat.new_zeros(flat.shape[:-1])
@@ -180,7 +182,7 @@ def blocked_norms(x: Tensor, trailing: int) -> Tensor:
 
 def blocked_inner(x: Tensor, y: Tensor, trailing: int) -> Tensor:
     """Computes :math:`\\mathrm{Re}\\langle x,y\\rangle` with an error of at most ``sum_rounding(2n) + 2`` unit
-    roundoffs times :math:`\\|x\\|\\,\\|y\\|`."""
+    roundoffs times :math:`\\|x\\|\\,\\|y\\|` for n entries."""
     if x.is_complex() != y.is_complex():
         x, y = (x.real, y) if x.is_complex() else (x, y.real)
     a, b = (real_view(t).flatten(-(trailing + t.is_complex())).to(torch.float64) for t in (x, y))
@@ -232,10 +234,10 @@ def fft_rounding(shape: tuple[int, ...]) -> float:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Disables autocast, and TF32 and bfloat16 in matrix products, so that tensors are computed in their precision.
+    """Disables autocast, and TF32 and bfloat16 in matrix products, so that results have the precision of the tensors.
 
-    The caller's settings are restored at the end. They are global in torch: another thread that multiplies matrices in
-    the meantime has the same settings.
+    The caller's settings are restored at the end. Those of matrix products are global in torch: another thread that
+    multiplies matrices in the meantime has them, too.
     """
     devices = [d for d in ("cpu", "cuda") if torch.is_autocast_enabled(d)]
     reduced = _reduced()

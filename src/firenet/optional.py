@@ -44,7 +44,7 @@ def named(text: str, kind: str, do: str) -> Callable[..., Any]:
     finally:
         sys.path.remove(here)
     if not callable(found):
-        raise BadInput(f"A {kind}", f"{text!r} is a {type(found).__name__}", do)
+        raise BadInput(f"A {kind}", f"{text!r}, which is of type {type(found).__name__}", do)
     return found
 
 

@@ -111,8 +111,8 @@ def trusted(operator: LinearOperator) -> AdjointCheck | None:
         operator._checked_adjoint = known
     check: AdjointCheck = known[1]
     if not check.passed:
-        needed = f"An adjoint of {type(operator).__name__}: |<Ax, y> - <x, By>| of at most {check.threshold:g} |Ax| |y|"
-        do = "Correct the adjoint; firenet.check_adjoint(A) measures its defect. Without it no gap is proved"
+        needed = f"An adjoint B of {type(operator).__name__} with |<Ax, y> - <x, By>| <= {check.threshold:g} |Ax| |y|"
+        do = "Correct the adjoint; firenet.check_adjoint(A) measures its defect. With a wrong adjoint no gap is proved"
         raise BadInput(needed, f"{check.defect:.2g}: the adjoint is not the adjoint of A", do)
     return check
 

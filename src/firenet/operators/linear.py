@@ -55,8 +55,8 @@ class LinearOperator(nn.Module, ABC):
         """The upper bound of the operator's norm.
 
         Raises:
-            BadInput: If the operator's buffers or parameters were changed in place after the bound was stated, and
-                the operator does not :meth:`renew` it.
+            BadInput: If the operator has no bound, or its buffers or parameters were changed or replaced after the
+                bound was stated and the operator does not define :meth:`renew`.
         """
         self.notice_changes()
         return self._composed_bound() if self._norm_bound is None else self._norm_bound
@@ -98,7 +98,8 @@ class LinearOperator(nn.Module, ABC):
         raise BadInput("A norm bound", f"none for {type(self).__name__}", "Pass norm_bound to LinearOperator.__init__")
 
     def renew(self) -> None:
-        """Recomputes what depends on the operator's buffers and parameters, after these were moved, cast or loaded."""
+        """Recomputes what depends on the operator's buffers and parameters, after these were moved, cast, loaded or
+        changed; here it does nothing."""
 
     @abstractmethod
     def _forward(self, x: Tensor) -> Tensor: ...
@@ -174,7 +175,8 @@ class LinearOperator(nn.Module, ABC):
     @property
     def arithmetic(self) -> torch.dtype:
         """The dtype of the highest precision in which the operator takes measurements: complex128 for this library's
-        operators; for others the first dtype that works when the operator and its adjoint are applied to zeros."""
+        operators; for others the first of complex128, float64, complex64 and float32 that works when the operator and
+        its adjoint are applied to zeros."""
         if self.is_own:
             return torch.complex128
         if self._arithmetic is None:
@@ -196,7 +198,8 @@ class LinearOperator(nn.Module, ABC):
         raise BadInput("An operator that takes complex or real numbers in double or single precision", got, do)
 
     def precisely(self, t: Tensor) -> Tensor:
-        """Converts a tensor to the highest precision in which the operator computes; no digit is lost."""
+        """Converts a tensor to the highest precision in which the operator computes: exactly to double precision, or
+        rounded to single precision for an operator that computes only in that."""
         if self.is_own or torch.finfo(self.arithmetic).bits == 64:
             return doubled(t)
         return t.to(torch.complex64 if t.is_complex() else torch.float32)

@@ -84,8 +84,8 @@ def _cvxpy(p: _Posed, solver: str) -> NDArray[np.float64]:
 def lasso(training_set: TrainingSet) -> object:
     """Solves (P2) by scikit-learn's coordinate descent.
 
-    For (P1) and (P3) lambda is so small that the minimisers of (P2) agree up to lambda with those of the problem; for
-    (P1) they are then multiplied by 1 - epsilon.
+    For (P1) and (P3) it solves (P2) with a very small lambda, whose minimisers are almost those of (P3); for (P1) they
+    are then multiplied by 1 - epsilon / |y|.
     """
     Lasso = optional("sklearn.linear_model", "barriers", "Coordinate descent as an algorithm").Lasso
 

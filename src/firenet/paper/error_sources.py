@@ -1,8 +1,8 @@
-"""How much of an error is computability: the budget of three problems.
+"""How much of an error comes from inexact input, the limit of computability: the error budgets of three problems.
 
-A problem of the hard family, whose data are known to a finite precision; a Gaussian matrix with noise; and an image
-from a quarter of its Fourier samples. On the first the whole error is inexact input, which no better network and no
-more data of the same precision remove. On the others there is practically nothing of it.
+The problems are one of the hard family, whose data are known to a finite precision; a Gaussian matrix with noise; and
+an image from a quarter of its Fourier samples. On the first the whole error is inexact input, which no better network
+and no more data of the same precision remove. On the others inexact input contributes practically nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _floats(values: Sequence[Fraction]) -> list[float]:
 
 
 def gaussian(seed: int = 0) -> Budget:
-    """Returns the budget of a FIRENET on noisy measurements of a sparse signal, with data in double precision."""
+    """Returns the budget of a FIRENET on noisy measurements of a sparse signal, for data known within 2**-45."""
     random = np.random.default_rng(seed)
     A, x = random.standard_normal((20, 40)) / 20**0.5, np.zeros(40)
     x[[4, 17, 31]] = (1, -1, 2)

@@ -1,14 +1,14 @@
 """The two halves of the paper meet: as two columns become parallel, constants, depth and digits go to their limits.
 
 The matrix of the hard problems has two columns :math:`a` and :math:`a` in one row; they compete, and
-:math:`e_1/a-e_2/a` lies in its kernel: no rho < 1 holds, and no algorithm computes K digits. Here the columns are
-separated by an angle :math:`\\theta`,
+:math:`e_1/a-e_2/a` lies in its kernel: the null space property holds for no rho < 1, and no algorithm computes
+K digits. Here the columns are separated by an angle :math:`\\theta`,
 
 .. math:: A_\\theta=a\\begin{pmatrix}1&\\cos\\theta&0\\\\0&\\sin\\theta&0\\\\0&0&\\sqrt2\\,I\\end{pmatrix},\\qquad
     a=\\tfrac12\\,10^K .
 
-For every :math:`\\theta>0` the constants are verified, the theorem's network is known, and so is the number of digits
-that it computes from data within :math:`2^{-n}`. All three are worse the smaller the angle is.
+For every :math:`\\theta>0` that is not too small, the constants are verified, the theorem's network is known, and so is
+the number of digits that it computes from data within :math:`2^{-n}`. All three are worse the smaller the angle is.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Separated:
 
 
 def matrix(angle: float, digits: int) -> NDArray[np.float64]:
-    """Returns :math:`A_\\theta`, for signals of size :math:`1/a`."""
+    """Returns the matrix :math:`A_\\theta` of this module's docstring, for an angle in radians and K digits."""
     A = np.zeros((2 + TAIL, 2 + TAIL))
     A[:2, :2] = [[1, math.cos(angle)], [0, math.sin(angle)]]
     A[2:, 2:] = math.sqrt(2) * np.eye(TAIL)

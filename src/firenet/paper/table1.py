@@ -6,8 +6,8 @@ The problem is (P3) with :math:`\\lambda=1` for a matrix whose first two columns
     a_j=\\tfrac{\\sqrt2}310^K,
 
 with C the orthonormal cosine transform. In the true matrix :math:`2^{-n-1}` is added to :math:`a_1`, in the matrix that
-the networks get it is added to :math:`a_2`. The two matrices are :math:`2^{-n}` apart, and their minimisers
-:math:`e_j/a_j` are :math:`3\\cdot10^{-K}` apart.
+the networks get it is added to :math:`a_2`. The two matrices are less than :math:`2^{-n}` apart, and their
+minimisers :math:`e_j/a_j` are almost :math:`3\\cdot10^{-K}` apart.
 
 The published script has two errors; docs/barriers.md shows the arithmetic. The theorem is not affected.
 """
@@ -63,7 +63,7 @@ def cosine(m: int) -> Array:
 
 
 def instance(digits: int, n: int) -> Instance:
-    """Returns the problem of a row."""
+    """Returns the problem of the table's row for K = ``digits`` and the accuracy 2**-n."""
     base, bump = math.sqrt(2) / 3 * 10**digits, 2.0 ** (-n - 1)
     m, size = TAIL + 1, TAIL + COMPETING
     C = cosine(m)
@@ -128,7 +128,7 @@ def admissible(row: Instance) -> float:
 
 
 def exact(row: Instance) -> float:
-    """Returns the distance of the exact minimiser for the matrix that the networks get to the true minimiser."""
+    """Returns the distance between the true minimiser and the minimiser for the matrix that the networks get."""
     return float(np.linalg.norm(row.seen - row.truth))
 
 

@@ -18,11 +18,11 @@ The repair of a dual pair (:meth:`PairProblem._repaired`, used by the iteration,
 
 So every pair gives a feasible one, and the duality gap is finite at every point, as in the synthesis form.
 
-The proof (:meth:`PairProblem.proof`) accounts for rounding. It measures the remainder :math:`s=A^*q+W^*p` after the
-repair, with a bound of the rounding of the measurement, and repairs again while s exceeds that bound. An exact repair
-would change p once more by :math:`W(W^*W)^\\dagger s`, and each entry of this change is at most the norm of the
-operator's row times the norm of s. That product is added to every :math:`|p_i|` before step 3. No number is set to zero
-because it is small.
+The proof (:meth:`PairProblem.proof`) accounts for rounding. It computes the remainder :math:`s=A^*q+W^*p` after the
+repair and a bound of the rounding error of s, and repairs again, up to three times in all, while the norm of s exceeds
+twice that bound. An exact repair would change p once more by :math:`W(W^*W)^\\dagger s`, and each entry of this change
+is at most the norm of the operator's row times the norm of s. That product is added to every :math:`|p_i|` before
+step 3. No number is set to zero because it is small.
 
 The iteration does not threshold the image; it has a second dual variable instead, see
 :mod:`firenet.solver.analysis_kernel`. There (q, p) is one flat tensor.
@@ -191,8 +191,9 @@ class PairProblem(Problem):
     def proof(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:
         """Computes the proof as :meth:`SynthesisProblem.proof` does, for images z and flat dual variables.
 
-        The docstring of this module describes the proof. If a component of q along A1 remains, a bound of its norm is
-        added to the remainder of the equation, and its product with :math:`\\|y\\|_2` to the error of the dual value.
+        The docstring of :mod:`firenet.problems.analysis` describes the proof. If a component of q along A1 remains, a
+        bound of its norm is added to the remainder of the equation, and its product with :math:`\\|y\\|_2` to the error
+        of the dual value.
         """
         pair, own = self.operator, self.measurement
         unit = unit_roundoff(y.dtype)
@@ -290,8 +291,8 @@ class AnalysisProblem:
     Attributes:
         operator: A.
         sparsify: W.
-        weights: Positive weights that broadcast to ``sparsify.penalty_shape``; None is all ones. The approximation must
-            have a positive weight, too, for dual points to be feasible.
+        weights: Positive weights that broadcast to ``sparsify.penalty_shape``; None is all ones. The weight of the
+            approximation, the low-pass band, must be positive, too: dual points could not be made feasible without it.
         lam: :math:`\\lambda>0`. For (P1) it only scales the objective.
         fidelity: As in :class:`.synthesis.SynthesisProblem`.
     """
@@ -332,8 +333,9 @@ class AnalysisProblem:
         return self.fidelity.violation(norms(self.operator(x) - y, len(self.operator.out_shape)))
 
     def feasible(self, q: Tensor, p: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Returns a feasible pair: the repaired pair divided by the smallest number that makes it feasible, or, if y is
-        given, its best feasible multiple. The module's docstring describes the repair."""
+        """Returns a feasible pair: the repaired pair divided by the smallest number, at least 1, that makes it
+        feasible, or, if y is given, its feasible multiple with the largest dual value, if that is positive. The
+        docstring of :mod:`firenet.problems.analysis` describes the repair."""
         packed = self.compact()
         batch = q.shape[: q.ndim - len(self.operator.out_shape)]
         return packed.duals(packed.feasible(self._flat(packed, q, p), self._packed(packed, y)), batch)

@@ -39,12 +39,14 @@ class Fidelity(ABC):
         return error
 
     def violation_unit(self, size: Tensor, unit: float) -> Tensor:
-        """Returns the unit of relative violations, for data of norm ``size`` in arithmetic of unit roundoff
-        ``unit``."""
+        """Returns the number that a violation is divided by to make it relative, for data of norm ``size`` in
+        arithmetic of unit roundoff ``unit``."""
         return torch.ones_like(size)
 
     def multiple(self, inner: Tensor, s: Tensor, most: Tensor) -> Tensor:
         """Returns the number t in [0, most] for which tq has the largest dual value, for a dual point q of norm s.
+
+        If no tq has a positive dual value, the number is of no use.
 
         Args:
             inner: :math:`-\\mathrm{Re}\\langle y,q\\rangle`.
@@ -61,7 +63,8 @@ class Fidelity(ABC):
 
 @dataclass(frozen=True)
 class Norm(Fidelity):
-    """The norm :math:`\\|Az-y\\|_2`: the square-root LASSO (P3). Lambda has no unit and hardly depends on the noise."""
+    """The norm :math:`\\|Az-y\\|_2`: the square-root LASSO (P3). Lambda has no unit, and its best value
+    hardly depends on the noise."""
 
     def value(self, r: Tensor) -> Tensor:
         return r

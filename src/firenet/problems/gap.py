@@ -85,14 +85,15 @@ class Proof:
     Attributes:
         objective: F(z), computed in double precision.
         lower_bound: A lower bound of min F.
-        gap: ``objective - lower_bound``, for (P1) plus the norm of the dual point times the violation.
+        gap: ``objective - lower_bound``, for (P1) plus the norm of the dual point times the violation; at least 0.
         rounding: A bound of the rounding error of the gap: F(z) - min F is at most ``gap + rounding``.
         relative_gap: The gap over the lower bound, see :func:`relative_gap`.
         violation: For (P1) the constraint violation :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, else zero.
         relative_violation: The part of the violation that exceeds rounding, over
-            :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
-        contradiction: Whether the gap is below minus its rounding, which contradicts weak duality and shows that the
-            operator's adjoint is wrong.
+            :math:`\\max(\\varepsilon,u\\|y\\|_2)` with u the unit roundoff of the data's dtype.
+        contradiction: Whether the computed gap was below minus its rounding, which contradicts weak duality and shows
+            that the operator's adjoint is wrong. Then the lower bound is replaced by zero, and the gap by the
+            objective.
         zero: Whether F(z) is at most its own rounding and z fits the data: then the minimum is zero up to rounding.
         infeasible: For (P1), whether z does not fit the data, and it is proved that every image that fits them has a
             penalty above 1e6 times that of z.

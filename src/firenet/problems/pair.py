@@ -19,7 +19,7 @@ from firenet.transforms.engine import Engine, engine_for
 
 
 class OperatorPair:
-    """The pair (A; W) in coordinates in which it has norm one.
+    """The pair (A; W) in coordinates in which its norm is at most one.
 
     ``forward`` applies A alone; ``adjoint`` is the adjoint of the pair, for a flat argument, q and then p;
     ``norm_bound`` is that of the pair. W is applied to one group of bands at a time, so that the data of a group stay
@@ -227,7 +227,8 @@ class OperatorPair:
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
     def collect(self, group: slice, p: Tensor, total: Tensor) -> Tensor:
-        """Adds W*p of a group to the sum, in place without derivatives, and returns it."""
+        """Adds W*p of a group to the sum and returns the result; it may overwrite the sum, unless derivatives are
+        recorded."""
         if self._bands is None:
             return total + self.sparsify.adjoint(p.reshape(len(p), *self.sparsify.out_shape))
         spectra = _transformed(torch.fft.fftn if p.is_complex() else torch.fft.rfftn, p, self._axes)

@@ -15,17 +15,18 @@ from firenet.operators.linear import LinearOperator
 def check_lam(lam: float) -> None:
     """Raises BadInput if a regularisation parameter is not positive and finite."""
     if not (math.isfinite(lam) and lam > 0):
-        raise BadInput("A regularisation parameter lam > 0", f"{lam}", "1e-3 is usual for images")
+        raise BadInput("A regularisation parameter lam, positive and finite", f"{lam}", "1e-3 is usual for images")
 
 
 def default_lam(operator: LinearOperator, coefficients: int) -> float:
     """Returns the default :math:`\\lambda=1.45\\,g/\\sqrt n` for n coefficients of a tight frame with weights of mean
     square 1, where g is the :attr:`LinearOperator.gain`; half of that if AA* is not the identity.
 
-    If AA* = I, so that g = 1, and W*W = I, the residual can only be nonzero for :math:`\\lambda\\ge n^{-1/2}`, since
-    its dual point has :math:`1=\\|q\\|=\\|A^*q\\|=\\|W^*p\\|\\le\\|p\\|\\le\\lambda\\|w\\|=\\lambda\\sqrt n`. For a
-    smaller lambda the solution fits all noise. The factor 1.45 is from experience with redundant frames, the half from
-    raw scans, whose coil maps are never exact.
+    For (P3) with AA* = I, so that g = 1, and W*W = I, the residual can only be nonzero for
+    :math:`\\lambda\\ge n^{-1/2}`, since its dual point has
+    :math:`1=\\|q\\|=\\|A^*q\\|=\\|W^*p\\|\\le\\|p\\|\\le\\lambda\\|w\\|=\\lambda\\sqrt n`. For a smaller lambda the
+    solution fits all noise. The factor 1.45 is from experience with redundant frames, the half from raw scans, whose
+    coil maps are never exact.
     """
     factor = 1.45 if operator.is_coisometry else 0.725
     return factor * (operator.gain or 1.0) / math.sqrt(max(coefficients, 1))

@@ -39,7 +39,8 @@ class Problem(ABC):
 
     @property
     def growth(self) -> float:
-        """The largest factor by which the primal weight of an iteration that does not jump may grow."""
+        """The largest factor by which the primal weight may exceed its first value in an iteration that restarts only
+        from its last point."""
         return 1.0
 
     @property
@@ -71,7 +72,7 @@ class Problem(ABC):
 
     @property
     def dual_norm(self) -> float:
-        """The largest 2-norm of a feasible dual point; infinite if there is none."""
+        """An upper bound of the 2-norm of every feasible dual point; infinite if none is known."""
         return 1.0 if isinstance(self.fidelity, Norm) else math.inf
 
     def weight_norm(self) -> float:
@@ -103,7 +104,8 @@ class Problem(ABC):
 
     @abstractmethod
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
-        """Returns a feasible dual point made of q; if y is given, the best of all feasible multiples."""
+        """Returns a feasible dual point made of q; if y is given, the feasible multiple with the largest dual value,
+        if that is positive."""
 
     @abstractmethod
     def proof(self, z: Tensor, q: Tensor, y: Tensor) -> Proof:

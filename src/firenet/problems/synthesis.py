@@ -41,7 +41,7 @@ from firenet.problems.problem import Problem, inner_product
 class SynthesisProblem(Problem):
     """The minimisation of a weighted l1 norm plus a fidelity.
 
-    .. math:: \\min_z F(z),\\qquad F(z)=\\lambda\\sum_iw_i|z_i|+\\varphi(\\|Az-y\\|_2),
+    .. math:: \\min_z F(z),\\qquad F(z)=\\lambda\\sum_iw_i|z_i|+\\varphi(\\|Az-y\\|_2).
 
     Its dual is :math:`\\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\
     |(A^*q)_i|\\le\\lambda w_i\\}`; for (P3) the conjugate adds the constraint :math:`\\|q\\|_2\\le1`.
@@ -133,7 +133,8 @@ class SynthesisProblem(Problem):
 
     def feasible(self, q: Tensor, y: Tensor | None = None) -> Tensor:
         """Returns a feasible multiple of q: q over :math:`\\max\\{1,\\|q\\|_2,\\max_i|(A^*q)_i|/(\\lambda w_i)\\}`,
-        where (P1) and (P2) omit :math:`\\|q\\|_2`; if y is given, the best of all feasible multiples."""
+        where (P1) and (P2) omit :math:`\\|q\\|_2`; if y is given, the feasible multiple with the largest dual value,
+        if that is positive."""
         multiple = self._multiple(self.dual_size(q), self.worst(q, self.operator.adjoint(q)), q, y)
         return scaled(q, multiple.to(q.real.dtype), len(self.operator.out_shape))
 

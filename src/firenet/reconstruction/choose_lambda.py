@@ -77,7 +77,8 @@ def choose_lambda(
         progress: Called with the number of steps done and the number of all steps.
 
     Raises:
-        BadInput: If there is nothing to hold out, or a lambda, the fraction or the measurements cannot be used.
+        BadInput: If there is nothing to hold out or to keep, or if a lambda, the fraction or the measurements cannot be
+            used.
     """
     usual = default_network(operator, sparsify=sparsify).lam
     if lams is None:
@@ -99,7 +100,8 @@ def choose_lambda(
     made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
     if not held.any() or not (made & ~held).any():
         got = f"{int(held.sum())} of {int(candidates.sum())}"
-        raise BadInput("Some measurements to hold out (of k-space, outside its centre)", got, "Give lambda as a number")
+        needed = "Some measurements to hold out (of k-space, outside its centre) and others to keep"
+        raise BadInput(needed, got, "Give lambda as a number")
     unseen, seen = operator.subset(held), operator.subset(~held)
     known, target = seen.restrict(y), unseen.restrict(y)
     size = torch.linalg.vector_norm(target).item()
