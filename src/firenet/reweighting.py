@@ -90,12 +90,15 @@ def reweighted(
         enough: If the number of coefficients above the noise is less than this fraction of the number of samples, there
             is no further round.
         tolerance: As in :meth:`Firenet.solve`, for each round.
-        progress: Called from time to time with the number of layers so far and the largest number, over all rounds.
+        progress: Called from time to time with the number of layers so far, the largest number, both over all rounds,
+            and the relative gap, which is not yet proved (None for a fixed schedule).
 
     Returns:
-        All rounds, the plain one first. Each starts at the image of the round before. There is no further round if the
-        first ends in a numerical error or with a residual as large as the data. A later round that ends in a numerical
-        error is left out. :attr:`Round.ended` of the last round then says why.
+        All rounds, the plain one first. Each starts at the image of the round before. With a searching schedule all
+        rounds but the last one stop at a relative gap of 3e-2, or at the schedule's tolerance if that is larger, since
+        they only give weights. There is no further round if the first ends in a numerical error or with a residual as
+        large as the data. A later round that ends in a numerical error is left out. :attr:`Round.ended` of the last
+        round then says why.
 
     Raises:
         BadInput: Without a transform, for a batch, for a negative number of rounds, or for more rounds than layers.
@@ -233,8 +236,8 @@ def _shortened(net: Firenet, layers: int) -> Firenet:
 
 
 def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FLOOR) -> Tensor:
-    """Computes weights :math:`w_i\\propto1/(|(Wx)_i|+f\\,m_l)`, where :math:`m_l` is the mean magnitude in level l of
-    the coefficient; the mean of the weights in each level is 1.
+    """Computes weights :math:`w_i\\propto1/(|(Wx)_i|+f\\,m_l)`, where :math:`m_l` is the mean of :math:`|(Wx)_j|`
+    over the level l to which the coefficient belongs; the mean of the weights in each level is 1.
 
     The means preserve the balance of the levels, so that lambda keeps its meaning. The approximation (level 0), which
     is not sparse, keeps the weight 1.

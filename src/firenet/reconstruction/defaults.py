@@ -38,7 +38,8 @@ def default_network(
 ) -> Firenet:
     """Returns the network of ``firenet recon`` for a measurement operator of images.
 
-    By default it has adaptive restarts, and for two-dimensional images an undecimated wavelet in the analysis form.
+    By default it has adaptive restarts, and for images of one or two dimensions undecimated wavelets in the analysis
+    form; for volumes orthonormal wavelets in the synthesis form.
 
     Args:
         operator: A, the measurement operator of one image.
@@ -71,9 +72,9 @@ def rounds(
         y: Measurements of one image.
         reweight: Rounds of reweighting. None is one round in the analysis form with a schedule that searches for its
             steps, and otherwise no round. That round sharpens the image and takes once or twice the time of the first
-            solve. If AA* = I, the round keeps a fifth of the first residual, and is left out if the number of
-            coefficients above the noise is less than half the number of samples. All rounds share the layers of the
-            schedule (:func:`.reweighted`).
+            solve; if AA* = I, it is left out if the number of coefficients above the noise is less than half the number
+            of samples. If AA* = I, all later rounds keep a fifth of the first residual, or a given noise level; else
+            they keep all of it. All rounds share the layers of the schedule (:func:`.reweighted`).
         tolerance: As in :meth:`.Firenet.solve`.
         progress: As in :func:`.reweighted`.
     """

@@ -42,10 +42,11 @@ def reconstruct(
         noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all measurements of an image.
         schedule: None is :func:`.default_schedule`, which finds its own steps.
         tolerance: Stop once the relative gap is at most this. None is 1e-3 for the default schedule; a fixed schedule
-            then runs to its end.
+            then runs to its end. For a searching schedule that is given it must be None: that has its own tolerance.
         reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
             None is the default of :func:`.rounds` for one image, and 0 for a batch.
-        progress: Called with the number of layers done and the largest number possible.
+        progress: Called with the number of layers done, the largest number possible, and the relative gap, which is not
+            yet proved (None for a fixed schedule).
 
     Raises:
         BadInput: As :meth:`.Firenet.solve`.
@@ -79,7 +80,8 @@ def certify_image(
     form.
 
     Args:
-        image: Shape (..., \\*image), on the grid and in the convention of ``net``.
+        image: Shape (..., \\*image), on the pixel grid of the measurement operator of ``net``, with the origin where
+            that operator has it.
         net: The network of the problem: measurement operator, transform, weights, lambda. Its schedule is not used.
         y: Measurements.
         budget: As in :func:`.certify`.

@@ -23,11 +23,11 @@ class SubsampledFourier(FourierSampling):
     """The subsampled unitary Fourier transform :math:`P_\\Omega F` in 1-D to 3-D: norm exactly 1.
 
     Args:
-        mask: Zeros and ones, one for each measured frequency; one to three axes. Images and measurements have its
+        mask: Numbers 1 at the measured frequencies and 0 elsewhere; one to three axes. Images and measurements have its
             shape.
         centred: The origin of image, k-space and mask is in the middle (index n // 2 of each axis) instead of the
-            corner, for sides of any parity. It costs two copies per application, so iterations work with the origin in
-            the corner.
+            corner, for sides of any parity. It costs two copies per application. A solve is faster with the origin in
+            the corner: shift mask and measurements with ``torch.fft.ifftshift``, and the image back with ``fftshift``.
     """
 
     def __init__(self, mask: Tensor | ArrayLike, *, centred: bool = False) -> None:
@@ -65,7 +65,7 @@ class MultiCoilFourier(FourierSampling):
     Norm: :math:`\\|A\\|\\le\\max_r(\\sum_c|s_c(r)|^2)^{1/2}`, the largest root sum of squares of the maps.
 
     Args:
-        mask: Zeros and ones, one for each measured frequency; shape of the image, the same for all coils.
+        mask: Numbers 1 at the measured frequencies and 0 elsewhere; shape of the image, the same for all coils.
         maps: Complex coil sensitivities, shape (coils, \\*mask.shape).
         centred: As in :class:`SubsampledFourier`; the maps are then centred images, too.
     """

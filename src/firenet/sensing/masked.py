@@ -1,9 +1,10 @@
-"""Measurement operators that take samples of a unitary transform on the grid of a mask.
+"""Measurement operators that take samples of a transform on the grid of a mask.
 
 A measurement operator (forward operator, encoding operator) maps an image to the data of the scanner or the camera.
-Measurements have the shape of the mask and are zero in the entries that are not measured. Transforms are unitary, so
-the operator has norm exactly 1. Zero frequency is in the corner (as in ``torch.fft``); ``centred=True`` is for k-space
-and images with the origin in the middle, the convention of files and scanners.
+Measurements have the shape of the mask (with several coils, one such array for each) and are zero in the entries that
+are not measured. With a unitary transform the operator has norm exactly 1; coil maps change it. Zero frequency is in
+the corner (as in ``torch.fft``); ``centred=True`` is for k-space and images with the origin in the middle, the
+convention of files and scanners.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class Masked(LinearOperator):
         return part
 
     def holdout_candidates(self) -> Tensor:
-        """Returns the mask of the samples outside the fully sampled centre.
+        """Returns the mask of the samples that cross-validation may hold out, those outside the fully sampled centre.
 
         The centre is never held out, since its energy exceeds that of all other samples and every reconstruction
         predicts it well.

@@ -38,7 +38,8 @@ class Mask:
 
     Attributes:
         samples: Boolean, zero frequency in the corner.
-        bands: For multilevel masks, samples and size of each box, ``{(k_1, ..., k_d): (m, size)}``, bands from 1.
+        bands: For multilevel masks, the number of samples m and the size of each box, a product of frequency bands:
+            ``{(k_1, ..., k_d): (m, size)}``, with the number of the band on each axis (:func:`frequency_bands`).
         recipe: Everything needed to draw the mask again: kind, shape, parameters, seed.
     """
 
@@ -92,14 +93,14 @@ def theory_density(
     .. math:: \\sum_ls_l\\prod_i2^{-a_{il}|k_i-l|}\\;2^{-2v\\max(0,l-\\|\\mathbf k\\|_\\infty)},\\qquad
         a_{il}=2q_v+1\\ (k_i\\ge l),\\ 1\\ (k_i<l),
 
-    where the Fourier transform of the scaling function decays as :math:`|\\omega|^{-(1+q_v)}`. For v = 1 it is
-    :math:`\\mathcal M_\\mathcal F` again, since :math:`q_1=0`. For Walsh samples it is
+    where the Fourier transform of the scaling function decays as :math:`|\\omega|^{-(1+q_v)}`. For v = 1 this formula
+    is :math:`\\mathcal M_\\mathcal F`, since :math:`q_1=0`. For v > 1 and Walsh samples the density is
     :math:`\\sum_ls_l\\prod_i2^{-|l-k_i|}`, also from their code. (Their code also doubles the value for boxes with some
     :math:`k_i=1`; these hold few samples, and the value is not doubled here.)
 
     Args:
         sparsities: :math:`s_1,\\dots,s_r`, one for each wavelet scale, the approximation merged with the first.
-        box: :math:`\\mathbf k`, bands from 1.
+        box: :math:`\\mathbf k`, the number of the band on each axis, from 1.
         transform: ``fourier`` or ``walsh``.
         vanishing_moments: 1 (Haar) to 10.
     """
@@ -136,9 +137,10 @@ def multilevel(
         rate: The fraction of the grid to sample; give either this or ``count``.
         count: The number of samples.
         transform: ``fourier`` or ``walsh``.
-        sparsities: Local sparsities, one for each wavelet scale from the coarsest, the first with the approximation
-            (levels ``merged``); scale l belongs to band l. The number of samples of a box is then proportional to
-            :func:`theory_density`. None means a power law, which needs no knowledge of the image.
+        sparsities: Local sparsities, one for each wavelet scale from the coarsest, the first together with the
+            approximation (``merged`` in :class:`.SparsityLevels`); scale l belongs to band l. The number of samples of
+            a box is then proportional to :func:`theory_density`. None means a power law, which needs no knowledge of
+            the image.
         power: Without ``sparsities`` the number of samples of a box is proportional to the sum of
             :math:`\\max(1,|k|)^{-power}` over its frequencies.
         vanishing_moments: The vanishing moments of the wavelet, used with ``sparsities``; 1 is Haar.
@@ -203,7 +205,8 @@ def variable_density(
         transform: ``fourier`` or ``walsh``.
         power: Frequencies are drawn without replacement, with probability proportional to :math:`|k|^{-power}`.
         radius: Frequencies with :math:`|k|` at most this are all taken; None means the disc (ball) that holds a sixth
-            of the samples. The frequency of a shorter axis is scaled by the ratio of the longest side to that axis.
+            of the samples. The frequency of a shorter axis is scaled by the ratio of the longest side to that axis; the
+            frequency of a Walsh sample is half its sequency.
         seed: A number, or a generator on the CPU.
 
     >>> variable_density((64, 64), 0.25).count
@@ -218,7 +221,7 @@ def variable_density(
     central = distance <= radius
     if not (radius >= 0 and int(central.sum()) <= wanted):
         got = f"radius={radius} with {int(central.sum())} of {wanted} samples in it"
-        raise BadInput(f"A radius of zero or more, with at most {wanted} samples in it", got, "Ask for a smaller one")
+        raise BadInput(f"A radius of zero or more, with at most {wanted} samples in it", got, "Leave radius out")
     generator, recorded = _generator(seed)
     taken = _weighted(distance, power, central, wanted, generator)
     recipe = {"kind": "variable density", "shape": list(shape), "count": wanted, "transform": transform, "power": power}
@@ -254,7 +257,7 @@ def lines(
     wanted = max(1, round(n / acceleration))
     low = wanted // 3 if centre is None else centre
     if not 0 <= low <= wanted:
-        raise BadInput(f"At most {wanted} central lines", f"{low}", "Ask for a smaller centre or acceleration")
+        raise BadInput(f"Between 0 and {wanted} central lines", f"{low}", "Leave centre out to take a third")
     frequency = np.abs(np.fft.fftfreq(n, 1 / n))
     generator, recorded = _generator(seed)
     central = np.argsort(frequency, kind="stable")[:low]
@@ -267,8 +270,8 @@ def lines(
 
 
 def nested(mask: Tensor, rates: Sequence[float], *, power: float = 2.5, seed: int = 0) -> dict[float, Tensor]:
-    """Draws masks of other rates, each contained in the next: samples are added to a mask or removed from it, high
-    frequencies removed first.
+    """Draws masks of other rates, each contained in the next: samples are added to a mask or removed from it at random,
+    low frequencies more likely added and high ones more likely removed.
 
     Args:
         mask: The mask, zero frequency in the corner.
@@ -298,9 +301,9 @@ def local_coherences(
     shape: Sequence[int], transform: Transform = "fourier", wavelet: str = "haar"
 ) -> dict[tuple[tuple[int, ...], int], float]:
     """Computes the local coherences :math:`|B_\\mathbf k|\\max|U|^2` of each box and wavelet scale, from the dense
-    matrix :math:`U=V\\Psi^*`.
+    matrix :math:`U=V\\Psi^*` of the Fourier or Walsh transform V and the wavelet transform :math:`\\Psi`.
 
-    They serve to check the densities for small sides, since the dense matrix has prod(shape)**2 entries.
+    They serve to check the densities, for small sides only: the dense matrix has prod(shape)**2 entries.
 
     Returns:
         ``{(k, j): coherence}`` for boxes k and scales j = 1, 2, ... (the approximation merged with scale 1).

@@ -14,7 +14,7 @@ class SubsampledWalsh(Masked):
     """The subsampled Walsh transform in sequency order, 1-D to 3-D: norm exactly 1. Real images have real measurements.
 
     Args:
-        mask: Zeros and ones, one for each measured sequency; the sides are powers of two.
+        mask: Numbers 1 at the measured sequencies and 0 elsewhere; the sides are powers of two.
     """
 
     def __init__(self, mask: Tensor | ArrayLike) -> None:

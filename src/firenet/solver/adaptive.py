@@ -34,35 +34,37 @@ class AdaptiveRestarts:
     The iteration starts at :math:`A^*y/\\|A\\|^2`, with the first primal weight of the problem (below). Every ``check``
     iterations the objective and the dual value of three points are computed: the last point, the average since the last
     restart, and the combination of the last points whose change in one iteration is the smallest
-    (:meth:`.Iteration.combine`). The iteration restarts from the point with the smallest gap between the two, if this
-    gap is at most ``sufficient`` times the one at the last restart, or if the iterations since the last restart are at
-    least ``longest`` times all iterations so far. At each restart the primal weight :math:`\\omega` of the steps
-    :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance moved by
-    x) / (distance moved by q), as in PDLP (Applegate et al., *Practical large-scale linear programming using
+    (:meth:`.Iteration.combine`). The iteration restarts from the point whose objective exceeds its dual value the
+    least, if this gap is at most ``sufficient`` times the one at the last restart, or if the iterations since the last
+    restart are at least ``longest`` times all iterations so far. At each restart the primal weight :math:`\\omega` of
+    the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance
+    moved by x) / (distance moved by q), as in PDLP (Applegate et al., *Practical large-scale linear programming using
     primal-dual hybrid gradient*, 2021). Where q hardly moves for long, as in badly scaled problems, the weight becomes
     too large. So for (P2) and (P3) a run is undone as soon as the objective is three times that at its start and three
     times the lowest at an earlier restart; it is repeated with the geometric mean of its weight and of the one before,
     or a quarter of its weight if that is less, and undone again only if that made it less bad.
 
-    In the analysis form the iteration goes on from the last point; after ``longest`` new averages begin. The average of
-    the dual points is much nearer to the optimum than the last one; that of the images is not. For tight frames the
-    weight after k iterations is :math:`\\min\\{8,\\max\\{1,k/20\\}\\}` times the first: a small one is best for the
-    image, which converges first, and a larger one for the dual point. After 300 iterations, which are for gaps below
-    1e-4, it is the first one again. These numbers are from experience.
+    In the analysis form the iteration always goes on from the last point, and no run is undone; a restart, which is due
+    by the rule of ``longest`` alone, begins new averages and sets the weight. The average of the dual points is much
+    nearer to the optimum than the last one; that of the images is not. For tight frames the weight after k iterations
+    is :math:`\\min\\{8,\\max\\{1,k/20\\}\\}` times the first: a small one is best for the image, which converges
+    first, and a larger one for the dual point. After 300 iterations, which only gaps below 1e-4 need, the weight is the
+    first one again. These numbers are from experience.
 
     The first weight is :attr:`.Problem.first_weight` times :math:`\\|y\\|_2/\\|A\\|`, an estimate of the size of x over
     that of q: at the optimum A*q is at most :math:`\\lambda w` in every coefficient, so
-    :math:`\\|A^*q\\|_2\\le\\lambda\\|w\\|_2`. Where this bound is the smaller one, the first threshold does not
-    depend on :math:`\\lambda`: it is a small fraction of the coefficients' size. The start already fits the data if
-    AA* is a multiple of the identity; from zero the first iterations would only rebuild it.
+    :math:`\\|A^*q\\|_2\\le\\lambda\\|w\\|_2`; for (P3) the norm of q is also at most 1. Where the first of these bounds
+    is the stronger one, the first threshold :math:`\\tau\\lambda w` does not depend on :math:`\\lambda`: it is a small
+    fraction of the coefficients' size. The start already fits the data if AA* is a multiple of the identity; from zero
+    the first iterations would only rebuild it.
 
     The gap at which the iteration stops is proven whatever the steps were. For constant steps the relaxed iteration
     converges for every relaxation below 2 (Condat 2013), and its averages converge with O(1/iterations) (Chambolle and
     Pock 2016, who average the dual points before relaxation; here they are averaged after it).
 
-    These rules are from experience, and problems can be built on which they stall. Whenever the gap has not fallen by
-    the factor e within ``safeguard`` iterations, a :class:`RadialSearch` beside them has a turn of a quarter as many,
-    from the better of its own point and theirs; they then go on as if nothing had been. For (P3) the number of
+    These rules are from experience, and problems can be built on which they stall. For (P3), whenever the gap has not
+    fallen by the factor e within ``safeguard`` iterations, a :class:`RadialSearch` beside them has a turn of a quarter
+    as many, from the better of its own point and theirs; they then go on as if nothing had been. The number of
     iterations to an objective within :math:`\\varepsilon` of a sharp minimum is therefore proved to be
     :math:`O(\\log(1/\\varepsilon))`; it is at most 1.25 times what the rules alone need, plus one run of the search
     (docs/theorem.md, "The default schedule"). The proof is for the objective; the gap also needs a dual point.
@@ -109,7 +111,8 @@ class AdaptiveRestarts:
         return "adjoint"
 
     def controller(self, norm: NormBound, size: float) -> Controller:
-        """Returns the controller of an image, see :class:`.SearchingSchedule`."""
+        """Returns the controller of an image; ``size`` is the norm of its measurements times
+        :attr:`.Problem.first_weight`."""
         return AdaptiveController(self, norm.value or 1.0, size)
 
 

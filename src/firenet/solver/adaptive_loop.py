@@ -2,8 +2,8 @@
 
 One pass of the loop (:class:`_Loop`), for the images that are still in the batch:
 
-1. ``advance``: run all images to the next check of any of them, and compute objectives and dual values. This is the
-   only place where the host waits for the device.
+1. ``advance``: run all images to the next check of any of them, and compute objectives and dual values. Until an image
+   restarts or stops, this is the only place where the host waits for the device.
 2. ``keep_best_duals``: store the dual point with the largest dual value of each image. Its value is the lower bound.
 3. ``decide``: ask the controllers whose check is due. Their verdict is to go on, to restart or to stop.
 4. ``finish``: when an image stops, compute its gap again in double precision (its proof). If this gap misses the

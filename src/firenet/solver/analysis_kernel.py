@@ -18,8 +18,8 @@ The dual step of the bands and its derivative are in :class:`_Sweep`. The step m
     \\partial\\sigma=\\mathrm{Re}\\langle w,W\\bar x\\rangle .
 
 C is its own adjoint, so one function (:meth:`AnalysisKernel.clip_slope`) serves, and the backward pass takes one W and
-one W*, as the forward pass does. It is used only for complex images and convolutions, and for first derivatives in
-reverse mode; all other cases are left to autograd (:meth:`AnalysisKernel._swept`).
+one W*, as the forward pass does. This derivative is used only for complex images and convolutions, and for first
+derivatives in reverse mode; all other cases are left to autograd (:meth:`AnalysisKernel._swept`).
 """
 
 from __future__ import annotations

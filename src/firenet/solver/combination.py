@@ -1,14 +1,14 @@
 """The combination of the last states of an iteration that changes least: reduced rank extrapolation.
 
-With states :math:`z_j=(x_j,q_j)` the combination is :math:`\\sum_j\\gamma_jz_j`, where :math:`\\sum_j\\gamma_j=1` and
-the change that the iteration makes there, if it is affine, is the smallest:
+With states :math:`z_j=(x_j,q_j)` the combination is :math:`\\sum_j\\gamma_jz_j` with :math:`\\sum_j\\gamma_j=1`. If the
+iteration is affine, it maps :math:`\\sum_j\\gamma_jz_{j-1}` to this point, and the factors minimise this change:
 
 .. math::
     \\min_\\gamma\\ \\|\\textstyle\\sum_j\\gamma_jd_j\\|,\\quad d_j=z_j-z_{j-1},
     \\quad\\|(x,q)\\|^2=\\|x\\|_2^2/\\tau+\\|q\\|_2^2/\\sigma
 
-(Sidi, *Vector extrapolation methods with applications*, 2017). Near a solution the iteration is affine as soon as the
-set of nonzero coefficients is found.
+(Sidi, *Vector extrapolation methods with applications*, 2017). Near a solution the iteration is nearly affine as
+soon as the set of nonzero coefficients is found.
 """
 
 from __future__ import annotations

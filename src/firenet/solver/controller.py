@@ -103,10 +103,12 @@ class Controller(Protocol):
         sigma: Dual step of the next iterations.
         relaxation: Relaxation of the next iterations.
         until: The number of iterations until the next check.
-        restart_point: After the verdict ``restart``, the point to start from; ``best`` is the restart point with the
-            lowest objective so far, ``start`` the start of the run that ends.
+        restart_point: After the verdict ``restart`` the point to start from, after a verdict to stop the point to
+            return; ``best`` is the restart point with the lowest objective so far, ``start`` the start of the run that
+            ends.
         keep_dual: Whether a restart keeps the dual point; else it starts from zero.
-        tolerance: For (P1), the largest relative violation of the constraint by a point that is returned.
+        tolerance: The relative gap at which a result counts as solved; for (P1) also the largest relative violation of
+            the constraint at which it does.
         limit: The largest number of iterations.
         turn: The number of iterations for which the last check calls the safeguard, see :class:`.AdaptiveRestarts`.
     """
@@ -160,7 +162,7 @@ def check_search(tolerance: float, max_layers: int) -> None:
     """Raises BadInput if the tolerance is not between 0 and 1, or no layer is allowed."""
     if not (0 < tolerance < 1 and max_layers >= 1):
         got = f"tolerance={tolerance}, max_layers={max_layers}"
-        do = "1e-2 is enough to preview, 1e-4 is the default"
+        do = "1e-2 is enough for a preview, 1e-3 or 1e-4 is usual"
         raise BadInput("A tolerance between 0 and 1 and at least one layer", got, do)
 
 

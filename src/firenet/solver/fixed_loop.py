@@ -57,7 +57,7 @@ def run_fixed(
         schedule: The schedule.
         iterate: The point to return.
         tolerance: Stop at this relative gap, each batch item on its own; None runs the whole schedule.
-        progress: Called after each run with the number of layers so far and the number in all runs.
+        progress: Called after each run with the number of layers so far, the number in all runs, and None.
     """
     best, done = BestSoFar(layers), 0
     for restart in runs_of(schedule, layers):
@@ -84,7 +84,7 @@ class BestSoFar:
         self.done = like > 0
 
     def improve(self, layers: Iteration) -> Values:
-        """Stores the last point or the average of the batch items for which its objective is the lowest so far."""
+        """Stores for each batch item the average or the last point, if its objective is the lowest so far."""
         with torch.no_grad():
             values = layers.evaluate()
         for objective, z in ((values.average, layers.average()), (values.last, layers.last)):

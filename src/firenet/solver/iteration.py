@@ -265,7 +265,7 @@ class Iteration:
         return self._combined.x
 
     def combine(self, factors: Tensor | None = None) -> None:
-        """Combines the last states of the run, which is :meth:`combination` and the restart point of this name.
+        """Combines the last states of the run: the result is :meth:`combination`, and the restart point of this name.
 
         Ax and A*q are combined with the points, so no operator is applied. See :mod:`firenet.solver.combination`.
 
@@ -304,7 +304,10 @@ class Iteration:
         return out
 
     def evaluate(self) -> Values:
-        """Computes objectives and dual values. It applies only A*, to q, and the next layer uses the result."""
+        """Computes objectives and dual values.
+
+        In the synthesis form, for (P2) and (P3), it applies only A*, to q, and the next layer uses the result.
+        """
         self._count_back()
         if self.factors is None:
             self.combine()
@@ -377,7 +380,7 @@ class Iteration:
         return self.operator(x) if some is None else self.measured.index_copy(0, some, self.operator(x[some]))
 
     def anchor(self) -> None:
-        """Computes Ax again in single precision, which removes its accumulated rounding."""
+        """Computes Ax again if the state is in single precision; this removes the rounding that Ax has accumulated."""
         if not self._double:
             if self.last is not self.x:
                 self.last.copy_(self.x)

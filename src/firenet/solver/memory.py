@@ -22,7 +22,8 @@ _LARGE = 2**20
 
 def recent_states(size: int) -> int:
     """Returns how many last states a searching schedule in synthesis form keeps for :meth:`.Iteration.combine`, for
-    points of ``size`` numbers: six, and none of large volumes, whose memory they would more than double."""
+    points of ``size`` numbers: six, and none if there are more than 2**20 numbers, whose memory they would more than
+    double."""
     return _RECENT if size <= _LARGE else 0
 
 
@@ -66,7 +67,8 @@ def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again:
 
 
 def available_bytes() -> int | None:
-    """Returns the memory in bytes that programs can still get; None where the system does not say, unlike Linux."""
+    """Returns the memory in bytes that programs can still get, from Linux's ``/proc/meminfo``; None on systems without
+    it."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             found = [line.split() for line in file if line.startswith("MemAvailable:")]

@@ -1,4 +1,4 @@
-"""A search over the radius: the steps of the theorem for a solution whose norm is not known."""
+"""The radial search: restarts for objectives whose constants of approximate sharpness are not known."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from firenet.solver.controller import Check, Earlier, RestartPoint, Verdict, che
 class RadialSearch:
     """Restarts by a search for the constants of approximate sharpness; it has no parameters to choose.
 
-    Assume :math:`\\mathrm{dist}(x,\\hat X)\\le((F(x)-\\hat F+\\eta)/\\alpha)^{1/\\beta}` with unknown
-    :math:`\\alpha>0,\\beta\\ge1,\\eta\\ge0`. Guesses :math:`\\alpha_i=\\|A\\|e^{i}` and :math:`\\beta_j=e^{j}` (with
-    ``beta=1`` only j = 0) share one incumbent x. A guess that has been tried U times reduces the accuracy from
-    :math:`\\varepsilon=r^U\\|y\\|` to :math:`r\\varepsilon` by :math:`\\lceil2\\|A\\|\\delta/(r\\varepsilon)\\rceil`
-    iterations with :math:`\\delta=(2\\varepsilon/\\alpha_i)^{1/\\beta_j}` and
-    :math:`(\\tau,\\sigma)=(\\delta,1/\\delta)/\\|A\\|`, the dual point starting at zero; the result is kept if its
-    objective is lower. Guesses alternate such that (i, j) has had k iterations at the time :math:`(|i|+1)^2(j+1)^2k`.
+    Assume :math:`\\mathrm{dist}(x,\\hat X)\\le((F(x)-\\hat F+\\eta)/\\alpha)^{1/\\beta}`, where :math:`\\hat F` is the
+    minimum and :math:`\\hat X` the set of minimisers, with unknown :math:`\\alpha>0,\\beta\\ge1,\\eta\\ge0`. Guesses
+    :math:`\\alpha_i=\\|A\\|e^{i}` and :math:`\\beta_j=e^{j}` (with ``beta=1`` only j = 0) share one incumbent x. A
+    guess that has been tried U times reduces the accuracy from :math:`\\varepsilon=r^U\\|y\\|` to :math:`r\\varepsilon`
+    by :math:`\\lceil2\\|A\\|\\delta/(r\\varepsilon)\\rceil` iterations with
+    :math:`\\delta=(2\\varepsilon/\\alpha_i)^{1/\\beta_j}` and :math:`(\\tau,\\sigma)=(\\delta,1/\\delta)/\\|A\\|`, the
+    dual point starting at zero; the result is kept if its objective is lower. Guesses alternate such that (i, j) has
+    had k iterations at the time :math:`(|i|+1)^2(j+1)^2k`.
 
     Proven (Adcock, Colbrook, Neyra-Nesterenko, *Restarts subject to approximate sharpness*, arXiv 2301.02268): the
     number of iterations for an accuracy above :math:`\\eta` is that of the best guess up to a constant factor; for
@@ -32,7 +33,7 @@ class RadialSearch:
         tolerance: Stop at this relative gap.
         max_layers: The largest number of iterations.
         beta: 1 for a linear growth of the objective (which the theory of FIRENETs gives); None searches for beta, too.
-        factor: :math:`r=e^{-1}`.
+        factor: The factor r, between 0 and 1, by which a run reduces the accuracy; the default is :math:`e^{-1}`.
     """
 
     tolerance: float = 1e-4
@@ -65,7 +66,7 @@ class RadialController:
         norm: :math:`\\|A\\|`.
         accuracy: A bound of the first objective minus the minimum.
         smallest: Accuracies below this one are not asked for.
-        dual: The largest norm D of a dual point; for others than 1 a run has D times as many iterations, with the steps
+        dual: The largest norm D of a dual point: a run has D times the iterations that D = 1 would need, with the steps
             :math:`(\\delta/D,D/\\delta)/\\|A\\|`.
     """
 

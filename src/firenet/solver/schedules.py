@@ -1,9 +1,10 @@
-"""Schedules: the steps of each layer and the restarts. With the controllers, they alone determine step sizes.
+"""Schedules: the steps of each layer and the restarts. Step sizes are chosen only here and by the controllers.
 
 One layer is one iteration of the primal-dual method with steps :math:`(\\tau,\\sigma)`, which must satisfy
 :math:`\\tau\\sigma\\|A\\|^2\\le1`; a run is a number of layers with one pair of steps, and the next run restarts from
-its average or its last point. The paper rescales the data at each restart instead; by homogeneity of the objective that
-is equivalent to a choice of :math:`(\\tau,\\sigma)`, and data are never rescaled here.
+its average, its last point, or a combination of its last points. The paper rescales the data at each restart instead;
+by homogeneity of the objective that is equivalent to a choice of :math:`(\\tau,\\sigma)`, and data are never rescaled
+here.
 
 There are two kinds of schedule. A fixed schedule (:class:`PaperSchedule`, :class:`FixedSteps`, :class:`FrozenSteps`)
 lists its runs in advance: the network is feed-forward. A searching schedule (:class:`AdaptiveRestarts`,
@@ -34,7 +35,7 @@ class Restart:
     """A run of layers with one pair of steps.
 
     Attributes:
-        tau: Primal step, one float64 number per batch item, in the unit of x over the unit of y.
+        tau: Primal step, one float64 number per batch item, in the unit of x over the unit of A*q.
         sigma: Dual step.
         layers: The number of layers.
         relaxation: :math:`0<\\rho<2`, the same for all batch items.
@@ -89,12 +90,13 @@ class PaperSchedule:
         \\quad\\tau_k=p\\beta_k/\\|A\\|,\\quad\\sigma_k=1/(p\\beta_k\\|A\\|).
 
     The first accuracy :math:`\\varepsilon_0` is ``size``, the same for all measurements with
-    :math:`\\|y\\|_2\\le b_2`: then the network is one map of the theorem's class. Or it is :math:`\\|y\\|_2` itself:
-    then the network of :math:`cy` is c times that of y, for c > 0.
+    :math:`\\|y\\|_2\\le b_2`: then the network has the same steps for all of them, as in the theorem. Or it is
+    :math:`\\|y\\|_2` itself: then for c > 0 the image for :math:`cy` is c times that for y, if :math:`\\delta` is
+    multiplied by c, too.
 
     Proven: if A has the weighted robust null space property in levels and ``inner`` is at least
-    :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least the model's misfit, then
-    after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`;
+    :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least :meth:`.Guarantee.misfit`,
+    then after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`;
     :class:`firenet.guarantees.Guarantee` has the numbers for an operator. The default ``inner=10`` is far below that
     number: with it the schedule is a good heuristic, and the guarantee is the duality gap that comes with the result.
 
@@ -213,7 +215,8 @@ class Run:
 class FrozenSteps:
     """The steps that a searching schedule chose, as a fixed schedule: a feed-forward network, the same for every y.
 
-    For the measurements that they were chosen for, the network gives the same image; for others nothing is proven.
+    For the measurements that they were chosen for, the network gives the same image; for others nothing is proven
+    in advance.
 
     Attributes:
         runs: The runs, one after the other.
@@ -255,7 +258,7 @@ class Searched:
     """The runs of a searching schedule, for each image.
 
     Attributes:
-        runs: For each batch item (flattened) its runs; those of a radial search that were not kept are left out.
+        runs: For each batch item (flattened) its runs; those whose result was discarded are left out.
         start: The first point, see :class:`FrozenSteps`.
     """
 

@@ -57,16 +57,18 @@ class Certified:
             for (P1) plus :math:`\\|q\\|_2` times the violation.
         rounding: A bound of the rounding error of the gap, float64.
         relative_gap: The gap over the lower bound: 1e-3 says that F(z) is at most 0.1 % above the minimum. Infinite
-            if the lower bound is zero; zero if F(z) is at most its own rounding.
+            if the lower bound is zero; zero if F(z) is at most its own rounding. For (P1) it is at least
+            ``relative_violation``.
         violation: For (P1) the constraint violation :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`, float64. For (P2)
             and (P3) zero.
         relative_violation: The part of the violation that exceeds rounding, over
-            :math:`\\max(\\varepsilon,u\\|y\\|_2)`.
+            :math:`\\max(\\varepsilon,u\\|y\\|_2)` with the unit roundoff u of y's dtype.
         dual: The dual point q with this lower bound, feasible up to the rounding of its dtype; shape of y.
         dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients); else None.
         layers: The number of layers (iterations) that were run, int64.
         conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
-            operators the adjoint and the estimate of their rounding must be correct; the measured defect is given.
+            operators the adjoint and the estimate of their rounding must be correct; the text gives the defect that a
+            dot test of the adjoint found.
     """
 
     objective: Tensor
@@ -94,7 +96,7 @@ class Solution(Certified):
     Where AA* is diagonal, z is made feasible for (P1): its violation is zero up to rounding.
 
     Attributes:
-        image: :math:`W^*z`, shape (..., \\*image shape).
+        image: :math:`W^*z`, in the analysis form z itself; shape (..., \\*image shape).
         coefficients: z, the point that the numbers refer to; in the analysis form the image.
         statuses: One :class:`Status` per batch item, in the order of the flattened batch.
         schedule: The schedule; for a searching schedule the runs that it chose (:class:`.Searched`).
