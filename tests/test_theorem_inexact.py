@@ -105,7 +105,7 @@ def test_the_conditions_of_lemma_c(rho: float, gamma: float, xi: float, w: float
         return
     with pytest.raises(BadInput) as caught:
         inexact_constants(rho, gamma, xi, w, error)
-    assert caught.value.needed.startswith("gamma error <=" if differences[0] < 0 else "gamma error ((1 + rho)/2")
+    assert caught.value.needed.startswith("gamma * error <=" if differences[0] < 0 else "gamma * error * ((1 + rho)/2")
     enough = int(caught.value.do.removeprefix("Approximate A more closely: an error of 2**-").partition(" ")[0])
     assert inexact_constants(rho, gamma, xi, w, Fraction(1, 2**enough)) == ((1 + rho) / 2, 2 * gamma)
     if enough:

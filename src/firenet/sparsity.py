@@ -57,7 +57,8 @@ class SparsityLevels:
         return sum(self.sparsities)
 
     def weights(self) -> NDArray[np.float64]:
-        """Returns the recommended weights :math:`w_{(k)}=\\sqrt{s/s_k}`, one per level, for which :math:`\\kappa=r`."""
+        """Returns the recommended weights :math:`w_{(k)}=\\sqrt{s/s_k}`, one per level: then :math:`w_{(k)}^2s_k=s` in
+        each level, and :attr:`firenet.guarantees.Constants.kappa` is the number of levels."""
         return np.sqrt(self.total / np.array(self.sparsities, dtype=float))
 
     def spread(self, values: ArrayLike, level: ArrayLike) -> NDArray[np.float64]:

@@ -15,12 +15,13 @@ from firenet.network import Firenet
 class Stabilised(nn.Module):
     """The network :math:`y\\mapsto\\Phi(y;x_0)`, :math:`x_0=N(y)`: a FIRENET initialised with another network's image.
 
-    The image of N is only the first point. In theory (Theorem 3) its effect is that of :math:`\\varepsilon_0\\ge
-    F(x_0)-F(x)`, damped by :math:`\\nu^n` after n restarts; the rest is the result of the FIRENET alone, which is
-    stable for every N. If a restart has far fewer layers than the theorem requires, as usual, the objective decreases
-    fast, but the effect of N in directions in which the objective is nearly constant decreases slowly; the audit
-    measures the remaining effect. A good first image saves restarts; a bad one, apart from its larger objective, costs
-    no more than zero would. Gradients pass through both networks, so that an attack includes both.
+    The image of N is only the first point. Let x be the true image. In theory (:class:`firenet.PaperSchedule`) the
+    first point enters the error bound only through a number :math:`\\varepsilon_0\\ge F(x_0)-F(x)`, which n restarts
+    multiply by :math:`\\nu^n`; the rest of the bound is that of the FIRENET alone, which is stable for every N. If a
+    restart has far fewer layers than the theorem requires, as usual, the objective decreases fast, but the effect of N
+    in directions in which the objective is nearly constant decreases slowly; the audit measures the remaining effect. A
+    good first image saves restarts; a bad one needs more of them than the image zero only if its objective is larger.
+    Gradients pass through both networks, so that an attack includes both.
 
     Args:
         network: N, a function from measurements (..., \\*out_shape) to images (..., \\*in_shape).

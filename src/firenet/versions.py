@@ -9,7 +9,7 @@ from importlib import metadata
 def versions() -> dict[str, str]:
     """Returns the versions of firenet, of the numerical libraries, and of Python.
 
-    They are those of the installed packages, since the ``__version__`` of a library may be outdated.
+    Those of the libraries are those of the installed packages, since the ``__version__`` of a library may be outdated.
     """
     from firenet import __version__
 

@@ -31,7 +31,7 @@ class SynthesisKernel(Kernel):
         return u if steps.plain else q + steps.rho_y * (u - q), None, None
 
     def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the threshold and its inverse, in a shape that broadcasts to the real view of v."""
+        """Returns the threshold and its inverse, in a shape that broadcasts to ``real_view(like)``."""
         weights = self.problem.weights
         t = tau * self.problem.lam if weights is None else tau * self.problem.lam * weights
         t = t.to(tau.dtype).clamp(min=torch.finfo(tau.dtype).tiny)

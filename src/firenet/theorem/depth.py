@@ -2,9 +2,10 @@
 
 For signals that are sparse in levels and measurements without noise, the theorem's network of n restarts with
 :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil` layers each has an error of at most :math:`C_2(\\frac\\nu{1-\\nu}\\delta+\\nu^n
-\\varepsilon_0)`: with :math:`\\nu=e^{-1}`, about :math:`2eC_2\\|A\\|` layers for each factor e of accuracy. Beside this
-promise stand the layers after which the error of the same iteration was measured to be small enough, and those of the
-searching schedule, for which no rate is proved.
+\\varepsilon_0)`, with :math:`\\nu,\\delta,\\varepsilon_0` of :class:`firenet.PaperSchedule` and :math:`C_2` of
+:class:`firenet.guarantees.Constants`: for :math:`\\nu=e^{-1}`, about :math:`2eC_2\\|A\\|` layers for each factor e of
+accuracy. Beside this promise stand the layers after which the error of the same iteration was measured to be small
+enough, and those of the searching schedule :class:`firenet.AdaptiveRestarts`, for which no rate is proved.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ class Line:
     """The layers for one accuracy.
 
     Attributes:
-        accuracy: The largest error of the coefficients in the 2-norm.
+        accuracy: The error that is asked for: the largest one allowed, of the coefficients in the 2-norm.
         layers: Proven: the layers of the theorem's network.
         error: Measured: its error for this signal.
         enough: Measured: the layers, in whole restarts, after which the error was first at most the accuracy.
-        adaptive: Measured: the layers of the searching schedule that reached the accuracy; None if it did not.
+        adaptive: Measured: the layers after which :class:`firenet.AdaptiveRestarts` reached it; None if it did not.
     """
 
     accuracy: float
@@ -54,8 +55,9 @@ class Depth:
     """Layers against accuracy for one operator and one signal.
 
     Attributes:
-        slope: Proven: :math:`2eC_2\\|A\\|`, layers for a factor e of accuracy, before rounding up to whole layers.
-        lines: One for each accuracy.
+        slope: Proven: :math:`2eC_2\\|A\\|`, layers for a factor e of accuracy, before rounding up to whole layers;
+            :math:`C_2` is :attr:`firenet.guarantees.Constants.C2`.
+        lines: For each accuracy the layers, proven and measured.
     """
 
     slope: float
@@ -79,7 +81,8 @@ def measured_depth(
     accuracies: Sequence[float] = ACCURACIES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Depth:
-    """Runs the theorem's networks and the searching schedule on the measurements of a signal.
+    """Counts the layers that the theorem's network (:func:`firenet.theorem.network`) and
+    :class:`firenet.AdaptiveRestarts` need for each accuracy, by running both on the measurements of a signal.
 
     Args:
         guarantee: The operator and its constants.

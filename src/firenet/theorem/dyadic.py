@@ -41,8 +41,8 @@ at most :math:`\\theta\\sqrt{N/2}`.
 5. *All restarts.* In the unit of x the error of a restart is c times that, and the next one begins with it, exactly
    rescaled. The last map rounds once more. ∎
 
-The proof assumes :math:`\\|A\\|\\le L` and nothing else, which :attr:`DyadicNetwork.norm_is_proved` decides. Errors add
-up and are never multiplied.
+The only assumption of the proof is :math:`\\|A\\|\\le L`; :attr:`DyadicNetwork.norm_is_proved` says whether it is
+proved. Errors add up and are never multiplied.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class DyadicNetwork:
 
     def __init__(self, net: Firenet, digits: int = 12, *, matrix: DyadicArray | None = None) -> None:
         if not isinstance(net.operator, Matrix):
-            do = "Make a matrix of it, which is within rounding of it: firenet.Matrix(operator.as_matrix())"
+            do = "Make a matrix of it, equal to it up to rounding: firenet.Matrix(operator.as_matrix())"
             raise BadInput("A network of a firenet.Matrix, whose entries are numbers", type(net.operator).__name__, do)
         norm = net.operator.norm_bound
         if norm.kind == "estimate":
@@ -113,7 +113,7 @@ class DyadicNetwork:
         self.bits = (-(-needed.numerator // needed.denominator) - 1).bit_length()
         self.bound = unit / 2**self.bits
         if matrix is not None and not torch.equal(matrix.tensor(), self._recipe.matrix):
-            do = "Make it of the rounding: Firenet(firenet.Matrix(matrix.tensor()), ...)"
+            do = "Make the network of the rounded matrix: Firenet(firenet.Matrix(matrix.tensor()), ...)"
             raise BadInput("A network of the matrix, rounded to double precision", "a network of another matrix", do)
         entries = exact_entries(self._recipe.matrix, "a matrix")[0] if matrix is None else matrix.fractions
         self._matrix_bits = common_scale(entries)
@@ -129,7 +129,7 @@ class DyadicNetwork:
     def norm_is_proved(self) -> bool:
         """Whether :math:`\\|A\\|<L` is proved in integers: :math:`L^2I-AA^*` (or A*A, the smaller one) is positive
         definite. False says only that it is not proved. For 32 x 64 it takes a second for real numbers and
-        half a minute for complex ones, and sixteen times as long for twice the size or more."""
+        half a minute for complex ones; for a matrix of twice the sides it takes at least sixteen times as long."""
         rows = min(self._rows, self._columns, key=lambda planes: len(planes[0]))
         if len(rows) == 2:  # the real matrix of twice the size that acts on real and imaginary parts
             pairs = list(zip(*rows, strict=True))

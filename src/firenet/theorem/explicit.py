@@ -39,7 +39,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class Nonlinearity:
-    """One of the three nonlinear maps. It changes the entries ``first`` to ``last - 1``, and the gate entry 0.
+    """One of the three nonlinear maps. It changes the entries ``first`` to ``last - 1``; the gate also changes entry 0.
 
     * ``threshold``: :math:`t\\mapsto\\max\\{0,1-s/|t|\\}\\,t`, entry by entry.
     * ``squares``: :math:`t\\mapsto|t|^2`, entry by entry.
@@ -48,7 +48,7 @@ class Nonlinearity:
     Attributes:
         kind: Which one.
         first: The first entry of the index set.
-        last: The entry behind its last one.
+        last: The entry after its last one.
         threshold: s, for the threshold.
     """
 
@@ -74,7 +74,7 @@ class Nonlinearity:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A layer: an affine map and the nonlinear map behind it, None after the last."""
+    """A layer: an affine map, and the nonlinear map that follows it (None in the last layer)."""
 
     affine: Affine
     nonlinearity: Nonlinearity | None
@@ -86,8 +86,9 @@ class ExplicitNetwork:
     """A feed-forward network :math:`y\\mapsto V_T(\\rho_{T-1}(\\cdots\\rho_1(V_1(y))))` with
     :math:`V_j(h)=W_jh+R_jy+c_j`, as a list of layers.
 
-    It computes coefficients. For a network with a transform W the image is W* of them. Its guarantee is that of the
-    schedule, for measurements whose norm is within the schedule's bound; as a map it is defined for all of them.
+    It computes coefficients. For a network with a transform W the image is W* of them. A guarantee of the network that
+    was written out holds for measurements whose norm is at most the ``size`` of its schedule; the list of layers does
+    not check the norm.
 
     Attributes:
         operator: The operator A, from coefficients to measurements.

@@ -41,7 +41,7 @@ class DyadicArray:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the integers and the bits, the same on every machine."""
+        """The SHA-256 of the integers, the bits and the shape, the same on every machine."""
         text = f"{self.bits} {self.shape} " + ";".join(",".join(map(str, plane)) for plane in self.planes)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -120,8 +120,8 @@ def at_scale(planes: Iterable[Sequence[Fraction]], bits: int) -> Planes:
 
 
 def nearest(numerator: int, denominator: int) -> int:
-    """Returns the integer nearest to a quotient with positive denominator, the larger one of two: its error is at most
-    1/2."""
+    """Returns the integer nearest to a quotient with positive denominator, within 1/2 of it; if two are equally near,
+    the larger one."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 

@@ -1,7 +1,8 @@
 """Networks of an approximate matrix: rational approximations with a proved distance, and what they cost.
 
-A matrix of real numbers is known only through approximations. Lemma C says when the null space property of A carries
-over to an approximation :math:`A_l`, with other constants; the network is then built from :math:`A_l`.
+A matrix of real numbers is known only through approximations. Lemma C (docs/network.md) says when the null space
+property of A carries over to an approximation :math:`A_l`, with other constants; the network is then built from
+:math:`A_l`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def inexact_constants(rho: float, gamma: float, xi: float, min_weight: float, er
     if failed is not None:
         enough = next(k for k in count() if _failed(rho, gamma, xi, min_weight, Fraction(1, 2**k)) is None)
         do = f"Approximate A more closely: an error of 2**-{enough} is enough"
-        raise BadInput(failed, f"error = {float(error):.4g}, gamma error = {float(gamma * error):.4g}", do)
+        raise BadInput(failed, f"error = {float(error):.4g}, gamma * error = {float(gamma * error):.4g}", do)
     return (1 + rho) / 2, 2 * gamma
 
 
@@ -80,10 +81,10 @@ def _failed(rho: float, gamma: float, xi: float, min_weight: float, error: Numbe
     """Returns the condition of Lemma C that fails, None if both hold."""
     r, product = Fraction(rho), Fraction(gamma) * Fraction(error)
     if product > Fraction(1, 2):
-        return "gamma error <= 1/2"
+        return "gamma * error <= 1/2"
     # The second condition, solved for sqrt(xi) / min_weight, which is compared by its square.
     if product:
         most = (1 - r) / (2 * product) - (1 + r) / 2
         if most < 0 or Fraction(xi) > (most * Fraction(min_weight)) ** 2:
-            return "gamma error ((1 + rho)/2 + sqrt(xi)/min_weight) <= (1 - rho)/2"
+            return "gamma * error * ((1 + rho)/2 + sqrt(xi)/min_weight) <= (1 - rho)/2"
     return None

@@ -172,13 +172,14 @@ def recipe_of(net: Firenet) -> Recipe:
     """Returns the numbers that define a network.
 
     Raises:
-        BadInput: For a network that is none of the theorem's class, or is too large for dense matrices.
+        BadInput: For a network that is not of the theorem's class, or is too large for dense matrices.
     """
     if net.form != "synthesis" or not isinstance(net.fidelity, Norm):
         got = f"{type(net.fidelity).__name__}, {net.form} form"
-        raise BadInput("A network for (P3) in synthesis form, as the theorem has it", got, 'Firenet(form="synthesis")')
+        do = 'Use Firenet(form="synthesis") with neither noise nor fidelity'
+        raise BadInput("A network for (P3) in synthesis form, as the theorem has it", got, do)
     if net.iterate != "average":
-        do = "The theorem is about the average, which the state has"
+        do = 'Use Firenet(iterate="average"): the theorem is about the average'
         raise BadInput("A network that returns the average", f"iterate={net.iterate!r}", do)
     norm = Fraction(net.operator.norm_bound.value or 1.0)
     scales, inner = _scales(net, norm)

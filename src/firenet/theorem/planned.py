@@ -17,8 +17,8 @@ from firenet.transforms.analysis_operator import AnalysisOperator
 
 
 def schedule(plan: Plan) -> PaperSchedule:
-    """Returns the schedule of a plan, whose first accuracy is the plan's :math:`\\varepsilon_0=b_2` for all
-    measurements."""
+    """Returns the schedule of a plan: the schedule of the paper whose first accuracy is, for all measurements,
+    ``plan.size``, the plan's bound of their norms."""
     return PaperSchedule(plan.outer, plan.inner, plan.delta, plan.nu, plan.size)
 
 
@@ -26,10 +26,11 @@ def network(
     plan: Plan, sensing: LinearOperator | ArrayLike | None = None, sparsify: AnalysisOperator | None = None
 ) -> Firenet:
     """Builds the theorem's network of a plan: problem (P3) in synthesis form with the plan's weights and lambda, and
-    the schedule of the paper with fixed first accuracy.
+    the schedule of the paper with the same steps for all measurements (:func:`schedule`).
 
-    For all x and y within the plan's bounds the coefficients of its image, and the image, are within ``plan.bound`` of
-    those of x. Measurements with a norm above ``plan.size`` raise BadInput, since nothing is known about them.
+    For all images x and measurements y within the plan's bounds, the network's coefficients are within ``plan.bound``
+    of those of x, and its image is within ``plan.bound`` of x. Measurements with a norm above ``plan.size`` raise
+    BadInput, since nothing is known about them.
 
     Args:
         plan: The plan.
@@ -66,8 +67,8 @@ def network(
 
 
 def steps(plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns the steps :math:`\\tau_k` and :math:`\\sigma_k` of the restarts of a plan's network, which with the
-    operator, the weights, lambda and p are all of its numbers.
+    """Returns the steps :math:`\\tau_k` and :math:`\\sigma_k` of the restarts of a plan's network. Together with the
+    operator, the weights, lambda and p they determine the network.
 
     >>> from firenet.guarantees import Constants, Guarantee, plan
     >>> from firenet.sparsity import SparsityLevels

@@ -1,17 +1,19 @@
 """Compiled filters of undecimated wavelets: a level of W with the dual step of its bands, and a level of W*.
 
-An image is an array (rows, pitch) of reals, of which each row has ``width``; a complex pixel is two neighbours. Along
-an axis, with taps :math:`c_k` at places :math:`m_k` that are as far apart as the level stretches the filter,
+An image is an array (rows, pitch) of reals; the first ``width`` numbers of each row are its pixels, and a complex pixel
+is two neighbours. Along an axis, with taps :math:`c_k` at places :math:`m_k` that are as far apart as the level
+stretches the filter,
 
 .. math:: y_i=\\sum_kc_kx_{i-m_k},\\qquad x_i=\\sum_kc_ky_{i+m_k}\\ \\text{for the adjoint,}
 
 with periodic indices. Taps and places are tuples of tuples of at most :data:`TAPS` numbers: a loop over one of them is
-unrolled, and the compiler makes vector instructions of it. Indices are unsigned: it would test the sign of others.
+unrolled, and the compiler makes vector instructions of it. Indices are unsigned: the compiler would
+test the sign of signed ones.
 
-The functions compute the rows ``start`` to ``stop`` of their results, and what a row gets does not depend on these:
-threads share the rows, and their number has no effect on the result. A row of W needs filtered rows around it; they are
-kept in a ring, so that they stay in the cache. The flags permit the compiler to reorder sums and to contract products,
-but not to assume that numbers are finite: NaN and infinity spread as in torch.
+The functions compute the rows ``start`` to ``stop - 1`` of their results, and the numbers in a row do not depend on the
+two: threads share the rows, and their number has no effect on the result. A row of W needs filtered rows around it;
+they are kept in a ring buffer, so that they stay in the cache. The flags permit the compiler to reorder sums and to
+contract products, but not to assume that numbers are finite: NaN and infinity spread as in torch.
 """
 
 from __future__ import annotations
@@ -286,7 +288,8 @@ def dual_step(image, low, p, bands, bounds, along, across, reach, width, sigma, 
 
 @_stored
 def measure(image, low, p, bands, limits, along, across, reach, width, results, largest, start, stop):
-    """Measures a level of W in double precision, for each row of each band.
+    """Computes for each row of each band of a level of W the sum of the magnitudes times the limits, or the square of
+    the largest of them, in double precision.
 
     Args:
         image: As in :func:`dual_step`.
@@ -298,9 +301,8 @@ def measure(image, low, p, bands, limits, along, across, reach, width, results, 
         across: As there.
         reach: As there.
         width: As there.
-        results: The place (bands, rows) for the sums of the magnitudes times the limits, or the largest of
-            their squares.
-        largest: Whether to compute these.
+        results: The place (bands, rows) for these numbers.
+        largest: Whether to compute the squares of the largest, and not the sums.
         start: As there.
         stop: As there.
     """
@@ -327,8 +329,8 @@ def measure(image, low, p, bands, limits, along, across, reach, width, results, 
 
 @_stored
 def adjoint(out, low, p, band, along, across, reach, width, pixel, add, start, stop):
-    """Applies the adjoint of a level of W to the low-pass band ``low`` and to three details of p, from ``band``; the
-    result is added to ``out`` if ``add``."""
+    """Applies the adjoint of a level of W to the low-pass band ``low`` and to three detail bands of p, of which
+    ``band`` is the first; the result is added to ``out`` if ``add``."""
     before = reach * pixel
     padded = np.empty((2, width + 2 * before), out.dtype)
     places, h, g = across

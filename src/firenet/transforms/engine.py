@@ -1,7 +1,7 @@
 """The compiled engine: W, its adjoint and the dual step for undecimated wavelets of 2-D images on the CPU.
 
 The filters of an undecimated wavelet have few taps, so in space a sweep over all bands takes less time than two FFTs
-for each band. The results are those of the responses, up to rounding, and do not depend on the number of threads.
+for each band. The results are those of the FFTs, up to rounding, and do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
     """Returns the compiled engine for ``scale`` times an operator, or None if the operator is left to torch.
 
     The environment variable ``FIRENET_ENGINE`` says which one: ``torch`` or ``compiled``. Without it the engine is used
-    if numba is installed and the image is large enough. Operators that are not undecimated wavelets of 2-D images or
-    unions of them, such as gradients, are always left to torch.
+    if numba is installed and the image is large enough. Only undecimated wavelets of 2-D images and unions of them have
+    an engine; other operators, such as gradients, are always left to torch.
 
     Raises:
         BadInput: For another value of the variable.
@@ -96,7 +96,8 @@ def _levels(sparsify: AnalysisOperator, scale: float, band: int) -> list[list[_L
 class Engine:
     """W and W* of undecimated wavelets, compiled, for tensors on the CPU without derivatives.
 
-    Images have shape (batch, \\*image) and dual variables (batch, bands, \\*image), in one of four dtypes.
+    Images have shape (batch, \\*image) and dual variables (batch, bands, \\*image); both are real or complex,
+    in single or double precision.
 
     Args:
         sparsify: The operator, whose shape is used.

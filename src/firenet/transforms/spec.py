@@ -27,7 +27,8 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
     ``tv`` for total variation, or with a boundary, ``tv:neumann`` (default periodic); and unions of undecimated
     wavelets and total variation, ``undecimated:haar:1+sym4:2`` and ``undecimated:sym4:3+tv``. The name of a wavelet
     alone means the orthonormal transform. None means ``undecimated:haar:1+sym4:3`` for images and ``orthonormal:db4``
-    for volumes, where undecimated wavelets would take some 220 times the memory of the volume (see ``--dry-run``).
+    for volumes, where undecimated wavelets would take some 220 times the memory of the volume
+    (``firenet recon --dry-run`` says how much a run takes).
 
     Raises:
         BadInput: For another name, an unknown wavelet or too many levels. The default takes fewer levels for a small
@@ -68,7 +69,8 @@ def _wavelet(part: list[str], most: int | None) -> tuple[str, int | None]:
 
 
 def describe(frame: AnalysisOperator) -> str:
-    """Returns a description of a transform; the part before the comma is a name that :func:`transform` takes."""
+    """Returns a description of a transform; if :func:`transform` made it, the part before the comma is a name that
+    gives it again."""
     if isinstance(frame, Wavelet):
         kind = "orthonormal" if frame.is_orthonormal else "zero-padded, W*W = I"
         return f"orthonormal:{frame.wavelet}:{frame.depth}, wavelets, {kind}"

@@ -34,7 +34,7 @@ class Union(Convolutions):
         parts = list(parts)
         if not parts or not all(isinstance(p, Convolutions) and p.convolves for p in parts):
             got = ", ".join(type(p).__name__ for p in parts) or "nothing"
-            do = "Decimated wavelets and the Neumann gradient do not convolve; use UndecimatedWavelet, or periodic"
+            do = "Use UndecimatedWavelet or a periodic Gradient, not decimated wavelets or the Neumann gradient"
             raise BadInput("Operators whose bands are periodic convolutions", got, do)
         shapes = {p.in_shape for p in parts}
         if len(shapes) != 1:

@@ -44,8 +44,8 @@ class WalshHadamard(TightFrame):
         return math.log2(math.prod(self.in_shape)) + 4  # one rounding per stage of butterflies, and the scale
 
     def levels(self) -> Tensor:
-        """Returns the dyadic band of each coefficient, by its largest sequency: band 0 is {0, 1}, band j is
-        {2**j .. 2**(j+1) - 1}."""
+        """Returns the dyadic band of each coefficient, by the largest of its sequencies along the axes: band 0 is
+        {0, 1}, band j is {2**j .. 2**(j+1) - 1}."""
         level = torch.zeros(self.out_shape, dtype=torch.int64)
         for k in range(1, max(self.out_shape).bit_length() - 1):
             outside = torch.ones(self.out_shape, dtype=torch.bool)

@@ -1,7 +1,8 @@
 """The two arithmetics in which a map is evaluated: IEEE doubles, and balls of python-flint.
 
 Both work on NumPy arrays by elementwise additions and products, shifts and reshapes: doubles on arrays of float64 and
-complex128, balls on arrays of objects. What differs are the constants of a map.
+complex128, balls on arrays of objects. :class:`Arithmetic` has what differs: the constants of a map, and a few
+operations.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BALL_BITS = 320
 
 
 class Arithmetic(ABC):
-    """Constants of maps, in one arithmetic."""
+    """The constants of maps, and the operations that differ, in one arithmetic."""
 
     @abstractmethod
     def constants(self, array: Array, unit: float = 1.0) -> Array:

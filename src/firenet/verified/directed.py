@@ -83,5 +83,5 @@ def root(x: Fraction) -> Interval:
 
 
 def root_above(x: Fraction) -> Fraction:
-    """Returns a number that is at least the square root of the high end of an interval."""
+    """Returns a fraction that is at least the square root of x: the upper end of :func:`root`."""
     return root(x).high

@@ -1,4 +1,4 @@
-"""What rounding can add to a linear map: its norm, and the errors of its computation and of its adjoint's."""
+"""Bounds for a linear map: of its norm, and of the rounding errors of computing it and its adjoint."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Loss:
         return Loss(self.norm * outer.norm * _SAFE, forward * _SAFE, backward * _SAFE)
 
     def beside(self) -> Loss:
-        """Returns the loss of the map of two parts that leaves one of them as it is."""
+        """Returns the loss of the direct sum of this map and the identity."""
         return Loss(max(self.norm, 1.0), self.forward, self.backward)
 
     def times(self, factor: float, error: float = 0.0) -> Loss:

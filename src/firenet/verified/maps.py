@@ -37,7 +37,7 @@ class Map(ABC):
     Attributes:
         in_shape: Shape of the input.
         out_shape: Shape of the output.
-        loss: What rounding can add in doubles, for the map divided by ``unit``.
+        loss: Bounds of the norm and of the rounding errors in doubles, for the map divided by ``unit``.
         unit: A power of two, by which the result of :meth:`apply` and :meth:`adjoint` is to be multiplied: what is
             multiplied inside is of the size of one, so that no product underflows unless it is negligible.
     """
@@ -47,15 +47,15 @@ class Map(ABC):
 
     @abstractmethod
     def apply(self, x: Array, k: Arithmetic) -> Array:
-        """Returns the map of an array of shape ``in_shape``, divided by ``unit``."""
+        """Applies the map, divided by ``unit``, to an array of shape ``in_shape``."""
 
     @abstractmethod
     def adjoint(self, y: Array, k: Arithmetic) -> Array:
-        """Returns the adjoint of an array of shape ``out_shape``, divided by ``unit``."""
+        """Applies the adjoint, divided by ``unit``, to an array of shape ``out_shape``."""
 
     def constant(self) -> tuple[Array, float] | None:
-        """Returns the map of the image that is one everywhere, and a bound of its relative error, if it is known
-        without evaluation; it is divided by ``unit``."""
+        """Returns what the map, divided by ``unit``, makes of the image that is one everywhere, and a bound of the
+        relative error; None if this is not known without evaluation."""
         return None
 
 

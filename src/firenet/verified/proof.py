@@ -1,7 +1,8 @@
 """The verified numbers of a point: what `docs/rounding.md` proves, for both forms and the three fidelities.
 
 Operators are evaluated once more, by elementwise operations with a bound of every rounding (:mod:`.maps`): in doubles,
-or in balls where a dense matrix takes part. What torch computes is only a proposal: the point, and a dual point.
+or in balls if the problem has a dense matrix and is not too large. What torch computes is only a proposal: the point,
+and a dual point.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Verified:
         objective: An upper bound of F(z); for (P1) of the penalty.
         least_objective: A lower bound of F(z).
         lower_bound: A lower bound of :math:`\\min F`, zero or more.
-        gap: An upper bound of F(z) - min F, for (P1) with :math:`\\|q\\|_2` times the violation in it.
+        gap: An upper bound of F(z) - min F; for (P1) :math:`\\|q\\|_2` times the violation is added to it.
         relative_gap: An upper bound of the gap over the lower bound; infinite if that is zero, unless F(z) is zero.
         violation: For (P1) an upper bound of :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`; zero says that z fits.
         least_violation: A lower bound of it; a positive number says that z does not fit.
@@ -83,8 +84,8 @@ def verify(
         p: For an analysis problem its second part, the shape of the coefficients.
 
     Raises:
-        BadInput: For an operator of another origin.
-        MissingExtra: For a dense problem without python-flint.
+        BadInput: For an operator or a fidelity that is not of this library.
+        MissingExtra: For a problem with a dense matrix that is not too large for balls, without python-flint.
     """
     operator = problem.operator
     assert isinstance(operator, LinearOperator)

@@ -43,8 +43,8 @@ def _cos_sin(angle: int) -> tuple[int, int]:
 def roots_of_unity(n: int) -> NDArray[np.complex128]:
     """Returns :math:`e^{-2\\pi ik/n}` for k = 0, ..., n - 1, each with an error of at most :math:`1.01\\cdot2^{-53}`.
 
-    Real and imaginary part are the floats next to integers over 2^160 that are off by less than 2^-140. Multiples of a
-    quarter turn are exact.
+    Real and imaginary part are fractions with the denominator 2^160, off by less than 2^-140 and rounded to the nearest
+    float. Multiples of a quarter turn are exact.
     """
     one, found = 1 << _BITS, np.empty(n, np.complex128)
     known: dict[tuple[int, int], tuple[float, float]] = {}

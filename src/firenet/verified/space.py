@@ -51,7 +51,7 @@ class Space(ABC):
 
     @abstractmethod
     def mapped(self, of: Map, x: Enclosure, *, adjoint: bool = False) -> Enclosure:
-        """Returns a map of a vector, or its adjoint."""
+        """Applies a map, or its adjoint, to a vector."""
 
     @abstractmethod
     def sum(self, a: Enclosure, b: Enclosure, sign: int = 1) -> Enclosure:
@@ -71,7 +71,7 @@ class Space(ABC):
 
     @abstractmethod
     def worst(self, a: Enclosure, weights: Array, more: Fraction) -> Fraction:
-        """Returns an upper bound of the largest modulus of a group, plus ``more``, over its weight."""
+        """Returns an upper bound of the largest (modulus + ``more``) / weight of all groups."""
 
     @abstractmethod
     def scaled(self, a: Enclosure, unit: Fraction) -> Enclosure:
@@ -79,7 +79,7 @@ class Space(ABC):
 
 
 def finite(number: Any) -> Any:
-    """Returns a number that is finite.
+    """Returns the number, if it is finite.
 
     Raises:
         Unbounded: For NaN or infinity.
