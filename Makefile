@@ -38,7 +38,7 @@ fuzz: $(VENV)/.test  ## 20,000 damaged files through every reader; some 20 minut
 faults: $(VENV)/.test  ## kill -9, signals, full disks, closed folders, two runs at once, odd terminals: some half an hour
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python faults.py
 
-mutants: $(VENV)/.test  ## 300 small changes of the code, each of which a test should notice: hours; MUTANTS="--only network"
+mutants: $(VENV)/.check  ## 300 small changes of the code, each of which a test should notice: hours; MUTANTS="--only network"
 	$(BIN)/python tests/mutants.py $(MUTANTS)
 
 check: $(VENV)/.check  ## style, spelling and types: what .pre-commit-config.yaml has, without pre-commit

@@ -3,9 +3,9 @@
 ``python tests/mutants.py --count 300 --jobs 2`` (``make mutants``; hours) draws changes of the files of `src/firenet`,
 all but those of `EXCLUDED`: an operator of arithmetic, comparison or logic swapped, a number or truth value replaced,
 ``not`` or a minus dropped. Each is made in a copy of the sources, where the doctests and the own tests of the changed
-file run (`own_tests`); what takes too much time or memory counts as noticed. ``--resume FILE`` keeps a line of JSON for
-each result, and goes on where a run with the same file ended. ``--only solver,problems`` takes changes of these files
-or packages.
+file run (`own_tests`), first those that execute the changed line; what takes too much time or memory counts as noticed.
+``--resume FILE`` keeps a line of JSON for each result, and goes on where a run with the same file ended.
+``--only solver,problems`` takes changes of these files or packages.
 
 A change that nobody notices is a hint and not yet a fault: some compute the same (a larger buffer, ``<`` for ``<=`` of
 real numbers), others say that a test is missing.
@@ -36,6 +36,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from coverage import CoverageData
 
 TESTS = Path(__file__).resolve().parent
 PROJECT = TESTS.parent
@@ -304,18 +306,31 @@ def own_tests(file: str) -> tuple[Path, ...]:
 
 
 # Runs pytest after it has made sure of what is tested; torch maps much more memory than it takes, so the limit is wide.
+# With a file for coverage, it is stored there which test executed which line.
 _RUN = """
 import os, resource, sys
+source = os.path.join(os.environ["PYTHONPATH"], "firenet")
+if sys.argv[2]:
+    import coverage
+    watched = coverage.Coverage(data_file=sys.argv[2], source=[source], config_file=False, messages=False)
+    watched.set_option("run:dynamic_context", "test_function")
+    watched.start()
 import firenet, pytest
-if not firenet.__file__.startswith(os.environ["PYTHONPATH"] + os.sep):
+if os.path.dirname(firenet.__file__) != source:
     print("tests another firenet:", firenet.__file__)
     os._exit(97)
 resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]), resource.getrlimit(resource.RLIMIT_DATA)[1]))
-sys.exit(pytest.main(sys.argv[2:]))
+code = pytest.main(sys.argv[3:])
+if sys.argv[2]:
+    watched.stop()
+    watched.save()
+sys.exit(code)
 """
 
 
-async def outcome(copy: Path, run: list[str], limit: float | None = None) -> tuple[bool, float, str]:
+async def outcome(
+    copy: Path, run: list[str], limit: float | None = None, coverage: Path | None = None
+) -> tuple[bool, float, str]:
     """Runs tests with the sources of a copy: whether they pass, the seconds it took, and the last words.
 
     Raises:
@@ -329,7 +344,8 @@ async def outcome(copy: Path, run: list[str], limit: float | None = None) -> tup
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     options = ["-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-c", f"{PROJECT / 'pyproject.toml'}"]
-    command = [sys.executable, "-c", _RUN, str(MEMORY), *options, f"--basetemp={copy / 'tmp'}", *run]
+    command = [sys.executable, "-c", _RUN, str(MEMORY), str(coverage or "")]
+    command += [*options, f"--basetemp={copy / 'tmp'}", *run]
     began = time.monotonic()
     with (copy / "output").open("w+") as output:
         process = await asyncio.create_subprocess_exec(
@@ -380,6 +396,22 @@ def targets(file: str) -> list[str]:
     return [*([f"src/{file}"] if doctests else []), *map(str, own_tests(file))]
 
 
+def executing(data: Path, copy: Path, selected: list[Change]) -> dict[str, list[str]]:
+    """Returns the names of the test functions that execute each changed line, by ``file:line``.
+
+    A line that is executed outside tests (when a module is imported, by fixtures) is left out: each test may depend on
+    it. So may, through caches, tests that do not execute a line; hence this list only says which tests to run first.
+    """
+    stored = CoverageData(str(data))
+    stored.read()
+    found: dict[str, list[str]] = {}
+    for change in selected:
+        contexts = stored.contexts_by_lineno(str(copy / "src" / change.file)).get(change.line, [])
+        if contexts and "" not in contexts:
+            found[f"{change.file}:{change.line}"] = sorted({name.rsplit(".", 1)[-1] for name in contexts})
+    return found
+
+
 async def each(jobs: int, folder: Path, work: list[Any], do: Callable[[Path, Any], Any]) -> None:
     """Does the work in so many copies of the sources at once."""
     waiting = iter(work)
@@ -402,21 +434,28 @@ async def campaign(selected: list[Change], jobs: int, record: Record) -> None:
     print(f"{len(selected)} changes, {len(selected) - len(todo)} of them tried before", flush=True)
 
     async def unchanged(copy: Path, target: str) -> None:
-        passed, seconds, words = await outcome(copy, [target])
+        data = copy / "coverage"
+        data.unlink(missing_ok=True)
+        passed, seconds, words = await outcome(copy, [target], coverage=data)
         if not passed:
             raise RuntimeError(f"{target} fails without a change: {words}")
-        record.add(target, seconds=seconds)
+        lines = executing(data, copy, selected) if target.startswith(str(TESTS)) else {}
+        record.add(target, seconds=seconds, lines=lines)
         print(f"  {seconds:6.1f} s  {target} unchanged", flush=True)
 
     async def changed(copy: Path, change: Change) -> None:
         path, run = copy / "src" / change.file, targets(change.file)
         source = path.read_text(encoding="utf-8")
         limit = SLACK + PATIENCE * sum(record.results[target]["seconds"] for target in run)
+        place = f"{change.file}:{change.line}"
+        tests = [f"{t}::{name}" for t in run for name in record.results[t].get("lines", {}).get(place, ())]
         passed, seconds, words = True, 0.0, "no tests"
         path.write_text(change.made(source), encoding="utf-8")
         try:
-            if run:  # pytest without targets would run everything
-                passed, seconds, words = await outcome(copy, run, limit)
+            for chosen in (tests, run):
+                if passed and chosen:  # pytest without targets would run everything
+                    passed, took, words = await outcome(copy, chosen, limit)
+                    seconds += took
         finally:
             path.write_text(source, encoding="utf-8")
         record.add(change.key, noticed=not passed, seconds=seconds, words=words)
