@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from typing import Any
 
@@ -216,6 +217,11 @@ def test_state_dict_holds_what_defines_the_network(schedule: Any, keys: dict[str
         assert torch.equal(other.solve(y).image, net.solve(y).image)
     with pytest.raises(BadInput, match="The state of a network"):
         other.set_extra_state(torch.tensor([1, 2, 3], dtype=torch.uint8))
+    state = json.loads(bytes(net.get_extra_state().tolist()))
+    for changed in ({**state, "iterate": "first"}, {k: v for k, v in state.items() if k != "iterate"}):
+        with pytest.raises(BadInput, match="iterate"):
+            other.set_extra_state(torch.tensor(list(json.dumps(changed).encode()), dtype=torch.uint8))
+    assert other.iterate == "last"
 
 
 def test_copies_of_operators_keep_what_they_know():
@@ -225,6 +231,7 @@ def test_copies_of_operators_keep_what_they_know():
         assert pickle.loads(pickle.dumps(A)).norm_bound == A.norm_bound
     A = Matrix(PLAIN)
     A.matrix.mul_(2)
-    again = copy.deepcopy(A)  # changed and not yet noticed
-    assert again.norm_bound.value == pytest.approx(2 * Matrix(PLAIN).norm_bound.value, rel=1e-12)
-    assert A.norm_bound.value == again.norm_bound.value
+    copies = [copy.deepcopy(A), pickle.loads(pickle.dumps(A))]  # changed and not yet noticed
+    for again in copies:
+        assert again.norm_bound.value == pytest.approx(2 * Matrix(PLAIN).norm_bound.value, rel=1e-12)
+    assert A.norm_bound.value == copies[0].norm_bound.value

@@ -13,6 +13,7 @@ from firenet import (
     AdaptiveRestarts,
     Firenet,
     Gradient,
+    LinearOperator,
     Matrix,
     PaperSchedule,
     Status,
@@ -26,9 +27,10 @@ from firenet.errors import BadInput
 from firenet.metrics import psnr
 from firenet.mri import reconstruct_kspace
 from firenet.mri.demo import load_slice
+from firenet.operators import NormBound
 from firenet.problems import Ball
 from firenet.reconstruction import default_network, default_schedule, rounds
-from firenet.reweighting import standing_out, weights_from
+from firenet.reweighting import Reason, standing_out, weights_from
 from firenet.sensing import multilevel
 from firenet.sensing.fourier import fourier_samples
 from firenet.solver import FixedSteps, RadialSearch
@@ -257,6 +259,36 @@ def test_a_later_round_that_fails_is_left_out_and_said() -> None:
     assert rounds[0].solution.status is Status.TOLERANCE_REACHED
     assert rounds[0].solution.relative_gap <= 1e-3  # and not the 3e-3 that make weights
     assert "broke off" in str(rounds[0].ended)
+
+
+def test_an_adjoint_that_goes_wrong_is_the_reason_of_the_end() -> None:
+    class Turning(LinearOperator):
+        turned = False
+
+        def _forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+        def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+            return y / 2 if self.turned else y
+
+    sensing = Turning((16,), (16,), NormBound(1.0, "exact", "identity"))
+    net = Firenet(sensing, Wavelet((16,), "haar", 1), lam=0.1, schedule=AdaptiveRestarts(1e-6, 200))
+    sensing.turned = True
+    (only,) = reweighted(net, torch.ones(16, dtype=torch.float64), 1)
+    assert only.solution.status is Status.WRONG_ADJOINT
+    assert only.ended is Reason.WRONG_ADJOINT
+
+
+def test_progress_goes_on_to_the_end() -> None:
+    """Also where there is no further round, and the first one is solved more accurately."""
+    x = load_slice()[::8, ::8].to(torch.complex128)
+    sensing = SubsampledFourier(multilevel((32, 32), 0.4, seed=1).samples)
+    net = Firenet(sensing, UndecimatedWavelet((32, 32), "haar", 1), schedule=AdaptiveRestarts(1e-4, 300))
+    calls: list[tuple[int, int]] = []
+    (only,) = reweighted(net, sensing(x), 1, enough=10.0, progress=lambda done, of, gap: calls.append((done, of)))
+    assert only.ended is Reason.NOISE
+    assert calls == sorted(calls)
+    assert calls[-1] == (int(only.solution.layers), 300)
 
 
 def test_a_real_slice_gains_a_decibel() -> None:

@@ -196,6 +196,26 @@ def test_a_right_adjoint_is_a_condition_that_is_stated(dtype: torch.dtype):
     assert certify(Firenet(Matrix(matrix), lam=0.3).problem, solution.image, y).kind == "proven"
 
 
+def test_measurements_are_never_rounded_to_the_precision_of_an_operator():
+    """Above the largest lambda the minimum is the norm of y, which a bound from rounded measurements exceeds."""
+
+    class Single(Own):
+        def _forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super()._forward(x.to(torch.complex64 if x.is_complex() else torch.float32))
+
+        def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+            return super()._adjoint(y.to(torch.complex64 if y.is_complex() else torch.float32))
+
+    eye = torch.eye(40)
+    operator = Single(eye, eye)
+    assert operator.arithmetic == torch.float32
+    y = torch.full((40,), 1 - 2**-26, dtype=torch.float64)  # in single precision 1
+    problem = SynthesisProblem(operator, None, 2.0)
+    proof = problem.prove(torch.zeros(40), -y / torch.linalg.vector_norm(y), y)
+    assert proof.lower_bound.item() <= math.sqrt(40) * (1 - 2**-26)
+    assert proof.lower_bound.item() == pytest.approx(math.sqrt(40), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "fault", ["3 % noise", "1e-9 longer", "a row forgotten", "conjugate forgotten", "NaN", "shape"]
 )
@@ -403,7 +423,8 @@ def test_a_bound_of_somebody_elses_that_may_be_stale_is_refused():
 
     A = Weighted()
     assert A.norm_bound.value == 1
-    assert A.to(torch.float32).norm_bound.value == 1  # a cast changes no number that matters
+    assert A.double().norm_bound.kind == "exact"
+    assert A.float().norm_bound == NormBound(1.0, "estimate", "ones, before a cast to fewer digits")
     A.weight.mul_(5)
     with pytest.raises(BadInput, match="changed after"):
         _ = A.norm_bound

@@ -11,7 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self, cast, final
+from typing import Any, Literal, Self, cast, final, get_args
 
 import torch
 from numpy.typing import ArrayLike
@@ -124,7 +124,7 @@ class Firenet(nn.Module):
             raise BadInput("lam for the squared fidelity, in the unit of y", "none", do)
         self.lam = self._default_lam() if lam is None else float(lam)
         self.schedule: Schedule = AdaptiveRestarts() if schedule is None else schedule
-        if iterate not in ("average", "last", "best"):
+        if iterate not in get_args(Iterate):
             raise BadInput("iterate: average, last or best", repr(iterate), "Choose one")
         self.iterate: Iterate = iterate
         self.register_buffer("weights", _chosen_weights(weights, sparsify, self.form))
@@ -147,7 +147,9 @@ class Firenet(nn.Module):
         """
         try:
             found = json.loads(bytes(tensor_of(state).to(torch.uint8).cpu().tolist()).decode())
-            form, lam, noise, name = (found[key] for key in ("form", "lam", "noise", "fidelity"))
+            form, lam, noise, name, iterate = (found[key] for key in ("form", "lam", "noise", "fidelity", "iterate"))
+            if iterate not in get_args(Iterate):
+                raise ValueError(f"iterate {iterate!r}")
             schedule = schedule_from(found["schedule"])
             own = self.fidelity
             known: dict[str, Fidelity] = {"Norm": Norm(), "Squared": Squared(), type(own).__name__: own}
@@ -159,7 +161,7 @@ class Firenet(nn.Module):
             do = f"Make this network with form={form!r}"
             raise BadInput(f"The state of a network in {self.form} form", f"one in {form} form", do)
         check_lam(lam)
-        self.lam, self.fidelity, self.schedule, self.iterate = float(lam), fidelity, schedule, found["iterate"]
+        self.lam, self.fidelity, self.schedule, self.iterate = float(lam), fidelity, schedule, iterate
 
     def __repr__(self) -> str:
         problem = {Norm: "(P3)", Squared: "(P2)", Ball: "(P1)"}.get(type(self.fidelity), type(self.fidelity).__name__)

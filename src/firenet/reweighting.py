@@ -45,8 +45,12 @@ class Reason(StrEnum):
         "reweighting broke off: its numbers are not finite. Check the scale of data and operator, or use double "
         "precision"
     )
+    WRONG_ADJOINT = "reweighting broke off: the operator's adjoint is not its adjoint. Call firenet.check_adjoint on it"
     ZERO = "no reweighting: the residual is as large as the data, so every later round would give zero"
     NOISE = "no reweighting: too few coefficients are above the noise"
+
+
+_BROKEN = {Status.NUMERICAL_ERROR: Reason.BROKE_OFF, Status.WRONG_ADJOINT: Reason.WRONG_ADJOINT}
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +135,10 @@ def reweighted(
         shifted = _shifted(progress, done, most)
         solution = this.solve(y, x0=first, dual0=_dual(found, this), tolerance=tolerance, progress=shifted)
         done += int(solution.layers)
-        broken = solution.status in (Status.NUMERICAL_ERROR, Status.WRONG_ADJOINT)
-        reason = Reason.BROKE_OFF if broken and found else None
+        broken = _BROKEN.get(solution.statuses[0])
+        reason = broken if found else None
         if reason is None:
-            found.append(Round(this, weights, solution, Reason.BROKE_OFF if broken and rounds else None))
+            found.append(Round(this, weights, solution, broken if rounds else None))
             if broken:
                 break
             if held is None and rounds:
@@ -143,7 +147,8 @@ def reweighted(
                 few = enough is not None and held < size and standing_out(net, solution.image, y) < enough
                 reason = Reason.ZERO if held >= size else Reason.NOISE if few else None
         if reason is not None:
-            return _ended(net, y, found, held, max(most - done, 1), reason, tolerance)
+            shifted = _shifted(progress, done, most)
+            return _ended(net, y, found, held, max(most - done, 1), reason, tolerance, shifted)
     return found
 
 
@@ -155,6 +160,7 @@ def _ended(
     layers: int,
     reason: Reason,
     tolerance: float | None,
+    progress: Progress | None,
 ) -> list[Round]:
     """Returns all rounds, with the last one continued to the requested tolerance: so far it was solved only accurately
     enough to compute weights."""
@@ -164,7 +170,8 @@ def _ended(
     rest = _shortened(net, layers)
     rest = rest.reweighted(last.weights, held) if before else rest
     drafted = last.solution
-    final = rest.solve(y, x0=drafted.image, dual0=(drafted.dual, drafted.dual_sparse), tolerance=tolerance)
+    duals = (drafted.dual, drafted.dual_sparse)
+    final = rest.solve(y, x0=drafted.image, dual0=duals, tolerance=tolerance, progress=progress)
     return [*before, Round(rest, last.weights, replace(final, layers=final.layers + drafted.layers), reason)]
 
 

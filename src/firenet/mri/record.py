@@ -117,7 +117,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
         scan.warnings.append(f"The image is too small for one level of {words.partition(',')[0]}: W is the identity.")
     results = [one.record() for one in found]
     for one in found:
-        if one.ended is Reason.BROKE_OFF:
+        if one.ended in (Reason.BROKE_OFF, Reason.WRONG_ADJOINT):
             scan.warnings.append(f"{one.part.called}: {one.ended}.")
         off = misfit(one)
         if off is not None:

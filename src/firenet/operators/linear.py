@@ -279,10 +279,20 @@ class LinearOperator(nn.Module, ABC):
         self.renew()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self._digits()
         super()._apply(keep_kind(fn), recurse)
         self.renew()
+        bound = self._norm_bound
+        if bound and not self.is_own and self._digits() < before and type(self).renew is LinearOperator.renew:
+            # The stated bound is one for the numbers as they were: those rounded to fewer digits may exceed it.
+            self._norm_bound = NormBound(bound.value, "estimate", f"{bound.why}, before a cast to fewer digits")
         self._seen = self.numbers()
         return self
+
+    def _digits(self) -> int:
+        """Returns the smallest number of bits of the operator's own floating-point buffers and parameters, or 0."""
+        own = (*self.parameters(recurse=False), *self.buffers(recurse=False))
+        return min((torch.finfo(t.dtype).bits for t in own if t.is_floating_point() or t.is_complex()), default=0)
 
 
 class _Derived(LinearOperator):

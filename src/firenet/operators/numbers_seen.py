@@ -10,9 +10,9 @@ from torch import Tensor
 class Numbers:
     """Tensors and their version counters: two records are equal if no tensor was changed or replaced in between.
 
-    A copied operator has new tensors, to which the old record does not apply. So the record is copied as None, and the
-    first comparison makes a new one. If the tensors were changed between the record and the copy, it is copied as a
-    record of no tensors, which is equal to no other record of the operator: the change is still detected.
+    A copied or unpickled operator has new tensors, to which the old record does not apply. So the record is copied as
+    None, and the first comparison makes a new one. If the tensors were changed between the record and the copy, it is
+    copied as a record of no tensors, which is equal to no other record of the operator: the change is still detected.
     """
 
     def __init__(self, tensors: list[Tensor]) -> None:
@@ -28,14 +28,15 @@ class Numbers:
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Numbers | None:
-        return None if self._versions == [_version(t) for t in self._tensors] else Numbers([])
+        return _copied(self._versions == [_version(t) for t in self._tensors])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_as_they_are, ())
+        return (_copied, (self._versions == [_version(t) for t in self._tensors],))
 
 
-def _as_they_are() -> None:
-    """Returns None, the value of an unpickled :class:`Numbers`."""
+def _copied(unchanged: bool) -> Numbers | None:
+    """Returns the copy of a record, for tensors that were changed since it was made or not."""
+    return None if unchanged else Numbers([])
 
 
 def _version(t: Tensor) -> int:

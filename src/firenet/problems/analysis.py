@@ -198,7 +198,7 @@ class PairProblem(Problem):
         pair, own = self.operator, self.measurement
         unit = unit_roundoff(y.dtype)
         first, p = pair.split(q)
-        x, first, y = (own.precisely(t) for t in (z, first, y))
+        x, first, y = own.precisely(z), own.precisely(first), doubled(y)
         u, double = unit_roundoff(x.dtype), own.precisely(p[:, :0]).dtype
         parts = self._proved_objective(pair.pack(x), blocked_norms(x, x.ndim - 1), y, u, unit)
         first, off = pair.orthogonalised(first)

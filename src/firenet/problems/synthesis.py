@@ -181,7 +181,7 @@ class SynthesisProblem(Problem):
         compact, own = self.operator, self.measurement
         assert isinstance(compact, Compact)
         unit = unit_roundoff(y.dtype)
-        z, y = own.precisely(z), own.precisely(y)
+        z, y = own.precisely(z), doubled(y)
         u, d = unit_roundoff(z.dtype), len(compact.out_shape)
         size, packed = blocked_norms(z, z.ndim - 1), compact.pack(z)
         del z  # for volumes every tensor of this size counts

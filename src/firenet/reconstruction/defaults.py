@@ -103,8 +103,8 @@ def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
 
     Args:
         layers: The number of layers, 1 or more.
-        y: The measurements; if they are given, the schedule's delta is 1e-9 of the smallest norm of their items, so
-            that their unit does not matter.
+        y: The measurements; if they are given, the schedule's delta is 1e-9 of the smallest norm, apart from zero, of
+            the measurements of a profile, a slice or a coil, so that their unit does not matter.
 
     Raises:
         BadInput: For fewer than one layer.

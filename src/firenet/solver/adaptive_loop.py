@@ -78,8 +78,7 @@ class _Item:
     item: int
     size: float
     controller: Controller
-    start: float = math.inf  # the objective at the start of the present run,
-    lowest: float = math.inf  # and the lowest one at a restart
+    start: float = math.inf  # the objective at the start of the present run
     runs: list[Run] = field(default_factory=list)
     layers: int = 0  # of the present run
     steps: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -226,7 +225,7 @@ class _Loop:
                 floor,
                 combination,
                 dual_combination,
-                max(t.start, t.lowest),
+                t.start,
                 self.layers.problem.jumps,
                 self.layers.problem.growth,
             )
@@ -248,7 +247,6 @@ class _Loop:
             here = t.controller.restart_point
             if not isinstance(self.layers.problem.fidelity, Ball):
                 t.start = {**check.objectives, "start": t.start, "best": math.inf}[here]
-                t.lowest = min(t.lowest, t.start)
             restarting[here].append(k)
         return leaving, restarting
 
