@@ -120,7 +120,7 @@ class Firenet(nn.Module):
         self.operator = sensing if sparsify is None or self.form == "analysis" else sensing @ sparsify.H
         self.fidelity: Fidelity = _chosen_fidelity(fidelity, noise)
         if lam is None and isinstance(self.fidelity, Squared):
-            do = "Or use the norm, which has a default"
+            do = "Give lam, or use fidelity='norm', which has a default"
             raise BadInput("lam for the squared fidelity, in the unit of y", "none", do)
         self.lam = self._default_lam() if lam is None else float(lam)
         self.schedule: Schedule = AdaptiveRestarts() if schedule is None else schedule

@@ -67,10 +67,11 @@ def attack(
             straight to the maximum of the linear model on the ball, which for a linear R is power iteration.
             ``momentum``: the same with a momentum of 0.9. ``adam``: Adam, entry by entry, projected, as Genzel,
             Macdonald and Maerz (2020), except that steps are relative to the radius and gradients are projected onto
-            the tangent space of the sphere. ``spsa``: no gradients, three evaluations for each step. The step sizes
-            fall linearly from 20 / ``steps`` of the radius.
+            the tangent space of the sphere. ``spsa``: no gradients, three evaluations for each step. In all four, the
+            step sizes fall linearly from 20 / ``steps`` of the radius.
         domain: ``measurement``: e is free. ``image``: :math:`e=Av`, for a change v of the object.
-        window: Slices of the image's axes: the largest modulus there is maximised instead of the norm.
+        window: Slices of the image's axes: the largest modulus of the image's change there is maximised instead of the
+            2-norm of the whole change.
         steps: The number of steps of each ascent.
         starts: The number of ascents. Those with a random start never begin at zero, where magnitudes have no gradient.
         seed: Seeds everything that is random.

@@ -66,7 +66,7 @@ def run(
         bool,
         Option(
             "--trust-model",
-            help="Open TorchScript and .pt2 files, whose code runs with your rights, in another process.",
+            help="Allow TorchScript and .pt2 files, whose code runs with your rights, though in another process.",
         ),
     ] = False,
     baseline: Annotated[bool, Option("--baseline/--no-baseline", help="Also audit a FIRENET, to compare with.")] = True,

@@ -37,7 +37,7 @@ def draw_map(
             cells = classify(problem.kind, digits, parameter=problem.parameter, columns=columns, tail=tail)
             draw(cells, problem, out)
     except BadProblem as error:
-        raise BadInput("Three regimes", str(error), "Use a larger --digits") from None
+        raise BadInput("Digits K for which the map has three regimes", str(error), "Use a larger --digits") from None
     if as_json:
         console.print_json({"cells": [c.as_json() for c in cells], "picture": str(out)})
         return

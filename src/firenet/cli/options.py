@@ -69,8 +69,8 @@ CornerDC = Annotated[
     bool,
     Option(
         "--corner-dc",
-        help="Zero frequency lies in the corner and not in the middle: k-space is fft2(image). Add --image-origin "
-        "middle to centred data that were only shifted, ifftshift(k-space).",
+        help="Zero frequency lies in the corner and not in the middle: k-space is fft2(image). If centred data were "
+        "only shifted, ifftshift(k-space), also give --image-origin middle.",
     ),
 ]
 ImageOrigin = Annotated[

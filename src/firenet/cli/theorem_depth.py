@@ -20,8 +20,9 @@ def depth(
 
     For three matrices and an image, the constants are verified, the networks are run, and their errors are measured.
     The number of layers is proved to grow by 2 e C2 |A| for each factor e = 2.718... of accuracy, where C2 is the
-    constant to which the theorem's error bound is proportional. For the searching schedule nothing is proved before it
-    has run: the difference is the price of the proof. It takes a minute.
+    constant to which the theorem's error bound is proportional. For the searching schedule (adaptive restarts), which
+    chooses its steps as it runs, nothing is proved before it has run: the difference is the price of the proof. The
+    command takes a minute.
 
     Examples:
       firenet theorem depth -o depth.png

@@ -22,8 +22,8 @@ _BART_PLACE = {"x": 0, "y": 1, "z": 2, "coil": 3, "slice": 13}
 def read_cfl(path: Path, key: str | None, preferred: str) -> Stored:
     """Reads a pair of files. BART's Fortran order is C order with the axes reversed, which is the order of `AXES`.
 
-    Singletons are dropped; a mask keeps those of its spatial axes, so that a pattern with one sample along READ stands
-    for whole lines.
+    Singletons are dropped; a mask without coil and slice axes keeps those along READ and PHS1, so that a pattern with
+    one sample along READ stands for whole lines.
     """
     header, data = existing(path.with_suffix(".hdr")), existing(path.with_suffix(".cfl"))
     dims = _dimensions(header)

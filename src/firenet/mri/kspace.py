@@ -191,7 +191,7 @@ def prewhiten(arrays: Sequence[Tensor], noise: ArrayLike, *, coil_axis: int) -> 
         coil_axis: The axis of the coils, counted from the end.
 
     Raises:
-        BadInput: If the noise has another shape, or is not independent between coils.
+        BadInput: If the noise has another shape, or the coils' noise samples are linearly dependent.
     """
     samples = np.asarray(noise, dtype=np.complex128)
     coils = arrays[0].shape[coil_axis]
@@ -205,5 +205,5 @@ def prewhiten(arrays: Sequence[Tensor], noise: ArrayLike, *, coil_axis: int) -> 
         whitener = torch.from_numpy(np.linalg.inv(np.linalg.cholesky(covariance)))
     except np.linalg.LinAlgError:
         do = "Leave out dead or duplicate coils"
-        raise BadInput("Noise samples that are independent between coils", "a singular covariance", do) from None
+        raise BadInput("Linearly independent noise samples of the coils", "a singular covariance", do) from None
     return [(a.movedim(coil_axis, -1) @ whitener.to(a).mT).movedim(-1, coil_axis) for a in arrays]

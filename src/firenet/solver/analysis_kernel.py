@@ -8,8 +8,8 @@
 The penalty is not on the image itself, so there is no threshold. In the iteration (q, p) is one flat tensor.
 
 The dual step of the bands and its derivative are in :class:`_Sweep`. The step maps (p, x-bar, sigma) to :math:`p^+` and
-:math:`t=W^*p^+` in one sweep over the bands, so that at most one group of bands is stored besides p. With
-:math:`u=p+\\sigma W\\bar x`, :math:`p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(u)` and the gradients :math:`g_p` of
+:math:`t=W^*p^+` in one sweep over the bands; for the derivative it stores u. With :math:`u=p+\\sigma W\\bar x`,
+:math:`p^+=(1-\\rho)p+\\rho\\,\\mathrm{clip}(u)` for the relaxation :math:`\\rho`, and the gradients :math:`g_p` of
 :math:`p^+` and :math:`g_t` of t, the chain rule gives for each group of bands, with C the derivative of the clip at u,
 
 .. math::

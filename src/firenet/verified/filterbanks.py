@@ -1,7 +1,7 @@
 """Wavelets and differences as sums of shifted arrays, with bounds of their rounding.
 
-The operator is that of the stored filter taps, which are floats; of a table it is known exactly how far it is from
-orthonormal. The Haar filter of :class:`.Wavelet` is exact, :math:`2^{-1/2}(1,\\pm1)`.
+The operator is that of the stored filter taps, which are floats; how far they are from orthonormal is bounded in
+rational numbers. The Haar filter of :class:`.Wavelet` is exact, :math:`2^{-1/2}(1,\\pm1)`.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ class Map(ABC):
         in_shape: Shape of the input.
         out_shape: Shape of the output.
         loss: Bounds of the norm and of the rounding errors in doubles, for the map divided by ``unit``.
-        unit: A power of two, by which the result of :meth:`apply` and :meth:`adjoint` is to be multiplied: what is
-            multiplied inside is of the size of one, so that no product underflows unless it is negligible.
+        unit: A power of two, by which the result of :meth:`apply` and :meth:`adjoint` is to be multiplied. The largest
+            factors inside the map are then about one, so that no product underflows unless it is negligible.
     """
 
     def __init__(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], loss: Loss, unit: Fraction) -> None:
