@@ -71,7 +71,11 @@ def detect(
         BadInput: If the detail is zero or has another shape than x.
     """
     if tuple(shape.shape) != tuple(x.shape) or not (shape != 0).any():
-        raise BadInput(f"A detail of shape {tuple(x.shape)}, not zero", f"{tuple(shape.shape)}", "See images.detail")
+        raise BadInput(
+            f"A detail of shape {tuple(x.shape)} that is not zero everywhere",
+            f"{tuple(shape.shape)}",
+            "Make one with firenet.images.detail",
+        )
     x, shape = x.double(), shape.double()
     inside = shape != 0
     rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()

@@ -226,7 +226,7 @@ class Instance:
     """One problem of a class.
 
     Attributes:
-        problem: The class.
+        problem: The class of problems.
         scale: K for the strong family, K-1 for the weak one.
         column: The column that has the bump; None for the tie.
         bump: The amount by which that entry is larger than the others.

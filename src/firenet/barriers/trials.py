@@ -62,7 +62,7 @@ def trial(
 
     Args:
         algorithm: As for :func:`.defeat`.
-        problem: The class.
+        problem: The class of problems.
         digits: How many digits are asked for, 1 to K.
         plays: The number of inputs. The trial ends at the first input on which the algorithm fails.
         seed: Seeds inputs, oracles and coins, and so determines the answers: None draws a seed that nobody can foresee.

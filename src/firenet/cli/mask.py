@@ -36,7 +36,12 @@ def mask(
         str | None, Option(help="Local sparsities s1,s2,...: use the sampling theorem's density, not a power law.")
     ] = None,
     vanishing_moments: Annotated[int, Option(help="The vanishing moments of the wavelet, for --sparsities.")] = 1,
-    full: Annotated[int, Option(help="Sample all bands up to this one fully; band k ends at frequency 2^(k-1).")] = 1,
+    full: Annotated[
+        int,
+        Option(
+            help="Sample all bands up to this one fully; band k ends at frequency 2^(k-1), or Walsh sequency 2^k - 1."
+        ),
+    ] = 1,
     centre: Annotated[
         int | None,
         Option(help="The number of central lines of --lines that are all sampled. Default: a third of them."),

@@ -57,7 +57,11 @@ def recon(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Print what would be computed and the memory that it takes, and stop.")
+        bool,
+        Option(
+            "--dry-run",
+            help="Print the shape of the data and an estimate of the memory that a reconstruction takes, and stop.",
+        ),
     ] = False,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,

@@ -53,7 +53,7 @@ def record_of(found: Sequence[Reconstruction], **more: Any) -> dict[str, Any]:
 def report(
     found: Sequence[Reconstruction], record: dict[str, Any], last: str, *, as_json: bool, quiet: bool, formula: bool
 ) -> None:
-    """Prints a record, as JSON or as a sentence, a table and a last line; if ``quiet``, only JSON is printed."""
+    """Prints a record: as JSON if ``as_json``; else, unless ``quiet``, as a sentence, a table and a last line."""
     from firenet.mri.record import summary
 
     if as_json:

@@ -137,8 +137,8 @@ def certify_scan(
         noise_level: The noise level of that problem.
         layers: The largest number of iterations that search for a dual point.
         constants: The constants of the null space property with weights of one, which must hold for the operator of
-            every image. With them the records have bounds of the distance to other reconstructions. The transform must
-            be orthonormal.
+            every image. With them and the next two arguments, which they need, the records have bounds of the
+            distance to other reconstructions. The transform must be orthonormal.
         perturbation: As in :func:`.certify`, in the unit of the data.
         promised_gap: As in :func:`.certify`.
         verified: As in :func:`.certify`.

@@ -123,7 +123,8 @@ def corrected(row: Instance) -> float:
 
 
 def admissible(row: Instance) -> float:
-    """Returns the distance to the true minimiser with step sizes for which convergence is proven, 0.999 / L."""
+    """Returns the distance of FIRENET's output to the true minimiser, with step sizes for which convergence is
+    proven, 0.999 / L."""
     return _distance(row, lambda L: 0.999 / L, row.truth)
 
 

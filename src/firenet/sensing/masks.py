@@ -145,7 +145,7 @@ def multilevel(
             :math:`\\max(1,|k|)^{-power}` over its frequencies.
         vanishing_moments: The vanishing moments of the wavelet, used with ``sparsities``; 1 is Haar.
         full: Boxes in which no band exceeds this number are sampled fully; 1 is {0, 1} on each axis, and band k reaches
-            frequency 2**(k-1).
+            frequency 2**(k-1), or Walsh sequency 2**k - 1.
         seed: A number, or a generator on the CPU.
 
     Raises:

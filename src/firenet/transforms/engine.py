@@ -146,8 +146,8 @@ class Engine:
         return self._measured(image, nothing, limits, False).sum(dim=(1, 2))
 
     def worst(self, p: Tensor, image: Tensor, inverses: list[Tensor]) -> Tensor:
-        """Computes the largest :math:`|(p-Wx)_i|/(\\lambda w_i)`, one float64 number per batch item, from inverse
-        limits in float64."""
+        """Computes the largest :math:`|(p-Wx)_i|/(\\lambda w_i)`, one float64 number per batch item, from the
+        inverses :math:`1/(\\lambda w_i)` in float64."""
         return self._measured(image, p, inverses, True).amax(dim=(1, 2)).sqrt()
 
     def _measured(self, image: Tensor, p: Tensor, limits: list[Tensor], largest: bool) -> Tensor:
