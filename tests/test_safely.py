@@ -211,3 +211,5 @@ def test_a_sealed_file_is_what_was_written_or_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:place])
         with pytest.raises(sealed.Damaged):
             sealed.read(path, "kind", "me")
+    with pytest.raises(ValueError, match="about"):  # it would take the place of the values
+        sealed.write(path, "kind", "me", {"about": np.arange(3.0)}, about)
