@@ -196,7 +196,8 @@ def test_the_interior_point_method_is_as_good_as_clarabel() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (([[Fraction(1, 1 << 100_000), 1]], [1], 1), "100001 bits"),
+        (([[Fraction(1, 1 << 100_000)]], [0], 1), "100001 bits"),
+        (([[1, 2], [3]], [1, 1], 1), "Numbers for matrix"),
         (([[1, 2]], [math.nan], 1), "Finite numbers for measurements"),
         (([[1, 2]], [1, 2], 1), "A matrix of m rows"),
         (([[1, 2]], [1], 0), "A lambda above 0"),

@@ -70,8 +70,9 @@ def test_remove_oversampling_crops_the_image(n):
         torch.fft.ifft(torch.fft.ifftshift(remove_oversampling(k), dim=-1), norm="ortho"), dim=-1
     )
     torch.testing.assert_close(cropped, image[:, start : start + kept], rtol=0, atol=1e-12)
-    with pytest.raises(BadInput, match="oversampling factor"):
-        remove_oversampling(k, 0.5)
+    for factor in (0.5, 0.999, 0, -2, math.nan, math.inf, n + 1):
+        with pytest.raises(BadInput, match="oversampling factor"):
+            remove_oversampling(k, factor)
 
 
 def test_prewhitened_noise_has_the_identity_as_covariance():

@@ -76,7 +76,9 @@ def level_of(sensing: LinearOperator, frame: Wavelet | None, sizes: str | None) 
     import numpy as np
 
     if sizes is not None and frame is not None:
-        raise BadInput("A matrix for --sizes", "a mask", "Leave --sizes out: the levels are the scales of the wavelet")
+        raise BadInput(
+            "A matrix for --sizes", "a mask or --shape", "Leave --sizes out: the levels are the scales of the wavelet"
+        )
     if frame is not None:
         return frame.levels().numpy()
     n = sensing.in_shape[-1]

@@ -196,7 +196,10 @@ class Question:
 
 def _planes(array: Any, name: str) -> list[NDArray[Any]]:
     """Returns real and, where there are any, imaginary parts, as fractions."""
-    given: Any = np.asarray(array.detach().cpu().numpy() if hasattr(array, "detach") else array)
+    try:
+        given: Any = np.asarray(array.detach().cpu().numpy() if hasattr(array, "detach") else array)
+    except ValueError as error:
+        raise BadInput(f"Numbers for {name}", f"no array ({error})", "Make all its lists equally long") from None
     if given.dtype.kind not in "biufcO" or given.dtype.itemsize > (16 if given.dtype.kind == "c" else 8):
         needed = f"The {name}: numbers of at most double precision, or fractions"
         raise BadInput(needed, str(given.dtype), "Convert them")
