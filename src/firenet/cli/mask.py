@@ -21,7 +21,7 @@ def mask(
     out: Annotated[
         Path, Option("-o", "--out", help="The mask (.npy). A .png and a .json are put beside it.", show_default=False)
     ],
-    rate: Annotated[float | None, Option(help="The share of k-space to sample. Default: 0.25.")] = None,
+    rate: options.DrawnRate = None,
     transform: Annotated[str, Option(help="The measurements: fourier or walsh.")] = "fourier",
     variable: Annotated[
         bool,

@@ -20,6 +20,8 @@ Overwrite = Annotated[
     bool, Option("--overwrite", help="Replace the files beside OUT even where firenet did not write them.")
 ]
 Rate = Annotated[float, Option(help="The share of k-space to sample.")]
+# Of a mask that is drawn only on request.
+DrawnRate = Annotated[float | None, Option(help="The share of k-space to sample. Default: 0.25.")]
 Seed = Annotated[int, Option(help="The seed of all random numbers.")]
 
 # --- scans: recon, certify, export ------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def plan(
     shape: Annotated[
         str | None, Option(help="The sides of the image, N1,N2,...; its mask is drawn as by `firenet mask --rate`.")
     ] = None,
-    rate: options.Rate = 0.25,
+    rate: options.DrawnRate = None,
     seed: options.Seed = 0,
     transform: Annotated[str, Option(help="The measurements of a mask: fourier or walsh.")] = "fourier",
     corner_dc: Annotated[
