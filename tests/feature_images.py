@@ -186,6 +186,8 @@ def _(f: Path) -> Any:
 @feature("DICOM", "padding around the image", detail="with the smallest value of the others")
 def _(f: Path) -> Any:
     padded = np.where(GREY < 3, 2000, GREY.astype(int))
+    upside_down = read_image(dicom(f / "b.dcm", padded, PixelPaddingValue=2000, RescaleSlope=-1))[0]
+    np.testing.assert_array_equal(upside_down, np.where(GREY < 3, -float(GREY.max()), -1.0 * GREY))
     return read_image(dicom(f / "a.dcm", padded, PixelPaddingValue=2000))[0], np.maximum(GREY, 3)
 
 

@@ -45,7 +45,7 @@ BATCHES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (3,), (2, 2), (2, 0))
 # of their size, u = eps / 2 (n u at the very worst); an operator has up to four stages, such as frame, coils, samples
 # and the sum of parts, and each may be off by four standard deviations. The worst seen is about 2.
 ROUNDINGS = 4 * 4 * 0.5
-# PyWavelets' symlets and coiflets are orthonormal to 5e-12 a level and axis.
+# PyWavelets' symlets are orthonormal to 5e-12 a level and axis.
 FILTER_TABLE = 1e-10
 
 

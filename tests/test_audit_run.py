@@ -204,8 +204,9 @@ def test_bad_input() -> None:
     ):
         with pytest.raises(BadInput):
             replace(QUICK, **wrong)  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match="Rates"):
-        nested(MASK, (1.5,))
+    for rate in (1.5, math.nan):
+        with pytest.raises(BadInput, match="Rates"):
+            nested(MASK, (rate,))
 
 
 def test_names_and_functions_will_do() -> None:

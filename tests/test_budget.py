@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 from firenet import AdaptiveRestarts, BadInput, Firenet, Matrix
 from firenet.budget import Part, dense_budget, distance, image_budget, unavoidable
 from firenet.cli.app import app
+from firenet.mri.scan_budget import scan_budget
+from firenet.mri.source import Source
 from firenet.paper.error_sources import hard_family
 from firenet.solver import FixedSteps
 
@@ -74,7 +77,17 @@ def test_distances_are_exact_on_both_sides() -> None:
     assert low**2 < 2 < high**2
 
 
+def test_a_scan_has_one_image_that_is_not_empty(scan: Path) -> None:
+    data, image = Source(scan).read(), np.zeros((64, 64))
+    empty = replace(data.images[0], empty=True)
+    for images, said in (([empty], "Got an empty image"), ([data.images[0], empty], "Got 2 images")):
+        with pytest.raises(BadInput, match=said):
+            scan_budget(replace(data, images=images), image, image)
+
+
 def test_mistakes() -> None:
+    with pytest.raises(BadInput, match="m rows"):
+        dense_budget([1, 2], [1], 1, [1, 2], [1, 2])
     with pytest.raises(BadInput, match="of shape"):
         dense_budget([[1, 2]], [1], 1, [1], [1, 2])
     with pytest.raises(BadInput, match="A finite truth"):
@@ -104,9 +117,18 @@ def test_the_command(tmp_path: Path) -> None:
     certificate.write_text(certificate.read_text().replace("1", "2", 1))
     run = CliRunner().invoke(app, ["budget", *names, *given, "--pair", str(certificate)])
     assert run.exit_code == 2
-    run = CliRunner().invoke(app, ["budget", *names])
-    assert run.exit_code == 2
-    assert "--matrix" in run.output
+    matrix, data = given[:2], given[2:4]
+    for options, said in (
+        ([], "none of them"),
+        (matrix, "got:    --matrix\n"),
+        ([*matrix, "--scan", names[0]], "--matrix and --scan"),
+        ([*matrix, *data, "--scan", names[0]], "--matrix and --data and --scan"),
+        (["--scan", names[0], "--bits", "4", "--problem", "P1"], "--bits and --problem"),
+        ([*given, "--sparsify", "tv"], "got:    --sparsify\n"),
+    ):
+        run = CliRunner().invoke(app, ["budget", *names, *options])
+        assert run.exit_code == 2
+        assert said in run.output
 
 
 def test_what_no_method_avoids_is_half_the_distance() -> None:

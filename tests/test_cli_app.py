@@ -13,6 +13,7 @@ import torch
 from commands import call, files, shell
 from extras import h5py
 from firenet import SubsampledFourier
+from firenet.cli import console
 from firenet.cli.console import (
     BAD_INPUT,
     EXIT_CODES,
@@ -227,6 +228,16 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         return ["mask", "64", "64", "--lines", "4", "--full", "3", "-o", out]
     if kind == "variable and lines":
         return ["mask", "64", "64", "--lines", "4", "--variable-density", "-o", out]
+    if kind == "lines and rate":
+        return ["mask", "64", "64", "--lines", "4", "--rate", "0.25", "-o", out]
+    if kind == "lines and moments":
+        return ["mask", "64", "64", "--lines", "4", "--vanishing-moments", "1", "-o", out]
+    if kind == "axis without lines":
+        return ["mask", "64", "64", "--axis", "1", "-o", out]
+    if kind == "moments without sparsities":
+        return ["mask", "64", "64", "--vanishing-moments", "4", "-o", out]
+    if kind == "sparsities and power":
+        return ["mask", "64", "64", "--sparsities", "4,12", "--power", "3", "-o", out]
     if kind == "variable and bands":
         return ["mask", "64", "64", "--variable-density", "--full", "3", "-o", out]
     if kind == "rate":
@@ -249,6 +260,8 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         "axes", "threads", "suffix", "folder", "missing",
         "overwrite",
         "overwrite pair", "zero maps", "lines and boxes", "variable and lines", "variable and bands",
+        "lines and rate", "lines and moments", "axis without lines", "moments without sparsities",
+        "sparsities and power",
         "layers of rounds", "tolerance of one", "tolerance nan", "origin", "noise level of all", "slice below",
         "certify layers", "export layers", "export tolerance",
         "noise level", "noise level and lam", "k-space as mask", "walsh", "rate", "certify shape",
@@ -261,6 +274,29 @@ def test_bad_input_is_refused_in_three_lines(tmp_path, kind):
     assert [line.split(":")[0] for line in said] == ["needed", "got", "do"]
     assert run.stdout == ""
     assert files(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("command", "ending"),
+    [
+        ("theorem depth", ".png"),
+        ("theorem separation", ".png"),
+        ("barriers map", ".png"),
+        ("barriers budget", ".png"),
+        ("barriers play -a exact", ".json"),
+    ],
+)
+def test_an_output_is_refused_before_the_computation(tmp_path, monkeypatch, command, ending):
+    def begins(*_, **__):
+        raise AssertionError("the computation begins")
+
+    monkeypatch.setattr(console, "busy", begins)
+    monkeypatch.setattr(console, "progress", begins)
+    for out, said in (("out.txt", f"An output file that ends in {ending}"), (f"none/out{ending}", "existing folder")):
+        run = call(*command.split(), "-o", tmp_path / out)
+        assert run.exit_code == BAD_INPUT, run.output
+        assert said in run.stderr
+    assert files(tmp_path) == []
 
 
 def test_bad_input_through_the_shell_shows_no_traceback_unless_asked(tmp_path):

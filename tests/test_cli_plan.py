@@ -155,6 +155,8 @@ def test_it_builds_the_network_of_a_mask(inputs: Path, tmp_path: Path) -> None:
     [
         ((), "--shape"),
         (("MATRIX", "--shape", "8,8"), "--shape"),
+        (("MATRIX", "--rate", "0.25"), "--rate"),
+        (("--shape", "16,16", "--corner-dc"), "--corner-dc"),
         (("MATRIX", "--sparsities", "1", "--signal", "1"), "--rho and --gamma"),
         (("MATRIX", *PROPERTY, "--signal", "1"), "--sparsities"),
         (("MATRIX", *PROPERTY, "--sparsities", "1"), "--signal"),

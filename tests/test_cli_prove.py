@@ -47,7 +47,9 @@ def test_the_depth_of_the_network_for_an_accuracy(folder: Path) -> None:
 
 
 def test_a_claim_that_fails_is_refuted(folder: Path) -> None:
-    run = call("prove", "a.npy", "--sparsities", "7", "-o", "c.json")
+    asked = ("--accuracy", "1", "--signal", "1")
+    run = call("prove", "a.npy", "--sparsities", "7", "-o", "c.json", *asked)
+    assert "network: none, since nothing was proved" in run.stdout
     assert (run.exit_code, "refuted: the matrix has no" in run.stdout) == (NOT_REACHED, True), run.output
     assert "no weighted null space property" in checker.main("c.json")
     run = call("prove", "a.npy", "--sparsities", "1", "--rho", "0.1", "--gamma", "1", "--refute")
@@ -78,6 +80,8 @@ def test_what_is_not_decided_comes_with_both_bounds(folder: Path) -> None:
         (["--sparsities", "1", "--rho", "1", "--gamma", "1"], "0 < rho < 1"),
         (["--sparsities", "1", "--rho", "0.5", "--gamma", "0"], "gamma > 0"),
         (["--sparsities", "1", "--accuracy", "1"], "Both --accuracy and --signal"),
+        (["--sparsities", "1", "--noise", "0"], "--noise"),
+        (["--sparsities", "1", "--refute", "--accuracy", "1", "--signal", "1"], "with --refute"),
         (["--sparsities", "1", "-o", "c.txt"], ".json"),
     ],
 )

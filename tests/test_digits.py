@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -195,6 +196,8 @@ def test_the_interior_point_method_is_as_good_as_clarabel() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (([[Fraction(1, 1 << 100_000)]], [0], 1), "100001 bits"),
+        (([[1, 2], [3]], [1, 1], 1), "Numbers for matrix"),
         (([[1, 2]], [math.nan], 1), "Finite numbers for measurements"),
         (([[1, 2]], [1, 2], 1), "A matrix of m rows"),
         (([[1, 2]], [1], 0), "A lambda above 0"),
@@ -229,6 +232,14 @@ def test_a_zero_row_a_zero_column_a_kink() -> None:
     assert determine(np.eye(2), [1, 0.5], 1, kind="P2", bits=20).at_least == 5
     assert determine([[1, 2]], [0], 1).at_least == math.inf
     assert determine([[1, 2]], [Fraction(1, 3)], "1/2", kind="P1").centre.tolist() == [0, 0]
+
+
+def test_without_an_enclosure_the_statement_is_that_of_the_witness() -> None:
+    found = determine([[2, 2]], [1], "1/2")
+    assert found.at_most == 0
+    nothing = replace(found, at_least=-math.inf, radius=math.inf, note="too large")
+    assert nothing.statement.startswith("1 digits are not determined.")
+    assert replace(nothing, at_most=math.inf, witness=None).statement == "Nothing is shown: see the note."
 
 
 def test_the_record_is_plain() -> None:

@@ -94,7 +94,7 @@ def test_unsigned_and_boolean_numbers():
     assert tensor_of(np.array([1, 2], np.uint16)).tolist() == [1, 2]
     assert tensor_of(np.array([2**40], np.uint64)).tolist() == [2.0**40]
     assert tensor_of(np.array([True, False])).dtype == torch.bool
-    for bad in (np.array(["a"]), np.array([None, 1], dtype=object), np.zeros(2, dtype=[("a", "f4")])):
+    for bad in (np.array(["a"]), np.array([None, 1], dtype=object), np.zeros(2, dtype=[("a", "f4")]), [[1, 2], [3]]):
         with pytest.raises(BadInput, match="Numbers for"):
             tensor_of(bad)
 

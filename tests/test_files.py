@@ -350,7 +350,7 @@ def test_paths_that_are_no_files_are_refused(tmp_path: Path, monkeypatch: pytest
     assert "does not exist" in refusal(sha256, tmp_path / "none.h5").got
     assert "does not exist" in refusal(read_array, tmp_path / "nu\0l").got
     os.mkfifo(tmp_path / "pipe.npy")
-    refusal(read_array, tmp_path / "pipe.npy")
+    assert "no regular file" in refusal(read_array, tmp_path / "pipe.npy").got
     path = save(tmp_path / "a.npy", noise(3, 4))
     monkeypatch.setattr(os, "access", lambda *args: False)
     assert "may not be read" in refusal(read_array, path).got

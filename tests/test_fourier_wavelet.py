@@ -86,6 +86,15 @@ def test_fourier_of_wavelet_refuses_a_padded_one() -> None:
         assert_refuses(lambda m=mask: FourierOfWavelet(m, frame), "orthonormal", "(13,)")
 
 
+def test_the_mask_is_copied_and_may_be_of_numbers() -> None:
+    frame, booleans = Wavelet((8, 8), "db2", 2), some((8, 8))
+    mask = booleans.float()
+    operator = FourierOfWavelet(mask, frame)
+    mask.zero_()
+    assert torch.equal(operator.mask, booleans)
+    assert_refuses(lambda: FourierOfWavelet(0.5 * booleans, frame), "zeros and ones", "float32")
+
+
 def test_only_the_plain_pair_is_folded() -> None:
     mask, frame = some((8, 8)), Wavelet((8, 8), "db2", 2)
     sensing, centred = SubsampledFourier(mask), SubsampledFourier(mask, centred=True)

@@ -240,6 +240,8 @@ def test_a_pair_around_an_image_stays_in_the_class() -> None:
         confuse(sensing, levels, noise=0.0, bound=bounds, sparsify=frame, around=given)
     with pytest.raises(BadInput, match="coefficients of the image to search around"):
         confuse(sensing, levels, noise=0.1, bound=bounds, sparsify=frame, around=given[:1])
+    with pytest.raises(BadInput, match="Got NaN"):
+        confuse(sensing, levels, noise=0.1, bound=bounds, sparsify=frame, around=given * math.nan)
 
 
 def test_numbers_for_the_eye_are_rounded_to_the_safe_side() -> None:

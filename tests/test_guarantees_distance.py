@@ -217,6 +217,7 @@ def test_refuses_other_shapes_lambdas_and_halves_of_a_class() -> None:
     for lam in (0.0, -1.0, math.nan, limit, 2 * limit):
         assert_refuses(lambda lam=lam: bounds(FEW, lam=lam), "1/(gamma sqrt(xi))", str(lam))
     assert_refuses(lambda: bounds(FEW, [1.0]), "One point of shape (5,)", "(1,)")
+    assert_refuses(lambda: bounds(FEW, Z, dual=[1.0]), "dual point of shape", "(1,)")
     assert_refuses(lambda: bounds(FEW, y=[[1.0] * 5]), "(1, 5)")
     assert_refuses(lambda: bounds(FEW, dual=torch.zeros(4)), "dual point")
     assert_refuses(lambda: bounds(FEW, [math.nan] * 5), "finite")

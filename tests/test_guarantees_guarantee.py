@@ -276,8 +276,10 @@ def test_refuses_nu(nu: float) -> None:
 
 def test_refuses_accuracies_and_sizes() -> None:
     g = of_norm(CODE)
-    for accuracy, size in ((0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, -1.0), (1.0, math.nan)):
+    wrong = ((0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (1.0, -1.0), (1.0, math.nan), (1.0, math.inf), (1e-300, 1e300))
+    for accuracy, size in wrong:
         assert_refuses(lambda a=accuracy, b=size: g.outer(a, b), str(accuracy), str(size))
+    assert_refuses(lambda: g.inner(5e-324), "5e-324")
 
 
 @pytest.mark.parametrize("bad", [-1e-9, math.nan, math.inf])
@@ -289,6 +291,7 @@ def test_refuses_what_bounds_no_norm(bad: float) -> None:
         assert_refuses(lambda a=arguments: g.error_bound(3, size=1.0, **a), str(bad))
         if name != "model_error":
             assert_refuses(lambda a=arguments: g.error_from_gap(1.0, 1.0, lam=0.1, **a), str(bad))
+    assert_refuses(lambda: g.error_bound(3, size=bad, sparsity_defect=0.1, noise=0.1), str(bad))
     assert_refuses(lambda: g.error_from_gap(1.0, bad, sparsity_defect=0.1, noise=0.1, lam=0.1), str(bad))
 
 
@@ -304,7 +307,10 @@ def test_refuses_lambda(lam: float) -> None:
 def test_refuses_a_delta_below_the_misfit() -> None:
     g = of_norm(CODE)
     c = g.misfit(0.1, 0.1)
-    assert_refuses(lambda: g.error_bound(3, size=1, sparsity_defect=0.1, noise=0.1, delta=0.99 * c), "delta")
+    for delta in (0.99 * c, math.nan, math.inf):
+        assert_refuses(lambda d=delta: g.error_bound(3, size=1, sparsity_defect=0.1, noise=0.1, delta=d), "delta")
+    assert_refuses(lambda: g.error_bound(-1, size=1, sparsity_defect=0.1, noise=0.1), "restarts", "-1")
+    assert_refuses(lambda: g.error_from_gap(math.nan, 1, sparsity_defect=0.1, noise=0.1, lam=0.1), "gap", "NaN")
     g.error_bound(3, size=1, sparsity_defect=0.1, noise=0.1, delta=c)
 
 

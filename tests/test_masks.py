@@ -24,6 +24,7 @@ from firenet.sensing.masks import (
     lines,
     local_coherences,
     multilevel,
+    nested,
     theory_density,
     variable_density,
 )
@@ -500,6 +501,18 @@ def test_a_mask_from_elsewhere_counts_too() -> None:
 )
 def test_multilevel_refuses(arguments: dict[str, Any], word: str) -> None:
     assert_refuses(lambda: multilevel((16, 16), **arguments), word)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (8, 64), (64, 8), (4, 8, 32)])
+def test_nested_masks_prefer_low_frequencies_on_every_axis(shape: Shape) -> None:
+    # For so large a power the order is that of the frequencies but for a factor: times of n exponential variables are
+    # within n^2 of each other but with probability 1 / n, and the root of order 20 of that is at most 2.
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[tuple(n // 2 for n in shape)] = True  # its own time is the largest of all
+    drawn = nested(mask, (0.3,), power=20.0)[0.3] & ~mask
+    axes = [np.fft.fftfreq(n, 1 / n) * (max(shape) / n) for n in shape]
+    distance = np.sqrt(sum(g**2 for g in np.meshgrid(*axes, indexing="ij")))
+    assert distance[drawn.numpy()].max() <= 2 * distance[~(drawn | mask).numpy()].min()
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (4, -1), (2, 2, 2, 2)])

@@ -127,7 +127,14 @@ def test_a_factory_with_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         load_model("made_here_1:factory", weights=tmp_path / "w.pt").build(SENSING)
     with pytest.raises(BadInput, match="returns a function"):
         load_model("made_here_1:number").build(SENSING)
-    for wrong in ("made_here_1:constant", "made_here_1:absent", "no_such_module:factory"):
+    factory_module(tmp_path, monkeypatch, "made_here_2", "1 / 0")
+    for wrong in (
+        "made_here_1:constant",
+        "made_here_1:absent",
+        "made_here_2:factory",
+        "no_such_module:factory",
+        ".made_here_1:factory",
+    ):
         with pytest.raises(BadInput, match="factory"):
             load_model(wrong)
     with pytest.raises(BadInput, match="Leave --weights out for other models"):

@@ -70,8 +70,9 @@ def test_remove_oversampling_crops_the_image(n):
         torch.fft.ifft(torch.fft.ifftshift(remove_oversampling(k), dim=-1), norm="ortho"), dim=-1
     )
     torch.testing.assert_close(cropped, image[:, start : start + kept], rtol=0, atol=1e-12)
-    with pytest.raises(BadInput, match="oversampling factor"):
-        remove_oversampling(k, 0.5)
+    for factor in (0.5, 0.999, 0, -2, math.nan, math.inf, n + 1):
+        with pytest.raises(BadInput, match="oversampling factor"):
+            remove_oversampling(k, factor)
 
 
 def test_prewhitened_noise_has_the_identity_as_covariance():
@@ -208,6 +209,11 @@ def test_words_for_total_variation_and_sums():
         assert frame.out_shape == (bands, 16, 12)
         assert frame.is_tight == ("tv" not in word)
         assert describe(frame).startswith(f"{word},")
+    # Unions that no name gives get none.
+    haar, tv = transform("undecimated:haar:1", (16, 12)), transform("tv", (16, 12))
+    for frame in (Union([tv, tv]), Union([haar, tv]), Union([haar, tv], (1, 0.5)), Union([Union([haar, haar]), tv])):
+        assert describe(frame).startswith("union ")
+    assert describe(Union([haar, tv], (1, 0.25))).startswith("undecimated:haar:1+tv,")
     # The wavelets of a sum are as one tight frame, beside total variation too.
     x = normal(16, 12, dtype=torch.float64, seed=0)
     wavelets = transform("undecimated:haar:1+db2:1+tv", (16, 12))(x)[:8]

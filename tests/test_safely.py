@@ -69,13 +69,17 @@ def test_together_or_not_at_all(
 
 
 def test_what_fails_inside_leaves_nothing(tmp_path: Path) -> None:
-    def broken() -> None:
+    def broken(error: Exception, *first: str) -> None:
         with together():
-            write_image(tmp_path / "x.npy", np.eye(3))
-            raise ZeroDivisionError
+            for name in first:
+                write_image(tmp_path / name, np.eye(3))
+            raise error
 
-    with pytest.raises(ZeroDivisionError):
-        broken()
+    # An error of reading is no error of the first output.
+    for error in (ZeroDivisionError(), FileNotFoundError(2, "No such file")):
+        for first in ((), ("x.npy",)):
+            with pytest.raises(type(error)):
+                broken(error, *first)
     with pytest.raises(BadInput, match="No space"), replacing(tmp_path / "y"):
         raise OSError(28, "No space left on device")
     assert contents(tmp_path) == {}
@@ -211,3 +215,5 @@ def test_a_sealed_file_is_what_was_written_or_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:place])
         with pytest.raises(sealed.Damaged):
             sealed.read(path, "kind", "me")
+    with pytest.raises(ValueError, match="about"):  # it would take the place of the values
+        sealed.write(path, "kind", "me", {"about": np.arange(3.0)}, about)

@@ -304,3 +304,5 @@ def test_defect_refuses_other_numbers_of_weights_and_coefficients() -> None:
     for weights in ([1.0], [1.0, 2.0, 3.0]):
         assert_refuses(lambda w=weights: defect([1, 2, 3, 4], [0, 0, 1, 1], levels, w), str(len(weights)))
     assert_refuses(lambda: defect([1, 2, 3], [0, 0, 1, 1], levels), "3")
+    for bad in (math.nan, math.inf, complex(0, math.nan)):
+        assert_refuses(lambda v=bad: defect([1, v, 3, 4], [0, 0, 1, 1], levels), "Finite coefficients", "NaN")

@@ -30,7 +30,7 @@ def test_layers_and_errors_are_those_of_the_paper(seed: int) -> None:
     for line in found.lines:
         n = line.layers // p
         assert n * p == line.layers
-        assert n == g.outer(line.accuracy, float(np.linalg.norm(y)))
+        assert n >= g.outer(line.accuracy, float(np.linalg.norm(y)))
         assert line.error <= line.accuracy  # the theorem
         assert line.enough <= line.layers
         assert line.enough % p == 0
@@ -42,6 +42,28 @@ def test_layers_and_errors_are_those_of_the_paper(seed: int) -> None:
     # A line through a few points of a staircase: at most one step off at either end.
     most = p * 2 / math.log(ACCURACIES[0] / ACCURACIES[-1])
     assert abs(found.measured_slope() - found.slope) <= most + p - found.slope
+
+
+@pytest.mark.parametrize("above", [1e-6, 1e-4, 1e-2])
+def test_layers_are_proved_with_the_part_of_delta(above: float) -> None:
+    """Just above the error after two restarts, those are enough only if delta leaves room."""
+    random = np.random.default_rng(0)
+    known = with_kernel(random)
+    g, x = known.guarantee, signal(random, known, rest=0.0)
+    size = float(np.linalg.norm(known.matrix @ x))
+    accuracy = g.constants.C2 * math.exp(-2) * size * (1 + above)
+    (line,) = measured_depth(g, x, accuracies=(accuracy,)).lines
+    n, given = line.layers // g.inner(), {"size": size, "sparsity_defect": 0.0, "noise": 0.0}
+    delta = 1e-3 * accuracy / g.constants.C2
+    assert g.error_bound(n, delta=delta, **given) <= accuracy
+    assert g.error_bound(n - 1, delta=delta, **given) > accuracy
+
+
+def test_no_accuracy_below_rounding() -> None:
+    random = np.random.default_rng(0)
+    known = with_kernel(random)
+    x = signal(random, known, rest=0.0)
+    assert_refuses(lambda: measured_depth(known.guarantee, x, accuracies=(1e-30,)), "1e-30", "rounding")
 
 
 def test_no_line_through_one_number() -> None:

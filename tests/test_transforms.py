@@ -249,7 +249,7 @@ def test_wavelet_in_single_precision(wavelet: str) -> None:
 
 @pytest.mark.parametrize("wavelet", WAVELETS)
 def test_norm_bound_of_a_wavelet_covers_its_filter_table(wavelet: str) -> None:
-    # Symlets and coiflets of PyWavelets are orthonormal to 5e-12 only: the bound must not be a plain 1.
+    # Symlets of PyWavelets are orthonormal to 5e-12 only: the bound must not be a plain 1.
     for shape, levels in [((16,), 3), ((64,), 6), ((4, 8), 2), ((2, 2, 4), 1), ((7,), 2)]:
         frame = Wavelet(shape, wavelet, levels)
         dense = columns(frame, torch.float64)

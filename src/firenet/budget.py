@@ -145,10 +145,12 @@ def dense_budget(
     Raises:
         BadInput: As :func:`firenet.digits.determine` does, and for points of other shapes or not finite.
     """
-    points = [np.asarray(v) for v in (truth, reconstruction)]
-    if points[0].shape != points[1].shape or points[0].ndim != 1 or points[0].shape[0] != np.shape(matrix)[1]:
+    points, shape = [np.asarray(v) for v in (truth, reconstruction)], np.shape(matrix)
+    if len(shape) != 2:
+        raise BadInput("A matrix of m rows and N columns", f"shape {shape}", "Reshape it")
+    if any(p.shape != shape[1:] for p in points):
         got = f"{points[0].shape} and {points[1].shape}"
-        raise BadInput(f"Truth and reconstruction of shape ({np.shape(matrix)[1]},)", got, "Pass the coefficients")
+        raise BadInput(f"Truth and reconstruction of shape ({shape[1]},)", got, "Pass the coefficients")
     if not all(np.isfinite(p).all() for p in points):
         raise BadInput("A finite truth and reconstruction", "NaN or infinity", "Check them")
     within = {"bits": bits, "matrix_within": matrix_within, "data_within": data_within}

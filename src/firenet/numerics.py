@@ -285,13 +285,16 @@ def tensor_of(array: Tensor | ArrayLike, what: str = "array") -> Tensor:
         what: Its name in errors.
 
     Raises:
-        BadInput: For arrays of objects, strings, or structures.
+        BadInput: For arrays of objects, strings, or structures, and for lists of unequal lengths.
     """
     if isinstance(array, Tensor):
         return array.to_dense() if array.layout != torch.strided else array
     if hasattr(array, "toarray"):  # scipy.sparse
         array = array.toarray()  # pyright: ignore[reportAttributeAccessIssue]
-    found: np.ndarray[Any, Any] = np.asarray(array)
+    try:
+        found: np.ndarray[Any, Any] = np.asarray(array)
+    except ValueError as error:
+        raise BadInput(f"Numbers for {what}", f"no array ({error})", "Make all its lists equally long") from None
     if found.dtype.kind not in "biufc":
         raise BadInput(f"Numbers for {what}", f"an array of {found.dtype}", "Convert it to an array of numbers first")
     kind = found.dtype.newbyteorder("=")

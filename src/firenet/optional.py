@@ -31,16 +31,16 @@ def named(text: str, kind: str, do: str) -> Callable[..., Any]:
     installed packages; ``kind`` names the object in errors, and ``do`` says what it must do.
 
     Raises:
-        BadInput: If there is no such module, no such name in it, or it cannot be called.
+        BadInput: If there is no such module, it raises an error, or has no such name, and if that cannot be called.
     """
     module, _, name = text.partition(":")
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError, ValueError) as error:
+    except Exception as error:  # the module may raise anything
         where = "It is imported from the current folder or from the installed packages"
-        raise BadInput(f"module:{kind}", f"{text!r}: {error}", where) from None
+        raise BadInput(f"module:{kind}", f"{text!r}: {type(error).__name__}: {error}", where) from error
     finally:
         sys.path.remove(here)
     if not callable(found):

@@ -150,6 +150,9 @@ def defect(
         level: The level of each coefficient.
         levels: The local sparsities.
         weights: One per level; None is ``levels.weights()``.
+
+    Raises:
+        BadInput: For other numbers of coefficients or weights, and coefficients that are not finite.
     """
     size = np.abs(np.asarray(coefficients)).ravel()
     index = levels.index(level).ravel()
@@ -157,6 +160,8 @@ def defect(
     if size.shape != index.shape or w.shape != (len(levels.sizes),):
         needed, got = f"{index.size} coefficients and {len(levels.sizes)} weights", f"{size.size} and {w.size}"
         raise BadInput(needed, got, "Pass one image and one weight per level")
+    if not np.isfinite(size).all():  # among the largest they would be left out
+        raise BadInput("Finite coefficients", "NaN or infinity", "Clean the image first")
     return math.fsum(
         float(w[k]) * math.fsum(np.sort(size[index == k])[: max(0, n - s)].tolist())
         for k, (n, s) in enumerate(zip(levels.sizes, levels.sparsities, strict=True))

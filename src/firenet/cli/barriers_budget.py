@@ -25,8 +25,10 @@ def error_sources(
     Examples:
       firenet barriers budget -o budget.png
     """
+    from firenet.io.files import check_output
     from firenet.paper.error_sources import budgets, draw
 
+    check_output(out, suffixes=(".png",))
     with console.busy("dividing errors"):
         found = list(budgets())
         draw(found, out)

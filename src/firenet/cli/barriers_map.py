@@ -29,8 +29,10 @@ def draw_map(
     """
     from firenet.barriers.classify import classify
     from firenet.barriers.instances import BadProblem
+    from firenet.io.files import check_output
     from firenet.paper.barrier_map import draw
 
+    check_output(out, suffixes=(".png",))
     problem = barriers.problem_of(kind, digits, parameter, columns, tail)
     try:
         with console.busy("classifying"):

@@ -69,7 +69,10 @@ def play(
     from firenet.barriers import defeat, outread
     from firenet.barriers.instances import BadProblem
     from firenet.barriers.program import BadAlgorithm
+    from firenet.io.files import check_output
 
+    if out is not None:
+        check_output(out, suffixes=(".json",))
     player = _algorithm(algorithm, here)
     problem = barriers.problem_of(kind, digits, parameter, columns, tail, samples)
     if fewer and digits < 2:

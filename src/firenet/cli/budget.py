@@ -47,9 +47,17 @@ def budget(
     """
     from firenet.io.files import read_array, read_image
 
-    if (scan is None) == (matrix is None or data is None):
-        needed = "Either --matrix and --data, or --scan"
-        raise BadInput(needed, "both or neither", "Say which problem the reconstruction belongs to")
+    files = {"--matrix": matrix, "--data": data, "--scan": scan}
+    given = [name for name, path in files.items() if path is not None]
+    if given not in (["--matrix", "--data"], ["--scan"]):
+        do = "Say which problem the reconstruction belongs to"
+        raise BadInput("Either --matrix and --data, or --scan", " and ".join(given) or "none of them", do)
+    if scan is None:
+        options.refuse_unused("without --scan", {"--sparsify": sparsify})
+    else:
+        options.refuse_unused(
+            "with --scan", {"--bits": bits, "--problem": None if problem.upper() == "P3" else problem}
+        )
     information = None if pair is None else _information(pair)
     if scan is not None:
         from firenet.mri.scan_budget import scan_budget
@@ -78,8 +86,8 @@ def budget(
         points = [read_array(p, key=None, purpose=w) for p, w in ((truth, "truth"), (reconstruction, "reconstruction"))]
         kind: Any = problem.upper()
         with console.progress("enclosing the minimisers", "cone programs", quiet=quiet) as tell:
-            given: dict[str, Any] = {"kind": kind, "bits": bits, "information": information, "progress": tell}
-            found = dense_budget(arrays[0], arrays[1], parameter, points[0], points[1], **given)
+            more: dict[str, Any] = {"kind": kind, "bits": bits, "information": information, "progress": tell}
+            found = dense_budget(arrays[0], arrays[1], parameter, points[0], points[1], **more)
     if as_json:
         console.print_json(found.record())
     else:

@@ -27,7 +27,7 @@ def confuse(
     shape: Annotated[
         str | None, Option(help="The sides of the image, N1,N2,...; its mask is drawn as by `firenet mask --rate`.")
     ] = None,
-    rate: options.Rate = 0.25,
+    rate: options.DrawnRate = None,
     sensing: Annotated[str, Option(help="The measurements of a mask: fourier or walsh.")] = "fourier",
     coils: Annotated[Path | None, Option(help="The file of coil maps, shape (coils, N1, N2).")] = None,
     corner_dc: Annotated[

@@ -36,7 +36,8 @@ EXIT_CODES = {
     NO_VERDICT: "the algorithm ran out of time, so nothing is known about it.",
     INVALID: "the algorithm raised an error, crashed, gave no answer, asked for what no read grants, broke the "
     "protocol, or is not a function of its reads and coins.",
-    UNDECIDED: "neither a proof nor a violation of the null space property was found.",
+    UNDECIDED: "nothing was decided: prove found neither a proof nor a violation of the null space property, or digits "
+    "does not know the number of digits exactly.",
     HUNG_UP: "the terminal was closed (SIGHUP); no file is left half written.",
     INTERRUPTED: "interrupted from the keyboard; no file is left half written.",
     TERMINATED: "ended by SIGTERM; no file is left half written.",

@@ -21,7 +21,7 @@ def mask(
     out: Annotated[
         Path, Option("-o", "--out", help="The mask (.npy). A .png and a .json are put beside it.", show_default=False)
     ],
-    rate: options.Rate = 0.25,
+    rate: options.DrawnRate = None,
     transform: Annotated[str, Option(help="The measurements: fourier or walsh.")] = "fourier",
     variable: Annotated[
         bool,
@@ -35,19 +35,22 @@ def mask(
     sparsities: Annotated[
         str | None, Option(help="Local sparsities s1,s2,...: use the sampling theorem's density, not a power law.")
     ] = None,
-    vanishing_moments: Annotated[int, Option(help="The vanishing moments of the wavelet, for --sparsities.")] = 1,
+    vanishing_moments: Annotated[
+        int | None, Option(help="The vanishing moments of the wavelet, for --sparsities. Default: 1.")
+    ] = None,
     full: Annotated[
-        int,
+        int | None,
         Option(
-            help="Sample all bands up to this one fully; band k ends at frequency 2^(k-1), or Walsh sequency 2^k - 1."
+            help="Sample all bands up to this one fully; band k ends at frequency 2^(k-1), or Walsh sequency 2^k - 1. "
+            "Default: 1."
         ),
-    ] = 1,
+    ] = None,
     centre: Annotated[
         int | None,
         Option(help="The number of central lines of --lines that are all sampled. Default: a third of them."),
     ] = None,
     lines: Annotated[float | None, Option(help="Draw Cartesian lines with this acceleration instead.")] = None,
-    axis: Annotated[int, Option(help="The phase-encoding axis of --lines.")] = 0,
+    axis: Annotated[int | None, Option(help="The phase-encoding axis of --lines. Default: 0.")] = None,
     seed: options.Seed = 0,
     corner_dc: Annotated[
         bool, Option("--corner-dc", help="Write zero frequency in the corner, not in the middle.")
@@ -72,27 +75,36 @@ def mask(
     if transform not in ("fourier", "walsh"):
         raise BadInput("A transform: fourier or walsh", transform, "Choose one")
     kind: masks.Transform = "walsh" if transform == "walsh" else "fourier"
+    bands = {"--full": full, "--sparsities": sparsities, "--vanishing-moments": vanishing_moments}
+    walsh, single = None if kind == "fourier" else kind, variable or None
+    share = 0.25 if rate is None else rate
     with console.busy("drawing the mask"):
         if lines is not None:
-            if full != 1 or power is not None or sparsities is not None or transform != "fourier" or variable:
-                got = "one of --full, --power, --sparsities, --transform walsh, --variable-density"
-                do = "Leave it out, or leave out --lines"
-                raise BadInput("No options of densities, bands or Walsh samples together with --lines", got, do)
-            made = masks.lines(shape, lines, axis=axis, centre=centre, seed=seed)
+            others = {"--rate": rate, "--power": power, "--transform": walsh, "--variable-density": single}
+            options.refuse_unused("with --lines", others | bands)
+            made = masks.lines(shape, lines, axis=axis or 0, centre=centre, seed=seed)
         elif variable:
-            if full != 1 or sparsities is not None:
-                got = "--full or --sparsities"
-                raise BadInput("No bands together with --variable-density", got, "Leave one of them out")
-            made = masks.variable_density(shape, rate, transform=kind, seed=seed, power=2.5 if power is None else power)
+            options.refuse_unused("with --variable-density", {"--axis": axis, "--centre": centre} | bands)
+            made = masks.variable_density(
+                shape, share, transform=kind, seed=seed, power=2.5 if power is None else power
+            )
         else:
-            local = None if sparsities is None else options.parse_numbers(sparsities, "--sparsities")
-            density: dict[str, Any] = {"sparsities": local, "vanishing_moments": vanishing_moments, "full": full}
-            slope = 2.0 if power is None else power
-            made = masks.multilevel(shape, rate, transform=kind, seed=seed, power=slope, **density)
+            options.refuse_unused("without --lines", {"--axis": axis, "--centre": centre})
+            if sparsities is None:
+                options.refuse_unused("without --sparsities", {"--vanishing-moments": vanishing_moments})
+            else:
+                options.refuse_unused("with --sparsities", {"--power": power})
+            density: dict[str, Any] = {
+                "sparsities": None if sparsities is None else options.parse_numbers(sparsities, "--sparsities"),
+                "vanishing_moments": 1 if vanishing_moments is None else vanishing_moments,
+                "full": 1 if full is None else full,
+                "power": 2.0 if power is None else power,
+            }
+            made = masks.multilevel(shape, share, transform=kind, seed=seed, **density)
     stored = (made.samples if corner_dc else made.centred()).numpy()
-    bands = {",".join(map(str, k)): {"samples": m, "size": n} for k, (m, n) in made.bands.items()}
+    boxes = {",".join(map(str, k)): {"samples": m, "size": n} for k, (m, n) in made.bands.items()}
     record = {"count": made.count, "rate": made.rate, "recipe": dict(made.recipe), "centred": not corner_dc}
-    record |= {"bands": bands, "versions": versions()}
+    record |= {"bands": boxes, "versions": versions()}
     with together():
         write_image(out, stored)
         if stored.ndim > 1:

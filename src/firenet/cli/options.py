@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -20,6 +20,8 @@ Overwrite = Annotated[
     bool, Option("--overwrite", help="Replace the files beside OUT even where firenet did not write them.")
 ]
 Rate = Annotated[float, Option(help="The share of k-space to sample.")]
+# Of a mask that is drawn only on request.
+DrawnRate = Annotated[float | None, Option(help="The share of k-space to sample. Default: 0.25.")]
 Seed = Annotated[int, Option(help="The seed of all random numbers.")]
 
 # --- scans: recon, certify, export ------------------------------------------------------------------------------------
@@ -154,6 +156,21 @@ def transform_of(sparsify: str | None, wavelet: str | None) -> str | None:
         do = "--wavelet db4 is short for --sparsify orthonormal:db4"
         raise BadInput("One of --sparsify and --wavelet", "both", do)
     return sparsify if wavelet is None else f"orthonormal:{wavelet}"
+
+
+def refuse_unused(where: str, unused: Mapping[str, object]) -> None:
+    """Refuses options that would be ignored.
+
+    Args:
+        where: For example "with --lines".
+        unused: The value of each option that does not count there; None where it was not given.
+
+    Raises:
+        BadInput: If one of them was given.
+    """
+    given = [name for name, value in unused.items() if value is not None]
+    if given:
+        raise BadInput(f"Only options that count {where}", " and ".join(given), "Leave them out")
 
 
 def parse_numbers(text: str, option: str) -> tuple[float, ...]:

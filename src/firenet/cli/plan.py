@@ -29,7 +29,7 @@ def plan(
     shape: Annotated[
         str | None, Option(help="The sides of the image, N1,N2,...; its mask is drawn as by `firenet mask --rate`.")
     ] = None,
-    rate: options.Rate = 0.25,
+    rate: options.DrawnRate = None,
     seed: options.Seed = 0,
     transform: Annotated[str, Option(help="The measurements of a mask: fourier or walsh.")] = "fourier",
     corner_dc: Annotated[
@@ -59,7 +59,7 @@ def plan(
     signal: Annotated[float | None, Option(help="A bound of the signal's 2-norm. Default: that of --image.")] = None,
     nu: Annotated[
         float | None,
-        Option(help="Each restart multiplies the error by this. Default: exp(-1), with the fewest layers."),
+        Option(help="The factor nu of the schedule, between 0 and 1. Default: exp(-1), with the fewest layers."),
     ] = None,
     sampling: Annotated[
         str | None,

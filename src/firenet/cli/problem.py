@@ -20,7 +20,7 @@ def operator_of(
     matrix: Path | None,
     mask: Path | None,
     shape: str | None,
-    rate: float,
+    rate: float | None,
     seed: int,
     transform: str,
     corner_dc: bool,
@@ -32,7 +32,7 @@ def operator_of(
 
     Raises:
         BadInput: Unless exactly one of matrix, mask and shape is given; for a transform other than fourier and walsh;
-            for coil maps without Fourier samples.
+            for coil maps without Fourier samples; for a rate without a shape, and ``corner_dc`` without a mask.
     """
     import torch
 
@@ -48,6 +48,10 @@ def operator_of(
         raise BadInput("One of a matrix, --mask and --shape", "none or several", "For example --shape 256,256 ...")
     if transform not in ("fourier", "walsh"):
         raise BadInput("A transform: fourier or walsh", transform, "Choose one")
+    if shape is None:
+        options.refuse_unused("without --shape", {"--rate": rate})
+    if mask is None:
+        options.refuse_unused("without --mask", {"--corner-dc": corner_dc or None})
     if coils is not None and (matrix is not None or transform == "walsh"):
         raise BadInput("Fourier samples for --coils", "a matrix or Walsh samples", "Leave --coils out")
     if matrix is not None:
@@ -55,7 +59,8 @@ def operator_of(
     if mask is None:
         assert shape is not None
         sides = whole(shape, "--shape")
-        samples = multilevel(sides, rate, transform="walsh" if transform == "walsh" else "fourier", seed=seed).samples
+        kind = "walsh" if transform == "walsh" else "fourier"
+        samples = multilevel(sides, 0.25 if rate is None else rate, transform=kind, seed=seed).samples
     else:
         samples = as_mask(read_array(mask, purpose="mask"))
         if transform == "fourier" and not corner_dc:
@@ -76,7 +81,9 @@ def level_of(sensing: LinearOperator, frame: Wavelet | None, sizes: str | None) 
     import numpy as np
 
     if sizes is not None and frame is not None:
-        raise BadInput("A matrix for --sizes", "a mask", "Leave --sizes out: the levels are the scales of the wavelet")
+        raise BadInput(
+            "A matrix for --sizes", "a mask or --shape", "Leave --sizes out: the levels are the scales of the wavelet"
+        )
     if frame is not None:
         return frame.levels().numpy()
     n = sensing.in_shape[-1]

@@ -38,7 +38,9 @@ def prove(
         Option("--accuracy", help="Also plan the network whose depth adds at most this to its error; needs --signal."),
     ] = None,
     signal: Annotated[float | None, Option("--signal", help="An upper bound of the 2-norm of the signals.")] = None,
-    noise: Annotated[float, Option("--noise", help="An upper bound of the 2-norm of the noise, for --accuracy.")] = 0,
+    noise: Annotated[
+        float | None, Option("--noise", help="An upper bound of the 2-norm of the noise, for --accuracy. Default: 0.")
+    ] = None,
     key: options.Key = None,
     seed: options.Seed = 0,
     out: Annotated[Path | None, Option("--out", "-o", help="Write the certificate to this file (.json).")] = None,
@@ -67,6 +69,10 @@ def prove(
         raise BadInput("Both --rho and --gamma, or none of them", "one", "Claim a pair")
     if (accuracy is None) != (signal is None):
         raise BadInput("Both --accuracy and --signal, or none of them", "one", "Give both")
+    if refute:
+        options.refuse_unused("with --refute", {"--accuracy": accuracy, "--noise": noise})
+    if accuracy is None:
+        options.refuse_unused("without --accuracy", {"--noise": noise})
     claim = None if rho is None or gamma is None else (rho, gamma)
     if claim is not None:
         check_claim(*claim)
@@ -86,10 +92,13 @@ def prove(
     if out is not None and best is not None and not isinstance(best, NotDecided):
         _save(best.to_json(), out)
     record = _record(problem, found, violation, gamma, seed) | {"seconds": round(time.monotonic() - began, 1)}
-    if accuracy is not None and signal is not None and found is not None and not isinstance(found, NotDecided):
-        guarantee = Guarantee(found.problem.matrix.numbers, found.constants)
-        made = plan(guarantee, accuracy=accuracy, noise=noise, sparsity_defect=0.0, signal=signal)
-        record |= {"plan": made.record(), "network": made.summary}
+    if accuracy is not None and signal is not None:
+        made = None
+        if found is not None and not isinstance(found, NotDecided):
+            guarantee = Guarantee(found.problem.matrix.numbers, found.constants)
+            made = plan(guarantee, accuracy=accuracy, noise=noise or 0.0, sparsity_defect=0.0, signal=signal)
+        record["plan"] = None if made is None else made.record()
+        record["network"] = "none, since nothing was proved" if made is None else made.summary
     if as_json:
         console.print_json(record)
     else:

@@ -28,8 +28,10 @@ def depth(
       firenet theorem depth -o depth.png
       firenet theorem depth --json
     """
+    from firenet.io.files import check_output
     from firenet.paper.rate import draw, rate
 
+    check_output(out, suffixes=(".png",))
     with console.progress("proving constants", "restarts") as told:
         results = list(rate(lambda name, done, total: told(done, total, now=name)))
         draw(results, out)

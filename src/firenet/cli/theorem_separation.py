@@ -30,8 +30,10 @@ def separation(
       firenet theorem separation -o separation.png
       firenet theorem separation --digits 6 --precision 60
     """
+    from firenet.io.files import check_output
     from firenet.paper.separation import draw, separated
 
+    check_output(out, suffixes=(".png",))
     with console.busy("verifying constants"):
         found = separated(digits, precision)
         draw(found, digits, precision, out)

@@ -59,7 +59,7 @@ class Digits:
     Attributes:
         kind: ``P1``, ``P2`` or ``P3``.
         at_least: That many digits are determined, verified; infinity where the data are exact and the minimiser is
-            unique, or where zero is the only minimiser of every problem that agrees; -inf where nothing is shown.
+            unique, or where zero is the only minimiser of every problem that agrees; -inf without an enclosure.
         at_most: No more digits are determined, verified by the witness; infinity without one.
         centre: The point to which the digits belong, rounded to double precision.
         radius: An upper bound of the distance from the rounded centre of every minimiser of every problem that agrees
@@ -90,7 +90,9 @@ class Digits:
             unique = "the minimiser is unique, and the data are exact" if self.radius else "the minimiser is exact"
             return f"Every digit is determined: {unique}."
         if self.at_least == -math.inf:
-            return "Nothing is shown: see the note."
+            if self.at_most == math.inf:
+                return "Nothing is shown: see the note."
+            return f"{self.at_most + 1} digits are not determined. Whether any are is not shown: see the note."
         close = f"a point within 1e{-self.at_least:+03d} of every minimiser is known"
         if self.decided:
             return f"Exactly {self.at_least} digits of the minimiser are determined: {close}, and no more."

@@ -121,9 +121,10 @@ class Question:
         c = lcm(*(v.denominator for plane in (*A, *y) for v in plane.ravel().tolist()))
         whole = [[_times(p, c) for p in planes] for planes in (A, y)]
         a, b = (max((abs(v).bit_length() for p in planes for v in p.ravel().tolist()), default=0) for planes in whole)
-        if max(a, b, c.bit_length()) > MOST_BITS:
-            do = "Round them, and state by how much (matrix_within, data_within)"
-            raise BadInput("Numbers of less than 30,000 digits", f"{max(a, b)} bits", do)
+        bits = max(a, b, c.bit_length())
+        if bits > MOST_BITS:
+            needed = f"Numbers of at most {MOST_BITS} bits, as fractions of one common denominator"
+            raise BadInput(needed, f"{bits} bits", "Round them, and state by how much (matrix_within, data_within)")
         A_, y_ = (embedded(planes, group) for planes in whole)
         units = Fraction(1 << a, c), Fraction(1 << b, c)
         scale = {"P1": Fraction(1), "P2": parameter / (units[0] * units[1]), "P3": parameter / units[0]}[kind]
@@ -195,7 +196,10 @@ class Question:
 
 def _planes(array: Any, name: str) -> list[NDArray[Any]]:
     """Returns real and, where there are any, imaginary parts, as fractions."""
-    given: Any = np.asarray(array.detach().cpu().numpy() if hasattr(array, "detach") else array)
+    try:
+        given: Any = np.asarray(array.detach().cpu().numpy() if hasattr(array, "detach") else array)
+    except ValueError as error:
+        raise BadInput(f"Numbers for {name}", f"no array ({error})", "Make all its lists equally long") from None
     if given.dtype.kind not in "biufcO" or given.dtype.itemsize > (16 if given.dtype.kind == "c" else 8):
         needed = f"The {name}: numbers of at most double precision, or fractions"
         raise BadInput(needed, str(given.dtype), "Convert them")

@@ -265,11 +265,9 @@ class _Problem:
         flat = flat.real.double() if real and flat.is_complex() else flat + 0.0
         level = self.level()
         if len(flat) != len(level) or not torch.isfinite(flat.abs()).all():
-            raise BadInput(
-                f"{len(level)} finite coefficients of the image to search around",
-                f"{len(flat)}",
-                "Pass those of one image",
-            )
+            got = f"{len(flat)}" if len(flat) != len(level) else "NaN or infinity"
+            needed = f"{len(level)} finite coefficients of the image to search around"
+            raise BadInput(needed, got, "Pass those of one image")
         kept = torch.zeros_like(flat)
         for k, (s, b) in enumerate(zip(self.levels.sparsities, self.bounds, strict=True)):
             at = torch.from_numpy(np.flatnonzero(level == k))

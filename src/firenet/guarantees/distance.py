@@ -332,11 +332,11 @@ def _checked(
     """Returns z, y and the dual point in double precision."""
     z, y = tensor_of(z, "the point"), tensor_of(y, "measurements")
     q = None if dual is None else tensor_of(dual, "a dual point")
-    shapes = [tuple(t.shape) for t in (z, y) if t is not None]
-    if shapes != [operator.in_shape, operator.out_shape] or (q is not None and q.shape != y.shape):
+    shapes = [tuple(t.shape) for t in (z, y, q) if t is not None]
+    if shapes != [operator.in_shape, operator.out_shape, operator.out_shape][: len(shapes)]:
         needed = f"One point of shape {operator.in_shape}, measurements and dual point of shape {operator.out_shape}"
         do = "The point is the coefficients, sparsify(image) for an image"
-        raise BadInput(needed, f"{shapes[0]} and {shapes[1]}", do)
+        raise BadInput(needed, " and ".join(map(str, shapes)), do)
     if not all(torch.isfinite(real_view(t)).all() for t in (z, y)):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
     dtype = operator.state_dtype(torch.promote_types(y.dtype, torch.float64))

@@ -133,7 +133,10 @@ class Guarantee:
         """Computes the number of layers of a restart, :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil`, for the factor
         :math:`\\nu` of :class:`.PaperSchedule`."""
         _nu(nu)
-        return math.ceil(2 * self.constants.at(lam)[1] * self.norm / nu)
+        p = 2 * self.constants.at(lam)[1] * self.norm / nu
+        if not p < math.inf:
+            raise BadInput("Constants, a norm and nu with a finite number of layers", f"nu={nu}", "Raise nu")
+        return math.ceil(p)
 
     def outer(self, accuracy: float, size: float, nu: float = math.exp(-1), *, lam: float | None = None) -> int:
         """Computes the number n of restarts after which the algorithm's part of the error,
@@ -146,9 +149,10 @@ class Guarantee:
             lam: The lambda in use.
         """
         _nu(nu)
-        if not accuracy > 0 or not size >= 0:
-            raise BadInput("accuracy > 0 and size >= 0", f"{accuracy}, {size}", "Both are norms")
         second = self.constants.at(lam)[1]
+        if not accuracy > 0 or not size >= 0 or not second * size / accuracy < math.inf:
+            needed = "accuracy > 0 and size >= 0, whose ratio times C2 is finite"
+            raise BadInput(needed, f"{accuracy}, {size}", "Both are norms")
         n = max(1, math.ceil(math.log(max(second * size / accuracy, 1)) / -math.log(nu)))
         return n if second * nu**n * size <= accuracy else n + 1  # the logarithms are rounded
 
@@ -188,13 +192,18 @@ class Guarantee:
             model_error: As in :meth:`misfit`.
 
         Raises:
-            BadInput: For a delta below c(x, y), to which the theorem does not apply.
+            BadInput: For a delta below c(x, y), to which the theorem does not apply, and numbers out of range.
         """
         _nu(nu)
+        _bounds(size)
+        if not restarts >= 0:
+            raise BadInput("A number of restarts, zero or more", f"{restarts}", "outer computes one for an accuracy")
         c = self.misfit(sparsity_defect, noise, lam=lam, model_error=model_error)
         delta = c if delta is None else delta
-        if delta < c:
-            raise BadInput(f"A delta of at least c(x, y) = {c:.6g}", f"{delta}", "Raise delta, or assume less noise")
+        if not c <= delta < math.inf:
+            raise BadInput(
+                f"A finite delta of at least c(x, y) = {c:.6g}", f"{delta}", "Raise delta, or assume less noise"
+            )
         return self.constants.at(lam)[1] * (c + nu / (1 - nu) * delta + nu**restarts * size)
 
     def error_from_gap(self, gap: float, residual: float, *, sparsity_defect: float, noise: float, lam: float) -> float:
@@ -208,6 +217,8 @@ class Guarantee:
         number refutes the assumptions.
         """
         _positive(lam)
+        if math.isnan(gap):
+            raise BadInput("A duality gap", "NaN", "Check the point and the measurements")
         delta = (gap - residual + noise) / lam
         return self.error_from(delta, residual, sparsity_defect=sparsity_defect, noise=noise)
 

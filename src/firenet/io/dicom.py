@@ -20,8 +20,8 @@ _RAW = "Decompress it first: gdcmconv --raw IN OUT, or dcmdjpeg, dcmdjpls"
 def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
     """Reads a grey DICOM image, rescaled by its slope and intercept.
 
-    Pixels that the file calls padding were not measured; they get the smallest value of the others, which is shown
-    black. Windows, overlays and other ways to show the values are not applied.
+    Pixels that the file calls padding were not measured; they get the smallest rescaled value of the others, which is
+    shown black. Windows, overlays and other ways to show the values are not applied.
     """
     pydicom = optional("pydicom", "images", "Reading DICOM")
     size = path.stat().st_size
@@ -46,14 +46,15 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
             raise
         got = f"one that cannot be decoded ({shown(syntax.name)})"
         raise BadInput(f"One grey DICOM image in {path}", got, _RAW) from error
+    slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
+    slope *= float(data.get("DoseGridScaling", 1))  # in radiotherapy
     padding = data.get("PixelPaddingValue")
     if padding is not None:
         low, high = sorted((int(padding), int(data.get("PixelPaddingRangeLimit", padding))))
         outside = (array >= low) & (array <= high)
         if outside.any() and not outside.all():
-            array = np.where(outside, array[~outside].min(), array)
-    slope, intercept = float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))
-    slope *= float(data.get("DoseGridScaling", 1))  # in radiotherapy
+            others = array[~outside]
+            array = np.where(outside, others.max() if slope < 0 else others.min(), array)
     if (slope, intercept) != (1.0, 0.0):
         array = as_float(array) * slope + intercept
     spacing = data.get("PixelSpacing")

@@ -30,7 +30,8 @@ def existing(path: AnyPath) -> Path:
     path = Path(path)
     try:
         there = path.is_file()
-        what = "a folder" if path.is_dir() else "which may not be read" if there else "which does not exist"
+        what = "a folder" if path.is_dir() else "which may not be read" if there else "which is no regular file"
+        what = what if path.exists() else "which does not exist"
     except (OSError, ValueError) as error:  # the name is too long or has a null character, or a folder is closed
         there, what = False, str(getattr(error, "strerror", None) or error)
     if not there or not os.access(path, os.R_OK):
@@ -84,15 +85,16 @@ def together() -> Iterator[None]:
     once, all files are from the same run.
 
     Raises:
-        BadInput: If they cannot be put in place.
+        BadInput: If they cannot be put in place. Other errors inside the block are passed on as they are.
     """
     pairs: list[tuple[Path, Path]] = []
     token = _waiting.set(pairs)
     try:
         yield
-        _place(pairs)
-    except OSError as error:
-        raise _unwritable(pairs[0][1], error) from error
+        try:
+            _place(pairs)
+        except OSError as error:
+            raise _unwritable(pairs[0][1], error) from error
     finally:
         _waiting.reset(token)
         for temporary, _ in pairs:

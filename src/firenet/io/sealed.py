@@ -40,7 +40,12 @@ def write(path: Path, kind: str, identity: str, arrays: Mapping[str, np.ndarray]
         identity: A fingerprint (one word) of everything on which the content of the file depends.
         arrays: Arrays of numbers; none may be named ``about``.
         about: Numbers, texts, lists and mappings.
+
+    Raises:
+        ValueError: For an array named ``about``.
     """
+    if _ABOUT in arrays:
+        raise ValueError(f"no array may be named {_ABOUT}: that name is taken")
     said = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **{**arrays, _ABOUT: said})

@@ -169,9 +169,9 @@ def remove_oversampling(kspace: Tensor, factor: float = 2.0, *, axis: int = -1, 
         BadInput: For a factor below 1 or above the length of the axis.
     """
     n = kspace.shape[axis]
-    kept = round(n / factor)
-    if not 1 <= kept <= n:
+    if not 1 <= factor <= n:
         raise BadInput(f"An oversampling factor between 1 and {n}", f"{factor}", "2 is usual")
+    kept = round(n / factor)
     if centred:
         kspace = torch.fft.ifftshift(kspace, dim=axis)
     line = torch.fft.ifft(kspace, dim=axis, norm="ortho")

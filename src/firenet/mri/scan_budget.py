@@ -42,7 +42,8 @@ def scan_budget(
     """
     scan = scan_of(data, progress)
     if len(scan.images) != 1 or scan.images[0].empty:
-        raise BadInput("A scan with one image that is not empty", f"{len(scan.images)}", "Use --slice")
+        got = "an empty image" if len(scan.images) == 1 else f"{len(scan.images)} images"
+        raise BadInput("A scan with one image that is not empty", got, "Give a file of one slice")
     part = scan.images[0]
     net = default_network(part.operator, sparsify=sparsify, lam=lam).to(part.y.device)
     x, z = (

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
@@ -37,7 +38,7 @@ from firenet.numerics import fft_rounding
 from firenet.operators.compact import Compact
 from firenet.operators.derivative import differentiable
 from firenet.operators.norm_bound import NormBound
-from firenet.sensing.masked import FourierSampling, Sampled, complex_dtype, need_complex
+from firenet.sensing.masked import FourierSampling, Sampled, as_mask, complex_dtype, need_complex
 from firenet.transforms.filters import filter_bank
 from firenet.transforms.wavelet import Wavelet
 
@@ -56,7 +57,8 @@ class FourierOfWavelet(FourierSampling):
         wavelet: An orthonormal transform of the mask's shape.
     """
 
-    def __init__(self, mask: Tensor, wavelet: Wavelet) -> None:
+    def __init__(self, mask: Tensor | ArrayLike, wavelet: Wavelet) -> None:
+        mask = as_mask(mask)
         unitary = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
         if wavelet.out_shape != tuple(mask.shape) or not wavelet.is_orthonormal:
             needed = f"An orthonormal wavelet transform of the mask's shape {tuple(mask.shape)}"

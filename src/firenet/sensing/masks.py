@@ -276,19 +276,19 @@ def nested(mask: Tensor, rates: Sequence[float], *, power: float = 2.5, seed: in
     Args:
         mask: The mask, zero frequency in the corner.
         rates: Fractions of the grid.
-        power: The density of the draw is proportional to :math:`|k|^{-power}`.
+        power: The density of the draw is proportional to :math:`|k|^{-power}`, with the frequencies of each axis scaled
+            by the ratio of the longest side to that axis.
         seed: Seed of the draw.
     """
     shape = tuple(mask.shape)
-    grids = torch.meshgrid(*(torch.fft.fftfreq(n, 1 / n) for n in shape), indexing="ij")
-    distance = torch.stack([g.square() for g in grids]).sum(0).sqrt().clamp(min=1)
+    distance = torch.from_numpy(_distance(shape, "fourier")).float().clamp(min=1)
     generator = torch.Generator().manual_seed(check_seed(seed))
     # Draws without replacement in the order of independent exponential variables, whose rates are the densities.
     clock = -torch.log(torch.rand(shape, generator=generator).clamp(min=1e-12)) * distance**power
-    order = torch.where(mask, clock, clock + clock.max()).flatten().argsort()
+    order = torch.from_numpy(np.lexsort((clock.flatten().numpy(), ~mask.flatten().numpy())))
     found = {}
     for rate in sorted(set(rates)):
-        count = round(rate * mask.numel())
+        count = round(rate * mask.numel()) if math.isfinite(rate) else 0
         if not 1 <= count <= mask.numel():
             raise BadInput("Rates above 0 and at most 1", f"{rate}", "For example 0.1, 0.2, 0.4")
         taken = torch.zeros(mask.numel(), dtype=torch.bool)

@@ -38,4 +38,5 @@ def schedule_from(state: dict[str, Any]) -> Schedule:
         return known[name](**numbers)
     except (KeyError, TypeError) as error:
         needed = f"A schedule of this library: {', '.join(known)} or {FrozenSteps.__name__}"
-        raise BadInput(needed, f"{name!r} ({error})", "Set the schedule by net.following(schedule)") from None
+        do = "Store the state of net.following(schedule), the same network with a schedule of this library"
+        raise BadInput(needed, f"{name!r} ({error})", do) from None

@@ -91,7 +91,7 @@ def measured_depth(
         progress: Called with the number of restarts done and the number of all.
 
     Raises:
-        BadInput: For a signal that is not sparse in levels.
+        BadInput: For a signal that is not sparse in levels, and an accuracy below the rounding of double precision.
     """
     operator, constants = guarantee.operator, guarantee.constants
     x = tensor_of(coefficients, "coefficients").to(torch.promote_types(torch.float64, tensor_of(coefficients).dtype))
@@ -103,9 +103,14 @@ def measured_depth(
     size = norms(y, y.ndim).item()
     delta = 1e-3 * min(accuracies) / constants.C2
     inner = guarantee.inner()
-    outer = [guarantee.outer(accuracy, size) for accuracy in accuracies]
+    # The delta of the schedule has its part of the error, too.
+    least = guarantee.error_bound(0, size=0.0, sparsity_defect=0.0, noise=0.0, delta=delta)
+    outer = [guarantee.outer(accuracy - least, size) for accuracy in accuracies]
     network = Firenet(operator, weights=torch.from_numpy(guarantee.weights), lam=constants.lam)
     errors = _errors(network, y, x, PaperSchedule(max(outer), inner, delta, size=size), progress)
+    if not min(errors) <= min(accuracies):
+        got = f"{min(accuracies):.3g}, where rounding leaves an error of {min(errors):.3g}"
+        raise BadInput("Accuracies that double precision reaches", got, "Ask for larger ones")
     searched = _searched(network, y, x, min(accuracies))
     lines = [
         Line(

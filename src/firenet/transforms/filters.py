@@ -37,7 +37,8 @@ def check_depth(depth: int, deepest: int, shape: tuple[int, ...], asked: int | N
 
 
 def table_defect(wavelet: str) -> float:
-    """Computes how far the filter table is from orthonormal (1e-16 for Daubechies, up to 5e-12 for symlets).
+    """Computes how far the filter table is from orthonormal (1e-15 for Daubechies and coiflets, up to 5e-11 for
+    symlets).
 
     By Gershgorin's theorem the largest singular value of one level along one axis is at most sqrt(1 + defect).
     """

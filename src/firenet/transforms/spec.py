@@ -25,7 +25,8 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
 
     The names are ``undecimated:sym4`` and ``orthonormal:db4``, or with a number of levels, ``undecimated:sym4:3``;
     ``tv`` for total variation, or with a boundary, ``tv:neumann`` (default periodic); and unions of undecimated
-    wavelets and total variation, ``undecimated:haar:1+sym4:2`` and ``undecimated:sym4:3+tv``. The name of a wavelet
+    wavelets and total variation, ``undecimated:haar:1+sym4:2`` and ``undecimated:sym4:3+tv``, in which each of k
+    wavelets has the factor :math:`k^{-1/2}` and total variation the factor 1/4. The name of a wavelet
     alone means the orthonormal transform. None means ``undecimated:haar:1+sym4:3`` for images and ``orthonormal:db4``
     for volumes, where undecimated wavelets would take some 220 times the memory of the volume
     (``firenet recon --dry-run`` says how much a run takes).
@@ -44,17 +45,25 @@ def transform(spec: str | None, shape: Sequence[int]) -> AnalysisOperator:
         return Gradient(shape, "neumann" if rest == "neumann" else "periodic")
     if kind == "orthonormal" and len(parts) == 1 and _is_wavelet(parts[0]):
         return Wavelet(shape, *_wavelet(parts[0], None))
-    wavelets = sum(part != ["tv"] for part in parts)
-    if kind == "undecimated" and wavelets and all(part == ["tv"] or _is_wavelet(part) for part in parts):
+    if (
+        kind == "undecimated"
+        and parts != [["tv"]] * len(parts)
+        and all(part == ["tv"] or _is_wavelet(part) for part in parts)
+    ):
         made = [
             Gradient(shape) if part == ["tv"] else UndecimatedWavelet(shape, *_wavelet(part, most)) for part in parts
         ]
-        # The squares of the wavelets' factors sum to one, so that lambda keeps its meaning; total variation is added.
-        factors = [TV_SHARE if part == ["tv"] else wavelets**-0.5 for part in parts]
-        return made[0] if len(made) == 1 else Union(made, factors)
+        return made[0] if len(made) == 1 else Union(made, _factors(made))
     needed = "A transform: undecimated:WAVELET or orthonormal:WAVELET, or with a number of levels WAVELET:LEVELS; tv; "
     do = "For example undecimated:haar:1+sym4:2, orthonormal:db4 or undecimated:sym4+tv"
     raise BadInput(f"{needed}undecimated wavelets and tv joined by +", repr(spec), do)
+
+
+def _factors(parts: Sequence[object]) -> tuple[float, ...]:
+    """Returns the factors of a named union: the squares of the wavelets' sum to one, so that lambda keeps its meaning;
+    total variation is added."""
+    wavelets = sum(not isinstance(part, Gradient) for part in parts)
+    return tuple(TV_SHARE if isinstance(part, Gradient) else wavelets**-0.5 for part in parts)
 
 
 def _is_wavelet(part: list[str]) -> bool:
@@ -82,5 +91,9 @@ def describe(frame: AnalysisOperator) -> str:
         parts = [p for p in frame.parts if isinstance(p, AnalysisOperator)]
         words = ["tv" if isinstance(p, Gradient) else describe(p).partition(",")[0].partition(":")[2] for p in parts]
         kind = "a tight frame" if frame.is_tight else "and total variation" if "tv" in words else "scaled"
+        flat = {type(p) for p in parts} <= {UndecimatedWavelet, Gradient} and set(words) != {"tv"}
+        if not flat or frame.factors != _factors(parts):
+            factors = "+".join(f"{f:.4g}*({w})" for f, w in zip(frame.factors, words, strict=True))
+            return f"union {factors}, {kind}"
         return f"undecimated:{'+'.join(words)}, undecimated wavelets, {kind}"
     return type(frame).__name__

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from firenet.verified.arithmetic import Array
 from firenet.verified.directed import Interval
@@ -76,14 +75,3 @@ class Space(ABC):
     @abstractmethod
     def scaled(self, a: Enclosure, unit: Fraction) -> Enclosure:
         """Returns a vector times a power of two."""
-
-
-def finite(number: Any) -> Any:
-    """Returns the number, if it is finite.
-
-    Raises:
-        Unbounded: For NaN or infinity.
-    """
-    if not abs(number) < float("inf"):
-        raise Unbounded
-    return number
