@@ -40,20 +40,21 @@ KEPT = 4  # candidates that are tried at every budget
 
 @dataclass(frozen=True, eq=False)
 class Perturbation:
-    """The worst perturbation that was found within a budget.
+    """The worst perturbation of measurements y that was found within a budget, for a reconstruction R.
 
     Attributes:
-        e: The perturbation, in the shape of the measurements; for the image domain :math:`Av`.
+        e: The perturbation, in the shape of the measurements; for ``domain="image"`` it is :math:`Av`, where v is the
+            change of the object.
         budget: The budget :math:`\\epsilon`, relative to :math:`\\|y\\|`.
         size: :math:`\\|e\\|/\\|y\\|`, measured again: at most the budget.
         image: The image :math:`R(y+e)`.
-        error: :math:`\\|R(y+e)-R(y)\\|`, or the largest modulus of this change in the window.
-        noise: The largest error of the random perturbations of the same size, which are the control.
+        error: :math:`\\|R(y+e)-R(y)\\|`, or, for an attack on a window, the largest modulus of this change there.
+        noise: The largest error of the random perturbations, which are the control; their size is the budget.
         amplification: The error over :math:`\\|e\\|`.
         by: What found it: the name of an ascent, ``noise``, ``differences`` (a candidate from differences, or a hint),
             ``transfer`` or ``antun``.
         evaluations: The number of evaluations of R for this budget.
-        effort: How thorough the whole attack was; None if nothing was searched.
+        effort: How thorough the whole attack was; None if nothing was searched or no differences were taken.
     """
 
     e: Tensor
@@ -164,7 +165,7 @@ class Search:
         return change if self.window is None else change[self.window]
 
     def slope(self, v: Tensor, radius: float, generator: torch.Generator) -> tuple[float, Tensor]:
-        """Returns the objective at v and its gradient there, which ``spsa`` estimates."""
+        """Returns the objective at v and its gradient there; ``spsa`` estimates the gradient, up to a factor."""
         if self.ascent == "spsa":
             # A central difference along one random direction, a tenth of the radius to each side.
             shift = self.draw(generator)

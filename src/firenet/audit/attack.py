@@ -10,9 +10,10 @@ where P is the identity, or restricts the image to a window (then the norm is th
 the result of every search, and its error is measured again. Random noise of the same size is always tried, so that an
 attack is never weaker than noise. :mod:`firenet.audit.ascent` has a map of the search.
 
-Only values and gradients of R are used. If R has no gradient, the ascent estimates it from differences (SPSA, Spall
-1992). A gradient is compared with differences along random directions, at the size of the budget and at larger sizes.
-Ascents may also begin where these differences are large (:mod:`firenet.audit.survey`). Where they do not support the
+Only values and gradients of R are used. For an R without gradient there is the ascent ``spsa``, which estimates the
+gradient from differences (Spall 1992). Before the ascents, differences along random directions are taken at the size of
+one budget, the reference, and at larger sizes. The gradient is compared with the differences of the reference's size,
+and an ascent may begin where differences are large (:mod:`firenet.audit.survey`). If the differences do not support the
 gradient, or show a new effect at a larger size, the whole Jacobian is computed by differences, if there are few enough
 dimensions. :class:`.Effort` says how thorough the search was.
 """
@@ -75,12 +76,14 @@ def attack(
         steps: The number of steps of each ascent.
         starts: The number of ascents. Those with a random start never begin at zero, where magnitudes have no gradient.
         seed: Seeds everything that is random.
-        reference: The budget at whose size differences are taken; None is the middle one of ``budgets``.
+        reference: The budget at whose size, and at larger sizes, differences are taken; None is the middle one of
+            ``budgets``.
         hints: Perturbations of the measurements, of any size, that may cause large errors: for example one that was
             found for another reconstruction, or the measurements of a detail. Only for ``domain="measurement"``.
         calls: The largest number of dimensions of a perturbation for which the whole Jacobian is computed by
-            differences. It is computed if the gradient is absent or disagrees with differences, or if differences of a
-            larger size show an effect that those of the reference budget do not.
+            differences. It is computed if the gradient is absent or does not agree with differences, or if differences
+            of a larger size show an effect that those of the reference budget do not. A Jacobian of more than 1 GiB is
+            never computed.
         differences: Whether to take differences; without them the ``effort`` of a perturbation is None.
         progress: Called with the number of evaluations done, and an estimate of their total number.
 
@@ -88,8 +91,8 @@ def attack(
         One perturbation for each budget, in the order of ``budgets``.
 
     Raises:
-        BadInput: If budgets are not positive, measurements have another shape, the reconstruction of y is not finite,
-            or it has no gradient and the ascent needs one.
+        BadInput: If an argument is unknown or outside its range, measurements or hints have another shape, R(y) is not
+            finite, or R has no gradient and the ascent needs one.
     """
     wanted = [float(budgets)] if isinstance(budgets, float | int) else [float(b) for b in budgets]
     if not wanted or not all(0 < b < math.inf for b in wanted):
@@ -163,8 +166,8 @@ def antun(
     Args:
         reconstruct: R, differentiable.
         sensing: The measurement operator A.
-        x: The image; its scale matters, since rate and penalty have units. The images of AUTOMAP had norms of some
-            thousands.
+        x: The image; its scale matters, since rate and penalty have units. In the paper, the images for the network
+            AUTOMAP had norms of some thousands.
         snapshots: The numbers of steps after which a perturbation is returned.
         penalty: The penalty :math:`\\lambda`.
         rate: The learning rate.

@@ -42,7 +42,7 @@ class Bench:
         settings: The settings.
         parts: The store of the finished parts.
         measures: For each test the function that measures it.
-        pair: Two images that no method can tell apart, for the test ``kernel``; None leaves it out.
+        pair: Two images that no method can tell apart, for the test ``kernel``; None if there is no pair.
     """
 
     sensing: LinearOperator

@@ -128,7 +128,7 @@ def _over(value: float, deviation: float) -> float:
 class Kernel:
     """The bound of a Lipschitz constant that follows from a detail which A almost annihilates.
 
-    The object without the detail is x, and with it x'.
+    The object without the detail is x, and with it x'. R is the reconstruction, A the measurement operator.
 
     Attributes:
         distance: The distance :math:`\\|x-x'\\|`.
@@ -159,7 +159,7 @@ def kernel(
         sensing: The measurement operator A.
         x: The object.
         shape: The detail.
-        budget: The largest :math:`\\epsilon`, relative to :math:`\\|Ax\\|`.
+        budget: The largest allowed :math:`\\|Ad\\|`, relative to :math:`\\|Ax\\|`.
 
     Returns:
         The numbers, x' and R(Ax').
@@ -208,7 +208,7 @@ class Undecidable:
     """What a reconstruction makes of data that two images explain equally well.
 
     Attributes:
-        noise: The noise within which the data are those of both.
+        noise: The noise level: the data are within it of the measurements of both images.
         floor: Half the distance of the two: every method has at least this error on one of them.
         first: The error if the object is the first image.
         second: The error if it is the second image.

@@ -8,14 +8,15 @@ function). So an attack also uses measured changes of the image,
 for random e_k, at the size s of the budget and at larger ones, which show effects that a random direction of the
 budget's size does not reach. From them follow
 
-* the image in which the changes are largest, the first left singular vector w of D, and the direction
-  :math:`\\sum_k\\langle w,D_k\\rangle e_k`, at which an ascent begins;
+* the image in which the changes are largest, the first right singular vector w of the matrix D with the rows
+  :math:`D_k`, and the direction :math:`\\sum_k\\langle w,D_k\\rangle e_k`, at which an ascent may begin;
 * whether the gradient is right: :math:`\\langle\\nabla\\langle w,R\\rangle,e_k\\rangle` must be
   :math:`\\langle w,D_k\\rangle`;
-* which singular values cannot have been missed. If R is linear at that size,
-  :math:`\\|D\\|\\ge\\sigma\\|d^*\\Omega\\|` for every singular value :math:`\\sigma` with right vector d and Gaussian
-  directions :math:`\\Omega`, and :math:`\\|d^*\\Omega\\|^2` is chi-squared with as many degrees of freedom as there are
-  directions.
+* which singular values of the Jacobian J cannot have been missed. Let the rows of :math:`\\Omega` be the Gaussian
+  vectors from which the :math:`e_k` were made. If R is linear at that size, the rows of :math:`\\Omega J^T` are the
+  :math:`D_k` times the norms of these vectors, and :math:`\\|\\Omega J^T\\|\\ge\\sigma\\|\\Omega d\\|` for every
+  singular value :math:`\\sigma` of J with right singular vector d. And :math:`\\|\\Omega d\\|^2` is chi-squared with as
+  many degrees of freedom as there are directions.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Sketch:
         return (w / size if size > 0 else w), first / second if second > 0 else math.inf if first > 0 else 1.0
 
     def towards(self, w: Tensor) -> Tensor:
-        """Returns :math:`\\sum_k\\langle w,D_k\\rangle e_k`, in which :math:`\\langle w,R\\rangle` increases."""
+        """Returns the direction :math:`\\sum_k\\langle w,D_k\\rangle e_k`, along which <w, R> increases."""
         shares = self.changes @ w
         flat = real_view(self.directions).reshape(len(shares), -1)
         found = (shares.to(flat.dtype) @ flat).reshape(real_view(self.directions[0]).shape)

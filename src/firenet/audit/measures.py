@@ -126,7 +126,7 @@ def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured
 
 
 def window_of(shape: Sequence[int], share: float) -> tuple[slice, slice]:
-    """Returns the square in the middle of an image; the side of the square is the given share of the image's side."""
+    """Returns the square in the middle of an image; its side is the given share of the image's shorter side."""
     rows, columns = shape
     half = max(round(share * min(rows, columns)) // 2, 1)
     return slice(rows // 2 - half, rows // 2 + half), slice(columns // 2 - half, columns // 2 + half)

@@ -14,8 +14,8 @@ for some tests the perturbations that were found before). When it is used again 
 
 A model that crashes the process (a segmentation fault, an abort) leaves a message in the marker, written by Python's
 fault handler. A process that ends without a message was killed from outside: by a person, a power failure, or the
-system for lack of memory. These cannot be told apart afterwards, so the part is tried a few times. SIGTERM, SIGHUP and
-Ctrl-C remove the marker. The digest detects damage, not forgery.
+system for lack of memory. These cannot be told apart afterwards, so the part is tried a few times. Ctrl-C removes
+the marker; so do SIGTERM and SIGHUP under ``firenet audit``. The digest detects damage, not forgery.
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ def remove(folder: Path) -> None:
     """Removes a folder of parts, so that an audit starts again from the beginning.
 
     Raises:
-        BadInput: If the folder was not made by an audit, or has other files in it; then nothing is removed.
+        BadInput: If the folder was not made by an audit, has other files in it, or is used by another process; then
+            nothing is removed.
     """
     if not folder.exists():
         return

@@ -30,7 +30,7 @@ class Thresholds:
             the reference budget, of perturbations that were found for this model or for another one.
         local: The largest allowed change of one pixel in the window, relative to the norm of the perturbation. A map of
             norm 1 can change one pixel by the whole norm of the perturbation, whatever the size of the image.
-        contrast: Details of this contrast or more must be seen.
+        contrast: Details of this contrast or more must be seen. It is relative to the image's maximum.
         index: A detail is seen if its index is at least this, see :class:`.Detection`.
         lipschitz: A detail that the measurement operator almost annihilates proves a lower bound of the Lipschitz
             constant; the test fails if the bound exceeds this.
@@ -67,7 +67,7 @@ class Settings:
         contrasts: The contrasts of the details, relative to the image's maximum, falling.
         noise: The norms of Gaussian noise, relative to the measurements.
         factors: The factors by which the data are multiplied.
-        window: The side of the window of the localised attack, relative to that of the image.
+        window: The side of the window of the localised attack, relative to the shorter side of the image.
         tests: The tests, some of ``TESTS``.
         thresholds: The limits for the verdicts.
         seed: Seeds everything that is random.
@@ -150,9 +150,9 @@ class Verdict:
     Attributes:
         model: The name of the model.
         test: The name of the test.
-        outcome: ``failed``: there is a witness, which was judged again; ``nothing found``: the text says how thorough
-            the search was; ``not decided``: the text says why; ``no statement``: nothing follows from the images
-            (``kernel`` only).
+        outcome: ``failed``: there is a witness, which was judged again; ``nothing found``: the limit is kept, and if
+            the test is a search, the text says how thorough it was; ``not decided``: the text says why;
+            ``no statement``: nothing follows from the images (``kernel`` only).
         value: The worst number of all images.
         threshold: The limit of this number.
         text: The verdict as a sentence.

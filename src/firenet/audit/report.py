@@ -48,6 +48,8 @@ class _Part:
 def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: str = "Stability audit") -> int:
     """Writes the report, whole or not at all, and returns its size in bytes.
 
+    If the file would be too large with pictures, it is written without them.
+
     Args:
         path: The file, which ends in ``.html``.
         audits: The audits, one section each.
@@ -55,7 +57,7 @@ def write_report(path: Path, audits: Sequence[Audit], *, command: str, title: st
         title: The title of the page.
 
     Raises:
-        MissingExtra: If Jinja2 is missing.
+        MissingExtra: If Jinja2 is missing, or Pillow, which pictures need.
         BadInput: If the file cannot be written or would be too large.
     """
     check_output(path, suffixes=(".html",))

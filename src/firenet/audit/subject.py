@@ -168,7 +168,7 @@ def _first(reconstruct: Callable[[Tensor], Tensor], y: Tensor, shape: tuple[int,
 
 
 def mean(reconstruct: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Returns the mean of a few calls of a reconstruction that is not deterministic."""
+    """Returns a function whose image is the mean of a few calls of a reconstruction that is not deterministic."""
     return lambda y: torch.stack([reconstruct(y) for _ in range(DRAWS)]).mean(0)
 
 

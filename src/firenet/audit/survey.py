@@ -2,7 +2,7 @@
 
 ::
 
-    for each of three sizes, from the reference budget up to one that shows a single component:
+    for each of three sizes, from the reference budget up to one where the effect of a single component shows:
         D            the rows are central differences along random directions, the rows of E (differences.py)
         w            the image of norm one in which they are largest, for a window zero except at one pixel
         E^T D w      --> candidate                        where the ascent may begin (Search.known)
@@ -38,12 +38,12 @@ MOST_BYTES = 1 << 30  # the largest Jacobian
 def survey(search: Search, reference: float, calls: int, generator: torch.Generator) -> Effort:
     """Takes differences at the reference budget and above, and adds the candidates that they show to ``search.known``.
 
-    A perturbation of the budget's size along one direction d reaches everything that depends on the component along d.
+    A perturbation of the budget's size along one direction d shows everything that depends on the component along d.
     A random perturbation has a component of that size along d only if it is larger by the square root of the dimension.
-    So the largest size is the budget times this root, and the size between them is their geometric mean, but both are
-    at most half the norm of y. At larger sizes differences are taken around random points, since for an even function
-    those around y vanish. The directions are the same at all sizes, so that a linear map has the same differences at
-    all sizes.
+    So the largest size is the budget times this root, and the middle one is the geometric mean of the budget and the
+    largest size, but both are at most half the norm of y. At larger sizes differences are taken around random points,
+    since for an even function those around y vanish. The directions are the same at all sizes, so that a linear map has
+    the same differences at all sizes.
 
     Args:
         search: The state of the attack, before its first ascent.

@@ -1,11 +1,11 @@
 """The adversary: for any algorithm an input on which it fails, and a witness that anybody can check.
 
-It follows the proof of the theorem. Every read is answered as if all columns were tied. An algorithm that halts has
-read to within some :math:`2^{-n}`. All its reads also agree with a matrix in which any one column is larger than the
-others by a bump of half that size. The minimisers for bumps on two different columns are :math:`2.8\\cdot10^{-K}`
-apart, so that no output is within :math:`10^{-K}` of both. An algorithm that does not halt fails on the tie itself. The
-only assumption about the algorithm, which need not even be computable, is that it depends on nothing but
-its reads and its coins. This is tested by running the algorithm again.
+It follows the proof of Theorem 2 of Colbrook, Antun, Hansen (PNAS 2022). Every read is answered as if all columns were
+tied. An algorithm that halts has read to within some :math:`2^{-n}`. All its reads also agree with a matrix in which
+any one column is larger than the others by a bump of half that size. The minimisers for bumps on two different columns
+are :math:`2.8\\cdot10^{-K}` apart, so that no output is within :math:`10^{-K}` of both. An algorithm that does not halt
+fails on the tie itself. The only assumption about the algorithm, which need not even be computable, is that it depends
+on nothing but its reads and its coins. This is tested by running the algorithm again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def defeat(
         algorithm: A :class:`Program`, which runs in a process of its own; or a callable that takes a
             :class:`TrainingSet`, and if it is randomised :class:`Coins` as second argument. A callable runs in this
             process and has to be honest: the verdict says so.
-        problem: The class of problems; its ``digits`` are K. A number K stands for (P3) with the smallest matrix.
+        problem: The class of problems; its ``digits`` are K. A number K stands for ``Problem("P3", K)``.
         name: The algorithm's name in the verdict; None takes its own.
         reads: How many reads (calls of :meth:`.TrainingSet.sample`) it is granted.
         seconds: How long it may run, in seconds.
@@ -93,10 +93,10 @@ def outread(
         seed: As for :func:`defeat`.
 
     Returns:
-        ``wrong``; ``reads`` if it needs more than ``most`` (the witness is a member of the family, on which an
-        algorithm that continues to read does halt); ``out of time`` or ``invalid``; for a randomised algorithm
-        ``randomised`` with a lower bound of the probability that it misses the digits or reads more, at least
-        :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
+        ``wrong``; ``reads`` if it needs more than ``most`` (the witness is a member of the family, which has no tie: an
+        algorithm that reads until the columns separate does halt on it); ``out of time`` or ``invalid``; for a
+        randomised algorithm ``randomised`` with a lower bound of the probability that it misses the digits or reads
+        more. By the theorem this probability is at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
     """
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     if problem.digits < 2:

@@ -31,7 +31,7 @@ def exact(training_set: TrainingSet) -> list[Vector]:
 
 
 def labels(training_set: TrainingSet) -> list[Vector]:
-    """Returns the labels of the training set, read to within 2**-64."""
+    """Returns the labels of the training set: minimisers of the problem as it was read to within 2**-64."""
     return [training_set.sample(64, k).x for k in range(len(training_set))]
 
 
@@ -47,7 +47,7 @@ def centre(training_set: TrainingSet) -> list[Vector]:
 
 
 def guess(training_set: TrainingSet, column: int) -> list[Vector]:
-    """Returns the minimisers of the instance that has its bump on the given column."""
+    """Returns the minimisers of the instance that has its bump on the given column, to within 10**-K / 16."""
     size = training_set.shape[1]
     return [Minimisers(_value(training_set, k), (column,), size).vertex(column) for k in range(len(training_set))]
 

@@ -21,7 +21,7 @@ MOST_SIDES = 1 << 64
 
 
 class BadRead(ValueError):
-    """A read of a negative or fractional accuracy, or of a measurement that does not exist."""
+    """A read to within 2**-n with an n that is negative or not whole, or of a measurement that does not exist."""
 
 
 class Over(BaseException):
@@ -29,7 +29,7 @@ class Over(BaseException):
 
 
 class Sample(NamedTuple):
-    """Measurements :math:`y_{k,n}`, matrix :math:`A_n` and label :math:`x_{k,n}`, a minimiser of that problem."""
+    """Measurements :math:`y_{k,n}`, matrix :math:`A_n` and label :math:`x_{k,n}`, a minimiser for these two."""
 
     y: Vector
     A: tuple[Vector, ...]
@@ -37,7 +37,10 @@ class Sample(NamedTuple):
 
 
 class TrainingSet:
-    """The data :math:`(y_{k,n},A_n,x_{k,n})` to within any :math:`2^{-n}` that is asked for, and the class of problems.
+    """Measurements and matrix to within any :math:`2^{-n}` that is asked for, with labels, and the class of problems.
+
+    The label :math:`x_{k,n}` is a minimiser of the problem with the inexact :math:`y_{k,n}` and :math:`A_n`. It may be
+    further than :math:`10^{-K}` from every minimiser of the exact problem.
 
     Args:
         problem: The class of problems: (P1), (P2) or (P3), K, :math:`\\lambda` or :math:`\\varepsilon`, and the sizes.
@@ -64,7 +67,7 @@ class TrainingSet:
 
         Raises:
             BadRead: If n is not a whole number of at least 0, or there is no measurement k.
-            Over: If more reads are asked for than are granted.
+            Over: If more reads are asked for than are granted, or a read beyond 2**-4096.
         """
         accuracy, which = _whole(n), _whole(k)
         if accuracy is None or accuracy < 0:

@@ -7,9 +7,9 @@ The matrix has one row in which several columns compete, and a diagonal block be
 so that :math:`AA^*=\\|a\\|_2^2I`. The column with the largest :math:`a_j` is the support: the minimiser is
 :math:`v\\,e_j` with :math:`v=f/a_j` and :math:`f=s` for (P3), :math:`s-\\lambda/(2a_j)` for (P2),
 :math:`s-\\varepsilon` for (P1). Where several :math:`a_j` are largest (a tie), the minimisers are the simplex spanned
-by these points. All :math:`a_j` are equal, :math:`\\approx10^K/2`, except that one of them may be larger by a *bump*.
-The place of the bump decides between points that are :math:`\\sqrt2f/a\\approx2.8\\cdot10^{-K}` apart, and the bump can
-be smaller than any accuracy to which A is known.
+by these points. All :math:`a_j` are equal to :math:`10^K/2` (for (P1) times :math:`1-\\varepsilon`), except that one
+of them may be larger by a *bump*. The place of the bump decides between points that are
+:math:`\\sqrt2f/a\\approx2.8\\cdot10^{-K}` apart, and the bump can be smaller than any accuracy to which A is known.
 
 Every number is a :class:`fractions.Fraction`. Only :math:`\\|a\\|_2` is irrational; it enters by its square, and by
 rational numbers near it. The problems and their theorem are from Colbrook, Antun, Hansen (PNAS 2022), Theorem 2.
@@ -104,9 +104,9 @@ class Minimisers:
 def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: int) -> Minimisers:
     """Returns the exact minimisers for a first row of positive numbers and :math:`y=se_1`, :math:`s\\ge0`.
 
-    With :math:`a=\\max_ia_i` a dual point is :math:`q=-(\\lambda/a)e_1` for (P3), where :math:`\\lambda<a` makes its
-    norm less than 1; :math:`|A^Tq|_i=\\lambda a_i/a\\le\\lambda`, with a strict inequality off the support, and 0 for
-    the columns of the lower block. Likewise :math:`q\\propto e_1` for (P2), (P1).
+    A dual point proves that they minimise. With :math:`a=\\max_ia_i` it is :math:`q=-(\\lambda/a)e_1` for (P3), where
+    :math:`\\lambda<a` makes its norm less than 1; :math:`|A^Tq|_i=\\lambda a_i/a\\le\\lambda`, with a strict inequality
+    off the support, and 0 for the columns of the lower block. Likewise :math:`q\\propto e_1` for (P2), (P1).
 
     Args:
         kind: ``P1``, ``P2`` or ``P3``.
@@ -128,9 +128,9 @@ def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: 
 class Problem:
     """A class of problems for K digits: one of (P1), (P2), (P3), sizes, and the number of measurements.
 
-    In the first row of the matrix :math:`N_1` entries compete. They are equal, about :math:`10^K/2` in the strong
-    family (scale K) and :math:`10^{K-1}/2` in the weak family (scale K-1), except that one of them is larger by a bump.
-    The strong family also contains the tie, which has no bump.
+    In the first row of the matrix :math:`N_1` entries compete. They are equal, :math:`10^K/2` in the strong family
+    (scale K) and :math:`10^{K-1}/2` in the weak family (scale K-1), for (P1) times :math:`1-\\varepsilon`, except that
+    one of them is larger by a bump. The strong family also contains the tie, which has no bump.
 
     Attributes:
         kind: ``P1``, ``P2`` or ``P3``.
@@ -229,7 +229,7 @@ class Instance:
         problem: The class of problems.
         scale: K for the strong family, K-1 for the weak one.
         column: The column that has the bump; None for the tie.
-        bump: The amount by which that entry is larger than the others.
+        bump: The amount by which the entry of this column in the first row is larger than the others.
     """
 
     problem: Problem
