@@ -44,7 +44,7 @@ def mask(
     ] = 1,
     centre: Annotated[
         int | None,
-        Option(help="The number of central lines of --lines that are all sampled. Default: a third of them."),
+        Option(help="The number of central lines that --lines always samples. Default: a third of the sampled lines."),
     ] = None,
     lines: Annotated[float | None, Option(help="Draw Cartesian lines with this acceleration instead.")] = None,
     axis: Annotated[int, Option(help="The phase-encoding axis of --lines.")] = 0,
