@@ -5,7 +5,7 @@ and :math:`x^\\circ` the one for the true matrix and measurements, within :math:
 
 .. math:: \\|z-x\\|\\le\\|z-x^*\\|+\\|x^*-x^\\circ\\|+\\|x^\\circ-x\\|:
 
-what was not computed (optimisation, or for a trained network its training), what the inexact input moves, and what the
+what was not computed (or not learned by a trained network), how far the inexact input moves the minimiser, and what the
 model leaves: noise, missing samples, lambda. Beside them stands what no method can avoid for some signal of a class
 (:mod:`firenet.guarantees.confusion`). For small dense problems all parts have verified lower and upper bounds; at the
 size of images they are measured with a reference point.
@@ -61,7 +61,7 @@ class Budget:
     """The parts of an error.
 
     Attributes:
-        error: :math:`\\|z-x\\|_2`.
+        error: The distance :math:`\\|z-x\\|_2` of the reconstruction z to the truth x.
         parts: Computation, inexact input and model. Their upper bounds add up to at least the error.
         information: What no method can avoid for some signal of a class; None where it was not given.
     """
@@ -83,7 +83,10 @@ class Budget:
             return "There is no error."
         if not math.isfinite(largest.upper):
             return f"Of the error {self.error:.4g}, the part of {largest.name} is not bounded."
-        return f"Most of the error {self.error:.4g} is {largest.name}: {largest.lower:.4g} to {largest.upper:.4g}."
+        return (
+            f"Of the error {self.error:.4g}, the part with the largest bound is {largest.name}: "
+            f"{largest.lower:.4g} to {largest.upper:.4g}."
+        )
 
     def record(self) -> dict[str, Any]:
         """Returns the numbers for JSON, with None for infinity."""
@@ -103,8 +106,8 @@ class Budget:
 
 
 def unavoidable(distance: float, noise: float) -> Part:
-    """Returns the part that no method can avoid, from the distance of two signals that noise makes alike."""
-    why = f"no method tells two signals of the class apart within noise {noise:.4g}: one of them gets this error"
+    """Returns the part that no method can avoid, from the distance of two signals that are alike within the noise."""
+    why = f"no method tells two signals of the class apart within noise {noise:.4g}: one gets this error or more"
     return Part("information", distance / 2, math.inf, "verified", why)
 
 
@@ -134,16 +137,18 @@ def dense_budget(
         reconstruction: z, shape (N,), from any method.
         kind: ``P1``, ``P2`` or ``P3``.
         weights: w; None is 1.
-        bits: n, for A and y known within :math:`2^{-n}`; None for exact ones.
+        bits: n, for A (spectral norm) and y (2-norm) known within :math:`2^{-n}`; None for exact ones.
         matrix_within: As for :func:`firenet.digits.determine`.
         data_within: As for :func:`firenet.digits.determine`.
         true: The true matrix and measurements, where an experiment knows them. With None, the bounds of the parts of
-            inexact input and model hold for every matrix and measurements that agree with the given ones.
+            inexact input and model hold for every matrix and measurements that agree with the given ones, except the
+            lower bound of inexact input, which holds for some of them.
         information: From :func:`unavoidable`.
         progress: Called with the number of cone programs done and their total.
 
     Raises:
-        BadInput: As :func:`firenet.digits.determine` does, and for points of other shapes or not finite.
+        BadInput: As :func:`firenet.digits.determine` does, and for a truth or reconstruction of another shape, or
+            not finite.
     """
     points, shape = [np.asarray(v) for v in (truth, reconstruction)], np.shape(matrix)
     if len(shape) != 2:
@@ -196,7 +201,7 @@ def _moved(given: Digits, known: Digits, true: bool) -> Part:
         why = "from the minimisers for the given data to those for the true data"
         return Part(name, _down(max(low - reach, 0.0)), _up(high + reach), "verified", why)
     least = 0.0 if known.witness is None else known.witness.distance / 2
-    why = "the minimisers of all problems that agree; one of two of them is that far from any answer"
+    why = "over all problems that agree; two of them have minimisers at least twice the lower bound apart"
     return Part(name, _down(least), _up(high + reach), "verified", why)
 
 
@@ -234,7 +239,7 @@ def image_budget(
         progress: Called as for :meth:`.Firenet.solve`.
 
     Raises:
-        BadInput: For images of another shape than the operator's.
+        BadInput: For images of another shape than the operator's, or not finite.
     """
     shape = tuple(net.sensing.in_shape)
     for image in (truth, reconstruction):

@@ -47,8 +47,8 @@ class Certificate(Certified):
     """The certificate of a point z, the numbers of :class:`.Certified`; one entry per batch item.
 
     Attributes:
-        tightness: An upper bound of the gap over F(z) - min F: the gap over F(z) - F(b), where b is the best point
-            known. Infinite if no point better than z is known.
+        tightness: An upper bound of the ratio of the gap to F(z) - min F: the gap divided by F(z) - F(b), where b is
+            the best point known. Infinite if no point better than z is known.
         error_bound: A bound of :math:`\\|z-x\\|_2` for the true coefficients x, or None without assumptions. A negative
             number refutes the assumptions.
         assumptions: The assumptions of the error bound, as texts.
@@ -106,10 +106,11 @@ def certify(
 ) -> Certificate:
     """Certifies a reconstruction by any method: computes an upper bound of its suboptimality.
 
-    The dual point is the best of the given one; the scaled residual :math:`(Az-y)/\\|Az-y\\|_2`, which for (P3) is
-    optimal if z is; and those of a primal-dual iteration with :class:`AdaptiveRestarts`, started at z. The iteration
-    also finds points b with a lower objective; it stops when :math:`F(z)-d\\le1.05\\,(F(z)-F(b))`, for then the gap is
-    at most 1.05 times the suboptimality, or after ``budget`` iterations.
+    The dual point is the best of these: the given one; a multiple of the residual :math:`Az-y`, which in the synthesis
+    form is optimal if z is, unless :math:`Az=y`; and those of a primal-dual iteration with :class:`AdaptiveRestarts`,
+    started at z. The iteration also finds points b with a lower objective; it stops when
+    :math:`F(z)-d\\le1.05\\,(F(z)-F(b))`, for then the gap is at most 1.05 times the suboptimality, or after ``budget``
+    iterations.
 
     Args:
         problem: The problem with objective F.
@@ -118,8 +119,8 @@ def certify(
         dual: A dual point to begin with, shape of y, feasible or not.
         dual_sparse: For an analysis problem, the part p of this dual point.
         budget: The largest number of iterations; 0 for none.
-        guarantee: The guarantee of the problem's operator, for an error bound or for bounds of the distance to other
-            reconstructions; needs the next two arguments, or the two after them, or all four.
+        guarantee: The guarantee of the problem's operator, for an error bound (with ``sparsity_defect`` and ``noise``),
+            for bounds of the distance to other reconstructions (with ``perturbation`` and ``promised_gap``), or both.
         sparsity_defect: An assumed upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}` of the true coefficients.
         noise: An assumed upper bound of :math:`\\|Ax-y\\|_2`.
         perturbation: A bound of the 2-norm of the change of y, in the unit of y: the budget of
@@ -128,7 +129,8 @@ def certify(
         verified: Whether objective, lower bound and gap are to hold in exact arithmetic, for the problem as it is
             stored, with every rounding counted; see :func:`firenet.verified.verify`. A problem with a dense matrix
             needs the extra ``verified``.
-        progress: Called from time to time with the number of iterations and the budget.
+        progress: Called from time to time with the number of iterations, the budget, and the largest relative gap of
+            the iteration's own points.
 
     Raises:
         BadInput: For wrong shapes, NaN or infinity, a negative budget, some of the assumptions without the others, or a
@@ -289,7 +291,7 @@ def _given_dual(
 ) -> Tensor:
     """Returns the packed dual variable of a given dual point, after checks of its shape and numbers."""
     if dual is None:
-        raise BadInput("dual beside dual_sparse", "dual_sparse alone", "A dual point is the pair of them")
+        raise BadInput("dual beside dual_sparse", "dual_sparse alone", "Pass both: the pair is the dual point")
     bad = int((~torch.isfinite(real_view(dual))).sum())
     if dual.shape != y.shape or bad:
         got = f"shape {tuple(dual.shape)}, {bad} numbers not finite"

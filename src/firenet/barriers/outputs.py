@@ -1,4 +1,4 @@
-"""Converts what an algorithm returned to rational numbers: one vector for each measurement."""
+"""Converts the output of an algorithm to vectors of rational numbers, one for each measurement."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def described(error: BaseException) -> str:
 
 
 def message(error: BaseException) -> str:
-    """Returns the message of an exception in printable characters, even where its ``__str__`` raises."""
+    """Returns the message of an exception in printable characters, or a remark if its ``__str__`` raises."""
     try:
         return printable(str(error))
     except BaseException:
@@ -136,5 +136,5 @@ def message(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Returns the first 500 characters of a text, with escapes for those that move a cursor or start a new line."""
+    """Returns the first 500 characters of a text, with escapes for those that are not printable, such as newlines."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:500])

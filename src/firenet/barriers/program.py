@@ -1,7 +1,7 @@
 """Runs an algorithm in a process of its own, and trusts nothing that it sends.
 
-A new process is started for each run, without any memory of this one. It shares one pipe with the referee, for the
-lines of :mod:`firenet.barriers.wire`. The length and the time of every line are bounded, and a line that does not
+A new process is started for each run, and has none of the memory of the referee's process. The two share one pipe, for
+the lines of :mod:`firenet.barriers.wire`. The length and the time of every line are bounded, and a line that does not
 belong to the protocol ends the run. An algorithm that speaks the protocol itself gains nothing by it: the log is kept
 at this end.
 

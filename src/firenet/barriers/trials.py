@@ -1,4 +1,4 @@
-"""Tests on random inputs whether an algorithm reaches its digits, as those for K-1 and K-2 digits do."""
+"""Tests on random inputs whether an algorithm computes the digits asked for, as can be done for K-1 and K-2 digits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Trial:
     """The result of an algorithm on random inputs of the strong and the weak family of a class of problems.
 
     Attributes:
-        digits: The digits that were asked for.
+        digits: The number of digits that were asked for.
         plays: The number of inputs.
-        passed: Whether every output was within :math:`10^{-digits}`.
-        worst_squared: The largest squared distance.
+        passed: Whether every output was within :math:`10^{-digits}` of the minimisers.
+        worst_squared: The largest squared distance of an output to the minimisers.
         most_reads: The largest number of reads for one input.
         seed: The seed, with which the trial can be repeated.
         isolated: Whether the algorithm ran in a process of its own, where it cannot look at the input.
@@ -57,15 +57,16 @@ def trial(
 ) -> Trial:
     """Runs an algorithm on random inputs of the strong and the weak family, each with an oracle of its own.
 
-    The families are those of :meth:`.Problem.strong` and :meth:`.Problem.weak`. The bumps have many sizes, and some
-    inputs are ties (:meth:`.Problem.tied`).
+    For the families, bumps and ties see :class:`.Problem`; an oracle answers the reads (the calls of
+    :meth:`.TrainingSet.sample`). The bumps have many sizes, and some inputs are ties.
 
     Args:
         algorithm: As for :func:`.defeat`.
         problem: The class of problems.
         digits: How many digits are asked for, 1 to K.
         plays: The number of inputs. The trial ends at the first input on which the algorithm fails.
-        seed: Seeds inputs, oracles and coins, and so determines the answers: None draws a seed that nobody can foresee.
+        seed: Seeds inputs, oracles and coins, and so determines what the algorithm is shown. None draws a seed that
+            nobody can foresee.
         seconds: As for :func:`.defeat`, for each input.
     """
     if not 1 <= digits <= problem.digits:

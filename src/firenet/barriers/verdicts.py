@@ -1,7 +1,7 @@
 """The result of a game, and the witness that proves it.
 
 A witness is issued only after three checks: against the log, which a second oracle must reproduce answer by answer;
-against the definitions of this package; and by :mod:`firenet.barriers.witness`, which shares no code with either.
+against the definitions of this package; and by :mod:`firenet.barriers.witness`, which imports nothing of it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ TRUST = "Played in this process, whose memory it shares: this holds for an algor
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a game.
+    """The result of a game: of :func:`.defeat` or :func:`.outread`.
 
     Attributes:
         algorithm: Its name.
         digits: The number of digits that were asked for.
         claim: ``wrong`` (an error above :math:`10^{-digits}`), ``did not halt`` (within the granted reads, on an input
-            of the class), ``out of time`` (nothing is shown), ``reads`` (it needed more than the granted reads),
+            of the class), ``out of time`` (nothing is proved), ``reads`` (it needed more than the granted reads),
             ``randomised`` (:attr:`failure` says how often it fails) or ``invalid`` (it gave no answer, or is not a
             function of its reads and coins).
         statement: The result as a sentence.
@@ -117,6 +117,8 @@ def issue(
     verdict: Verdict, claim: str, done: Run, instance: Instance, rivals: Sequence[Instance], oracle: Oracle
 ) -> Verdict:
     """Returns a verdict with its checked witness.
+
+    If the witness would be too long, the verdict has none; if a check fails, the verdict is ``invalid``.
 
     Args:
         verdict: The verdict.

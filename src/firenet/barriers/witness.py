@@ -1,10 +1,10 @@
 """Checks a witness against the definitions. This file imports nothing of the project: read it before you believe it.
 
 Usage: ``python witness.py FILE.json``, or - for the standard input. A witness says that an algorithm, after its reads,
-had not halted, or returned a vector further than 10**-digits from the minimisers of an instance. (Run it again to see
-this.) Rational arithmetic checks that the instance and its rivals are in the class; that every answer to a read is
-dyadic, within 2**-n of *all* of them, and has a label that minimises the problem it shows; that dual points prove the
-minimisers optimal; that the distance is so large; that minimisers of rivals are 2*10**-digits apart (not if "missed").
+had not halted, or returned a vector further than 10**-digits from the minimisers of an instance: run the algorithm to
+see this. Rational arithmetic checks that the instance and its rivals are in the class; that every answer to a read is
+dyadic, within 2**-n of *all* of them, and its label minimises the problem in the answer; that dual points prove the
+minimisers optimal; that the distance is that large; that rivals have minimisers 2*10**-digits apart, unless "missed".
 """
 
 import json

@@ -76,7 +76,9 @@ def run(
     budgets: Annotated[
         str | None, Option(help="The sizes of perturbations relative to |y|, for example 0.002,0.01,0.05.")
     ] = None,
-    reference: Annotated[float | None, Option(help="The budget at which the verdicts are given.")] = None,
+    reference: Annotated[
+        float | None, Option(help="The size of perturbations, one of --budgets, for which the verdicts are given.")
+    ] = None,
     ascent: Annotated[
         str | None,
         Option(help="The ascent that seeks the worst perturbations: gradient, momentum, adam, or spsa (no gradients)."),
@@ -86,9 +88,11 @@ def run(
     ] = None,
     steps: Annotated[int | None, Option(min=1, help="The number of steps of an ascent.")] = None,
     starts: Annotated[int | None, Option(min=1, help="The number of ascents; all but one start at random.")] = None,
-    tests: Annotated[str | None, Option(help="Run only these tests, separated by commas. Default: all.")] = None,
+    tests: Annotated[
+        str | None, Option(help="Run only these tests, separated by commas; an unknown name lists all. Default: all.")
+    ] = None,
     rates: Annotated[
-        str, Option(help="The rates of the test of more and fewer samples; an empty value leaves the test out.")
+        str, Option(help="The sampling rates of the test of more and fewer samples; an empty value leaves it out.")
     ] = "0.1,0.2,0.25,0.3,0.4,0.6",
     threshold: Annotated[
         list[str] | None,
@@ -113,8 +117,9 @@ def run(
 
     Exit code 4 if every model of --model failed; if only some did, they are named on stderr.
 
-    A factory is a function of the measurement operator that returns a function of measurements, a complex tensor on the
-    grid of the mask with zero frequency in the corner: def factory(sensing): return lambda y: sensing.adjoint(y).real
+    A factory takes the measurement operator and returns a function from measurements to the image. The measurements are
+    a complex tensor on the grid of the mask, with zero frequency in the corner:
+    def factory(sensing): return lambda y: sensing.adjoint(y).real
 
     Examples:
       firenet audit run -m unet -m zero-filled -i s1045 -o unet.html

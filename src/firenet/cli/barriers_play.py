@@ -28,7 +28,9 @@ def play(
     algorithm: Annotated[
         str,
         Option(
-            "--algorithm", "-a", help="One that comes with firenet (any other name lists them), or module:function."
+            "--algorithm",
+            "-a",
+            help="An algorithm that comes with firenet (an unknown name lists them), or module:function.",
         ),
     ],
     digits: options.Digits = 3,
@@ -38,7 +40,7 @@ def play(
     tail: options.Tail = 2,
     samples: Annotated[int, Option(help="The number R of measurements.")] = 1,
     reads: options.Reads = 1000,
-    seconds: Annotated[int, Option(min=1, help="The time that the algorithm is granted, in seconds.")] = 60,
+    seconds: Annotated[int, Option(min=1, help="The time that the algorithm is granted in each run, in seconds.")] = 60,
     plays: Annotated[
         int, Option(min=1, max=10_000, help="The number of plays if the coins cannot be enumerated.")
     ] = 400,
@@ -53,13 +55,13 @@ def play(
     """Let the adversary play against an algorithm for K digits.
 
     An algorithm is a function of a training set, whose sample(n, k=0) gives measurement k and matrix to within 2**-n as
-    fractions, and a minimiser of the problem with these. It returns a vector, or a network: a function of a
+    fractions, and a minimiser of the problem with these. The algorithm returns a vector, or a network: a function of a
     measurement. If it takes a second argument it gets coins, whose choose(n) draws one of n numbers.
 
     A module:function is played in processes of its own, whose output is discarded; add --in-process to see it.
 
-    Exit code 5 if it ran out of time, 6 if it is invalid: it raised an error, crashed, gave no answer, broke the rules,
-    or is not a function of its reads and coins.
+    Exit code 5 if the algorithm ran out of time, 6 if it is invalid: it raised an error, crashed, gave no answer, broke
+    the rules, or is not a function of its reads and coins.
 
     Examples:
       firenet barriers play -k 8 -a clarabel

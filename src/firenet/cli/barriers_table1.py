@@ -21,7 +21,7 @@ def table1(
     ] = Path("table1"),
     as_json: options.Json = False,
 ) -> None:
-    """Compute Table 1 of the paper: as published, corrected, with admissible steps, and by an exact solver.
+    """Compute Table 1 of Colbrook, Antun, Hansen (PNAS 2022), as published and corrected, and by an exact solver.
 
     With training it takes about 3 minutes a row.
 

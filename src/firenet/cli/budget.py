@@ -25,7 +25,9 @@ def budget(
         str | None, Option("--lam", "--epsilon", help="lambda of P2 and P3, epsilon of P1; for a scan lambda.")
     ] = None,
     problem: Annotated[str, Option("--problem", help="P1, P2 or P3.")] = "P3",
-    bits: Annotated[int | None, Option("--bits", help="A and y are known within 2**-BITS. Default: exact.")] = None,
+    bits: Annotated[
+        int | None, Option("--bits", help="A (spectral norm) and y (2-norm) are known within 2**-BITS. Default: exact.")
+    ] = None,
     scan: Annotated[Path | None, Option("--scan", help="The k-space of an image, instead of --matrix, --data.")] = None,
     sparsify: options.Sparsify = None,
     pair: Annotated[
@@ -36,10 +38,10 @@ def budget(
 ) -> None:
     """Divide the error of a reconstruction of a known truth into its sources.
 
-    The parts are the distance of the reconstruction to the minimiser (what was not computed, or for a trained network
-    its training), what inexact input moves, and what the model leaves: noise, missing samples, lambda. They add up to
-    at least the error. For a small matrix all have verified lower and upper bounds; for a scan they are measured with a
-    point near the minimiser. With --pair they stand beside what no method can avoid.
+    The parts are the distance of the reconstruction to the minimiser (what was not computed, or not learned by a
+    trained network), how far inexact input moves the minimiser, and what the model leaves: noise, missing samples,
+    lambda. They add up to at least the error. For a small matrix all have verified lower and upper bounds; for a scan
+    they are measured with a point near the minimiser. With --pair they stand beside what no method can avoid.
 
     Examples:
       firenet budget truth.npy image.npy --matrix matrix.npy --data data.npy --lam 0.3 --bits 40

@@ -43,8 +43,8 @@ def certify(
 ) -> None:
     """Bound how far any image, from any source, is from optimal for given data: compute its duality gap.
 
-    The problem (transform, lambda, maps) must be the one that the image is meant to solve: use the options of its
-    `recon`, which must have used --reweight 0, since other weights make another problem.
+    The problem (transform, lambda, maps) must be the one that the image is meant to solve. For an image of `firenet
+    recon`, use the options of that run, which must have had --reweight 0, since other weights make another problem.
 
     Examples:
       firenet certify scan.npz image.npy

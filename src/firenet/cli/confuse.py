@@ -43,7 +43,7 @@ def confuse(
     sparsities: Annotated[str | None, Option(help="The number of non-zeros in each level, s1,s2,...")] = None,
     bound: Annotated[
         str | None,
-        Option(help="The largest modulus of a coefficient: one number, or one a level. Default: those of --image."),
+        Option(help="The largest modulus of a coefficient: one number, or one for each level. Default: as in --image."),
     ] = None,
     image: Annotated[
         Path | None, Option(help="The file of an image: sparsities and bounds are taken from its coefficients.")
@@ -57,7 +57,8 @@ def confuse(
     noise: Annotated[
         str,
         Option(
-            help="The 2-norm of the noise, in the unit of the data, or a share of that of --image's data such as 1%."
+            help="The 2-norm of the noise: a number in the unit of the data, or a share of the norm of --image's data "
+            "such as 1%."
         ),
     ] = "1%",
     allow_complex: Annotated[
@@ -81,12 +82,12 @@ def confuse(
     """Find two plausible images that a measurement cannot tell apart within the noise.
 
     Both are in the class: sparse in levels, with bounded coefficients. Their measurements differ by at most twice the
-    noise, so that some data are within the noise of both, and every method, trained or not, errs by at least half their
-    distance on one of them. Distance and measurements are checked in integers, and python -m
+    noise, so that some data are within the noise of both, and every method, trained or not, errs by at least half the
+    distance of the images on one of them. Distance and measurements are checked in integers, and python -m
     firenet.guarantees.pair_checker PAIR.json checks them again. A pair that is further apart may exist.
 
-    Exit code 3 if no pair was found for this noise, which is usual for noise 0; the pair is then a proof for a larger
-    noise, which is printed.
+    Exit code 3 if the pair that was found is no proof for this noise, which is usual for noise 0; it is then a proof
+    for a larger noise, which is printed.
 
     Examples:
       firenet confuse --mask mask.npy --image slice.npy --noise 1% --picture pair.png
@@ -172,7 +173,7 @@ def _bound(
         return given[0] if len(given) == 1 else list(given)
     if coefficients is None:
         do = "Give the largest modulus that a coefficient may have"
-        raise BadInput("--bound, or an --image with coefficients", "neither", do)
+        raise BadInput("--bound, or an --image whose coefficients give the bounds", "neither", do)
     index, moduli = levels.index(level).ravel(), np.abs(coefficients).ravel()
     largest = [float(moduli[index == k].max()) for k in range(len(levels.sizes))]
     least = min((b for b in largest if b > 0), default=0.0)

@@ -28,7 +28,7 @@ EXIT_CODES = {
     0: "done.",
     INTERNAL_ERROR: "the computation failed: memory, disk, or a fault of firenet; `firenet --debug` shows more.",
     BAD_INPUT: "a file or an option cannot be used as it is; nothing was written.",
-    NOT_REACHED: "what was asked for was not reached; the outputs are written: a --tolerance, data fitted up to "
+    NOT_REACHED: "the outputs are written, but what was asked for was not reached: a --tolerance, data fitted up to "
     "--noise-level, the gap of an exported network, a finite gap of certify, a test of audit --strict, data that "
     "agree with the mask and the coil maps, the proof of a null space property that a vector refutes, or a pair of "
     "images of confuse for the noise.",
@@ -36,8 +36,8 @@ EXIT_CODES = {
     NO_VERDICT: "the algorithm ran out of time, so nothing is known about it.",
     INVALID: "the algorithm raised an error, crashed, gave no answer, asked for what no read grants, broke the "
     "protocol, or is not a function of its reads and coins.",
-    UNDECIDED: "nothing was decided: prove found neither a proof nor a violation of the null space property, or digits "
-    "does not know the number of digits exactly.",
+    UNDECIDED: "not decided: neither a proof nor a violation of the null space property was found, or the number of "
+    "digits that the data determine is not known exactly.",
     HUNG_UP: "the terminal was closed (SIGHUP); no file is left half written.",
     INTERRUPTED: "interrupted from the keyboard; no file is left half written.",
     TERMINATED: "ended by SIGTERM; no file is left half written.",

@@ -23,7 +23,7 @@ def digits(
     ],
     problem: Annotated[str, Option("--problem", help="P1, P2 or P3.")] = "P3",
     bits: Annotated[
-        int | None, Option("--bits", help="A and y are known within 2**-BITS. Default: they are exact.")
+        int | None, Option("--bits", help="A (spectral norm) and y (2-norm) are known within 2**-BITS. Default: exact.")
     ] = None,
     matrix_within: Annotated[
         str | None, Option("--matrix-within", help="A is known within this, in the spectral norm. Default: by --bits.")
@@ -41,10 +41,10 @@ def digits(
 ) -> None:
     """Find how many digits of the minimiser of a small problem its data determine, with proof.
 
-    The matrix and the measurements are known to so many bits. This command encloses the minimisers of all problems that
-    agree with what is known, in exact arithmetic: the radius of the enclosure says how many digits the data determine.
-    It also looks for two such problems whose minimisers are far apart: they prove that no algorithm gets more digits
-    from these data. What lies between is not decided.
+    The matrix and the measurements are known exactly, or to a given number of bits. This command encloses the
+    minimisers of all problems that agree with what is known, in exact arithmetic: the radius of the enclosure says how
+    many digits the data determine. It also looks for two such problems whose minimisers are far apart: they prove that
+    no algorithm gets more digits from these data. What lies between is not decided.
 
     Exit code 0 if the number of digits is known exactly, 7 if it is not decided.
 

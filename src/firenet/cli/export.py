@@ -38,8 +38,8 @@ def export(
     """Find the steps for these data, freeze them, and write the feed-forward network as an ONNX file.
 
     The network in the file takes measurements with zero frequency in the corner, complex numbers as pairs of reals on
-    the last axis. The file is compared with the network before it is put in place. It is made for one image: choose one
-    with --slice. This command needs the extra firenet[export].
+    the last axis. The file is compared with the network before it is put in place. The network is made for one image:
+    choose one with --slice. This command needs the extra firenet[export].
 
     Examples:
       firenet export scan.npz -o network.onnx

@@ -47,7 +47,7 @@ def mask(
     ] = None,
     centre: Annotated[
         int | None,
-        Option(help="The number of central lines of --lines that are all sampled. Default: a third of them."),
+        Option(help="The number of central lines that --lines always samples. Default: a third of the sampled lines."),
     ] = None,
     lines: Annotated[float | None, Option(help="Draw Cartesian lines with this acceleration instead.")] = None,
     axis: Annotated[int | None, Option(help="The phase-encoding axis of --lines. Default: 0.")] = None,

@@ -79,9 +79,9 @@ ImageOrigin = Annotated[
     str | None,
     Option(
         "--image-origin",
-        help="The pixel that has phase zero; use this option if the image comes out split. It is middle, as for "
-        "scanners and BART, k-space = fftshift(fft2(ifftshift(image))); or corner, as for numpy's plain fft2(image). "
-        "Default: middle, or corner with --corner-dc.",
+        help="The pixel that has phase zero at every frequency; use this option if the image comes out split. It is "
+        "middle, as for scanners and BART, k-space = fftshift(fft2(ifftshift(image))); or corner, as for numpy's plain "
+        "fft2(image). Default: middle, or corner with --corner-dc.",
     ),
 ]
 Oversampling = Annotated[
@@ -114,7 +114,7 @@ Columns = Annotated[
     int, Option(help="The number N - m + 1 of columns that compete for the minimiser's support, of an m x N matrix.")
 ]
 Tail = Annotated[int, Option(help="The number m - 1 of rows below the first, of an m x N matrix.")]
-Reads = Annotated[int, Option(min=1, help="The number of reads that an algorithm is granted.")]
+Reads = Annotated[int, Option(min=1, help="The number of reads (calls of sample) that an algorithm is granted.")]
 
 
 def set_threads(threads: int | None) -> None:

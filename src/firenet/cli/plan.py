@@ -59,7 +59,7 @@ def plan(
     signal: Annotated[float | None, Option(help="A bound of the signal's 2-norm. Default: that of --image.")] = None,
     nu: Annotated[
         float | None,
-        Option(help="The factor nu of the schedule, between 0 and 1. Default: exp(-1), with the fewest layers."),
+        Option(help="Each restart multiplies the error bound by this. Default: exp(-1), for the fewest layers."),
     ] = None,
     sampling: Annotated[
         str | None,
@@ -74,7 +74,7 @@ def plan(
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
 ) -> None:
-    """Plan the network of the recovery theorem for a matrix or a mask: depth, numbers and error bound, before any data.
+    """Plan the network of the recovery theorem for a matrix or a mask, before any data: depth, parameters, error bound.
 
     The bound holds for every signal and all data within the stated bounds, if the operator has the null space property
     in levels with rho and gamma. That is assumed here, and the plan says so.
