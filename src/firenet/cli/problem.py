@@ -28,7 +28,7 @@ def operator_of(
     depth: int | None = None,
     coils: Path | None = None,
 ) -> tuple[LinearOperator, Wavelet | None]:
-    """Returns the measurement operator, and for a mask the wavelet transform of its image.
+    """Returns the measurement operator and, unless it is a matrix, the wavelet transform of its images.
 
     Raises:
         BadInput: Unless exactly one of matrix, mask and shape is given; for a transform other than fourier and walsh;

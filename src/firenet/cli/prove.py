@@ -49,9 +49,9 @@ def prove(
     """Prove constants of the recovery theorem for a concrete matrix, or refute them, in exact arithmetic.
 
     The theorem assumes the weighted robust null space property in levels. This command looks for the rho and gamma with
-    the smallest C2, to which the theorem's error bound is proportional, or for a proof of a claimed pair, and writes a
-    certificate that python checker.py FILE.json checks without this package: copy firenet/guarantees/checker.py (300
-    lines).
+    the smallest C2, to which the part of the noise in the theorem's error bound is proportional, or for a proof of a
+    claimed pair. With -o it writes a certificate that python checker.py FILE.json checks without this package: copy
+    firenet/guarantees/checker.py (300 lines).
 
     Exit code 0 if the property was proved, or refuted with --refute; 3 if it was to be proved and is refuted; 7 if it
     is not decided: then the command prints what it could prove and refute instead.

@@ -39,7 +39,7 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], No
 
 
 def record_of(found: Sequence[Reconstruction], **more: Any) -> dict[str, Any]:
-    """Returns the record of a scan with further fields, and prints the warnings that making it adds to the scan."""
+    """Returns the record of a scan with further fields, and prints the warnings that come up while it is made."""
     from firenet.mri.record import scan_record
 
     scan = found[0].scan

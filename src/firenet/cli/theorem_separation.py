@@ -22,9 +22,9 @@ def separation(
 ) -> None:
     """Show how constants, depth and digits change as two columns of a matrix become parallel.
 
-    Parallel columns make the problem for which no algorithm computes K digits. At every angle between them, the
-    constants of the recovery theorem are verified; the network becomes deeper and its digits fewer the smaller the
-    angle is.
+    If the columns are parallel, no algorithm computes K digits of the minimiser. At larger angles the constants of the
+    recovery theorem are verified: the smaller the angle, the deeper the network and the fewer the digits that it
+    guarantees, until the data are too inexact for the theorem.
 
     Examples:
       firenet theorem separation -o separation.png

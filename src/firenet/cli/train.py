@@ -23,12 +23,16 @@ def train(
     out: Annotated[Path, Option("--out", "-o", help="The weights (.safetensors).", show_default=False)],
     noise: Annotated[float, Option(help="Add noise of up to this share of |y| to the measurements (jitter).")] = 0.0,
     steps: Annotated[int | None, Option(min=1, help="The number of Adam steps. Default: the network's.")] = None,
-    batch: Annotated[int | None, Option(min=1, help="The number of images a step. Default: the network's.")] = None,
+    batch: Annotated[
+        int | None, Option(min=1, help="The number of images a step, at the first side. Default: the network's.")
+    ] = None,
     images: Annotated[str, Option(help="The images to train on: both, ellipses or colin27.")] = "both",
     sides: Annotated[str | None, Option(help="The sides of the images, for example 128,256 for a U-Net.")] = None,
     rate: options.Rate = 0.25,
     seed: options.Seed = 0,
-    fresh: Annotated[bool, Option("--fresh", help="Start anew and remove OUT.checkpoint, where there is one.")] = False,
+    fresh: Annotated[
+        bool, Option("--fresh", help="Start anew and remove the checkpoint, OUT with the suffix .checkpoint.")
+    ] = False,
     as_json: options.Json = False,
     threads: options.Threads = None,
 ) -> None:

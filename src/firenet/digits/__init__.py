@@ -1,4 +1,4 @@
-"""Finds how many digits of a minimiser are determined by data that are known to so many bits, with proof."""
+"""Finds how many digits of a minimiser are determined by data that are known to a given accuracy, with proof."""
 
 from firenet.optional import lazy
 

@@ -42,7 +42,7 @@ class Witness:
         data: The changes e of the measurements; None where they are unchanged.
         minimisers: Their minimisers, each to within :attr:`radii`.
         radii: Upper bounds of the distance of every minimiser to the one shown.
-        distance: A lower bound of the distance between minimisers of the one and of the other.
+        distance: A lower bound of the distance between any minimisers of the first and of the second problem.
     """
 
     matrices: tuple[NDArray[Any] | None, NDArray[Any] | None]
@@ -58,12 +58,12 @@ class Digits:
 
     Attributes:
         kind: ``P1``, ``P2`` or ``P3``.
-        at_least: That many digits are determined, verified; infinity where the data are exact and the minimiser is
+        at_least: A verified lower bound of the number of digits; infinity where the data are exact and the minimiser is
             unique, or where zero is the only minimiser of every problem that agrees; -inf without an enclosure.
-        at_most: No more digits are determined, verified by the witness; infinity without one.
+        at_most: A verified upper bound of the number of digits, from the witness; infinity without one.
         centre: The point to which the digits belong, rounded to double precision.
-        radius: An upper bound of the distance from the rounded centre of every minimiser of every problem that agrees
-            with the data.
+        radius: An upper bound of the distance between the rounded centre and every minimiser of every problem that
+            agrees with the data; infinity where nothing is shown.
         witness: The two problems; None where none were found.
         method: What the lower bound rests on.
         note: Why something is not decided; empty if everything is.
@@ -148,7 +148,8 @@ def determine(
         bits: n, if matrix and measurements are known within :math:`2^{-n}`; None if they are exact.
         matrix_within: :math:`\\alpha`; None is :math:`2^{-n}`, or 0 without ``bits``.
         data_within: :math:`\\beta`; None is :math:`2^{-n}`, or 0 without ``bits``.
-        progress: Called with the number of cone programs done and their total, where there are any.
+        progress: Called with the number of real and imaginary parts that are bounded by two cone programs each, and
+            their total, where this is necessary.
 
     Raises:
         BadInput: For shapes that do not fit, numbers that are not finite, parameters out of range, measurements that no

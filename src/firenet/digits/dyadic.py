@@ -115,7 +115,7 @@ class Dyadic:
         return root_below(self.squares())
 
     def magnitudes(self, group: int) -> list[Fraction]:
-        """Returns the squared magnitudes of a vector: of each entry, or for groups of 2 of entries i and n + i."""
+        """Returns the squared magnitude of each entry of a vector; for groups of 2, of each pair of i and n + i."""
         k = self.k * self.k
         if group == 2:
             k = k[: len(k) // 2] + k[len(k) // 2 :]

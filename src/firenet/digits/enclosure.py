@@ -2,10 +2,11 @@
 
 The theorems and their proofs are in docs/digits.md. Let B be columns with :math:`\\|A_B^+\\|\\le\\kappa`,
 :math:`\\alpha\\kappa<1` and :math:`\\kappa'=\\kappa/(1-\\alpha\\kappa)`. For every problem with
-:math:`\\|A'-A\\|\\le\\alpha`, :math:`\\|y'-y\\|\\le\\beta` the problem *restricted to B* has one minimiser, whose
-distance to a given point and whose dual vector's distance to a given p are bounded. If the dual vector then excludes
-every other column, :math:`|A_j'^*p'|<l_j`, all minimisers of all these problems are in that ball. All numbers are
-rational and rounded to the safe side.
+:math:`\\|A'-A\\|\\le\\alpha`, :math:`\\|y'-y\\|\\le\\beta` the problem *restricted to B* has one minimiser where one of
+the theorems applies, which bounds its distance to a given point and the distance of its dual vector p' to a given p. If
+the dual vector then excludes every other column, :math:`|A_j'^*p'|<l_j` with the penalty :math:`l_j` of column j, all
+minimisers of all these problems are in the ball around the given point. All numbers are rational and rounded to the
+safe side.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Local:
 
     @cached_property
     def inverse(self) -> Fraction | None:
-        """The number :math:`\\kappa'`, None where it is infinite."""
+        """The bound :math:`\\kappa'` of :math:`\\|A_B'^+\\|`, None where no finite one is shown."""
         bound = inverse_bound(self.A)
         return None if bound is None or self.alpha * bound >= 1 else bound / (1 - self.alpha * bound)
 

@@ -72,8 +72,8 @@ def minimise(cost: Array, cones: Sequence[Cones], start: Array, accuracy: float 
         accuracy: The duality gap to reach, relative to ``max(1, |value|)``.
 
     Returns:
-        The last point, strictly inside, and the factor t that belongs to it. Where rounding ends progress it is less
-        accurate than asked for.
+        The last point, strictly inside, and the factor t that belongs to it. Where rounding ends progress, the
+        point is less accurate than asked for.
     """
     count = 2.0 * sum(len(c.t) for c in cones)
     x, weight = start, count / max(abs(float(cost @ start)), 1e-3)

@@ -1,12 +1,12 @@
 """Boxes around all points whose objective is near the minimum, by weak duality.
 
 All minimisers of all problems that agree with what is known satisfy :math:`F(x)\\le M` for some M (docs/digits.md),
-for (P1) :math:`\\|x\\|_w\\le M` and :math:`\\|Ax-y\\|\\le\\varepsilon'`. For every v and every c
+for (P1) :math:`\\|x\\|_w\\le M` and :math:`\\|Ax-y\\|\\le\\varepsilon'`. For every v and every c, all these x satisfy
 
-.. math:: \\langle c,x\\rangle\\le\\mu M+\\langle v,y\\rangle+\\pi,\\qquad\\mu=\\max_j|(c-A^*v)_j|/l_j,
+.. math:: \\langle c,x\\rangle\\le\\mu M+\\langle v,y\\rangle+\\pi,\\qquad\\mu\\ge\\max_j|(c-A^*v)_j|/l_j,
 
 where :math:`\\pi=0` and :math:`\\mu\\ge\\|v\\|` for (P3), :math:`\\pi=\\|v\\|^2/4\\mu` for (P2), and
-:math:`\\pi=\\varepsilon'\\|v\\|` for (P1). An interior-point method finds v, integers evaluate the bound.
+:math:`\\pi=\\varepsilon'\\|v\\|` for (P1). An interior-point method finds v; the bound is evaluated in integers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Level:
 
     Attributes:
         most: M.
-        epsilon: :math:`\\varepsilon'` for (P1).
+        epsilon: For (P1) the bound :math:`\\varepsilon'` of the residual; else 0.
     """
 
     most: Fraction
@@ -75,9 +75,9 @@ def box(
     Args:
         question: The problem.
         within: The set.
-        q: A dual vector, which bounds the magnitudes of columns that it excludes.
+        q: A dual vector, which bounds the coefficients of the columns that it excludes.
         columns: The columns that get two cone programs for each part; the others only the bound from q.
-        progress: Called with the number of programs done and their total.
+        progress: Called with the number of parts for which both programs are done, and their total.
     """
     magnitudes = _from_one_dual(question, within, q)
     wanted = question.spread(columns)

@@ -1,4 +1,4 @@
-"""A question about a problem: matrix, measurements, parameter and weights in exact numbers, and how well known.
+"""A question about a problem: its numbers, exactly, and how well its matrix and measurements are known.
 
 Everything is scaled by integers and powers of two, exactly: A and y become integers times a power of two with largest
 entry in [1/2, 1), and parameter, weights and uncertainties are scaled with them, so that the minimisers are those of
@@ -45,7 +45,7 @@ class Question:
         group: 2 for a complex problem, 1 for a real one.
         penalties: The :math:`l_j`: for (P1) :math:`w_j`; else :math:`\\lambda w_j` with the given :math:`\\lambda`,
             divided for (P3) by ``matrix_unit``, and for (P2) by ``matrix_unit`` times ``data_unit``.
-        epsilon: :math:`\\varepsilon` for (P1), else 0.
+        epsilon: For (P1) :math:`\\varepsilon`, which is the given one divided by ``data_unit``; else 0.
         matrix_within: A number :math:`\\alpha\\ge\\|A'-A\\|_2` for all matrices A' that agree with what is known.
         data_within: A number :math:`\\beta\\ge\\|y'-y\\|_2`.
         matrix_unit: The given matrix is A times this.
@@ -176,7 +176,7 @@ class Question:
         return [self.A[:, j].norm_above() for j in range(self.columns)]
 
     def spread(self, columns: Iterable[int]) -> list[int]:
-        """Returns the indices of the real matrix that belong to some coefficients: first all real parts."""
+        """Returns the indices of the columns of A that belong to these coefficients: first those of all real parts."""
         listed = list(columns)
         return [j + k * self.columns for k in range(self.group) for j in listed]
 

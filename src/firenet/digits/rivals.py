@@ -1,10 +1,10 @@
-"""Two problems that agree with what is known and whose minimisers are far apart: a proof that no more is determined.
+"""Two problems that agree with what is known, with minimisers far apart: a proof that no more digits are determined.
 
 Candidates are changes of matrix and measurements in the direction in which the minimiser moves fastest, and exchanges:
-one column is made a little better, another one a little worse. Both changed problems are then taken as exactly known,
-and their minimisers enclosed; only what these enclosures prove is used. Where the data are exact, both problems are the
-given one: if a column is exactly a linear combination of columns of the support, and to exchange it for them does not
-change the penalty, then all points of a segment are minimisers, and its ends are the two that are returned.
+one column is made a little more attractive, another one a little less. Both changed problems are then taken as exactly
+known, and their minimisers enclosed; only what these enclosures prove is used. Where the data are exact, both problems
+are the given one: if a column is exactly a linear combination of columns of the support, and to exchange it for them
+does not change the penalty, then all points of a segment are minimisers, and its ends are the two that are returned.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Rival:
     """A problem that agrees with what is known, and a ball that contains all its minimisers.
 
     Attributes:
-        matrix: The change E of the matrix, real and embedded; None for none.
-        data: The change e of the measurements; None for none.
-        x: The centre of the ball, N groups.
+        matrix: The change E of the matrix, as the real matrix of :class:`.Question`; None for no change.
+        data: The change e of the measurements; None for no change.
+        x: The centre of the ball: N coefficients, as groups.
         radius: Its radius.
     """
 
@@ -64,7 +64,7 @@ class Pair:
 
 
 def full(question: Question, columns: tuple[int, ...], x: Dyadic) -> Dyadic:
-    """Returns all coefficients from those on some columns."""
+    """Returns all N coefficients from those on some columns; the others are zero."""
     k = integers([0] * (question.columns * question.group))
     k[question.spread(columns)] = x.k
     return Dyadic(k, x.bits)
@@ -174,8 +174,8 @@ def segment(question: Question, settled: Settled) -> Pair | None:
     """Returns two minimisers of one real problem of exactly known data, the ends of a segment of them, or None.
 
     If :math:`A_j=A_Bc` exactly, and the price :math:`l_j` is exactly that of c, :math:`|c^*u|=l_j` for the subgradient
-    u at the minimiser on B, then going from there along :math:`e_j-c` changes neither residual nor penalty, as long
-    as no coefficient changes its sign. The other columns must be excluded or satisfy the same equation.
+    u at the minimiser on B, then going from there along :math:`\\pm(e_j-c)` changes neither residual nor penalty, as
+    long as no coefficient changes its sign. The other columns must be excluded or satisfy the same equation.
     """
     ball, point = settled.ball, settled.point
     if not question.exact or question.group != 1 or ball is None or point is None or not settled.left:

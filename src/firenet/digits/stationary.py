@@ -107,7 +107,8 @@ def fitting(question: Question, columns: list[int], used: set[int], bits: int) -
 
 
 def refined(inverse: Dyadic, A: Dyadic, right: Dyadic, bits: int) -> Dyadic:
-    """Returns the solution of AX = B to so many bits, or the least-squares solution, for an approximate inverse."""
+    """Returns the solution of AX = ``right`` to ``bits`` bits, by refinement with an approximate inverse of A; with an
+    approximate pseudoinverse, nearly the least-squares solution."""
     x, last = (inverse @ right).rounded(bits), None
     for _ in range(_REFINEMENTS):
         step = inverse @ (A @ x - right).rounded(bits + 64)
@@ -119,7 +120,7 @@ def refined(inverse: Dyadic, A: Dyadic, right: Dyadic, bits: int) -> Dyadic:
 
 
 def directions(question: Question, columns: list[int], x: Dyadic, bits: int, used: set[int] | None = None) -> Dyadic:
-    """Returns :math:`l_ix_i/|x_i|` to so many bits; zero where x is zero, and outside of ``used``."""
+    """Returns :math:`l_ix_i/|x_i|` to ``bits`` bits; zero where x is zero, and outside of ``used``."""
     n, k = len(columns), x.k
     found = integers([0] * len(k))
     for i, j in enumerate(columns):

@@ -102,7 +102,7 @@ def guess(question: Question, x: Array, q: Array) -> Guess:
 
 
 def settle(question: Question, first: Guess, bits: int) -> Settled:
-    """Returns the best that is proved, from a support whose columns are exchanged until the conditions hold."""
+    """Exchanges columns of a support until the conditions hold, and returns the last point and what is proved of it."""
     values, seen = dict(first.values), set()
     settled = Settled()
     for _ in range(_EXCHANGES):

@@ -44,7 +44,7 @@ def export_onnx(
     tolerance: float = 1e-6,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Writes a network of fixed steps as an ONNX file, after a comparison of its images with those of the network.
+    """Writes a network of fixed steps as an ONNX file, after a comparison of the file's images with the network's.
 
     The file has one input, ``measurements`` of shape (batch, \\*sensing.out_shape, 2), and one output, ``image`` of
     shape (batch, \\*sensing.in_shape, 2), for Walsh samples without the 2; see :class:`RealPacked`. It contains the
@@ -52,7 +52,7 @@ def export_onnx(
     export it.
 
     The measurements for the comparison are random numbers as large as the steps expect, zeros and, if given,
-    ``measurements``. From each onnxruntime computes the image a, and ``net`` in double precision the image b. The
+    ``measurements``. From each of them onnxruntime computes an image a, and ``net`` in double precision an image b. The
     difference is :math:`\\|a-b\\|_2/\\|b\\|_2`, or :math:`\\|a\\|_2` if b is zero. It may exceed ``tolerance`` only by
     the rounding of :class:`RealPacked` itself in ``dtype``, which is measured in the same way without onnxruntime; and
     the difference must not exceed ten times ``tolerance``. In float32 difference and rounding are some 1e-6, for 50
@@ -76,8 +76,8 @@ def export_onnx(
         A record of the file and the comparison, ready for JSON.
 
     Raises:
-        BadInput: As :class:`RealPacked`; for a path that cannot be written; if the images differ, in which case nothing
-            is written.
+        BadInput: As :class:`RealPacked`; for a path that cannot be written; if a difference is too large, in which case
+            nothing is written.
         MissingExtra: Without onnx, onnxscript or onnxruntime.
     """
     if batch < 1 or not 0 < tolerance < 1:

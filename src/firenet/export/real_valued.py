@@ -37,8 +37,8 @@ class RealPacked(nn.Module):
     rounding; in single precision A is applied to the change since the layer before, so that its rounding vanishes with
     the change, as in ``Firenet`` where no gradients are asked for.
 
-    A wavelet level along an axis of n is a product with an n x n matrix, so that a transform of an n x n image costs
-    some :math:`8n^3` multiplications instead of O(n^2), which is suitable for sides of some hundreds.
+    A wavelet level along an axis of n is a product with an n x n matrix, so that a transform of a complex n x n image
+    costs some :math:`7n^3` multiplications instead of O(n^2). This is suitable for sides of some hundreds.
 
     Args:
         net: A network with the default fidelity (P3) and a :class:`FrozenSteps` schedule, Fourier samples (one coil or

@@ -73,7 +73,7 @@ def integers(values, length, name):
 
 
 def root(value):
-    """Returns a rational number just above the square root of a rational one, exactly 0 for 0."""
+    """Returns a rational number at or just above the square root of a rational one."""
     shift = max(0, 256 - value.numerator.bit_length() + value.denominator.bit_length()) // 2 + 1
     scaled = -(-(value.numerator << 2 * shift) // value.denominator)
     return Fraction(isqrt(scaled - 1) + 1 if scaled else 0, 1 << shift)
@@ -85,7 +85,7 @@ def shown(value):
 
 
 class Vector:
-    """A vector of integers times a power of two: real parts, imaginary parts (zeros if it is real), exponent."""
+    """A vector of integers times a power of two: real parts, imaginary parts (none if it is real), exponent."""
 
     def __init__(self, data, length, is_complex, name):
         keys = {"exponent", "real", "imaginary"} if is_complex else {"exponent", "real"}

@@ -1,8 +1,8 @@
-"""A matrix with sparsity in levels in exact numbers: what a proof about the null space property is about.
+"""A matrix, levels and weights in exact numbers: the object of a proof about the null space property.
 
 Every float64 number is an integer times a power of two, so that a matrix of them is known exactly. The weights of the
 problem are rational, too: where the recommended :math:`\\sqrt{s/s_k}` are irrational, the weights *are* the float64
-numbers nearest to them, as they are for the network.
+numbers that are computed for them, as they are for the network.
 """
 
 from __future__ import annotations
@@ -194,14 +194,14 @@ class NullSpaceProblem:
 
 
 def matrix_sha256(matrix: ArrayLike) -> str:
-    """Returns the digest of a matrix's numbers that its certificates have, and that the checker prints."""
+    """Returns the SHA-256 of the numbers of a matrix, as its certificates have it and the checker prints it."""
     return checker.sha256(ConcreteMatrix.of(matrix).as_json())
 
 
 def rounded(vector: NDArray[Any], scale: int = 0, *, bits: int = 40) -> dict[str, Any]:
     """Returns :math:`2^{scale}` times a vector, rounded to integers times a power of two.
 
-    The largest integer has this many bits. With 40, rounding is far below the accuracy of any search.
+    The largest integer has ``bits`` bits. With 40, rounding is far below the accuracy of any search.
     """
     parts = [np.real(vector), np.imag(vector)] if np.iscomplexobj(vector) else [vector]
     exponent = max(math.frexp(float(np.abs(part).max()))[1] for part in parts) - bits
@@ -210,7 +210,7 @@ def rounded(vector: NDArray[Any], scale: int = 0, *, bits: int = 40) -> dict[str
 
 
 def decimal_above(value: Fraction, digits: int = 6) -> Fraction:
-    """Returns the next larger number of this many decimal digits, or the number itself.
+    """Returns the next larger number of this many significant decimal digits, or the number itself.
 
     >>> decimal_above(Fraction(1, 3))
     Fraction(166667, 500000)

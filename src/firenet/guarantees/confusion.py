@@ -185,18 +185,18 @@ def confuse(
     iterations: int = 300,
     progress: Progress | None = None,
 ) -> Confusion:
-    """Looks for two far apart signals of a class whose measurements differ by at most twice the noise.
+    """Looks for two signals of a class that are far apart and whose measurements differ by at most twice the noise.
 
     Args:
         sensing: A matrix, or samples of the Fourier transform (one channel or coils) or of the Walsh transform.
-        levels: The levels of the coefficients, with the largest numbers of non-zeros.
+        levels: The levels of the coefficients; the sparsities are the largest numbers of non-zeros that are allowed.
         noise: A bound :math:`\\epsilon` of the 2-norm of the noise, in the unit of the data.
         bound: The largest modulus of a coefficient, one number or one for each level.
         sparsify: The orthonormal wavelet transform whose coefficients are sparse; None for the signal itself, whose
             levels then lie side by side.
-        around: Coefficients of an image. x is made of the largest of them: in each level two thirds of as many as the
-            class allows, or all where it allows all. x' is then an image near x. Needs a noise above 0. None leaves
-            both free, which gives a larger bound.
+        around: Coefficients of an image. x is made of the largest of them: in each level two thirds of the number that
+            the class allows, or all in a level where it allows all. Only x' is then searched for. Needs a noise above
+            0. None leaves both free, which gives a larger bound.
         real: Whether the two signals are real. A pair of real signals is a pair of complex ones, too.
         seed: The seed of the random starts.
         starts: The number of random starts.

@@ -37,7 +37,7 @@ class Constants:
         weights: One per level; None is ``levels.weights()``.
         exact: Whether the network is built from A itself. If False, it is built from an approximation :math:`A_l`,
             close enough for its null space property to hold with :math:`((1+\\rho)/2,2\\gamma)`, where rho and gamma
-            are those of A; the constants are then those of the paper.
+            are those of A; the constants are then those of the paper (Colbrook, Antun, Hansen, PNAS 2022).
         source: Whether rho and gamma are ``assumed``, or ``verified`` for a concrete matrix.
 
     >>> c = Constants(SparsityLevels((2,) * 8, (1,) * 8))
@@ -131,10 +131,10 @@ class Constants:
         return lam * root * second, second
 
     def fewer(self, sparsities: Sequence[int]) -> Constants:
-        """Returns the constants for fewer non-zeros per level, with the same weights, which these ones imply.
+        """Returns constants for fewer non-zeros per level, with the same weights, that follow from these constants.
 
         A set :math:`\\Delta'` with at most :math:`s'_k\\le s_k` indices in each level lies in one with :math:`s_k`. So
-        the property of order (s, M) with :math:`(\\rho,\\gamma)` has that of order (s', M) as a consequence, with
+        the property of order (s, M) with :math:`(\\rho,\\gamma)` implies that of order (s', M) with
         :math:`(\\rho\\sqrt{\\xi'/\\xi},\\gamma)`, where :math:`\\xi'=\\sum_kw_{(k)}^2s'_k`.
 
         Raises:

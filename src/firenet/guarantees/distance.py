@@ -48,8 +48,8 @@ class Stability:
         gap: The promised gap g' of the perturbed reconstruction.
         a_priori: The bound that holds for all signals of a class, known before the data; None without a class.
         from_reconstruction: The bound from z, its residual and the null space property.
-        from_support: The bound from z and a dual point, without the null space property; None where it is not finite or
-            too large to compute.
+        from_support: The bound from z and a dual point, without the null space property; None where it is not finite,
+            or where the columns of every support are too many to compute it.
     """
 
     budget: float
@@ -96,9 +96,9 @@ def stability(
 
     .. math:: \\|z-z'\\|_2\\le\\frac{C_1}{\\sqrt\\xi}\\Big(2\\sigma_{s,M}(z)_{l^1_w}+\\frac{r'+g'}\\lambda\\Big)+C_2r'.
 
-    The same is tried for fewer non-zeros, whose constants :meth:`.Constants.fewer` implies, and the smallest is
-    returned. Where a dual point shows that z' is nearly supported on few columns of A, their smallest singular value
-    gives another bound, for which no null space property is assumed.
+    For larger lambda the bound is in ``docs/stability.md``. The same is tried for fewer non-zeros, with the constants
+    of :meth:`.Constants.fewer`, and the smallest is returned. Where a dual point shows that z' is nearly supported on
+    few columns of A, their smallest singular value gives another bound, for which no null space property is assumed.
 
     Args:
         guarantee: The guarantee of A, from coefficients to measurements.
