@@ -1,6 +1,6 @@
 """Images for training and tests: real slices, random ellipses, and details to insert into them.
 
-Every image is a magnitude: k-space computed from it is retrospective, without coil phase and without measured noise.
+Every image is a magnitude: k-space computed from it is simulated, without coil phase and without measured noise.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def load_colin27(slices: Sequence[int], path: Path = COLIN27) -> Tensor:
 
     Args:
         slices: z, from 0 to 180, in mm from the lowest.
-        path: The volume of Debian's mricron-data.
+        path: The file of the volume; by default where Debian's package mricron-data installs it.
 
     Raises:
-        BadInput: If it is not installed, or has no such slice.
+        BadInput: If there is no such file, or its volume has another shape or no such slice.
         MissingExtra: Without nibabel.
     """
     if not path.exists():
@@ -63,7 +63,7 @@ def resampled(images: Tensor, side: int) -> Tensor:
     scaled to [0, 1]."""
     n = images.shape[-1]
     if images.shape[-2] != n or not 1 <= side <= n:
-        raise BadInput(f"Square images of at least {side} pixels", f"{tuple(images.shape)}", "Crop or pad them")
+        raise BadInput(f"Square images of sides of at least {side}", f"{tuple(images.shape)}", "Crop or pad them")
     k = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(images, dim=(-2, -1))), dim=(-2, -1))
     low = n // 2 - side // 2
     k = k[..., low : low + side, low : low + side]
@@ -72,7 +72,8 @@ def resampled(images: Tensor, side: int) -> Tensor:
 
 
 def ellipses(side: int, generator: torch.Generator) -> Tensor:
-    """Draws an image of 20 to 44 shaded ellipses, (side, side), as in the paper's training data, scaled to [0, 1].
+    """Draws an image of 20 to 44 shaded ellipses, (side, side), scaled to [0, 1], as in the training data of
+    Colbrook, Antun, Hansen (PNAS 2022).
 
     The half axes are from 0.03 to 0.25 of the side, the grey values from 0.3 to 1, with linear shading of up to 0.9
     times the grey value.
@@ -101,7 +102,7 @@ def detail(kind: str, side: int, contrast: float) -> Tensor:
 
     Args:
         kind: ``text``: "CAN U SEE IT?" in bold (below 64 pixels only "CAN"); ``disc``: a disc like a lesion, with a
-            diameter of a fourteenth of the side; ``lines``: three lines of one pixel.
+            diameter of a fourteenth of the side; ``lines``: three parallel lines, one pixel wide.
         side: The side of the image.
         contrast: The value of the detail, in the unit of the image.
     """

@@ -27,17 +27,20 @@ from firenet.transforms.analysis_operator import AnalysisOperator
 class Guarantee:
     """Bounds of depth and error for networks of one operator :math:`A`, from coefficients to measurements.
 
+    In the formulas :math:`C_1`, :math:`C_2` and :math:`\\xi` are those of :class:`.Constants`; where lambda is an
+    optional argument, :math:`C_1` and :math:`C_2` belong to this lambda (:meth:`.Constants.at`).
+
     Attributes:
         sensing: The measurement operator, or a matrix. Its norm bound must be exact or proven.
         constants: The constants of the null space property of :math:`A`.
         sparsify: The analysis operator W with sparse coefficients, :math:`A=` ``sensing @ sparsify.H``; None is the
             identity.
-        level: The level of each coefficient, 0, 1, ...; None: those of ``sparsify``, or for a plain matrix consecutive
+        level: The level of each coefficient, 0, 1, ...; None: those of ``sparsify``, or where that is None consecutive
             blocks of the levels' sizes.
         operator: A itself.
 
     Raises:
-        BadInput: For a norm bound that is an estimate, and for levels that are not those of the coefficients.
+        BadInput: For a norm bound that is an estimate or zero, and for levels that are not those of the coefficients.
 
     >>> from firenet.sparsity import SparsityLevels
     >>> g = Guarantee([[2.0, 0.0], [0.0, 2.0]], Constants(SparsityLevels((2,), (1,)), rho=0.5, gamma=0.5))
@@ -114,8 +117,8 @@ class Guarantee:
     def misfit(
         self, sparsity_defect: float, noise: float, *, lam: float | None = None, model_error: float = 0.0
     ) -> float:
-        """Computes :math:`c(x,y)=2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\|Ax-y\\|_2+2\\eta b_1`, the smallest accuracy to
-        aim at.
+        """Computes :math:`c(x,y)=2\\lambda\\sigma_{s,M}(x)_{l^1_w}+2\\|Ax-y\\|_2+2\\eta b_1`, the smallest delta of
+        :class:`.PaperSchedule` to which the theorem applies.
 
         Args:
             sparsity_defect: An upper bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`, which :func:`.defect` computes.
@@ -146,7 +149,7 @@ class Guarantee:
             accuracy: The accuracy, in the unit of x.
             size: :math:`\\varepsilon_0\\ge\\|y\\|_2`.
             nu: The factor :math:`\\nu` by which each restart reduces this part.
-            lam: The lambda in use.
+            lam: The lambda in use; None is that of the constants.
         """
         _nu(nu)
         second = self.constants.at(lam)[1]
@@ -179,7 +182,8 @@ class Guarantee:
 
         .. math:: C_2\\,c(x,y)+C_2\\Big(\\frac\\nu{1-\\nu}\\delta+\\nu^n\\varepsilon_0\\Big),
 
-        with :math:`C_2c(x,y)=\\frac{2C_1}{\\sqrt\\xi}\\sigma+2C_2\\|Ax-y\\|` at the theorem's lambda.
+        with :math:`C_2c(x,y)=\\frac{2C_1}{\\sqrt\\xi}\\sigma+2C_2\\|Ax-y\\|` at the theorem's lambda and a model
+        error of 0.
 
         Args:
             restarts: n.
@@ -207,8 +211,8 @@ class Guarantee:
         return self.constants.at(lam)[1] * (c + nu / (1 - nu) * delta + nu**restarts * size)
 
     def error_from_gap(self, gap: float, residual: float, *, sparsity_defect: float, noise: float, lam: float) -> float:
-        """Computes an a posteriori bound of :math:`\\|z-x\\|_2` for any z from its duality gap and residual
-        :math:`r=\\|Az-y\\|_2`.
+        """Computes an a posteriori bound of :math:`\\|z-x\\|_2` for any z from its residual :math:`r=\\|Az-y\\|_2`
+        and its duality gap in (P3) with the given lambda.
 
         .. math:: \\frac{C_1}{\\sqrt\\xi}\\Big(2\\bar\\sigma+\\frac{\\mathrm{gap}-r+\\bar e}\\lambda\\Big)
             +C_2(r+\\bar e).
@@ -223,10 +227,12 @@ class Guarantee:
         return self.error_from(delta, residual, sparsity_defect=sparsity_defect, noise=noise)
 
     def error_from(self, delta: float, residual: float, *, sparsity_defect: float, noise: float) -> float:
-        """Computes an a posteriori bound of :math:`\\|z-x\\|_2` for any z with residual r and
-        :math:`\\|z\\|_{l^1_w}-\\|x\\|_{l^1_w}\\le\\Delta`.
+        """Computes an a posteriori bound of :math:`\\|z-x\\|_2` for any z with residual :math:`r=\\|Az-y\\|_2` and
+        :math:`\\|z\\|_{l^1_w}-\\|x\\|_{l^1_w}\\le\\Delta` (``delta``).
 
         .. math:: \\frac{C_1}{\\sqrt\\xi}(2\\bar\\sigma+\\Delta)+C_2(r+\\bar e).
+
+        The assumed bounds are :math:`\\bar\\sigma` (``sparsity_defect``) and :math:`\\bar e` (``noise``).
         """
         _bounds(sparsity_defect, noise, residual)
         first, second = self.constants.at()

@@ -4,10 +4,10 @@ For column i the best vector for a factor :math:`\\mu` minimises
 
 .. math:: \\max_j|(e_i-A^*h)_j|/v_j+\\mu\\|h\\|_2,
 
-that is, the largest error that a signal of weighted l1 norm 1 can cause plus :math:`\\mu` times the gain of noise
-(Juditsky and Nemirovski, Math. Program. 127, 2011). The N cone programs share their matrix, so that the alternating
-direction method of multipliers solves them together: each step takes three matrix products for all of them. No proof
-rests on its accuracy: any vectors are valid, and the checker computes what they prove.
+that is, the largest error that a signal whose l1 norm with the weights :math:`v_j` is 1 can cause, plus :math:`\\mu`
+times the gain of noise (Juditsky and Nemirovski, Math. Program. 127, 2011). The N cone programs share their matrix, so
+that the alternating direction method of multipliers solves them together: each step takes three matrix products for all
+of them. No proof rests on its accuracy: any vectors are valid, and the checker computes what they prove.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LinearEstimates:
 
     def ridge(self, share: float) -> tuple[NDArray[Any], NDArray[Any]]:
         """Returns vectors and errors of regularised least squares, :math:`H=(AA^*+tI)^{-1}A` with t this share of
-        :math:`\\|A\\|^2`; for a share of 0 the pseudo-inverse."""
+        :math:`\\|A\\|^2`; for a share of 0 the pseudo-inverse of :math:`A^*`."""
         u, s, vh = np.linalg.svd(self.matrix, full_matrices=False)
         kept = s > 1e-13 * s.max(initial=0)
         gains = np.where(kept, s, 0) / np.where(kept, s**2 + share * s.max(initial=0) ** 2, 1)
@@ -54,7 +54,7 @@ class LinearEstimates:
         return found, np.eye(self.matrix.shape[1]) - self.adjoint @ found
 
     def improve(self, factor: float, steps: int) -> float:
-        """Takes some steps for a factor and returns the sum of the objectives that they reach."""
+        """Takes steps for a factor :math:`\\mu` and returns the objective after the last, added up over all columns."""
         eye, old_z, old_y = np.eye(self.matrix.shape[1]), self.Z, self.Y
         for _ in range(steps):
             old_z, old_y = self.Z, self.Y

@@ -50,10 +50,13 @@ _FACTORS = 14
 class NullSpaceProof:
     """Constants of the null space property of a matrix, proved in exact arithmetic.
 
+    The proof is N vectors :math:`h_i`, which estimate :math:`x_i` by :math:`\\langle Ax,h_i\\rangle` with the error
+    :math:`(Rx)_i`: the rows of R are :math:`(e_i-A^*h_i)^*`.
+
     Attributes:
         problem: Matrix, levels and weights.
-        rho: An upper bound of :math:`\\rho` with six decimal digits, below 1.
-        gamma: An upper bound of :math:`\\gamma` with six decimal digits, in the unit of 1/A.
+        rho: The proved :math:`\\rho`, below 1, rounded up to six significant digits.
+        gamma: The proved :math:`\\gamma`, in the unit of 1/A, rounded up to six significant digits.
         vectors: The :math:`h_i` as integers times powers of two.
         errors: For each level the largest :math:`\\max_j|R_{ij}|\\sqrt\\xi/w_j`, rounded.
         gains: For each level the largest :math:`\\|h_i\\|_2`, rounded.
@@ -87,7 +90,8 @@ class NotDecided:
     """The answer where no proof was found; it does not say that the property fails.
 
     Attributes:
-        product: The smallest :math:`a\\sqrt\\xi` that was found, rounded; a proof needs less than 1/2.
+        product: The :math:`a\\sqrt\\xi` of the best vectors that were found, rounded; they prove
+            :math:`\\rho=a\\sqrt\\xi/(1-a\\sqrt\\xi)` if that number is below 1/2.
         proof: What was proved instead of a claim that was not reached; None if nothing was.
     """
 
@@ -112,7 +116,7 @@ def prove_null_space(
         weights: One for each level, or one for each column, equal within a level; None is ``levels.weights()``. Floats
             are taken exactly as they are.
         claim: A pair (rho, gamma) to prove. None looks for the pair with the smallest :math:`C_2`.
-        progress: Called with the number of factors :math:`\\mu` that were tried, and the most that there may be.
+        progress: Called with the number of steps of the search that were begun, and the most that there may be.
 
     Raises:
         BadInput: For a matrix that is too large, levels that do not fit it, weights that are not positive or vary

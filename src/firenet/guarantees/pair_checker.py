@@ -9,11 +9,12 @@ Run ``python -m firenet.guarantees.pair_checker pair.json``; firenet.guarantees.
 If |Au| <= 2 noise, the data halfway between those of the two images are within the noise of both. What a method makes
 of these data is not nearer than D/2 to both images: every method errs by at least D/2 on one of them.
 
-All numbers are integers times a power of two. Matrices, coil maps, Walsh transforms and, in even dimensions, Haar
+All entries are integers times a power of two. Matrices, coil maps, Walsh transforms and, in even dimensions, Haar
 synthesis are exact. The roundings of the rest are counted in ``error``, a bound for each real and imaginary part in the
 unit of the integers. An output of a wavelet filter is rounded once: error <= S error + 1, S the sum of the moduli of
-the taps. A stage of the Fourier transform adds p products with twiddle factors that are off by 2^-P in both parts:
-error <= p (2 error + 2 B / 2^P + 1), B a bound of the parts of all partial sums: the sum of all moduli of the input.
+the taps. A stage of the Fourier transform, which splits off a prime factor p of the length, adds p products with
+twiddle factors that are off by 2^-P in both parts: error <= p (2 error + 2 B / 2^P + 1), B a bound of the parts of all
+partial sums: the sum of all moduli of the input.
 """
 
 import os
@@ -64,7 +65,7 @@ def _shown(value, digits, rounding):
 
 
 def listed(data, keys, name):
-    """Checks that an entry of the file has these names."""
+    """Checks that an entry of the file is a mapping with exactly these names, and returns it."""
     need(isinstance(data, dict) and set(data) == set(keys), f"{name}: {sorted(keys)} are needed", NotACertificate)
     return data
 
@@ -106,7 +107,8 @@ class Filters:
         self.growth = (sum(abs(a) + abs(b) for a, b in self.pairs) >> self.shift) + 1
 
     def merge(self, line):
-        """Merges the halves of a line: x[2k + L/2 - j] is the sum of h[j] a[k] + g[j] d[k], rounded."""
+        """Merges the halves a and d of a line by the L taps h and g: x[2k + L/2 - j], with the index modulo the length,
+        is the sum of h[j] a[k] + g[j] d[k], rounded."""
         n, reach = len(line), len(self.pairs) // 2
         out = [0] * n
         for k, (a, d) in enumerate(zip(line[: n // 2], line[n // 2 :], strict=True)):
@@ -173,8 +175,8 @@ def hadamard(line):
 def twiddles(n, bits):
     """Returns the real and imaginary parts of exp(-2 pi i k / n) times 2^bits, each off by at most 1.
 
-    Machin's formula for pi and Taylor series for the first one are off by less than 2^12 units of 2^-(bits + 64), the
-    k-th power by less than 2^13 k of them.
+    Machin's formula for pi and Taylor series for k = 1 are off by less than 2^12 units of 2^-(bits + 64), the k-th
+    power of that number by less than 2^13 k of these units.
     """
     more = bits + 64
 
@@ -326,8 +328,8 @@ class Certificate:
         return dict(zip(indices, zip(*parts, strict=True), strict=True))
 
     def images(self):
-        """Returns both parts of the difference of the images, the bound of their error, and the exponent of the factor
-        2^(e/2)."""
+        """Returns the real and the imaginary part of the difference of the images, the bound of their error, and the
+        exponent e of their factor 2^(e/2)."""
         guard = 0 if self.kind == "matrix" else GUARD
         parts = [[v << guard for v in part] for part in self.difference]
         unit = 2 * (self.exponent - guard)
@@ -347,7 +349,7 @@ class Certificate:
         return distance, self.by_samples(parts, error, scale)
 
     def by_matrix(self, re, im, error, scale):
-        """Returns the norm of the matrix times the difference, exactly up to the root."""
+        """Returns the norm of the matrix times the difference, exact but for the root, which is rounded upwards."""
         keys = {"rows", "columns", "exponent", "real", "imaginary"}
         matrix = listed(self.operator["matrix"], keys, "matrix")
         need(self.wavelet is None and self.operator["mask"] is None, "a matrix has neither wavelet nor mask")
@@ -392,7 +394,8 @@ class Certificate:
         return root((root(Fraction(total)) + slack) ** 2 * scale * power(2 * unit) / self.size)
 
     def channels(self, parts, error):
-        """Yields both parts of what each coil sees, in the unit of the maps, and the bound of their error."""
+        """Yields the real and imaginary part of what each coil sees, in the unit of the maps, and the bound of their
+        error."""
         maps = self.operator["maps"]
         if maps is None:
             yield *parts, error

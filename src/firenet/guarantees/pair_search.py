@@ -9,7 +9,7 @@ they reduce the distance most.
 
 The search is a projected gradient ascent of :math:`h\\|d\\|^2-\\|Ad\\|^2/\\|A\\|^2` with momentum, where the growth h
 is adjusted until :math:`\\|Ad\\|` is the allowed one: every d that it meets, scaled down to
-:math:`\\|Ad\\|=2\\epsilon`, is a candidate, and the longest is kept.
+:math:`\\|Ad\\|\\le2\\epsilon`, is a candidate, and the longest is kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """The plan of a network: its size, its numbers and its error bound, known before any data.
 
-The theorem says which lambda, weights and steps to take, how many layers are needed, and how far the network's result
-is from the signal at most. A plan has all of this for a concrete operator, with everything that it assumes.
+The theorem is that of Colbrook, Antun and Hansen (PNAS 2022) on the recovery of signals that are sparse in levels, with
+the constants of this library's proof. It says which lambda, weights and steps to take, how many layers are needed, and
+how far the network's result is from the signal at most. A plan has all of this for a concrete operator, with everything
+that it assumes.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class ErrorParts:
 class Plan:
     """The theorem's network for an operator and a class of signals, in numbers; :func:`plan` computes it.
 
+    The theorem is that of Colbrook, Antun and Hansen (PNAS 2022), with the constants of :class:`.Constants`.
     N is the number of coefficients, m that of the measurements that are made, n that of the restarts and p that of the
     layers of a restart; :math:`\\psi_n` is the network's result. A layer is one iteration of the primal-dual method; in
     the theorem's class of networks it is three affine maps, each followed by a nonlinear one.
@@ -57,7 +60,8 @@ class Plan:
         signal: :math:`b_1\\ge\\|x\\|_2`.
         noise: A bound of :math:`\\|Ax-y\\|_2`, in the unit of y.
         sparsity_defect: A bound of :math:`\\sigma_{s,M}(x)_{l^1_w}`, in the unit of x.
-        model_error: :math:`\\eta b_1` for a network built from an approximation of A, in the unit of y.
+        model_error: :math:`\\eta b_1`, in the unit of y, for a network built from an approximation :math:`A_l` of A
+            with :math:`\\|A_l-A\\|\\le\\eta`.
         nu: :math:`\\nu`, the factor of :class:`.PaperSchedule`.
         lam: :math:`\\lambda`.
         delta: :math:`\\delta` of :class:`.PaperSchedule`, in the unit of y.
@@ -267,8 +271,8 @@ def plan(
     delta: float | None = None,
     model_error: float = 0.0,
 ) -> Plan:
-    """Plans the theorem's network: the fewest restarts after which the part of the error that depends on depth is at
-    most ``accuracy``.
+    """Plans the network of the theorem of Colbrook, Antun and Hansen (PNAS 2022): the fewest restarts after which the
+    part of the error that depends on depth is at most ``accuracy``.
 
     Args:
         guarantee: The operator with its levels, weights and constants.

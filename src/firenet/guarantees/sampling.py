@@ -1,8 +1,8 @@
 """The samples that each band of a mask needs for the null space property, by the sampling theorem for Haar wavelets.
 
-The theorem (Theorem 4 of the paper) is about images of :math:`K^d` pixels, :math:`K=2^r`, sparse in the scales 1 to r
-of the Haar wavelet, the approximation merged with scale 1, and samples drawn uniformly at random in each box
-:math:`B_\\mathbf k` of a grid of Fourier or Walsh frequencies. It says that
+The theorem (Theorem 4 of Colbrook, Antun, Hansen, PNAS 2022) is about images of :math:`K^d` pixels, :math:`K=2^r`,
+sparse in the scales 1 to r of the Haar wavelet, the approximation merged with scale 1, and samples drawn uniformly at
+random in each box :math:`B_\\mathbf k` of a grid of Fourier or Walsh frequencies. It says that
 
 .. math:: m_\\mathbf k\\ge C\\,\\kappa'\\,\\mathcal M(s,\\mathbf k)\\,\\big(L+\\log(1/\\epsilon)\\big)
     \\qquad\\text{for all }\\mathbf k
@@ -109,11 +109,11 @@ class BandSamples:
 
     @property
     def rescaling(self) -> float:
-        """The largest factor :math:`\\sqrt{|B_\\mathbf k|/m_\\mathbf k}` of the theorem's matrix, infinite for a box
-        without samples.
+        """The largest factor :math:`\\sqrt{|B_\\mathbf k|/m_\\mathbf k}` of the theorem's matrix, infinite
+        without a mask or if a box has no samples.
 
-        The theorem's gamma belongs to the matrix with these factors. For the mask's own operator, without them,
-        :math:`\\gamma` times this number follows.
+        The theorem's :math:`\\gamma` belongs to the matrix with these factors. The mask's own operator, without them,
+        then has the null space property with :math:`\\gamma` times this number.
         """
         return max(math.sqrt(box.size / box.samples) if box.samples else math.inf for box in self.boxes)
 
@@ -166,8 +166,9 @@ def band_samples(
     """Computes the number of samples that the sampling theorem for Haar wavelets asks for in each box k of a grid,
     :math:`m_\\mathbf k=C\\,\\kappa'\\,\\mathcal M(s,\\mathbf k)\\,(L+\\log(1/\\epsilon))`.
 
-    :func:`.theory_density` computes :math:`\\mathcal M(s,\\mathbf k)`. The other numbers are the caller's: none of them
-    is quoted from the paper.
+    A box is a product of frequency bands, one on each axis (:func:`.frequency_bands`). :func:`.theory_density` computes
+    :math:`\\mathcal M(s,\\mathbf k)`. The other numbers are the caller's: none of them is quoted from the paper of the
+    theorem (Theorem 4 of Colbrook, Antun, Hansen, PNAS 2022).
 
     Args:
         shape: One to three equal sides, a power of two.

@@ -8,8 +8,8 @@ and the claim is refuted where that is above 1. The denominator is a sum of term
 smallest of the quadratic forms :math:`\\sum_jp_j^2/\\lambda_j` over :math:`\\lambda_j>0` of sum 1. For given
 :math:`\\lambda` and set the best x is an eigenvector of a small matrix: iteratively reweighted least squares, which
 never decreases the quotient as long as the set stays. It starts at vectors near the kernel that have one large entry
-(the multipliers of :mod:`firenet.guarantees.linear_estimates`), at vectors of the kernel, and at pairs of columns that
-are nearly parallel.
+(the multipliers of :mod:`firenet.guarantees.linear_estimates`), at vectors of the kernel, and at combinations of two
+nearly parallel columns that nearly cancel.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def refute_null_space(
         gamma: The claimed :math:`\\gamma`; None looks for a vector of the kernel, which refutes every :math:`\\gamma`.
         weights: One for each level, or one for each column, equal within a level; None is ``levels.weights()``.
         seed: The seed of the random starts.
-        starts: The number of vectors at which the search starts.
+        starts: The largest number of vectors at which the search starts.
 
     Returns:
         The violation, or None if none was found, which proves nothing.

@@ -7,7 +7,7 @@ lines of JSON and the raw bytes of the arrays, piece by piece; nothing is unpick
 again.
 
 This is no sandbox: if a file makes the parser run code from the file, that code has the rights of the user. Windows has
-no such limits; there only Ctrl-C ends the process.
+no such limits; there only Ctrl-C ends the process. Memory is limited only on Linux.
 """
 
 from __future__ import annotations

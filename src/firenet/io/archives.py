@@ -26,7 +26,7 @@ _MOST_HEADER = 10_000  # bytes of the header of an npy, the limit of numpy
 
 
 def bytes_of(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Reads a whole file of weights of at most ``most`` bytes.
+    """Reads a whole file of at most ``most`` bytes.
 
     The file is not mapped into memory: a mapped file that shrinks meanwhile would end the process.
 

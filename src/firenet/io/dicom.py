@@ -21,7 +21,7 @@ def read_dicom(path: Path, key: str | None, preferred: str) -> Stored:
     """Reads a grey DICOM image, rescaled by its slope and intercept.
 
     Pixels that the file calls padding were not measured; they get the smallest rescaled value of the others, which is
-    shown black. Windows, overlays and other ways to show the values are not applied.
+    shown black. Display windows, overlays and other ways to show the values are not applied.
     """
     pydicom = optional("pydicom", "images", "Reading DICOM")
     size = path.stat().st_size

@@ -6,12 +6,12 @@ says what is read of each and what is refused.
 Files are centred as in fastMRI, BART and SigPy (k-space, masks and images alike), and this module shifts nothing:
 arrays are returned as they are stored, with their axes put into one order, `AXES`.
 
-A file comes from outside, so nothing in it is trusted. The content decides the format, not the name. Nothing is ever
-unpickled. What a header claims is compared with what the file holds before memory is taken. Data kept in other files
-(HDF5 links, external and virtual storage) are refused. Every other error of a parser becomes a `BadInput`. libhdf5,
-which hangs and crashes on damaged files, runs in a process of its own. Files are never mapped into memory, so that a
-file which shrinks meanwhile does no harm. Text from a file is escaped before an error shows it. One risk remains: a
-file may make a parser in C run code. Open files of unknown origin in a container.
+A file comes from outside, so nothing in it is trusted. The content decides the format, not the name, except for cfl
+and .nii.gz. Nothing is ever unpickled. What a header claims is compared with what the file holds before memory is
+taken. Data kept in other files (HDF5 links, external and virtual storage) are refused. Every other error of a parser
+becomes a `BadInput`. libhdf5, which hangs and crashes on damaged files, runs in a process of its own. Files are never
+mapped into memory, so that a file which shrinks meanwhile does no harm. Text from a file is escaped before an error
+shows it. One risk remains: a file may make a parser in C run code. Open files of unknown origin in a container.
 
 A file is written under a temporary name in its own folder and put in place when it is whole, so there is never half a
 file, whatever interrupts the writing.
@@ -62,12 +62,14 @@ class Scan:
         kspace: complex64 or complex128, finite, one axis for each name in `axes`.
         axes: Names in the order of `AXES`, which is slice, coil, z, y, x, e.g. ("coil", "y", "x"). The last one is the
             readout, except in fastMRI files, whose readout is y, and where the caller named the axes otherwise.
-        mask: bool, the shape of the spatial axes of `kspace`, True where sampled; None if the file has none.
+        mask: bool, the shape of the spatial axes of `kspace`, True where sampled; None if the file has none,
+            or if the slices of an ISMRMRD file were sampled differently.
         voxel_size: In mm, one for each spatial axis in the order of `axes`; None if the file does not state it.
         readout_oversampling: The ratio of the measured field of view along x to the field of view that is kept, at
             least 1, from an ISMRMRD header; None if no header states it.
         source: The path and the array's name, for the record of a run.
-        readout: The name of the readout axis: y in fastMRI files, x in all others.
+        readout: The name of the readout axis: y in fastMRI files, x in all others and where the caller named the axes
+            otherwise.
         slice_thickness: The thickness of the slices of two-dimensional images, in mm; None if no header states it.
         notes: Sentences about what the reader left out, averaged or corrected.
     """
@@ -99,8 +101,8 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
       put at the middle, n // 2, of each encoded axis, and what was not measured is zero. `Scan.mask` says which lines
       were measured, if they are the same in all slices, and `Scan.notes` what was left out.
     * BART cfl: from the dimensions, singletons dropped: READ is x, PHS1 y, PHS2 z (if READ is 1: PHS1 x, PHS2 y).
-    * npy, npz (array ``kspace``, or the only one; ``mask`` is read, too) and other HDF5 datasets: 1-D is (x,), 2-D is
-      (y, x), with `coils` 3-D is (coil, y, x) and 4-D (slice, coil, y, x); all else needs `axes`.
+    * npy, npz (array ``kspace``, or the only one; ``mask`` is read, too) and other HDF5 datasets: without `coils`
+      1-D is (x,) and 2-D (y, x), with `coils` 3-D is (coil, y, x) and 4-D (slice, coil, y, x); all else needs `axes`.
 
     Args:
         path: The file.
@@ -147,9 +149,9 @@ def read_array(path: AnyPath, *, key: str | None = None, purpose: str = "array")
     """Reads one finite array of numbers, values and dtype as stored: a mask, coil maps, a noise scan, an image.
 
     The axes are the stored ones, with two exceptions. The axes of cfl and NIfTI, which these formats list from the
-    fastest to the slowest, are reversed, and axes of length 1 are dropped: all of them (cfl) or the leading ones
-    (NIfTI). The order is then (coil, z, y, x) as in `read_scan`. DICOM values are rescaled by the file's slope and
-    intercept.
+    fastest to the slowest, are reversed, and axes of length 1 are dropped: all of them (cfl; a mask keeps x and y) or
+    the leading ones (NIfTI, down to two axes). The order is then slice, coil, z, y, x, as in `read_scan`. DICOM values
+    are rescaled by the file's slope and intercept.
 
     Args:
         path: A file in npy, npz, HDF5, cfl, PNG, NIfTI (one file or a pair) or DICOM.
@@ -166,8 +168,9 @@ def read_array(path: AnyPath, *, key: str | None = None, purpose: str = "array")
 def read_image(path: AnyPath, *, key: str | None = None) -> tuple[np.ndarray, tuple[float, ...] | None]:
     """Reads an image, (y, x) or (z, y, x), and its voxel size in mm, None where the file does not say.
 
-    Files and errors are those of `read_array`. Values are not normalised; integers become float32 (float64 beyond 16
-    bits), floating and complex numbers stay as they are. The voxel size belongs to the trailing axes.
+    Files and errors are those of `read_array`. Values are not normalised; bool, half precision and integers of up to 16
+    bits become float32, longer integers float64, other numbers stay as they are. The voxel size belongs to the trailing
+    axes.
     """
     stored = _load(path, key, "image")
     return as_float(stored.array), stored.voxel_size
@@ -210,7 +213,7 @@ def write_image(
 
     * ``.npy``: the array itself, complex or not.
     * ``.png``: the magnitude, black at 0 and white at its 99.5th percentile, 8 bits; the slices of a stack become the
-      tiles of one square grid, row by row.
+      tiles of one grid, row by row, with about as many rows as columns.
     * ``.nii``, ``.nii.gz``: the magnitude, float32, stored x first; the affine holds `voxel_size` and nothing else, as
       the orientation in the scanner is unknown.
     * ``.cfl`` or ``.hdr``: the pair of files that BART reads, complex64, each axis in BART's place for it.

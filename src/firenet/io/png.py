@@ -36,7 +36,7 @@ def read_png(path: Path, key: str | None, preferred: str) -> Stored:
 
 
 def write_png(path: Path, image: np.ndarray, description: str = "") -> None:
-    """Writes the magnitude in 8 bits, white at its 99.5th percentile; a stack becomes one square grid."""
+    """Writes the magnitude in 8 bits, white at its 99.5th percentile; a stack becomes one grid of tiles."""
     from PIL import Image, PngImagePlugin
 
     if image.ndim < 2:

@@ -43,7 +43,7 @@ def existing(path: AnyPath) -> Path:
 def replacing(*paths: Path) -> Iterator[list[Path]]:
     """Yields a temporary name for each path and puts the files in place together, or leaves all as it was.
 
-    Inside `together`, the files are put in place when that ends, with all others that were written inside it.
+    Inside a block of `together`, the files are put in place at its end, with all others that were written in the block.
 
     Raises:
         BadInput: If they cannot be written.

@@ -61,7 +61,7 @@ def read(path: Path, kind: str, identity: str) -> tuple[dict[str, np.ndarray], d
         Damaged: If the file has another kind or identity, or its digest is not that of its content.
     """
     name = kind.replace("-", " ")
-    needed, do = f"A {name} that firenet wrote, as it was written", "Remove the file, or name another"
+    needed, do = f"A {name} that firenet wrote, unchanged", "Remove the file, or name another"
     try:
         data = bytes_of(path, _MOST)
         line, _, rest = data.partition(b"\n")
