@@ -299,7 +299,7 @@ def test_a_process_that_dies_is_a_reason_and_not_a_crash(tmp_path: Path, y: Tens
     outside._process.kill()
     outside._process.wait()
     process, outside._running = outside._process, lambda: process  # between the look and the question
-    with pytest.raises(BadInput, match="its process ended with -9"):
+    with pytest.raises(BadInput, match="its process ended with exit code -9"):
         outside(y)
     outside.close()
 

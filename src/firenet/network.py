@@ -64,10 +64,10 @@ class Firenet(nn.Module):
             several bands it is the noise standard deviation of each band
             (:meth:`.convolutions.Convolutions.band_noise`), scaled to mean square 1.
         lam: The regularisation parameter :math:`\\lambda`, a number. None is 1e-3 times the noise gain of A in the
-            synthesis form, and :func:`.penalty.default_lam` in the analysis form, which suits images with and without
-            noise. The theorem's :math:`C_1/(C_2\\sqrt\\xi)` (:attr:`.constants.Constants.lam`) is some 1e-2 and
-            oversmooths such images. With ``noise`` lambda only scales the objective, and None is 1; for (P2) lambda
-            must be given.
+            synthesis form. In the analysis form it is :func:`.penalty.default_lam` over the ``scale`` of W, which suits
+            images with and without noise. The theorem's :math:`C_1/(C_2\\sqrt\\xi)`
+            (:attr:`.constants.Constants.lam`) is some 1e-2 and oversmooths images. With ``noise`` lambda only scales
+            the objective, and None is 1; for (P2) lambda must be given.
         schedule: The steps. None is :class:`AdaptiveRestarts`, which finds its own steps and stops when the gap is
             proved small enough; :class:`PaperSchedule` and others are fixed. The guarantees of the paper's schedule
             hold for (P3).
@@ -139,8 +139,9 @@ class Firenet(nn.Module):
         return torch.tensor(list(text.encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Sets lambda, fidelity and schedule from the result of :meth:`get_extra_state`; a user-defined fidelity, whose
-        numbers are not in the state, stays as it is.
+        """Sets lambda, fidelity, schedule and ``iterate`` from the result of :meth:`get_extra_state`.
+
+        A user-defined fidelity, whose numbers are not in the state, stays as it is.
 
         Raises:
             BadInput: For other data, the state of a network in the other form, or another user-defined fidelity.
@@ -201,7 +202,8 @@ class Firenet(nn.Module):
             y: Measurements, finite; entries outside the mask are ignored.
             x0: A first image (warm start); the default is that of the schedule.
             checkpoint: Keep for the backward pass only the state after every ``checkpoint`` layers, and recompute the
-                others: memory for some ``checkpoint + layers / checkpoint`` layers instead of all, at twice the time.
+                others: memory for some ``checkpoint + layers / checkpoint`` layers instead of all, and every layer is
+                computed twice.
 
         Raises:
             BadInput: As :meth:`solve`.
@@ -254,7 +256,8 @@ class Firenet(nn.Module):
             y: Measurements (..., \\*sensing.out_shape); entries outside the mask are ignored.
             x0: A first image (warm start); the default is that of the schedule: :math:`A^*y/\\|A\\|^2` for
                 :class:`AdaptiveRestarts` and for the steps frozen from it, zero for others.
-            dual0: A first dual point, ``dual`` and ``dual_sparse`` of another solution in the unit of this problem.
+            dual0: A first dual point: ``dual`` and ``dual_sparse`` of another solution, in the unit of this objective;
+                for (P1) multiplied by its lambda over that of the other problem.
             tolerance: For a fixed schedule: stop before a restart if the relative gap is at most this, each batch
                 item on its own; None runs the whole schedule. A searching schedule has its own tolerance.
             progress: Called from time to time with the number of layers so far, the largest number of layers, and the
@@ -440,7 +443,7 @@ def _chosen_form(form: Form | None, sparsify: AnalysisOperator | None) -> Form:
         raise BadInput(needed, f"{form!r} with sparsify={sparsify}", "Leave form out")
     form = form if form is not None else "analysis" if isinstance(sparsify, Convolutions) else "synthesis"
     if form == "synthesis" and sparsify is not None and not sparsify.is_tight:
-        do = "Leave form out: the analysis form takes every operator"
+        do = "Pass form='analysis', which takes every transform"
         raise BadInput("A tight frame, W*W = I, for the synthesis form", type(sparsify).__name__, do)
     return form
 

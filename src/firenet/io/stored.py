@@ -97,7 +97,7 @@ def checked(array: np.ndarray, where: str) -> np.ndarray:
 def check_claim(shape: Sequence[int], dtype: np.dtype[Any], stored: int, where: str, unit: int = 0) -> int:
     """Checks what a header claims before memory is taken, and returns the number of bytes that it claims.
 
-    Records are refused, except for the pairs (real, imaginary) that stand for complex numbers.
+    Structured types are refused, except for the pairs (real, imaginary) that stand for complex numbers.
 
     Args:
         shape: The shape that the header claims.
@@ -175,6 +175,6 @@ def one_line(text: str) -> str:
 
 
 def magnitude(image: np.ndarray) -> np.ndarray:
-    """Returns the modulus in single precision, as pictures and volumes store it."""
+    """Returns the modulus in single precision, from which PNG and NIfTI files are made."""
     with np.errstate(over="ignore"):
         return checked(np.abs(as_float(image)).astype(np.float32), "The magnitude in single precision")

@@ -1,4 +1,4 @@
-"""Tensors from files of weights: safetensors, and files of ``torch.save`` that hold nothing but tensors.
+"""Tensors from files of weights: safetensors, and files of ``torch.save`` that hold tensors and plain data.
 
 Files are read whole, within bounds, and not mapped into memory. Code in a file never runs: files of ``torch.save`` are
 read by torch's restricted loader (``weights_only=True``).
@@ -75,11 +75,14 @@ def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> Tensor:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Reads tensors from safetensors, or from a file of ``torch.save`` that holds only tensors.
+    """Reads tensors by name from safetensors, or from a file of ``torch.save``.
+
+    The latter holds a mapping from names to tensors, or a mapping whose entry ``state_dict`` is one; its other entries
+    are left out.
 
     Raises:
-        BadInput: For a file that holds more than tensors, for tensors that claim more numbers than the file holds, and
-            for NaN or infinity.
+        BadInput: For a file that holds something else, or objects that could run code; for tensors that claim more
+            numbers than the file holds; and for NaN or infinity.
         MissingExtra: If safetensors is needed and not installed.
     """
     existing(path)
@@ -99,7 +102,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         stored = stored["state_dict"]
     if not isinstance(stored, Mapping) or not stored or not all(isinstance(t, Tensor) for t in stored.values()):
         do = "Save it with torch.save(module.state_dict(), file) or as safetensors"
-        raise BadInput("A state_dict of tensors", f"{path}: {type(stored).__name__}", do)
+        raise BadInput("A state_dict of tensors", f"{path}, a {type(stored).__name__} that is something else", do)
     tensors = dict(stored)
     plain = all(t.layout == torch.strided and t.device.type == "cpu" and not t.is_quantized for t in tensors.values())
     # A tensor may repeat one number over any shape (stride 0), which takes memory only when it is first used.

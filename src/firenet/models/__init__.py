@@ -1,4 +1,4 @@
-"""Models of an audit: reconstructions by name, from files and from other libraries."""
+"""The models that ``firenet audit`` tests: reconstruction methods by name, from files and from other libraries."""
 
 from firenet.optional import lazy
 

@@ -1,13 +1,13 @@
 """The audits of ``firenet audit demo``: trained networks and a FIRENET, on real slices.
 
 * U-Nets, trained without and with noise, at 128 x 128 and 256 x 256, and a FIRENET initialised with the image of the
-  first one;
+  U-Net that was trained without noise;
 * an AUTOMAP-like network and LISTA at 32 x 32;
 * how stability depends on the number of restarts of a FIRENET that is initialised with a U-Net's image;
 * D5-C5, a network that others trained.
 
 All networks but D5-C5 were trained on ellipses and on slices of Colin27 with z below 80. All are audited on another
-head (s1045), and those of the first item also on the slice of Colin27 with z = 110.
+head (s1045), and those of the first item also on the slice of Colin27 with z = 110, if Colin27 is installed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RATES = (0.1, 0.2, 0.25, 0.3, 0.4, 0.6)
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """The arguments of :func:`.audit`."""
+    """One audit: the arguments of :func:`.audit`, with a mask and sampling rates in place of measurement operators."""
 
     title: str
     models: Sequence[Model]
@@ -59,7 +59,8 @@ class Bench:
 
 
 def cascade_mask(side: int = 256) -> Tensor:
-    """Returns a mask of full lines with acceleration 4. Of 256 lines it has the eight lowest and 56 random ones.
+    """Returns a mask of full lines with acceleration 4. Of 256 lines it has the eight of lowest frequency and
+    56 random ones.
 
     Zero frequency is in the corner.
     """
@@ -120,7 +121,8 @@ def benches(*, seed: int = 0) -> tuple[list[Bench], list[str]]:
 
 
 def draw(audits: Sequence[Audit], path: Path) -> None:
-    """Draws the main findings: the worst perturbation of two networks, details, restarts, samples.
+    """Draws the main findings: the worst perturbations of D5-C5 and a FIRENET, inserted details as three models
+    reconstruct them, and the effects of the number of restarts and of the number of samples.
 
     Args:
         audits: The audits of :func:`benches`, in their order.

@@ -22,14 +22,14 @@ def cascade_model(path: Path | None = None, name: str = "D5-C5") -> Model:
     """Returns D5-C5 with the weights that its authors trained (Schlemper et al. 2018).
 
     Args:
-        path: Its fifty weights as safetensors, in the order of their names, or as the published npz of ``arr_0`` to
-            ``arr_49``; None is the file of the distribution firenet-models.
+        path: A file with its fifty arrays of weights and biases: safetensors, in alphabetical order of the names, or
+            the published npz of ``arr_0`` to ``arr_49``; None is the file of the distribution firenet-models.
         name: The name in tables.
 
     Raises:
-        BadInput: If the file holds other arrays; from ``build``, if the measurement operator is not single-channel
-            Fourier sampling.
-        MissingExtra: If no path is given and firenet-models is not installed.
+        BadInput: If an npz lacks one of the arrays; from the model's ``build``, if there are not fifty arrays or the
+            measurement operator is not single-channel Fourier sampling.
+        MissingExtra: If firenet-models or safetensors is needed and not installed.
     """
     path = weights_of("d5c5") if path is None else path
     if path.suffix == ".safetensors":

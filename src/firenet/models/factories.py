@@ -28,7 +28,8 @@ def from_factory(text: str, weights: Path | None, name: str) -> Model:
         name: The name in tables.
 
     Raises:
-        BadInput: If there is no such factory; from ``build``, if it returns no function or the weights do not fit.
+        BadInput: If there is no such factory; from the model's ``build``, if the factory returns no function or the
+            weights do not fit.
     """
     factory = named(text, "factory", "A function of the measurement operator that returns a function of measurements")
     stored = None if weights is None else read_weights(weights)

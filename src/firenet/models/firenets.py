@@ -98,7 +98,8 @@ def guaranteed_model(net: Firenet, guarantee: Guarantee, name: str = "FIRENET") 
         name: The name in tables.
 
     Raises:
-        BadInput: For a guarantee of another operator or of other weights, and for a lambda out of its range.
+        BadInput: For a network of another problem or form, for a guarantee of another operator or of other weights, and
+            for a lambda for which the guarantee proves nothing.
     """
     why = _without_statement(net, guarantee)
     if why:
@@ -123,7 +124,7 @@ def certified(
     than the bounds of the rounding errors.
 
     With a guarantee it also computes the distance from the coefficients of R(y) to those of R(y + e), and its bound
-    from :func:`.stability.stability` for the norm of this e and the gap of R(y + e).
+    from :func:`.distance.stability` for the norm of this e and the gap of R(y + e).
 
     Args:
         reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one; for others None is returned.

@@ -36,9 +36,10 @@ def load_model(
     """Returns the model that a word, a file or a function stands for.
 
     Args:
-        text: One of ``BUILT_IN``; ``module:factory``, a function that takes the measurement operator and returns the
-            map from measurements to an image; a file ``.onnx``, ``.safetensors`` (of ``firenet train``), ``.pt``,
-            ``.pth``, ``.pt2``.
+        text: A word: ``unet``, ``unet-jitter``, ``automap``, ``lista``, or ``stabilised:`` before one of these four;
+            ``d5c5``, ``zero-filled``, ``firenet``, ``firenet:adaptive``. Or ``module:factory``, a function that takes
+            the measurement operator and returns the map from measurements to an image. Or a file ``.onnx``,
+            ``.safetensors`` (of ``firenet train``), ``.pt``, ``.pth``, ``.pt2``.
         weights: For a factory: a file of safetensors, or of tensors that ``torch.save`` wrote, for the nn.Module that
             it returns.
         sparsify: The transform of FIRENETs, as in :func:`.spec.transform`.

@@ -19,14 +19,16 @@ from firenet.optional import optional
 
 
 def from_onnx(path: Path, name: str) -> Model:
-    """Returns the model of an ONNX file with one real input, in which real and imaginary part are pairs on one axis.
+    """Returns the model of an ONNX file with one real input: the measurements, with real and imaginary part on an axis
+    of length 2, the last one or the first one after the batch axis.
 
     Args:
-        path: The file. External data must lie in its folder.
+        path: The file. External data (tensors stored in other files) must lie in its folder.
         name: The name in tables.
 
     Raises:
-        BadInput: If the file cannot be read or run, or its input has another kind or shape.
+        BadInput: If the file cannot be read or run, or its input is of another kind; from the model's ``build``, if the
+            input has another shape.
         MissingExtra: If onnx or onnxruntime is missing.
     """
     onnx = optional("onnx", "export", "Reading ONNX files")
@@ -134,7 +136,8 @@ def _layout(
 
 
 def taken(out: Tensor, image: tuple[int, ...]) -> Tensor:
-    """Returns the image from a real-valued network's output: the output itself, or pairs on its last or first axis.
+    """Returns the image from a network's output: the output itself, or the complex image whose real and imaginary part
+    lie on the last or the first axis of the output.
 
     Raises:
         BadInput: If there is no image of this shape.
@@ -151,5 +154,5 @@ def taken(out: Tensor, image: tuple[int, ...]) -> Tensor:
         return torch.view_as_complex(out.reshape(*image, 2).contiguous())
     if is_one((2, *image)) and not out.is_complex():
         return torch.view_as_complex(out.reshape(2, *image).movedim(0, -1).contiguous())
-    do = "One image, real, or real and imaginary part on the last or the first axis"
+    do = "Return one image, real or complex, or with real and imaginary part on the last or the first axis"
     raise BadInput(f"An image of shape {image}", f"{tuple(out.shape)}", do)

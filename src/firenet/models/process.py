@@ -60,7 +60,7 @@ class Outside:
                 self.close()
                 code = process.returncode
                 do = "Look at the file's own needs: libraries, memory, device"
-                raise BadInput("A model that answers", f"its process ended with {code}", do) from None
+                raise BadInput("A model that answers", f"its process ended with exit code {code}", do) from None
         if "error" in head:
             needed = "A model that can be loaded, run and differentiated"
             raise BadInput(needed, head["error"], "Try it by itself in Python")

@@ -1,6 +1,6 @@
-"""The demonstration of ``firenet demo``: two real inputs, reconstructed from undersampled k-space.
+"""The demonstration of ``firenet demo``: an image and a raw scan, reconstructed from undersampled k-space.
 
-* A real MRI slice (matplotlib's s1045, a magnitude image): its k-space is computed, so the undersampling is
+* An MRI slice (matplotlib's s1045, a magnitude image): its k-space is computed, so the undersampling is
   retrospective, and there is neither coil phase nor measured noise.
 * A raw scan: 2-channel Siemens gradient-echo k-space of a phantom with measured noise and real coils, undersampled
   3-fold and compared with the full scan.
@@ -82,7 +82,7 @@ def _solve(net: Firenet, y: Tensor, progress: Progress | None) -> Solution:
 
 
 def slice_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
-    """Reconstructs the slice from 25 % of its Fourier samples, with a multilevel mask."""
+    """Reconstructs the MRI slice s1045 from 25 % of its Fourier samples, with a multilevel mask."""
     truth = load_slice()
     mask = multilevel(truth.shape, SLICE_RATE, seed=seed)
     start = time.perf_counter()
@@ -95,7 +95,7 @@ def slice_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
 
 
 def raw_case(progress: Progress | None = None, *, seed: int = 0) -> Case:
-    """Reconstructs the raw scan, 3-fold undersampled, with coil maps from its own calibration centre."""
+    """Reconstructs the raw phantom scan, 3-fold undersampled, with coil maps from its own calibration centre."""
     full = load_raw()
     mask = multilevel(full.shape[1:], 1 / RAW_ACCELERATION, full=RAW_FULL, seed=seed)
     start = time.perf_counter()

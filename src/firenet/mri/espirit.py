@@ -34,11 +34,11 @@ _SLAB = 2**18
 def kernel_for(width: int, dims: int) -> int:
     r"""Returns the side of the largest kernel that a calibration centre of this width supports.
 
-    With maps of s frequencies a side, a patch of side k depends on fewer than :math:`(k+s)^d` numbers, and the
-    :math:`(w-k+1)^d` patches of the centre must span them. The rule :math:`w-k+1\ge2k` leaves room for s = k: the side
-    is :math:`\lfloor(w+1)/3\rfloor`, at most 6, and at most 5 in three dimensions, where the Gram matrix of the patches
-    has :math:`\text{coils}\cdot k^3` rows. Kernels of side 3 are the smallest that give maps accurate to a few per
-    cent, so 8 is the narrowest centre.
+    With d image axes and maps of s frequencies a side, a patch of side k depends on fewer than :math:`(k+s)^d` numbers,
+    and the :math:`(w-k+1)^d` patches of a centre of side w must span them. The rule :math:`w-k+1\ge2k` leaves room for
+    s = k: the side is :math:`\lfloor(w+1)/3\rfloor`, at most 6, and at most 5 in three dimensions, where the Gram
+    matrix of the patches has :math:`\text{coils}\cdot k^3` rows. Kernels of side 3 are the smallest that give maps
+    accurate to a few per cent, so 8 is the narrowest centre.
 
     Args:
         width: Side of the centre, in samples.
@@ -77,9 +77,9 @@ def espirit(
     r"""Returns coil maps :math:`s_c(r)`, :math:`\sum_c|s_c(r)|^2=1` on the object and 0 on the background.
 
     Only the centre of k-space is used. The common phase of the coils at a pixel is not determined; as in BART it is
-    chosen so that the first principal component of the coils, computed from the centre, is real and not negative. The
-    maps are computed in double precision whatever the dtype, on the device of the data. The unit of the data does not
-    matter.
+    chosen so that the component of s(r) along the first principal component of the coils, which is computed from the
+    centre, is real and not negative. The maps are computed in double precision whatever the dtype, on the device of the
+    data. The unit of the data does not matter.
 
     Args:
         kspace: Complex, shape (..., coils, \*image), zero frequency in the corner, the centre fully sampled; leading
@@ -88,8 +88,8 @@ def espirit(
         width: Side of the centre to use, in samples, at most the narrowest side of the image.
         kernel: Side of the kernels; None is :func:`kernel_for`.
         threshold: Singular values of the calibration matrix are treated as noise up to :math:`\sqrt{\text{threshold}}`
-            times the largest.
-        crop: Pixels whose eigenvalue is not above this are background.
+            times the largest, and if all are above that, up to twice the smallest.
+        crop: Pixels where the largest eigenvalue of the matrix G(r) of ESPIRiT is not above this are background.
 
     Returns:
         Maps of the shape and dtype of ``kspace``, on the grid of ``ifftn(kspace)``.

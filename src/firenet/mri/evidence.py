@@ -1,7 +1,7 @@
 r"""Checks of a mask and of coil maps against the data that come with them.
 
 Masks and maps are often from other files, or inferred. The data can contradict both, and this module finds such
-contradictions. Zero frequency lies in the corner throughout, except where ``centred`` says otherwise.
+contradictions. Zero frequency lies in the corner, unless a function says otherwise.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ MOST_COILS = 64
 
 
 def to_corner(kspace: Tensor, dims: int) -> Tensor:
-    """Returns k-space with zero frequency in the corner from centred k-space of the *same* centred image.
+    """Moves zero frequency from the middle of k-space to the corner; the image stays centred.
 
     ``ifftn(to_corner(k, d))`` is the centred image, without a shift or a flip. The inverse is :func:`to_centre`.
     """
@@ -51,8 +51,8 @@ def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin 
 
     The origin of an image is the pixel that has phase zero at every frequency. If zero frequency lies in the middle of
     k-space, the origin usually is the middle pixel, ``fftshift(fftn(ifftshift(image)))``; if zero frequency lies in the
-    corner, the origin usually is the corner pixel, ``fftn(image)``. Data that were only shifted afterwards have the
-    other origin.
+    corner, the origin usually is the corner pixel, ``fftn(image)``. If only k-space was shifted after the transform,
+    the data have the other origin.
 
     Args:
         kspace: Complex; the trailing axes are those of the image.
@@ -61,7 +61,7 @@ def to_usual_origin(kspace: Tensor, dims: int, *, centred: bool, origin: Origin 
         origin: The origin that the data have, ``middle`` or ``corner``; None is the usual one.
 
     Raises:
-        BadInput: For another origin.
+        BadInput: For any other value of ``origin``.
     """
     if origin not in (None, "middle", "corner"):
         raise BadInput("An origin of the image: middle or corner", repr(origin), "Leave it out for the usual one")
@@ -157,7 +157,7 @@ def coil_axis_is_elsewhere(axes: Sequence[str], shape: Sequence[int]) -> str | N
 
 
 def remove_oversampling(kspace: Tensor, factor: float = 2.0, *, axis: int = -1, centred: bool = True) -> Tensor:
-    """Crops the image along the readout to the middle 1/factor of its field of view.
+    """Returns the k-space of the image cropped along the readout to the middle 1/factor of its field of view.
 
     Args:
         kspace: Complex k-space.

@@ -20,6 +20,8 @@ FAR_BELOW = 1 / 3
 def noise_level(given: str | float | None) -> Level:
     """Returns a function that gives the noise level for measurements: a number, or a share of their norm such as 5%.
 
+    If ``given`` is None, the function returns None.
+
     Raises:
         BadInput: For a text that is neither, and for a negative number.
     """
@@ -64,7 +66,9 @@ def noise_estimate(y: Tensor, mask: Tensor) -> float:
 
 
 def check_noise_level(level: Level, scan: ScanData, *, whitened: bool) -> None:
-    """Refuses a noise level at which the zero image fits all data, and warns of one far below the estimated noise.
+    """Refuses a noise level at which the zero image fits the data of every image.
+
+    Warns if the zero image fits the data of some images, and if the level is far below the estimated noise.
 
     Args:
         level: The noise level for given measurements.

@@ -57,8 +57,9 @@ def reconstruct_kspace(
         dims: Number of image axes, 1 to 3.
         centred: Whether k-space, mask and image have their origin in the middle, as in files. If not, k-space and mask
             have zero frequency in the corner and the image is ``ifftn`` of k-space.
-        origin: The pixel of the image that has phase zero, ``middle`` or ``corner``. None is the one that ``centred``
-            implies. Pass it for k-space that was only shifted: ``ifftshift(kspace)`` keeps the ``middle``.
+        origin: The pixel of the image that has phase zero at every frequency, ``middle`` or ``corner``. None is the one
+            that ``centred`` implies. Pass it for k-space that was only shifted: ``ifftshift(kspace)`` of a centred file
+            has zero frequency in the corner, but its origin is still the ``middle``.
         sparsify: As in :func:`.transform`.
         weights: As in :class:`.Firenet`.
         lam: As in :class:`.Firenet`.

@@ -36,7 +36,8 @@ class Reconstruction:
         part: The data of the image.
         image: The image.
         found: The solution or the certificate; None for an empty slice. A solution keeps the image and the numbers, not
-            the dual points, which are many times as large.
+            the dual points, which are many times as large: here its ``coefficients`` are the image in either form, and
+            its ``dual`` is not a dual point.
         asked: The network of the first round, before any reweighting; None for an empty slice.
         posed: The network of the last round; the gap is that of its problem.
         layers: The number of layers of all rounds.

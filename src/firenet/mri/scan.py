@@ -160,7 +160,7 @@ class ScanData:
     Attributes:
         images: In the order of the slices.
         warnings: Sentences about the data, doubts included.
-        doubts: The warnings that put the result into question: the commands end with exit code 3.
+        doubts: The warnings that put the result into question; with any of them the commands end with exit code 3.
         file: What the file says in addition to the numbers; None for arrays.
         source: The files and how they were read; None for arrays.
     """
@@ -180,7 +180,10 @@ class ScanData:
 
     @property
     def voxel_size(self) -> tuple[float, ...] | None:
-        """The sizes of a voxel in mm along the axes of :attr:`axes`, or None where the file does not say."""
+        """The sizes of a voxel in mm, or None where the file does not say.
+
+        They belong to the axes of :attr:`axes`; the size along the slices is missing if the file does not give it.
+        """
         if self.file is None or self.file.voxel_size is None:
             return None
         sizes, thickness = self.file.voxel_size, self.file.slice_thickness

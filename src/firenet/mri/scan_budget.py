@@ -25,7 +25,7 @@ def scan_budget(
     information: Part | None = None,
     progress: Progress | None = None,
 ) -> Budget:
-    """Divides the error of an image of a scan, as :func:`.image_budget` does.
+    """Divides the error of an image of a scan into parts by their causes, as :func:`.image_budget` does.
 
     Args:
         data: A scan with one image, as in :func:`.reconstruct_scan`.
@@ -34,7 +34,7 @@ def scan_budget(
         sparsify: The transform of the problem whose minimiser the image is compared with.
         lam: The lambda of that problem.
         layers: The largest number of layers for the reference point, which stands for that minimiser.
-        information: From :func:`.unavoidable`.
+        information: The error that no method can avoid, from :func:`.unavoidable`, or None.
         progress: As in :func:`.reconstruct_scan`.
 
     Raises:

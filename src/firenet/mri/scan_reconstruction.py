@@ -136,9 +136,9 @@ def certify_scan(
         lam: The lambda of that problem.
         noise_level: The noise level of that problem.
         layers: The largest number of iterations that search for a dual point.
-        constants: The constants of the null space property with weights of one, which must hold for the operator of
-            every image. With them and the next two arguments, which they need, the records have bounds of the
-            distance to other reconstructions. The transform must be orthonormal.
+        constants: The constants of the null space property with weights of one; the operator of every image must have
+            this property. They need the next two arguments and an orthonormal transform, and give the records bounds
+            of the distance to other reconstructions.
         perturbation: As in :func:`.certify`, in the unit of the data.
         promised_gap: As in :func:`.certify`.
         verified: As in :func:`.certify`.

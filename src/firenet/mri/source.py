@@ -28,7 +28,7 @@ class Source:
         axes: Names of the stored axes, separated by commas, or None for what the file says.
         key: Name of the array in the file.
         corner_dc: Whether zero frequency lies in the corner.
-        origin: ``middle`` or ``corner``, the pixel with phase zero, or None for the usual one.
+        origin: The pixel that has phase zero at every frequency, ``middle`` or ``corner``, or None for the usual one.
         remove_oversampling: Whether to crop the readout.
         noise: The file of noise samples, or None.
         device: The device to compute on.

@@ -13,7 +13,7 @@ from firenet.operators.linear import LinearOperator
 
 
 class Automap(nn.Module):
-    """Two dense layers and three convolutions, after AUTOMAP (Zhu et al., Nature 2018), which learns the transform too.
+    """Two dense layers and three convolutions, after AUTOMAP (Zhu et al., Nature 2018), which learns to invert A, too.
 
     The input is real and imaginary parts of the samples. The layers are dense with tanh, twice; convolution 5 x 5 with
     ReLU, twice; convolution 7 x 7.

@@ -12,7 +12,7 @@ from firenet.sensing.fourier import SubsampledFourier
 
 
 class Cascade(nn.Module):
-    """D5-C5 (Schlemper et al. 2017): five residual blocks of five convolutions, each followed by hard data consistency.
+    """D5-C5 (Schlemper et al. 2018): five residual blocks of five convolutions, each followed by hard data consistency.
 
     Args:
         sensing: The measurement operator: Fourier samples of one channel, with zero frequency in the corner.

@@ -35,7 +35,7 @@ def write(
 def read(
     path: Path, kind: str, identity: str, learned: Mapping[str, Tensor], adam: torch.optim.Adam, most: int, steps: int
 ) -> int:
-    """Reads what :func:`write` has written into these tensors and this optimiser, and returns the number of rounds.
+    """Reads a checkpoint of :func:`write` into ``learned`` and ``adam``, and returns the number of rounds done.
 
     Args:
         path: The file.

@@ -1,6 +1,6 @@
 """LISTA, the learned iterative shrinkage of Gregor and LeCun (2010), in the form of the paper's Table 1.
 
-It has ten layers
+It has the layers (ten of them by default)
 
 .. math:: x^{k+1}=S_{\\theta_k}\\big(x^k+W_k^T(y-Ax^k/c)\\big),\\qquad c=10\\|A\\|,
 
@@ -31,7 +31,8 @@ class Lista(nn.Module):
 
     Args:
         matrix: A, shape (m, N).
-        generator: Draws the first :math:`W_k\\sim\\mathcal N(0,0.05^2)/c` and :math:`\\theta_k\\sim U(0,10^{-7})`.
+        generator: Draws the first :math:`W_k\\sim\\mathcal N(0,0.05^2)/c` and :math:`\\theta_k\\sim U(0,10^{-7})`,
+            where :math:`c=10\\|A\\|`.
         layers: The number of layers.
     """
 
@@ -101,7 +102,8 @@ def train_lista(
     Args:
         matrix: The matrix A.
         y: Measurements, shape (number, m).
-        x: Their minimisers, shape (number, N); the last ``validation`` pairs are not trained on.
+        x: The coefficients to learn for them, such as the minimisers of a problem, shape (number, N); the last
+            ``validation`` pairs are not trained on.
         rate: The learning rate.
         epochs: The number of passes over the data.
         batch: The number of pairs in one step.
