@@ -236,8 +236,8 @@ def fft_rounding(shape: tuple[int, ...]) -> float:
 def full_precision() -> Iterator[None]:
     """Disables autocast, and TF32 and bfloat16 in matrix products, so that results have the precision of the tensors.
 
-    The caller's settings are restored at the end. Those of matrix products are global in torch: another thread that
-    multiplies matrices in the meantime has them, too.
+    The caller's settings are restored at the end. Those of matrix products are global in torch: until then, other
+    threads multiply matrices in full precision, too.
     """
     devices = [d for d in ("cpu", "cuda") if torch.is_autocast_enabled(d)]
     reduced = _reduced()

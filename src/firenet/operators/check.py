@@ -113,7 +113,7 @@ def trusted(operator: LinearOperator) -> AdjointCheck | None:
     if not check.passed:
         needed = f"An adjoint B of {type(operator).__name__} with |<Ax, y> - <x, By>| <= {check.threshold:g} |Ax| |y|"
         do = "Correct the adjoint; firenet.check_adjoint(A) measures its defect. With a wrong adjoint no gap is proved"
-        raise BadInput(needed, f"{check.defect:.2g}: the adjoint is not the adjoint of A", do)
+        raise BadInput(needed, f"{check.defect:.2g}: the map given as the adjoint is not the adjoint of A", do)
     return check
 
 

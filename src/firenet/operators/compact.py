@@ -74,7 +74,7 @@ class Compact:
         return self.adjoint(y) if self.operator.is_coisometry else self.operator.minimum_norm(y)
 
     def spare(self, like: Tensor) -> Tensor | None:
-        """Returns a buffer as large as these packed coefficients that is unused between two applications, or None."""
+        """Returns a buffer as large as the packed coefficients ``like``, unused between two applications, or None."""
         return None
 
     def scratch(self, batch: int) -> int:

@@ -6,7 +6,7 @@ adjoint as an operator, ``A @ B`` the composition, :class:`VerticalStack` the st
 
 Primal-dual methods converge for steps with :math:`\\tau\\sigma\\|A\\|^2\\le1`, so an operator carries a
 :class:`NormBound`: a number that is *at least* :math:`\\|A\\|`, and its source. A power iteration converges to the norm
-from below and is therefore never used.
+from below, so it gives no such bound.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class LinearOperator(nn.Module, ABC):
             return self._adjoint(_checked(y, self.out_shape, self))
 
     def restrict(self, y: Tensor) -> Tensor:
-        """Sets to zero the entries of y that are not measured, those in which Ax is zero for every x."""
+        """Sets to zero the entries of y that are not measured, those in which Ax is zero for every x; here all are
+        measured, and y is returned."""
         return y
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
@@ -213,8 +214,8 @@ class LinearOperator(nn.Module, ABC):
         """The number k such that the computed Ax and A*y have errors of at most k unit roundoffs times the norms of x
         and y.
 
-        It is a bound for this library's operators. For others it is an estimate, for sums over all numbers with
-        independent rounding errors.
+        It is a bound for this library's operators. For others it is an estimate, which assumes that each entry of the
+        result is a sum over all entries of the argument, with independent rounding errors.
         """
         return 4 * math.sqrt(max(math.prod(self.in_shape), math.prod(self.out_shape), 1)) * self.norm_bound.value
 
@@ -237,22 +238,23 @@ class LinearOperator(nn.Module, ABC):
 
     @property
     def is_coisometry(self) -> bool:
-        """Whether AA* = I on the measured entries, up to rounding and the error of filter tables."""
+        """Whether AA* is known to be I on the measured entries, up to rounding and the error of tabulated wavelet
+        filters."""
         return False
 
     @property
     def is_isometry(self) -> bool:
-        """Whether A*A = I, up to rounding and the error of filter tables."""
+        """Whether A*A is known to be I, up to rounding and the error of tabulated wavelet filters."""
         return False
 
     @property
     def has_minimum_norm(self) -> bool:
-        """Whether AA* is diagonal, so that :meth:`minimum_norm` costs one adjoint."""
+        """Whether AA* is known to be diagonal, so that :meth:`minimum_norm` costs one adjoint."""
         return self.is_coisometry
 
     def minimum_norm(self, y: Tensor) -> Tensor | None:
-        """Computes the minimum-norm solution of Ax = y, :math:`A^*(AA^*)^{-1}y`, if AA* is diagonal; else returns
-        None."""
+        """Computes the minimum-norm solution of Ax = y, :math:`A^*(AA^*)^{-1}y`, if AA* is known to be diagonal; else
+        returns None."""
         return self.adjoint(y) if self.is_coisometry else None
 
     @property

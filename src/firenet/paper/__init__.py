@@ -1,1 +1,1 @@
-"""The paper's tables and figures, one file each: first the numbers, then a picture."""
+"""Table 1 of Colbrook, Antun, Hansen (PNAS 2022), and experiments with the theorems of this paper, with pictures."""

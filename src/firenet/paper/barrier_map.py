@@ -1,4 +1,5 @@
-"""Theorem 2 as a map: how many digits can be computed from how many data, with the experiments that show it."""
+"""Theorem 2 of Colbrook, Antun, Hansen (PNAS 2022) as a map: how many digits can be computed from how many data, with
+the experiments that show it."""
 
 from __future__ import annotations
 

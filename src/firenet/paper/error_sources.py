@@ -1,4 +1,4 @@
-"""How much of an error comes from inexact input, the limit of computability: the error budgets of three problems.
+"""How much of an error comes from inexact input, which limits what can be computed: error budgets of three problems.
 
 The problems are one of the hard family, whose data are known to a finite precision; a Gaussian matrix with noise; and
 an image from a quarter of its Fourier samples. On the first the whole error is inexact input, which no better network
@@ -34,7 +34,7 @@ LAYERS = 100
 
 
 def hard_family() -> Budget:
-    """Returns the budget of an exact solver on data of 30 bits that hide which column is the larger one."""
+    """Returns the budget of an exact solver on data known within 2**-30, which hide which column is the larger one."""
     problem, bump = Problem("P3", DIGITS), Fraction(1, 2 ** (BITS + 1))
     given, true = problem.strong(1, bump), problem.strong(0, bump)
     A, y = _matrix(given), [Fraction(1), *[Fraction(0)] * problem.tail]

@@ -1,4 +1,4 @@
-"""The convergence rate on three matrices and an image: the layers of the theorem's network against accuracy.
+"""The convergence rate on three matrices and an image: the layers of the recovery theorem's network against accuracy.
 
 Beside these proven numbers stand measured ones: the layers that were enough, for the same network and for
 :class:`.AdaptiveRestarts`.

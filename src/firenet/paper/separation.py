@@ -1,7 +1,8 @@
-"""The two halves of the paper meet: as two columns become parallel, constants, depth and digits go to their limits.
+"""The two halves of the paper (Colbrook, Antun, Hansen, PNAS 2022) meet: as two columns become parallel, constants,
+depth and digits go to their limits.
 
-The matrix of the hard problems has two columns :math:`a` and :math:`a` in one row; they compete, and
-:math:`e_1/a-e_2/a` lies in its kernel: the null space property holds for no rho < 1, and no algorithm computes
+The matrix of the hard problems has two equal columns, with :math:`a` in the first row and zeros below; they compete,
+and :math:`e_1/a-e_2/a` lies in the kernel: the null space property holds for no rho < 1, and no algorithm computes
 K digits. Here the columns are separated by an angle :math:`\\theta`,
 
 .. math:: A_\\theta=a\\begin{pmatrix}1&\\cos\\theta&0\\\\0&\\sin\\theta&0\\\\0&0&\\sqrt2\\,I\\end{pmatrix},\\qquad
@@ -39,10 +40,10 @@ class Separated:
 
     Attributes:
         angle: In radians; 0 is the matrix of the hard problems.
-        rho: Verified, an upper bound; None where the property is refuted.
-        gamma: Verified, an upper bound, in the unit of 1/A.
+        rho: A verified upper bound; None where the null space property is refuted.
+        gamma: A verified upper bound, in the unit of 1/A; None where rho is.
         layers: Those of the theorem's network whose depth adds no more to its error than the inexact data do; None
-            where the data are too inexact for the theorem.
+            where the data are too inexact for the theorem, and where the property is refuted.
         digits: The digits that the network's error bound guarantees, at least 0: :math:`-\\log_{10}` of the bound.
     """
 

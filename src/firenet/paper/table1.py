@@ -38,10 +38,10 @@ class Instance:
     Attributes:
         digits: The number K of digits.
         n: The accuracy :math:`2^{-n}`.
-        matrix: The matrix that the networks get, with :math:`2^{-n-1}` added to column 2.
+        matrix: The matrix that the networks get, with :math:`2^{-n-1}` added to :math:`a_2`.
         y: The measurement.
         seen: The minimiser for that matrix.
-        truth: The minimiser for the true matrix, with :math:`2^{-n-1}` added to column 1.
+        truth: The minimiser for the true matrix, with :math:`2^{-n-1}` added to :math:`a_1`.
         scale: The number on the diagonal of the lower block: the norm :math:`\\|a\\|_2` of the row above it.
     """
 
@@ -106,11 +106,12 @@ def _distance(row: Instance, step: Callable[[float], float], target: Array) -> f
 
 
 def published(row: Instance) -> float:
-    """Returns FIRENET's column as the published script computes it: BOTH ERRORS INCLUDED, only for comparison.
+    """Returns FIRENET's entry in the row as the published script computes it: BOTH ERRORS INCLUDED, for comparison.
 
     First, the script reuses j, the index of the bump, to count its rows, so that row j (0, 1, 2 for K = 1, 3, 6)
     measures the distance to a vector with its entry at j - 2, which for the first two counts from the end. Second, its
-    step sizes are :math:`\\sqrt{1/L}-10^{-4}`, whereas :math:`\\tau\\sigma L^2<1` needs less than 1/L.
+    step sizes are :math:`\\sqrt{1/L}-10^{-4}` for the norm L of the matrix, whereas :math:`\\tau\\sigma L^2<1` needs
+    less than 1/L.
     """
     misplaced = np.zeros_like(row.truth)
     misplaced[DIGITS.index(row.digits) - 2] = row.truth[0]
@@ -124,7 +125,7 @@ def corrected(row: Instance) -> float:
 
 def admissible(row: Instance) -> float:
     """Returns the distance of FIRENET's output to the true minimiser, with step sizes for which convergence is
-    proven, 0.999 / L."""
+    proven, 0.999 / L for the norm L of the matrix."""
     return _distance(row, lambda L: 0.999 / L, row.truth)
 
 
@@ -155,7 +156,7 @@ def lista(
     folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> float:
-    """Trains LISTA of ten layers and returns its distance to the true minimiser.
+    """Trains LISTA of ten layers and returns the distance of its output to the true minimiser.
 
     It is trained for 4000 epochs on 8000 pairs (measurement, minimiser) for the matrix that the networks get (quick: 60
     epochs, 500 pairs).

@@ -8,7 +8,8 @@ they are the norms of the gradient vectors. The dual is
 
 .. math:: \\max\\{-\\mathrm{Re}\\langle y,q\\rangle-\\varphi^*(\\|q\\|_2):\\ |p_i|\\le\\lambda w_i,\\ A^*q+W^*p=0\\}.
 
-The repair of a dual pair (:meth:`PairProblem._repaired`, used by the iteration, the dual point returned and the proof):
+The repair of a dual pair (:meth:`PairProblem._repaired`), which the iteration, the dual point that is returned, and the
+proof use:
 
 1. If W annihilates constants (total variation), remove from q its component along A1: the equation implies
    :math:`\\langle A1,q\\rangle=-\\langle W1,p\\rangle=0`.
@@ -21,8 +22,8 @@ So every pair gives a feasible one, and the duality gap is finite at every point
 The proof (:meth:`PairProblem.proof`) accounts for rounding. It computes the remainder :math:`s=A^*q+W^*p` after the
 repair and a bound of the rounding error of s, and repairs again, up to three times in all, while the norm of s exceeds
 twice that bound. An exact repair would change p once more by :math:`W(W^*W)^\\dagger s`, and each entry of this change
-is at most the norm of the operator's row times the norm of s. That product is added to every :math:`|p_i|` before
-step 3. No number is set to zero because it is small.
+is at most the norm of a row of :math:`W(W^*W)^\\dagger` times the norm of s. That product is added to every
+:math:`|p_i|` before step 3. No number is set to zero because it is small.
 
 The iteration does not threshold the image; it has a second dual variable instead, see
 :mod:`firenet.solver.analysis_kernel`. There (q, p) is one flat tensor.
@@ -286,7 +287,9 @@ def _group_magnitudes(p: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class AnalysisProblem:
-    """The analysis problem, see :mod:`firenet.problems.analysis`.
+    """The problem in analysis form; :mod:`firenet.problems.analysis` has its dual.
+
+    .. math:: \\min_x F(x),\\qquad F(x)=\\lambda\\sum_iw_i|(Wx)_i|+\\varphi(\\|Ax-y\\|_2).
 
     Attributes:
         operator: A.
@@ -305,7 +308,7 @@ class AnalysisProblem:
 
     def __post_init__(self) -> None:
         if self.operator.in_shape != self.sparsify.in_shape:
-            needed = f"A sparsify for images of shape {self.operator.in_shape}"
+            needed = f"An operator sparsify for images of shape {self.operator.in_shape}"
             raise BadInput(needed, f"one for {self.sparsify.in_shape}", "Make both for the same image shape")
         check_lam(self.lam)
         if self.weights is not None:

@@ -24,7 +24,8 @@ class Fidelity(ABC):
 
     @abstractmethod
     def conjugate(self, s: Tensor) -> Tensor:
-        """Returns the convex conjugate, a function of the norm s of the dual point."""
+        """Returns the convex conjugate at a dual point of norm s; for :class:`Norm` it is 0 also for s > 1, where the
+        conjugate is infinite."""
 
     @abstractmethod
     def factor(self, s: Tensor, sigma: Tensor) -> Tensor:

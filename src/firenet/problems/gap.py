@@ -1,8 +1,9 @@
 """The duality gap, assembled from objective, dual value, dual norm and constraint violation.
 
 Weak duality says :math:`\\min F\\ge d` for the value d of every feasible dual point, so
-:math:`F(z)-\\min F\\le F(z)-d`. Everything here is float64, one number per batch item. Every gap of this library is
-assembled here, those that control the iteration and those that are certified.
+:math:`F(z)-\\min F\\le F(z)-d`. Everything here is float64, one number per batch item. Every gap that is proved in
+double precision is assembled here; the iteration computes its own to control itself, and :mod:`firenet.verified` the
+verified ones.
 
 A proof accounts for rounding errors. The objective comes with a bound of its rounding error; the lower bound is rounded
 down (:func:`dual_bound`), so that it is a lower bound in exact arithmetic.
@@ -169,14 +170,14 @@ def prove(
 def relative_gap(gap: Tensor, bound: Tensor, zero: Tensor, beyond: Tensor) -> Tensor:
     """Returns the gap over the lower bound of the minimum: 1e-3 says "at most 0.1 % above the minimum".
 
-    It is infinite if the lower bound is zero and the gap is not; zero if the objective is at most its own rounding, for
-    then the minimum is zero up to rounding; NaN if the gap is NaN. For (P1) it is at least the relative violation of
-    the constraint, since a point that does not fit the data is not optimal.
+    It is infinite if the lower bound is zero; but zero if the objective is at most its own rounding, for then the
+    minimum is zero up to rounding; NaN if the gap is NaN. For (P1) it is at least the relative violation of the
+    constraint, since a point that does not fit the data is not optimal.
 
     Args:
         gap: The gap.
         bound: The lower bound.
-        zero: Whether the objective is at most its own rounding.
+        zero: Whether the objective is at most its own rounding and the point fits the data.
         beyond: The relative violation.
     """
     ratio = torch.where(bound > 0, gap / bound.where(bound > 0, torch.ones_like(bound)), math.inf)

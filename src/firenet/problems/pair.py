@@ -25,10 +25,11 @@ class OperatorPair:
     ``norm_bound`` is that of the pair. W is applied to one group of bands at a time, so that the data of a group stay
     in the cache.
 
-    For a mask of Fourier samples and bands that are periodic convolutions the coordinates are the spectrum times
-    :math:`(m+c^2g)^{1/2}` with m the mask and :math:`g=\\sum_b|\\hat g_b|^2`: there :math:`A^*A+c^2W^*W` is diagonal,
-    and (A; cW) is an isometry. An iteration then costs two FFTs per band, and the steps are as large as the theory
-    allows. For all other operators the coordinates are the image times :math:`\\|A\\|(1+c^2\\|W\\|^2)^{1/2}`.
+    For :class:`.SubsampledFourier` that is not ``centred``, and bands that are periodic convolutions, the coordinates
+    are the spectrum times :math:`(m+c^2g)^{1/2}` with m the mask and :math:`g=\\sum_b|\\hat g_b|^2` for the frequency
+    responses :math:`\\hat g_b` of the bands: there :math:`A^*A+c^2W^*W` is diagonal, and (A; cW) is an isometry.
+    An iteration then costs two FFTs per band, and the steps are as large as the theory allows. For all other operators
+    the coordinates are the image times :math:`\\|A\\|(1+c^2\\|W\\|^2)^{1/2}`.
 
     The pair is :math:`(A;\\|A\\|cW)`, so that the balance of the two does not depend on the scale of A. With p and
     :math:`\\lambda` divided by ``unit`` the problem is the same. c is 1 for tight frames, else :math:`1/\\|W\\|`.
@@ -95,7 +96,7 @@ class OperatorPair:
 
     @property
     def is_isometry(self) -> bool:
-        """Whether the pair preserves norms in these coordinates, as for Fourier samples and convolutions."""
+        """Whether the coordinates are those for Fourier samples and convolutions, in which the pair preserves norms."""
         return self._spectral
 
     def _damped(self, x: Tensor, power: int) -> Tensor:
@@ -203,7 +204,7 @@ class OperatorPair:
         return _transformed(torch.fft.rfftn if self._real else torch.fft.fftn, x, self._axes)
 
     def band(self, group: slice, prepared: Tensor) -> Tensor:
-        """Computes a group of bands of Wx as a new tensor (batch, bands of the group, \\*band_shape)."""
+        """Computes a group of bands of ``unit`` times Wx as a new tensor (batch, bands of the group, \\*band_shape)."""
         if self._bands is None:
             return self.sparsify(prepared).view(len(prepared), self.bands, *self.band_shape)
         return self._inverse(prepared.unsqueeze(1) * self._response(prepared, group)[0], real=self._real)
@@ -215,8 +216,8 @@ class OperatorPair:
         return _transformed(torch.fft.ifftn, spectrum, self._axes)
 
     def start(self, like: Tensor, out: Tensor | None) -> Tensor:
-        """Returns zeros, the initial sum for :meth:`collect`; they are written into ``out`` if its shape and dtype
-        fit."""
+        """Returns zeros, the initial sum for :meth:`collect`; they may be written into ``out`` if its shape and
+        dtype fit."""
         if self._bands is None:
             return torch.zeros(len(like), *self.in_shape, dtype=like.dtype, device=like.device)
         shape = (len(like), *self.in_shape)
@@ -227,8 +228,8 @@ class OperatorPair:
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
     def collect(self, group: slice, p: Tensor, total: Tensor) -> Tensor:
-        """Adds W*p of a group to the sum and returns the result; it may overwrite the sum, unless derivatives are
-        recorded."""
+        """Adds a group's part of W*p to the sum, which :meth:`finish` converts, and returns the result; it may
+        overwrite the sum, unless derivatives are recorded."""
         if self._bands is None:
             return total + self.sparsify.adjoint(p.reshape(len(p), *self.sparsify.out_shape))
         spectra = _transformed(torch.fft.fftn if p.is_complex() else torch.fft.rfftn, p, self._axes)
@@ -237,7 +238,7 @@ class OperatorPair:
         return total
 
     def finish(self, total: Tensor, q: Tensor) -> Tensor:
-        """Computes A*q plus the sum of the bands, in the shape of x."""
+        """Computes the adjoint of the pair from q and the sum of all groups, in the shape of x."""
         if self._spectral:
             samples = q * self._at_samples(q)
             if derived(q) or derived(total):
@@ -274,10 +275,11 @@ class OperatorPair:
         return self._gram.to(like.real.dtype)
 
     def constant(self) -> tuple[Tensor, float]:
-        """Returns the unit vector along A1, the measurements of a constant image, and a bound of its error.
+        """Returns the unit vector along A1 (the measurements of the image that is one everywhere), with a bound of the
+        vector's error.
 
-        It is packed and in double precision. If A1 is exactly zero, vector and bound are zero; if A1 is zero within its
-        rounding, the error is infinite.
+        The vector is packed and in double precision. If A1 is exactly zero, vector and bound are zero; if A1 is zero
+        within its rounding, the bound is infinite.
         """
         if self._ones is None:
             a, error = self.operator.constant_response()

@@ -20,10 +20,10 @@ def check_lam(lam: float) -> None:
 
 def default_lam(operator: LinearOperator, coefficients: int) -> float:
     """Returns the default :math:`\\lambda=1.45\\,g/\\sqrt n` for n coefficients of a tight frame with weights of mean
-    square 1, where g is the :attr:`LinearOperator.gain`; half of that if AA* is not the identity.
+    square 1, where g is the :attr:`LinearOperator.gain`; half of that if AA* is not known to be the identity.
 
     For (P3) with AA* = I, so that g = 1, and W*W = I, the residual can only be nonzero for
-    :math:`\\lambda\\ge n^{-1/2}`, since its dual point has
+    :math:`\\lambda\\ge n^{-1/2}`, since the dual point q then has
     :math:`1=\\|q\\|=\\|A^*q\\|=\\|W^*p\\|\\le\\|p\\|\\le\\lambda\\|w\\|=\\lambda\\sqrt n`. For a smaller lambda the
     solution fits all noise. The factor 1.45 is from experience with redundant frames, the half from raw scans, whose
     coil maps are never exact.

@@ -92,8 +92,8 @@ class Problem(ABC):
     def bound(self, q: Tensor, back: Tensor, y: Tensor, count: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
         """Returns a lower bound of min F from any dual point q, and the norm of the feasible dual point that gives it.
 
-        The feasible point is the best multiple of q / count; in the analysis form the pair is repaired first. Both are
-        float64, computed in the precision of q.
+        The feasible point is the best multiple of q / count; in the analysis form the pair is repaired first. Bound and
+        norm are float64, computed in the precision of q.
 
         Args:
             q: Dual points.

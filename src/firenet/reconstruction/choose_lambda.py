@@ -62,15 +62,16 @@ def choose_lambda(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
-    """Chooses lambda by cross-validation: holds out a few measurements and compares them with what each image predicts.
+    """Chooses lambda by cross-validation: holds out a few measurements, and compares them with what the image of each
+    lambda predicts.
 
-    The measurements to hold out are drawn from :meth:`.LinearOperator.holdout_candidates`; Fourier samples are drawn
-    outside the fully sampled centre.
+    The measurements to hold out are drawn from :meth:`.LinearOperator.holdout_candidates`. Samples of a Fourier or
+    Walsh transform are drawn outside the fully sampled centre, except those of a composition or stack of operators.
 
     Args:
         y: Measurements of one image, shape ``operator.out_shape``.
         operator: A, the measurement operator of one image.
-        sparsify: As in :func:`.transform`.
+        sparsify: The sparsifying transform, named as in :func:`.transform`.
         lams: The grid; None is 8 values from an eighth of the default to twice the default.
         fraction: The share of the candidates to hold out.
         seed: The seed of the choice of these measurements.
@@ -92,14 +93,14 @@ def choose_lambda(
         raise BadInput("A fraction between 0 and 1, and at least one lambda", got, "0.05 is usual")
     if y.shape != operator.out_shape:
         got = f"shape {tuple(y.shape)}"
-        raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "One at a time")
+        raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "Pass one image's at a time")
     candidates = operator.holdout_candidates()
     # The random numbers are from NumPy, where they are the same on every processor.
     chance = torch.from_numpy(np.random.default_rng(check_seed(seed)).random(tuple(candidates.shape)))
     held = candidates & (chance.to(candidates.device) < fraction)
     made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
     if not held.any() or not (made & ~held).any():
-        got = f"{int(held.sum())} of {int(candidates.sum())}"
+        got = f"{int(held.sum())} held out of {int(candidates.sum())} that may be"
         needed = "Some measurements to hold out (of k-space, outside its centre) and others to keep"
         raise BadInput(needed, got, "Give lambda as a number")
     unseen, seen = operator.subset(held), operator.subset(~held)
