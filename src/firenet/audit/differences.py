@@ -15,7 +15,8 @@ budget's size does not reach. From them follow
 * which singular values cannot have been missed. If R is linear at that size,
   :math:`\\|D\\|\\ge\\sigma\\|d^*\\Omega\\|` for every singular value :math:`\\sigma` with right vector d and Gaussian
   directions :math:`\\Omega`, and :math:`\\|d^*\\Omega\\|^2` is chi-squared with as many degrees of freedom as there are
-  directions.
+  directions. Here d and :math:`\\Omega` are real, the two parts of a complex number are two of their entries, and every
+  entry of :math:`\\Omega` has variance one. For ``domain="image"`` d is in the range of A, and so is :math:`\\Omega`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Sketch:
         directions: The directions :math:`e_k`, stacked: measurements of norm one, or for ``domain="image"`` images v
             whose Av has norm one.
         changes: The differences :math:`D_k` as real numbers, (directions, entries).
-        gaussian: The norms of the Gaussian vectors from which the directions were made.
+        gaussian: The norms of the Gaussian vectors from which the directions were made. In these vectors every real
+            number has variance one, each part of a complex one too; those for ``domain="image"`` are Av.
     """
 
     size: float
@@ -86,7 +88,8 @@ class Sketch:
     def missed(self) -> float:
         """Returns an upper bound of the largest singular value of the Jacobian, if R is linear at this size.
 
-        It holds with probability ``CONFIDENCE``: a larger singular value would have made the differences larger.
+        For ``domain="image"`` this is the Jacobian on the range of A. The bound holds with probability ``CONFIDENCE``:
+        a larger singular value would have made the differences larger.
         """
         scaled = self.changes * self.gaussian[:, None]
         top = torch.linalg.matrix_norm(scaled @ scaled.T, 2).sqrt().item()
@@ -118,7 +121,7 @@ def sketch(
     Args:
         change: The map from a perturbation to the change of the image, or of a window of it.
         directions: Perturbations of norm one.
-        gaussian: The norms of the Gaussian vectors from which they were made.
+        gaussian: The norms of the Gaussian vectors from which they were made, as in :class:`Sketch`.
         size: The norm s of the perturbations.
         around: For each difference a perturbation u of norm one: the difference is taken around y + su. None takes all
             around y.

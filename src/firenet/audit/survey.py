@@ -95,10 +95,24 @@ def survey(search: Search, reference: float, calls: int, generator: torch.Genera
 
 
 def _drawn(search: Search, count: int, generator: torch.Generator) -> tuple[list[Tensor], list[float]]:
-    """Returns random directions of norm one, and the norms of the Gaussian vectors from which they were made."""
-    drawn = [search.draw(generator) for _ in range(count)]
-    lengths = [search.length(v) for v in drawn]
-    return [v / length if length > 0 else v for v, length in zip(drawn, lengths, strict=True)], lengths
+    """Returns random directions of norm one, and the norms of the Gaussian vectors from which they were made.
+
+    In these vectors of measurements every real number has variance one. For ``domain="image"`` they are projected onto
+    the range of A: a Gaussian v would make those Av small on which A is small, whatever R makes of them.
+    """
+    y, sensing = search.y, search.sensing
+    # In a complex number of torch.randn each part has variance 1/2.
+    scale = math.sqrt(2) if y.is_complex() else 1.0
+    directions, gaussian = [], []
+    for _ in range(count):
+        v = scale * sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=generator).to(y.device))
+        if search.domain == "image":
+            least = sensing.minimum_norm(v)
+            v = search.steepest(sensing.adjoint(v)) if least is None else least
+        length = search.length(v)
+        directions.append(v / length if length > 0 else v)
+        gaussian.append(length)
+    return directions, gaussian
 
 
 def _belief(made: Sketch, w: Tensor, gradient: Tensor) -> tuple[str, float]:
