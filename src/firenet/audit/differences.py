@@ -34,6 +34,7 @@ from firenet.numerics import real_view
 AGREES = 0.5  # the largest mismatch between a gradient and the differences, relative to the differences
 HIDDEN = 1.25  # the largest growth of the ratio of first to second singular value from the reference budget's size
 CONFIDENCE = 0.999
+INCOMPARABLE = "cannot be compared with differences of that size, which are not finite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,12 +164,14 @@ class Effort:
         dimension: The number of real numbers in a perturbation.
         directions: The number of random directions along which differences of the size of the reference budget were
             taken.
-        gradient: ``agrees`` with these differences, ``disagrees``, ``is not finite``, ``vanishes`` or ``none``.
-        mismatch: The mismatch of gradient and differences, relative to the differences; NaN without a gradient.
-        jacobian: Whether the whole Jacobian was computed by differences.
+        gradient: ``agrees`` with these differences, ``disagrees``, ``is not finite``, ``vanishes``, ``none``, or
+            ``INCOMPARABLE``.
+        mismatch: The mismatch of gradient and differences, relative to the differences; NaN without one of them.
+        jacobian: Whether the whole Jacobian was computed by differences, and is finite.
         concentration: By how much the ratio of the first to the second singular value of the differences grows: its
             largest value at larger sizes, divided by that at the reference budget; 1 if it does not grow.
-        missed: An upper bound of the largest singular value of the Jacobian, see :meth:`Sketch.missed`.
+        missed: An upper bound of the largest singular value of the Jacobian, see :meth:`Sketch.missed`; infinite if
+            the differences are not finite.
     """
 
     evaluations: int
