@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from audits import MASK, QUICK, SENSING, SIDE, SWEEP, Trouble, X, adjoint, made, verdict
-from firenet import Firenet, SubsampledFourier, UndecimatedWavelet
+from firenet import Firenet, SubsampledFourier, SubsampledWalsh, UndecimatedWavelet
 from firenet.audit import Audit, Row, Thresholds, audit, judge
 from firenet.audit.measures import CARRIED
 from firenet.audit.model import Model
@@ -117,6 +117,17 @@ def test_where_the_property_is_known_the_distance_is_bounded() -> None:
         guaranteed_model(Firenet(sensing, UndecimatedWavelet((8, 8), "haar", 1)), known)
     with pytest.raises(BadInput, match="weights of the guarantee"):
         guaranteed_model(Firenet(sensing, known.sparsify, weights=2 * torch.from_numpy(known.weights)), known)
+
+
+def test_the_mask_is_shown_with_zero_frequency_in_its_middle_if_it_is_one_of_fourier() -> None:
+    middle, settings = torch.fft.fftshift(MASK), replace(QUICK, tests=("accuracy",))
+    for sensing, shown in (
+        (SENSING, middle),
+        (SubsampledFourier(middle, centred=True), middle),
+        (SubsampledWalsh(MASK), MASK),
+    ):
+        found = audit([adjoint()], sensing, {"s1045": X}, settings=settings)
+        assert torch.equal(torch.from_numpy(found.pictures["mask"]), shown.float())
 
 
 def test_thresholds_are_the_users(whole: Audit) -> None:

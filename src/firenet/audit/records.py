@@ -156,7 +156,7 @@ class Verdict:
         value: The worst number of all images.
         threshold: The limit of this number.
         text: The verdict as a sentence.
-        again: The worst number when the witnesses were judged again on a new copy of the model; None if they were not.
+        again: The worst number when the witnesses were judged again on the model, built again; None if they were not.
         witness: If an attack led to ``failed``, the image and the key of the perturbation in :attr:`Audit.witnesses`.
     """
 

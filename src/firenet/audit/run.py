@@ -118,7 +118,7 @@ def _measured(bench: Bench, todo: Sequence[tuple[Model, str, str]], progress: Pr
 
 
 def _verdicts(bench: Bench, model: Model, rows: Sequence[Row], witnesses: dict[str, np.ndarray]) -> list[Verdict]:
-    """Returns the verdicts on a model; before one is ``failed``, its witnesses are judged again on a new copy."""
+    """Returns the verdicts on a model; before one is ``failed``, its witnesses are judged again."""
     settings, verdicts = bench.settings, []
     own = [r for r in rows if r.model == model.name and r.failed is None]
     for said in judge(model.name, rows, settings, bench.doubt(model)):
