@@ -15,7 +15,8 @@ from torch import Tensor
 
 from audits import MASK, QUICK, SENSING, SIDE, SWEEP, Trouble, X, adjoint, made, verdict
 from firenet import Firenet, SubsampledFourier, SubsampledWalsh, UndecimatedWavelet
-from firenet.audit import Audit, Row, Thresholds, audit, judge
+from firenet.audit import Audit, Row, Thresholds, audit, judge, measures
+from firenet.audit.attack import attack
 from firenet.audit.measures import CARRIED
 from firenet.audit.model import Model
 from firenet.audit.records import TESTS
@@ -195,7 +196,7 @@ def test_bad_input() -> None:
         made(adjoint(), adjoint())
     with pytest.raises(BadInput, match="images of shape"):
         audit([adjoint()], SENSING, {"small": X[:8, :8]})
-    with pytest.raises(BadInput, match="images of shape"):
+    with pytest.raises(BadInput, match=r"images of shape.*nan: .*with NaN"):
         audit([adjoint()], SENSING, {"nan": X * math.nan})
     with pytest.raises(BadInput, match="not negative"):
         audit([adjoint()], SENSING, {"zero": 0 * X})
@@ -206,6 +207,8 @@ def test_bad_input() -> None:
     for wrong in (
         {"reference": 0.02},
         {"tests": ("nothing",)},
+        {"details": ("nothing",)},
+        {"details": ()},
         {"budgets": (0.01, -1.0)},
         {"window": 2.0},
         {"ascent": "luck"},
@@ -217,6 +220,19 @@ def test_bad_input() -> None:
             replace(QUICK, **wrong)  # type: ignore[arg-type]
     with pytest.raises(BadInput, match="Rates"):
         nested(MASK, (1.5,))
+
+
+def test_every_ascent_without_a_gradient_has_five_times_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int]] = []
+
+    def attacked(*args: Any, **how: Any) -> Any:
+        told.append((how["ascent"], how["steps"]))
+        return attack(*args, **how)
+
+    monkeypatch.setattr(measures, "attack", attacked)
+    blind = Model("blind", lambda sensing: lambda y: sensing.adjoint(y).real.detach(), {})
+    made(adjoint(), blind, settings=replace(QUICK, tests=("worst", "localised", "transfer"), calls=0))
+    assert told == 2 * [("gradient", 3)] + 2 * [("spsa", 15)] + [("gradient", 3), ("spsa", 15)]
 
 
 def test_names_and_functions_will_do() -> None:

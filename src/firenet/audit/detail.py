@@ -71,7 +71,8 @@ def detect(
         BadInput: If the detail is zero or has another shape than x.
     """
     if tuple(shape.shape) != tuple(x.shape) or not (shape != 0).any():
-        raise BadInput(f"A detail of shape {tuple(x.shape)}, not zero", f"{tuple(shape.shape)}", "See images.detail")
+        got = f"{tuple(shape.shape)}" if tuple(shape.shape) != tuple(x.shape) else "zeros alone"
+        raise BadInput(f"A detail of shape {tuple(x.shape)}, not zero", got, "See images.detail")
     x, shape = x.double(), shape.double()
     inside = shape != 0
     rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
@@ -172,6 +173,12 @@ def kernel(
     return Kernel(distance, difference, max(errors), lipschitz, _over(measured, difference)), other, images[1]
 
 
+def described(image: Tensor) -> str:
+    """Returns the type and shape of an image, and whether it has numbers that are not finite, for an error."""
+    text = f"{image.dtype} of shape {tuple(image.shape)}"
+    return text if torch.isfinite(image).all() else f"{text} with NaN or infinity"
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
     """Two images that no method can tell apart: :func:`firenet.guarantees.confusion.confuse` finds them, with proof.
@@ -187,16 +194,20 @@ class Pair:
     distance: float
 
     def check(self, sensing: LinearOperator) -> None:
-        """Raises :class:`BadInput` if the operator can tell the two images apart, or its images have another shape."""
+        """Raises :class:`BadInput` if the operator can tell the two images apart, its images have another shape, or the
+        distance is no lower bound."""
         d = self.difference
         if d.is_complex() or tuple(d.shape) != tuple(sensing.in_shape) or not torch.isfinite(d).all():
-            got = f"{d.dtype} of shape {tuple(d.shape)}"
-            raise BadInput(f"Real, finite images of shape {tuple(sensing.in_shape)}", got, "Make a pair for this mask")
+            needed = f"Real, finite images of shape {tuple(sensing.in_shape)}"
+            raise BadInput(needed, described(d), "Make a pair for this mask")
         misfit, distance = (torch.linalg.vector_norm(t).item() for t in (sensing(d.double()), d.double()))
         # A pair of another operator misses by far; 1e-4 is for operators in single precision.
-        if not misfit <= 2 * self.noise + 1e-4 * distance or not 0 < self.distance <= distance * (1 + 1e-4):
+        if not misfit <= 2 * self.noise + 1e-4 * distance:
             got = f"measurements that differ by {misfit:.3g} with noise {self.noise:.3g}"
             raise BadInput("A pair that this operator cannot tell apart", got, "Make it for this mask")
+        if not 0 < self.distance <= distance * (1 + 1e-4):
+            got = f"a bound of {self.distance:.6g} for a pair {distance:.6g} apart"
+            raise BadInput("A lower bound above 0 of the distance of a pair", got, "Make the pair with firenet confuse")
 
 
 @dataclass(frozen=True)
