@@ -108,7 +108,7 @@ def detect(
         image = reconstruct(_measured(sensing, x + contrast * shape))
         here, deviation = answers(image)
         new = here - empty
-        found.append(Detection(contrast, new / contrast, _over(new, deviation), _over(empty, elsewhere)))
+        found.append(Detection(contrast, new / contrast, over(new, deviation), over(empty, elsewhere)))
         images.append(image)
     return found, images
 
@@ -117,8 +117,9 @@ def _measured(sensing: LinearOperator, x: Tensor) -> Tensor:
     return sensing(x.to(torch.float32))
 
 
-def _over(value: float, deviation: float) -> float:
-    return value / deviation if deviation else math.copysign(math.inf, value) if value else 0.0
+def over(value: float, size: float) -> float:
+    """Returns the quotient; for a size of 0 it is infinite, or 0 if the value is 0, too."""
+    return value / size if size else math.copysign(math.inf, value) if value else 0.0
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ def kernel(
     difference = torch.linalg.vector_norm(sensing(other) - y).item()
     measured = torch.linalg.vector_norm(images[1] - images[0]).item()
     bound = max(distance - 2 * max(errors), 0.0)
-    lipschitz = _over(bound, difference) if bound else 0.0
-    return Kernel(distance, difference, max(errors), lipschitz, _over(measured, difference)), other, images[1]
+    lipschitz = over(bound, difference) if bound else 0.0
+    return Kernel(distance, difference, max(errors), lipschitz, over(measured, difference)), other, images[1]
 
 
 def described(image: Tensor) -> str:
@@ -298,4 +299,4 @@ def scaled(reconstruct: Reconstruct, y: Tensor, factors: Sequence[float]) -> lis
     """
     image = reconstruct(y)
     size = torch.linalg.vector_norm(image).item()
-    return [_over(torch.linalg.vector_norm(reconstruct(c * y) / c - image).item(), size) for c in factors]
+    return [over(torch.linalg.vector_norm(reconstruct(c * y) / c - image).item(), size) for c in factors]

@@ -12,7 +12,7 @@ from torch import Tensor
 from firenet.audit.ascent import Perturbation, severity
 from firenet.audit.attack import attack, transferred
 from firenet.audit.bench import Bench, Measure, Measured
-from firenet.audit.detail import detect, halfway, hidden, kernel, scaled, undecidable
+from firenet.audit.detail import detect, halfway, hidden, kernel, over, scaled, undecidable
 from firenet.audit.model import Model
 from firenet.audit.records import Row, Settings
 from firenet.audit.subject import Subject, built, guarded
@@ -107,8 +107,8 @@ def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured
     size = _norm(clean)
     numbers = {
         "budgets": list(s.budgets),
-        "worst": [p.error / size for p in found],
-        "random": [p.noise / size for p in found],
+        "worst": [over(p.error, size) for p in found],
+        "random": [over(p.noise, size) for p in found],
         "amplification": [p.amplification for p in found],
         "amplification random": [p.noise / (p.budget * _norm(y)) for p in found],
         "psnr": [psnr(p.image, x) for p in found],
