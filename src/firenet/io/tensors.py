@@ -34,7 +34,8 @@ _DTYPES = {
 }
 _NO_PICKLES = (
     "A pickle runs whatever its author wrote while it is read, so only tensors are taken from one. If you trust the "
-    "file, save its weights on the machine where it was made, with safetensors.torch.save_file(module.state_dict(), file)"
+    "file, save its weights on the machine where it was made, with "
+    "safetensors.torch.save_file(module.state_dict(), file)"
 )
 
 
