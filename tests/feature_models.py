@@ -83,7 +83,7 @@ def _(f: Path) -> Any:
     return refused(f / "a.safetensors")
 
 
-@feature(".pt, .pth", "weights without their network (never unpickled)", "refused")
+@feature(".pt, .pth", "weights without their network", "refused")
 def _(f: Path) -> Any:
     torch.save({"w": torch.ones(3)}, f / "a.pt")
     return refused(f / "a.pt")

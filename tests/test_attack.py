@@ -12,7 +12,10 @@ from scipy import stats
 
 from draws import normal
 from firenet import Firenet, Matrix, SubsampledFourier, UndecimatedWavelet
+from firenet.audit.ascent import Search
 from firenet.audit.attack import antun, attack, transferred
+from firenet.audit.differences import INCOMPARABLE, chi_squared_above, sketch
+from firenet.audit.survey import survey
 from firenet.errors import BadInput
 from firenet.sensing import multilevel
 from firenet.solver import FixedSteps
@@ -107,9 +110,15 @@ def test_bad_input() -> None:
         attack(lambda m: (R @ m).detach(), sensing, y, 0.1)
     with pytest.raises(BadInput, match="finite"):
         attack(lambda m: R @ m * math.nan, sensing, y, 0.1)
-    # one that breaks under perturbation is as bad as can be, and said to be
+    # one that breaks under perturbation is as bad as can be, and said to be; so is what it makes of noise
     (found,) = attack(lambda m: R @ m if torch.equal(m, y) else R @ m * math.nan, sensing, y, 0.1, steps=2)
     assert math.isnan(found.error)
+    assert math.isnan(found.noise)
+    assert found.effort is not None
+    assert found.effort.gradient == INCOMPARABLE
+    assert not found.effort.jacobian
+    assert "differences of that size, which are not finite" in found.effort.doubt
+    assert found.effort.concentration == 1
 
 
 class Told(Matrix):
@@ -225,6 +234,28 @@ def test_a_buffer_that_is_written_over_does_not_hide_a_change() -> None:
 
     (found,) = attack(reconstruct, sensing, y, 0.1, ascent="spsa", steps=5)
     assert found.error > 0
+
+
+def test_what_found_a_perturbation_is_said() -> None:
+    """A sharp effect at one point, which only a hint or the smaller budget shows, and one that noise alone finds."""
+    sensing, y = Matrix(torch.eye(40, dtype=torch.float64)), draw(40)
+    e = 0.01 * norm(y) * draw(40, seed=1) / norm(draw(40, seed=1))
+
+    def shy(m: torch.Tensor) -> torch.Tensor:
+        return y + (m - y) * (1.0 + 50 * ((m - y - e).norm() < 0.1 * e.norm()))
+
+    small, large = attack(shy, sensing, y, [0.01, 0.05], steps=3, starts=1, hints=[e])
+    assert (small.by, large.by) == ("hint", "hint")
+    first: list[torch.Tensor] = []
+
+    def unlucky(m: torch.Tensor) -> torch.Tensor:
+        """Bad where it is first asked off y, which without differences and hints is random."""
+        if not first and not torch.equal(m, y):
+            first.append(m.detach().clone())
+        return y + (m - y) * (1.0 + 50 * (bool(first) and torch.equal(m, first[0])))
+
+    small, large = attack(unlucky, sensing, y, [0.01, 0.05], steps=3, starts=1, differences=False)
+    assert (small.by, large.by) == ("noise", "noise")
 
 
 @pytest.mark.parametrize("wrong", [{"ascent": "luck"}, {"domain": "dreams"}])
@@ -390,8 +421,6 @@ class Identity(Matrix):
 
 def test_what_would_have_been_missed_is_a_bound() -> None:
     """Random maps with one large singular value: it is above what is said to have been missed once in a thousand."""
-    from firenet.audit.differences import chi_squared_above, sketch
-
     beyond = 0
     for seed in range(200):
         m = normal(40, 60, dtype=torch.float64, seed=seed) / 10
@@ -405,3 +434,19 @@ def test_what_would_have_been_missed_is_a_bound() -> None:
         bound = chi_squared_above(freedom, 0.999)
         assert stats.chi2.sf(bound, freedom) >= 0.999
         assert bound > 0
+
+
+@pytest.mark.parametrize("domain", ["measurement", "image"])
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8)])
+def test_what_a_survey_would_have_missed_is_a_bound(domain: Any, complex_: bool, shape: tuple[int, int]) -> None:
+    """A map of rank one, for which the bound is the tightest, along the direction on which A is smallest."""
+    sensing = Matrix(draw(*shape, complex_=complex_, seed=1))
+    d = torch.linalg.svd(sensing.matrix, full_matrices=False)[0][:, -1]
+    image = torch.eye(5, dtype=torch.float64)[0]
+    y = draw(shape[0], complex_=complex_, seed=4)
+    below = 0
+    for seed in range(20):
+        search = Search(lambda m: 7 * (m * d.conj()).real.sum() * image, sensing, y, "spsa", domain, None, None)
+        below += survey(search, 0.5, 0, torch.Generator().manual_seed(seed)).missed < 7
+    assert below <= 1  # more than one in 20 at 0.1 %: once in 5000

@@ -14,8 +14,9 @@ from torch import Tensor
 from audits import QUICK, SENSING, SIDE, SWEEP, Trouble, X, adjoint, made, verdict
 from firenet.audit import Thresholds, audit
 from firenet.audit.model import Model
+from firenet.audit.parts import remove
 from firenet.audit.subject import TRIES
-from firenet.errors import DoubtfulInput
+from firenet.errors import BadInput, DoubtfulInput
 from firenet.images import ellipses
 from firenet.io import sealed
 
@@ -98,6 +99,26 @@ def test_a_damaged_part_is_measured_again(tmp_path: Path) -> None:
         assert [r.numbers for r in found.rows] == [r.numbers for r in wanted.rows]
         assert found.resumed == 1
     assert made(adjoint(), folder=tmp_path, settings=settings).resumed == 2
+
+
+def test_only_a_folder_of_parts_is_removed(tmp_path: Path) -> None:
+    folder, settings = tmp_path / "parts", replace(QUICK, tests=("accuracy",))
+    made(adjoint(), folder=folder, settings=settings)
+    kept = sorted(folder.iterdir())
+    lock = next(p for p in kept if p.suffix != ".part")
+    (folder / "letter.txt").write_text("mine")
+    with pytest.raises(BadInput, match="with other files in it"):
+        remove(folder)
+    (folder / "letter.txt").unlink()
+    lock.unlink()
+    with pytest.raises(BadInput, match=f"without {lock.name}"):
+        remove(folder)
+    assert sorted(folder.iterdir()) == [p for p in kept if p != lock]
+    with pytest.raises(BadInput, match="which is no folder"):
+        remove(next(folder.glob("*.part")))
+    lock.touch()
+    remove(folder)
+    assert not folder.exists()
 
 
 def test_a_model_that_ends_the_process_at_once_does_so_once(tmp_path: Path) -> None:

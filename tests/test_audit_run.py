@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from audits import MASK, QUICK, SENSING, SIDE, SWEEP, Trouble, X, adjoint, made, verdict
-from firenet import Firenet, SubsampledFourier, UndecimatedWavelet
-from firenet.audit import Audit, Row, Thresholds, audit, judge
+from firenet import Firenet, SubsampledFourier, SubsampledWalsh, UndecimatedWavelet
+from firenet.audit import Audit, Row, Thresholds, audit, judge, measures
+from firenet.audit.attack import attack
 from firenet.audit.measures import CARRIED
 from firenet.audit.model import Model
 from firenet.audit.records import TESTS
@@ -119,6 +120,17 @@ def test_where_the_property_is_known_the_distance_is_bounded() -> None:
         guaranteed_model(Firenet(sensing, known.sparsify, weights=2 * torch.from_numpy(known.weights)), known)
 
 
+def test_the_mask_is_shown_with_zero_frequency_in_its_middle_if_it_is_one_of_fourier() -> None:
+    middle, settings = torch.fft.fftshift(MASK), replace(QUICK, tests=("accuracy",))
+    for sensing, shown in (
+        (SENSING, middle),
+        (SubsampledFourier(middle, centred=True), middle),
+        (SubsampledWalsh(MASK), MASK),
+    ):
+        found = audit([adjoint()], sensing, {"s1045": X}, settings=settings)
+        assert torch.equal(torch.from_numpy(found.pictures["mask"]), shown.float())
+
+
 def test_thresholds_are_the_users(whole: Audit) -> None:
     loose = replace(QUICK, thresholds=Thresholds(amplification=10.0))
     (said,) = [v for v in judge("loud", whole.rows, loose) if v.test == "worst"]
@@ -184,7 +196,7 @@ def test_bad_input() -> None:
         made(adjoint(), adjoint())
     with pytest.raises(BadInput, match="images of shape"):
         audit([adjoint()], SENSING, {"small": X[:8, :8]})
-    with pytest.raises(BadInput, match="images of shape"):
+    with pytest.raises(BadInput, match=r"images of shape.*nan: .*with NaN"):
         audit([adjoint()], SENSING, {"nan": X * math.nan})
     with pytest.raises(BadInput, match="not negative"):
         audit([adjoint()], SENSING, {"zero": 0 * X})
@@ -195,6 +207,8 @@ def test_bad_input() -> None:
     for wrong in (
         {"reference": 0.02},
         {"tests": ("nothing",)},
+        {"details": ("nothing",)},
+        {"details": ()},
         {"budgets": (0.01, -1.0)},
         {"window": 2.0},
         {"ascent": "luck"},
@@ -207,6 +221,19 @@ def test_bad_input() -> None:
     for rate in (1.5, math.nan):
         with pytest.raises(BadInput, match="Rates"):
             nested(MASK, (rate,))
+
+
+def test_every_ascent_without_a_gradient_has_five_times_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int]] = []
+
+    def attacked(*args: Any, **how: Any) -> Any:
+        told.append((how["ascent"], how["steps"]))
+        return attack(*args, **how)
+
+    monkeypatch.setattr(measures, "attack", attacked)
+    blind = Model("blind", lambda sensing: lambda y: sensing.adjoint(y).real.detach(), {})
+    made(adjoint(), blind, settings=replace(QUICK, tests=("worst", "localised", "transfer"), calls=0))
+    assert told == 2 * [("gradient", 3)] + 2 * [("spsa", 15)] + [("gradient", 3), ("spsa", 15)]
 
 
 def test_names_and_functions_will_do() -> None:

@@ -64,6 +64,19 @@ def test_one_that_breaks_under_perturbation_is_infinitely_bad() -> None:
     assert record["rows"][0]["numbers"]["amplification"] == [None, None]
 
 
+def test_one_that_shows_nothing_at_all_is_measured() -> None:
+    """A zero image, to which nothing is relative: it does not change, and once it does, by more than any share."""
+    tests, size = (
+        ("accuracy", "worst", "localised", "details", "noise", "scaling"),
+        torch.linalg.vector_norm(SENSING(X)),
+    )
+    zero = of("zero", lambda y: torch.zeros(SIDE, SIDE))
+    wakes = of("wakes", lambda y: SENSING.adjoint(y - SENSING(X)).real.detach() * (torch.linalg.vector_norm(y) > size))
+    found = made(zero, wakes, settings=replace(QUICK, tests=tests, calls=0))
+    assert [r.failed for r in found.rows] == [None] * 12
+    assert [found.of(name, "worst")[0].numbers["worst"][0] for name in ("zero", "wakes")] == [0, math.inf]
+
+
 def test_chance_is_noticed_and_attacked_through_a_mean() -> None:
     rng = np.random.default_rng(0)
 

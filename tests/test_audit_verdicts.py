@@ -54,7 +54,7 @@ def test_a_network_that_hides_its_slope_is_not_let_through(name: str) -> None:
     verdict = said(found)
     assert verdict.outcome == "failed"
     assert verdict.again == pytest.approx(verdict.value, rel=1e-4)
-    assert "Judged again on a fresh copy of the model" in verdict.text
+    assert "Judged again after the model was built again" in verdict.text
     assert verdict.value > 30
     e = torch.from_numpy(found.witnesses[verdict.witness["key"]])  # what anybody can judge again
 

@@ -35,6 +35,10 @@ def test_oracles_answer_within_what_was_asked(problem: Problem) -> None:
     assert not consistent(shown, problem.tied())
     early = Oracle(problem.strong(1, bump), tied_until=39).read(39)
     assert all(consistent(early, i) for i in (problem.strong(0, bump), problem.tied()))
+    for make in (problem.strong, problem.weak):
+        for seed in (None, 0, 1):  # what is hidden shows nothing, neither which column it is on nor that it is there
+            hidden = [Oracle(make(j, size), seed, tied_until=39).read(39) for j, size in ((1, bump), (0, bump / 1000))]
+            assert hidden[0] == hidden[1]
     with pytest.raises(ValueError, match="hidden"):
         Oracle(problem.strong(1, bump), tied_until=40)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
@@ -12,6 +13,8 @@ from firenet.barriers import Oracle, Problem, TrainingSet, algorithms, check, de
 from firenet.barriers.given import Coins
 from firenet.barriers.instances import BadProblem
 from firenet.barriers.referee import Referee
+from firenet.barriers.runs import run
+from firenet.barriers.verdicts import Verdict, issue
 
 
 @problems
@@ -85,6 +88,22 @@ def test_with_few_reads_a_guess_is_as_good_as_anything(columns: int) -> None:
     for name in ("exact", "first", "centre"):
         assert outread(algorithms.SHIPPED[name], problem, 30).claim == "wrong"
     assert defeat(algorithms.first, 5).witness == defeat(algorithms.first, Problem("P3", 5)).witness
+
+
+def test_a_witness_that_is_not_issued_says_why() -> None:
+    """The output, the rivals or the log do not show what is claimed."""
+    problem, bump = Problem("P3", 3), Fraction(1, 1 << 20)
+    instance, claimed = problem.strong(1, bump), Verdict("honest", 1, "wrong", "Wrong.")
+    done = run(algorithms.two_digits_less, Referee(Oracle(instance), 100))
+    far = problem.strong(0, Fraction(1, 2))
+    for digits, rival, oracle, why in (
+        (1, instance, Oracle(instance), "as accurate as was asked for"),
+        (9, far, Oracle(instance), "do not agree with the instance and its rivals"),
+        (9, instance, Oracle(far), "not what the oracle answered"),
+    ):
+        said = issue(replace(claimed, digits=digits), "missed", done, instance, [rival], oracle)
+        assert (said.claim, said.witness) == ("invalid", None)
+        assert said.note.endswith(why)
 
 
 def test_seeds_leave_the_global_state_alone() -> None:

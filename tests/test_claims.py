@@ -82,6 +82,9 @@ def test_fifty_arrays_are_fifty_arrays(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"PK nothing")
     with pytest.raises(BadInput, match="npz"):
         cascade_model(tmp_path / "a.npz")
+    safetensors.save_file({f"{k:02}": torch.ones(1) for k in range(49)}, tmp_path / "a.safetensors")
+    with pytest.raises(BadInput, match="49 in"):
+        cascade_model(tmp_path / "a.safetensors")
 
 
 @cache

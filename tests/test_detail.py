@@ -139,8 +139,9 @@ def test_scaling_is_zero_for_homogeneous_maps_and_not_for_others() -> None:
 
 
 def test_a_detail_of_another_shape_is_refused(x: torch.Tensor) -> None:
-    with pytest.raises(BadInput, match="detail"):
-        detect(lambda y: x, everything, x, torch.ones(3, 3), [0.5])
+    for wrong, got in ((torch.ones(3, 3), r"\(3, 3\)"), (torch.zeros_like(x), "zeros alone")):
+        with pytest.raises(BadInput, match=f"detail.*Got {got}"):
+            detect(lambda y: x, everything, x, wrong, [0.5])
 
 
 def test_on_the_data_of_two_images_every_method_misses_one(x: torch.Tensor) -> None:
@@ -162,8 +163,14 @@ def test_on_the_data_of_two_images_every_method_misses_one(x: torch.Tensor) -> N
         assert (told.claimed, told.noise) == (0.1, 0.0)
         assert torch.equal(other, x + d)
         assert torch.equal(seen, image)
-    for wrong in (Pair(d.to(torch.complex64), 0.0, distance), Pair(d[1:], 0.0, distance), Pair(d, 0.0, 2 * distance)):
-        with pytest.raises(BadInput, match="pair"):
+    for wrong, got in (
+        (Pair(d.to(torch.complex64), 0.0, distance), r"complex64 of shape \(64, 64\)\."),
+        (Pair(d[1:], 0.0, distance), r"shape \(63, 64\)\."),
+        (Pair(d * math.nan, 0.0, distance), "with NaN"),
+        (Pair(d, 0.0, 2 * distance), "a bound of 1.41421 for a pair 0.707107 apart"),
+        (Pair(d, 0.0, 0.0), "a bound of 0"),
+    ):
+        with pytest.raises(BadInput, match=f"Got .*{got}.* pair"):
             wrong.check(sensing)
     with pytest.raises(BadInput, match="cannot tell apart"):
         pair.check(SubsampledFourier(~mask))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +47,26 @@ class Ramp(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         return self.factor * torch.fft.ifft2(torch.view_as_complex(y), norm="ortho").real
+
+
+class Cut(Ramp):
+    """Half of the image."""
+
+    def forward(self, y: Tensor) -> Tensor:
+        return super().forward(y).narrow(-2, 0, SIDE // 2)
+
+
+class Counting(Ramp):
+    """As many times the image as it was called."""
+
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.count.add_(1) * super().forward(y)
 
 
 class Plain(nn.Module):
@@ -277,6 +299,13 @@ def test_compiled_files_only_if_trusted_and_then_with_a_gradient(tmp_path: Path,
         (slope,) = torch.autograd.grad(image.square().sum(), at)
         (wanted,) = torch.autograd.grad((2 * torch.fft.ifft2(at, norm="ortho").real).square().sum(), at)
         assert torch.allclose(slope, wanted, atol=1e-5)
+    for module, name in ((Counting(), "counting.pt"), (Cut(), "cut.pt")):
+        torch.jit.save(torch.jit.trace(module, (pairs,), check_trace=False), str(tmp_path / name))
+    counting = load_model(str(tmp_path / "counting.pt"), trust=True)
+    assert torch.equal(counting.build(SENSING)(y), counting.build(SENSING)(y))  # no copy knows what another was asked
+    with pytest.raises(BadInput, match=r"\(8, 16\) \(for pairs on the last axis\)") as caught:
+        load_model(str(tmp_path / "cut.pt"), trust=True).build(SENSING)
+    assert "(for complex)" in caught.value.got
 
 
 @quiet
@@ -302,6 +331,13 @@ def test_a_process_that_dies_is_a_reason_and_not_a_crash(tmp_path: Path, y: Tens
     with pytest.raises(BadInput, match="its process ended with exit code -9"):
         outside(y)
     outside.close()
+    talks = "print('Loading weights ...', flush=True); import time; time.sleep(60)"
+    talkative = subprocess.Popen([sys.executable, "-c", talks], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    outside._process, outside._running = talkative, lambda: talkative
+    with pytest.raises(BadInput, match="something else from its process") as caught:
+        outside(y)
+    assert "ended" not in caught.value.got
+    assert talkative.poll() is not None
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -418,11 +454,14 @@ def test_deepinv_layout(y: Tensor) -> None:
 
     image = deepinv_reconstruct(reconstructor, SENSING, "physics")(y)
     assert torch.allclose(image, SENSING.adjoint(y), atol=1e-6)
+    centred = SubsampledFourier(torch.fft.fftshift(SENSING.mask), centred=True)
+    y = centred(uniform(SIDE, SIDE, seed=1))
+    assert torch.allclose(deepinv_reconstruct(reconstructor, centred, "physics")(y), centred.adjoint(y), atol=1e-6)
     with pytest.raises(BadInput, match="deepinv"):
         deepinv_reconstruct(reconstructor, Matrix(torch.eye(3)))
 
 
-def test_a_deepinv_reconstructor_from_a_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, y: Tensor) -> None:
+def test_a_deepinv_reconstructor_from_a_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         import deepinv  # noqa: F401  # pyright: ignore[reportMissingImports, reportUnusedImport]
     except (ImportError, RuntimeError) as error:  # torchvision of another build raises a RuntimeError
@@ -436,5 +475,7 @@ def factory(sensing):
     return Adjoint()
 """
     factory_module(tmp_path, monkeypatch, "made_here_3", text)
-    image = load_model("made_here_3:factory").build(SENSING)(y)
-    assert torch.allclose(image, SENSING.adjoint(y), atol=1e-5)
+    for sensing in (SENSING, SubsampledFourier(SENSING.mask, centred=True)):
+        y = sensing(uniform(SIDE, SIDE, seed=1))
+        image = load_model("made_here_3:factory").build(sensing)(y)
+        assert torch.allclose(image, sensing.adjoint(y), atol=1e-5)

@@ -58,6 +58,13 @@ def test_psnr_is_of_magnitudes_with_the_reference_as_peak():
     assert psnr(reference, reference) == math.inf
     with pytest.raises(BadInput, match="shape"):
         psnr(torch.zeros(2), reference)
+    for nothing in (torch.zeros(2), torch.zeros(0)):
+        with pytest.raises(BadInput, match="peak above 0"):
+            psnr(nothing, nothing)
+    for peak in (1e-100, 1e100):
+        assert psnr(torch.zeros(2), np.array([peak, 0.0])) == pytest.approx(10 * math.log10(2))
+    assert psnr(np.array([1e-20, 0.0]), np.array([1e-200, 0.0])) == pytest.approx(10 * math.log10(2) - 3600)
+    assert psnr(torch.zeros(2), torch.tensor([math.inf, 0.0])) == -math.inf
 
 
 @pytest.mark.parametrize("n", [16, 18, 15])

@@ -49,10 +49,11 @@ class Perturbation:
         size: :math:`\\|e\\|/\\|y\\|`, measured again: at most the budget.
         image: The image :math:`R(y+e)`.
         error: :math:`\\|R(y+e)-R(y)\\|`, or, for an attack on a window, the largest modulus of this change there.
-        noise: The largest error of the random perturbations, which are the control; their size is the budget.
+        noise: The largest error of the random perturbations, which are the control and have the size of the budget; NaN
+            if one is NaN.
         amplification: The error over :math:`\\|e\\|`.
-        by: What found it: the name of an ascent, ``noise``, ``differences`` (a candidate from differences, or a hint),
-            ``transfer`` or ``antun``.
+        by: What found it, for this budget or a smaller one: the name of an ascent, ``noise``, ``differences`` (a
+            candidate from differences), ``hint``, ``transfer`` or ``antun``.
         evaluations: The number of evaluations of R for this budget.
         effort: How thorough the whole attack was; None if nothing was searched or no differences were taken.
     """
@@ -113,7 +114,7 @@ class Search:
     def __post_init__(self) -> None:
         self.norm = torch.linalg.vector_norm(self.y).item()
         self.most, self.done = 1, 0
-        self.known: list[Tensor] = []  # candidates, with their sign once they are ranked
+        self.known: list[tuple[Tensor, str]] = []  # candidates, with their sign once they are ranked, and their origin
         with torch.no_grad():
             self.clean = self.reconstruct(self.y).detach().clone()
         if not torch.isfinite(real_view(self.clean)).all():
@@ -182,13 +183,13 @@ class Search:
 
     def rank(self, budget: float) -> None:
         """Keeps the worst ``KEPT`` of the candidates and their negatives, at this budget."""
-        points = [self.within(v, budget * self.norm, full=True) for v in self.known]
-        tried = [(point, self.value(point)) for v in points for point in (v, -v)]
+        points = [(self.within(v, budget * self.norm, full=True), by) for v, by in self.known]
+        tried = [(point, self.value(point), by) for v, by in points for point in (v, -v)]
         tried.sort(key=lambda entry: severity(entry[1]), reverse=True)
-        self.known = [point for point, _ in tried[:KEPT]]
+        self.known = [(point, by) for point, _, by in tried[:KEPT]]
 
     def worst(
-        self, budget: float, steps: int, starts: int, generator: torch.Generator, warm: Tensor | None
+        self, budget: float, steps: int, starts: int, generator: torch.Generator, warm: tuple[Tensor, str] | None
     ) -> tuple[Perturbation, Tensor]:
         """Searches within one budget and returns the worst perturbation, and its v.
 
@@ -197,12 +198,12 @@ class Search:
             steps: The number of steps of an ascent.
             starts: The number of ascents.
             generator: Draws the random perturbations.
-            warm: The v of the worst perturbation within a smaller budget. It is also tried unchanged, so that a larger
-                budget never gives a smaller error.
+            warm: The v of the worst perturbation within a smaller budget, and what found it. It is also tried
+                unchanged, so that a larger budget never gives a smaller error.
         """
         radius, before = budget * self.norm, self.done
-        points = [] if warm is None else [(warm, self.ascent), (self.within(warm, radius, full=True), self.ascent)]
-        points += [(self.within(v, radius, full=True), "differences") for v in self.known]
+        points = [] if warm is None else [warm]
+        points += [(self.within(v, radius, full=True), by) for v, by in (*points, *self.known)]
         tried: list[tuple[Tensor, float, str]] = []  # all points that were tried; only the worst is kept
         for point, by in points:
             tried = [_worse([*tried, (point, self.value(point), by)])]
@@ -215,7 +216,7 @@ class Search:
         for start in range(starts):
             v = self.within(self.draw(generator), radius, full=True)
             value = self.value(v)
-            noise = max(noise, value if math.isfinite(value) else 0.0)
+            noise = max(noise, value, key=severity)
             tried = [_worse([*tried, (v, value, "noise")])]
             if start == 0 and known is not None:
                 v = self.within(known, radius, full=True)

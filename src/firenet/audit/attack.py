@@ -112,13 +112,15 @@ def attack(
     search.most = len(each) * (20 + starts * (1 + steps * (3 if ascent == "spsa" else 1) + 1) + starts + 1)
     generator = torch.Generator().manual_seed(seed)
     looked = survey(search, reference, calls, generator) if differences else None
-    search.known += [hint.detach().to(y) for hint in hints if 0 < torch.linalg.vector_norm(hint).item() < math.inf]
+    finite = [hint for hint in hints if 0 < torch.linalg.vector_norm(hint).item() < math.inf]
+    search.known += [(hint.detach().to(y), "hint") for hint in finite]
     search.rank(reference)
     found: dict[float, Perturbation] = {}
-    warm: Tensor | None = None
+    warm: tuple[Tensor, str] | None = None
     for budget in each:
         generator = torch.Generator().manual_seed(seed)
-        found[budget], warm = search.worst(budget, steps, starts, generator, warm)
+        found[budget], v = search.worst(budget, steps, starts, generator, warm)
+        warm = v, found[budget].by
     effort = None if looked is None else replace(looked, evaluations=search.done, starts=starts, steps=steps)
     return [replace(found[b], effort=effort) for b in wanted]
 

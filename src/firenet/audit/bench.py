@@ -60,7 +60,9 @@ class Bench:
         self.described: dict[str, Any] = {"operator": type(self.sensing).__name__, "image shape": shape}
         if isinstance(mask, Tensor):
             self.described |= {"rate": mask.float().mean().item(), "mask sha256": digest(mask)}
-            self.parts.keep("mask", torch.fft.fftshift(mask).float())
+            # Only Fourier operators are centred or not; a mask of others is shown as it is.
+            corner = getattr(self.sensing, "centred", None) is False
+            self.parts.keep("mask", (torch.fft.fftshift(mask) if corner else mask).float())
         self.subjects: dict[str, Subject | str] = {}
         self.found: dict[tuple[str, str, str], Tensor] = {}
 
@@ -137,7 +139,7 @@ class Bench:
         return self.subjects[model.name]
 
     def again(self, model: Model, row: Row, measures: Mapping[str, Measure]) -> Row:
-        """Measures a row again on a new copy of the model, without a new search, and returns it.
+        """Measures a row again on the model, built again, without a new search, and returns it.
 
         Args:
             model: The model, which is built again.

@@ -71,11 +71,9 @@ def detect(
         BadInput: If the detail is zero or has another shape than x.
     """
     if tuple(shape.shape) != tuple(x.shape) or not (shape != 0).any():
-        raise BadInput(
-            f"A detail of shape {tuple(x.shape)} that is not zero everywhere",
-            f"{tuple(shape.shape)}",
-            "Make one with firenet.images.detail",
-        )
+        got = f"{tuple(shape.shape)}" if tuple(shape.shape) != tuple(x.shape) else "zeros alone"
+        needed = f"A detail of shape {tuple(x.shape)} that is not zero everywhere"
+        raise BadInput(needed, got, "Make one with firenet.images.detail")
     x, shape = x.double(), shape.double()
     inside = shape != 0
     rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
@@ -111,7 +109,7 @@ def detect(
         image = reconstruct(_measured(sensing, x + contrast * shape))
         here, deviation = answers(image)
         new = here - empty
-        found.append(Detection(contrast, new / contrast, _over(new, deviation), _over(empty, elsewhere)))
+        found.append(Detection(contrast, new / contrast, over(new, deviation), over(empty, elsewhere)))
         images.append(image)
     return found, images
 
@@ -120,8 +118,9 @@ def _measured(sensing: LinearOperator, x: Tensor) -> Tensor:
     return sensing(x.to(torch.float32))
 
 
-def _over(value: float, deviation: float) -> float:
-    return value / deviation if deviation else math.copysign(math.inf, value) if value else 0.0
+def over(value: float, size: float) -> float:
+    """Returns the quotient; for a size of 0 it is infinite, or 0 if the value is 0, too."""
+    return value / size if size else math.copysign(math.inf, value) if value else 0.0
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,14 @@ def kernel(
     difference = torch.linalg.vector_norm(sensing(other) - y).item()
     measured = torch.linalg.vector_norm(images[1] - images[0]).item()
     bound = max(distance - 2 * max(errors), 0.0)
-    lipschitz = _over(bound, difference) if bound else 0.0
-    return Kernel(distance, difference, max(errors), lipschitz, _over(measured, difference)), other, images[1]
+    lipschitz = over(bound, difference) if bound else 0.0
+    return Kernel(distance, difference, max(errors), lipschitz, over(measured, difference)), other, images[1]
+
+
+def described(image: Tensor) -> str:
+    """Returns the type and shape of an image, and whether it has numbers that are not finite, for an error."""
+    text = f"{image.dtype} of shape {tuple(image.shape)}"
+    return text if torch.isfinite(image).all() else f"{text} with NaN or infinity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,16 +196,20 @@ class Pair:
     distance: float
 
     def check(self, sensing: LinearOperator) -> None:
-        """Raises :class:`BadInput` if the operator can tell the two images apart, or its images have another shape."""
+        """Raises :class:`BadInput` if the operator can tell the two images apart, its images have another shape, or the
+        distance is no lower bound."""
         d = self.difference
         if d.is_complex() or tuple(d.shape) != tuple(sensing.in_shape) or not torch.isfinite(d).all():
-            got = f"{d.dtype} of shape {tuple(d.shape)}"
-            raise BadInput(f"Real, finite images of shape {tuple(sensing.in_shape)}", got, "Make a pair for this mask")
+            needed = f"Real, finite images of shape {tuple(sensing.in_shape)}"
+            raise BadInput(needed, described(d), "Make a pair for this mask")
         misfit, distance = (torch.linalg.vector_norm(t).item() for t in (sensing(d.double()), d.double()))
         # A pair of another operator misses by far; 1e-4 is for operators in single precision.
-        if not misfit <= 2 * self.noise + 1e-4 * distance or not 0 < self.distance <= distance * (1 + 1e-4):
+        if not misfit <= 2 * self.noise + 1e-4 * distance:
             got = f"measurements that differ by {misfit:.3g} with noise {self.noise:.3g}"
             raise BadInput("A pair that this operator cannot tell apart", got, "Make it for this mask")
+        if not 0 < self.distance <= distance * (1 + 1e-4):
+            got = f"a bound of {self.distance:.6g} for a pair {distance:.6g} apart"
+            raise BadInput("A lower bound above 0 of the distance of a pair", got, "Make the pair with firenet confuse")
 
 
 @dataclass(frozen=True)
@@ -291,4 +300,4 @@ def scaled(reconstruct: Reconstruct, y: Tensor, factors: Sequence[float]) -> lis
     """
     image = reconstruct(y)
     size = torch.linalg.vector_norm(image).item()
-    return [_over(torch.linalg.vector_norm(reconstruct(c * y) / c - image).item(), size) for c in factors]
+    return [over(torch.linalg.vector_norm(reconstruct(c * y) / c - image).item(), size) for c in factors]

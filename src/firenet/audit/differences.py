@@ -16,7 +16,10 @@ budget's size does not reach. From them follow
   vectors from which the :math:`e_k` were made. If R is linear at that size, the rows of :math:`\\Omega J^T` are the
   :math:`D_k` times the norms of these vectors, and :math:`\\|\\Omega J^T\\|\\ge\\sigma\\|\\Omega d\\|` for every
   singular value :math:`\\sigma` of J with right singular vector d. And :math:`\\|\\Omega d\\|^2` is chi-squared with as
-  many degrees of freedom as there are directions.
+  many degrees of freedom as there are directions. Here d and :math:`\\Omega` are real, the two parts of a complex
+  number are two of their entries, and every entry of :math:`\\Omega` has variance one. For ``domain="image"`` d is in
+  the range of A, and so is :math:`\\Omega`; if AA* is not diagonal, that is as accurate as a projection by conjugate
+  gradients.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from firenet.numerics import real_view
 AGREES = 0.5  # the largest mismatch between a gradient and the differences, relative to the differences
 HIDDEN = 1.25  # the largest growth of the ratio of first to second singular value from the reference budget's size
 CONFIDENCE = 0.999
+INCOMPARABLE = "cannot be compared with differences of that size, which are not finite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,8 @@ class Sketch:
         directions: The directions :math:`e_k`, stacked: measurements of norm one, or for ``domain="image"`` images v
             whose Av has norm one.
         changes: The differences :math:`D_k` as real numbers, (directions, entries).
-        gaussian: The norms of the Gaussian vectors from which the directions were made.
+        gaussian: The norms of the Gaussian vectors from which the directions were made. In these vectors every real
+            number has variance one, each part of a complex one too; those for ``domain="image"`` are Av.
     """
 
     size: float
@@ -87,7 +92,8 @@ class Sketch:
     def missed(self) -> float:
         """Returns an upper bound of the largest singular value of the Jacobian, if R is linear at this size.
 
-        It holds with probability ``CONFIDENCE``: a larger singular value would have made the differences larger.
+        For ``domain="image"`` this is the Jacobian on the range of A. The bound holds with probability ``CONFIDENCE``:
+        a larger singular value would have made the differences larger.
         """
         scaled = self.changes * self.gaussian[:, None]
         top = torch.linalg.matrix_norm(scaled @ scaled.T, 2).sqrt().item()
@@ -119,7 +125,7 @@ def sketch(
     Args:
         change: The map from a perturbation to the change of the image, or of a window of it.
         directions: Perturbations of norm one.
-        gaussian: The norms of the Gaussian vectors from which they were made.
+        gaussian: The norms of the Gaussian vectors from which they were made, as in :class:`Sketch`.
         size: The norm s of the perturbations.
         around: For each difference a perturbation u of norm one: the difference is taken around y + su. None takes all
             around y.
@@ -161,12 +167,14 @@ class Effort:
         dimension: The number of real numbers in a perturbation.
         directions: The number of random directions along which differences of the size of the reference budget were
             taken.
-        gradient: ``agrees`` with these differences, ``disagrees``, ``is not finite``, ``vanishes`` or ``none``.
-        mismatch: The mismatch of gradient and differences, relative to the differences; NaN without a gradient.
-        jacobian: Whether the whole Jacobian was computed by differences.
+        gradient: ``agrees`` with these differences, ``disagrees``, ``is not finite``, ``vanishes``, ``none``, or
+            ``INCOMPARABLE``.
+        mismatch: The mismatch of gradient and differences, relative to the differences; NaN without one of them.
+        jacobian: Whether the whole Jacobian was computed by differences, and is finite.
         concentration: By how much the ratio of the first to the second singular value of the differences grows: its
             largest value at larger sizes, divided by that at the reference budget; 1 if it does not grow.
-        missed: An upper bound of the largest singular value of the Jacobian, see :meth:`Sketch.missed`.
+        missed: An upper bound of the largest singular value of the Jacobian, see :meth:`Sketch.missed`; infinite if
+            the differences are not finite.
     """
 
     evaluations: int

@@ -12,9 +12,9 @@ from torch import Tensor
 from firenet.audit.ascent import Perturbation, severity
 from firenet.audit.attack import attack, transferred
 from firenet.audit.bench import Bench, Measure, Measured
-from firenet.audit.detail import detect, halfway, hidden, kernel, scaled, undecidable
+from firenet.audit.detail import detect, halfway, hidden, kernel, over, scaled, undecidable
 from firenet.audit.model import Model
-from firenet.audit.records import Row
+from firenet.audit.records import Row, Settings
 from firenet.audit.subject import Subject, built, guarded
 from firenet.errors import BadInput
 from firenet.images import detail
@@ -73,13 +73,17 @@ def _hints(bench: Bench, image: str) -> list[Tensor]:
 def _attacked(
     bench: Bench, subject: Subject, image: str, budgets: Sequence[float], window: tuple[slice, slice] | None = None
 ) -> list[Perturbation]:
-    """Runs the attack of the settings, with five times as many steps for a model without gradient."""
+    """Runs the attack of the settings."""
     s, y = bench.settings, bench.truth(image)[1]
-    steps = s.steps * (5 if subject.ascent == "spsa" else 1)
     hints = _hints(bench, image) if s.domain == "measurement" else ()
-    how: dict[str, Any] = {"ascent": subject.ascent, "domain": s.domain, "steps": steps, "starts": s.starts}
-    how |= {"seed": s.seed, "reference": s.reference, "calls": s.calls}
+    how = _ascent(subject, s) | {"domain": s.domain, "starts": s.starts, "reference": s.reference, "calls": s.calls}
     return attack(subject.attacked, bench.sensing, y, budgets, window=window, hints=hints, **how)
+
+
+def _ascent(subject: Subject, settings: Settings) -> dict[str, Any]:
+    """Returns how an ascent is made, with five times as many steps for a model without gradient."""
+    steps = settings.steps * (5 if subject.ascent == "spsa" else 1)
+    return {"ascent": subject.ascent, "steps": steps, "seed": settings.seed}
 
 
 def _searched(subject: Subject, found: Perturbation) -> dict[str, Any]:
@@ -103,8 +107,8 @@ def _worst(bench: Bench, subject: Subject, model: Model, image: str) -> Measured
     size = _norm(clean)
     numbers = {
         "budgets": list(s.budgets),
-        "worst": [p.error / size for p in found],
-        "random": [p.noise / size for p in found],
+        "worst": [over(p.error, size) for p in found],
+        "random": [over(p.noise, size) for p in found],
         "amplification": [p.amplification for p in found],
         "amplification random": [p.noise / (p.budget * _norm(y)) for p in found],
         "psnr": [psnr(p.image, x) for p in found],
@@ -259,8 +263,8 @@ def _transfer(bench: Bench, subject: Subject, model: Model, image: str) -> Measu
     worst = max(numbers, key=lambda name: severity(numbers[name]["amplification"]))
     begun = [bench.found[foreign[worst]].to(y)]
     # It needs no differences, which the test ``worst`` has taken.
-    how: dict[str, Any] = {"ascent": subject.ascent, "steps": s.steps, "starts": 1, "seed": s.seed}
-    (climbed,) = attack(subject.attacked, bench.sensing, y, [s.reference], **how, hints=begun, differences=False)
+    how = _ascent(subject, s) | {"starts": 1, "hints": begun, "differences": False}
+    (climbed,) = attack(subject.attacked, bench.sensing, y, [s.reference], **how)
     numbers[CARRIED] = _carried(bench, subject, y, climbed.e)
     return numbers, {f"_e {CARRIED}": climbed.e}
 

@@ -52,7 +52,8 @@ def of(
 ) -> Model:
     """Returns a model that consists of one function, which fits only the samples that it was made for.
 
-    Every new copy of this model is the function itself.
+    Every copy that is built of this model is the function itself: what it keeps from earlier calls is there in later
+    ones. For a method with such a state, give :class:`Model` a ``build`` that makes a new one.
 
     Args:
         name: The name in tables.

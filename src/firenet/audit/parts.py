@@ -179,10 +179,11 @@ def remove(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    names = [p.name for p in folder.iterdir()] if folder.is_dir() else [""]
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     foreign = [n for n in names if n != _LOCK and not _OURS.fullmatch(n) and not _TEMPORARY.fullmatch(n)]
-    if foreign or (names and _LOCK not in names):
-        raise BadInput("A folder of an audit's parts", f"{folder}, with other files in it", "Rename it")
+    if foreign or not folder.is_dir() or (names and _LOCK not in names):
+        what = "with other files in it" if foreign else f"without {_LOCK}" if names else "which is no folder"
+        raise BadInput("A folder of an audit's parts", f"{folder}, {what}", "Rename it")
     with Parts(folder, retry=False):  # takes the lock: no other process uses the folder
         for name in names:
             (folder / name).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from firenet.audit.ascent import Ascent, Domain, check_search
 from firenet.audit.attack import CALLS
 from firenet.audit.detail import ROSE
 from firenet.errors import BadInput
+from firenet.images import DETAILS
 from firenet.numerics import check_seed
 
 SCHEMA = 2
@@ -60,10 +61,9 @@ class Settings:
         reference: The budget of the verdicts, one of ``budgets``.
         ascent: As in :func:`.attack`; ``spsa`` is used for a model without gradient.
         domain: ``measurement``: perturbations of the measurements; ``image``: those that a change of the object causes.
-        steps: The number of steps of an ascent; five times as many for ``spsa`` in the tests ``worst`` and
-            ``localised``.
+        steps: The number of steps of an ascent; five times as many for ``spsa``.
         starts: The number of ascents.
-        details: The details that are inserted.
+        details: The details that are inserted, some of :data:`firenet.images.DETAILS`.
         contrasts: The contrasts of the details, relative to the image's maximum, falling.
         noise: The norms of Gaussian noise, relative to the measurements.
         factors: The factors by which the data are multiplied.
@@ -74,7 +74,7 @@ class Settings:
         calls: The largest dimension for which the whole Jacobian is computed, as in :func:`.attack`.
 
     Raises:
-        BadInput: If an ascent, domain or test is unknown, a number is outside its range, or a list is empty.
+        BadInput: If an ascent, domain, test or detail is unknown, a number is outside its range, or a list is empty.
     """
 
     budgets: tuple[float, ...] = (0.002, 0.005, 0.01, 0.02, 0.05)
@@ -83,7 +83,7 @@ class Settings:
     domain: Domain = "measurement"
     steps: int = 20
     starts: int = 2
-    details: tuple[str, ...] = ("text", "disc", "lines")
+    details: tuple[str, ...] = DETAILS
     contrasts: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05)
     noise: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
     factors: tuple[float, ...] = (0.1, 0.5, 2.0, 10.0)
@@ -98,12 +98,13 @@ class Settings:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.reference not in self.budgets:
             raise BadInput("A reference that is one of the budgets", f"{self.reference}", f"Budgets: {self.budgets}")
-        unknown = set(self.tests) - set(TESTS)
-        if unknown or not self.tests:
-            raise BadInput(f"Tests: {', '.join(TESTS)}", f"{sorted(unknown)}", "Choose some of them")
+        for kind, names, known in (("Tests", self.tests, TESTS), ("Details", self.details, DETAILS)):
+            unknown = set(names) - set(known)
+            if unknown or not names:
+                raise BadInput(f"{kind}: {', '.join(known)}", f"{sorted(unknown)}", "Choose some of them")
         check_search(self.ascent, self.domain, self.steps, self.starts)
-        if not (self.budgets and self.contrasts and self.noise and self.factors and self.details):
-            needed = "At least one budget, one detail, one contrast, one noise level and one factor of the data"
+        if not (self.budgets and self.contrasts and self.noise and self.factors):
+            needed = "At least one budget, one contrast, one noise level and one factor of the data"
             raise BadInput(needed, f"{self}", "Add one, even if its test is left out")
         check_seed(self.seed)
         numbers = (*self.budgets, *self.contrasts, *self.noise, *self.factors, self.window)
@@ -156,7 +157,7 @@ class Verdict:
         value: The worst number of all images.
         threshold: The limit of this number.
         text: The verdict as a sentence.
-        again: The worst number when the witnesses were judged again on a new copy of the model; None if they were not.
+        again: The worst number when the witnesses were judged again on the model, built again; None if they were not.
         witness: If an attack led to ``failed``, the image and the key of the perturbation in :attr:`Audit.witnesses`.
     """
 

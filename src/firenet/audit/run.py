@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from firenet.audit.bench import Bench, environment
-from firenet.audit.detail import Pair
+from firenet.audit.detail import Pair, described
 from firenet.audit.measures import AGAIN, MEASURES, worst_witness
 from firenet.audit.model import Model, of
 from firenet.audit.parts import Parts, digest
@@ -96,8 +96,8 @@ def _check(
         raise BadInput("Models of different names, and an image", f"{names}, {len(images)} images", "Add or rename one")
     for name, image in {**images, **others}.items():
         if image.is_complex() or tuple(image.shape) != tuple(sensing.in_shape) or not torch.isfinite(image).all():
-            got = f"{name}: {image.dtype} of shape {tuple(image.shape)}"
-            raise BadInput(f"Real, finite images of shape {tuple(sensing.in_shape)}", got, "Take the magnitude, crop")
+            needed = f"Real, finite images of shape {tuple(sensing.in_shape)}"
+            raise BadInput(needed, f"{name}: {described(image)}", "Take the magnitude, crop")
         if image.min() < 0 or image.max() == 0:
             got = f"{name}: from {image.min().item():g} to {image.max().item():g}"
             raise BadInput("Images that are not negative and not all zero", got, "Take the magnitude")
@@ -118,7 +118,7 @@ def _measured(bench: Bench, todo: Sequence[tuple[Model, str, str]], progress: Pr
 
 
 def _verdicts(bench: Bench, model: Model, rows: Sequence[Row], witnesses: dict[str, np.ndarray]) -> list[Verdict]:
-    """Returns the verdicts on a model; before one is ``failed``, its witnesses are judged again on a new copy."""
+    """Returns the verdicts on a model; before one is ``failed``, its witnesses are judged again."""
     settings, verdicts = bench.settings, []
     own = [r for r in rows if r.model == model.name and r.failed is None]
     for said in judge(model.name, rows, settings, bench.doubt(model)):

@@ -8,7 +8,7 @@
         E^T D w      --> candidate                        where the ascent may begin (Search.known)
         grad <w, R>  --> candidate                        by autograd, unless the ascent is spsa
     at the reference budget:
-        gradient     "agrees" if | D w - E grad <w, R> | <= AGREES | D w |
+        gradient     "agrees" if D is finite and | D w - E grad <w, R> | <= AGREES | D w |
         missed       an upper bound of the largest singular value of the Jacobian, if R is linear
     at a larger size:
         hidden       if (first / second singular value) > HIDDEN * (the same ratio at the reference budget)
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from firenet.audit.ascent import Search, need_gradient
-from firenet.audit.differences import AGREES, HIDDEN, Effort, Sketch, largest_entry, sketch
+from firenet.audit.differences import AGREES, HIDDEN, INCOMPARABLE, Effort, Sketch, largest_entry, sketch
 from firenet.numerics import real_view
 
 DIRECTIONS, BLIND_DIRECTIONS = 12, 64  # the numbers of random directions, with a gradient and without one
@@ -57,7 +57,9 @@ def survey(search: Search, reference: float, calls: int, generator: torch.Genera
     places = _coordinates(search)
     dimension, blind = len(places), search.ascent == "spsa"
     count = BLIND_DIRECTIONS if blind else DIRECTIONS
-    state, mismatch, missed, first, concentration = "none" if blind else "agrees", math.nan, math.inf, 1.0, 1.0
+    # Until there are finite differences at the reference budget, nothing agrees with them or grows from them.
+    state, mismatch, missed = "none" if blind else INCOMPARABLE, math.nan, math.inf
+    first, concentration = math.inf, 1.0
     known: list[Tensor] = []
     parts = 2 if search.clean.is_complex() else 1
     directions, gaussian = _drawn(search, count, generator)
@@ -88,17 +90,32 @@ def survey(search: Search, reference: float, calls: int, generator: torch.Genera
         deep.insert(0, (reference, None))
     entries = search.change(torch.zeros_like(search.draw(generator))).numel() * parts
     fits = dimension <= calls and 8 * dimension * entries <= MOST_BYTES
-    for size, at in deep if fits else []:
-        known += _by_jacobian(search, places, size * search.norm, at)
-    search.known += [v for v in known if 0 < search.length(v) < math.inf]
-    return Effort(0, 0, 0, dimension, count, state, mismatch, fits and bool(deep), concentration, missed)
+    taken = [_by_jacobian(search, places, size * search.norm, at) for size, at in (deep if fits else [])]
+    known += [v for shown in taken for v in shown]
+    search.known += [(v, "differences") for v in known if 0 < search.length(v) < math.inf]
+    whole = bool(taken) and all(taken)  # none that is not finite
+    return Effort(0, 0, 0, dimension, count, state, mismatch, whole, concentration, missed)
 
 
 def _drawn(search: Search, count: int, generator: torch.Generator) -> tuple[list[Tensor], list[float]]:
-    """Returns random directions of norm one, and the norms of the Gaussian vectors from which they were made."""
-    drawn = [search.draw(generator) for _ in range(count)]
-    lengths = [search.length(v) for v in drawn]
-    return [v / length if length > 0 else v for v, length in zip(drawn, lengths, strict=True)], lengths
+    """Returns random directions of norm one, and the norms of the Gaussian vectors from which they were made.
+
+    In these vectors of measurements every real number has variance one. For ``domain="image"`` they are projected onto
+    the range of A: a Gaussian v would make those Av small on which A is small, whatever R makes of them.
+    """
+    y, sensing = search.y, search.sensing
+    # In a complex number of torch.randn each part has variance 1/2.
+    scale = math.sqrt(2) if y.is_complex() else 1.0
+    directions, gaussian = [], []
+    for _ in range(count):
+        v = scale * sensing.restrict(torch.randn(y.shape, dtype=y.dtype, generator=generator).to(y.device))
+        if search.domain == "image":
+            least = sensing.minimum_norm(v)
+            v = search.steepest(sensing.adjoint(v)) if least is None else least
+        length = search.length(v)
+        directions.append(v / length if length > 0 else v)
+        gaussian.append(length)
+    return directions, gaussian
 
 
 def _belief(made: Sketch, w: Tensor, gradient: Tensor) -> tuple[str, float]:

@@ -50,13 +50,13 @@ def judge(model: str, rows: Sequence[Row], settings: Settings, doubt: str = "") 
 
 
 def judged_again(said: Verdict, again: Verdict | None, why: str = "") -> Verdict:
-    """Revises a verdict of ``failed`` after its witnesses were judged again on a new copy of the model.
+    """Revises a verdict of ``failed`` after its witnesses were judged again on the model, which was built again.
 
-    It remains if the copy fails on them, too; otherwise it becomes "not decided".
+    It remains if the model fails on them again; otherwise it becomes "not decided".
 
     Args:
         said: The verdict.
-        again: The verdict on the same witnesses with the copy; None if they could not be judged.
+        again: The second verdict on the same witnesses; None if they could not be judged.
         why: Why they could not be judged.
     """
     if again is None:
@@ -64,9 +64,11 @@ def judged_again(said: Verdict, again: Verdict | None, why: str = "") -> Verdict
         return replace(said, outcome=Outcome.UNDECIDED, text=text)
     number = measured(said.test, again.value)
     if again.outcome == Outcome.FAILED:
-        text = f"{said.text} Judged again on a fresh copy of the model: {number}."
+        text = f"{said.text} Judged again after the model was built again: {number}."
         return replace(said, text=text, again=again.value)
-    text = f"{said.text} But on a fresh copy of the model the same witnesses give {number}: it does not repeat itself."
+    text = (
+        f"{said.text} But after the model was built again the same witnesses give {number}: it does not repeat itself."
+    )
     return replace(said, outcome=Outcome.UNDECIDED, text=text, again=again.value)
 
 

@@ -97,6 +97,10 @@ def outread(
         algorithm that reads until the columns separate does halt on it); ``out of time`` or ``invalid``; for a
         randomised algorithm ``randomised`` with a lower bound of the probability that it misses the digits or reads
         more. By the theorem this probability is at least :math:`(N_1-1)/N_1=(N-m)/(N+1-m)`.
+
+    Raises:
+        BadProblem: If K is 1, or more reads are granted than a witness can hold.
+        BadAlgorithm: As for :func:`defeat`.
     """
     problem = Problem("P3", problem) if isinstance(problem, int) else problem
     if problem.digits < 2:

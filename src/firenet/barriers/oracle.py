@@ -42,8 +42,8 @@ class Oracle:
     Args:
         instance: The instance whose entries the answers approximate.
         seed: Seeds the errors, which are random within what is allowed; None rounds down.
-        tied_until: The largest n at which the answers hide the bump. The bump must be at most :math:`2^{-n-1}`,
-            since rounding takes the other half of the allowed error.
+        tied_until: The largest n at which the answers hide the bump: they are those about the tie. The bump must be at
+            most :math:`2^{-n-1}`, since rounding takes the other half of the allowed error.
 
     >>> from firenet.barriers import Problem
     >>> oracle = Oracle(Problem("P3", 3).strong(1, Fraction(1, 2**20)), tied_until=9)
@@ -71,9 +71,11 @@ class Oracle:
         if n <= self.tied_until:
             base = known.base(self.instance.scale)
             row: Vector = (Fraction((base * (1 << bits)).__floor__(), 1 << bits),) * known.columns
+            # The norm of the row without the bump: that with the bump would show that there is one.
+            tail_squared = known.columns * base**2
         else:
-            row = tuple(shown(a) for a in self.instance.row)
-        tail = shown(root(self.instance.tail_squared, bits)[0])
+            row, tail_squared = tuple(shown(a) for a in self.instance.row), self.instance.tail_squared
+        tail = shown(root(tail_squared, bits)[0])
         y = max(shown(known.scales()[k]), Fraction(0))
         found = minimisers(known.kind, known.parameter, row, y, known.shape[1])
         return Read(n, k, row, tail, y, found.centre())

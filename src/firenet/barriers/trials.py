@@ -68,6 +68,10 @@ def trial(
         seed: Seeds inputs, oracles and coins, and so determines what the algorithm is shown. None draws a seed that
             nobody can foresee.
         seconds: As for :func:`.defeat`, for each input.
+
+    Raises:
+        BadProblem: If no digit or more than K are asked for.
+        BadAlgorithm: As for :func:`.defeat`.
     """
     if not 1 <= digits <= problem.digits:
         raise BadProblem(f"from 1 to K = {problem.digits} digits can be asked for; got {digits}")

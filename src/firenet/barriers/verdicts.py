@@ -132,18 +132,18 @@ def issue(
     room = MOST_WORK // (max(len(done.reads), 1) * instance.problem.columns) - 1
     kept = sorted(rivals, key=lambda r: r != instance)[: max(min(room, MOST_RIVALS), 2)]  # the instance comes first
     limit = Fraction(1, 100**verdict.digits)
-    true = all(oracle.read(r.n, r.k) == r for r in done.reads)  # the oracle reproduces all answers
-    true = true and all(consistent(r, i) for r in done.reads for i in (instance, *kept))
-    if claim in ("wrong", "missed"):
-        true = true and max(distances(instance, done), default=Fraction(0)) > limit
-    witness = record(verdict, claim, done, instance, kept) if true else None
     try:
-        if witness is None:
+        if not all(oracle.read(r.n, r.k) == r for r in done.reads):
             raise Refuted("the log is not what the oracle answered")
+        if not all(consistent(r, i) for r in done.reads for i in (instance, *kept)):
+            raise Refuted("its reads do not agree with the instance and its rivals")
+        if claim in ("wrong", "missed") and max(distances(instance, done), default=Fraction(0)) <= limit:
+            raise Refuted("its output is as accurate as was asked for")
+        witness = record(verdict, claim, done, instance, kept)
         if len(json.dumps(witness, indent=1)) >= MOST_CHARACTERS:
             raise TooLong("more characters than a witness may have")
         return replace(verdict, witness=witness, checked=check(witness))
-    except TooLong as error:  # the verdict is true all the same, since ``true`` was computed from the definitions
+    except TooLong as error:  # the verdict is true all the same, since the definitions were checked before
         return replace(verdict, note="; ".join(filter(None, (verdict.note, f"no witness was made: {error}"))))
     except Refuted as error:
         statement = f"No verdict: what it did does not stand up to its log ({error})."

@@ -1,6 +1,7 @@
 """``firenet audit run``: how stable a reconstruction is.
 
-A module that is named on the command line, ``module:factory``, is imported; nothing else is, and no file is unpickled.
+A module that is named on the command line, ``module:factory``, is imported. Weights in a file of ``torch.save`` are
+read by torch's restricted unpickler (``weights_only=True``). No other file is unpickled without ``--trust-model``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tensors from files of weights: safetensors, and files of ``torch.save`` that hold tensors and plain data.
 
 Files are read whole, within bounds, and not mapped into memory. Code in a file never runs: files of ``torch.save`` are
-read by torch's restricted loader (``weights_only=True``).
+read by torch's restricted unpickler (``weights_only=True``).
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _NO_PICKLES = (
-    "A pickle runs whatever its author wrote while it is read, so none is opened. If you trust the file, save its "
-    "weights on the machine where it was made, with safetensors.torch.save_file(module.state_dict(), file)"
+    "A pickle runs whatever its author wrote while it is read, so only tensors are taken from one. If you trust the "
+    "file, save its weights on the machine where it was made, with "
+    "safetensors.torch.save_file(module.state_dict(), file)"
 )
 
 

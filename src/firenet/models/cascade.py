@@ -42,6 +42,8 @@ def cascade_model(path: Path | None = None, name: str = "D5-C5") -> Model:
         if not set(names) <= stored.keys():
             raise BadInput("Fifty arrays, arr_0 to arr_49", f"{len(stored)} in {path}", "Take the weights of D5-C5")
         weights = [torch.from_numpy(stored[name]) for name in names]
+    if len(weights) != 50:
+        raise BadInput("Fifty arrays of weights", f"{len(weights)} in {path}", "Take the weights of D5-C5")
 
     def build(sensing: LinearOperator) -> Cascade:
         if not isinstance(sensing, SubsampledFourier):

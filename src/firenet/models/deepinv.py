@@ -27,7 +27,7 @@ def deepinv_reconstruct(reconstructor: Any, sensing: LinearOperator, physics: An
     """Returns a deepinv ``Reconstructor`` as a function of the measurements of this library.
 
     deepinv takes the centred k-space of a centred image, of shape (1, 2, rows, columns), with real and imaginary part
-    on the second axis.
+    on the second axis. Those of an operator with ``centred=True`` are centred as they are.
 
     Args:
         reconstructor: Called as ``reconstructor(y, physics)``.
@@ -43,11 +43,12 @@ def deepinv_reconstruct(reconstructor: Any, sensing: LinearOperator, physics: An
         raise BadInput(needed, type(sensing).__name__, "Take one coil")
     if physics is None:
         deepinv = optional("deepinv", "deepinv", "A deepinv Reconstructor")
-        mask = torch.fft.fftshift(sensing.mask).float()[None, None]
-        physics = deepinv.physics.MRI(mask=mask, img_size=(1, 2, *sensing.in_shape))
+        mask = sensing.mask if sensing.centred else torch.fft.fftshift(sensing.mask)
+        physics = deepinv.physics.MRI(mask=mask.float()[None, None], img_size=(1, 2, *sensing.in_shape))
 
     def reconstruct(y: Tensor) -> Tensor:
-        k = torch.view_as_real(to_centre(sensing.restrict(y), 2)).movedim(-1, 0)[None]
-        return taken(reconstructor(k, physics), tuple(sensing.in_shape))
+        k = sensing.restrict(y) if sensing.centred else to_centre(sensing.restrict(y), 2)
+        pairs = torch.view_as_real(k).movedim(-1, 0)[None]
+        return taken(reconstructor(pairs, physics), tuple(sensing.in_shape))
 
     return reconstruct

@@ -124,7 +124,7 @@ def certified(
     than the bounds of the rounding errors.
 
     With a guarantee it also computes the distance from the coefficients of R(y) to those of R(y + e), and its bound
-    from :func:`.distance.stability` for the norm of this e and the gap of R(y + e).
+    from :func:`firenet.guarantees.distance.stability` for the norm of this e and the gap of R(y + e).
 
     Args:
         reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one; for others None is returned.

@@ -25,6 +25,8 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 
+PATIENCE = 2.0  # seconds until a process whose answer is broken counts as one that goes on
+
 
 class Outside:
     """A differentiable network in another process, which starts at the first call and ends with the calling process.
@@ -47,7 +49,7 @@ class Outside:
         """Sends one question, ``run`` or ``pull`` (see the module), and returns the answer.
 
         Raises:
-            BadInput: If the process reports an error, or ends.
+            BadInput: If the process reports an error, ends, or sends something else than an answer.
         """
         with self._lock:
             process = self._running()
@@ -57,10 +59,12 @@ class Outside:
                 _send(process.stdin, {"ask": what, "arrays": len(arrays)}, arrays)
                 head, answers = _receive(process.stdout)
             except (OSError, EOFError, ValueError):
+                got, do = "something else from its process", "Remove what it writes to the standard output"
+                with suppress(subprocess.TimeoutExpired):  # a process that is about to end closes its pipes first
+                    got = f"its process ended with {process.wait(PATIENCE)}"
+                    do = "Look at the file's own needs: libraries, memory, device"
                 self.close()
-                code = process.returncode
-                do = "Look at the file's own needs: libraries, memory, device"
-                raise BadInput("A model that answers", f"its process ended with exit code {code}", do) from None
+                raise BadInput("A model that answers", got, do) from None
         if "error" in head:
             needed = "A model that can be loaded, run and differentiated"
             raise BadInput(needed, head["error"], "Try it by itself in Python")
@@ -120,7 +124,9 @@ def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[np.ndarray]]:
     if not line:
         raise EOFError
     head = json.loads(line)
-    packets = [stream.read(int(size)) for size in head.get("sizes", [])]
+    if not isinstance(head, dict) or not isinstance(head.get("sizes"), list):
+        raise ValueError("no head of a message")
+    packets = [stream.read(int(size)) for size in head["sizes"]]
     return head, [np.load(io.BytesIO(packet), allow_pickle=False) for packet in packets]
 
 

@@ -39,9 +39,8 @@ def from_torch(path: Path, name: str, trust: bool) -> Model:
         do = "If you trust its author, --trust-model opens it in a process of its own, which is no sandbox. "
         do += "Or take its weights as safetensors and a factory, or ONNX"
         raise BadInput("A file that cannot run code while it is loaded", f"{path}, {kind}, which can", do)
-    outside = Outside(path)
     origin = {"kind": "trusted file, in a process of its own", "file": str(path), "sha256": sha256(path)}
-    return Model(name, lambda sensing: _tried(outside, sensing, path), origin)
+    return Model(name, lambda sensing: _tried(Outside(path), sensing, path), origin)
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -67,14 +66,23 @@ def _tried(outside: Outside, sensing: LinearOperator, path: Path) -> Reconstruct
         return last(y).movedim(-1, 0).contiguous()
 
     image = tuple(sensing.in_shape)
-    said, y = [], torch.zeros(sensing.out_shape, dtype=torch.complex64)
-    layouts: list[Callable[[Tensor], Tensor]] = [lambda y: y, lambda y: y[None], last, lambda y: last(y)[None]]
-    for layout in (*layouts, first, lambda y: first(y)[None]):
+    said: dict[str, str] = {}  # each error, and the first layout that led to it
+    y = torch.zeros(sensing.out_shape, dtype=torch.complex64)
+    layouts: dict[str, Callable[[Tensor], Tensor]] = {
+        "complex": lambda y: y,
+        "complex in a batch": lambda y: y[None],
+        "pairs on the last axis": last,
+        "pairs on the last axis in a batch": lambda y: last(y)[None],
+        "pairs on the first axis": first,
+        "pairs on the first axis in a batch": lambda y: first(y)[None],
+    }
+    for name, layout in layouts.items():
         try:
             taken(outside(layout(y)), image)
         except FirenetError as error:
-            said.append(str(error))
+            said.setdefault(error.got, name)
             continue
         return lambda y, layout=layout: taken(outside(layout(y)), image)
     do = "It must take measurements on the grid of the mask, complex or as pairs of real numbers"
-    raise BadInput(f"A model of measurements of shape {tuple(sensing.out_shape)}", f"{path}: {said[0]}", do)
+    got = "; ".join(f"{why} (for {name})" for why, name in said.items())
+    raise BadInput(f"A model of measurements of shape {tuple(sensing.out_shape)}", f"{path}: {got}", do)

@@ -40,9 +40,9 @@ class AdaptiveRestarts:
     the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance
     moved by x) / (distance moved by q), as in PDLP (Applegate et al., *Practical large-scale linear programming using
     primal-dual hybrid gradient*, 2021). Where q hardly moves for long, as in badly scaled problems, the weight becomes
-    too large. So for (P2) and (P3) a run is undone as soon as the objective is three times that at its start and three
-    times the lowest at an earlier restart; it is repeated with the geometric mean of its weight and of the one before,
-    or a quarter of its weight if that is less, and undone again only if that made it less bad.
+    too large. So for (P2) and (P3) a run is undone as soon as the objective is three times the lowest with which a run
+    began; it is repeated with the geometric mean of its weight and of the one before, or a quarter of its weight if
+    that is less, and undone again only if that made it less bad.
 
     In the analysis form the iteration always goes on from the last point, and no run is undone; a restart, which is due
     by the rule of ``longest`` alone, begins new averages and sets the weight. The average of the dual points is much

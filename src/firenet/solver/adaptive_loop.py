@@ -78,7 +78,7 @@ class _Item:
     item: int
     size: float
     controller: Controller
-    start: float = math.inf  # the objective at the start of the present run
+    lowest: float = math.inf  # the lowest objective at which a run began
     runs: list[Run] = field(default_factory=list)
     layers: int = 0  # of the present run
     steps: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -225,7 +225,7 @@ class _Loop:
                 floor,
                 combination,
                 dual_combination,
-                t.start,
+                t.lowest,
                 self.layers.problem.jumps,
                 self.layers.problem.growth,
             )
@@ -246,7 +246,7 @@ class _Loop:
             t.end_run()
             here = t.controller.restart_point
             if not isinstance(self.layers.problem.fidelity, Ball):
-                t.start = {**check.objectives, "start": t.start, "best": math.inf}[here]
+                t.lowest = min(t.lowest, {**check.objectives, "start": math.inf, "best": math.inf}[here])
             restarting[here].append(k)
         return leaving, restarting
 

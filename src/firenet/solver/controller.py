@@ -30,8 +30,8 @@ class Check:
         floor: An estimate of the rounding error of a gap in this precision; smaller gaps have no meaning.
         combination: Objective at the combination of the last points, see :class:`.Iteration`; infinite without one.
         dual_combination: The dual value of the combination of the last dual points; minus infinity without one.
-        known: The lowest objective at a restart so far, or that at the start of the run, if it is higher; infinite
-            without one, and for (P1), where points that are not feasible do not compare.
+        known: The lowest objective with which a run began after a restart; infinite without one, and for (P1), where
+            points that are not feasible do not compare.
         jumps: Whether the iteration may restart from another point than the last.
         growth: If not, the largest factor by which the primal weight may grow.
     """
