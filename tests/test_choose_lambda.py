@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from draws import normal, uniform
-from firenet import BadInput, MultiCoilFourier, SubsampledFourier, choose_lambda
+from firenet import BadInput, MultiCoilFourier, SubsampledFourier, Wavelet, choose_lambda
 from firenet.metrics import psnr
 from firenet.mri.demo import load_slice
+from firenet.operators import VerticalStack
 from firenet.reconstruction import default_network, default_schedule
 from firenet.sensing import multilevel
 from firenet.sensing.fourier import fourier_samples
@@ -99,10 +100,23 @@ def test_refusals() -> None:
     assert_refuses(lambda: choose_lambda(y, operator, fraction=1.5), "fraction=1.5")
     assert_refuses(lambda: choose_lambda(y, operator, lams=[]), "0 lambdas")
     full = SubsampledFourier(torch.ones_like(operator.mask))
-    assert_refuses(lambda: choose_lambda(y, full), "0 of 0")
+    assert_refuses(lambda: choose_lambda(y, full), "0 held out of 0")
     with pytest.raises(BadInput):
         choose_lambda(y, operator, lams=[-1.0])
     assert_refuses(lambda: choose_lambda(torch.stack([y, y]), operator), "(2, 64, 64)")
     # A mask of numbers is one too.
     numbers = SubsampledFourier(operator.mask.double())
     assert choose_lambda(y, numbers, lams=[1e-3]) == choose_lambda(y, operator, lams=[1e-3])
+
+
+def test_compositions_and_stacks_never_hold_out_the_centre() -> None:
+    _, _, operator = slice_data(coils=2)
+    free = operator.holdout_candidates().expand(operator.out_shape)
+    assert not free[0, 0, 0]
+    assert operator.mask[0, 0]
+    assert torch.equal((operator @ Wavelet((64, 64), "haar").H).holdout_candidates().expand(free.shape), free)
+    other = SubsampledFourier(operator.mask)
+    stack = VerticalStack([operator, other])
+    both = stack.split(stack.holdout_candidates())
+    assert torch.equal(both[0], free)
+    assert torch.equal(both[1], other.holdout_candidates())

@@ -225,7 +225,7 @@ def test_the_record_is_plain_and_has_the_numbers() -> None:
     assert record["levels"]["weights"] == LEVELS.weights().tolist()
     assert record["conditions"] == list(p.conditions)
     assert "approximates" not in record["assumptions"][0]
-    assert "A_l" in record["assumptions"][-1]
+    assert "it is A_l that has the null space property" in record["assumptions"][-1]
 
 
 def test_an_approximation_must_be_close() -> None:

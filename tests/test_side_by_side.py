@@ -16,6 +16,7 @@ import torch
 import firenet
 from cases import small_image
 from firenet.mri import scan_reconstruction
+from firenet.mri.record import scan_record
 from firenet.mri.scan_reconstruction import reconstruct_scan
 from firenet.mri.side_by_side import side_by_side
 from firenet.mri.source import Source
@@ -59,6 +60,10 @@ def test_the_same_images_in_the_same_order(tmp_path: Path, monkeypatch: pytest.M
     for a, b in zip(together, alone, strict=True):
         assert torch.equal(a.image, b.image)
         assert (a.layers, a.part.number) == (b.layers, b.part.number)
+    told_before = list(alone[0].scan.warnings)
+    first, second = scan_record(alone), scan_record(alone)
+    assert first["warnings"] == second["warnings"]  # a record changes nothing
+    assert alone[0].scan.warnings == told_before
     numbers = [int(what.split()[1].strip(",")) for what, _ in told if what.startswith("slice")]
     assert numbers == sorted(numbers)
     assert numbers

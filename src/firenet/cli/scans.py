@@ -42,10 +42,8 @@ def record_of(found: Sequence[Reconstruction], **more: Any) -> dict[str, Any]:
     """Returns the record of a scan with further fields, and prints the warnings that come up while it is made."""
     from firenet.mri.record import scan_record
 
-    scan = found[0].scan
-    told = len(scan.warnings)
     record = scan_record(found) | more
-    for sentence in scan.warnings[told:]:
+    for sentence in record["warnings"][len(found[0].scan.warnings) :]:
         warn(sentence)
     return record
 

@@ -195,6 +195,8 @@ class Plan:
             "the arithmetic is exact: rounding is not counted",
         )
         approximate = f"||A_l - A|| <= {self.model_error / self.signal:.3g} for the A_l of the network"
+        if g.constants.exact:  # the error bound is that of the matrix whose null space property is used
+            approximate += ", and it is A_l that has the null space property"
         return (*own, *([approximate] if self.model_error or not g.constants.exact else []))
 
     @property

@@ -37,7 +37,7 @@ class Reconstruction:
         image: The image.
         found: The solution or the certificate; None for an empty slice. A solution keeps the image and the numbers, not
             the dual points, which are many times as large: here its ``coefficients`` are the image in either form, and
-            its ``dual`` is not a dual point.
+            its ``dual`` is empty.
         asked: The network of the first round, before any reweighting; None for an empty slice.
         posed: The network of the last round; the gap is that of its problem.
         layers: The number of layers of all rounds.
@@ -105,27 +105,28 @@ class Reconstruction:
 
 
 def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
-    """Returns the record of a scan, and adds warnings about the images to those of the scan.
+    """Returns the record of a scan, whose warnings are those of the scan and then those about the images.
 
     Args:
         found: What :func:`.reconstruct_scan` or :func:`.certify_scan` returned.
     """
     scan = found[0].scan
+    warnings = [*scan.warnings]
     asked = next(o.asked for o in found if o.asked is not None)
     assert asked.sparsify is not None
     words = describe(asked.sparsify)
     if int(asked.sparsify.levels().max()) == 0:
-        scan.warnings.append(f"The image is too small for one level of {words.partition(',')[0]}: W is the identity.")
+        warnings.append(f"The image is too small for one level of {words.partition(',')[0]}: W is the identity.")
     results = [one.record() for one in found]
     for one in found:
         if one.ended in (Reason.BROKE_OFF, Reason.WRONG_ADJOINT):
-            scan.warnings.append(f"{one.part.called}: {one.ended}.")
+            warnings.append(f"{one.part.called}: {one.ended}.")
         off = misfit(one)
         if off is not None:
-            scan.warnings.append(f"{one.part.called} fits the data only to {off}; is that too small for them?")
+            warnings.append(f"{one.part.called} fits the data only to {off}; is that too small for them?")
     sweep = found[0].sweep
     if sweep is not None and sweep.at_the_edge:
-        scan.warnings.append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie outside.")
+        warnings.append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie outside.")
     file, source = scan.file, scan.source
     return {
         "data": None if source is None else str(source.data),
@@ -146,7 +147,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
         "seconds": [one.seconds for one in found],
         "schedules": [None if one.asked is None else repr(one.asked.schedule) for one in found],
         "tolerance": next((one.tolerance for one in found if one.tolerance is not None), None),
-        "warnings": scan.warnings,
+        "warnings": warnings,
         "doubts": scan.doubts,
         "versions": versions(),
     } | ({} if sweep is None else {"lam_sweep": vars(sweep)})

@@ -102,7 +102,7 @@ def reconstruct_scan(
         each = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found]
         last = found[-1].solution
         _check_finite(last.image, seen, net.lam)
-        kept = replace(last, coefficients=last.image, dual=last.gap, dual_sparse=None)
+        kept = replace(last, coefficients=last.image, dual=last.dual.new_empty(0), dual_sparse=None)
         made = Reconstruction(scan, image, last.image, kept, net, found[-1].net, sum(n for _, n in each), each)
         goal = TOLERANCE if tolerance is None and searches(plan) else tolerance
         return replace(made, ended=found[-1].ended, tolerance=goal, sweep=sweep)

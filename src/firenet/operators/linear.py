@@ -371,6 +371,9 @@ class Composition(LinearOperator):
     def samples(self) -> int:
         return self.outer.samples
 
+    def holdout_candidates(self) -> Tensor:
+        return self.outer.holdout_candidates()
+
     @property
     def gain(self) -> float:
         return self.outer.gain if self.inner.is_coisometry else super().gain

@@ -46,6 +46,9 @@ class VerticalStack(LinearOperator):
     def samples(self) -> int:
         return sum(a.samples for a in self._parts())
 
+    def holdout_candidates(self) -> Tensor:
+        return torch.cat([a.holdout_candidates().expand(a.out_shape).flatten() for a in self._parts()])
+
     @property
     def gain(self) -> float:
         energy = math.fsum(a.gain**2 * a.samples for a in self._parts())

@@ -66,7 +66,7 @@ def choose_lambda(
     lambda predicts.
 
     The measurements to hold out are drawn from :meth:`.LinearOperator.holdout_candidates`. Samples of a Fourier or
-    Walsh transform are drawn outside the fully sampled centre, except those of a composition or stack of operators.
+    Walsh transform are drawn outside the fully sampled centre.
 
     Args:
         y: Measurements of one image, shape ``operator.out_shape``.
