@@ -1,6 +1,7 @@
 """Sparsity in levels: the number of large coefficients in each scale of a wavelet transform.
 
-Levels are numbered from the coarsest. Two conventions are in use for J wavelet levels, distinguished by their length:
+Levels are numbered from the coarsest. For a transform with J wavelet levels two conventions are in use, which differ in
+the number of sparsity levels:
 
 * J + 1 levels (``approximation="separate"``): the first is the approximation band alone, the others the details.
 * J levels (``approximation="merged"``): the first contains the approximation and the coarsest details together. The
@@ -45,7 +46,7 @@ class SparsityLevels:
         object.__setattr__(self, "sparsities", tuple(int(s) for s in self.sparsities))
         if len(self.sizes) != len(self.sparsities) or not self.sizes:
             got = f"{len(self.sizes)} sizes and {len(self.sparsities)} sparsities"
-            raise BadInput("One sparsity for each level", got, "Give lists of equal length")
+            raise BadInput("One sparsity for each level", got, "Give two lists of equal length, not empty")
         for k, (n, s) in enumerate(zip(self.sizes, self.sparsities, strict=True)):
             if not 0 < s <= n:
                 do = "Use at least 1 and at most the size"
@@ -152,7 +153,7 @@ def defect(
         weights: One per level; None is ``levels.weights()``.
 
     Raises:
-        BadInput: For other numbers of coefficients or weights, and coefficients that are not finite.
+        BadInput: If the number of coefficients or of weights does not match the levels, or a coefficient is not finite.
     """
     size = np.abs(np.asarray(coefficients)).ravel()
     index = levels.index(level).ravel()

@@ -1,4 +1,4 @@
-"""A FIRENET initialised with the image of another network, which combines its accuracy with the FIRENET's stability."""
+"""A FIRENET initialised with the image of another network, to combine that network's accuracy with stability."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Stabilised(nn.Module):
     first point enters the error bound only through a number :math:`\\varepsilon_0\\ge F(x_0)-F(x)`, which n restarts
     multiply by :math:`\\nu^n`; the rest of the bound is that of the FIRENET alone, which is stable for every N. If a
     restart has far fewer layers than the theorem requires, as usual, the objective decreases fast, but the effect of N
-    in directions in which the objective is nearly constant decreases slowly; the audit measures the remaining effect. A
-    good first image saves restarts; a bad one needs more of them than the image zero only if its objective is larger.
-    Gradients pass through both networks, so that an attack includes both.
+    in directions in which the objective is nearly constant decreases slowly; the audit (:mod:`firenet.audit`) measures
+    the remaining effect. A good first image saves restarts; a bad one costs more restarts than the first point zero
+    only if its objective is larger than that of zero. Gradients pass through both networks, so that an attack includes
+    both.
 
     Args:
         network: N, a function from measurements (..., \\*out_shape) to images (..., \\*in_shape).

@@ -38,8 +38,8 @@ _ADVICE = {
     Status.PRECISION_LIMIT: "The gap is at the rounding error of this precision. Double precision makes it smaller.",
     Status.DOES_NOT_FIT: "The image is further from the data than the noise level. More layers may make it fit; "
     "whether any image fits is not decided.",
-    Status.NO_IMAGE_FITS: "Every image that fits the data is proved to have a penalty above a million times this "
-    "one's: raise the noise level.",
+    Status.NO_IMAGE_FITS: "Every image that fits the data is proved to have a penalty above a million times that of "
+    "this image: raise the noise level.",
     Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of data and operator, or use double precision.",
     Status.WRONG_ADJOINT: "The gap is negative beyond its rounding, which proves a numerical error: the adjoint is not "
     "the adjoint of A. check_adjoint(A) measures by how much.",

@@ -1,11 +1,12 @@
-"""The rate, measured: layers of the theorem's network against the accuracy, and the price of the proof.
+"""The rate, proven and measured: how many layers the theorem's network has for an accuracy, and how many are enough.
 
-For signals that are sparse in levels and measurements without noise, the theorem's network of n restarts with
-:math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil` layers each has an error of at most :math:`C_2(\\frac\\nu{1-\\nu}\\delta+\\nu^n
-\\varepsilon_0)`, with :math:`\\nu,\\delta,\\varepsilon_0` of :class:`firenet.PaperSchedule` and :math:`C_2` of
-:class:`firenet.guarantees.Constants`: for :math:`\\nu=e^{-1}`, about :math:`2eC_2\\|A\\|` layers for each factor e of
-accuracy. Beside this promise stand the layers after which the error of the same iteration was measured to be small
-enough, and those of the searching schedule :class:`firenet.AdaptiveRestarts`, for which no rate is proved.
+A layer is one iteration here. For signals that are sparse in levels and measurements without noise, the theorem's
+network of n restarts with :math:`p=\\lceil2C_2\\|A\\|/\\nu\\rceil` layers each has an error of at most
+:math:`C_2(\\frac\\nu{1-\\nu}\\delta+\\nu^n\\varepsilon_0)`, with :math:`\\nu,\\delta,\\varepsilon_0` of
+:class:`firenet.PaperSchedule` and :math:`C_2` of :class:`firenet.guarantees.Constants`: for :math:`\\nu=e^{-1}`,
+about :math:`2eC_2\\|A\\|` layers for each factor e of accuracy. Beside this promise stand the layers after which the
+error of the same iteration was measured to be small enough, and those of the searching schedule
+:class:`firenet.AdaptiveRestarts`, for which no rate is proved.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Line:
 
     Attributes:
         accuracy: The error that is asked for: the largest one allowed, of the coefficients in the 2-norm.
-        layers: Proven: the layers of the theorem's network.
+        layers: Proven: the layers (iterations) of the theorem's network.
         error: Measured: its error for this signal.
         enough: Measured: the layers, in whole restarts, after which the error was first at most the accuracy.
         adaptive: Measured: the layers after which :class:`firenet.AdaptiveRestarts` reached it; None if it did not.

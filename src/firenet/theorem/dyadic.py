@@ -16,14 +16,14 @@ in the 2-norm, with :math:`a=(1+\\sqrt2)\\|w\\|_2+\\sqrt{N/2}` and :math:`b=2a+\
 *Proof.* Rounding to nearest changes a complex number by at most :math:`\\theta/\\sqrt2`, and a vector of N of them by
 at most :math:`\\theta\\sqrt{N/2}`.
 
-1. *Threshold.* Let :math:`r=\\lfloor\\sqrt k\\rfloor` be the root of the squared modulus in the unit
-   :math:`\\theta`, and s' the threshold in this unit. For :math:`r\\le s'` the result is 0, and the exact one has
-   modulus below 1; for :math:`r>s'` the factor is :math:`1-s'/r` instead of :math:`1-s'/\\sqrt k`, and the result is
-   off by :math:`s'(\\sqrt k-r)/r<1`. The threshold does not enlarge the rounding of its input, so an entry of z is off
-   by at most :math:`(1/\\sqrt2+1+1/\\sqrt2)\\theta`, Dz by :math:`(1+\\sqrt2)\\|w\\|\\theta` and the rounded x by
-   :math:`a\\theta`.
-2. *Gate.* The squares are rounded down, so their sum T is at most m :math:`\\theta` below :math:`\\|u\\|^2`. Since
-   :math:`f(t)=\\max\\{1,t\\}^{-1/2}` has slope at most :math:`\\frac12\\max\\{1,t\\}^{-3/2}`, this changes f(T) u by at
+1. *Threshold.* In the unit :math:`\\theta`, let :math:`\\sqrt k` be the modulus of an entry,
+   :math:`r=\\lfloor\\sqrt k\\rfloor` its integer part, and s' the threshold. For :math:`r\\le s'` the result is 0, and
+   the exact one has modulus below 1; for :math:`r>s'` the factor is :math:`1-s'/r` instead of
+   :math:`1-s'/\\sqrt k`, and the result is off by :math:`s'(\\sqrt k-r)/r<1`. The threshold does not enlarge the
+   rounding of its input, so an entry of z is off by at most :math:`(1/\\sqrt2+1+1/\\sqrt2)\\theta`, Dz by
+   :math:`(1+\\sqrt2)\\|w\\|\\theta` and the rounded x by :math:`a\\theta`.
+2. *Gate.* The squares are rounded down, so their sum t is at most m :math:`\\theta` below :math:`\\|u\\|^2`. Since
+   :math:`f(t)=\\max\\{1,t\\}^{-1/2}` has slope at most :math:`\\frac12\\max\\{1,t\\}^{-3/2}`, this changes f(t) u by at
    most :math:`\\frac12m\\theta\\sqrt{1+m\\theta}\\le m\\theta`; the integer root by at most
    :math:`\\sqrt{1+m\\theta}\\,\\theta\\le2\\theta`; the rounding by :math:`\\theta\\sqrt{m/2}`.
 3. *One iteration.* Let T be the exact one. By 1, 2, and the roundings of v and u, the computed iteration is
@@ -128,8 +128,9 @@ class DyadicNetwork:
     @cached_property
     def norm_is_proved(self) -> bool:
         """Whether :math:`\\|A\\|<L` is proved in integers: :math:`L^2I-AA^*` (or A*A, the smaller one) is positive
-        definite. False says only that it is not proved. For 32 x 64 it takes a second for real numbers and
-        half a minute for complex ones; for a matrix of twice the sides it takes at least sixteen times as long."""
+        definite. False means :math:`\\|A\\|\\ge L`; the theorem still holds if they are equal. For 32 x 64
+        the proof takes a second for real numbers and half a minute for complex ones; for a matrix of twice the sides it
+        takes at least sixteen times as long."""
         rows = min(self._rows, self._columns, key=lambda planes: len(planes[0]))
         if len(rows) == 2:  # the real matrix of twice the size that acts on real and imaginary parts
             pairs = list(zip(*rows, strict=True))

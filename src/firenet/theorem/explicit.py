@@ -47,8 +47,8 @@ class Nonlinearity:
 
     Attributes:
         kind: Which one.
-        first: The first entry of the index set.
-        last: The entry after its last one.
+        first: The first of these entries.
+        last: The entry after the last of them.
         threshold: s, for the threshold.
     """
 
@@ -158,9 +158,9 @@ def layers(net: Firenet) -> ExplicitNetwork:
             ``FixedSteps(omega=...)``. N + m may be 1024 at most, since the matrices are dense.
 
     Raises:
-        BadInput: For other problems, forms and points; for steps that depend on y (there is no such list for all y);
-            for frozen and searching schedules, whose relaxed layers and kept dual points need a wider state; and for
-            larger operators.
+        BadInput: For another problem or form, or a network that does not return the average; for steps that depend on
+            y (there is no such list for all y); for frozen and searching schedules, whose relaxed layers and kept dual
+            points need a wider state; and for larger operators.
     """
     recipe = recipe_of(net)
     m, n = recipe.matrix.shape

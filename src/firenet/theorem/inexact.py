@@ -64,7 +64,8 @@ def inexact_constants(rho: float, gamma: float, xi: float, min_weight: float, er
         error: :math:`\\eta\\ge0`, for example ``Fraction(1, 2**l)``.
 
     Raises:
-        BadInput: If a condition fails; the error names it, and the l for which :math:`\\eta=2^{-l}` meets both.
+        BadInput: If an argument is out of range or a condition fails; the error then names the condition, and the least
+            l for which :math:`\\eta=2^{-l}` meets both.
     """
     if not (0 < rho < 1 and all(0 < x < math.inf for x in (gamma, xi, min_weight)) and 0 <= error < math.inf):
         got = f"rho={rho}, gamma={gamma}, xi={xi}, min_weight={min_weight}, error={error}"

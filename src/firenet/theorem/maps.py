@@ -1,6 +1,7 @@
 """The affine maps of the theorem's network, as tables of blocks with rational factors.
 
-One iteration of the primal-dual method is three layers. Between them the state has the parts ``x``, ``sum`` (of the x
+A layer is here an affine map with the nonlinear map that follows it, and one iteration of the primal-dual method, which
+other parts of the library call a layer, is three of them. Between them the state has the parts ``x``, ``sum`` (of the x
 since the restart), ``dual``, ``copy`` (a second copy of the dual point, for its squares) and ``size`` (their sum). With
 :math:`\\tau=\\sigma=1/\\|A\\|`, D the diagonal matrix of the weights and c the scale of the restart, the layers are
 
@@ -12,9 +13,10 @@ since the restart), ``dual``, ``copy`` (a second copy of the dual point, for its
     (x,\\Sigma,u,t)&\\mapsto\\big(\\textstyle\\sum_it_i,\\ u,\\ x,\\ \\Sigma\\big),&&\\text{gate of the second part.}
 
 **Scaled variables.** The steps of a restart are :math:`(c,1/c)/\\|A\\|`. The network computes with x/c and y/c instead
-of x and y, and the steps become :math:`(1,1)/\\|A\\|`: the threshold :math:`\\lambda/\\|A\\|` and the radius of the
-ball are the same in all restarts, and three nonlinear maps suffice. A restart continues from the average
-:math:`\\Sigma/p` in the next scale with dual point zero, which is linear and merged into the next layer.
+of x and y, and the steps become :math:`(1,1)/\\|A\\|`: the threshold :math:`\\lambda/\\|A\\|` and the unit ball onto
+which the gate projects the dual point are the same in all restarts, and three nonlinear maps suffice. A restart
+continues from the average :math:`\\Sigma/p` in the next scale with dual point zero, which is linear and merged into
+the next layer.
 
 The tables are read twice: :mod:`firenet.theorem.explicit` makes dense matrices of them, :mod:`firenet.theorem.dyadic`
 evaluates them in integers.
@@ -102,7 +104,7 @@ class Recipe:
     """The numbers that define the theorem's network.
 
     Attributes:
-        matrix: A, shape (m, N), double precision, each entry the number that it is.
+        matrix: A, shape (m, N), in double precision; its entries are taken exactly.
         weights: The N positive weights.
         lam: :math:`\\lambda`.
         norm: The bound of :math:`\\|A\\|`.

@@ -28,8 +28,9 @@ def network(
     """Builds the theorem's network of a plan: problem (P3) in synthesis form with the plan's weights and lambda, and
     the schedule of the paper with the same steps for all measurements (:func:`schedule`).
 
-    For all images x and measurements y within the plan's bounds, the network's coefficients are within ``plan.bound``
-    of those of x, and its image is within ``plan.bound`` of x. Measurements with a norm above ``plan.size`` raise
+    Under the plan's ``conditions``, and in exact arithmetic: for all images x and measurements y within the plan's
+    bounds, the network's coefficients are within ``plan.bound`` of those of x, and its image is within ``plan.bound``
+    of x. Measurements with a norm above ``plan.size`` raise
     BadInput, since nothing is known about them.
 
     Args:

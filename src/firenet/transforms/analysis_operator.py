@@ -18,14 +18,17 @@ from firenet.transforms.filters import WAVELETS
 class AnalysisOperator(LinearOperator, ABC):
     """An analysis operator: a linear map W for which Wx has few large entries; the penalty is a norm of Wx.
 
-    A subclass defines ``_analyse`` (W) and ``_synthesise`` (W*).
+    A subclass defines ``_analyse`` (W), ``_synthesise`` (W*) and :meth:`levels`, and :meth:`apply_gram_inverse` unless
+    W*W = I.
 
     Attributes:
         is_tight: Whether :math:`W^*W=I`, up to rounding and the error of filter tables.
         penalty_shape: Shape of the group magnitudes that the penalty sums, of the weights, and of :meth:`levels`. It is
-            the shape of the coefficients, except for a gradient, where all components of a pixel form one group.
+            the shape of the coefficients, except for a gradient, alone or in a union: all its components at a pixel
+            form one group.
         scale: The root of the mean of the diagonal of W*W, :math:`\\|W\\|_F/\\sqrt N`: 1 for tight frames.
-        annihilates_constants: Whether :math:`W1=0`: then feasible dual points satisfy :math:`\\langle A1,q\\rangle=0`.
+        annihilates_constants: Whether W maps constant images to zero: then feasible dual points satisfy
+            :math:`\\langle A1,q\\rangle=0` for the image 1 of ones.
         groups: If ``convolves``, the number of consecutive bands in each group.
     """
 
@@ -112,7 +115,7 @@ def image_shape(shape: Sequence[int], wavelet: str) -> tuple[tuple[int, ...], in
     """
     sides = tuple(int(n) for n in shape)
     if not 1 <= len(sides) <= 3 or min(sides) < 1:
-        raise BadInput("An image shape of one, two or three sides", repr(sides), "Pass the trailing axes only")
+        raise BadInput("An image shape of one, two or three positive sides", repr(sides), "Pass the trailing axes only")
     if wavelet not in WAVELETS:
         needed = "An orthonormal wavelet: haar, db1..db10, sym2..sym10 or coif1..coif5"
         raise BadInput(needed, repr(wavelet), "Choose one, e.g. db4")

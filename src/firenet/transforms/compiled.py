@@ -257,11 +257,12 @@ def dual_step(image, low, p, bands, bounds, along, across, reach, width, sigma, 
     """Computes a level of W and the dual step of its bands.
 
     Args:
-        image: The low-pass band of the level before.
-        low: The place for the low-pass band of this level, or no rows if it is the last one.
+        image: The low-pass band of the level before; for the finest level the image.
+        low: The place for the low-pass band of this level, or no rows for the coarsest level.
         p: The dual variables of all bands (bands, rows, width), overwritten.
         bands: The indices in p of the three detail bands and of the approximation (-1 except at the coarsest level).
-        bounds: As in :func:`_step` for each of these bands: one row for all rows, or one for each.
+        bounds: For each of these bands the limits of real dual variables, or the inverse limits of complex ones: one
+            row for all rows, or one for each.
         along: For the filters along the rows the places of the taps, counted from the beginning of the padded row, and
             the low-pass and high-pass taps.
         across: For the filters across the rows the places of the taps, counted from the row of the result, modulo the

@@ -90,11 +90,11 @@ class Convolutions(AnalysisOperator):
 
     @abstractmethod
     def band_noise(self) -> Tensor:
-        """Returns the noise standard deviation of each band: the root mean square of its magnitudes if the image is
-        white noise of variance one. Shape (groups, 1, ..., 1), float64.
+        """Returns the noise standard deviation of each group of bands: the root mean square of its magnitudes if the
+        image is white noise of variance one. Shape (groups, 1, ..., 1), float64.
 
-        With these numbers as weights the threshold of every band is the same multiple of its noise, and the undecimated
-        l1 norm is the mean of the orthonormal l1 norms over all shifts of the image.
+        With these numbers as weights the threshold of every group is the same multiple of its noise, and the weighted
+        l1 norm of undecimated wavelets is the mean of the orthonormal l1 norms over all shifts of the image.
         """
 
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:

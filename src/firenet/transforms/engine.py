@@ -1,7 +1,8 @@
 """The compiled engine: W, its adjoint and the dual step for undecimated wavelets of 2-D images on the CPU.
 
-The filters of an undecimated wavelet have few taps, so in space a sweep over all bands takes less time than two FFTs
-for each band. The results are those of the FFTs, up to rounding, and do not depend on the number of threads.
+The filters of an undecimated wavelet have few taps, so in the spatial domain a sweep over all bands takes less time
+than two FFTs for each band. The results are those of the FFTs, up to rounding, and do not depend on the number of
+threads.
 """
 
 from __future__ import annotations

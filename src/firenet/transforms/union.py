@@ -48,7 +48,7 @@ class Union(Convolutions):
         shape = shapes.pop()
         norm = math.hypot(*(f * p.norm_bound.value for f, p in zip(factors, parts, strict=True)))
         tight = all(p.is_tight for p in parts) and abs(sum(f * f for f in factors) - 1) < 1e-14
-        why = "root of the sum of squares of the parts'"
+        why = "root of the sum of squares of the parts' norms"
         super().__init__(shape, (sum(p.out_shape[0] for p in parts), *shape), NormBound(norm, "proven", why))
         self.parts, self.factors = torch.nn.ModuleList(parts), tuple(factors)
         self.groups = tuple(g for p in parts for g in p.groups)

@@ -1,8 +1,8 @@
 """The two arithmetics in which a map is evaluated: IEEE doubles, and balls of python-flint.
 
-Both work on NumPy arrays by elementwise additions and products, shifts and reshapes: doubles on arrays of float64 and
-complex128, balls on arrays of objects. :class:`Arithmetic` has what differs: the constants of a map, and a few
-operations.
+A ball is a midpoint of many digits with a radius, and contains the exact number. Both arithmetics work on NumPy arrays
+by elementwise additions and products, shifts and reshapes: doubles on arrays of float64 and complex128, balls on arrays
+of objects. :class:`Arithmetic` has what differs: the constants of a map, and a few operations.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Balls(Arithmetic):
     """Balls: midpoints of :data:`BALL_BITS` bits with radii, from python-flint."""
 
     def __init__(self) -> None:
-        self.flint: Any = optional("flint", "verified", "a verified certificate of a dense problem")
+        self.flint: Any = optional("flint", "verified", "A verified certificate of a dense problem")
 
     def constants(self, array: Array, unit: float = 1.0) -> Array:
         flint, scale = self.flint, self.exact(1 / Fraction(unit))

@@ -24,7 +24,7 @@ class BallSpace(Space):
         self._flint: Any = self._balls.flint
 
     def precisely(self) -> Any:
-        """Returns a context in which balls have their precision."""
+        """Returns a context in which balls have :data:`.BALL_BITS` bits."""
         return self._flint.ctx.workprec(BALL_BITS)
 
     def vector(self, array: Array) -> Enclosure:

@@ -1,4 +1,4 @@
-"""Vectors in doubles, each with one radius: what `docs/rounding.md` proves.
+"""Vectors in doubles, each with one radius that bounds its error, as `docs/rounding.md` proves.
 
 Elementwise operations are NumPy's, whose additions, products, quotients and square roots are those of IEEE 754. Sums of
 many numbers are `math.fsum`, which rounds the exact sum once. Every vector is divided by a power of two before its

@@ -10,7 +10,7 @@ _SAFE = 1 + 1e-9
 
 
 def gamma(n: int) -> float:
-    """Returns :math:`\\gamma_n=nu/(1-nu)`, rounded up."""
+    """Returns :math:`\\gamma_n=n\\,u/(1-n\\,u)` with the unit roundoff u, rounded up."""
     return n * UNIT / (1 - n * UNIT) * _SAFE
 
 

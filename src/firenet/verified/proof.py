@@ -57,7 +57,8 @@ class Verified:
         relative_gap: An upper bound of the gap over the lower bound; infinite if that is zero, unless F(z) is zero.
         violation: For (P1) an upper bound of :math:`\\max\\{0,\\|Az-y\\|_2-\\varepsilon\\}`; zero says that z fits.
         least_violation: A lower bound of it; a positive number says that z does not fit.
-        arithmetic: ``balls`` or ``doubles``.
+        arithmetic: How it was proved: in ``doubles`` with bounds of their rounding, or in ``balls`` (320-bit midpoints
+            with radii, for dense problems).
     """
 
     objective: float
@@ -225,7 +226,7 @@ def best_multiple(fidelity: Fidelity, inner: Fraction, size: Fraction, worst: Fr
     elif isinstance(fidelity, Ball):
         t, value = most, most * (inner - Fraction(fidelity.noise) * size)
     else:
-        raise BadInput("One of the fidelities (P1), (P2), (P3)", type(fidelity).__name__, "Certify without verified")
+        raise BadInput("The fidelity of (P1), (P2) or (P3)", type(fidelity).__name__, "Certify without verified")
     return (value, t * size) if value > 0 else (_ZERO, _ZERO)
 
 

@@ -26,8 +26,8 @@ def factors(n: int) -> list[int]:
 
 
 def dft_loss(p: int) -> float:
-    """Returns the bound of the error of a Fourier transform of prime length p, or of 4, over its norm and that of its
-    argument."""
+    """Returns a bound of the error of a Fourier transform of prime length p, or of length 4, divided by the norm of the
+    transform and by that of its argument."""
     if p <= 4 and p != 3:
         return (1 if p == 2 else 2) * gamma(1)
     # Sums of p products of a root and a number; the matrix of moduli has norm p, the transform sqrt(p).
