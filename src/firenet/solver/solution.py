@@ -63,7 +63,8 @@ class Certified:
             and (P3) zero.
         relative_violation: The part of the violation that exceeds rounding, over
             :math:`\\max(\\varepsilon,u\\|y\\|_2)` with the unit roundoff u of y's dtype.
-        dual: The dual point q with this lower bound, feasible up to the rounding of its dtype; shape of y.
+        dual: The dual point q with this lower bound, feasible up to the rounding of its dtype; shape of y. It is the
+            iteration's where the bound is another one: if no image fits, or the adjoint is wrong.
         dual_sparse: In the analysis form, the part p of the dual point, shape (..., \\*coefficients); else None.
         layers: The number of layers (iterations) that were run, int64.
         conditions: The conditions under which the gap holds. Operators of this library have none. For user-defined
