@@ -7,9 +7,9 @@ weights the same lambda would give another residual. The later rounds are theref
 residual of the first round, or a fraction of it, since weights that do not shrink large coefficients need a smaller
 residual. Every round is a convex problem, with a duality gap for its own weights.
 
-If samples are missing, the images improve from round to round; this is experience, not a theorem. If there are more
-samples than coefficients above the noise, noise is the only error, and reweighting enhances it as it enhances edges
-(:func:`standing_out`).
+If samples are missing, the images improve from round to round; this is experience, not a theorem. If there are many
+more samples than coefficients above the noise, noise is the only error, and reweighting enhances it as it enhances
+edges (:func:`standing_out`).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Reason(StrEnum):
         "reweighting broke off: its numbers are not finite. Check the scale of data and operator, or use double "
         "precision"
     )
-    WRONG_ADJOINT = "reweighting broke off: the operator's adjoint is not its adjoint. Call firenet.check_adjoint on it"
-    ZERO = "no reweighting: the residual is as large as the data, so every later round would give zero"
+    WRONG_ADJOINT = "reweighting broke off: the adjoint is not the adjoint of A. Call firenet.check_adjoint(A)"
+    ZERO = "no reweighting: the residual to keep is as large as the data, so every later round would give zero"
     NOISE = "no reweighting: too few coefficients are above the noise"
 
 
@@ -100,12 +100,14 @@ def reweighted(
     Returns:
         All rounds, the plain one first. Each starts at the image of the round before. With a searching schedule all
         rounds but the last one stop at a relative gap of 3e-2, or at the schedule's tolerance if that is larger, since
-        they only give weights. There is no further round if the first ends in a numerical error or with a residual as
-        large as the data. A later round that ends in a numerical error is left out. :attr:`Round.ended` of the last
-        round then says why.
+        they only give weights. There is no further round if the first shows a numerical error or a wrong adjoint, or if
+        the residual that the later rounds would keep is as large as the data, so that they would give zero. A later
+        round that shows a numerical error or a wrong adjoint is left out. :attr:`Round.ended` of the last round then
+        says why.
 
     Raises:
-        BadInput: Without a transform, for a batch, for a negative number of rounds, or for more rounds than layers.
+        BadInput: Without a transform, for a batch, for ``rounds``, ``keep`` or ``floor`` out of range, or for fewer
+            layers than rounds, the first one among them.
     """
     if net.sparsify is None:
         raise BadInput("A network with a sparsifying transform", "sparsify=None", "Give the network a transform")
@@ -181,9 +183,9 @@ def standing_out(net: Firenet, image: Tensor, y: Tensor) -> float:
     the number of samples.
 
     A coefficient of a redundant transform counts as a fraction, so that these fractions sum to the number of pixels.
-    The noise of a sample is that of the given noise level; without one it is estimated from the median of the residual,
-    which is insensitive to the few large samples whose residual is due to the penalty. The estimate is for operators
-    with AA* = I.
+    The noise of a sample is the given noise level over the root of the number of samples; without a noise level it is
+    estimated from the median of the residual, which is insensitive to the few large samples whose residual is due to
+    the penalty. The estimate is for operators with AA* = I.
 
     Args:
         net: A network with the operator, the transform and the noise level.
@@ -246,14 +248,14 @@ def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FL
     """Computes weights :math:`w_i\\propto1/(|(Wx)_i|+f\\,m_l)`, where :math:`m_l` is the mean of :math:`|(Wx)_j|`
     over the level l to which the coefficient belongs; the mean of the weights in each level is 1.
 
-    The means preserve the balance of the levels, so that lambda keeps its meaning. The approximation (level 0), which
-    is not sparse, keeps the weight 1.
+    Since that mean is 1, the balance of the levels and the meaning of lambda stay the same. The approximation
+    (level 0), which is not sparse, keeps the weight 1.
 
     Args:
         image: Shape ``sparsify.in_shape``.
         sparsify: W.
-        floor: f. With a small floor the penalty is closer to the number of nonzero coefficients, and further from
-            convex.
+        floor: f. With a small floor, the rounds together come closer to a penalty on the number of nonzero
+            coefficients, which is not convex, although the problem of each round is.
     """
     if not 0 < floor < math.inf:
         raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")

@@ -65,8 +65,8 @@ def choose_lambda(
     """Chooses lambda by cross-validation: holds out a few measurements, and compares them with what the image of each
     lambda predicts.
 
-    The measurements to hold out are drawn from :meth:`.LinearOperator.holdout_candidates`. Samples of a Fourier or
-    Walsh transform are drawn outside the fully sampled centre.
+    The measurements to hold out are drawn from :meth:`.LinearOperator.holdout_candidates`. For samples of a Fourier or
+    Walsh transform these are the ones outside the fully sampled centre.
 
     Args:
         y: Measurements of one image, shape ``operator.out_shape``.
@@ -75,7 +75,7 @@ def choose_lambda(
         lams: The grid; None is 8 values from an eighth of the default to twice the default.
         fraction: The share of the candidates to hold out.
         seed: The seed of the choice of these measurements.
-        progress: Called with the number of steps done and the number of all steps.
+        progress: Called after each lambda with the number of lambdas done and the number of all lambdas.
 
     Raises:
         BadInput: If there is nothing to hold out or to keep, or if a lambda, the fraction or the measurements cannot be
@@ -93,14 +93,14 @@ def choose_lambda(
         raise BadInput("A fraction between 0 and 1, and at least one lambda", got, "0.05 is usual")
     if y.shape != operator.out_shape:
         got = f"shape {tuple(y.shape)}"
-        raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "Pass one image's at a time")
+        raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "Choose lambda for one image")
     candidates = operator.holdout_candidates()
     # The random numbers are from NumPy, where they are the same on every processor.
     chance = torch.from_numpy(np.random.default_rng(check_seed(seed)).random(tuple(candidates.shape)))
     held = candidates & (chance.to(candidates.device) < fraction)
     made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
     if not held.any() or not (made & ~held).any():
-        got = f"{int(held.sum())} held out of {int(candidates.sum())} that may be"
+        got = f"{int(held.sum())} held out, of {int(candidates.sum())} that may be held out"
         needed = "Some measurements to hold out (of k-space, outside its centre) and others to keep"
         raise BadInput(needed, got, "Give lambda as a number")
     unseen, seen = operator.subset(held), operator.subset(~held)

@@ -73,8 +73,8 @@ def rounds(
         reweight: Rounds of reweighting. None is one round in the analysis form with a schedule that searches for its
             steps, and otherwise no round. That round sharpens the image and takes once or twice the time of the first
             solve; if AA* = I, it is left out if the number of coefficients above the noise is less than half the number
-            of samples. If AA* = I, all later rounds keep a fifth of the first residual, or a given noise level; else
-            they keep all of it. All rounds share the layers of the schedule (:func:`.reweighted`).
+            of samples. All later rounds keep a given noise level; without one they keep a fifth of the first residual
+            if AA* = I, and else all of it. All rounds share the layers of the schedule (:func:`.reweighted`).
         tolerance: As in :meth:`.Firenet.solve`.
         progress: As in :func:`.reweighted`.
     """
@@ -103,8 +103,8 @@ def paper_schedule(layers: int, y: Tensor | None = None) -> PaperSchedule:
 
     Args:
         layers: The number of layers, 1 or more.
-        y: The measurements; if they are given, the schedule's delta is 1e-9 of the smallest norm, apart from zero, of
-            the measurements of a profile, a slice or a coil, so that their unit does not matter.
+        y: The measurements. If they are given, the schedule's delta is 1e-9 times the smallest nonzero norm among their
+            slices or coils (the last two axes), or the norm of a profile, so that their unit does not matter.
 
     Raises:
         BadInput: For fewer than one layer.
@@ -127,7 +127,7 @@ def schedule_named(name: str, layers: int | None, tolerance: float | None, y: Te
         name: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
         layers: The largest number of layers (for ``fixed`` the exact number); None is 2000.
         tolerance: The relative gap to stop at, for ``adaptive`` and ``radial``.
-        y: The measurements; the steps of ``paper`` depend on their unit.
+        y: The measurements, whose size sets the delta of ``paper``, as in :func:`paper_schedule`.
 
     Raises:
         BadInput: If no schedule has this name.

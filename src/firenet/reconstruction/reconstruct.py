@@ -42,7 +42,8 @@ def reconstruct(
         noise: As in :class:`.Firenet`: a bound of the noise's 2-norm over all measurements of an image.
         schedule: None is :func:`.default_schedule`, which finds its own steps.
         tolerance: Stop once the relative gap is at most this. None is 1e-3 for the default schedule; a fixed schedule
-            then runs to its end. For a searching schedule that is given it must be None: that has its own tolerance.
+            then runs to its end. If ``schedule`` is a searching one, ``tolerance`` must be None, since the schedule has
+            its own.
         reweight: Rounds of reweighting (:func:`.reweighted`); objective and gap are those of the last round's problem.
             None is the default of :func:`.rounds` for one image, and 0 for a batch.
         progress: Called with the number of layers done, the largest number possible, and the relative gap, which is not

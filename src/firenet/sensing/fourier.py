@@ -86,7 +86,7 @@ class MultiCoilFourier(FourierSampling):
     @property
     def gain(self) -> float:
         """The noise gain :math:`(\\sum|s|^2/(\\text{coils}\\cdot\\text{pixels}))^{1/2}`, over the pixels where some map
-        is not zero."""
+        is not zero; the :attr:`.LinearOperator.gain` of other operators is over all pixels."""
         maps = self.maps.detach()
         seen = int((maps != 0).any(dim=0).sum())
         return norms(maps, maps.ndim).item() / (max(seen, 1) * len(maps)) ** 0.5

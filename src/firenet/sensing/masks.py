@@ -99,7 +99,8 @@ def theory_density(
     :math:`k_i=1`; these hold few samples, and the value is not doubled here.)
 
     Args:
-        sparsities: :math:`s_1,\\dots,s_r`, one for each wavelet scale, the approximation merged with the first.
+        sparsities: :math:`s_1,\\dots,s_r`, one for each wavelet scale from the coarsest, the approximation merged with
+            the first.
         box: :math:`\\mathbf k`, the number of the band on each axis, from 1.
         transform: ``fourier`` or ``walsh``.
         vanishing_moments: 1 (Haar) to 10.
@@ -142,10 +143,11 @@ def multilevel(
             a box is then proportional to :func:`theory_density`. None means a power law, which needs no knowledge of
             the image.
         power: Without ``sparsities`` the number of samples of a box is proportional to the sum of
-            :math:`\\max(1,|k|)^{-power}` over its frequencies.
+            :math:`\\max(1,|f|)^{-power}` over its frequencies f, with the length :math:`|f|` as in
+            :func:`variable_density`.
         vanishing_moments: The vanishing moments of the wavelet, used with ``sparsities``; 1 is Haar.
-        full: Boxes in which no band exceeds this number are sampled fully; 1 is {0, 1} on each axis, and band k reaches
-            frequency 2**(k-1), or Walsh sequency 2**k - 1.
+        full: Boxes whose band number is at most this on every axis are sampled fully; 1 is {0, 1} on each axis, and
+            band k reaches frequency 2**(k-1), or Walsh sequency 2**k - 1.
         seed: A number, or a generator on the CPU.
 
     Raises:
@@ -203,10 +205,11 @@ def variable_density(
         rate: The fraction of the grid to sample; give either this or ``count``.
         count: The number of samples.
         transform: ``fourier`` or ``walsh``.
-        power: Frequencies are drawn without replacement, with probability proportional to :math:`|k|^{-power}`.
+        power: Frequencies k are drawn without replacement, with probability proportional to
+            :math:`\\max(1,|k|)^{-power}`.
         radius: Frequencies with :math:`|k|` at most this are all taken; None means the disc (ball) that holds a sixth
-            of the samples. The frequency of a shorter axis is scaled by the ratio of the longest side to that axis; the
-            frequency of a Walsh sample is half its sequency.
+            of the samples. In the length :math:`|k|` the frequency of each axis is scaled by the ratio of the longest
+            side to the side of that axis; the frequency of a Walsh sample is half its sequency.
         seed: A number, or a generator on the CPU.
 
     >>> variable_density((64, 64), 0.25).count
@@ -244,7 +247,8 @@ def lines(
         acceleration: R >= 1.
         axis: The phase-encoding axis; lines are parallel to the other axes.
         centre: The number of lowest frequencies that are all taken; None means a third of the drawn lines.
-        power: The other lines are drawn without replacement, with probability proportional to :math:`|k|^{-power}`.
+        power: The other lines, at frequencies k, are drawn without replacement, with probability proportional to
+            :math:`\\max(1,|k|)^{-power}`.
         seed: A number, or a generator on the CPU.
     """
     shape = _sides(shape)
@@ -276,8 +280,8 @@ def nested(mask: Tensor, rates: Sequence[float], *, power: float = 2.5, seed: in
     Args:
         mask: The mask, zero frequency in the corner.
         rates: Fractions of the grid.
-        power: The density of the draw is proportional to :math:`|k|^{-power}`, with the frequencies of each axis scaled
-            by the ratio of the longest side to that axis.
+        power: The density of the draw at frequency k is proportional to :math:`\\max(1,|k|)^{-power}`, with the
+            frequencies of each axis scaled by the ratio of the longest side to the side of that axis.
         seed: Seed of the draw.
     """
     shape = tuple(mask.shape)

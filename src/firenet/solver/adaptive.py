@@ -33,16 +33,17 @@ class AdaptiveRestarts:
 
     The iteration starts at :math:`A^*y/\\|A\\|^2`, with the first primal weight of the problem (below). Every ``check``
     iterations the objective and the dual value of three points are computed: the last point, the average since the last
-    restart, and the combination of the last points whose change in one iteration is the smallest
-    (:meth:`.Iteration.combine`). The iteration restarts from the point whose objective exceeds its dual value the
-    least, if this gap is at most ``sufficient`` times the one at the last restart, or if the iterations since the last
-    restart are at least ``longest`` times all iterations so far. At each restart the primal weight :math:`\\omega` of
-    the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of (distance
-    moved by x) / (distance moved by q), as in PDLP (Applegate et al., *Practical large-scale linear programming using
-    primal-dual hybrid gradient*, 2021). Where q hardly moves for long, as in badly scaled problems, the weight becomes
-    too large. So for (P2) and (P3) a run is undone as soon as the objective is three times the lowest with which a run
-    began; it is repeated with the geometric mean of its weight and of the one before, or a quarter of its weight if
-    that is less, and undone again only if that made it less bad.
+    restart, and that combination of the last points which one iteration changes least (:meth:`.Iteration.combine`). The
+    iteration restarts from the point whose objective exceeds its dual value the least, if this gap is at most
+    ``sufficient`` times the one at the last restart, or if the iterations since the last restart are at least
+    ``longest`` times all iterations so far. At each restart the primal weight :math:`\\omega` of the steps
+    :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|` becomes the geometric mean of itself and of the distance moved
+    by x over that moved by q, as in PDLP (Applegate et al., *Practical large-scale linear programming using primal-dual
+    hybrid gradient*, 2021). Where q hardly moves for long, as in badly scaled problems, the weight becomes too large.
+    So for (P2) and (P3) a run is undone as soon as the lowest objective of the three points is more than three times
+    the lowest one at a restart so far. It is repeated with the geometric mean of its weight and of the one before, or a
+    quarter of its weight if that is less. The repeated run is undone again only if its objective is then more than a
+    tenth lower than the one at which it was undone before.
 
     In the analysis form the iteration always goes on from the last point, and no run is undone; a restart, which is due
     by the rule of ``longest`` alone, begins new averages and sets the weight. The average of the dual points is much
@@ -63,11 +64,12 @@ class AdaptiveRestarts:
     Pock 2016, who average the dual points before relaxation; here they are averaged after it).
 
     These rules are from experience, and problems can be built on which they stall. For (P3), whenever the gap has not
-    fallen by the factor e within ``safeguard`` iterations, a :class:`RadialSearch` beside them has a turn of a quarter
-    as many, from the better of its own point and theirs; they then go on as if nothing had been. The number of
-    iterations to an objective within :math:`\\varepsilon` of a sharp minimum is therefore proved to be
-    :math:`O(\\log(1/\\varepsilon))`; it is at most 1.25 times what the rules alone need, plus one run of the search
-    (docs/theorem.md, "The default schedule"). The proof is for the objective; the gap also needs a dual point.
+    fallen by the factor e within ``safeguard`` iterations, a :class:`RadialSearch` with a state of its own has a turn
+    of a quarter as many iterations. It starts from the better of its own point and that of these rules, which then go
+    on from where they were. The number of iterations to an objective within :math:`\\varepsilon` of a sharp minimum is
+    therefore proved to be :math:`O(\\log(1/\\varepsilon))`; it is at most 1.25 times what the rules alone need, plus
+    one run of the search (docs/theorem.md, "The default schedule"). The proof is for the objective; the gap also needs
+    a dual point.
 
     Attributes:
         tolerance: Stop when the relative gap, the gap over the lower bound, is at most this. The objective is then
@@ -107,7 +109,7 @@ class AdaptiveRestarts:
 
     @property
     def start(self) -> FirstPoint:
-        """The first point of the iteration."""
+        """The name of the first point of the iteration: ``adjoint``, which is :math:`A^*y/\\|A\\|^2`."""
         return "adjoint"
 
     def controller(self, norm: NormBound, size: float) -> Controller:

@@ -11,7 +11,8 @@ One pass of the loop (:class:`_Loop`), for the images that are still in the batc
    is checked again soon.
 5. ``restart`` and ``remove``: set the restart points, and take finished images out of the batch.
 
-An image whose controller says that it has stalled is given to another loop for one turn (:class:`_Safeguard`).
+An image whose controller says that it has stalled also has a turn in a loop of its own, with a radial search
+(:class:`_Safeguard`). Unless that finishes the image, it goes on here.
 """
 
 from __future__ import annotations
@@ -397,7 +398,8 @@ def _relative_gap(objectives: Sequence[float], bound: float) -> float:
 
 
 def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
-    """Returns points in the user's coordinates and their proof; for (P1) the points are made feasible if that is cheap.
+    """Returns points in the user's coordinates and their proof; for (P1) the points are first made feasible if AA* is
+    known to be diagonal.
 
     Args:
         layers: The state of the iteration, of which only the problem and the operator are used.

@@ -17,9 +17,10 @@ The dual step of the bands and its derivative are in :class:`_Sweep`. The step m
     \\partial p=(1-\\rho)v+w,\\qquad \\partial\\bar x=\\sigma W^*w,\\qquad
     \\partial\\sigma=\\mathrm{Re}\\langle w,W\\bar x\\rangle .
 
-C is its own adjoint, so one function (:meth:`AnalysisKernel.clip_slope`) serves, and the backward pass takes one W and
-one W*, as the forward pass does. This derivative is used only for complex images and convolutions, and for first
-derivatives in reverse mode; all other cases are left to autograd (:meth:`AnalysisKernel._swept`).
+C is its own adjoint, so :meth:`AnalysisKernel.clip_slope`, which applies C, also applies C*. The backward pass takes
+one W and one W*, as the forward pass does. This derivative is used only for complex images and convolutions, for first
+derivatives in reverse mode, and for weights without derivatives; all other cases are left to autograd
+(:meth:`AnalysisKernel._swept`).
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class AnalysisKernel(Kernel):
     def clip_slope(self, k: int, u: Tensor, v: Tensor) -> Tensor:
         """Applies the derivative of :meth:`clip_group` at u, which is its own adjoint, to v.
 
-        It is v where the magnitude of u is at most the limit, else
+        The result is v where the magnitude of u is at most :math:`\\lambda w`, else
         :math:`(v-u\\,\\mathrm{Re}\\langle u,v\\rangle/|u|^2)\\lambda w/|u|`.
         """
         limit, _ = self.problem.limits(k, u)
@@ -180,8 +181,8 @@ class AnalysisKernel(Kernel):
         return torch.addcmul(v * factor, u, along.to(u.dtype))
 
     def clip_group_(self, k: int, p: Tensor, work: Tensor) -> Tensor:
-        """Computes :meth:`clip_group`, perhaps in place and without derivatives; ``work`` is free memory as large as a
-        band."""
+        """Computes :meth:`clip_group` without derivatives, in place for a group of one band; ``work`` is free memory as
+        large as a band."""
         if p.shape[1] > 1:
             return self.clip_group(k, p)
         limit, inverse = self.problem.limits(k, p)

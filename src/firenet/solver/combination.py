@@ -1,4 +1,4 @@
-"""The combination of the last states of an iteration that changes least: reduced rank extrapolation.
+"""Reduced rank extrapolation: that combination of the last states of an iteration which one more layer changes least.
 
 With states :math:`z_j=(x_j,q_j)` the combination is :math:`\\sum_j\\gamma_jz_j` with :math:`\\sum_j\\gamma_j=1`. If the
 iteration is affine, it maps :math:`\\sum_j\\gamma_jz_{j-1}` to this point, and the factors minimise this change:

@@ -27,13 +27,13 @@ class Check:
         dual: The largest dual value so far: a lower bound of the minimum.
         dual_last: The dual value of the last dual point.
         dual_average: The dual value of the average dual point.
-        floor: An estimate of the rounding error of a gap in this precision; smaller gaps have no meaning.
+        floor: An estimate of the rounding error of a gap in the working precision; smaller gaps have no meaning.
         combination: Objective at the combination of the last points, see :class:`.Iteration`; infinite without one.
         dual_combination: The dual value of the combination of the last dual points; minus infinity without one.
-        known: The lowest objective with which a run began after a restart; infinite without one, and for (P1), where
-            points that are not feasible do not compare.
+        known: The lowest objective with which a run began after a restart; infinite before the first restart, and for
+            (P1), where the objectives of points that are not feasible cannot be compared.
         jumps: Whether the iteration may restart from another point than the last.
-        growth: If not, the largest factor by which the primal weight may grow.
+        growth: If ``jumps`` is false, the largest factor by which the primal weight may exceed its first value.
     """
 
     layers: int
@@ -110,7 +110,8 @@ class Controller(Protocol):
         tolerance: The relative gap at which a result counts as solved; for (P1) also the largest relative violation of
             the constraint at which it does.
         limit: The largest number of iterations.
-        turn: The number of iterations for which the last check calls the safeguard, see :class:`.AdaptiveRestarts`.
+        turn: The number of iterations of the turn that the safeguard of :class:`.AdaptiveRestarts` has after the last
+            check; 0 is no turn.
     """
 
     tau: float

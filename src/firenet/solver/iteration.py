@@ -1,16 +1,18 @@
 """The state of the primal-dual iteration, one layer, and the loop over layers.
 
-A layer maps the state (x, q), coefficients and dual, and the measurements y to
+A layer maps the state (x, q), coefficients and dual variable, and the measurements y to the next state. In the
+synthesis form (for the analysis form see :mod:`firenet.solver.analysis_kernel`) it is
 
 .. math::
     \\tilde x=\\mathrm{shrink}_{\\tau\\lambda w}(x-\\tau A^*q),\\qquad
     \\tilde q=\\mathrm{clip}\\big(q+\\sigma(A(2\\tilde x-x)-y)\\big),\\qquad
     (x,q)\\leftarrow(x,q)+\\rho\\,(\\tilde x-x,\\ \\tilde q-q):
 
-two affine maps (A and its adjoint, with y as a skip connection) and two scalar nonlinearities, a threshold and a gate.
-The relaxation is :math:`0<\\rho<2`; 1 is the iteration of the paper. A is applied once, to :math:`\\tilde x`, and A*
-once, to q. All other operations on x are affine, so Ax is updated along with x, and the objective and the dual value of
-the last point and of the average need no further operator.
+two affine maps (A and its adjoint, with y as a skip connection) and two nonlinearities: shrink, the soft threshold, and
+clip, the proximal map of :math:`\\sigma\\varphi^*`, which multiplies its argument by one number per image. The
+relaxation is :math:`0<\\rho<2`; 1 is the iteration of the paper. A is applied once, to :math:`\\tilde x`, and A* once,
+to q. All other operations on x are affine, so Ax is updated along with x, and the objective and the dual value of the
+last point and of the average need no further operator.
 
 The layer exists twice. ``_step`` is the formula, with new tensors, for derivatives. ``_step_in_place`` computes the
 same numbers without derivatives, in few passes over memory, and a test compares the two. Its memory, in tensors as

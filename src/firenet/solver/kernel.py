@@ -67,8 +67,8 @@ class Kernel(ABC):
             parts: The third result of the call that computed q, or None.
 
         Returns:
-            The next dual variable; its image under A* if the step computed it, otherwise None; and the parts of the
-            dual variable, which save the next layer a split.
+            The next dual variable; A* of it (in the analysis form A*q + W*p) if the step computed that, otherwise None;
+            and the parts q and p of the dual variable, so that the next layer need not split it, or None.
         """
 
     @abstractmethod
@@ -99,5 +99,6 @@ class Kernel(ABC):
             work: Free memory as large as x.
 
         Returns:
-            The next dual variable, and its image under A* if the step computed it, otherwise None.
+            The next dual variable, and A* of it (in the analysis form A*q + W*p) if the step computed that, otherwise
+            None.
         """

@@ -22,8 +22,8 @@ _LARGE = 2**20
 
 def recent_states(size: int) -> int:
     """Returns how many last states a searching schedule in synthesis form keeps for :meth:`.Iteration.combine`, for
-    points of ``size`` numbers: six, and none if there are more than 2**20 numbers, whose memory they would more than
-    double."""
+    points of ``size`` numbers: six, and none for more than 2**20 numbers, since the states would then more than double
+    the memory of the solve."""
     return _RECENT if size <= _LARGE else 0
 
 
@@ -33,9 +33,9 @@ def peak_bytes(problem: SynthesisProblem | AnalysisProblem, y: Tensor, *, again:
     The losses of the allocator are not included. The iteration has six tensors as large as the coefficients (x, its
     value at the start of the run, the last point, A*q, whose memory the next point takes, and two sums), ten as large
     as the packed measurements, and the memory of the operator. At the end the proof of one image in double precision
-    takes the place of the operator's memory: two tensors as large as the coefficients, five as large as the
-    measurements, and its own operator's memory. A searching schedule adds the states that it combines, their changes,
-    and the combination (:func:`recent_states`).
+    takes the place of the operator's memory, if it is larger: two tensors as large as the coefficients, five as large
+    as the measurements, and the memory of the operator for one image. A searching schedule adds the states that it
+    combines, their changes, and the combination (:func:`recent_states`).
 
     The analysis form adds five dual variables (the present one, its sum, the best so far and two temporary ones), the
     responses of the bands, and for the proof two images and three bands.

@@ -18,12 +18,14 @@ class RadialSearch:
 
     Assume :math:`\\mathrm{dist}(x,\\hat X)\\le((F(x)-\\hat F+\\eta)/\\alpha)^{1/\\beta}`, where :math:`\\hat F` is the
     minimum and :math:`\\hat X` the set of minimisers, with unknown :math:`\\alpha>0,\\beta\\ge1,\\eta\\ge0`. Guesses
-    :math:`\\alpha_i=\\|A\\|e^{i}` and :math:`\\beta_j=e^{j}` (with ``beta=1`` only j = 0) share one incumbent x. A
-    guess that has been tried U times reduces the accuracy from :math:`\\varepsilon=r^U\\|y\\|` to :math:`r\\varepsilon`
-    by :math:`\\lceil2\\|A\\|\\delta/(r\\varepsilon)\\rceil` iterations with
-    :math:`\\delta=(2\\varepsilon/\\alpha_i)^{1/\\beta_j}` and :math:`(\\tau,\\sigma)=(\\delta,1/\\delta)/\\|A\\|`, the
-    dual point starting at zero; the result is kept if its objective is lower. Guesses alternate such that (i, j) has
-    had k iterations at the time :math:`(|i|+1)^2(j+1)^2k`.
+    :math:`\\beta_j=e^{j}` (a given ``beta`` is the only one, with j = 0) and
+    :math:`\\alpha_{ij}=e^{i}\\|y\\|(\\|A\\|/\\|y\\|)^{\\beta_j}`, which is :math:`\\|A\\|e^{i}` for
+    :math:`\\beta_j=1`, share one incumbent x. A guess that has been tried U times reduces the accuracy from
+    :math:`\\varepsilon=r^U\\|y\\|` to :math:`r\\varepsilon` by :math:`\\lceil2\\|A\\|\\delta/(r\\varepsilon)\\rceil`
+    iterations with :math:`\\delta=(2\\varepsilon/\\alpha_{ij})^{1/\\beta_j}` and
+    :math:`(\\tau,\\sigma)=(\\delta,1/\\delta)/\\|A\\|`, the dual point starting at zero; the result is kept if its
+    objective is lower. Guesses are run in the order of a clock, on which (i, j) has had k iterations at the time
+    :math:`(|i|+1)^2(j+1)^2k`.
 
     Proven (Adcock, Colbrook, Neyra-Nesterenko, *Restarts subject to approximate sharpness*, arXiv 2301.02268): the
     number of iterations for an accuracy above :math:`\\eta` is that of the best guess up to a constant factor; for
@@ -32,7 +34,8 @@ class RadialSearch:
     Attributes:
         tolerance: Stop at this relative gap.
         max_layers: The largest number of iterations.
-        beta: 1 for a linear growth of the objective (which the theory of FIRENETs gives); None searches for beta, too.
+        beta: The exponent :math:`\\beta`: 1 for a linear growth of the objective (which the theory of FIRENETs gives);
+            None searches for it, too.
         factor: The factor r, between 0 and 1, by which a run reduces the accuracy; the default is :math:`e^{-1}`.
     """
 

@@ -89,14 +89,14 @@ class PaperSchedule:
         \\varepsilon_k=\\nu(\\delta+\\varepsilon_{k-1}),\\quad\\beta_k=\\varepsilon_k/(2\\|A\\|),
         \\quad\\tau_k=p\\beta_k/\\|A\\|,\\quad\\sigma_k=1/(p\\beta_k\\|A\\|).
 
-    The first accuracy :math:`\\varepsilon_0` is ``size``, the same for all measurements with
-    :math:`\\|y\\|_2\\le b_2`: then the network has the same steps for all of them, as in the theorem. Or it is
-    :math:`\\|y\\|_2` itself: then for c > 0 the image for :math:`cy` is c times that for y, if :math:`\\delta` is
-    multiplied by c, too.
+    The first accuracy :math:`\\varepsilon_0` is ``size``, a bound :math:`b_2` of the norms of all measurements: then
+    the network has the same steps for all of them, as in the theorem. If ``size`` is None, it is :math:`\\|y\\|_2`
+    itself: then for c > 0 the image for :math:`cy` is c times that for y, if :math:`\\delta` is multiplied by c, too.
 
     Proven: if A has the weighted robust null space property in levels and ``inner`` is at least
     :math:`2C_2\\|A\\|/\\nu`, ``lam`` is :math:`C_1/(C_2\\sqrt\\xi)` and ``delta`` at least :meth:`.Guarantee.misfit`,
-    then after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`;
+    then after k restarts the objective exceeds that of the true signal by at most :math:`\\varepsilon_k`.
+    :math:`C_1`, :math:`C_2` and :math:`\\xi` are those of :class:`firenet.guarantees.Constants`, and
     :class:`firenet.guarantees.Guarantee` has the numbers for an operator. The default ``inner=10`` is far below that
     number: with it the schedule is a good heuristic, and the guarantee is the duality gap that comes with the result.
 
@@ -123,7 +123,7 @@ class PaperSchedule:
             got = f"delta={self.delta}, nu={self.nu}"
             raise BadInput("delta > 0 and nu between 0 and 1", got, "The defaults are 1e-9 and exp(-1)")
         if self.size is not None and not 0 < self.size < math.inf:
-            raise BadInput("size > 0, finite", f"size={self.size}", "A bound of the norms of all measurements")
+            raise BadInput("size > 0, finite", f"size={self.size}", "Give a bound of the norms of all measurements")
 
     @property
     def layers(self) -> int:
@@ -139,9 +139,7 @@ class PaperSchedule:
         length = norm.value or 1.0  # for the zero operator all steps are valid
         if self.size is not None:
             if bool((size > self.size * (1 + 1e-12)).any()):  # the norms are rounded
-                do = (
-                    "Make the network for a larger bound, or divide the measurements by a number and multiply the image"
-                )
+                do = "Make the network for a larger size, or divide the measurements and multiply the image by a number"
                 raise BadInput(f"Measurements of norm at most {self.size:.6g}", f"{float(size.max()):.6g}", do)
             size = torch.full_like(size, self.size)
         epsilon = size
@@ -156,7 +154,8 @@ class FixedSteps:
     """A single run: ``count`` layers with the steps :math:`(\\tau,\\sigma)=(\\omega,1/\\omega)/\\|A\\|`.
 
     Proven for (P3) in synthesis form: the objective at the average exceeds the optimum by at most
-    :math:`\\frac{\\|A\\|}{k}\\big(\\frac{\\|x^*-x^0\\|^2}{\\omega}+\\omega\\big)` after k layers (Chambolle and Pock).
+    :math:`\\frac{\\|A\\|}{k}\\big(\\frac{\\|x^*-x^0\\|^2}{\\omega}+\\omega\\big)` after k layers, for the first point
+    :math:`x^0` and a minimiser :math:`x^*` (Chambolle and Pock).
 
     Attributes:
         count: Number of layers.
@@ -232,7 +231,7 @@ class FrozenSteps:
             raise BadInput("At least one run of at least one layer", f"{len(self.runs)} runs", do)
         if any((r.restart_point == "combination") != (0 < len(r.combination) <= r.layers) for r in self.runs):
             do = "Take solution.schedule.frozen()"
-            raise BadInput("Factors for the points of each combination, at most one for each layer", "others", do)
+            raise BadInput("Factors for the points of each combination, at most one for each layer", "other counts", do)
         if self.start not in ("zero", "adjoint"):
             raise BadInput("start: zero or adjoint", repr(self.start), "Choose one")
 
