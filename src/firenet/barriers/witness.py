@@ -181,7 +181,10 @@ def _check(witness):
 
 def main(path):
     """Checks the witness in a file and returns what it shows."""
-    need(path == "-" or os.path.isfile(path), "a regular file is needed, or - for the standard input")
+    need(
+        path == "-" or os.path.isfile(path),
+        "a regular file is needed, or - for the standard input: python witness.py FILE.json",
+    )
     with sys.stdin if path == "-" else open(path, encoding="utf-8") as file:
         text = file.read(MOST_CHARACTERS + 1)
     need(len(text) <= MOST_CHARACTERS, "a file of more than 50 MB", TooLong)
@@ -194,7 +197,6 @@ def main(path):
 
 if __name__ == "__main__":
     try:
-        need(len(sys.argv) == 2, "usage: python witness.py FILE.json, or - for the standard input")
-        print(main(sys.argv[1]))
+        print(main(sys.argv[1] if sys.argv[1:] else ""))
     except (Refuted, OSError, UnicodeDecodeError) as error:
         sys.exit(f"refuted: {error}")
