@@ -181,10 +181,7 @@ def _check(witness):
 
 def main(path):
     """Checks the witness in a file and returns what it shows."""
-    need(
-        path == "-" or os.path.isfile(path),
-        "a regular file is needed, or - for the standard input: python witness.py FILE.json",
-    )
+    need(path == "-" or os.path.isfile(path), "a regular file, or -, is needed: python witness.py FILE.json")
     with sys.stdin if path == "-" else open(path, encoding="utf-8") as file:
         text = file.read(MOST_CHARACTERS + 1)
     need(len(text) <= MOST_CHARACTERS, "a file of more than 50 MB", TooLong)
