@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from barrier_cases import kinds
-from firenet.barriers import Problem
+from firenet.barriers import Problem, classify as module
 from firenet.barriers.classify import breakdown, classify, classify_bound, digits_of
 from firenet.barriers.instances import BadProblem
+from firenet.barriers.trials import Trial
+from firenet.barriers.verdicts import Verdict
+from firenet.paper.barrier_map import draw
 
 
 def test_breakdown_epsilons_from_both_sides() -> None:
@@ -41,6 +46,25 @@ def test_three_regimes(kind: Any) -> None:
         assert cell.evidence
         assert any(p.passed for p in cell.evidence) == (cell.regime != "impossible")
     json.dumps([c.as_json() for c in cells])
+
+
+@pytest.mark.parametrize("claim", ["out of time", "invalid"])
+def test_a_game_without_a_verdict_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claim: Any) -> None:
+    """Games that end so, as on a slow machine, neither reach the digits nor contradict the theorem."""
+    verdict = Verdict("slow", 1, claim, "No verdict: it was slow.")
+    undecided = Trial(1, 3, False, Fraction(0), 5, 0, False, verdict)
+    monkeypatch.setattr(module, "defeat", lambda *_, **__: verdict)
+    monkeypatch.setattr(module, "outread", lambda *_, **__: verdict)
+    monkeypatch.setattr(module, "trial", lambda *_, **__: undecided)
+    cells = classify("P3", 3)
+    points = [p for cell in cells for p in cell.evidence]
+    assert {p.passed for p in points} == {None}
+    assert all("No verdict: it was slow." in p.what for p in points)
+    draw(cells, Problem("P3", 3), tmp_path / "map.png")
+    wrong = replace(undecided, failure=replace(verdict, claim="wrong"))
+    monkeypatch.setattr(module, "trial", lambda *_, **__: wrong)
+    with pytest.raises(RuntimeError, match="contradict the theorem"):
+        classify("P3", 3)
 
 
 def test_a_proven_bound_is_counted_in_digits() -> None:

@@ -153,6 +153,9 @@ def test_instances_outside_the_class_are_refused() -> None:
     for column, bump in ((0, Fraction(0)), (2, HALF), (0, Fraction(2)), (None, HALF)):
         with pytest.raises(BadProblem):
             problem.strong(column, bump)  # type: ignore[arg-type]
+    for row in ((HALF, Fraction(0)), (HALF, Fraction(-1))):
+        with pytest.raises(BadProblem, match="a positive row"):
+            minimisers("P2", HALF, row, Fraction(1), 2)
     with pytest.raises(BadProblem, match="weak family"):
         Problem("P3", 1).weak(0, HALF)
     for K in (1, 2):

@@ -63,6 +63,9 @@ def test_two_digits_less_from_one_read(problem: Problem) -> None:
     check(on_ties.failure.witness)
     with pytest.raises(BadProblem, match="digits"):
         trial(algorithms.first, problem, 0)
+    for none in (0, -1):
+        with pytest.raises(BadProblem, match="at least one input"):
+            trial(algorithms.first, problem, 1, plays=none)
 
 
 @pytest.mark.parametrize("columns", [2, 3, 5])

@@ -106,3 +106,4 @@ def test_the_checker_stands_alone(tmp_path: Path) -> None:
     assert [r.returncode for r in runs] == [0, 1, 1, 1, 1, 1]
     assert "2.8284e-8 away" in runs[0].stdout
     assert all(r.stderr.startswith("refuted: ") for r in runs[1:])
+    assert "python witness.py FILE.json" in runs[-1].stderr

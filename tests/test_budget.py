@@ -117,6 +117,8 @@ def test_the_command(tmp_path: Path) -> None:
     certificate.write_text(certificate.read_text().replace("1", "2", 1))
     run = CliRunner().invoke(app, ["budget", *names, *given, "--pair", str(certificate)])
     assert run.exit_code == 2
+    run = CliRunner().invoke(app, ["budget", *names, *given, "--pair", str(pair)])  # the pair, not its certificate
+    assert (run.exit_code, "A certificate that the checker accepts" in run.output) == (2, True)
     matrix, data = given[:2], given[2:4]
     for options, said in (
         ([], "none of them"),

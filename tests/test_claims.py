@@ -85,6 +85,9 @@ def test_fifty_arrays_are_fifty_arrays(tmp_path: Path) -> None:
     safetensors.save_file({f"{k:02}": torch.ones(1) for k in range(49)}, tmp_path / "a.safetensors")
     with pytest.raises(BadInput, match="49 in"):
         cascade_model(tmp_path / "a.safetensors")
+    safetensors.save_file({f"{k:02}": torch.ones(1) for k in range(50)}, tmp_path / "a.safetensors")
+    with pytest.raises(BadInput, match="A kernel of shape"):
+        cascade_model(tmp_path / "a.safetensors")
 
 
 @cache

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from firenet import barriers
 from firenet.barriers import check
+from firenet.barriers.trials import Trial
+from firenet.barriers.verdicts import Verdict
 from firenet.cli.app import app
 from firenet.cli.console import INVALID, NO_VERDICT
 from firenet.nets.lista import train_lista
@@ -100,6 +104,22 @@ def test_the_whole_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(p["passed"] for p in found["positive"] if "passed" in p)
     assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
     assert _firenet("all", "-k", "2", "-o", str(tmp_path)).exit_code == 2
+
+
+@pytest.mark.parametrize(("claims", "code"), [(("out of time",), NO_VERDICT), (("invalid", "out of time"), INVALID)])
+def test_a_gallery_without_a_verdict_has_the_exit_code_of_one_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claims: tuple[Any, ...], code: int
+) -> None:
+    def ended(algorithm: Any, *_: Any, name: str = "", **__: Any) -> Verdict:
+        return Verdict(name, 3, claims[name == "ridge" and -1], "No verdict.")
+
+    monkeypatch.setattr(barriers, "defeat", ended)
+    monkeypatch.setattr(contestants, "CONTESTANTS", {name: CONTESTANTS[name] for name in ("first", "ridge")})
+    slow = Trial(2, 1, False, Fraction(0), 5, 0, False, Verdict("slow", 2, "out of time", "No verdict."))
+    monkeypatch.setattr(barriers, "trial", lambda *_, **__: slow)
+    run = _firenet("all", "-k", "3", "-o", str(tmp_path), "--reads", "10")
+    assert run.exit_code == code, run.output
+    assert "2 digits, 1 inputs out of time" in run.stdout
 
 
 def test_the_map(tmp_path: Path) -> None:

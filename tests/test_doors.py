@@ -92,7 +92,12 @@ def test_sparse_matrices():
 
 def test_unsigned_and_boolean_numbers():
     assert tensor_of(np.array([1, 2], np.uint16)).tolist() == [1, 2]
-    assert tensor_of(np.array([2**40], np.uint64)).tolist() == [2.0**40]
+    held = [0, 2**40, 2**53, 2**63 + 2**11, 2**64 - 2**11]
+    assert [int(n) for n in tensor_of(np.array(held, np.uint64)).tolist()] == held
+    for rounded in (2**53 + 1, 2**63 + 1, 2**64 - 1):
+        for array in (np.array([1, rounded], np.uint64), np.array(rounded, ">u8")):
+            with pytest.raises(BadInput, match="Integers that float64 holds"):
+                tensor_of(array)
     assert tensor_of(np.array([True, False])).dtype == torch.bool
     for bad in (np.array(["a"]), np.array([None, 1], dtype=object), np.zeros(2, dtype=[("a", "f4")]), [[1, 2], [3]]):
         with pytest.raises(BadInput, match="Numbers for"):

@@ -86,6 +86,15 @@ def test_cfl_needs_both_files_whole(tmp_path: Path) -> None:
     assert "k.hdr, which does not exist" in refusal(read_scan, path).got
 
 
+@pytest.mark.parametrize(
+    ("dims", "named", "axes"), [("4 1 3 2", "coil,z,x", ("coil", "y", "x")), ("1 1 12 2", "coil,y", ("coil", "x"))]
+)
+def test_cfl_of_phs2_without_phs1_needs_names(tmp_path: Path, dims: str, named: str, axes: tuple[str, ...]) -> None:
+    path = cfl(tmp_path / "k", dims, 24)
+    assert refusal(read_scan, path).got == named
+    assert read_scan(path, axes=axes).axes == axes
+
+
 def test_cfl_without_any_spatial_axis_is_refused(tmp_path: Path) -> None:
     assert "x always" in refusal(read_scan, cfl(tmp_path / "k", "1 1 1 2", 2)).needed
 

@@ -241,6 +241,7 @@ def test_it_stands_alone(tmp_path: Path) -> None:
     for arguments in ((str(file),), (str(tmp_path / "none"),), (str(tmp_path),), (), (str(file), "--more")):
         code, out, error = run(*arguments)
         assert (code, out, error.startswith("not a certificate")) == (2, "", True), error
+    assert "usage: python checker.py FILE.json" in run()[2]
     file.write_bytes(b"\xff\xfe\x00")
     assert run(str(file))[0] == 2
 

@@ -6,6 +6,8 @@ import copy
 import itertools
 import json
 import math
+import runpy
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,14 @@ def test_forged_pairs_are_refused(what: str) -> None:
     pair_checker.check(data)
     with pytest.raises(Refused):
         pair_checker.check(forged(data, what))
+
+
+def test_the_checker_says_its_usage(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["pair_checker.py"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(pair_checker.__file__, run_name="__main__")
+    assert ended.value.code == 2
+    assert "usage: python -m firenet.guarantees.pair_checker PAIR.json" in capsys.readouterr().err
 
 
 def test_files_that_are_no_certificates_are_refused(tmp_path: Path) -> None:

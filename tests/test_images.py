@@ -55,6 +55,9 @@ def test_resampling_keeps_the_low_frequencies(side: int) -> None:
         assert np.corrcoef(small[0].flatten(), blocks.flatten())[0, 1] > 0.99
     with pytest.raises(BadInput, match="at least 300"):
         resampled(image, 300)
+    for none in (0, -1):
+        with pytest.raises(BadInput, match="A side of at least 1"):
+            resampled(image, none)
 
 
 def test_colin27_is_asked_for_where_it_is_absent(tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ def test_check_does_not_hang_on_a_pipe(tmp_path: Path) -> None:
     for file in ("pipe", "/dev/zero", str(tmp_path)):
         run = CliRunner().invoke(app, ["barriers", "check", file])
         assert run.exit_code == 2
-        assert "a regular file is needed, or - for the standard input" in run.stderr
+        assert "a regular file, or -, is needed" in run.stderr
     run = CliRunner().invoke(app, ["barriers", "check", "-"], input=json.dumps(verdict.witness))
     assert (run.exit_code, run.stdout.startswith("holds: ")) == (0, True)
     with pytest.raises(Refuted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +80,15 @@ def test_a_short_training_believes_its_labels() -> None:
     """It moves from the midpoint towards 3e-K."""
     error = table1.lista(table1.instance(1, 10), quick=True)
     assert error == pytest.approx(0.3, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "more"),
+    [(9, {"validation": 0}), (9, {"validation": 9}), (9, {"validation": 3, "batch": 0}), (8, {"validation": 3})],
+)
+def test_training_needs_pairs_to_learn_from_and_pairs_to_choose_by(pairs: int, more: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match="Pairs for training and for validation"):
+        train_lista(torch.eye(3), torch.ones(9, 3), torch.ones(pairs, 3), rate=1e-3, epochs=1, **more)
 
 
 def test_training_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

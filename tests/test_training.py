@@ -188,6 +188,16 @@ def test_data_consistency_is_hard() -> None:
     assert not torch.allclose(image, sensing.adjoint(y), atol=1e-3)
     with pytest.raises(BadInput, match="Fifty"):
         Cascade(sensing, weights[:-1])
+    for k, wrong in (
+        (0, torch.zeros(64, 1, 3, 3)),
+        (2, torch.zeros(64, 2, 3, 3)),
+        (9, torch.zeros(3)),
+        (8, torch.zeros(())),
+    ):
+        with pytest.raises(BadInput, match="A kernel of shape"):
+            Cascade(sensing, [*weights[:k], wrong, *weights[k + 1 :]])
+    with pytest.raises(BadInput, match="zero frequency in the corner"):
+        Cascade(SubsampledFourier(small_mask(16, 0.3), centred=True), weights)
 
 
 def test_bad_input(tmp_path: Path) -> None:

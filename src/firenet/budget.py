@@ -144,7 +144,7 @@ def dense_budget(
             inexact input and model hold for every matrix and measurements that agree with the given ones, except the
             lower bound of inexact input, which holds for some of them.
         information: From :func:`unavoidable`.
-        progress: Called with the number of cone programs done and their total.
+        progress: As for :func:`firenet.digits.determine`.
 
     Raises:
         BadInput: As :func:`firenet.digits.determine` does, and for a truth or reconstruction of another shape, or

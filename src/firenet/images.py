@@ -62,7 +62,9 @@ def resampled(images: Tensor, side: int) -> Tensor:
     """Computes images (..., n, n) at a lower resolution: the magnitude of the image of the middle of their k-space,
     scaled to [0, 1]."""
     n = images.shape[-1]
-    if images.shape[-2] != n or not 1 <= side <= n:
+    if side < 1:
+        raise BadInput("A side of at least 1", f"{side}", "Choose the number of pixels of a side")
+    if images.shape[-2] != n or side > n:
         raise BadInput(f"Square images of sides of at least {side}", f"{tuple(images.shape)}", "Crop or pad them")
     k = torch.fft.fftshift(torch.fft.fft2(torch.fft.ifftshift(images, dim=(-2, -1))), dim=(-2, -1))
     low = n // 2 - side // 2

@@ -278,14 +278,16 @@ def _reduced() -> list[tuple[Callable[[str], None], str, str]]:
 def tensor_of(array: Tensor | ArrayLike, what: str = "array") -> Tensor:
     """Converts an array of any library, stride, byte order and precision to a tensor.
 
-    Dense tensors are returned unchanged. NumPy arrays are copied; extended precision becomes double.
+    Dense tensors are returned unchanged. NumPy arrays are copied; extended precision becomes double, rounded, and
+    uint64 becomes double, exactly.
 
     Args:
         array: A tensor, a NumPy array, a sparse matrix, nested lists, or an object with ``__array__``.
         what: Its name in errors.
 
     Raises:
-        BadInput: For arrays of objects, strings, or structures, and for lists of unequal lengths.
+        BadInput: For arrays of objects, strings, or structures, for lists of unequal lengths, and for integers of
+            uint64 that double precision cannot hold.
     """
     if isinstance(array, Tensor):
         return array.to_dense() if array.layout != torch.strided else array
@@ -301,5 +303,10 @@ def tensor_of(array: Tensor | ArrayLike, what: str = "array") -> Tensor:
     if kind.kind in "fc" and kind.itemsize > 8 * (1 + (kind.kind == "c")):
         kind = np.dtype(np.complex128 if kind.kind == "c" else np.float64)
     if kind.kind == "u" and kind.itemsize > 1:  # not every operation of torch supports these unsigned dtypes
+        near = found.astype(np.float64)
+        # The largest ones are rounded to 2^64, which would not come back.
+        if kind.itemsize == 8 and (np.where(near < 2.0**64, near, 0).astype(np.uint64) != found).any():
+            do = "Convert it to float64 first if it may be rounded"
+            raise BadInput(f"Integers that float64 holds for {what}", "some above 2^53 that it would round", do)
         kind = np.dtype(np.int64 if kind.itemsize < 8 else np.float64)
     return torch.from_numpy(np.array(found, dtype=kind, order="C", copy=True))

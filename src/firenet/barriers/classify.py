@@ -31,14 +31,14 @@ class Point:
         algorithm: The name of the algorithm.
         digits: How many digits were asked for.
         reads: How many data it read, or was granted.
-        passed: Whether it reached the digits.
+        passed: Whether it reached the digits; None if the game decided nothing (out of time, or invalid).
         what: The result as text.
     """
 
     algorithm: str
     digits: int
     reads: int
-    passed: bool
+    passed: bool | None
     what: str
 
     def as_json(self) -> dict[str, Any]:
@@ -121,7 +121,9 @@ def classify(
         done = _passed("two-digits-less", trial(quick, problem, fewer, plays=plays, seed=seed))
         cells.append(Cell(fewer, "computable, few data", _FEW, (done,)))
     for cell in cells[1:]:
-        if any(p.passed for p in cell.evidence) == (cell.regime == "impossible"):
+        # Where the digits can be computed, the first experiment is that of the algorithm that computes them.
+        reached = any(p.passed for p in cell.evidence) if cell.regime == "impossible" else cell.evidence[0].passed
+        if reached is not None and reached == (cell.regime == "impossible"):
             raise RuntimeError(f"these games contradict the theorem, so firenet has an error: {cell}")
     return cells
 
@@ -160,12 +162,15 @@ def classify_bound(error_bound: Fraction, *, layers: int, upto: int | None = Non
 
 def _point(name: str, digits: int, verdict: Verdict) -> Point:
     reads = len(verdict.witness["reads"]) if verdict.witness else 0
-    return Point(name, digits, reads, not verdict.defeated, verdict.statement)
+    decided = verdict.claim not in ("out of time", "invalid")
+    return Point(name, digits, reads, not verdict.defeated if decided else None, verdict.statement)
 
 
 def _passed(name: str, done: Trial) -> Point:
     what = f"{done.plays} random inputs: worst distance {root_decimal(done.worst_squared, 4)}, {done.most_reads} reads"
-    return Point(name, done.digits, done.most_reads, done.passed, what)
+    if done.failure:
+        what += f". {done.failure.statement}"
+    return Point(name, done.digits, done.most_reads, done.passed if done.decided else None, what)
 
 
 def breakdown(problem: Problem, *, plays: int = 100, seed: int = 0) -> dict[str, Any]:

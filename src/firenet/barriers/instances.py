@@ -116,10 +116,9 @@ def minimisers(kind: Kind, parameter: Fraction, row: Vector, s: Fraction, size: 
         size: N.
     """
     a = max(row)
-    if a <= 0 or s < 0 or (kind == "P3" and parameter >= a):
-        raise BadProblem(
-            f"the closed form needs a positive row, s >= 0 and lambda < {a}; got s = {s}, parameter {parameter}"
-        )
+    if min(row) <= 0 or s < 0 or (kind == "P3" and parameter >= a):
+        got = f"entries from {min(row)} to {a}, s = {s}, parameter {parameter}"
+        raise BadProblem(f"the closed form needs a positive row, s >= 0 and for P3 lambda < {a}; got {got}")
     f = {"P1": s - parameter, "P2": s - parameter / (2 * a), "P3": s}[kind]
     return Minimisers(max(f, Fraction(0)) / a, tuple(i for i, entry in enumerate(row) if entry == a), size)
 

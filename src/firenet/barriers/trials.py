@@ -41,6 +41,11 @@ class Trial:
     failure: Verdict | None = None
 
     @property
+    def decided(self) -> bool:
+        """Whether the algorithm passed or gave a wrong answer; a run that is out of time or invalid decides nothing."""
+        return self.failure is None or self.failure.claim == "wrong"
+
+    @property
     def trust(self) -> str:
         """A sentence: the assumption that the result rests on; empty if the algorithm ran in its own process."""
         return "" if self.isolated else TRUST
@@ -70,11 +75,13 @@ def trial(
         seconds: As for :func:`.defeat`, for each input.
 
     Raises:
-        BadProblem: If no digit or more than K are asked for.
+        BadProblem: If no digit or more than K are asked for, or less than one input.
         BadAlgorithm: As for :func:`.defeat`.
     """
     if not 1 <= digits <= problem.digits:
         raise BadProblem(f"from 1 to K = {problem.digits} digits can be asked for; got {digits}")
+    if plays < 1:
+        raise BadProblem(f"at least one input is needed; got plays = {plays}")
     if seed is None:
         seed = secrets.randbits(128)
     random, worst, most, isolated = Random(seed), Fraction(0), 0, isinstance(algorithm, Program)

@@ -73,14 +73,14 @@ class Class:
         penalty = Fraction(1) if self.kind == "P1" else self.parameter
         need(a > 0, "a row that is not positive")
         f = {"P1": s - self.parameter, "P2": s - self.parameter / (2 * a), "P3": s}[self.kind]
-        v, t = max(f, Fraction(0)) / a, penalty / a
+        v, t = max(f, Fraction(0)) / a, min(penalty / a, 2 * s) if self.kind == "P2" else penalty / a
         if self.kind == "P3":  # max <y, q> over ||q|| <= 1; below 1 the residual is zero for every minimiser
             need(t < 1, "the dual point is too long")
             need(penalty * v + abs(a * v - s) == s * t, "the minimiser is not optimal")
         elif self.kind == "P1":  # max <y, q> - eps ||q||
             need(abs(a * v - s) <= self.parameter or s <= self.parameter, "the minimiser does not fit the data")
             need(penalty * v == max(s * t - self.parameter * t, 0), "the minimiser is not optimal")
-        elif v:  # max <y, q> - ||q||^2 / 4
+        else:  # max <y, q> - ||q||^2 / 4; where v = 0 it is attained at q = 2y
             need(penalty * v + (a * v - s) ** 2 == s * t - t * t / 4, "the minimiser is not optimal")
         return v
 
@@ -181,7 +181,7 @@ def _check(witness):
 
 def main(path):
     """Checks the witness in a file and returns what it shows."""
-    need(path == "-" or os.path.isfile(path), "a regular file is needed, or - for the standard input")
+    need(path == "-" or os.path.isfile(path), "a regular file, or -, is needed: python witness.py FILE.json")
     with sys.stdin if path == "-" else open(path, encoding="utf-8") as file:
         text = file.read(MOST_CHARACTERS + 1)
     need(len(text) <= MOST_CHARACTERS, "a file of more than 50 MB", TooLong)
@@ -194,6 +194,6 @@ def main(path):
 
 if __name__ == "__main__":
     try:
-        print(main(sys.argv[1]))
-    except (Refuted, OSError, IndexError, UnicodeDecodeError) as error:
+        print(main(sys.argv[1] if sys.argv[1:] else ""))
+    except (Refuted, OSError, UnicodeDecodeError) as error:
         sys.exit(f"refuted: {error}")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from firenet.cli import console
 from firenet.errors import BadInput
 from firenet.io.safely import replacing
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 KINDS: tuple[Literal["P1", "P2", "P3"], ...] = ("P1", "P2", "P3")
 INSTALL = "pip install 'firenet[barriers]'"
+# The exit codes of games that show nothing about the algorithm.
+WITHOUT = {"invalid": console.INVALID, "out of time": console.NO_VERDICT}
 
 
 def problem_of(kind: str, digits: int, parameter: str, columns: int, tail: int, samples: int = 1) -> Problem:

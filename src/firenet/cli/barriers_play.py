@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from firenet.barriers import Verdict
     from firenet.barriers.runs import Player
 
-# The exit codes of games that show nothing about the algorithm.
-_WITHOUT = {"invalid": console.INVALID, "out of time": console.NO_VERDICT}
-
 
 @console.reports
 def play(
@@ -96,9 +93,9 @@ def play(
         console.print_json({**verdict.as_json(), "versions": versions()})
     else:
         _tell(verdict, out)
-    if verdict.claim in _WITHOUT:
+    if verdict.claim in barriers.WITHOUT:
         console.say(f"no verdict about {algorithm}: {verdict.note or verdict.statement}", err=True)
-        raise Exit(_WITHOUT[verdict.claim])
+        raise Exit(barriers.WITHOUT[verdict.claim])
 
 
 def _algorithm(name: str, here: bool) -> Player:

@@ -87,7 +87,7 @@ def budget(
         arrays = [read_array(p, key=None, purpose=w) for p, w in ((matrix, "matrix"), (data, "measurements"))]
         points = [read_array(p, key=None, purpose=w) for p, w in ((truth, "truth"), (reconstruction, "reconstruction"))]
         kind: Any = problem.upper()
-        with console.progress("enclosing the minimisers", "cone programs", quiet=quiet) as tell:
+        with console.progress("enclosing the minimisers", "coordinates", quiet=quiet) as tell:
             more: dict[str, Any] = {"kind": kind, "bits": bits, "information": information, "progress": tell}
             found = dense_budget(arrays[0], arrays[1], parameter, points[0], points[1], **more)
     if as_json:
@@ -121,7 +121,7 @@ def _information(path: Path) -> Part:
 
     try:
         pair_checker.main(str(path))
-    except (pair_checker.Refused, pair_checker.NotACertificate) as error:
+    except (ValueError, TypeError, IndexError, RecursionError, OSError) as error:  # as at the end of pair_checker
         raise BadInput(
             "A certificate that the checker accepts", str(error), "Make it with firenet confuse -o"
         ) from None

@@ -28,12 +28,14 @@ def confuse(
         str | None, Option(help="The sides of the image, N1,N2,...; its mask is drawn as by `firenet mask --rate`.")
     ] = None,
     rate: options.DrawnRate = None,
-    sensing: Annotated[str, Option(help="The measurements of a mask: fourier or walsh.")] = "fourier",
+    sensing: options.Transform = None,
     coils: Annotated[Path | None, Option(help="The file of coil maps, shape (coils, N1, N2).")] = None,
     corner_dc: Annotated[
         bool, Option("--corner-dc", help="Zero frequency of the mask lies in the corner, not in the middle.")
     ] = False,
-    wavelet: Annotated[str, Option(help="The orthonormal wavelet in which the images are sparse.")] = "haar",
+    wavelet: Annotated[
+        str | None, Option(help="The orthonormal wavelet in which the images are sparse. Default: haar.")
+    ] = None,
     depth: Annotated[
         int | None, Option("--levels", help="The number of levels of the wavelet. Default: as many as fit.")
     ] = None,
@@ -48,9 +50,7 @@ def confuse(
     image: Annotated[
         Path | None, Option(help="The file of an image: sparsities and bounds are taken from its coefficients.")
     ] = None,
-    share: Annotated[
-        float, Option(help="The share of the energy of --image that its large coefficients have.")
-    ] = 0.999,
+    share: options.Share = None,
     around: Annotated[
         bool, Option("--around", help="Take a sparse approximation of --image as one of the two images.")
     ] = False,
@@ -107,6 +107,9 @@ def confuse(
         check_output(picture, suffixes=(".png",))
     if (rho is None) != (gamma is None):
         raise BadInput("Both --rho and --gamma, or neither", f"rho={rho}, gamma={gamma}", "Give both")
+    if matrix is not None:
+        options.refuse_unused("with a matrix", {"--sensing": sensing, "--wavelet": wavelet, "--levels": depth})
+    sensing, wavelet = "fourier" if sensing is None else sensing, "haar" if wavelet is None else wavelet
     operator, frame = operator_of(matrix, mask, shape, rate, seed, sensing, corner_dc, wavelet, depth, coils)
     if around and image is None:
         raise BadInput("--image for --around", "none", "Give the image whose approximation is one of the two")

@@ -41,7 +41,7 @@ def digits(
 ) -> None:
     """Find how many digits of the minimiser of a small problem its data determine, with proof.
 
-    The matrix and the measurements are known exactly, or to a given number of bits. This command encloses the
+    The matrix and the measurements are known exactly, or to a given accuracy. This command encloses the
     minimisers of all problems that agree with what is known, in exact arithmetic: the radius of the enclosure says how
     many digits the data determine. It also looks for two such problems whose minimisers are far apart: they prove that
     no algorithm gets more digits from these data. What lies between is not decided.
@@ -62,7 +62,7 @@ def digits(
     w = None if weights is None else read_array(weights, key=None, purpose="weights")
     began, given = time.monotonic(), {"matrix_within": matrix_within, "data_within": data_within}
     kind: Any = problem.upper()
-    with console.progress("enclosing the minimisers", "cone programs", quiet=quiet) as tell:
+    with console.progress("enclosing the minimisers", "coordinates", quiet=quiet) as tell:
         found = determine(A, y, parameter, kind=kind, weights=w, bits=bits, progress=tell, **given)
     record = found.record() | {"shape": list(A.shape), "seconds": round(time.monotonic() - began, 2)}
     if out is not None:

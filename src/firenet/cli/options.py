@@ -23,6 +23,11 @@ Rate = Annotated[float, Option(help="The share of k-space to sample.")]
 # Of a mask that is drawn only on request.
 DrawnRate = Annotated[float | None, Option(help="The share of k-space to sample. Default: 0.25.")]
 Seed = Annotated[int, Option(help="The seed of all random numbers.")]
+# Of an operator, which is a matrix, or a mask with a wavelet.
+Transform = Annotated[str | None, Option(help="The measurements of a mask: fourier or walsh. Default: fourier.")]
+Share = Annotated[
+    float | None, Option(help="The share of the energy of --image that its large coefficients have. Default: 0.999.")
+]
 
 # --- scans: recon, certify, export ------------------------------------------------------------------------------------
 

@@ -30,12 +30,12 @@ def plan(
         str | None, Option(help="The sides of the image, N1,N2,...; its mask is drawn as by `firenet mask --rate`.")
     ] = None,
     rate: options.DrawnRate = None,
-    seed: options.Seed = 0,
-    transform: Annotated[str, Option(help="The measurements of a mask: fourier or walsh.")] = "fourier",
+    seed: Annotated[int | None, Option(help="The seed of the mask that is drawn. Default: 0.")] = None,
+    transform: options.Transform = None,
     corner_dc: Annotated[
         bool, Option("--corner-dc", help="Zero frequency of the mask lies in the corner, not in the middle.")
     ] = False,
-    wavelet: Annotated[str, Option(help="The orthonormal wavelet of a mask's image.")] = "haar",
+    wavelet: Annotated[str | None, Option(help="The orthonormal wavelet of a mask's image. Default: haar.")] = None,
     sizes: Annotated[
         str | None, Option(help="The sizes of the levels of a matrix's columns. Default: one level of all.")
     ] = None,
@@ -43,9 +43,7 @@ def plan(
     image: Annotated[
         Path | None, Option(help="The file of an image or signal, from which sparsities, defect and norm are taken.")
     ] = None,
-    share: Annotated[
-        float, Option(help="The share of the energy of --image that its large coefficients have.")
-    ] = 0.999,
+    share: options.Share = None,
     rho: Annotated[float | None, Option(help="rho of the null space property. Default for a mask: 1/2.")] = None,
     gamma: Annotated[float | None, Option(help="gamma of that property. Default for a mask: the root of 2.")] = None,
     accuracy: Annotated[
@@ -94,7 +92,12 @@ def plan(
         check_output(build, suffixes=(".npz",))
         scans.check_overwriting([build, scans.beside(build)], [p for p in (matrix, mask, image) if p is not None])
         check_beside(scans.beside(build), overwrite=overwrite)
-    sensing, frame = operator_of(matrix, mask, shape, rate, seed, transform, corner_dc, wavelet)
+    if matrix is not None:
+        options.refuse_unused("with a matrix", {"--transform": transform, "--wavelet": wavelet})
+    if shape is None:
+        options.refuse_unused("without --shape", {"--seed": seed})
+    transform, wavelet = "fourier" if transform is None else transform, "haar" if wavelet is None else wavelet
+    sensing, frame = operator_of(matrix, mask, shape, rate, seed or 0, transform, corner_dc, wavelet)
     level = level_of(sensing, frame, sizes)
     coefficients = None if image is None else coefficients_of(image, sensing, frame)
     levels = levels_of(level, frame, sparsities, coefficients, share)

@@ -117,18 +117,19 @@ def levels_of(
     frame: Wavelet | None,
     sparsities: str | None,
     coefficients: NDArray[Any] | None,
-    share: float,
+    share: float | None,
 ) -> SparsityLevels:
     """Returns the levels with sparsities that are given or counted from the coefficients of an image.
 
     Raises:
-        BadInput: If there is neither, or the sparsities do not fit.
+        BadInput: If there is neither, the sparsities do not fit, or a share is given that nothing is counted with.
     """
     import numpy as np
 
     from firenet.sparsity import SparsityLevels
 
     if sparsities is not None:
+        options.refuse_unused("with --sparsities", {"--share": share})
         counts = np.bincount(level.ravel())
         given = whole(sparsities, "--sparsities")
         if frame is not None and len(given) == len(counts) - 1:  # the approximation merged with the first scale
@@ -137,6 +138,7 @@ def levels_of(
     if coefficients is None:
         raise BadInput("--sparsities, or an --image to count them from", "neither", "Give one of them")
     merged = "separate" if frame is None else "merged"
+    share = 0.999 if share is None else share
     return SparsityLevels.from_coefficients(coefficients, level, share=share, approximation=merged)
 
 

@@ -288,6 +288,7 @@ def main(path, *options):
 
 if __name__ == "__main__":
     try:
+        need(len(sys.argv) > 1, "usage: python checker.py FILE.json [--matrix-sha256]", NotACertificate)
         print("accepted:", main(*sys.argv[1:]))
     except Refused as error:
         sys.exit(f"refused: {error}")

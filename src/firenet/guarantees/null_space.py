@@ -216,11 +216,11 @@ class _Search:
     def _try(self, vectors: NDArray[Any], errors: NDArray[Any]) -> Score:
         """Returns the score of vectors, smaller is better, and remembers the best."""
         product, b = self._bounds(vectors, errors)
-        if self.claim is not None:
+        if product >= 0.5:  # these prove nothing
+            score = True, product
+        elif self.claim is not None:
             rho, gamma = self.claim
             score = False, max(product * (1 + rho) / rho, b * (1 + rho) / gamma)
-        elif product >= 0.5:
-            score = True, product
         else:
             score = False, self._second(product, b)
         if self.best is None or score < self.best[0]:

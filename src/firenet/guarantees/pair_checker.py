@@ -435,6 +435,7 @@ def main(path):
 
 if __name__ == "__main__":
     try:
+        need(len(sys.argv) == 2, "usage: python -m firenet.guarantees.pair_checker PAIR.json", NotACertificate)
         print("accepted:", main(sys.argv[1]))
     except Refused as error:
         sys.exit(f"refused: {error}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from firenet.errors import BadInput
 from firenet.io.safely import existing, replacing
-from firenet.io.stored import MAX_HEADER, SPATIAL, Stored, check_claim, checked, one_line, shown
+from firenet.io.stored import MAX_HEADER, Stored, check_claim, checked, one_line, shown
 
 _BART = (
     *("READ", "PHS1", "PHS2", "COIL", "MAPS", "TE", "COEFF", "COEFF2"),
@@ -39,7 +39,8 @@ def read_cfl(path: Path, key: str | None, preferred: str) -> Stored:
     array = np.fromfile(data, "<c8", count=math.prod(dims))
     if array.nbytes != claimed:  # the file has shrunk meanwhile
         raise BadInput(needed, f"{array.nbytes}", do)
-    spatial = SPATIAL[3 - sum(dim > 1 for dim in dims[:3]) :]
+    names = "xyz" if dims[0] > 1 else " xy"
+    spatial = tuple(names[place] for place in (2, 1, 0) if dims[place] > 1)
     others = tuple(name for name in ("slice", "coil") if dims[_BART_PLACE[name]] > 1)
     kept = [dim for dim in reversed(dims) if dim > 1]
     if preferred == "mask" and not others:

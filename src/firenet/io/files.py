@@ -100,7 +100,8 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
     * ISMRMRD: from the header and the counters of the lines. Cartesian scans only; repeated lines are averaged; DC is
       put at the middle, n // 2, of each encoded axis, and what was not measured is zero. `Scan.mask` says which lines
       were measured, if they are the same in all slices, and `Scan.notes` what was left out.
-    * BART cfl: from the dimensions, singletons dropped: READ is x, PHS1 y, PHS2 z (if READ is 1: PHS1 x, PHS2 y).
+    * BART cfl: from the dimensions, singletons dropped: READ is x, PHS1 y, PHS2 z (if READ is 1: PHS1 x, PHS2 y). A
+      file whose PHS1 is 1 and whose PHS2 is not needs `axes`.
     * npy, npz (array ``kspace``, or the only one; ``mask`` is read, too) and other HDF5 datasets: without `coils`
       1-D is (x,) and 2-D (y, x), with `coils` 3-D is (coil, y, x) and 4-D (slice, coil, y, x); all else needs `axes`.
 

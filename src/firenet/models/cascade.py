@@ -12,7 +12,7 @@ from firenet.errors import BadInput
 from firenet.io.archives import arrays_in, bytes_of
 from firenet.io.files import sha256
 from firenet.io.tensors import read_safetensors
-from firenet.nets.cascade import Cascade
+from firenet.nets.cascade import Cascade, check_weights
 from firenet.nets.training import weights_of
 from firenet.operators.linear import LinearOperator
 from firenet.sensing.fourier import SubsampledFourier
@@ -27,7 +27,7 @@ def cascade_model(path: Path | None = None, name: str = "D5-C5") -> Model:
         name: The name in tables.
 
     Raises:
-        BadInput: If an npz lacks one of the arrays; from the model's ``build``, if there are not fifty arrays or the
+        BadInput: If the file does not have fifty arrays of the shapes of D5-C5; from the model's ``build``, if the
             measurement operator is not single-channel Fourier sampling.
         MissingExtra: If firenet-models or safetensors is needed and not installed.
     """
@@ -42,8 +42,7 @@ def cascade_model(path: Path | None = None, name: str = "D5-C5") -> Model:
         if not set(names) <= stored.keys():
             raise BadInput("Fifty arrays, arr_0 to arr_49", f"{len(stored)} in {path}", "Take the weights of D5-C5")
         weights = [torch.from_numpy(stored[name]) for name in names]
-    if len(weights) != 50:
-        raise BadInput("Fifty arrays of weights", f"{len(weights)} in {path}", "Take the weights of D5-C5")
+    check_weights(weights, str(path))
 
     def build(sensing: LinearOperator) -> Cascade:
         if not isinstance(sensing, SubsampledFourier):

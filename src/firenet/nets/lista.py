@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from firenet.errors import BadInput
 from firenet.nets import checkpoints
 from firenet.numerics import check_seed
 from firenet.operators.linear import LinearOperator
@@ -113,8 +114,13 @@ def train_lista(
         progress: Called with the number of epochs done and the number of all epochs.
 
     Raises:
-        BadInput: If the checkpoint is damaged or belongs to another training.
+        BadInput: If no pair is left for training or for validation, a batch is empty, or the checkpoint is damaged or
+            belongs to another training.
     """
+    if not 1 <= validation < len(y) or len(x) != len(y) or batch < 1:
+        needed = "Pairs for training and for validation, in batches of at least 1"
+        got = f"{len(y)} measurements, {len(x)} coefficients, validation={validation}, batch={batch}"
+        raise BadInput(needed, got, "Choose validation from 1 to the number of pairs less 1")
     # The order of an epoch is seeded by seed * 1000003 + epoch, which must fit into 64 bits.
     generator = torch.Generator().manual_seed(check_seed(seed, 2**32))
     train, held = (y[:-validation], x[:-validation]), (y[-validation:], x[-validation:])

@@ -81,7 +81,9 @@ class Recipe:
         numbers = (self.rate, self.noise, self.steps, self.batch, self.learning_rate, *self.sides)
         sensible = all(math.isfinite(n) and n >= 0 for n in numbers) and min(self.steps, self.batch, *self.sides) >= 1
         if not (sensible and self.sides) or not 0 < self.rate <= 1 or self.learning_rate <= 0:
-            raise BadInput("Positive numbers, a rate of at most 1", f"{self}", "Start from the defaults")
+            raise BadInput(
+                "Positive numbers (noise may be 0), a rate of at most 1", f"{self}", "Start from the defaults"
+            )
         if self.network not in ("unet", "automap", "lista") or self.images not in ("both", "ellipses", "colin27"):
             needed = "network: unet, automap or lista; images: both, ellipses or colin27"
             raise BadInput(needed, f"{self.network!r}, {self.images!r}", "Choose one of these")

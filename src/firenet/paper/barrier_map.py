@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from firenet.barriers import Problem
     from firenet.barriers.classify import Cell
 
+# The mark, colour and label of an experiment, by whether it reached the digits.
+_MARKS = {
+    True: ("o", "#2e7d32", "reached the digits"),
+    False: ("x", "#b71c1c", "was defeated"),
+    None: ("s", "#757575", "no verdict"),
+}
 _COLOURS = {
     "impossible": "#f4c7c3",
     "computable, unbounded data": "#fdf0c4",
@@ -34,17 +40,18 @@ def draw(cells: list[Cell], problem: Problem, path: Path) -> None:
     figure = Figure(figsize=(8, 1.8 + 0.75 * len(cells)), layout="constrained")
     axes = figure.add_subplot()
     most = max([p.reads for c in cells for p in c.evidence] + [1000])
-    labelled: set[bool] = set()
+    labelled: set[bool | None] = set()
     for cell in cells:
         axes.axhspan(cell.digits - 0.5, cell.digits + 0.5, color=_COLOURS[cell.regime], lw=0)
-        at: dict[tuple[int, bool], list[str]] = {}
+        at: dict[tuple[int, bool | None], list[str]] = {}
         for p in cell.evidence:
             at.setdefault((p.reads, p.passed), []).append(p.algorithm)
-        for height, ((reads, passed), names) in enumerate(sorted(at.items())):
-            label = None if passed in labelled else ("reached the digits" if passed else "was defeated")
+        for height, ((reads, passed), names) in enumerate(sorted(at.items(), key=lambda e: (e[0][0], str(e[0][1])))):
+            mark, colour, label = _MARKS[passed]
+            label = None if passed in labelled else label
             labelled.add(passed)
             y = cell.digits - 0.05
-            axes.plot(max(reads, 0.8), y, "o" if passed else "x", color="#2e7d32" if passed else "#b71c1c", label=label)
+            axes.plot(max(reads, 0.8), y, mark, color=colour, label=label)
             text = ", ".join(dict.fromkeys(names))
             text = text if len(text) < 34 else f"{names[0]} and {len(set(names)) - 1} others"
             shift = (4, 6) if height % 2 == 0 else (4, -11)
