@@ -191,7 +191,7 @@ def test_coherences_of_a_shape_that_is_padded() -> None:
         ({"acceleration": math.inf}, "inf"),
         ({"acceleration": 2, "axis": 2}, "2-D"),
         ({"acceleration": 2, "axis": -3}, "-3"),
-        ({"acceleration": 4, "centre": 5}, "At most 4"),
+        ({"acceleration": 4, "centre": 5}, "Between 0 and 4"),
         ({"acceleration": 4, "centre": -1}, "-1"),
         ({"acceleration": 4, "power": math.nan}, "nan"),
     ],

@@ -3,8 +3,8 @@
 ::
 
     survey.survey    differences at the reference budget and above  --> candidates (Search.known)
-    attack.attack    the caller's hints                             --> candidates
     Search.rank      the candidates and their negatives, at the reference budget --> the worst KEPT of them
+    attack.attack    the caller's hints                             --> further candidates
     Search.worst     for each budget, small ones first, evaluates
                        1. the worst perturbation of the next smaller budget, as it is and enlarged to this budget
                        2. the candidates, scaled to this budget
@@ -35,7 +35,7 @@ from firenet.operators.linear import LinearOperator
 Ascent = Literal["gradient", "momentum", "adam", "spsa"]
 Domain = Literal["measurement", "image"]
 Window = tuple[slice, ...]
-KEPT = 4  # candidates that are tried at every budget
+KEPT = 4  # candidates from differences that are tried at every budget
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,9 +112,10 @@ def attack(
     search.most = len(each) * (20 + starts * (1 + steps * (3 if ascent == "spsa" else 1) + 1) + starts + 1)
     generator = torch.Generator().manual_seed(seed)
     looked = survey(search, reference, calls, generator) if differences else None
+    search.rank(reference)
+    # Hints are not ranked: one that shows nothing at the reference budget may matter at another.
     finite = [hint for hint in hints if 0 < torch.linalg.vector_norm(hint).item() < math.inf]
     search.known += [(hint.detach().to(y), "hint") for hint in finite]
-    search.rank(reference)
     found: dict[float, Perturbation] = {}
     warm: tuple[Tensor, str] | None = None
     for budget in each:

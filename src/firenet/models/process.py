@@ -61,7 +61,7 @@ class Outside:
             except (OSError, EOFError, ValueError):
                 got, do = "something else from its process", "Remove what it writes to the standard output"
                 with suppress(subprocess.TimeoutExpired):  # a process that is about to end closes its pipes first
-                    got = f"its process ended with {process.wait(PATIENCE)}"
+                    got = f"its process ended with exit code {process.wait(PATIENCE)}"
                     do = "Look at the file's own needs: libraries, memory, device"
                 self.close()
                 raise BadInput("A model that answers", got, do) from None
