@@ -100,7 +100,7 @@ def test_refusals() -> None:
     assert_refuses(lambda: choose_lambda(y, operator, fraction=1.5), "fraction=1.5")
     assert_refuses(lambda: choose_lambda(y, operator, lams=[]), "0 lambdas")
     full = SubsampledFourier(torch.ones_like(operator.mask))
-    assert_refuses(lambda: choose_lambda(y, full), "0 held out of 0")
+    assert_refuses(lambda: choose_lambda(y, full), "0 held out, of 0")
     with pytest.raises(BadInput):
         choose_lambda(y, operator, lams=[-1.0])
     assert_refuses(lambda: choose_lambda(torch.stack([y, y]), operator), "(2, 64, 64)")

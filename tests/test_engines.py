@@ -23,6 +23,7 @@ from firenet import (
     MultiCoilFourier,
     SubsampledFourier,
     UndecimatedWavelet,
+    engines,
 )
 from firenet.errors import MissingExtra
 from firenet.operators import LinearOperator, NormBound
@@ -184,7 +185,7 @@ def test_what_is_not_finite_spreads(dtype: torch.dtype, bad: float, monkeypatch:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
 def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = made((33, 20), ("haar", 1), ("sym4", 3), monkeypatch=monkeypatch)
-    monkeypatch.setattr(engine, "_SHARE", 1)
+    monkeypatch.setattr(engines, "_SHARE", 1)
     image, dual = draw((2, 33, 20), dtype), draw((2, 14, 33, 20), dtype, 1)
     one, limits = torch.ones(2), [torch.tensor(1.0)] * 14
     found, before = [], torch.get_num_threads()
@@ -226,8 +227,9 @@ def test_which_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_numba_torch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name.partition(".")[0] == "numba"] or ["numba"]:
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "firenet.transforms.compiled", raising=False)
-    monkeypatch.delattr("firenet.transforms.compiled", raising=False)
+    for name in ("compiling", "transforms.compiled"):
+        monkeypatch.delitem(sys.modules, f"firenet.{name}", raising=False)
+        monkeypatch.delattr(f"firenet.{name}", raising=False)
     monkeypatch.delenv("FIRENET_ENGINE", raising=False)
     large = UndecimatedWavelet((1024, 1024), "haar", 1)
     assert engine.engine_for(large, 1.0) is None
@@ -238,7 +240,7 @@ def test_without_numba_torch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cache_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     needs("numba")
-    from firenet.transforms import compiled
+    from firenet import compiling
 
     def broken(function: Any) -> Any:
         def call(*arguments: Any) -> None:
@@ -254,7 +256,7 @@ def test_a_cache_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         def njit(cache: bool = False, cached: Any = cached, **_: Any) -> Any:
             return cached if cache else lambda function: function
 
-        monkeypatch.setattr(compiled, "numba", SimpleNamespace(njit=njit))
+        monkeypatch.setattr(compiling, "numba", SimpleNamespace(njit=njit))
         seen: list[int] = []
-        compiled._stored(seen.append)(3)
+        compiling.stored(seen.append)(3)
         assert seen == [3]

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from cases import WAVELETS, Shape, coil_maps, dense_fourier, some
+from extras import needs
 from firenet.operators.linear import Composition
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
 from firenet.sensing.fourier_wavelet import FourierOfWavelet
@@ -31,8 +32,16 @@ from laws import (
 FOLDED_SHAPES: list[Shape] = [(2,), (48,), (130,), (4, 6), (32, 16), (2, 4, 6), (8, 8, 4)]
 
 
+@pytest.fixture(params=["torch", "compiled"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "compiled":
+        needs("numba")
+    monkeypatch.setenv("FIRENET_ENGINE", request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("wavelet", WAVELETS)
-def test_fourier_of_wavelet_is_the_composition(wavelet: str) -> None:
+def test_fourier_of_wavelet_is_the_composition(wavelet: str, engine: str) -> None:
     for shape in FOLDED_SHAPES:
         deepest = max(k for k in range(8) if all(n % 2**k == 0 for n in shape))
         for levels in {1, deepest}:
@@ -49,7 +58,7 @@ def test_fourier_of_wavelet_is_the_composition(wavelet: str) -> None:
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "db4", "sym8", "coif5"])
-def test_fourier_of_wavelet_in_single_precision(wavelet: str) -> None:
+def test_fourier_of_wavelet_in_single_precision(wavelet: str, engine: str) -> None:
     for shape in FOLDED_SHAPES:
         sensing, frame = SubsampledFourier(some(shape)), Wavelet(shape, wavelet, 1)
         for dtype in (torch.float32, torch.complex64):

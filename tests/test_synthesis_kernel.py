@@ -9,8 +9,10 @@ import torch
 
 from cases import BATCH, PRECISIONS, draw, kinds
 from draws import uniform
-from firenet import Matrix
+from extras import needs
+from firenet import Matrix, engines
 from firenet.problems.synthesis import SynthesisProblem
+from firenet.solver.kernel import Steps
 from firenet.solver.synthesis_kernel import SynthesisKernel
 from laws import assert_each_near
 
@@ -51,6 +53,55 @@ def test_shrink_in_place_for_every_length_and_ratio(kind: str, bits: int, weight
         tau = torch.full((7, 1), 10.0**-exponent, dtype=dtype.to_real())
         kernel = SynthesisKernel(problem)
         assert_each_near(kernel.primal_(v.clone(), kernel.threshold(tau, v)), kernel.primal(v, tau), 4)
+
+
+@kinds
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("change", "plain"), [(False, False), (True, False), (True, True)])
+def test_the_compiled_step_is_what_it_stands_for(
+    kind: str, bits: int, weighted: bool, change: bool, plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every length, for all threads, with zeros below the threshold and with what is not finite."""
+    needs("numba")
+    monkeypatch.setenv("FIRENET_ENGINE", "compiled")
+    monkeypatch.setattr(engines, "_SHARE", 1)
+    dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), PRECISIONS[kind])
+    real, before = dtype.to_real(), torch.get_num_threads()
+    tau, rho = (torch.tensor(numbers, dtype=real).view(-1, 1) for numbers in ([1.0, 0.3, 2.0], [1.8, 0.4, 1.3]))
+    steps = Steps(tau, tau, rho, rho, plain)
+    for n in (1, 7, 33, 1024, 1025, 5000):
+        weights = (uniform(n, seed=1) + 0.5).to(real) if weighted else None
+        kernel = SynthesisKernel(SynthesisProblem(Matrix(torch.ones(1, n, dtype=dtype)), weights, 0.7))
+        x, back, last, total = (draw((BATCH, n), dtype, seed) for seed in range(4))
+        back[0, n // 2] = torch.nan
+        new = kernel.primal(x - tau * back, tau)
+        expected = [new, x if plain else x + rho * (new - x), new - last if change else last, total + new]
+        found = []
+        try:
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                mine = [t.clone() for t in (back, x, last, total)]
+                threshold = kernel.threshold(tau, x)
+                assert kernel.advance_(mine[0], mine[1], mine[0], mine[2], mine[3], threshold, steps, change)
+                found.append(mine)
+        finally:
+            torch.set_num_threads(before)
+        for mine, right in zip(found[0], expected, strict=True):
+            assert mine.isnan().equal(right.isnan())
+            assert_each_near(mine.nan_to_num(), right.nan_to_num(), 16)
+        assert found[0][0].eq(0).equal(new.eq(0))
+        for other in found[1:]:
+            assert all(map(same_bits, found[0], other))
+        elsewhere = [t.clone() for t in (back, x, last, total)]
+        place = torch.full_like(back, 7)
+        kernel.advance_(place, elsewhere[1], back, elsewhere[2], None, threshold, steps, change)
+        assert same_bits(place, found[0][0])
+        assert elsewhere[3].equal(total)
+
+
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.isnan().equal(b.isnan()) and a.nan_to_num().equal(b.nan_to_num())
 
 
 @kinds

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from firenet.engines import compiled_module, share
 from firenet.errors import BadInput
 from firenet.numerics import fft_rounding
 from firenet.operators.compact import Compact
@@ -96,6 +98,7 @@ class FourierOfWavelet(FourierSampling):
 # A corner of at most this many coefficients is transformed by one dense matrix: smaller FFTs and products cost mostly
 # their overhead.
 _DENSE = 256
+_WORTH = 2**18  # coefficients, see compiled_module
 # Bands that are together larger than this many bytes are transformed one by one.
 _LARGE = 2**23
 
@@ -167,6 +170,9 @@ class _Folded(Sampled):
         for level in reversed(plan.levels):
             bands = self._each(self._fft, x[:, at : at + level.size].view(level.shape), level.spectra)
             at += level.size
+            if level.compiled is not None:
+                level.compiled.unfold(bands)
+                continue
             lows, highs = bands[:, : level.half - 1].unsqueeze(2), bands[:, level.half - 1 :].unsqueeze(2)
             (low, r0, first), (r0, rest), (r1, goal) = level.join
             torch.mul(low, r0, out=first)
@@ -186,6 +192,8 @@ class _Folded(Sampled):
             return out
         end = out.shape[1]
         for level in plan.levels:
+            if level.compiled is not None:
+                level.compiled.fold()
             for a, r0, b, r1, goal in level.split:
                 torch.mul(a, r0, out=goal)
                 goal.addcmul_(b, r1)
@@ -266,10 +274,19 @@ class _Plan:
         self.corner = torch.empty(b, *sides(top), dtype=like.dtype, device=like.device) if top else self.grid
         self.levels: list[_Level] = []
         from_below = [self.corner] + [buffers[k][1] for k in range(top - 1, 0, -1)]
-        low = self.grid
+        low, compiled = self.grid, None
+        if d == 2 and like.device.type == "cpu":
+            compiled = compiled_module("firenet.sensing.compiled", math.prod(sides(0)), _WORTH)
         for k in range(1, top + 1):
             n, full, half = sides(k), sides(k - 1), 2 ** (d - 1)
             level = _Level((b, 2 * half - 1, *n), (2 * half - 1) * math.prod(n), half)
+            self.levels.append(level)
+            if compiled is not None:
+                low, (details, grid) = from_below[top - k], buffers[k - 1]
+                level.spectra = level.bands = details.flatten(1)[:, : level.size].view(level.shape)
+                both = ([responses(k, axis, conjugate) for axis in range(d)] for conjugate in (False, True))
+                level.compiled = _CompiledLevel(compiled, low, level.bands, grid, *both)
+                continue
             # To the grid: the last axis must write into the second buffer, from which the next finer level reads. The
             # spectra of the bands use the buffer that the first axis does not write into.
             level.spectra = buffers[k - 1][(d + 1) % 2].flatten(1)[:, : level.size].view(level.shape)
@@ -293,8 +310,43 @@ class _Plan:
                 level.split.append((first[:, None], r[:, 0], second[:, None], r[:, 1], goal))
                 now = goal.flatten(1, 2)
             level.bands, low = now[:, 1:], now[:, 0]
-            self.levels.append(level)
         self.low = low
+
+
+class _CompiledLevel:
+    """A level of two axes, computed by the functions of :mod:`firenet.sensing.compiled`.
+
+    Args:
+        compiled: That module.
+        low: The spectrum of the low-pass band for each batch item, read by :meth:`unfold` and written by :meth:`fold`.
+        details: The spectra of the details, written by :meth:`fold`.
+        grid: The spectrum of both, written by :meth:`unfold` and read by :meth:`fold`.
+        responses: The responses along each axis.
+        conjugates: Their conjugates.
+    """
+
+    def __init__(
+        self,
+        compiled: ModuleType,
+        low: Tensor,
+        details: Tensor,
+        grid: Tensor,
+        responses: list[Tensor],
+        conjugates: list[Tensor],
+    ) -> None:
+        self._unfold, self._fold = compiled.unfold, compiled.fold
+        self._low, self._details, self._grid = (t.numpy() for t in (low, details, grid))
+        self._responses, self._conjugates = ([r.reshape(4, -1).numpy() for r in rs] for rs in (responses, conjugates))
+
+    def unfold(self, details: Tensor) -> None:
+        """Computes the grid from the low-pass band and the given details."""
+        for item in zip(self._low, details.numpy(), self._grid, strict=True):
+            share(self._unfold, len(item[0]), self._grid.shape[2], *item, *self._responses)
+
+    def fold(self) -> None:
+        """Computes the low-pass band and the details from the grid."""
+        for item in zip(self._low, self._details, self._grid, strict=True):
+            share(self._fold, len(item[0]), self._grid.shape[2], *item, *self._conjugates)
 
 
 _Product = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # a, r, b, s and the tensor into which a r + b s is written
@@ -309,6 +361,7 @@ class _Level:
     size: int
     half: int  # 2^(d - 1), the number of types that are low-pass along the first axis
     spectra: Tensor = field(default_factory=torch.Tensor)
+    compiled: _CompiledLevel | None = None  # or None, and the views of the following
     join: Any = None
     merge: list[_Product] = field(default_factory=list)
     split: list[_Product] = field(default_factory=list)

@@ -194,10 +194,10 @@ class AnalysisKernel(Kernel):
         factor[..., 1].fill_(0)
         return p.mul_(work).mul_(limit)
 
-    def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        return tau, tau
+    def threshold(self, tau: Tensor, like: Tensor) -> Tensor:
+        return tau
 
-    def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
+    def primal_(self, v: Tensor, threshold: Any, work: Tensor | None = None) -> Tensor:
         return v
 
     def overshoot(self, new: Tensor, x: Tensor) -> Tensor:

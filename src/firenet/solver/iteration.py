@@ -225,35 +225,47 @@ class Iteration:
         """Computes one layer in place, as the module's docstring describes."""
         assert self._threshold is not None
         assert self._memory is not None
-        steps, kernel = self._steps, self.kernel
+        steps, kernel, new = self._steps, self.kernel, self._memory
         if self._track and not self._counted:
             _add(self._back_sum, self.back)
-        new = self._memory
-        torch.addcmul(real_view(self.x), pairs(steps.tau.neg(), new), real_view(self.back), out=real_view(new))
-        self._back = None
-        kernel.primal_(new, self._threshold, self.operator.spare(new))
-        ahead = kernel.overshoot(new, self.x)  # before x is overwritten
-        if self._double:
-            measured = self.operator(new)
-        else:
-            # A of the change of x. In single precision the rounding of A(new), relative to |y|, would be new noise in
-            # every layer, and the dual point would not converge; the rounding of A of the change vanishes with it.
-            measured = self.operator(_subtract_from(self.last, new)).add_(self.last_measured)
+        ahead = self._advance(new)
+        # In single precision A of the change of x: the rounding of A(new), relative to |y|, would be new noise in every
+        # layer, and the dual point would not converge; the rounding of A of the change vanishes with it.
+        measured = self.operator(new) if self._double else self.operator(self.last).add_(self.last_measured)
         self.q, self._back = kernel.dual_(self.q, self.y, ahead, measured, self.measured, steps, self.last)
         del ahead
         if steps.plain:
             self.x, self.measured = new, measured
         else:
-            real_view(self.x).lerp_(real_view(new), pairs(steps.rho_x, self.x))
             relaxed = torch.lerp(real_view(self.measured), real_view(measured), pairs(steps.rho_y, self.y))
             self.measured = torch.view_as_complex(relaxed) if self.y.is_complex() else relaxed
         self._memory, self.last, self.last_measured = self.last, new, measured
         self._counted = False
         if self._track or self._average:
-            _add(self._x_sum, new)
             _add(self._measured_sum, self.last_measured)
         if self._track:
             _add(self._q_sum, self.q)
+
+    def _advance(self, new: Tensor) -> Tensor | None:
+        """Computes the primal step, written into ``new``, and what depends on it alone: the relaxed x, the sum of the
+        run, and in single precision the change of :math:`\\tilde x`, written over ``last``. Returns what the dual step
+        needs, see :meth:`.Kernel.overshoot`."""
+        steps, kernel, back, total = self._steps, self.kernel, self.back, None
+        self._back = None
+        if self._track or self._average:
+            total = self._x_sum
+        if kernel.advance_(new, self.x, back, self.last, total, self._threshold, steps, not self._double):
+            return None
+        torch.addcmul(real_view(self.x), pairs(steps.tau.neg(), new), real_view(back), out=real_view(new))
+        kernel.primal_(new, self._threshold, self.operator.spare(new))
+        ahead = kernel.overshoot(new, self.x)  # before x is overwritten
+        if total is not None:
+            _add(total, new)
+        if not self._double:
+            _subtract_from(self.last, new)
+        if not steps.plain:
+            real_view(self.x).lerp_(real_view(new), pairs(steps.rho_x, self.x))
+        return ahead
 
     # --------------------------------------------------------------------------------------------- between the layers
 

@@ -72,12 +72,41 @@ class Kernel(ABC):
         """
 
     @abstractmethod
-    def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the thresholds for :meth:`primal_`, for points of this dtype and shape."""
+    def threshold(self, tau: Tensor, like: Tensor) -> Any:
+        """Returns the thresholds for :meth:`primal_` and :meth:`advance_`, for points of this dtype and shape."""
 
     @abstractmethod
-    def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
+    def primal_(self, v: Tensor, threshold: Any, work: Tensor | None = None) -> Tensor:
         """Computes :meth:`primal` in place; ``work`` is free memory as large as v, or None."""
+
+    def advance_(
+        self,
+        new: Tensor,
+        x: Tensor,
+        back: Tensor,
+        last: Tensor,
+        total: Tensor | None,
+        threshold: Any,
+        steps: Steps,
+        change: bool,
+    ) -> bool:
+        """Computes the primal step and what depends on it alone in one pass, if there is a compiled function for that.
+
+        Args:
+            new: The place for :math:`\\tilde x`, which may be the memory of ``back``.
+            x: The point before the layer, which is relaxed; unchanged if all relaxations are one, except that it may
+                then be the same tensor as ``last``.
+            back: A*q.
+            last: :math:`\\tilde x` of the layer before, overwritten by the change from it if ``change``.
+            total: The sum to which :math:`\\tilde x` is added, or None.
+            threshold: The result of :meth:`threshold`.
+            steps: The steps.
+            change: See ``last``.
+
+        Returns:
+            Whether it has been computed.
+        """
+        return False
 
     def overshoot(self, new: Tensor, x: Tensor) -> Tensor | None:
         """Computes the argument ``ahead`` of :meth:`dual_` from :math:`2\\tilde x-x`, before x is overwritten."""

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from firenet.engines import compiled_module, share
 from firenet.numerics import norms, real_view
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.kernel import Kernel, Steps
+
+_WORTH = 2**18  # coefficients, see compiled_module
+
+
+@dataclass(frozen=True, eq=False)
+class Threshold:
+    """Thresholds and their inverses, in a shape that broadcasts to ``real_view(x)``; and for the compiled function,
+    if it is used, the thresholds of each batch item, and the size of its blocks."""
+
+    limit: Tensor
+    inverse: Tensor
+    advance: Callable[..., None] | None
+    limits: list[NDArray[Any]]
+    block: int
 
 
 @final
@@ -30,24 +49,52 @@ class SynthesisKernel(Kernel):
         u = self.problem.clip(q + steps.sigma * (measured - y), steps.sigma)
         return u if steps.plain else q + steps.rho_y * (u - q), None, None
 
-    def threshold(self, tau: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the threshold and its inverse, in a shape that broadcasts to ``real_view(like)``."""
-        weights = self.problem.weights
+    def threshold(self, tau: Tensor, like: Tensor) -> Threshold:
+        weights, size = self.problem.weights, math.prod(like.shape[1:])
         t = tau * self.problem.lam if weights is None else tau * self.problem.lam * weights
         t = t.to(tau.dtype).clamp(min=torch.finfo(tau.dtype).tiny)
+        compiled = compiled_module("firenet.solver.compiled", size, _WORTH) if like.device.type == "cpu" else None
+        advance, limits, block = None, [], 0
+        if compiled is not None:
+            advance, block = (compiled.advance if like.is_complex() else compiled.advance_real), compiled.BLOCK
+            each = t.expand(len(like), *t.shape[1:]).flatten(1)
+            limits = list(each.expand(-1, block if each.shape[1] == 1 else size).contiguous().numpy())
         if like.is_complex():
             # One number per complex number if it is the same for all, else one per real: broadcasting along the last
             # axis is slow.
             t = t[..., None] if weights is None else torch.stack([t, t], dim=-1)
-        return t, t.reciprocal()
+        return Threshold(t, t.reciprocal(), advance, limits, block)
 
-    def primal_(self, v: Tensor, threshold: tuple[Tensor, Tensor], work: Tensor | None = None) -> Tensor:
+    def advance_(
+        self,
+        new: Tensor,
+        x: Tensor,
+        back: Tensor,
+        last: Tensor,
+        total: Tensor | None,
+        threshold: Threshold,
+        steps: Steps,
+        change: bool,
+    ) -> bool:
+        tensors = new, x, last, last if total is None else total
+        if threshold.advance is None or not all(t.is_contiguous() for t in tensors):
+            return False
+        if back is not new:
+            new.copy_(back)
+        blocks = -(-math.prod(x.shape[1:]) // threshold.block)
+        numbers = steps.tau.flatten().numpy(), steps.rho_x.flatten().numpy()
+        rows = zip(*(t.flatten(1).numpy() for t in tensors), threshold.limits, *numbers, strict=True)
+        for arguments in rows:
+            share(threshold.advance, blocks, threshold.block, *arguments, change, total is not None, not steps.plain)
+        return True
+
+    def primal_(self, v: Tensor, threshold: Threshold, work: Tensor | None = None) -> Tensor:
         """Computes the soft threshold in place: :math:`v\\,(1-1/\\max(|v/t|,1))`.
 
         The factor is kept as complex numbers with imaginary part zero, since on the CPU torch is slow at reducing pairs
         of reals to single numbers and expanding them again.
         """
-        t, inverse = threshold
+        t, inverse = threshold.limit, threshold.inverse
         if not v.is_complex():
             return v.sub_(torch.maximum(torch.minimum(v, t), -t))
         v = torch.view_as_complex(torch.view_as_real(v).mul_(inverse))

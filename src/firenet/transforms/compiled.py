@@ -7,27 +7,22 @@ stretches the filter,
 .. math:: y_i=\\sum_kc_kx_{i-m_k},\\qquad x_i=\\sum_kc_ky_{i+m_k}\\ \\text{for the adjoint,}
 
 with periodic indices. Taps and places are tuples of tuples of at most :data:`TAPS` numbers: a loop over one of them is
-unrolled, and the compiler makes vector instructions of it. Indices are unsigned: the compiler would
-test the sign of signed ones.
+unrolled, and the compiler makes vector instructions of it.
 
 The functions compute the rows ``start`` to ``stop - 1`` of their results, and the numbers in a row do not depend on the
 two: threads share the rows, and their number has no effect on the result. A row of W needs filtered rows around it;
-they are kept in a ring buffer, so that they stay in the cache. The flags permit the compiler to reorder sums and to
-contract products, but not to assume that numbers are finite: NaN and infinity spread as in torch.
+they are kept in a ring buffer, so that they stay in the cache.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from firenet.compiling import inner, stored
 from firenet.optional import optional
 
-numba: Any = optional("numba", "fast", "The compiled engine")
-_events: Any = optional("numba.core.event", "fast", "The compiled engine")
 _tuples: Any = optional("numba.cpython.unsafe.tuple", "fast", "The compiled engine")
 _replaced = _tuples.tuple_setitem
 
@@ -36,54 +31,13 @@ TAPS = 8
 # other.
 SLACK = 32
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}}
-_compiled: Any = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
 _U = np.uint64
-
-
-class _Notice(_events.Listener):
-    """Logs once that a function of this file is compiled, and not loaded from the cache."""
-
-    said = False
-
-    def on_start(self, event: Any) -> None:
-        if not self.said and event.data["dispatcher"].py_func.__module__ == __name__:
-            self.said = True
-            logging.getLogger(__name__).info(
-                "compiling the filters of the layers: some ten seconds, once on this machine"
-            )
-
-    def on_end(self, event: Any) -> None:
-        pass
-
-
-_events.register("numba:compile", _Notice())
-
-
-def _stored(function: Callable[..., None]) -> Callable[..., None]:
-    """Compiles a function at its first call, or loads it from the cache of an earlier process.
-
-    If the cache cannot be read or written, the function is compiled without it.
-    """
-    plain = numba.njit(**_OPTIONS)(function)
-    try:
-        cached = numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # there is no folder for a cache
-        return plain
-
-    def call(*arguments: Any) -> None:
-        try:
-            cached(*arguments)
-        except Exception:  # a damaged file of the cache can raise anything; the function itself raises nothing
-            plain(*arguments)
-
-    return call
 
 
 # --- inner loops ------------------------------------------------------------------------------------------------------
 
 
-@_compiled
+@inner
 def _continued(padded, before, width):
     """Continues the numbers from ``before``, ``width`` of them, periodically to both sides."""
     for j in range(before + width, 2 * before + width):
@@ -93,7 +47,7 @@ def _continued(padded, before, width):
         padded[j] = padded[j + periods]
 
 
-@_compiled
+@inner
 def _shifted(start, places, period):
     """Returns the places counted from a start, periodically; start and places are in the first period."""
     for k in range(len(places)):
@@ -102,7 +56,7 @@ def _shifted(start, places, period):
     return places
 
 
-@_compiled
+@inner
 def _split_along(low, high, row, places, h, g, width, fresh):
     """Adds a row filtered with the taps h to ``low``, and with g to ``high``, which are zero before if ``fresh``."""
     zero = low.dtype.type(0)
@@ -115,7 +69,7 @@ def _split_along(low, high, row, places, h, g, width, fresh):
         low[j], high[j] = a, b
 
 
-@_compiled
+@inner
 def _split_across(low, high, image, places, h, g, width, fresh):
     """Does the same across the rows of an image."""
     zero = low.dtype.type(0)
@@ -128,7 +82,7 @@ def _split_across(low, high, image, places, h, g, width, fresh):
         low[j], high[j] = a, b
 
 
-@_compiled
+@inner
 def _merge_along(out, low, high, places, h, g, width, fresh):
     """Adds to ``out``, zero before if ``fresh``, the row ``low`` filtered with h and ``high`` filtered with g."""
     zero = out.dtype.type(0)
@@ -139,7 +93,7 @@ def _merge_along(out, low, high, places, h, g, width, fresh):
         out[j] = a
 
 
-@_compiled
+@inner
 def _merge_across(out, low, high, places, h, g, width, fresh):
     """Does the same across the rows of two images."""
     zero = out.dtype.type(0)
@@ -150,7 +104,7 @@ def _merge_across(out, low, high, places, h, g, width, fresh):
         out[j] = a
 
 
-@_compiled
+@inner
 def _step(p, w, bound, sigma, rho, complex_):
     """Replaces the dual variables p of a row by :math:`u+(\\rho-1)(u-p)`, where u is the projection of p + sigma w.
 
@@ -175,13 +129,13 @@ def _step(p, w, bound, sigma, rho, complex_):
             p[j] = a + rho * (a - x)
 
 
-@_compiled
+@inner
 def _subtract_from(b, a):
     for j in range(len(a)):
         b[j] = a[j] - b[j]
 
 
-@_compiled
+@inner
 def _sizes(out, w, limit, complex_):
     """Computes the magnitudes of a row times its limits, in double precision."""
     if complex_:
@@ -193,7 +147,7 @@ def _sizes(out, w, limit, complex_):
             out[j] = abs(w[j]) * limit[j]
 
 
-@_compiled
+@inner
 def _squares(out, w, limit, complex_):
     """Computes the squares of the same; they cost no root."""
     if complex_:
@@ -206,7 +160,7 @@ def _squares(out, w, limit, complex_):
             out[j] = a * a
 
 
-@_compiled
+@inner
 def _sum(row):
     total = row[0] * 0
     for j in range(len(row)):
@@ -214,7 +168,7 @@ def _sum(row):
     return total
 
 
-@_compiled
+@inner
 def _largest(row):
     """Returns the largest of numbers that are not negative, or NaN if one is: compared as integers, they have the same
     order, and NaN is the largest."""
@@ -227,7 +181,7 @@ def _largest(row):
 # --- a level of W and of its adjoint ----------------------------------------------------------------------------------
 
 
-@_compiled
+@inner
 def _bands(t, low, image, i, done, ring, padded, along, across, reach, width):
     """Computes row i of a level: the low-pass band, and the three details in the order of the coefficients.
 
@@ -252,7 +206,7 @@ def _bands(t, low, image, i, done, ring, padded, along, across, reach, width):
     return done
 
 
-@_stored
+@stored
 def dual_step(image, low, p, bands, bounds, along, across, reach, width, sigma, rho, start, stop):
     """Computes a level of W and the dual step of its bands.
 
@@ -287,7 +241,7 @@ def dual_step(image, low, p, bands, bounds, along, across, reach, width, sigma, 
                 _step(dual, t[b] if b < 3 else row, bound[i % len(bound)], sigma, rho, width > pixels)
 
 
-@_stored
+@stored
 def measure(image, low, p, bands, limits, along, across, reach, width, results, largest, start, stop):
     """Computes for each row of each band of a level of W the sum of the magnitudes times the limits, or the square of
     the largest of them, in double precision.
@@ -328,7 +282,7 @@ def measure(image, low, p, bands, limits, along, across, reach, width, results, 
                     results[bands[b], i] = _sum(sizes)
 
 
-@_stored
+@stored
 def adjoint(out, low, p, band, along, across, reach, width, pixel, add, start, stop):
     """Applies the adjoint of a level of W to the low-pass band ``low`` and to three detail bands of p, of which
     ``band`` is the first; the result is added to ``out`` if ``add``."""

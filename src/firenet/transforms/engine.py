@@ -8,11 +8,9 @@ threads.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from types import ModuleType
 from typing import Any, final
 
 import numpy as np
@@ -20,18 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet.errors import BadInput, MissingExtra
+from firenet.engines import compiled_module, share
 from firenet.transforms.analysis_operator import AnalysisOperator
 from firenet.transforms.filters import filter_bank
 from firenet.transforms.undecimated import UndecimatedWavelet
 from firenet.transforms.union import Union
 
 Array = NDArray[Any]
-# The engine is loaded for images with at least this many coefficients: below, a solve of some hundred layers saves less
-# time than loading numba takes, half a second to a second.
-_WORTH = 2**21
-# A thread has at least this many numbers of an image.
-_SHARE = 2**13
+_WORTH = 2**21  # coefficients, see compiled_module
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,27 +43,14 @@ class _Level:
 def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
     """Returns the compiled engine for ``scale`` times an operator, or None if the operator is left to torch.
 
-    The environment variable ``FIRENET_ENGINE`` says which one: ``torch`` or ``compiled``. Without it the engine is used
-    if numba is installed and the image is large enough. Only undecimated wavelets of 2-D images and unions of them have
-    an engine; other operators, such as gradients, are always left to torch.
-
-    Raises:
-        BadInput: For another value of the variable.
-        MissingExtra: If the variable asks for the compiled engine, and numba is not installed.
+    Only undecimated wavelets of 2-D images and unions of them have an engine; other operators, such as gradients, are
+    always left to torch. See :func:`.compiled_module`, which also says which errors are raised.
     """
-    asked = os.environ.get("FIRENET_ENGINE") or None
-    if asked not in (None, "torch", "compiled"):
-        do = "Leave it out to have one chosen by the size of the image"
-        raise BadInput("The environment variable FIRENET_ENGINE: torch or compiled", repr(asked), do)
-    levels = None if len(sparsify.in_shape) != 2 or asked == "torch" else _levels(sparsify, scale, 0)
-    if not levels or (asked is None and math.prod(sparsify.out_shape) < _WORTH):
+    levels = None if len(sparsify.in_shape) != 2 else _levels(sparsify, scale, 0)
+    if not levels:
         return None
-    try:
-        return Engine(sparsify, levels)
-    except MissingExtra:
-        if asked is not None:
-            raise
-        return None
+    compiled = compiled_module("firenet.transforms.compiled", math.prod(sparsify.out_shape), _WORTH)
+    return None if compiled is None else Engine(sparsify, levels, compiled)
 
 
 def _levels(sparsify: AnalysisOperator, scale: float, band: int) -> list[list[_Level]] | None:
@@ -103,14 +84,10 @@ class Engine:
     Args:
         sparsify: The operator, whose shape is used.
         wavelets: The levels of each wavelet.
-
-    Raises:
-        MissingExtra: If numba is not installed.
+        compiled: The module :mod:`firenet.transforms.compiled`.
     """
 
-    def __init__(self, sparsify: AnalysisOperator, wavelets: list[list[_Level]]) -> None:
-        from firenet.transforms import compiled
-
+    def __init__(self, sparsify: AnalysisOperator, wavelets: list[list[_Level]], compiled: ModuleType) -> None:
         self._compiled, self._wavelets = compiled, wavelets
         self._bands, self._rows, self._columns = sparsify.out_shape
         self._filters: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -177,7 +154,7 @@ class Engine:
             bands = (*range(level.band, level.band + 3), level.approximation)
             low = lows[j] if level.approximation < 0 else lows[0, :0]
             filters, each = self._taps(level, x, dual.shape[-1], adjoint=False), tuple(limits[k] for k in bands)
-            _share(function, self._rows, x, low, dual, bands, each, *filters, *rest)
+            share(function, self._rows, x.shape[-1], x, low, dual, bands, each, *filters, *rest)
             x = low
 
     def _adjoint(self, levels: list[_Level], dual: Array, lows: Array, out: Array, *, add: bool) -> None:
@@ -186,8 +163,8 @@ class Engine:
             low = lows[j] if level.approximation < 0 else dual[level.approximation]
             filters, width = self._taps(level, out, dual.shape[-1], adjoint=True), dual.shape[-1]
             after = lows[j - 1] if j else out
-            pixel = width // self._columns
-            _share(self._compiled.adjoint, self._rows, after, low, dual, level.band, *filters, pixel, add and j == 0)
+            rest = level.band, *filters, width // self._columns, add and j == 0
+            share(self._compiled.adjoint, self._rows, after.shape[-1], after, low, dual, *rest)
 
     def _taps(self, level: _Level, like: Array, width: int, *, adjoint: bool) -> tuple[Any, ...]:
         """Returns places and taps along and across the rows, the reach and the width, as the compiled functions take
@@ -234,22 +211,3 @@ def _reals(x: Tensor) -> Array:
 def _spread(limit: Tensor, rows: int, columns: int) -> Array:
     """Returns limits as one row if they are one number, else with all rows."""
     return limit.expand(1 if limit.numel() == 1 else rows, columns).contiguous().numpy()
-
-
-def _share(function: Callable[..., None], rows: int, *arguments: Any) -> None:
-    """Calls a compiled function for all rows, with as many threads as torch has."""
-    count = max(1, min(torch.get_num_threads(), rows * arguments[0].shape[-1] // _SHARE))
-    edges = [rows * k // count for k in range(count + 1)]
-    jobs = [_threads(count).submit(function, *arguments, *edges[k : k + 2]) for k in range(1, count)]
-    function(*arguments, *edges[:2])
-    for job in jobs:
-        job.result()
-
-
-@lru_cache(maxsize=1)
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count - 1, "firenet-engine")
-
-
-if hasattr(os, "register_at_fork"):  # the child of a fork has none of the threads
-    os.register_at_fork(after_in_child=_threads.cache_clear)

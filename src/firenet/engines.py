@@ -1,0 +1,78 @@
+"""Which layers are computed by compiled functions, and how threads share the work of one function.
+
+What a layer computes stands once in plain torch, for every device and with derivatives. Files named ``compiled`` repeat
+the parts that take most of the time, for the CPU and without derivatives. They need numba (``firenet[fast]``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from firenet.errors import BadInput, MissingExtra
+
+# A thread has at least this many numbers.
+_SHARE = 2**13
+
+
+def compiled_module(name: str, size: int, worth: int) -> ModuleType | None:
+    """Returns a module of compiled functions, or None if the work is left to torch.
+
+    The environment variable ``FIRENET_ENGINE`` says which one: ``torch`` or ``compiled``. Without it the module is used
+    if numba is installed and the work is large enough: for less, a solve of some hundred layers saves less time than
+    loading numba takes, half a second to a second.
+
+    Args:
+        name: The full name of the module.
+        size: How many numbers a layer works on.
+        worth: The least such number for which the module is loaded.
+
+    Raises:
+        BadInput: For another value of the variable.
+        MissingExtra: If the variable asks for compiled functions, and numba is not installed.
+    """
+    asked = os.environ.get("FIRENET_ENGINE") or None
+    if asked not in (None, "torch", "compiled"):
+        do = "Leave it out to have one chosen by the size of the image"
+        raise BadInput("The environment variable FIRENET_ENGINE: torch or compiled", repr(asked), do)
+    if asked == "torch" or (asked is None and size < worth):
+        return None
+    try:
+        return importlib.import_module(name)
+    except MissingExtra:
+        if asked is not None:
+            raise
+        return None
+
+
+def share(function: Callable[..., None], rows: int, width: int, *arguments: Any) -> None:
+    """Calls ``function(*arguments, start, stop)`` for all rows, with as many threads as torch has.
+
+    Args:
+        function: A compiled function, which computes the rows from ``start`` to ``stop - 1``.
+        rows: The number of rows.
+        width: How many numbers a row has; threads are used only where each has many.
+        *arguments: The first arguments of the function.
+    """
+    count = max(1, min(torch.get_num_threads(), rows * width // _SHARE))
+    edges = [rows * k // count for k in range(count + 1)]
+    jobs = [_threads(count).submit(function, *arguments, *edges[k : k + 2]) for k in range(1, count)]
+    function(*arguments, *edges[:2])
+    for job in jobs:
+        job.result()
+
+
+@lru_cache(maxsize=1)
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count - 1, "firenet-engine")
+
+
+if hasattr(os, "register_at_fork"):  # the child of a fork has none of the threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
