@@ -1,23 +1,25 @@
 """The cost of one layer, in units of what no layer can do without.
 
-Run: python benchmarks/layer.py [--json] [--form synthesis|analysis]
+Run: python benchmarks/layer.py [--json] [--form synthesis|analysis] [--plot docs/layer.png]
 
 A Fourier layer is measured in units of two ``torch.fft.fft2`` of the same size and thread count, a Walsh layer in units
 of one plain out-of-place butterfly. The two are timed in turn in one process, so that the ratio holds on a machine
 whose speed drifts. A layer's time is that of a long schedule minus that of a short one, over the difference.
 
-A layer of the default analysis form, with the checks of its searching schedule, is measured in units of one ``fft2``,
-for both engines and for one and two threads.
+A layer of orthonormal wavelets is measured in units of two ``fft2``, a layer of the default analysis form, with the
+checks of its searching schedule, in units of one, both with both engines and with one and two threads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -25,8 +27,7 @@ from torch import Tensor
 import firenet
 from firenet.reconstruction import default_network
 
-SIDES = (256, 512, 1024, 2048)
-ANALYSIS_SIDES = (64, 128, *SIDES)
+SIDES = (64, 128, 256, 512, 1024, 2048)
 Run = Callable[[], object]
 
 
@@ -88,24 +89,31 @@ def searching(sensing: firenet.LinearOperator, y: Tensor) -> Callable[[int], Run
     return make
 
 
-def analysis() -> list[dict[str, float | int | str]]:
-    """The default analysis form: each engine, one and two threads."""
-    results: list[dict[str, float | int | str]] = []
+def engines() -> Iterator[dict[str, int | str]]:
+    """Sets each engine, and one and two threads."""
     before = torch.get_num_threads()
-    for side in ANALYSIS_SIDES:
+    for engine in ("compiled", "torch"):
+        os.environ["FIRENET_ENGINE"] = engine
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            yield {"engine": engine, "threads": threads}
+    del os.environ["FIRENET_ENGINE"]
+    torch.set_num_threads(before)
+
+
+def analysis() -> list[dict[str, float | int | str]]:
+    """The default analysis form."""
+    results: list[dict[str, float | int | str]] = []
+    for side in SIDES:
         mask = firenet.sensing.multilevel((side, side), 0.2).samples
         image = torch.randn(side, side, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
         sensing = firenet.SubsampledFourier(mask)
         one = lambda image=image: torch.fft.fft2(image)  # noqa: E731
-        for engine in ("compiled", "torch"):
-            os.environ["FIRENET_ENGINE"] = engine
-            for threads in (1, 2):
-                torch.set_num_threads(threads)
-                found = ratio(searching(sensing, sensing(image)), one, 5 if side < 1024 else 2, (10, 30))
-                about = {"sensing": "analysis", "side": side, "wavelet": engine, "threads": threads}
-                results.append(about | {"unit": "one fft2"} | found)
-    del os.environ["FIRENET_ENGINE"]
-    torch.set_num_threads(before)
+        for about in engines():
+            found = ratio(searching(sensing, sensing(image)), one, 5 if side < 1024 else 2, (10, 30))
+            results.append(
+                {"sensing": "analysis", "side": side, "wavelet": "default", "unit": "one fft2", **about, **found}
+            )
     return results
 
 
@@ -118,16 +126,15 @@ def measure() -> list[dict[str, float | int | str]]:
         image = torch.randn(side, side, dtype=torch.complex64, generator=generator)
         sensing = firenet.SubsampledFourier(mask)
         two = lambda image=image: (torch.fft.fft2(image), torch.fft.fft2(image))  # noqa: E731
-        rounds = 15 if side < 2048 else 5
-        single = 0.0
-        for wavelet in ("haar", "db4"):
-            found = ratio(networks(sensing, firenet.Wavelet((side, side), wavelet), sensing(image)), two, rounds)
-            results.append({"sensing": "Fourier", "side": side, "wavelet": wavelet, "unit": "two fft2", **found})
+        rounds, db4, single = 15 if side < 2048 else 5, firenet.Wavelet((side, side), "db4"), 0.0
+        for about in engines():
+            found = ratio(networks(sensing, db4, sensing(image)), two, rounds)
+            results.append({"sensing": "Fourier", "side": side, "wavelet": "db4", "unit": "two fft2", **about, **found})
             single = found["layer_ms"]
         if side == 512:
             maps = torch.randn(8, side, side, dtype=torch.complex64, generator=generator)
             coils = firenet.MultiCoilFourier(mask, maps / maps.abs().square().sum(0).sqrt())
-            found = ratio(networks(coils, firenet.Wavelet((side, side), "db4"), coils(image)), two, 5)
+            found = ratio(networks(coils, db4, coils(image)), two, 5)
             found |= {"per_coil_ms": found["layer_ms"] / 8, "single_coil_ms": single}
             results.append({"sensing": "8 coils", "side": side, "wavelet": "db4", "unit": "two fft2", **found})
         if side == 1024:
@@ -140,13 +147,43 @@ def measure() -> list[dict[str, float | int | str]]:
     return results
 
 
+def draw(results: list[dict[str, float | int | str]], path: Path) -> None:
+    """Draws the time of a layer with one thread against the number N of pixels, and the growth of N log N."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for sensing, name in (("analysis", "default"), ("Fourier", "orthonormal db4")):
+        for engine, marker in (("torch", "o"), ("compiled", "s")):
+            rows = [r for r in results if (r["sensing"], r.get("engine"), r.get("threads")) == (sensing, engine, 1)]
+            sizes, times = [int(r["side"]) ** 2 for r in rows], [float(r["layer_ms"]) for r in rows]
+            line = axes.loglog(sizes, times, marker=marker, markersize=4, label=f"{name}, {engine}")[0]
+            middle = sizes.index(512**2)
+            growth = [times[middle] * n * math.log(n) / (sizes[middle] * math.log(sizes[middle])) for n in sizes]
+            axes.loglog(sizes, growth, color=line.get_color(), linestyle=":", linewidth=0.8)
+    axes.set_xlabel("pixels N; dotted: N log N through the time of 512 x 512")
+    axes.set_ylabel("milliseconds a layer, one thread")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    temporary = path.with_name(path.name + ".new")
+    figure.savefig(temporary, dpi=110, format="png")
+    temporary.replace(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--form", choices=["synthesis", "analysis"], help="only this form")
+    parser.add_argument("--plot", type=Path, help="a picture of time against size, of both forms")
     arguments = parser.parse_args()
+    if arguments.plot and arguments.form:
+        parser.error("--plot draws both forms; leave --form out")
     results = [] if arguments.form == "analysis" else measure()
     results += [] if arguments.form == "synthesis" else analysis()
+    if arguments.plot:
+        draw(results, arguments.plot)
     if arguments.json:
         record = {"threads": torch.get_num_threads(), "torch": torch.__version__, "results": results}
         print(json.dumps(record, indent=2))
@@ -154,7 +191,7 @@ def main() -> None:
     print(f"single precision, {torch.get_num_threads()} threads, torch {torch.__version__}; median ratio (min, max)")
     for r in results:
         line = f"{r['sensing']:8s} {r['side']:5d} {r['wavelet']:8s} "
-        line += f"{r['threads']} threads " if "threads" in r else ""
+        line += f"{r['engine']:8s} {r['threads']} threads " if "threads" in r else ""
         line += f"layer {r['layer_ms']:7.2f} ms   {r['unit']} "
         line += f"{r['floor_ms']:6.2f} ms   ratio {r['ratio']:.2f} ({r['ratio_min']:.2f}, {r['ratio_max']:.2f})"
         if "per_coil_ms" in r:

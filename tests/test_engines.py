@@ -67,6 +67,19 @@ def default(shape: tuple[int, ...]) -> Union:
     return union(shape, ("haar", 1), ("sym4", min(3, int(np.log2(min(shape))))))
 
 
+def with_gradient(shape: tuple[int, ...]) -> Union:
+    return Union(
+        [UndecimatedWavelet(shape, "haar", 1), Gradient(shape), UndecimatedWavelet(shape, "db2", 2)], [1, 2, 3]
+    )
+
+
+FRAMES: dict[str, Callable[[tuple[int, ...]], AnalysisOperator]] = {
+    "default": default,
+    "gradient": Gradient,
+    "both": with_gradient,
+}
+
+
 def weights_of(frame: AnalysisOperator, each: bool) -> Tensor:
     """Weights for each coefficient, or for each band."""
     full = uniform(frame.penalty_shape, dtype=torch.float64, seed=3) + 0.5
@@ -89,12 +102,21 @@ def lengths(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("kind", "dtype"), KINDS, ids=str)
-@pytest.mark.parametrize(("each", "rho"), [(False, 1.8), (True, 1.0)], ids=["bands", "coefficients"])
+@pytest.mark.parametrize(
+    ("each", "rho", "name"),
+    [(False, 1.8, "default"), (True, 1.0, "default"), (False, 1.8, "gradient"), (True, 1.8, "both")],
+)
 def test_the_engines_take_the_same_layers(
-    shape: tuple[int, int], kind: str, dtype: torch.dtype, each: bool, rho: float, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, int],
+    kind: str,
+    dtype: torch.dtype,
+    each: bool,
+    rho: float,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     needs("numba")
-    operator, frame = sensing(kind, shape, dtype), default(shape)
+    operator, frame = sensing(kind, shape, dtype), FRAMES[name](shape)
     y = operator(draw((2, *shape), dtype))
     net = Firenet(operator, frame, weights=weights_of(frame, each), lam=0.02, schedule=FixedSteps(1), form="analysis")
     monkeypatch.setenv("FIRENET_ENGINE", "torch")
@@ -115,7 +137,7 @@ def test_the_engines_take_the_same_layers(
     # Values of one state, of which each band is off by some roundings of the image: a sum of magnitudes times limits is
     # off by at most the norm of the limits times that, a ratio by one over the smallest limit times that.
     problems = compiled.problem, plain.problem
-    limits = torch.stack([problems[0]._every_limit()[k].expand(shape) for k in range(pair.bands)])
+    limits = torch.stack([limit.expand(shape) for limit in problems[0]._every_limit()])
     unit = ROUNDINGS * torch.finfo(dtype).eps * np.sqrt(np.prod(shape))
     one, two = (problem.penalty(plain.last) for problem in problems)
     assert ((one - two).abs() <= unit * torch.linalg.vector_norm(limits) * sizes["x"] + unit * two).all()
@@ -140,10 +162,10 @@ def test_a_solve_ends_at_the_same_objective(kind: str, monkeypatch: pytest.Monke
     assert abs(one.objective - two.objective) <= max(one.gap, two.gap)
 
 
-def made(shape: tuple[int, int], *specs: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> engine.Engine:
+def made(frame: AnalysisOperator, monkeypatch: pytest.MonkeyPatch) -> engine.Engine:
     needs("numba")
     monkeypatch.setenv("FIRENET_ENGINE", "compiled")
-    found = engine.engine_for(union(shape, *specs), 0.7)
+    found = engine.engine_for(frame, 0.7)
     assert found is not None
     return found
 
@@ -154,7 +176,8 @@ def test_filters_of_every_length(
     specs: tuple[tuple[str, int], ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = (9, 14)
-    frame, compiled = union(shape, *specs), made(shape, *specs, monkeypatch=monkeypatch)
+    frame = union(shape, *specs)
+    compiled = made(frame, monkeypatch)
     image, p = draw((2, *shape), dtype), draw((2, *frame.out_shape), dtype, 1)
     one = torch.ones(2, dtype=torch.float64)
     wide = torch.tensor(1e3 if not dtype.is_complex else 1e-3, dtype=torch.float64)  # nothing is clipped
@@ -167,9 +190,9 @@ def test_filters_of_every_length(
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_what_is_not_finite_spreads(dtype: torch.dtype, bad: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = made((16, 16), ("haar", 1), ("sym4", 2), monkeypatch=monkeypatch)
-    image, p = draw((1, 16, 16), dtype), draw((1, 11, 16, 16), dtype, 1)
-    one, limits = torch.ones(1, dtype=torch.float64), [torch.tensor(1.0, dtype=torch.float64)] * 11
+    compiled = made(with_gradient((16, 16)), monkeypatch)
+    image, p = draw((1, 16, 16), dtype), draw((1, 13, 16, 16), dtype, 1)
+    one, limits = torch.ones(1, dtype=torch.float64), [torch.tensor(1.0, dtype=torch.float64)] * 12
     image[0, 5, 5], clean = bad, p.clone()
     assert not torch.isfinite(compiled.penalty(image, limits)).any()
     assert not torch.isfinite(compiled.worst(clean, image, limits)).any()
@@ -184,10 +207,10 @@ def test_what_is_not_finite_spreads(dtype: torch.dtype, bad: float, monkeypatch:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
 def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = made((33, 20), ("haar", 1), ("sym4", 3), monkeypatch=monkeypatch)
+    compiled = made(with_gradient((33, 20)), monkeypatch)
     monkeypatch.setattr(engines, "_SHARE", 1)
-    image, dual = draw((2, 33, 20), dtype), draw((2, 14, 33, 20), dtype, 1)
-    one, limits = torch.ones(2), [torch.tensor(1.0)] * 14
+    image, dual = draw((2, 33, 20), dtype), draw((2, 13, 33, 20), dtype, 1)
+    one, limits = torch.ones(2), [torch.tensor(1.0)] * 12
     found, before = [], torch.get_num_threads()
     try:
         for count in (1, 2, 3):
@@ -210,10 +233,11 @@ def test_which_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIRENET_ENGINE", "torch")
     assert engine.engine_for(large, 1.0) is None
     monkeypatch.setenv("FIRENET_ENGINE", "compiled")
-    assert engine.engine_for(small, 1.0) is not None
+    for taken in (small, Gradient((8, 8)), Union([small, Gradient((8, 8))])):
+        assert engine.engine_for(taken, 1.0) is not None
     for left in (
-        Gradient((8, 8)),
-        Union([small, Gradient((8, 8))]),
+        Gradient((8, 8), "neumann"),
+        Gradient((8, 8, 8)),
         UndecimatedWavelet((8,), "haar", 1),
         UndecimatedWavelet((8, 8, 8), "haar", 1),
         UndecimatedWavelet((8, 8), "haar", 0),

@@ -26,7 +26,7 @@ _EXTRAS = {
     },
     "deepinv": {"deepinv": "models of deepinv"},
     "verified": {"python-flint": "verified certificates of dense problems"},
-    "fast": {"numba": "the compiled engine of undecimated wavelets"},
+    "fast": {"numba": "compiled layers"},
     "barriers": dict.fromkeys(("cvxpy", "clarabel", "scs", "scikit-learn"), "solvers for the adversary"),
 }
 

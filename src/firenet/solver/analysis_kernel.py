@@ -216,7 +216,7 @@ class AnalysisKernel(Kernel):
         _relax(first, change.mul_(factor.to(change.real.dtype).view(-1, 1)), steps)
         engine = self.problem.engine(ahead)
         if engine is not None:
-            limits = [self.problem.limits(k, p)[p.is_complex()] for k in range(pair.bands)]
+            limits = [self.problem.limits(k, p)[p.is_complex()] for k in range(len(pair.groups))]
             return q, pair.from_space(engine.sweep_(p, ahead, limits, steps.sigma, steps.rho_y), first)
         total = pair.start(q, work)
         sigma = steps.sigma.view(-1, *(1,) * (1 + len(pair.band_shape)))

@@ -1,14 +1,12 @@
-"""The compiled engine: W, its adjoint and the dual step for undecimated wavelets of 2-D images on the CPU.
+"""The compiled engine of the analysis form, for 2-D images on the CPU: W, its adjoint and the dual step.
 
-The filters of an undecimated wavelet have few taps, so in the spatial domain a sweep over all bands takes less time
-than two FFTs for each band. The results are those of the FFTs, up to rounding, and do not depend on the number of
-threads.
+Their filters have few taps, so in the spatial domain a sweep over all bands takes less time than two FFTs for each
+band. The results are those of the FFTs, up to rounding, and do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, final
@@ -21,6 +19,7 @@ from torch import Tensor
 from firenet.engines import compiled_module, share
 from firenet.transforms.analysis_operator import AnalysisOperator
 from firenet.transforms.filters import filter_bank
+from firenet.transforms.gradient import Gradient
 from firenet.transforms.undecimated import UndecimatedWavelet
 from firenet.transforms.union import Union
 
@@ -40,29 +39,42 @@ class _Level:
     approximation: int
 
 
+@dataclass(frozen=True)
+class _Differences:
+    """A periodic gradient, times ``scale``; ``band`` is the first of its two bands."""
+
+    scale: float
+    band: int
+
+
+_Part = list[_Level] | _Differences
+
+
 def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
     """Returns the compiled engine for ``scale`` times an operator, or None if the operator is left to torch.
 
-    Only undecimated wavelets of 2-D images and unions of them have an engine; other operators, such as gradients, are
-    always left to torch. See :func:`.compiled_module`, which also says which errors are raised.
+    Undecimated wavelets and periodic gradients of 2-D images and unions of them have an engine; other operators are
+    left to torch. See :func:`.compiled_module`, which also says which errors are raised.
     """
-    levels = None if len(sparsify.in_shape) != 2 else _levels(sparsify, scale, 0)
-    if not levels:
+    parts = None if len(sparsify.in_shape) != 2 else _parts(sparsify, scale, 0)
+    if not parts:
         return None
     compiled = compiled_module("firenet.transforms.compiled", math.prod(sparsify.out_shape), _WORTH)
-    return None if compiled is None else Engine(sparsify, levels, compiled)
+    return None if compiled is None else Engine(sparsify, parts, compiled)
 
 
-def _levels(sparsify: AnalysisOperator, scale: float, band: int) -> list[list[_Level]] | None:
-    """Returns the levels of each undecimated wavelet of an operator, or None if it has other parts."""
+def _parts(sparsify: AnalysisOperator, scale: float, band: int) -> list[_Part] | None:
+    """Returns the parts of an operator, or None if it has others than undecimated wavelets and periodic gradients."""
     if isinstance(sparsify, Union):
-        found: list[list[_Level]] = []
+        found: list[_Part] = []
         for factor, part in zip(sparsify.factors, sparsify.operators(), strict=True):
-            levels = _levels(part, factor * scale, band)
-            if levels is None:
+            parts = _parts(part, factor * scale, band)
+            if parts is None:
                 return None
-            found, band = found + levels, band + part.out_shape[0]
+            found, band = found + parts, band + part.out_shape[0]
         return found
+    if type(sparsify) is Gradient and sparsify.boundary == "periodic":
+        return [_Differences(scale, band)]
     if type(sparsify) is not UndecimatedWavelet or sparsify.depth == 0:
         return None
     taps, depth = np.stack(filter_bank(sparsify.wavelet)) / math.sqrt(2), sparsify.depth
@@ -76,19 +88,20 @@ def _levels(sparsify: AnalysisOperator, scale: float, band: int) -> list[list[_L
 
 @final
 class Engine:
-    """W and W* of undecimated wavelets, compiled, for tensors on the CPU without derivatives.
+    """W and W* of undecimated wavelets and gradients, compiled, for tensors on the CPU without derivatives.
 
     Images have shape (batch, \\*image) and dual variables (batch, bands, \\*image); both are real or complex,
     in single or double precision.
 
     Args:
-        sparsify: The operator, whose shape is used.
-        wavelets: The levels of each wavelet.
+        sparsify: The operator, whose shape and groups are used.
+        parts: Its wavelets and gradients.
         compiled: The module :mod:`firenet.transforms.compiled`.
     """
 
-    def __init__(self, sparsify: AnalysisOperator, wavelets: list[list[_Level]], compiled: ModuleType) -> None:
-        self._compiled, self._wavelets = compiled, wavelets
+    def __init__(self, sparsify: AnalysisOperator, parts: list[_Part], compiled: ModuleType) -> None:
+        self._compiled, self._parts = compiled, parts
+        self._group = [k for k, size in enumerate(sparsify.groups) for _ in range(size)]  # of each band
         self._bands, self._rows, self._columns = sparsify.out_shape
         self._filters: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._limits: dict[int, tuple[Tensor, Array]] = {}
@@ -100,8 +113,8 @@ class Engine:
         Args:
             p: The dual variables, overwritten.
             image: x.
-            limits: For each band the limits of real dual variables, or the inverse limits of complex ones, as a number
-                or in a shape that broadcasts to the image.
+            limits: For each group of bands the limits of real dual variables, or the inverse limits of complex ones, as
+                a number or in a shape that broadcasts to the image.
             sigma: The step for each batch item.
             rho: The relaxation for each batch item.
 
@@ -110,12 +123,13 @@ class Engine:
         """
         out = torch.empty_like(image)
         images, lows = self._images(image)
-        bounds = [self._spread(k, limit) for k, limit in enumerate(limits)]
+        spread = [self._spread(k, limit) for k, limit in enumerate(limits)]
+        bounds = [spread[k] for k in self._group]
         each = zip(images, _reals(p), _reals(out), sigma.flatten().numpy(), rho.flatten().numpy() - 1, strict=True)
         for x, dual, back, step, relaxation in each:
-            for levels in self._wavelets:
-                self._forward(self._compiled.dual_step, levels, x, lows, dual, bounds, step, relaxation)
-                self._adjoint(levels, dual, lows, back, add=levels is not self._wavelets[0])
+            for part in self._parts:
+                self._forward(False, part, x, lows, dual, bounds, step, relaxation)
+                self._adjoint(part, dual, lows, back, add=part is not self._parts[0])
         return out
 
     def penalty(self, image: Tensor, limits: list[Tensor]) -> Tensor:
@@ -130,41 +144,46 @@ class Engine:
 
     def _measured(self, image: Tensor, p: Tensor, limits: list[Tensor], largest: bool) -> Tensor:
         """Computes for each row of each band the sum of the magnitudes of p - Wx times the limits, or the largest
-        of their squares."""
+        of their squares. Those of a gradient are in the row of its first band."""
         found = torch.zeros(len(image), self._bands, self._rows, dtype=torch.float64)
         images, lows = self._images(image)
-        rows = [_spread(limit, self._rows, self._columns) for limit in limits]
+        spread = [_spread(limit, self._rows, self._columns) for limit in limits]
+        rows = [spread[k] for k in self._group]
         for x, dual, results in zip(images, _reals(p), found.numpy(), strict=True):
-            for levels in self._wavelets:
-                self._forward(self._compiled.measure, levels, x, lows, dual, rows, results, largest)
+            for part in self._parts:
+                self._forward(True, part, x, lows, dual, rows, results, largest)
         return found
 
     def _forward(
-        self,
-        function: Callable[..., None],
-        levels: list[_Level],
-        x: Array,
-        lows: Array,
-        dual: Array,
-        limits: list[Array],
-        *rest: Any,
+        self, measure: bool, part: _Part, x: Array, lows: Array, dual: Array, limits: list[Array], *rest: Any
     ) -> None:
-        """Calls a function of a level for each level, from the finest to the coarsest."""
-        for j, level in enumerate(levels):
+        """Measures the bands of a part, or computes their dual step, from the finest level to the coarsest."""
+        module, width = self._compiled, dual.shape[-1]
+        if isinstance(part, _Differences):
+            function = module.measure_differences if measure else module.difference_step
+            scale = x.dtype.type(part.scale)
+            share(function, self._rows, width, x, dual, part.band, limits[part.band], scale, *rest)
+            return
+        function = module.measure if measure else module.dual_step
+        for j, level in enumerate(part):
             bands = (*range(level.band, level.band + 3), level.approximation)
             low = lows[j] if level.approximation < 0 else lows[0, :0]
-            filters, each = self._taps(level, x, dual.shape[-1], adjoint=False), tuple(limits[k] for k in bands)
-            share(function, self._rows, x.shape[-1], x, low, dual, bands, each, *filters, *rest)
+            filters, each = self._taps(level, x, width, adjoint=False), tuple(limits[k] for k in bands)
+            share(function, self._rows, width, x, low, dual, bands, each, *filters, *rest)
             x = low
 
-    def _adjoint(self, levels: list[_Level], dual: Array, lows: Array, out: Array, *, add: bool) -> None:
-        """Applies the adjoint of all levels; the result is added to ``out`` if ``add``."""
-        for j, level in reversed(list(enumerate(levels))):
+    def _adjoint(self, part: _Part, dual: Array, lows: Array, out: Array, *, add: bool) -> None:
+        """Applies the adjoint of a part; the result is added to ``out`` if ``add``."""
+        module, width = self._compiled, dual.shape[-1]
+        pixel = width // self._columns
+        if isinstance(part, _Differences):
+            scale = out.dtype.type(part.scale)
+            share(module.adjoint_differences, self._rows, width, out, dual, part.band, scale, pixel, add)
+            return
+        for j, level in reversed(list(enumerate(part))):
             low = lows[j] if level.approximation < 0 else dual[level.approximation]
-            filters, width = self._taps(level, out, dual.shape[-1], adjoint=True), dual.shape[-1]
-            after = lows[j - 1] if j else out
-            rest = level.band, *filters, width // self._columns, add and j == 0
-            share(self._compiled.adjoint, self._rows, after.shape[-1], after, low, dual, *rest)
+            filters, after = self._taps(level, out, width, adjoint=True), lows[j - 1] if j else out
+            share(module.adjoint, self._rows, width, after, low, dual, level.band, *filters, pixel, add and j == 0)
 
     def _taps(self, level: _Level, like: Array, width: int, *, adjoint: bool) -> tuple[Any, ...]:
         """Returns places and taps along and across the rows, the reach and the width, as the compiled functions take
@@ -190,7 +209,7 @@ class Engine:
     def _images(self, image: Tensor) -> tuple[Array, Array]:
         """Returns images as arrays, and memory for the low-pass bands."""
         images = _reals(image.contiguous())
-        count = max(len(levels) - 1 for levels in self._wavelets) or 1
+        count = max([1, *(len(part) - 1 for part in self._parts if not isinstance(part, _Differences))])
         shape = count, self._rows, images.shape[-1] + self._compiled.SLACK
         if self._lows is None or (self._lows.shape, self._lows.dtype) != (shape, images.dtype):
             self._lows = np.empty(shape, images.dtype)
