@@ -217,8 +217,8 @@ class Problem:
         return k, self.maps.numpy()
 
 
-def problem(recipe: Recipe) -> Problem:
-    """The data of a case."""
+def problem(recipe: Recipe, image: Callable[[str], Tensor] = image) -> Problem:
+    """The data of a case, from the images that a function knows by their names."""
     import firenet
     from firenet.mri import demo
 
