@@ -57,12 +57,13 @@ OWN = {
     "test_compact": "sensing operators problems masked fourier_wavelet",
     "test_convolutions": "undecimated gradient union",
     "test_doors": "check numerics",
+    "test_engines": "engine engines compiled compiling",
     "test_export": "real_valued onnx_file",
     "test_files": "stored bart png nifti dicom mrd numpy_files foreign",
     "test_fixed_loop": "kernel synthesis_kernel schedules solution",
     "test_format_features": "files bart png nifti dicom mrd hdf5 numpy_files",
     "test_formats": "stored bart numpy_files",
-    "test_fourier_wavelet": "masked fourier",
+    "test_fourier_wavelet": "masked fourier compiled",
     "test_schedules_frozen": "adaptive_loop fixed_loop",
     "test_hdf5": "mrd",
     "test_iteration": "synthesis synthesis_kernel kernel",
@@ -80,6 +81,7 @@ OWN = {
     "test_schedules": "adaptive radial",
     "test_sensing": "masked fourier fourier_wavelet walsh",
     "test_soundness": "gap numerics",
+    "test_synthesis_kernel": "compiled",
     "test_transforms": "analysis_operator wavelet undecimated walsh filters spec",
 }
 MOST_TESTS = 6  # files of tests for one change: of names that everybody imports, the smallest
