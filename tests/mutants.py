@@ -57,7 +57,7 @@ OWN = {
     "test_compact": "sensing operators problems masked fourier_wavelet",
     "test_convolutions": "undecimated gradient union",
     "test_doors": "check numerics",
-    "test_engines": "engine engines compiled compiling",
+    "test_engines": "engine engines compiled compiled_gradient compiling",
     "test_export": "real_valued onnx_file",
     "test_files": "stored bart png nifti dicom mrd numpy_files foreign",
     "test_fixed_loop": "kernel synthesis_kernel schedules solution",

@@ -94,9 +94,10 @@ class PairProblem(Problem):
     def measurement(self) -> LinearOperator:
         return self.operator.operator
 
-    def engine(self, *tensors: Tensor) -> Engine | None:
+    def engine(self, *tensors: Tensor, derivatives: bool = False) -> Engine | None:
         """Returns the compiled engine if it takes these tensors and the weights, see :meth:`.OperatorPair.engine`."""
-        return self.operator.engine(*tensors, *([] if self.weights is None else [self.weights]))
+        weights = [] if self.weights is None else [self.weights]
+        return self.operator.engine(*tensors, *weights, derivatives=derivatives)
 
     def _limit(self, k: int) -> Tensor | float:
         """Returns :math:`\\lambda w` of a group, in a shape that broadcasts to its magnitudes (batch, 1,

@@ -105,29 +105,35 @@ class OperatorPair:
             return x * self._damp.to(x.real.dtype) ** power
         return x * self._damp**power
 
-    def engine(self, *tensors: Tensor) -> Engine | None:
-        """Returns the compiled engine if there is one and it takes these tensors: on the CPU, without derivatives.
+    def engine(self, *tensors: Tensor, derivatives: bool = False) -> Engine | None:
+        """Returns the compiled engine if there is one and it takes these tensors: on the CPU, and unless the caller
+        computes ``derivatives`` itself, without derivatives.
 
         It applies W to images in space: :meth:`to_space` and :meth:`from_space` convert.
         """
-        return None if any(t.device.type != "cpu" or derived(t) for t in tensors) else self._engine
+        left = any(t.device.type != "cpu" or (derived(t) and not derivatives) for t in tensors)
+        return None if left else self._engine
 
     @cached_property
     def _engine(self) -> Engine | None:
         return engine_for(self.sparsify, self._balance if self._spectral else self._relative)
 
     def to_space(self, x: Tensor) -> Tensor:
-        """Computes the image that the engine takes; it may overwrite x."""
+        """Computes the image that the engine takes; without derivatives it may overwrite x."""
         return _transformed(torch.fft.ifftn, self._scaled_(x), self._axes) if self._spectral else x
 
     def from_space(self, image: Tensor, q: Tensor) -> Tensor:
-        """Computes the adjoint of the pair from the engine's W*p, which may be overwritten, and from q."""
+        """Computes the adjoint of the pair from the engine's W*p, which may be overwritten without derivatives, and
+        from q."""
         if self._spectral:
             return self.finish(self._scaled_(_transformed(torch.fft.fftn, image, self._axes)), q)
-        return image.add_(self._back(q))
+        back = self._back(q)
+        return image + back if derived(image) or derived(back) else image.add_(back)
 
     def _scaled_(self, x: Tensor) -> Tensor:
-        """Computes ``_damped(x, 1)`` of spectra in place."""
+        """Computes ``_damped(x, 1)`` of spectra, in place if x has no derivatives."""
+        if derived(x):
+            return self._damped(x, 1)
         if self._scales is None or self._scales[0] != x.dtype:
             assert isinstance(self._damp, Tensor)
             # Twice for each complex number: a product of real tensors of one shape is the fastest.

@@ -39,6 +39,7 @@ from firenet.numerics import derived, norms, real_view, reverse_only
 from firenet.problems.analysis import PairProblem
 from firenet.problems.pair import OperatorPair
 from firenet.solver.kernel import Kernel, Steps
+from firenet.transforms.engine import Engine
 
 _once: ContextVar[bool] = ContextVar("_once", default=True)
 
@@ -85,9 +86,7 @@ class _Sweep(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            do = "Compute it inside `with firenet.solver.analysis_kernel.twice_differentiable():`, which is slower"
-            raise BadInput("A first derivative of a FIRENET in analysis form", "a second one", do)
+        _first_only()
         unclipped, sigma, rho, p = ctx.saved_tensors
         of_sigma = None if p is None else torch.zeros_like(sigma)
         kernel: AnalysisKernel = ctx.kernel
@@ -103,6 +102,39 @@ class _Sweep(torch.autograd.Function):
                 of_sigma += (added * real_view(w)).flatten(1).sum(1).view_as(sigma) / sigma
             into_prepared = pair.collect(group, w.mul_(sigma), into_prepared)
         return into_p, into_prepared, of_sigma, None, None
+
+
+class _CompiledSweep(torch.autograd.Function):
+    """The same with the compiled engine, for images in space; instead of u it stores p and the image."""
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, p: Tensor, image: Tensor, sigma: Tensor, rho: Tensor, kernel: AnalysisKernel, engine: Engine
+    ) -> tuple[Tensor, Tensor]:
+        after = p.detach().clone(memory_format=torch.contiguous_format)
+        back = engine.sweep_(after, image.detach(), kernel.engine_limits(p), sigma.detach(), rho.detach())
+        ctx.kernel, ctx.engine = kernel, engine
+        ctx.save_for_backward(p, image, sigma, rho)
+        return after, back
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        _first_only()
+        p, image, sigma, rho = (t.detach() for t in ctx.saved_tensors)
+        of_p, of_back = (g.resolve_conj() for g in grad_outputs)
+        limits = ctx.kernel.engine_limits(p)
+        into_p, into_image, of_sigma = ctx.engine.slope(p.contiguous(), image, limits, sigma, rho, of_p, of_back)
+        of_sigma = of_sigma.to(sigma.dtype).view_as(sigma) if ctx.needs_input_grad[2] else None
+        return into_p, into_image, of_sigma, None, None, None
+
+
+def _first_only() -> None:
+    """Raises BadInput where a second derivative is wanted."""
+    if torch.is_grad_enabled():
+        do = "Compute it inside `with firenet.solver.analysis_kernel.twice_differentiable():`, which is slower"
+        raise BadInput("A first derivative of a FIRENET in analysis form", "a second one", do)
 
 
 @final
@@ -129,16 +161,25 @@ class AnalysisKernel(Kernel):
             bands = [pair.band(g, prepared).flatten(1) for g in pair.groups]
             u = self._clip(q + steps.sigma * torch.cat([measured - y, *bands], dim=1), steps.sigma)
             return u if steps.plain else q + steps.rho_y * (u - q), None, None
-        prepared = pair.prepare(2 * new - x)
         first, p = pair.split(q) if parts is None else parts
         u = first + steps.sigma * (measured - y)
         factor = self.problem.fidelity.factor(norms(u, 1), steps.sigma.flatten().to(torch.float64))
         first = first + steps.rho_y * (u * factor.to(u.real.dtype).view(-1, 1) - first)
-        wide = (-1, *(1,) * (1 + len(pair.band_shape)))
-        p, total = _Sweep.apply(p, prepared, steps.sigma.view(wide), steps.rho_y.view(wide), self)
+        wide, engine = (-1, *(1,) * (1 + len(pair.band_shape))), self.problem.engine(x, derivatives=True)
+        sigma, rho, ahead = steps.sigma.view(wide), steps.rho_y.view(wide), 2 * new - x
+        if engine is None:
+            p, total = _Sweep.apply(p, pair.prepare(ahead), sigma, rho, self)
+            back = pair.finish(total, first)
+        else:
+            p, image = _CompiledSweep.apply(p, pair.to_space(ahead), sigma, rho, self, engine)
+            back = pair.from_space(image, first)
         # Each slice of the flat dual variable would have a gradient as large as all of it: the next layer takes the
         # parts.
-        return torch.cat([first, p.flatten(1)], dim=1), pair.finish(total, first), (first, p)
+        return torch.cat([first, p.flatten(1)], dim=1), back, (first, p)
+
+    def engine_limits(self, p: Tensor) -> list[Tensor]:
+        """Returns the limits of each group for the compiled engine, or for complex p their inverses."""
+        return [self.problem.limits(k, p)[p.is_complex()] for k in range(len(self.operator.groups))]
 
     def _swept(self, x: Tensor, y: Tensor, q: Tensor, sigma: Tensor) -> bool:
         """Returns whether the derivative of :class:`_Sweep` suffices: it gives first derivatives in reverse mode only,
@@ -216,8 +257,8 @@ class AnalysisKernel(Kernel):
         _relax(first, change.mul_(factor.to(change.real.dtype).view(-1, 1)), steps)
         engine = self.problem.engine(ahead)
         if engine is not None:
-            limits = [self.problem.limits(k, p)[p.is_complex()] for k in range(len(pair.groups))]
-            return q, pair.from_space(engine.sweep_(p, ahead, limits, steps.sigma, steps.rho_y), first)
+            back = engine.sweep_(p, ahead, self.engine_limits(p), steps.sigma, steps.rho_y)
+            return q, pair.from_space(back, first)
         total = pair.start(q, work)
         sigma = steps.sigma.view(-1, *(1,) * (1 + len(pair.band_shape)))
         band = torch.empty(len(p), 1, *pair.band_shape, dtype=p.dtype, device=p.device)

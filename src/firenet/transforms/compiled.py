@@ -1,5 +1,4 @@
-"""Compiled filters of undecimated wavelets: a level of W with the dual step of its bands, and a level of W*; and the
-same for the gradient.
+"""Compiled filters of undecimated wavelets: a level of W with the dual step of its bands, and a level of W*.
 
 An image is an array (rows, pitch) of reals; the first ``width`` numbers of each row are its pixels, and a complex pixel
 is two neighbours. Along an axis, with taps :math:`c_k` at places :math:`m_k` that are as far apart as the level
@@ -131,7 +130,34 @@ def _step(p, w, bound, sigma, rho, complex_):
 
 
 @inner
-def _subtract_from(b, a):
+def _slope(into, work, p, w, of_p, v, bound, sigma, rho):
+    """Computes the derivative of :func:`_step` for a row of complex dual variables.
+
+    With u = p + sigma w, and the gradient v + ``of_p`` of the new dual variables, it writes rho times the derivative of
+    the clip into ``work``, and the gradient of p into ``into``; rho is the relaxation. ``v`` has the bands of the
+    gradient of W*p. Returns the inner product of ``work`` and w.
+    """
+    zero, one = bound.dtype.type(0), bound.dtype.type(1)
+    total = zero
+    for j in range(_U(len(bound))):
+        k = _U(2) * j
+        n = k + _U(1)
+        a, b = (p[k] + sigma * w[k]) * bound[j], (p[n] + sigma * w[n]) * bound[j]
+        x, y = v[k] + of_p[k], v[n] + of_p[n]
+        square = a * a + b * b
+        beyond = not square <= one  # NaN stays NaN
+        factor = one / np.sqrt(square) if beyond else one
+        along = (a * x + b * y) / square if beyond else zero
+        c, d = rho * factor * (x - along * a), rho * factor * (y - along * b)
+        total += c * w[k] + d * w[n]
+        work[k], work[n] = c, d
+        into[k], into[n] = (one - rho) * x + c, (one - rho) * y + d
+    return total
+
+
+@inner
+def subtract_from(b, a):
+    """Computes a - b, written over b."""
     for j in range(len(a)):
         b[j] = a[j] - b[j]
 
@@ -162,7 +188,8 @@ def _squares(out, w, limit, complex_):
 
 
 @inner
-def _sum(row):
+def sum_of(row):
+    """Returns the sum of a row."""
     total = row[0] * 0
     for j in range(len(row)):
         total += row[j]
@@ -170,7 +197,7 @@ def _sum(row):
 
 
 @inner
-def _largest(row):
+def largest_of(row):
     """Returns the largest of numbers that are not negative, or NaN if one is: compared as integers, they have the same
     order, and NaN is the largest."""
     bits, found = row.view(np.int64), np.int64(0)
@@ -274,13 +301,74 @@ def measure(image, low, p, bands, limits, along, across, reach, width, results, 
             if bands[b] >= 0:
                 w, limit = t[b] if b < 3 else row, limits[b]
                 if p.shape[1]:
-                    _subtract_from(w, p[bands[b], i])
+                    subtract_from(w, p[bands[b], i])
                 if largest:
                     _squares(sizes, w, limit[i % len(limit)], width > pixels)
-                    bits[bands[b], i] = _largest(sizes)
+                    bits[bands[b], i] = largest_of(sizes)
                 else:
                     _sizes(sizes, w, limit[i % len(limit)], width > pixels)
-                    results[bands[b], i] = _sum(sizes)
+                    results[bands[b], i] = sum_of(sizes)
+
+
+@stored
+def dual_slope(
+    image,
+    low,
+    p,
+    bands,
+    bounds,
+    along,
+    across,
+    reach,
+    width,
+    sigma,
+    rho,
+    of,
+    of_low,
+    of_p,
+    into,
+    work,
+    sums,
+    start,
+    stop,
+):
+    """Computes the derivative of the dual step of a level, for complex dual variables.
+
+    Args:
+        image: As in :func:`dual_step`.
+        low: As there.
+        p: The dual variables before the step.
+        bands: As there.
+        bounds: As there.
+        along: As there.
+        across: As there.
+        reach: As there.
+        width: As there.
+        sigma: As there.
+        rho: The relaxation.
+        of: As ``image``, for the gradient of W*p instead of the image.
+        of_low: As ``low``, for the same.
+        of_p: The gradient of the new dual variables.
+        into: The place for the gradient of p.
+        work: The place for rho times the derivative of the clip.
+        sums: The place (bands, rows) for the inner products of this and the bands of the image, in double precision.
+        start: As there.
+        stop: As there.
+    """
+    pitch, pixels = width + SLACK, bounds[0].shape[1]
+    rings, t = np.empty((2, 2, 2 * reach, pitch), image.dtype), np.empty((2, 4, pitch), image.dtype)
+    padded = np.empty(width + 2 * reach * (width // pixels), image.dtype)
+    done, of_done = start - reach + 1, start - reach + 1
+    for i in range(start, stop):
+        row, of_row = (low[i], of_low[i]) if len(low) else (t[0, 3], t[1, 3])
+        done = _bands(t[0], row, image, i, done, rings[0], padded, along, across, reach, width)
+        of_done = _bands(t[1], of_row, of, i, of_done, rings[1], padded, along, across, reach, width)
+        for b in range(4):
+            if bands[b] >= 0:
+                w, v = (t[0, b], t[1, b]) if b < 3 else (row, of_row)
+                k, bound = bands[b], bounds[b]
+                places = into[k, i], work[k, i], p[k, i], w, of_p[k, i], v
+                sums[k, i] = _slope(*places, bound[i % len(bound)], sigma, rho)
 
 
 @stored
@@ -301,131 +389,3 @@ def adjoint(out, low, p, band, along, across, reach, width, pixel, add, start, s
             _continued(padded[b], before, width)
         for c in range(len(u)):
             _merge_along(out[i], padded[0], padded[1], starts[c], u[c], v[c], width, c == 0 and not add)
-
-
-# --- the gradient -----------------------------------------------------------------------------------------------------
-
-
-@inner
-def _differences(down, right, image, i, scale, pixel):
-    """Computes row i of the scaled differences along the two axes."""
-    row, after = image[i], image[(i + 1) % len(image)]
-    last = len(down) - pixel
-    for j in range(_U(len(down))):
-        down[j] = scale * (after[j] - row[j])
-    for j in range(_U(last)):
-        right[j] = scale * (row[j + _U(pixel)] - row[j])
-    for j in range(pixel):
-        right[last + j] = scale * (row[j] - row[last + j])
-
-
-@inner
-def _joint_step(p, r, v, w, bound, sigma, rho, complex_):
-    """Does as :func:`_step` for two rows p and r of dual variables, whose common magnitude is limited."""
-    one = bound.dtype.type(1)
-    if complex_:
-        for j in range(len(bound)):
-            k, n = 2 * j, 2 * j + 1
-            a, b, c, d = p[k] + sigma * v[k], p[n] + sigma * v[n], r[k] + sigma * w[k], r[n] + sigma * w[n]
-            s, t, x, y = a * bound[j], b * bound[j], c * bound[j], d * bound[j]
-            square = s * s + t * t + x * x + y * y
-            factor = one / np.sqrt(one if square <= one else square)  # NaN stays NaN
-            a, b, c, d = a * factor, b * factor, c * factor, d * factor
-            p[k], p[n] = a + rho * (a - p[k]), b + rho * (b - p[n])
-            r[k], r[n] = c + rho * (c - r[k]), d + rho * (d - r[n])
-    else:
-        for j in range(len(bound)):
-            a, b = p[j] + sigma * v[j], r[j] + sigma * w[j]
-            s, t = a / bound[j], b / bound[j]
-            square = s * s + t * t
-            factor = one / np.sqrt(one if square <= one else square)
-            a, b = a * factor, b * factor
-            p[j], r[j] = a + rho * (a - p[j]), b + rho * (b - r[j])
-
-
-@inner
-def _joint_squares(out, v, w, limit, complex_):
-    """Computes the squares of the common magnitudes of two rows times the limits, in double precision."""
-    if complex_:
-        for j in range(len(out)):
-            a, b = np.float64(v[2 * j]) * limit[j], np.float64(v[2 * j + 1]) * limit[j]
-            c, d = np.float64(w[2 * j]) * limit[j], np.float64(w[2 * j + 1]) * limit[j]
-            out[j] = a * a + b * b + c * c + d * d
-    else:
-        for j in range(len(out)):
-            a, b = np.float64(v[j]) * limit[j], np.float64(w[j]) * limit[j]
-            out[j] = a * a + b * b
-
-
-@inner
-def _roots(row):
-    for j in range(len(row)):
-        row[j] = np.sqrt(row[j])
-
-
-@stored
-def difference_step(image, p, band, bound, scale, sigma, rho, start, stop):
-    """Computes the gradient and the dual step of its bands, ``band`` and the next one.
-
-    Args:
-        image: The image.
-        p: As in :func:`dual_step`.
-        band: The first band in p.
-        bound: The limits of both bands together, as there.
-        scale: The scale of the gradient.
-        sigma: As there.
-        rho: As there.
-        start: As there.
-        stop: As there.
-    """
-    width, pixels = p.shape[2], bound.shape[1]
-    t = np.empty((2, width), image.dtype)
-    for i in range(start, stop):
-        _differences(t[0], t[1], image, i, scale, width // pixels)
-        _joint_step(p[band, i], p[band + 1, i], t[0], t[1], bound[i % len(bound)], sigma, rho, width > pixels)
-
-
-@stored
-def measure_differences(image, p, band, limit, scale, results, largest, start, stop):
-    """Does as :func:`measure` for the gradient; the numbers are written into row ``band`` of the results.
-
-    Args:
-        image: The image.
-        p: As in :func:`measure`.
-        band: The first band in p.
-        limit: The limits of both bands together, as there.
-        scale: The scale of the gradient.
-        results: As there.
-        largest: As there.
-        start: As there.
-        stop: As there.
-    """
-    width, pixels = p.shape[2], limit.shape[1]
-    t, sizes, bits = np.empty((2, width), image.dtype), np.empty(pixels, np.float64), results.view(np.int64)
-    for i in range(start, stop):
-        _differences(t[0], t[1], image, i, scale, width // pixels)
-        if p.shape[1]:
-            _subtract_from(t[0], p[band, i])
-            _subtract_from(t[1], p[band + 1, i])
-        _joint_squares(sizes, t[0], t[1], limit[i % len(limit)], width > pixels)
-        if largest:
-            bits[band, i] = _largest(sizes)
-        else:
-            _roots(sizes)
-            results[band, i] = _sum(sizes)
-
-
-@stored
-def adjoint_differences(out, p, band, scale, pixel, add, start, stop):
-    """Applies the adjoint of the gradient to the bands ``band`` and the next one of p; the result is added to ``out``
-    if ``add``."""
-    width = p.shape[2]
-    zero, last = out.dtype.type(0), width - pixel
-    for i in range(start, stop):
-        total, before, here, right = out[i], p[band, i - 1 if i else len(out) - 1], p[band, i], p[band + 1, i]
-        for j in range(_U(width)):
-            total[j] = (total[j] if add else zero) + scale * (before[j] - here[j] - right[j])
-        for j in range(_U(last)):
-            total[j + _U(pixel)] += scale * right[j]
-        for j in range(pixel):
-            total[j] += scale * right[last + j]

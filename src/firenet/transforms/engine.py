@@ -24,7 +24,7 @@ from firenet.transforms.undecimated import UndecimatedWavelet
 from firenet.transforms.union import Union
 
 Array = NDArray[Any]
-_WORTH = 2**21  # coefficients, see compiled_module
+_WORTH = 2**17  # coefficients, see compiled_module
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +59,10 @@ def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
     parts = None if len(sparsify.in_shape) != 2 else _parts(sparsify, scale, 0)
     if not parts:
         return None
-    compiled = compiled_module("firenet.transforms.compiled", math.prod(sparsify.out_shape), _WORTH)
-    return None if compiled is None else Engine(sparsify, parts, compiled)
+    size = math.prod(sparsify.out_shape)
+    names = "firenet.transforms.compiled", "firenet.transforms.compiled_gradient"
+    compiled, gradient = (compiled_module(name, size, _WORTH) for name in names)
+    return None if compiled is None or gradient is None else Engine(sparsify, parts, compiled, gradient)
 
 
 def _parts(sparsify: AnalysisOperator, scale: float, band: int) -> list[_Part] | None:
@@ -97,10 +99,13 @@ class Engine:
         sparsify: The operator, whose shape and groups are used.
         parts: Its wavelets and gradients.
         compiled: The module :mod:`firenet.transforms.compiled`.
+        gradient: The module :mod:`firenet.transforms.compiled_gradient`.
     """
 
-    def __init__(self, sparsify: AnalysisOperator, parts: list[_Part], compiled: ModuleType) -> None:
-        self._compiled, self._parts = compiled, parts
+    def __init__(
+        self, sparsify: AnalysisOperator, parts: list[_Part], compiled: ModuleType, gradient: ModuleType
+    ) -> None:
+        self._compiled, self._gradient, self._parts = compiled, gradient, parts
         self._group = [k for k, size in enumerate(sparsify.groups) for _ in range(size)]  # of each band
         self._bands, self._rows, self._columns = sparsify.out_shape
         self._filters: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -132,6 +137,48 @@ class Engine:
                 self._adjoint(part, dual, lows, back, add=part is not self._parts[0])
         return out
 
+    def slope(
+        self,
+        p: Tensor,
+        image: Tensor,
+        limits: list[Tensor],
+        sigma: Tensor,
+        rho: Tensor,
+        of_p: Tensor,
+        of_back: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Computes the derivative of the step :meth:`sweep_`, for complex tensors.
+
+        Args:
+            p: The dual variables before the step.
+            image: x.
+            limits: The inverse limits.
+            sigma: The step for each batch item.
+            rho: The relaxation for each batch item.
+            of_p: The gradient of the new dual variables.
+            of_back: The gradient of W*p.
+
+        Returns:
+            The gradients of p and of x, and that of sigma in double precision, one number per batch item.
+        """
+        into, work, into_image = torch.empty_like(p), torch.empty_like(p), torch.empty_like(image)
+        sums = torch.zeros(len(p), self._bands, self._rows, dtype=torch.float64)
+        images, lows = self._images(image)
+        of_images, of_lows = _reals(of_back.contiguous()), np.empty_like(lows)
+        spread = [self._spread(k, limit) for k, limit in enumerate(limits)]
+        bounds = [spread[k] for k in self._group]
+        tensors = (images, _reals(p), of_images, _reals(of_p.contiguous()), _reals(into), _reals(work))
+        each = zip(
+            *tensors, sums.numpy(), _reals(into_image), sigma.flatten().numpy(), rho.flatten().numpy(), strict=True
+        )
+        for x, dual, of, of_dual, place, scratch, products, back, step, relaxation in each:
+            for part in self._parts:
+                rest = of_dual, place, scratch, products
+                self._slope(part, x, lows, dual, bounds, (step, relaxation), of, of_lows, rest)
+                self._adjoint(part, scratch, lows, back, add=part is not self._parts[0])
+            back *= step
+        return into, into_image, sums.sum(dim=(1, 2))
+
     def penalty(self, image: Tensor, limits: list[Tensor]) -> Tensor:
         """Computes :math:`\\sum_i\\lambda w_i|(Wx)_i|`, one float64 number per batch item, from limits in float64."""
         nothing = image.new_zeros(len(image), self._bands, 0, self._columns)
@@ -160,7 +207,7 @@ class Engine:
         """Measures the bands of a part, or computes their dual step, from the finest level to the coarsest."""
         module, width = self._compiled, dual.shape[-1]
         if isinstance(part, _Differences):
-            function = module.measure_differences if measure else module.difference_step
+            function = self._gradient.measure if measure else self._gradient.dual_step
             scale = x.dtype.type(part.scale)
             share(function, self._rows, width, x, dual, part.band, limits[part.band], scale, *rest)
             return
@@ -172,13 +219,39 @@ class Engine:
             share(function, self._rows, width, x, low, dual, bands, each, *filters, *rest)
             x = low
 
+    def _slope(
+        self,
+        part: _Part,
+        x: Array,
+        lows: Array,
+        dual: Array,
+        limits: list[Array],
+        steps: tuple[Any, Any],
+        of: Array,
+        of_lows: Array,
+        rest: tuple[Array, ...],
+    ) -> None:
+        """Computes the derivative of the dual step of a part."""
+        module, width = self._compiled, dual.shape[-1]
+        if isinstance(part, _Differences):
+            scale, bound = x.dtype.type(part.scale), limits[part.band]
+            share(self._gradient.dual_slope, self._rows, width, x, dual, part.band, bound, scale, *steps, of, *rest)
+            return
+        for j, level in enumerate(part):
+            bands = (*range(level.band, level.band + 3), level.approximation)
+            low, of_low = (k[j] if level.approximation < 0 else k[0, :0] for k in (lows, of_lows))
+            filters, each = self._taps(level, x, width, adjoint=False), tuple(limits[k] for k in bands)
+            given = x, low, dual, bands, each, *filters, *steps, of, of_low
+            share(module.dual_slope, self._rows, width, *given, *rest)
+            x, of = low, of_low
+
     def _adjoint(self, part: _Part, dual: Array, lows: Array, out: Array, *, add: bool) -> None:
         """Applies the adjoint of a part; the result is added to ``out`` if ``add``."""
         module, width = self._compiled, dual.shape[-1]
         pixel = width // self._columns
         if isinstance(part, _Differences):
             scale = out.dtype.type(part.scale)
-            share(module.adjoint_differences, self._rows, width, out, dual, part.band, scale, pixel, add)
+            share(self._gradient.adjoint, self._rows, width, out, dual, part.band, scale, pixel, add)
             return
         for j, level in reversed(list(enumerate(part))):
             low = lows[j] if level.approximation < 0 else dual[level.approximation]
