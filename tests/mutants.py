@@ -37,8 +37,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coverage import CoverageData
-
 TESTS = Path(__file__).resolve().parent
 PROJECT = TESTS.parent
 SOURCE = PROJECT / "src"
@@ -404,6 +402,8 @@ def executing(data: Path, copy: Path, selected: list[Change]) -> dict[str, list[
     A line that is executed outside tests (when a module is imported, by fixtures) is left out: each test may depend on
     it. So may, through caches, tests that do not execute a line; hence this list only says which tests to run first.
     """
+    from coverage import CoverageData  # of the extra check; the doctests of this file run without it
+
     stored = CoverageData(str(data))
     stored.read()
     found: dict[str, list[str]] = {}

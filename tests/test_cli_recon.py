@@ -38,7 +38,8 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
     record = json.loads((tmp_path / "image.json").read_text())
     result = record["results"][0]
     assert record["lam"] == pytest.approx(1.45 / (14 * 64 * 64) ** 0.5)
-    assert record["versions"]["torch"] == torch.__version__
+    said, right = record["versions"]["torch"], torch.__version__
+    assert said.partition("+")[0] == right.partition("+")[0]  # a build's name is not always a part of both
     assert len(record["sha256"]) == 64
     assert result["status"] == "tolerance reached"
     assert result["relative_gap"] <= 1e-4
