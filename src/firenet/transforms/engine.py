@@ -215,7 +215,8 @@ class Engine:
         for j, level in enumerate(part):
             bands = (*range(level.band, level.band + 3), level.approximation)
             low = lows[j] if level.approximation < 0 else lows[0, :0]
-            filters, each = self._taps(level, x, width, adjoint=False), tuple(limits[k] for k in bands)
+            filters = self._taps(level, x, width, adjoint=False, padded=measure)
+            each = tuple(limits[k] for k in bands)
             share(function, self._rows, width, x, low, dual, bands, each, *filters, *rest)
             x = low
 
@@ -258,24 +259,24 @@ class Engine:
             filters, after = self._taps(level, out, width, adjoint=True), lows[j - 1] if j else out
             share(module.adjoint, self._rows, width, after, low, dual, level.band, *filters, pixel, add and j == 0)
 
-    def _taps(self, level: _Level, like: Array, width: int, *, adjoint: bool) -> tuple[Any, ...]:
+    def _taps(self, level: _Level, like: Array, width: int, *, adjoint: bool, padded: bool = False) -> tuple[Any, ...]:
         """Returns places and taps along and across the rows, the reach and the width, as the compiled functions take
-        them."""
-        key = (level, like.dtype, width, adjoint)
+        them. ``padded`` makes filters of every length one type, for which a function is compiled only once."""
+        key = (level, like.dtype, width, adjoint, padded)
         if key not in self._filters:
             count = level.taps.shape[1]
             reach = level.stretch * (count // 2)
             places = level.stretch * (np.arange(count) - count // 2) * (1 if adjoint else -1)
             period, pixel = self._rows if adjoint else 2 * reach, width // self._columns
-            along = self._chunks(pixel * (reach + places), (level.scale * level.taps).astype(like.dtype))
-            across = self._chunks(places % period, level.taps.astype(like.dtype))
+            along = self._chunks(pixel * (reach + places), (level.scale * level.taps).astype(like.dtype), padded)
+            across = self._chunks(places % period, level.taps.astype(like.dtype), padded)
             self._filters[key] = along, across, reach, width
         return self._filters[key]
 
-    def _chunks(self, places: Array, taps: Array) -> tuple[Any, ...]:
+    def _chunks(self, places: Array, taps: Array, padded: bool) -> tuple[Any, ...]:
         """Returns places and taps as tuples of tuples, which are as long as the filter, or have eight numbers."""
         most = self._compiled.TAPS
-        more = -len(places) % most if len(places) > most else 0
+        more = -len(places) % most if padded or len(places) > most else 0
         columns = np.pad(places, (0, more)), *np.pad(taps, ((0, 0), (0, more)))  # of taps that are zero
         return tuple(tuple(map(tuple, c.reshape(-1, min(len(c), most)))) for c in columns)
 
