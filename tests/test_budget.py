@@ -88,6 +88,8 @@ def test_a_scan_has_one_image_that_is_not_empty(scan: Path) -> None:
 def test_mistakes() -> None:
     with pytest.raises(BadInput, match="m rows"):
         dense_budget([1, 2], [1], 1, [1, 2], [1, 2])
+    with pytest.raises(BadInput, match="unequal lengths"):
+        dense_budget([[1, 2], [3]], [1, 2], 1, [1, 2], [1, 2])
     with pytest.raises(BadInput, match="of shape"):
         dense_budget([[1, 2]], [1], 1, [1], [1, 2])
     with pytest.raises(BadInput, match="A finite truth"):

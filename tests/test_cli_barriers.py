@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from firenet import barriers
-from firenet.barriers import check
+from firenet.barriers import check, classify
 from firenet.barriers.trials import Trial
 from firenet.barriers.verdicts import Verdict
 from firenet.cli.app import app
@@ -120,6 +121,19 @@ def test_a_gallery_without_a_verdict_has_the_exit_code_of_one_game(
     run = _firenet("all", "-k", "3", "-o", str(tmp_path), "--reads", "10")
     assert run.exit_code == code, run.output
     assert "2 digits, 1 inputs out of time" in run.stdout
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_map_with_an_experiment_without_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
+    made, picture = classify.classify("P3", 3), tmp_path / "map.png"
+    slow = replace(made[-1], evidence=(replace(made[-1].evidence[0], passed=None, what="out of time"),))
+    monkeypatch.setattr(classify, "classify", lambda *_, **__: [*made[:-1], slow])
+    run = _firenet("map", "-k", "3", "-o", str(picture), *form)
+    assert run.exit_code == NO_VERDICT
+    assert "out of time" in run.stdout
+    assert picture.exists()
 
 
 def test_the_map(tmp_path: Path) -> None:

@@ -311,6 +311,7 @@ def test_refusals() -> None:
     assert_refuses(lambda: reweighted(Firenet(Matrix(torch.eye(3))), torch.zeros(3)), "sparsify=None")
     for floor in (0, torch.inf, torch.nan):
         assert_refuses(lambda floor=floor: weights_from(y, frame, floor=floor), "floor")
+        assert_refuses(lambda floor=floor: reweighted(net, y, 0, floor=floor), "floor")
     assert_refuses(lambda: weights_from(torch.stack([y, y]), frame), "(2, 8, 8)")
 
 

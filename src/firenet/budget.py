@@ -150,7 +150,11 @@ def dense_budget(
         BadInput: As :func:`firenet.digits.determine` does, and for a truth or reconstruction of another shape, or
             not finite.
     """
-    points, shape = [np.asarray(v) for v in (truth, reconstruction)], np.shape(matrix)
+    try:
+        points, shape = [np.asarray(v) for v in (truth, reconstruction)], np.shape(matrix)
+    except ValueError:
+        do = "Give every row of the matrix the same length"
+        raise BadInput("A matrix of m rows and N columns, and two vectors", "lists of unequal lengths", do) from None
     if len(shape) != 2:
         raise BadInput("A matrix of m rows and N columns", f"shape {shape}", "Reshape it")
     if any(p.shape != shape[1:] for p in points):

@@ -116,6 +116,7 @@ def reweighted(
         raise BadInput(f"Measurements of one image, shape {net.sensing.out_shape}", got, "Loop over the batch")
     if not 0 < keep <= 1:
         raise BadInput("A fraction of the residual to keep, above 0 and at most 1", f"{keep}", "1 keeps all of it")
+    _check_floor(floor)
     if rounds < 0:
         raise BadInput("A number of rounds, zero or more", f"{rounds}", "1 or 2 are usual")
     most = net.schedule.layers
@@ -257,8 +258,7 @@ def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FL
         floor: f. With a small floor, the rounds together come closer to a penalty on the number of nonzero
             coefficients, which is not convex, although the problem of each round is.
     """
-    if not 0 < floor < math.inf:
-        raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")
+    _check_floor(floor)
     if image.shape != sparsify.in_shape:
         raise BadInput(f"One image of shape {sparsify.in_shape}", f"shape {tuple(image.shape)}", "Loop over the batch")
     size = sparsify.magnitudes(sparsify(image)).to(torch.float64)
@@ -271,6 +271,11 @@ def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FL
             inverse = 1 / (size[here] + floor * mean)
             weights[here] = inverse / inverse.mean()
     return weights.to(image.real.dtype)
+
+
+def _check_floor(floor: float) -> None:
+    if not 0 < floor < math.inf:
+        raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")
 
 
 def _shifted(progress: Progress | None, before: int, most: int) -> Progress | None:

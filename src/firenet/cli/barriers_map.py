@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Exit, Option
 
 from firenet.cli import barriers, console, options
 from firenet.errors import BadInput
@@ -22,6 +22,8 @@ def draw_map(
     as_json: options.Json = False,
 ) -> None:
     """Draw which numbers of correct digits are impossible, and how much data the others need.
+
+    Exit code 5 if an algorithm ran out of time: the map shows its experiment as one without a result.
 
     Examples:
       firenet barriers map
@@ -42,9 +44,11 @@ def draw_map(
         raise BadInput("Digits K for which the map has three regimes", str(error), "Use a larger --digits") from None
     if as_json:
         console.print_json({"cells": [c.as_json() for c in cells], "picture": str(out)})
-        return
-    for c in cells:
-        console.say(f"{c.digits} digits: {c.regime}. {c.why}")
-        for p in c.evidence:
-            console.say(f"    {p.algorithm}: {p.what}")
-    console.say(f"picture: {out}")
+    else:
+        for c in cells:
+            console.say(f"{c.digits} digits: {c.regime}. {c.why}")
+            for p in c.evidence:
+                console.say(f"    {p.algorithm}: {p.what}")
+        console.say(f"picture: {out}")
+    if any(p.passed is None for c in cells for p in c.evidence):
+        raise Exit(console.NO_VERDICT)
