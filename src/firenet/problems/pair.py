@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,6 +39,7 @@ class OperatorPair:
 
     def __init__(self, sensing: LinearOperator, sparsify: AnalysisOperator) -> None:
         self.operator, self.in_shape = sensing, sensing.in_shape
+        self._engines: dict[bool, Engine | None] = {}  # for tensors with derivatives, and without
         self.sparsify, self._sensing = sparsify, sensing.compact()
         self._bands = sparsify if isinstance(sparsify, Convolutions) and sparsify.convolves else None
         self._axes = tuple(range(-len(sparsify.in_shape), 0))
@@ -111,12 +111,12 @@ class OperatorPair:
 
         It applies W to images in space: :meth:`to_space` and :meth:`from_space` convert.
         """
-        left = any(t.device.type != "cpu" or (derived(t) and not derivatives) for t in tensors)
-        return None if left else self._engine
-
-    @cached_property
-    def _engine(self) -> Engine | None:
-        return engine_for(self.sparsify, self._balance if self._spectral else self._relative)
+        if any(t.device.type != "cpu" or (derived(t) and not derivatives) for t in tensors):
+            return None
+        if derivatives not in self._engines:
+            scale = self._balance if self._spectral else self._relative
+            self._engines[derivatives] = engine_for(self.sparsify, scale, derivatives=derivatives)
+        return self._engines[derivatives]
 
     def to_space(self, x: Tensor) -> Tensor:
         """Computes the image that the engine takes; without derivatives it may overwrite x."""

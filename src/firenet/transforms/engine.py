@@ -25,6 +25,8 @@ from firenet.transforms.union import Union
 
 Array = NDArray[Any]
 _WORTH = 2**17  # coefficients, see compiled_module
+# The same with derivatives: attacks and training compute thousands of them.
+_WORTH_DERIVATIVES = 2**13
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +52,9 @@ class _Differences:
 _Part = list[_Level] | _Differences
 
 
-def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
-    """Returns the compiled engine for ``scale`` times an operator, or None if the operator is left to torch.
+def engine_for(sparsify: AnalysisOperator, scale: float, *, derivatives: bool = False) -> Engine | None:
+    """Returns the compiled engine for ``scale`` times an operator, or None if the operator is left to torch; with
+    ``derivatives`` the engine pays for smaller images.
 
     Undecimated wavelets and periodic gradients of 2-D images and unions of them have an engine; other operators are
     left to torch. See :func:`.compiled_module`, which also says which errors are raised.
@@ -61,7 +64,8 @@ def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
         return None
     size = math.prod(sparsify.out_shape)
     names = "firenet.transforms.compiled", "firenet.transforms.compiled_gradient"
-    compiled, gradient = (compiled_module(name, size, _WORTH) for name in names)
+    worth = _WORTH_DERIVATIVES if derivatives else _WORTH
+    compiled, gradient = (compiled_module(name, size, worth) for name in names)
     return None if compiled is None or gradient is None else Engine(sparsify, parts, compiled, gradient)
 
 
