@@ -22,9 +22,10 @@ jitter: $(VENV)/.test  ## the test suite on five imitated processors, whose sums
 		FIRENET_JITTER=$$seed OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto || exit 1; \
 	done
 
-kernels: $(VENV)/.test  ## the test suite with other kernels of torch and MKL, and with two threads
+kernels: $(VENV)/.test  ## the test suite with other kernels of torch and MKL, with compiled layers, and with two threads
 	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
+	FIRENET_ENGINE=compiled OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest -q
 
 soundness: $(VENV)/.test  ## 10,000 problems: no claim may be false, no bound below the truth; half an hour; SOUNDNESS="--share 0.1"

@@ -135,3 +135,14 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings draw 16 images instead of 256, which would take longer than their few steps."""
     monkeypatch.setattr("firenet.nets.training._POOL", 16)
+
+
+@pytest.fixture(params=["torch", "compiled"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The engine that computes what the compiled one can compute."""
+    from extras import needs
+
+    if request.param == "compiled":
+        needs("numba")
+    monkeypatch.setenv("FIRENET_ENGINE", request.param)
+    return str(request.param)

@@ -396,6 +396,13 @@ def targets(file: str) -> list[str]:
     return [*([f"src/{file}"] if doctests else []), *map(str, own_tests(file))]
 
 
+@functools.cache
+def functions(test: str) -> frozenset[str]:
+    """Returns the functions of a test file; coverage also names those of libraries that look like tests."""
+    body = ast.parse(Path(test).read_text(encoding="utf-8")).body
+    return frozenset(node.name for node in body if isinstance(node, ast.FunctionDef))
+
+
 def executing(data: Path, copy: Path, selected: list[Change]) -> dict[str, list[str]]:
     """Returns the names of the test functions that execute each changed line, by ``file:line``.
 
@@ -450,7 +457,8 @@ async def campaign(selected: list[Change], jobs: int, record: Record) -> None:
         source = path.read_text(encoding="utf-8")
         limit = SLACK + PATIENCE * sum(record.results[target]["seconds"] for target in run)
         place = f"{change.file}:{change.line}"
-        tests = [f"{t}::{name}" for t in run for name in record.results[t].get("lines", {}).get(place, ())]
+        executed = ((t, record.results[t].get("lines", {}).get(place, ())) for t in run)
+        tests = [f"{t}::{name}" for t, names in executed for name in names if name in functions(t)]
         passed, seconds, words = True, 0.0, "no tests"
         path.write_text(change.made(source), encoding="utf-8")
         try:

@@ -8,7 +8,6 @@ import torch
 
 from cases import SETUPS, analysed, setups, weights_of
 from draws import normal, uniform
-from extras import needs
 from firenet import BadInput, PaperSchedule
 from firenet.sensing.fourier import fourier_samples
 from firenet.solver import FixedSteps
@@ -52,13 +51,9 @@ def test_layers_hold_what_they_should() -> None:
 @pytest.mark.parametrize("spec", ["undecimated:haar:1+sym4:2", "tv", "undecimated:sym4:2+tv"])
 @pytest.mark.parametrize("schedule", ["frozen", "relaxed", "paper", "fixed"])
 @pytest.mark.parametrize("coils", [0, 2])
-@pytest.mark.parametrize("engine", ["torch", "compiled"])
 def test_the_derivative_written_out_is_that_of_autograd(
     spec: str, schedule: str, coils: int, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if engine == "compiled":
-        needs("numba")
-    monkeypatch.setenv("FIRENET_ENGINE", engine)
     from firenet import PaperSchedule
     from firenet.reconstruction import default_network
     from firenet.solver import FixedSteps
@@ -97,15 +92,11 @@ def test_the_derivative_written_out_is_that_of_autograd(
     assert all(t.abs().max() > 1e-6 for t in wanted)
 
 
-@pytest.mark.parametrize("engine", ["torch", "compiled"])
-def test_a_second_derivative_is_refused_or_right(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_derivative_is_refused_or_right(engine: str) -> None:
     from firenet.reconstruction import default_network
     from firenet.solver import FixedSteps
     from firenet.solver.analysis_kernel import twice_differentiable
 
-    if engine == "compiled":
-        needs("numba")
-    monkeypatch.setenv("FIRENET_ENGINE", engine)
     rng = np.random.default_rng(0)
     mask = uniform(6, 8, seed=rng) < 0.7
     net = default_network(fourier_samples(mask), sparsify="tv", lam=0.2, schedule=FixedSteps(5, omega=1.0))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -280,7 +282,7 @@ def assert_folds(mask: Tensor, frame: Wavelet, dtype: torch.dtype, batch: int) -
 
 @pytest.mark.parametrize("dense", [0, 16, 10**6])
 @pytest.mark.parametrize("shape", SHAPES, ids=size)
-def test_every_depth_with_every_corner(shape: Shape, dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_depth_with_every_corner(shape: Shape, dense: int, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The corner that is one matrix: nothing, a part, or all of the coefficients."""
     monkeypatch.setattr("firenet.sensing.fourier_wavelet._DENSE", dense)
     for depth in range(deepest(shape) + 1):
@@ -289,12 +291,34 @@ def test_every_depth_with_every_corner(shape: Shape, dense: int, monkeypatch: py
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=size)
-def test_large_bands_are_transformed_one_by_one(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_bands_are_transformed_one_by_one(shape: Shape, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("firenet.sensing.fourier_wavelet._LARGE", 0)
     monkeypatch.setattr("firenet.sensing.fourier_wavelet._DENSE", 0)
     for depth in range(deepest(shape) + 1):
         for k, wavelet in enumerate(("haar", "db2")):
             assert_folds(some(shape), Wavelet(shape, wavelet, depth), COMPLEX[k], batch=(3, 1)[k])
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_threads_and_copies_change_no_bit(engine: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is computed with buffers: with one thread, with several, in a copy, in a copy that was stored."""
+    monkeypatch.setattr("firenet.engines._SHARE", 1)
+    monkeypatch.setattr("firenet.sensing.fourier_wavelet._DENSE", 0)  # matrix products depend on the threads
+    shape, before = (24, 16), torch.get_num_threads()
+    operator = (SubsampledFourier(some(shape)) @ Wavelet(shape, "db2", 3).H).compact()
+    x, y = Probe(dtype, (2,)).draw(operator.in_shape), Probe(dtype, (2,)).draw(operator.out_shape, salt=1)
+    wanted = [operator(x).clone(), operator.adjoint(y).clone()]
+    found = []
+    try:
+        for threads in (2, 3):
+            torch.set_num_threads(threads)
+            found.append((operator(x).clone(), operator.adjoint(y).clone()))
+    finally:
+        torch.set_num_threads(before)
+    copies = copy.deepcopy(operator), pickle.loads(pickle.dumps(operator))
+    found += [(other(x), other.adjoint(y)) for other in copies]
+    for mine in found:
+        assert all(map(torch.equal, wanted, mine))
 
 
 @pytest.mark.parametrize("dense", [0, 16, 256])

@@ -205,6 +205,32 @@ def test_what_is_not_finite_spreads(dtype: torch.dtype, bad: float, monkeypatch:
     assert not torch.isfinite(compiled.worst(clean, image, limits)).any()
 
 
+@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("dtype", [torch.float32, *COMPLEX], ids=str)
+@pytest.mark.parametrize("size", [1e-200, 1e-30, 1.0, 1e30, 1e160])
+def test_numbers_of_every_size(name: str, dtype: torch.dtype, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits far below the numbers, whose squares overflow; sums of magnitudes that are tiny and huge."""
+    bits = torch.finfo(dtype).bits
+    if bits == 32 and not 1e-31 < size < 1e31:
+        size = size**0.15
+    shape = (16, 12)
+    frame = FRAMES[name](shape)
+    compiled = made(frame, monkeypatch)
+    image, p = draw((2, *shape), dtype) * size, draw((2, *frame.out_shape), dtype, 1) * size
+    groups, one = frame.penalty_shape[0], torch.ones(2, dtype=dtype.to_real())
+    wide = [torch.tensor(2.0, dtype=torch.float64)] * groups
+    unit = image[0, 0, 0].abs().to(torch.float64)  # with numbers near one nothing over- or underflows
+    expected = compiled.penalty(image / unit, wide) * unit
+    assert torch.allclose(compiled.penalty(image, wide), expected, rtol=1e-5 if bits == 32 else 1e-12, atol=0)
+    limit = torch.tensor(size * 1e-25, dtype=dtype.to_real())
+    limits = [limit.reciprocal() if dtype.is_complex else limit] * groups
+    if torch.isfinite(limits[0]) and limits[0] > 0:
+        back = compiled.sweep_(p, image, limits, one, one)
+        assert torch.isfinite(torch.view_as_real(p) if dtype.is_complex else p).all()
+        assert torch.isfinite(torch.view_as_real(back) if dtype.is_complex else back).all()
+        assert frame.magnitudes(p).max() <= limit * (1 + 1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
 def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = made(with_gradient((33, 20)), monkeypatch)

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given, strategies as st
 
 from cases import WAVELETS, Shape, coil_maps, dense_fourier, some
-from extras import needs
 from firenet.operators.linear import Composition
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
 from firenet.sensing.fourier_wavelet import FourierOfWavelet
@@ -30,14 +29,6 @@ from laws import (
 
 
 FOLDED_SHAPES: list[Shape] = [(2,), (48,), (130,), (4, 6), (32, 16), (2, 4, 6), (8, 8, 4)]
-
-
-@pytest.fixture(params=["torch", "compiled"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "compiled":
-        needs("numba")
-    monkeypatch.setenv("FIRENET_ENGINE", request.param)
-    return request.param
 
 
 @pytest.mark.parametrize("wavelet", WAVELETS)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from cases import BATCH, PRECISIONS, draw, kinds, with_zero
 from draws import uniform
-from extras import needs
 from firenet import LinearOperator, Matrix, MultiCoilFourier, SubsampledFourier, SubsampledWalsh, Wavelet
 from firenet.operators.compact import Compact
 from firenet.problems.synthesis import SynthesisProblem
@@ -179,13 +178,7 @@ def test_a_layer_is_the_formula(kind: str, rho: float, weighted: bool, gradients
 
 @setups
 @pytest.mark.parametrize(("rho", "weighted"), [(1.0, True), (1.8, True), (0.4, False)])
-@pytest.mark.parametrize("engine", ["torch", "compiled"])
-def test_in_place_is_the_same_as_with_gradients(
-    name: str, kind: str, rho: float, weighted: bool, engine: str, monkeypatch: pytest.MonkeyPatch
-):
-    if engine == "compiled":
-        needs("numba")
-    monkeypatch.setenv("FIRENET_ENGINE", engine)
+def test_in_place_is_the_same_as_with_gradients(name: str, kind: str, rho: float, weighted: bool, engine: str):
     s = setup(name, kind, weighted=weighted, rho=rho)
     for first in (False, True):
         quiet, derived = s.layers(first=first), s.layers(first=first, gradients=True)

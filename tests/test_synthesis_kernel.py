@@ -100,6 +100,27 @@ def test_the_compiled_step_is_what_it_stands_for(
         assert elsewhere[3].equal(total)
 
 
+@kinds
+@pytest.mark.parametrize("bits", [32, 64])
+def test_the_compiled_step_for_every_ratio(kind: str, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers so far above the threshold that their squares overflow, and an x that is no plain array."""
+    needs("numba")
+    monkeypatch.setenv("FIRENET_ENGINE", "compiled")
+    dtype = {("real", 32): torch.float32, ("complex", 32): torch.complex64}.get((kind, bits), PRECISIONS[kind])
+    kernel = SynthesisKernel(SynthesisProblem(Matrix(torch.ones(1, 50, dtype=dtype)), None, 1.0))
+    one = torch.ones(BATCH, 1, dtype=dtype.to_real())
+    steps = Steps(one, one, one, one, False)
+    for ratio in (1e15, 1e19, 1e25, 1e30):
+        x, nothing = draw((BATCH, 50), dtype, 0) * ratio, torch.zeros(BATCH, 50, dtype=dtype)
+        new, last, moved = nothing.clone(), nothing.clone(), x.clone()
+        assert kernel.advance_(new, moved, new, last, None, kernel.threshold(one, x), steps, True)
+        assert_each_near(new, kernel.primal(x, one), 4)
+        assert moved.equal(new)  # the relaxation is one
+        assert last.equal(new)
+    turned = draw((50, BATCH), dtype, 0).T
+    assert not kernel.advance_(turned, turned, turned, turned, None, kernel.threshold(one, turned), steps, True)
+
+
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.isnan().equal(b.isnan()) and a.nan_to_num().equal(b.nan_to_num())
 

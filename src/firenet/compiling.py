@@ -1,24 +1,37 @@
-"""How functions are compiled: numba's options, the cache on disk, and the notice that compiling takes a while.
+"""The options of numba, its cache on disk, and the notice that compiling takes a while.
 
 Indices are unsigned where loops should become vector instructions: the compiler would test the sign of signed ones. The
-flags permit the compiler to reorder sums and to contract products, but not to assume that numbers are finite: NaN and
-infinity spread as in torch.
+flags permit the compiler to reorder sums, to contract products and to compute reciprocal roots by an approximation and
+a step of Newton's iteration, but not to assume that numbers are finite: NaN spreads as in torch. That step makes NaN of
+the root of infinity, hence :func:`factor_of`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
+
+import numpy as np
 
 from firenet.optional import optional
 
 numba: Any = optional("numba", "fast", "The compiled engine")
 _events: Any = optional("numba.core.event", "fast", "The compiled engine")
 
+# The cache notices changes of the files of the functions, and not of these options.
 _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp", "afn"}}
 # A function that only compiled functions call.
 inner: Any = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+
+
+@inner
+def factor_of(square, one, most):
+    """Returns :math:`1/\\max(|u|,1)` from the square of :math:`|u|`: NaN for NaN, and zero if the square is above
+    ``most``, the largest number, which an overflow exceeds."""
+    factor = one / np.sqrt(one if square <= one else square)
+    return one - one if square > most else factor
 
 
 class _Notice(_events.Listener):
@@ -30,7 +43,7 @@ class _Notice(_events.Listener):
         if not self.said and event.data["dispatcher"].py_func.__module__.startswith("firenet."):
             self.said = True
             logging.getLogger(__name__).info(
-                "compiling the functions of the layers: some ten seconds, once on this machine"
+                "compiling the functions of the layers: some ten seconds, once for each kind of data on this machine"
             )
 
     def on_end(self, event: Any) -> None:
@@ -51,6 +64,7 @@ def stored(function: Callable[..., None]) -> Callable[..., None]:
     except RuntimeError:  # there is no folder for a cache
         return plain
 
+    @wraps(function)  # for pickle, which stores the name
     def call(*arguments: Any) -> None:
         try:
             cached(*arguments)

@@ -1,4 +1,4 @@
-"""Which layers are computed by compiled functions, and how threads share the work of one function.
+"""The choice between torch and compiled functions, and the threads that share the work of one function.
 
 What a layer computes stands once in plain torch, for every device and with derivatives. Files named ``compiled`` repeat
 the parts that take most of the time, for the CPU and without derivatives. They need numba (``firenet[fast]``).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -38,10 +38,7 @@ def compiled_module(name: str, size: int, worth: int) -> ModuleType | None:
         BadInput: For another value of the variable.
         MissingExtra: If the variable asks for compiled functions, and numba is not installed.
     """
-    asked = os.environ.get("FIRENET_ENGINE") or None
-    if asked not in (None, "torch", "compiled"):
-        do = "Leave it out to have one chosen by the size of the image"
-        raise BadInput("The environment variable FIRENET_ENGINE: torch or compiled", repr(asked), do)
+    asked = asked_for()
     if asked == "torch" or (asked is None and size < worth):
         return None
     try:
@@ -50,6 +47,19 @@ def compiled_module(name: str, size: int, worth: int) -> ModuleType | None:
         if asked is not None:
             raise
         return None
+
+
+def asked_for() -> str | None:
+    """Returns the engine that ``FIRENET_ENGINE`` asks for.
+
+    Raises:
+        BadInput: If it asks for anything but ``torch`` or ``compiled``.
+    """
+    asked = os.environ.get("FIRENET_ENGINE") or None
+    if asked not in (None, "torch", "compiled"):
+        do = "Leave it out to have one chosen by the size of the image"
+        raise BadInput("The environment variable FIRENET_ENGINE: torch or compiled", repr(asked), do)
+    return asked
 
 
 def share(function: Callable[..., None], rows: int, width: int, *arguments: Any) -> None:
@@ -61,17 +71,21 @@ def share(function: Callable[..., None], rows: int, width: int, *arguments: Any)
         width: How many numbers a row has; threads are used only where each has many.
         *arguments: The first arguments of the function.
     """
-    count = max(1, min(torch.get_num_threads(), rows * width // _SHARE))
+    most = torch.get_num_threads()
+    count = max(1, min(most, rows * width // _SHARE))
     edges = [rows * k // count for k in range(count + 1)]
-    jobs = [_threads(count).submit(function, *arguments, *edges[k : k + 2]) for k in range(1, count)]
-    function(*arguments, *edges[:2])
+    jobs = [_threads(most).submit(function, *arguments, *edges[k : k + 2]) for k in range(1, count)]
+    try:
+        function(*arguments, *edges[:2])
+    finally:  # no thread goes on writing after an interrupt
+        wait(jobs)
     for job in jobs:
         job.result()
 
 
 @lru_cache(maxsize=1)
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count - 1, "firenet-engine")
+def _threads(most: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(most - 1, "firenet-engine")
 
 
 if hasattr(os, "register_at_fork"):  # the child of a fork has none of the threads

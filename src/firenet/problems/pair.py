@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -104,6 +105,10 @@ class OperatorPair:
         if isinstance(self._damp, Tensor):
             return x * self._damp.to(x.real.dtype) ** power
         return x * self._damp**power
+
+    def __getstate__(self) -> dict[str, Any]:
+        # An engine has modules, which cannot be copied; a copy makes its own.
+        return {**vars(self), "_engines": {}}
 
     def engine(self, *tensors: Tensor, derivatives: bool = False) -> Engine | None:
         """Returns the compiled engine if there is one and it takes these tensors: on the CPU, and unless the caller

@@ -125,6 +125,10 @@ class _Folded(Sampled):
         self.in_shape = (math.prod(sides),)
         self._plans: dict[tuple[object, ...], _Plan] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy makes its own plans: the views in a plan are of its own buffers.
+        return {**vars(self), "_plans": {}}
+
     def _sides(self, level: int) -> tuple[int, ...]:
         return tuple(n >> level for n in self._shape)
 
@@ -361,7 +365,7 @@ class _Level:
     size: int
     half: int  # 2^(d - 1), the number of types that are low-pass along the first axis
     spectra: Tensor = field(default_factory=torch.Tensor)
-    compiled: _CompiledLevel | None = None  # or None, and the views of the following
+    compiled: _CompiledLevel | None = None  # None if torch computes the level, with the views below
     join: Any = None
     merge: list[_Product] = field(default_factory=list)
     split: list[_Product] = field(default_factory=list)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firenet.compiling import inner, stored
+from firenet.compiling import factor_of, inner, stored
 
 _U = np.uint64
 # So many numbers are taken through all steps at once, so that they stay in the cache. Blocks begin at the same numbers
@@ -26,12 +26,12 @@ def _descend(new, x, tau):
 @inner
 def _shrink(v, t):
     """Replaces complex numbers by their soft threshold: exactly zero up to the threshold, and NaN stays NaN."""
-    zero, one = t.dtype.type(0), t.dtype.type(1)
+    one, most = t.dtype.type(1), np.finfo(t.dtype).max
     for j in range(_U(len(v))):
         limit = t[j]
         a, b = v[j].real / limit, v[j].imag / limit
         square = a * a + b * b
-        factor = zero if square <= one else one - one / np.sqrt(square)
+        factor = one - one if square <= one else one - factor_of(square, one, most)
         v[j] = complex(v[j].real * factor, v[j].imag * factor)
 
 
@@ -45,8 +45,8 @@ def _shrink_real(v, t):
 
 
 @inner
-def _follow(x, new, last, total, rho, change, add, relax):
-    """Computes what comes after the threshold; see :func:`advance` for what is wanted."""
+def _follow(x, new, last, total, rest, change, add, relax):
+    """Computes what comes after the threshold; see :func:`advance` for the arguments."""
     if change:
         for j in range(_U(len(new))):
             last[j] = new[j] - last[j]
@@ -55,7 +55,7 @@ def _follow(x, new, last, total, rho, change, add, relax):
             total[j] += new[j]
     if relax:
         for j in range(_U(len(new))):
-            x[j] += rho * (new[j] - x[j])
+            x[j] = new[j] - rest * (new[j] - x[j])  # exactly new for rho = 1
 
 
 @stored
@@ -81,7 +81,7 @@ def advance(new, x, last, total, t, tau, rho, change, add, relax, start, stop):
         part = slice(i * BLOCK, min((i + 1) * BLOCK, len(new)))
         _descend(new[part], x[part], tau)
         _shrink(new[part], t[part] if len(t) == len(new) else t)
-        _follow(x[part], new[part], last[part], total[part], rho, change, add, relax)
+        _follow(x[part], new[part], last[part], total[part], t.dtype.type(1) - rho, change, add, relax)
 
 
 @stored
@@ -91,4 +91,4 @@ def advance_real(new, x, last, total, t, tau, rho, change, add, relax, start, st
         part = slice(i * BLOCK, min((i + 1) * BLOCK, len(new)))
         _descend(new[part], x[part], tau)
         _shrink_real(new[part], t[part] if len(t) == len(new) else t)
-        _follow(x[part], new[part], last[part], total[part], rho, change, add, relax)
+        _follow(x[part], new[part], last[part], total[part], t.dtype.type(1) - rho, change, add, relax)

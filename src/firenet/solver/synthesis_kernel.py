@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import torch
@@ -21,14 +22,31 @@ _WORTH = 2**18  # coefficients, see compiled_module
 
 @dataclass(frozen=True, eq=False)
 class Threshold:
-    """Thresholds and their inverses, in a shape that broadcasts to ``real_view(x)``; and for the compiled function,
-    if it is used, the thresholds of each batch item, and the size of its blocks."""
+    """The thresholds of the next layers.
 
-    limit: Tensor
-    inverse: Tensor
+    Attributes:
+        each: Thresholds, in a shape that broadcasts to x.
+        like: A tensor of the dtype of x.
+        advance: The compiled function, if it is used.
+        limits: For that function, the thresholds of each batch item.
+        block: The size of its blocks.
+    """
+
+    each: Tensor
+    like: Tensor
     advance: Callable[..., None] | None
     limits: list[NDArray[Any]]
     block: int
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """The thresholds and their inverses, in a shape that broadcasts to ``real_view(x)``."""
+        t = self.each
+        if self.like.is_complex():
+            # One number per complex number if it is the same for all, else one per real: broadcasting along the last
+            # axis is slow.
+            t = t[..., None] if t.shape[1:].numel() == 1 else torch.stack([t, t], dim=-1)
+        return t, t.reciprocal()
 
 
 @final
@@ -59,11 +77,7 @@ class SynthesisKernel(Kernel):
             advance, block = (compiled.advance if like.is_complex() else compiled.advance_real), compiled.BLOCK
             each = t.expand(len(like), *t.shape[1:]).flatten(1)
             limits = list(each.expand(-1, block if each.shape[1] == 1 else size).contiguous().numpy())
-        if like.is_complex():
-            # One number per complex number if it is the same for all, else one per real: broadcasting along the last
-            # axis is slow.
-            t = t[..., None] if weights is None else torch.stack([t, t], dim=-1)
-        return Threshold(t, t.reciprocal(), advance, limits, block)
+        return Threshold(t, like[:0], advance, limits, block)
 
     def advance_(
         self,
@@ -94,7 +108,7 @@ class SynthesisKernel(Kernel):
         The factor is kept as complex numbers with imaginary part zero, since on the CPU torch is slow at reducing pairs
         of reals to single numbers and expanding them again.
         """
-        t, inverse = threshold.limit, threshold.inverse
+        t, inverse = threshold.pairs
         if not v.is_complex():
             return v.sub_(torch.maximum(torch.minimum(v, t), -t))
         v = torch.view_as_complex(torch.view_as_real(v).mul_(inverse))

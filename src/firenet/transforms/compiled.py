@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from firenet.compiling import inner, stored
+from firenet.compiling import factor_of, inner, stored
 from firenet.optional import optional
 
 _tuples: Any = optional("numba.cpython.unsafe.tuple", "fast", "The compiled engine")
@@ -110,14 +110,13 @@ def _step(p, w, bound, sigma, rho, complex_):
 
     ``bound`` has the limits of real dual variables, and the inverse limits of complex ones.
     """
-    one = bound.dtype.type(1)
+    one, most = bound.dtype.type(1), np.finfo(bound.dtype).max
     if complex_:
         for j in range(len(bound)):
             x, y = p[2 * j], p[2 * j + 1]
             a, b = x + sigma * w[2 * j], y + sigma * w[2 * j + 1]
             s, t = a * bound[j], b * bound[j]
-            square = s * s + t * t
-            factor = one / np.sqrt(one if square <= one else square)  # NaN stays NaN
+            factor = factor_of(s * s + t * t, one, most)
             a, b = a * factor, b * factor
             p[2 * j], p[2 * j + 1] = a + rho * (a - x), b + rho * (b - y)
     else:
@@ -137,7 +136,7 @@ def _slope(into, work, p, w, of_p, v, bound, sigma, rho):
     the clip into ``work``, and the gradient of p into ``into``; rho is the relaxation. ``v`` has the bands of the
     gradient of W*p. Returns the inner product of ``work`` and w.
     """
-    zero, one = bound.dtype.type(0), bound.dtype.type(1)
+    zero, one, most = bound.dtype.type(0), bound.dtype.type(1), np.finfo(bound.dtype).max
     total = zero
     for j in range(_U(len(bound))):
         k = _U(2) * j
@@ -145,9 +144,8 @@ def _slope(into, work, p, w, of_p, v, bound, sigma, rho):
         a, b = (p[k] + sigma * w[k]) * bound[j], (p[n] + sigma * w[n]) * bound[j]
         x, y = v[k] + of_p[k], v[n] + of_p[n]
         square = a * a + b * b
-        beyond = not square <= one  # NaN stays NaN
-        factor = one / np.sqrt(square) if beyond else one
-        along = (a * x + b * y) / square if beyond else zero
+        factor = factor_of(square, one, most)
+        along = zero if square <= one or square > most else (a * x + b * y) / square
         c, d = rho * factor * (x - along * a), rho * factor * (y - along * b)
         total += c * w[k] + d * w[n]
         work[k], work[n] = c, d
@@ -167,8 +165,10 @@ def _sizes(out, w, limit, complex_):
     """Computes the magnitudes of a row times its limits, in double precision."""
     if complex_:
         for j in range(len(out)):
-            a, b = np.float64(w[2 * j]), np.float64(w[2 * j + 1])
-            out[j] = np.sqrt(a * a + b * b) * limit[j]
+            a, b = abs(np.float64(w[2 * j])), abs(np.float64(w[2 * j + 1]))
+            large, small = (a, b) if a > b else (b, a)
+            ratio = small / large if large > 0 else large  # no square under- or overflows
+            out[j] = large * np.sqrt(1 + ratio * ratio) * limit[j]
     else:
         for j in range(len(out)):
             out[j] = abs(w[j]) * limit[j]
@@ -190,7 +190,7 @@ def _squares(out, w, limit, complex_):
 @inner
 def sum_of(row):
     """Returns the sum of a row."""
-    total = row[0] * 0
+    total = row.dtype.type(0)
     for j in range(len(row)):
         total += row[j]
     return total

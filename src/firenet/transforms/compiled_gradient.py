@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firenet.compiling import inner, stored
+from firenet.compiling import factor_of, inner, stored
 from firenet.transforms.compiled import largest_of, subtract_from, sum_of
 
 _U = np.uint64
@@ -29,15 +29,14 @@ def _differences(down, right, image, i, scale, pixel):
 
 @inner
 def _joint_step(p, r, v, w, bound, sigma, rho, complex_):
-    """Does as :func:`.compiled._step` for two rows p and r of dual variables, whose common magnitude is limited."""
-    one = bound.dtype.type(1)
+    """Does the same as :func:`.compiled._step` for two rows p and r of dual variables with one limit in common."""
+    one, most = bound.dtype.type(1), np.finfo(bound.dtype).max
     if complex_:
         for j in range(len(bound)):
             k, n = 2 * j, 2 * j + 1
             a, b, c, d = p[k] + sigma * v[k], p[n] + sigma * v[n], r[k] + sigma * w[k], r[n] + sigma * w[n]
             s, t, x, y = a * bound[j], b * bound[j], c * bound[j], d * bound[j]
-            square = s * s + t * t + x * x + y * y
-            factor = one / np.sqrt(one if square <= one else square)  # NaN stays NaN
+            factor = factor_of(s * s + t * t + x * x + y * y, one, most)
             a, b, c, d = a * factor, b * factor, c * factor, d * factor
             p[k], p[n] = a + rho * (a - p[k]), b + rho * (b - p[n])
             r[k], r[n] = c + rho * (c - r[k]), d + rho * (d - r[n])
@@ -45,8 +44,7 @@ def _joint_step(p, r, v, w, bound, sigma, rho, complex_):
         for j in range(len(bound)):
             a, b = p[j] + sigma * v[j], r[j] + sigma * w[j]
             s, t = a / bound[j], b / bound[j]
-            square = s * s + t * t
-            factor = one / np.sqrt(one if square <= one else square)
+            factor = factor_of(s * s + t * t, one, most)
             a, b = a * factor, b * factor
             p[j], r[j] = a + rho * (a - p[j]), b + rho * (b - r[j])
 
@@ -54,7 +52,7 @@ def _joint_step(p, r, v, w, bound, sigma, rho, complex_):
 @inner
 def _joint_slope(into, work, p, w, of_p, v, bound, sigma, rho):
     """Does the same for :func:`_joint_step`: every argument but the last three has two rows, in a tuple."""
-    zero, one = bound.dtype.type(0), bound.dtype.type(1)
+    zero, one, most = bound.dtype.type(0), bound.dtype.type(1), np.finfo(bound.dtype).max
     total = zero
     for j in range(_U(2 * len(bound))):
         i = j >> _U(1) << _U(1)  # of the real part
@@ -65,9 +63,8 @@ def _joint_slope(into, work, p, w, of_p, v, bound, sigma, rho):
                 a = (p[r][i + k] + sigma * w[r][i + k]) * limit
                 square += a * a
                 along += a * (v[r][i + k] + of_p[r][i + k])
-        beyond = not square <= one
-        factor = one / np.sqrt(square) if beyond else one
-        along = along / square if beyond else zero
+        factor = factor_of(square, one, most)
+        along = zero if square <= one or square > most else along / square
         for r in range(2):
             x = v[r][j] + of_p[r][j]
             c = rho * factor * (x - along * (p[r][j] + sigma * w[r][j]) * limit)
@@ -78,23 +75,25 @@ def _joint_slope(into, work, p, w, of_p, v, bound, sigma, rho):
 
 
 @inner
-def _joint_squares(out, v, w, limit, complex_):
-    """Computes the squares of the common magnitudes of two rows times the limits, in double precision."""
-    if complex_:
-        for j in range(len(out)):
-            a, b = np.float64(v[2 * j]) * limit[j], np.float64(v[2 * j + 1]) * limit[j]
-            c, d = np.float64(w[2 * j]) * limit[j], np.float64(w[2 * j + 1]) * limit[j]
-            out[j] = a * a + b * b + c * c + d * d
-    else:
-        for j in range(len(out)):
-            a, b = np.float64(v[j]) * limit[j], np.float64(w[j]) * limit[j]
-            out[j] = a * a + b * b
+def _joint_sizes(out, v, w, limit, complex_):
+    """Computes the common magnitudes of two rows times the limits, in double precision, for numbers of any size."""
+    each = 2 if complex_ else 1
+    for j in range(len(out)):
+        large = 0.0
+        for k in range(each * j, each * j + each):
+            for size in (abs(np.float64(v[k])), abs(np.float64(w[k]))):
+                large = large if large >= size else size  # NaN stays NaN
+        total = 0.0
+        for k in range(each * j, each * j + each):
+            a, b = np.float64(v[k]) / large, np.float64(w[k]) / large
+            total += a * a + b * b
+        out[j] = (large * np.sqrt(total) if large > 0 else large) * limit[j]
 
 
 @inner
-def _roots(row):
+def _squares(row):
     for j in range(len(row)):
-        row[j] = np.sqrt(row[j])
+        row[j] *= row[j]
 
 
 @stored
@@ -121,7 +120,8 @@ def dual_step(image, p, band, bound, scale, sigma, rho, start, stop):
 
 @stored
 def measure(image, p, band, limit, scale, results, largest, start, stop):
-    """Does as :func:`.compiled.measure` for the gradient; the numbers are written into row ``band`` of the results.
+    """Does the same as :func:`.compiled.measure` for the gradient; the numbers are written into row ``band`` of the
+    results.
 
     Args:
         image: The image.
@@ -141,11 +141,11 @@ def measure(image, p, band, limit, scale, results, largest, start, stop):
         if p.shape[1]:
             subtract_from(t[0], p[band, i])
             subtract_from(t[1], p[band + 1, i])
-        _joint_squares(sizes, t[0], t[1], limit[i % len(limit)], width > pixels)
+        _joint_sizes(sizes, t[0], t[1], limit[i % len(limit)], width > pixels)
         if largest:
+            _squares(sizes)
             bits[band, i] = largest_of(sizes)
         else:
-            _roots(sizes)
             results[band, i] = sum_of(sizes)
 
 

@@ -1,7 +1,7 @@
 """The compiled engine of the analysis form, for 2-D images on the CPU: W, its adjoint and the dual step.
 
-Their filters have few taps, so in the spatial domain a sweep over all bands takes less time than two FFTs for each
-band. The results are those of the FFTs, up to rounding, and do not depend on the number of threads.
+Wavelets and gradients have few taps, so in the spatial domain a sweep over all bands takes less time than two FFTs for
+each band. The results are those of the FFTs, up to rounding, and do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from firenet.engines import compiled_module, share
+from firenet.engines import asked_for, compiled_module, share
 from firenet.transforms.analysis_operator import AnalysisOperator
 from firenet.transforms.filters import filter_bank
 from firenet.transforms.gradient import Gradient
@@ -59,6 +59,7 @@ def engine_for(sparsify: AnalysisOperator, scale: float, *, derivatives: bool = 
     Undecimated wavelets and periodic gradients of 2-D images and unions of them have an engine; other operators are
     left to torch. See :func:`.compiled_module`, which also says which errors are raised.
     """
+    asked_for()  # refuses other values of the variable, whatever the operator
     parts = None if len(sparsify.in_shape) != 2 else _parts(sparsify, scale, 0)
     if not parts:
         return None
