@@ -14,7 +14,7 @@ from draws import normal
 from firenet import Firenet, Matrix, SubsampledFourier, UndecimatedWavelet
 from firenet.audit.ascent import Search
 from firenet.audit.attack import antun, attack, transferred
-from firenet.audit.differences import INCOMPARABLE, chi_squared_above, sketch
+from firenet.audit.differences import INCOMPARABLE, Effort, chi_squared_above, sketch
 from firenet.audit.survey import survey
 from firenet.errors import BadInput
 from firenet.sensing import multilevel
@@ -456,3 +456,20 @@ def test_what_a_survey_would_have_missed_is_a_bound(domain: Any, complex_: bool,
         search = Search(lambda m: 7 * (m * d.conj()).real.sum() * image, sensing, y, "spsa", domain, None, None)
         below += survey(search, 0.5, 0, torch.Generator().manual_seed(seed)).missed < 7
     assert below <= 1  # more than one in 20 at 0.1 %: once in 5000
+
+
+def test_a_doubt_says_its_reason() -> None:
+    sure = Effort(10, 1, 5, 64, 8, "agrees", 0.1, False, 1.0, 2.0)
+    assert sure.doubt == ""
+    assert replace(sure, concentration=1.25).doubt == ""
+    said = "larger random perturbations move the image mostly in one way, "
+    said += "1.3 times as much as perturbations of this size do"
+    assert replace(sure, concentration=1.26, jacobian=True).doubt == said
+    missed = "64 numbers can be perturbed; 16 calls would have missed a singular value of up to 2"
+    for gradient, said in (
+        ("disagrees", "its gradient does not agree with differences of that size (10% off)"),
+        ("vanishes", "its gradient vanishes"),
+        ("none", "it has no gradient"),
+    ):
+        assert replace(sure, gradient=gradient).doubt == f"{said}; {missed}"
+        assert replace(sure, gradient=gradient, jacobian=True).doubt == ""

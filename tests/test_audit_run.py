@@ -96,6 +96,13 @@ def test_no_attack_beats_the_certificate(whole: Audit) -> None:
     assert "never" in said.text
 
 
+def test_a_perturbation_is_named_by_where_it_is_from(whole: Audit) -> None:
+    for name in whole.models:
+        (row,) = whole.of(name, "transfer")
+        others = set(whole.models) - {name}
+        assert set(row.numbers) == {*others, *(f"{model}, one place" for model in whole.models), CARRIED}
+
+
 def test_where_the_property_is_known_the_distance_is_bounded() -> None:
     """An 8 x 8 image with all but one of its samples, in synthesis form: no attack comes beyond the bound."""
     known = of_image(8, missing=True).guarantee

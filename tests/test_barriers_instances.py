@@ -158,6 +158,7 @@ def test_instances_outside_the_class_are_refused() -> None:
             minimisers("P2", HALF, row, Fraction(1), 2)
     with pytest.raises(BadProblem, match="weak family"):
         Problem("P3", 1).weak(0, HALF)
+    assert Problem("P3", 2).weak(0, HALF).scale == 1
     for K in (1, 2):
         with pytest.raises(BadProblem, match="K > 2"):
             classify("P3", K)
