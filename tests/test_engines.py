@@ -281,7 +281,7 @@ def test_which_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_numba_torch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [name for name in sys.modules if name.partition(".")[0] == "numba"] or ["numba"]:
         monkeypatch.setitem(sys.modules, module, None)
-    for name in ("compiling", "transforms.compiled"):
+    for name in ("compiling", "transforms.compiled", "transforms.compiled_gradient"):
         monkeypatch.delitem(sys.modules, f"firenet.{name}", raising=False)
         monkeypatch.delattr(f"firenet.{name}", raising=False)
     monkeypatch.delenv("FIRENET_ENGINE", raising=False)
@@ -305,6 +305,7 @@ def test_a_cache_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     def absent(function: Any) -> Any:
         raise RuntimeError("cannot cache function: no locator available")
 
+    monkeypatch.setattr(compiling, "not_kept", [])
     for cached in (broken, absent):
 
         def njit(cache: bool = False, cached: Any = cached, **_: Any) -> Any:
@@ -312,5 +313,23 @@ def test_a_cache_that_fails_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
         monkeypatch.setattr(compiling, "numba", SimpleNamespace(njit=njit))
         seen: list[int] = []
-        compiling.stored(seen.append)(3)
+
+        def function(number: int, seen: list[int] = seen) -> None:
+            seen.append(number)
+
+        compiling.stored(function)(3)
         assert seen == [3]
+
+
+def test_where_nothing_is_kept_only_large_images_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("numba")
+    from firenet import compiling
+
+    monkeypatch.delenv("FIRENET_ENGINE", raising=False)
+    middle, large = (UndecimatedWavelet((side, side), "haar", 1) for side in (256, 1024))
+    assert engine.engine_for(middle, 1.0) is not None
+    monkeypatch.setattr(compiling, "not_kept", ["dual_step"])
+    assert engine.engine_for(middle, 1.0) is None
+    assert engine.engine_for(large, 1.0) is not None
+    monkeypatch.setenv("FIRENET_ENGINE", "compiled")
+    assert engine.engine_for(middle, 1.0) is not None

@@ -53,6 +53,10 @@ class _Notice(_events.Listener):
 _events.register("numba:compile", _Notice())
 
 
+# Functions for which there is no place to keep them: every process compiles them anew.
+not_kept: list[str] = []
+
+
 def stored(function: Callable[..., None]) -> Callable[..., None]:
     """Compiles a function at its first call, or loads it from the cache of an earlier process.
 
@@ -62,6 +66,7 @@ def stored(function: Callable[..., None]) -> Callable[..., None]:
     try:
         cached = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # there is no folder for a cache
+        not_kept.append(function.__qualname__)
         return plain
 
     @wraps(function)  # for pickle, which stores the name

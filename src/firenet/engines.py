@@ -27,7 +27,8 @@ def compiled_module(name: str, size: int, worth: int) -> ModuleType | None:
 
     The environment variable ``FIRENET_ENGINE`` says which one: ``torch`` or ``compiled``. Without it the module is used
     if numba is installed and the work is large enough: for less, a solve of some hundred layers saves less time than
-    loading numba takes, half a second to a second.
+    loading numba takes, half a second to a second. Where compiled functions cannot be kept on disk, every process needs
+    several seconds more, so 16 times as much work is needed.
 
     Args:
         name: The full name of the module.
@@ -42,11 +43,13 @@ def compiled_module(name: str, size: int, worth: int) -> ModuleType | None:
     if asked == "torch" or (asked is None and size < worth):
         return None
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except MissingExtra:
         if asked is not None:
             raise
         return None
+    kept = not importlib.import_module("firenet.compiling").not_kept
+    return module if kept or asked is not None or size >= 16 * worth else None
 
 
 def asked_for() -> str | None:
