@@ -68,6 +68,26 @@ def test_two_digits_less_from_one_read(problem: Problem) -> None:
             trial(algorithms.first, problem, 1, plays=none)
 
 
+def test_without_an_answer_nothing_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by an algorithm that reads for ever, nor by one that raises an error; the verdict says which."""
+
+    def insatiable(training_set: TrainingSet) -> object:
+        n = 0
+        while True:
+            training_set.sample(n := n + 1)
+
+    def broken(training_set: TrainingSet) -> object:
+        raise ValueError("no idea")
+
+    monkeypatch.setattr("firenet.barriers.trials.MOST_READS", 20)
+    for algorithm, said in ((insatiable, "No answer (out of reads)"), (broken, "No answer (raised)")):
+        done = trial(algorithm, Problem("P3", 3), 1, plays=3, seed=0)
+        assert (done.passed, done.plays, done.decided) == (False, 1, False)
+        assert done.failure is not None
+        assert (done.failure.claim, done.failure.digits) == ("invalid", 1)
+        assert done.failure.statement.startswith(said)
+
+
 @pytest.mark.parametrize("columns", [2, 3, 5])
 def test_with_few_reads_a_guess_is_as_good_as_anything(columns: int) -> None:
     problem = Problem("P3", 4, columns=columns)
