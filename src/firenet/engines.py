@@ -1,7 +1,8 @@
 """The choice between torch and compiled functions, and the threads that share the work of one function.
 
 What a layer computes stands once in plain torch, for every device and with derivatives. Files named ``compiled`` repeat
-the parts that take most of the time, for the CPU and without derivatives. They need numba (``firenet[fast]``).
+the parts that take most of the time, for the CPU; of the derivatives they have that of the dual step of the analysis
+form. They need numba (``firenet[fast]``).
 """
 
 from __future__ import annotations
