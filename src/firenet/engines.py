@@ -76,7 +76,10 @@ def share(function: Callable[..., None], rows: int, width: int, *arguments: Any)
         *arguments: The first arguments of the function.
     """
     most = torch.get_num_threads()
-    count = max(1, min(most, rows * width // _SHARE))
+    count = min(most, rows * width // _SHARE)
+    if count <= 1:
+        function(*arguments, 0, rows)
+        return
     edges = [rows * k // count for k in range(count + 1)]
     jobs = [_threads(most).submit(function, *arguments, *edges[k : k + 2]) for k in range(1, count)]
     try:
