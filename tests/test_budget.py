@@ -64,6 +64,8 @@ def test_an_image_is_divided_by_a_reference_point() -> None:
     found = image_budget(net, torch.from_numpy(y), torch.from_numpy(x), z, information=known)
     exact = dense_budget(A, y, 0.4, x, z.numpy())
     assert found.parts[0].upper == pytest.approx(exact.parts[0].upper, rel=1e-2)
+    assert [(p.name, p.lower, p.upper) for p in found.parts[1:2]] == [("inexact input", 0, 0)]
+    assert found.parts[2].lower == found.parts[2].upper == pytest.approx(exact.parts[2].upper, rel=1e-2)
     assert found.total >= found.error
     json.dumps(found.record(), allow_nan=False)
     with pytest.raises(BadInput, match="image of shape"):

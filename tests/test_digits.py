@@ -22,6 +22,7 @@ from firenet.digits import determine
 from firenet.digits.dyadic import Dyadic, root_above, root_below
 from firenet.digits.enclosure import Enclosure, inverse_bound
 from firenet.digits.interior import Cones, minimise
+from firenet.digits.near import level
 from firenet.digits.question import Kind, Question
 
 KINDS: tuple[Kind, ...] = ("P1", "P2", "P3")
@@ -38,6 +39,29 @@ def test_no_exact_solution_contradicts_an_answer(part: int) -> None:
     assert not false
     assert tally["solved exactly"] > tally["not solved exactly"]
     assert tally["witnesses checked"] > 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_set_that_contains_all_minimisers(kind: Kind) -> None:
+    """In closed form: A = I, x = (3, 4), y = 0, so the residual is 5 and the penalty of x is 7 times its price."""
+    alpha, beta, price = Fraction(1, 8), Fraction(1, 16), Fraction(1, 4)
+    exact = Question.of(np.eye(2), np.zeros(2), 1, kind=kind)
+    known = {"A": Dyadic.of(np.eye(2), 1), "matrix_within": alpha, "data_within": beta, "penalties": (price, price)}
+    question = replace(exact, **known, epsilon=Fraction(6 if kind == "P1" else 0))
+    found = level(question, Dyadic.of(np.array([3.0, 4.0]), 10))
+    assert found is not None
+    rho = 5 + 5 * alpha + beta
+    value = 7 * price + {"P1": 0, "P2": rho**2, "P3": rho}[kind]
+    moved = alpha * value / price + beta  # how far A'x' - y' of another minimiser can be from Ax' - y
+    root_of = math.sqrt(float(value))
+    most = {"P1": float(value), "P2": (root_of + float(moved)) ** 2, "P3": float(value + moved)}[kind]
+    assert most <= float(found.most) * (1 + 1e-15)
+    assert float(found.most) == pytest.approx(most, rel=1e-12)
+    assert found.epsilon == (question.epsilon + moved if kind == "P1" else 0)
+    if kind == "P1":  # the point must fit all data that agree: 5.6875 is the limit
+        for epsilon, fits in ((Fraction(91, 16), True), (Fraction(91, 16) - Fraction(1, 1000), False)):
+            tight = replace(question, epsilon=epsilon)
+            assert (level(tight, Dyadic.of(np.array([3.0, 4.0]), 10)) is not None) is fits
 
 
 def test_an_enclosure_that_is_too_small_is_contradicted(monkeypatch: pytest.MonkeyPatch) -> None:
