@@ -45,9 +45,9 @@ TRANSFORMS = {
     "haar": "undecimated:haar:3",
     "tv": "tv",
 }
-SHARES = (0.4, 1.0, 2.0)
+SHARES = (0.4, 1.0)
 # The floor of the weights and the share of the residual that later rounds keep.
-STRENGTHS = ((2.0, 0.2), (0.7, 0.2), (2.0, 1.0))
+STRENGTHS = ((2.0, 0.2), (0.7, 0.2), (0.7, 1.0))
 
 # What image(name) knows, with the mask, the rate and the noise, as the cases of accuracy.py.
 DEVELOPMENT: dict[str, Recipe] = {
