@@ -63,6 +63,7 @@ OWN = {
     "test_formats": "stored bart numpy_files",
     "test_fourier_wavelet": "masked fourier compiled",
     "test_schedules_frozen": "adaptive_loop fixed_loop",
+    "test_guarantees_confusion": "pair_checker pair_search",
     "test_hdf5": "mrd",
     "test_iteration": "synthesis synthesis_kernel kernel",
     "test_network": "fixed_loop solution least_squares memory stored_schedules",
@@ -279,7 +280,8 @@ def imported(test: Path) -> frozenset[str]:
 @functools.cache
 def own_tests(file: str) -> tuple[Path, ...]:
     """Returns the tests of a file: those that have its name, as ``test_package_file`` or ``test_file``, those of `OWN`,
-    those that have its package's name, and the smallest of those that import the module or something defined in it.
+    those that import the module, those that have its package's name, and the smallest of those that import something
+    defined in it.
 
     >>> first = [own_tests(f"firenet/{package}/verdicts.py")[0].stem for package in ("audit", "barriers")]
     >>> [name.startswith("test_audit_verdicts") for name in first]
@@ -298,10 +300,11 @@ def own_tests(file: str) -> tuple[Path, ...]:
     found = have(f"{package}_{path.stem}") if package else []
     found += [test for test in have(path.stem) if test.stem.split("_")[1] not in PACKAGES - {package}]
     found += [test for test in tests if path.stem in OWN.get(test.stem, "").split()]
+    found += [test for test in usual if dotted in imported(test)]
     found += have(package) if package else []
     body = ast.parse((SOURCE / file).read_text(encoding="utf-8")).body
     defined = {f".{node.name}" for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    found += [test for test in tests if imported(test) & (defined | {dotted})]
+    found += [test for test in tests if imported(test) & defined]
     return tuple(dict.fromkeys(found))[:MOST_TESTS]
 
 
