@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import subprocess
@@ -26,7 +27,7 @@ from firenet.io.tensors import read_weights
 from firenet.models.deepinv import deepinv_reconstruct
 from firenet.models.load import BUILT_IN, load_model
 from firenet.models.onnx_files import taken
-from firenet.models.process import Outside
+from firenet.models.process import Outside, _receive
 
 SIDE = 16
 SENSING = SubsampledFourier(small_mask(SIDE, 0.5))
@@ -338,6 +339,26 @@ def test_a_process_that_dies_is_a_reason_and_not_a_crash(tmp_path: Path, y: Tens
         outside(y)
     assert "ended" not in caught.value.got
     assert talkative.poll() is not None
+
+
+def test_a_message_with_a_pickle_is_refused(tmp_path: Path) -> None:
+    """The other process runs somebody's model; what it sends must not become code here."""
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return Path.mkdir, (tmp_path / "exploded",)
+
+    packet = io.BytesIO()
+    np.save(packet, np.array([Trap()], dtype=object), allow_pickle=True)
+    head = json.dumps({"sizes": [len(packet.getvalue())]}).encode() + b"\n"
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        _receive(io.BytesIO(head + packet.getvalue()))
+    assert not (tmp_path / "exploded").exists()
+    for other in (b"[]\n", b'{"sizes": 3}\n'):
+        with pytest.raises(ValueError, match="no head"):
+            _receive(io.BytesIO(other))
+    with pytest.raises(EOFError):
+        _receive(io.BytesIO(b""))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

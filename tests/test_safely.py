@@ -172,6 +172,10 @@ def test_pt_files_are_not_inflated(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1).expand(2**40)}, tmp_path / "c.pt")  # a number, four terabytes of it
     with pytest.raises(BadInput, match="every number stored in the file"):
         read_weights(tmp_path / "c.pt")
+    twice = 2 * (tmp_path / "c.pt").stat().st_size // 4  # numbers of four bytes, twice as many as the file has room for
+    torch.save({"a": torch.zeros(1).expand(twice)}, tmp_path / "d.pt")
+    with pytest.raises(BadInput, match="every number stored in the file"):
+        read_weights(tmp_path / "d.pt")
     torch.save({"a": torch.zeros(1)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(BadInput, match="only tensors are taken from one"):
         read_weights(tmp_path / "old.pt")
