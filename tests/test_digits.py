@@ -24,6 +24,8 @@ from firenet.digits.enclosure import Enclosure, inverse_bound
 from firenet.digits.interior import Cones, minimise
 from firenet.digits.near import level
 from firenet.digits.question import Kind, Question
+from firenet.digits.stationary import _derivative
+from firenet.digits.support import approximate
 
 KINDS: tuple[Kind, ...] = ("P1", "P2", "P3")
 HALF = Fraction(1, 2)
@@ -39,6 +41,56 @@ def test_no_exact_solution_contradicts_an_answer(part: int) -> None:
     assert not false
     assert tally["solved exactly"] > tally["not solved exactly"]
     assert tally["witnesses checked"] > 3
+
+
+def drawn_question(kind: Kind, imaginary: bool) -> Question:
+    rng = np.random.default_rng(3)
+
+    def draw(*shape: int) -> Any:
+        return rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if imaginary else 0)
+
+    A, y = draw(4, 6), draw(4)
+    return Question.of(A, y, 0.3 * np.linalg.norm(y) if kind == "P1" else 0.2, kind=kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("imaginary", [False, True])
+def test_the_derivative_of_the_conditions_is_that_of_finite_differences(kind: Kind, imaginary: bool) -> None:
+    question, columns = drawn_question(kind, imaginary), [0, 2, 5]
+    A, sizes = question.matrix[:, question.spread(columns)], question.sizes[columns]
+    state = np.random.default_rng(4).standard_normal(A.shape[1] + (kind == "P1")) + 0.1
+
+    def conditions(at: Any) -> Any:
+        return _derivative(question, A, question.data, sizes, at)[0]
+
+    step = 1e-6
+    found = _derivative(question, A, question.data, sizes, state)[1]
+    for k, e in enumerate(np.eye(len(state))):
+        wanted = (conditions(state + step * e) - conditions(state - step * e)) / (2 * step)
+        assert np.allclose(found[:, k], wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("imaginary", [False, True])
+def test_the_first_approximation_is_near_the_optimum(kind: Kind, imaginary: bool) -> None:
+    """The dual vector is feasible and its value is the minimum, by Clarabel; the point is near it."""
+    question = drawn_question(kind, imaginary)
+    x, q = approximate(question)
+    A, y, sizes, epsilon = question.matrix, question.data, question.sizes, float(question.epsilon)
+    groups = (question.group, len(sizes))
+    assert (np.linalg.norm((A.T @ q).reshape(groups), axis=0) <= sizes).all()
+    size = float(np.linalg.norm(q))
+    assert size <= 1 or kind != "P3"
+    value = -float(y @ q) - {"P1": epsilon * size, "P2": size**2 / 4, "P3": 0.0}[kind]
+    v = cp.Variable(A.shape[1])
+    penalty, rest = sizes @ cp.norm(cp.reshape(v, groups, order="C"), axis=0), A @ v - y
+    fidelity = {"P1": 0, "P2": cp.sum_squares(rest), "P3": cp.norm(rest)}[kind]
+    problem = cp.Problem(cp.Minimize(penalty + fidelity), [cp.norm(rest) <= epsilon] if kind == "P1" else [])
+    minimum = problem.solve(solver=cp.CLARABEL)
+    assert value == pytest.approx(minimum, rel=1e-6)
+    rho = float(np.linalg.norm(A @ x - y))
+    objective = float(sizes @ np.linalg.norm(x.reshape(groups), axis=0)) + {"P1": 0, "P2": rho**2, "P3": rho}[kind]
+    assert objective == pytest.approx(minimum, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", KINDS)
