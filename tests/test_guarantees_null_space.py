@@ -244,3 +244,18 @@ def test_weights_of_columns_that_are_constant_on_levels_are_those_of_the_levels(
     assert isinstance(proofs[0], NullSpaceProof)
     assert isinstance(proofs[1], NullSpaceProof)
     assert proofs[0].to_json() == proofs[1].to_json()
+
+
+def test_ridge_is_regularised_least_squares() -> None:
+    """Also of a matrix without full rank, and of zero."""
+    rng = np.random.default_rng(0)
+    full = rng.standard_normal((4, 6)) + 1j * rng.standard_normal((4, 6))
+    poor = full[:, :2] @ rng.standard_normal((2, 6))
+    for A in (full, poor, 0 * full):
+        estimates = LinearEstimates(A, np.ones(6))
+        found, errors = estimates.ridge(0.0)
+        assert np.allclose(found, np.linalg.pinv(A.conj().T, rcond=1e-12), atol=1e-12)
+        assert np.allclose(errors, np.eye(6) - A.conj().T @ found, atol=1e-12)
+        found, _ = estimates.ridge(0.1)
+        t = 0.1 * np.linalg.norm(A, 2) ** 2
+        assert np.allclose((A @ A.conj().T + t * np.eye(4)) @ found, A, atol=1e-12)
