@@ -1,4 +1,4 @@
-"""How much there is to gain by choosing the setting for each image, and how near held-out samples come to it.
+"""Measures how much there is to gain by choosing the setting for each image, and how near held-out samples come to it.
 
     python benchmarks/oracle.py [--only NAME ...] [--set accuracy|development] [--jobs N] [--list] [--table]
 

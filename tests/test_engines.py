@@ -170,6 +170,29 @@ def made(frame: AnalysisOperator, monkeypatch: pytest.MonkeyPatch) -> engine.Eng
     return found
 
 
+@pytest.mark.parametrize("kind", ["Fourier", "coils", "pixels"])
+def test_a_turned_start_is_the_start(kind: str, engine: str) -> None:
+    """An array in column-major order, with and without derivatives."""
+    shape = (16, 16)
+    operator = sensing(kind, shape, torch.complex128)
+    y, start = operator(draw(shape, torch.complex128)), draw(shape, torch.complex128, 1)
+    net = Firenet(operator, default(shape), lam=0.02, schedule=FixedSteps(6), form="analysis")
+    plain, turned = (net.solve(y, x0=x).image for x in (start, start.T.contiguous().T))
+    assert torch.allclose(plain, turned, rtol=0, atol=1e-12)
+    asked = y.clone().requires_grad_()
+    assert torch.allclose(net(asked, start.T.contiguous().T), net(y, start), rtol=0, atol=1e-12)
+
+
+def test_images_of_any_strides(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = made(with_gradient((8, 8)), monkeypatch)
+    image, p = draw((1, 8, 8), torch.complex128), draw((1, 13, 8, 8), torch.complex128, 1)
+    one, limits = torch.ones(1, dtype=torch.float64), [torch.tensor(1.0, dtype=torch.float64)] * 12
+    found = [compiled.sweep_(p.clone(), x, limits, one, one) for x in (image, image.mT.contiguous().mT)]
+    slopes = [compiled.slope(p, x, limits, one, one, p, x) for x in (image, image.mT.contiguous().mT)]
+    assert torch.equal(*found)
+    assert all(map(torch.equal, *slopes))
+
+
 @pytest.mark.parametrize("specs", [(("db10", 2),), (("db2", 2), ("coif1", 1), ("haar", 3))], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 def test_filters_of_every_length(

@@ -102,7 +102,8 @@ class Iteration:
         self.kernel, self.problem, self.operator, self.y = kernel, kernel.problem, kernel.operator, y
         self._track, self._average = track, average
         shape = (len(y), *self.operator.in_shape)
-        self.x = torch.zeros(shape, dtype=dtype, device=y.device) if x is None else x.clone()
+        zero = torch.zeros(shape, dtype=dtype, device=y.device)
+        self.x = zero if x is None else x.clone(memory_format=torch.contiguous_format)
         self.measured = torch.zeros_like(y) if x is None else self.operator(self.x)  # Ax
         self.q = kernel.zero_dual(y, dtype)
         self._parts: Any = None  # the parts of this q, see Kernel.dual

@@ -131,7 +131,7 @@ class Engine:
         Returns:
             W*p.
         """
-        out = torch.empty_like(image)
+        out = torch.empty_like(image, memory_format=torch.contiguous_format)
         images, lows = self._images(image)
         spread = [self._spread(k, limit) for k, limit in enumerate(limits)]
         bounds = [spread[k] for k in self._group]
@@ -166,7 +166,7 @@ class Engine:
         Returns:
             The gradients of p and of x, and that of sigma in double precision, one number per batch item.
         """
-        into, work, into_image = torch.empty_like(p), torch.empty_like(p), torch.empty_like(image)
+        into, work, into_image = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (p, p, image))
         sums = torch.zeros(len(p), self._bands, self._rows, dtype=torch.float64)
         images, lows = self._images(image)
         of_images, of_lows = _reals(of_back.contiguous()), np.empty_like(lows)
@@ -303,7 +303,8 @@ class Engine:
 
 def _reals(x: Tensor) -> Array:
     """Returns a tensor as an array of reals, a complex number as two neighbours; both have the same memory."""
-    return (torch.view_as_real(x).flatten(-2) if x.is_complex() else x).numpy()
+    # A view, where flatten would copy what is not contiguous.
+    return (torch.view_as_real(x).view(*x.shape[:-1], 2 * x.shape[-1]) if x.is_complex() else x).numpy()
 
 
 def _spread(limit: Tensor, rows: int, columns: int) -> Array:
