@@ -30,7 +30,7 @@ from firenet.problems.problem import Problem
 from firenet.problems.synthesis import SynthesisProblem
 from firenet.solver.adaptive import AdaptiveRestarts
 from firenet.solver.adaptive_loop import joined, run_adaptive
-from firenet.solver.ending import Ended, statuses, with_infeasibility
+from firenet.solver.ending import Ended, drafts, statuses, with_infeasibility
 from firenet.solver.fixed_loop import BestSoFar, Iterate, returned_point, run_fixed, run_layers, runs_of
 from firenet.solver.iteration import Iteration, kernel_for
 from firenet.solver.memory import keep_freed_memory
@@ -248,6 +248,7 @@ class Firenet(nn.Module):
         x0: Tensor | ArrayLike | None = None,
         dual0: tuple[Tensor, Tensor | None] | None = None,
         tolerance: float | None = None,
+        prove: bool = True,
         progress: Progress | None = None,
     ) -> Solution:
         """Reconstructs images and certifies them.
@@ -260,6 +261,8 @@ class Firenet(nn.Module):
                 for (P1) multiplied by its lambda over that of the other problem.
             tolerance: For a fixed schedule: stop before a restart if the relative gap is at most this, each batch
                 item on its own; None runs the whole schedule. A searching schedule has its own tolerance.
+            prove: False leaves out the proof after a searching schedule, which takes as long as some 20 layers, for an
+                image that only gives weights or a first image. Its lower bound is zero, its gap infinite.
             progress: Called from time to time with the number of layers so far, the largest number of layers, and the
                 relative gap, or None where it is not known.
 
@@ -289,33 +292,38 @@ class Firenet(nn.Module):
                 got = f"noise = {self.fidelity.noise:.4g} for data of norm {below[0]:.4g}"
                 said = f"If the noise level is at least the norm of the data, the image is zero: {got}"
                 warnings.warn(said, DoubtfulInput, stacklevel=4)
+        prove = prove or not searches(schedule)
         tolerances: Sequence[float | None] = [tolerance] * len(sizes)
         if searches(schedule):
             factor = problem.first_weight if isinstance(schedule, AdaptiveRestarts) else 1.0
             controllers = [schedule.controller(layers.operator.norm_bound, factor * size) for size in sizes]
             tolerances = [controller.tolerance for controller in controllers]
-            found = run_adaptive(layers, controllers, schedule.layers, progress)
+            found = run_adaptive(layers, controllers, schedule.layers, progress, prove=prove)
             del layers  # to free its memory for the image
             ended = joined(found, problem, packed, first_point(schedule))
             del found
         else:
             ended = run_fixed(layers, cast(FixedSchedule, schedule), self.iterate, tolerance, progress)
             del layers
-        return self._solution(ended, problem, packed, batch, tolerances)
+        return self._solution(ended, problem, packed, batch, tolerances if prove else None)
 
     def _solution(
-        self, ended: Ended, problem: Problem, y: Tensor, batch: torch.Size, tolerances: Sequence[float | None]
+        self, ended: Ended, problem: Problem, y: Tensor, batch: torch.Size, tolerances: Sequence[float | None] | None
     ) -> Solution:
-        asked = ended.proof.gap.new_tensor([-1.0 if t is None else t for t in tolerances])
-        proof = with_infeasibility(problem, y, ended.z, ended.proof, asked.clamp(min=0))
-        q, sparse = problem.duals(problem.feasible(ended.dual, y), batch)
+        """Returns the solution; without tolerances a draft."""
+        proof, dual, states = ended.proof, ended.dual, drafts(ended)
+        if tolerances is not None:
+            asked = proof.gap.new_tensor([-1.0 if t is None else t for t in tolerances])
+            proof = with_infeasibility(problem, y, ended.z, proof, asked.clamp(min=0))
+            dual, states = problem.feasible(dual, y), statuses(problem, y, proof, ended.verdicts, asked)
+        q, sparse = problem.duals(dual, batch)
         z = ended.z.view(*batch, *self.operator.in_shape)
         return Solution(
             image=self._image(z),
             coefficients=z,
             dual=q,
             dual_sparse=sparse,
-            statuses=statuses(problem, y, proof, ended.verdicts, asked),
+            statuses=states,
             layers=ended.layers.view(batch),
             schedule=ended.schedule,
             conditions=conditions(self.sensing, self.sparsify),

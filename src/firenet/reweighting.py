@@ -100,10 +100,10 @@ def reweighted(
     Returns:
         All rounds, the plain one first. Each starts at the image of the round before. With a searching schedule all
         rounds but the last one stop at a relative gap of 3e-2, or at the schedule's tolerance if that is larger, since
-        they only give weights. There is no further round if the first shows a numerical error or a wrong adjoint, or if
-        the residual that the later rounds would keep is as large as the data, so that they would give zero. A later
-        round that shows a numerical error or a wrong adjoint is left out. :attr:`Round.ended` of the last round then
-        says why.
+        they only give weights; they are drafts, whose gap is not proved (``prove=False`` of :meth:`.Firenet.solve`).
+        There is no further round if the first shows a numerical error, or if the residual that the later rounds would
+        keep is as large as the data, so that they would give zero. A later round that shows a numerical error or a
+        wrong adjoint is left out. :attr:`Round.ended` of the last round then says why.
 
     Raises:
         BadInput: Without a transform, for a batch, for ``rounds``, ``keep`` or ``floor`` out of range, or for fewer
@@ -136,7 +136,8 @@ def reweighted(
         this = _shortened(draft if k < rounds else net, (most - done) // (rounds + 1 - k))
         this = this if k == 0 else this.reweighted(weights, held)
         shifted = _shifted(progress, done, most)
-        solution = this.solve(y, x0=first, dual0=_dual(found, this), tolerance=tolerance, progress=shifted)
+        dual, last = _dual(found, this), k == rounds
+        solution = this.solve(y, x0=first, dual0=dual, tolerance=tolerance, prove=last, progress=shifted)
         done += int(solution.layers)
         broken = _BROKEN.get(solution.statuses[0])
         reason = broken if found else None
@@ -168,7 +169,7 @@ def _ended(
     """Returns all rounds, with the last one continued to the requested tolerance: so far it was solved only accurately
     enough to compute weights."""
     *before, last = found
-    if reason is Reason.ZERO and last.solution.status is not Status.TOLERANCE_REACHED:
+    if reason is Reason.ZERO and last.solution.status not in (Status.TOLERANCE_REACHED, Status.DRAFT):
         return [*before, replace(last, ended=reason)]  # more layers would not change it
     rest = _shortened(net, layers)
     rest = rest.reweighted(last.weights, held) if before else rest

@@ -111,6 +111,13 @@ class Proof:
     zero: Tensor
     infeasible: Tensor
 
+    @staticmethod
+    def none(like: Tensor) -> Proof:
+        """Returns what holds of any one point without a computation: the minimum is at least zero."""
+        infinite = torch.full((1,), torch.inf, dtype=torch.float64, device=like.device)
+        zero, no = torch.zeros_like(infinite), torch.zeros_like(infinite, dtype=torch.bool)
+        return Proof(infinite, zero, infinite, zero, infinite, infinite, infinite, no, no, no)
+
     def shaped(self, batch: torch.Size) -> dict[str, Tensor]:
         """Returns the numbers by name, in the shape of the batch."""
         return {name: value.view(batch) for name, value in vars(self).items()}

@@ -114,7 +114,12 @@ class _Item:
 
 
 def run_adaptive(
-    layers: Iteration, controllers: list[Controller], limit: int, progress: Progress | None = None
+    layers: Iteration,
+    controllers: list[Controller],
+    limit: int,
+    progress: Progress | None = None,
+    *,
+    prove: bool = True,
 ) -> list[Found]:
     """Runs the iteration until every controller stops.
 
@@ -124,10 +129,11 @@ def run_adaptive(
         limit: The largest number of iterations of any image.
         progress: Called at each check with the number of iterations, the limit, and the largest relative gap, not yet
             proved.
+        prove: Whether to prove the gap at the end (step 4); without it the proofs are :meth:`.Proof.none`.
     """
     if not controllers:
         return []
-    loop = _Loop(layers, controllers, limit, progress)
+    loop = _Loop(layers, controllers, limit, progress, prove=prove)
     while loop.group:
         loop.step()
     return [loop.found[k] for k in range(len(controllers))]
@@ -138,10 +144,16 @@ class _Loop:
     """The state of :func:`run_adaptive`: the images that are not finished, their best dual points and lower bounds."""
 
     def __init__(
-        self, layers: Iteration, controllers: list[Controller], limit: int, progress: Progress | None = None
+        self,
+        layers: Iteration,
+        controllers: list[Controller],
+        limit: int,
+        progress: Progress | None = None,
+        *,
+        prove: bool = True,
     ) -> None:
         sizes = norms(layers.y, layers.y.ndim - 1).tolist()
-        self.layers, self.limit, self.progress, self.done = layers, limit, progress, 0
+        self.layers, self.limit, self.progress, self.done, self.prove = layers, limit, progress, 0, prove
         self.group = [_Item(k, *pair) for k, pair in enumerate(zip(sizes, controllers, strict=True))]
         self.found: dict[int, Found] = {}
         self.precision = torch.finfo(layers.y.dtype).eps
@@ -274,12 +286,13 @@ class _Loop:
         best = self.best if better is None else better.point
         z = cast(Tensor, best) if better or here == "best" else layers.point(cast(RestartPoint, here))
         z = z[k if better is None else 0]
-        z, proof = prove_at(layers, z[None], self.dual[k : k + 1], layers.y[k : k + 1])
+        proof = None if self.prove else Proof.none(z)
+        z, proof = prove_at(layers, z[None], self.dual[k : k + 1], layers.y[k : k + 1], proof)
         # The proof decides, not the numbers of the iteration, which have accumulated rounding of the working precision.
         # And a point that does not fit the data may have a small gap.
         fits = proof.relative_violation.item() <= t.controller.tolerance
         converged = fits and t.controller.converged(proof.objective.item(), proof.lower_bound.item())
-        if verdict == "tolerance" and not converged:
+        if verdict == "tolerance" and self.prove and not converged:
             t.controller.until, t.again = min(t.again, t.controller.limit - self.done), 2 * t.again
             if t.controller.until and here != "best" and (t.again <= _TOO_OFTEN or not fits):
                 self.bound[k] = proof.lower_bound.item()
@@ -337,7 +350,7 @@ class _Safeguard:
         rules = RadialSearch(t.controller.tolerance, max_layers=main.limit)
         norm = layers.operator.norm_bound.value or 1.0
         self._search = RadialController(rules, norm, check.gap, check.floor, problem.dual_norm)
-        self._loop = _Loop(layers, [self._search], main.limit)
+        self._loop = _Loop(layers, [self._search], main.limit, prove=main.prove)
         self._item, self._due = self._loop.group[0], 0
 
     @property
@@ -397,7 +410,9 @@ def _relative_gap(objectives: Sequence[float], bound: float) -> float:
     return max(min(objectives) - bound, 0.0) / bound if bound > 0 else math.inf
 
 
-def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Tensor, Proof]:
+def prove_at(
+    layers: Iteration, z: Tensor, dual: Tensor, y: Tensor, proof: Proof | None = None
+) -> tuple[Tensor, Proof]:
     """Returns points in the user's coordinates and their proof; for (P1) the points are first made feasible if AA* is
     known to be diagonal.
 
@@ -406,11 +421,12 @@ def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor) -> tuple[Ten
         z: Packed points.
         dual: Packed dual variables.
         y: Packed measurements.
+        proof: Returned if given; None computes it.
     """
     if isinstance(layers.problem.fidelity, Ball):
         z = layers.problem.feasible_point(z, layers.operator(z) - y)
     z = layers.operator.unpack(z)
-    return z, layers.problem.proof(z, dual, y)
+    return z, layers.problem.proof(z, dual, y) if proof is None else proof
 
 
 def joined(found: list[Found], problem: Problem, y: Tensor, start: FirstPoint) -> Ended:

@@ -63,6 +63,11 @@ def with_infeasibility(problem: Problem, y: Tensor, z: Tensor, proof: Proof, all
     return replace(here.where(proved, proof), infeasible=proved)
 
 
+def drafts(ended: Ended) -> tuple[Status, ...]:
+    """Returns the statuses of images without a proof."""
+    return tuple(v if v is Status.NUMERICAL_ERROR else Status.DRAFT for v in ended.verdicts)
+
+
 def statuses(problem: Problem, y: Tensor, proof: Proof, verdicts: list[Status], asked: Tensor) -> tuple[Status, ...]:
     """Returns the status of each batch item: the proof decides first, then the verdict of the iteration.
 

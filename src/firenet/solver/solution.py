@@ -25,6 +25,7 @@ class Status(Enum):
     NO_IMAGE_FITS = "no image fits"
     NUMERICAL_ERROR = "numerical error"
     WRONG_ADJOINT = "the adjoint is not the adjoint of A"
+    DRAFT = "draft"
 
     @property
     def advice(self) -> str:
@@ -43,6 +44,7 @@ _ADVICE = {
     Status.NUMERICAL_ERROR: "The result is not finite. Check the scale of data and operator, or use double precision.",
     Status.WRONG_ADJOINT: "The gap is negative beyond its rounding, which proves a numerical error: the adjoint is not "
     "the adjoint of A. check_adjoint(A) measures by how much.",
+    Status.DRAFT: "No proof was asked for: objective and gap are not known. Solve again from this image for a proof.",
 }
 
 
