@@ -79,6 +79,8 @@ def reweighted(
     keep: float = 1.0,
     enough: float | None = None,
     tolerance: float | None = None,
+    x0: Tensor | None = None,
+    prove: bool = True,
     progress: Progress | None = None,
 ) -> list[Round]:
     """Solves once with the weights of the network and then ``rounds`` times with weights from the image before.
@@ -94,6 +96,8 @@ def reweighted(
         enough: If the number of coefficients above the noise is less than this fraction of the number of samples, there
             is no further round.
         tolerance: As in :meth:`Firenet.solve`, for each round.
+        x0: A first image, for the first round.
+        prove: As in :meth:`Firenet.solve`, for the last round; the others are never proved with a searching schedule.
         progress: Called from time to time with the number of layers so far, the largest number, both over all rounds,
             and the relative gap, which is not yet proved (None for a fixed schedule).
 
@@ -129,15 +133,15 @@ def reweighted(
     done = 0
     size = norms(net.sensing.restrict(y), y.ndim).item()
     for k in range(rounds + 1):
-        weights, first = own, found[-1].solution.image if found else None
-        if first is not None:
+        weights, first = own, found[-1].solution.image if found else x0
+        if found and first is not None:
             weights = weights_from(first, net.sparsify, floor=floor)
             weights = weights if own is None else weights * own
         this = _shortened(draft if k < rounds else net, (most - done) // (rounds + 1 - k))
         this = this if k == 0 else this.reweighted(weights, held)
         shifted = _shifted(progress, done, most)
-        dual, last = _dual(found, this), k == rounds
-        solution = this.solve(y, x0=first, dual0=dual, tolerance=tolerance, prove=last, progress=shifted)
+        dual, proved = _dual(found, this), prove and k == rounds
+        solution = this.solve(y, x0=first, dual0=dual, tolerance=tolerance, prove=proved, progress=shifted)
         done += int(solution.layers)
         broken = _BROKEN.get(solution.statuses[0])
         reason = broken if found else None
@@ -150,6 +154,8 @@ def reweighted(
                 held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * norms(residual, y.ndim).item()
                 few = enough is not None and held < size and standing_out(net, solution.image, y) < enough
                 reason = Reason.ZERO if held >= size else Reason.NOISE if few else None
+        if reason is not None and not prove:
+            return [*found[:-1], replace(found[-1], ended=reason)]
         if reason is not None:
             shifted = _shifted(progress, done, most)
             return _ended(net, y, found, held, max(most - done, 1), reason, tolerance, shifted)
