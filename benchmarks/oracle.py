@@ -116,9 +116,9 @@ def image(name: str) -> Tensor:
 
 def candidates() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, share, (floor, keep) in product(TRANSFORMS, SHARES, STRENGTHS):
-        if name not in FULLY and (floor, keep) != STRENGTHS[1]:
-            continue
-        yield f"{name}, {share:g}, {floor:g}, {keep:g}", {"name": name, "share": share, "floor": floor, "keep": keep}
+        # Where the fit is nearly exact, there is no residual to keep.
+        if (floor, keep) == STRENGTHS[1] or (name in FULLY and (share == 1 or keep < 1)):
+            yield f"{name}, {share:g}, {floor:g}, {keep:g}", {"name": name, "share": share, "floor": floor, "keep": keep}
 
 
 def held_out(p: Problem) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ import torch
 from typer.testing import CliRunner
 
 from extras import safetensors
-from firenet import SubsampledFourier, choose_lambda
+from firenet import SubsampledFourier, choose
 from firenet.audit import Settings
 from firenet.barriers import witness
 from firenet.cli.app import app
@@ -151,7 +151,7 @@ def test_a_checkpoint_that_was_edited_is_refused(tmp_path: Path) -> None:
         lambda seed: Settings(seed=seed),
         lambda seed: replace(SMALL, seed=seed),
         lambda seed: train_lista(torch.eye(3), torch.ones(9, 3), torch.ones(9, 3), rate=1e-3, validation=3, seed=seed),
-        lambda seed: choose_lambda(torch.ones(8, 8) + 0j, SubsampledFourier(torch.ones(8, 8)), seed=seed),
+        lambda seed: choose(torch.ones(8, 8) + 0j, SubsampledFourier(torch.ones(8, 8)), seed=seed),
     ],
 )
 def test_seeds_that_no_generator_takes(takes: Callable[[int], Any], seed: int) -> None:

@@ -120,20 +120,34 @@ def test_total_variation_through_the_command(scan, tmp_path, sparsify):
     assert psnr(np.load(tmp_path / "x.npy"), load_slice()[::4, ::4]) > 25
 
 
-def test_lambda_from_the_data_is_recorded_and_drawn(scan, tmp_path):
-    run = call("recon", scan, "-o", tmp_path / "x.npy", "--lam", "auto", "--layers", "60", "--json")
+def test_the_choice_is_recorded_and_drawn(scan, tmp_path):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "-o", tmp_path / "x.png")
     assert run.exit_code == 0, run.stderr
-    record = json.loads(run.stdout)
-    sweep = record["lam_sweep"]
-    assert record["lam"] == sweep["best"]
-    assert sweep["errors"][sweep["lams"].index(sweep["best"])] <= 1.01 * min(sweep["errors"])
-    assert files(tmp_path) == ["x.json", "x.lam.png", "x.npy"]
-    assert (tmp_path / "x.lam.png").read_bytes().startswith(b"\x89PNG")
-    # The plot is an output like the others: it does not write over an input.
-    mask = tmp_path / "x.lam.png"
-    run = call("recon", scan, "-o", tmp_path / "x.npy", "--lam", "auto", "--mask", mask)
+    record = json.loads((tmp_path / "x.json").read_text())
+    choice = record["choice"]
+    tried = {json.dumps(c["setting"]): c["error"] for c in choice["candidates"]}
+    assert tried[json.dumps(choice["best"])] <= min(tried.values()) / 0.99**2
+    assert record["sparsify"] == choice["best"]["sparsify"]
+    assert len(record["results"][0].get("rounds", [0])) == choice["best"]["rounds"] + 1
+    assert f"chosen by {choice['held_out']} samples held out" in run.stdout
+    assert files(tmp_path) == ["x.choice.png", "x.json", "x.npy", "x.png"]
+    assert (tmp_path / "x.choice.png").read_bytes().startswith(b"\x89PNG")
+    # The picture is an output like the others: it does not write over an input.
+    run = call("recon", scan, "-o", tmp_path / "x.png", "--mask", tmp_path / "x.choice.png")
     assert run.exit_code == 2
     assert "not an input" in run.stderr
+
+
+def test_a_fixed_setting_is_the_default_of_the_library(scan, tmp_path):
+    run = call("recon", scan, "-o", tmp_path / "x.npy", "-o", tmp_path / "x.png", "--fixed", "--json")
+    assert run.exit_code == 0, run.stderr
+    record = json.loads(run.stdout)
+    assert "choice" not in record
+    assert record["sparsify"] == "undecimated:haar:1+sym4:3"
+    assert files(tmp_path) == ["x.json", "x.npy", "x.png"]
+    # A choice of one round more than there are layers for is cut.
+    run = call("recon", scan, "-o", tmp_path / "y.npy", "--layers", "2", "--json")
+    assert len(json.loads(run.stdout)["results"][0]["rounds"]) == 2
 
 
 @pytest.mark.parametrize(

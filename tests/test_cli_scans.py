@@ -354,7 +354,7 @@ def empty(path: Path, which: list[int], coils: int | None = None) -> Path:
     return path
 
 
-@pytest.mark.parametrize("options", [(), ("--noise-level", "5%"), ("--lam", "auto"), ("--schedule", "fixed")])
+@pytest.mark.parametrize("options", [(), ("--noise-level", "5%"), ("--fixed",), ("--schedule", "fixed")])
 def test_an_empty_slice_is_zero_and_named(tmp_path: Path, options: tuple[str, ...]) -> None:
     path = empty(tmp_path / "k.h5", [2])
     run = call("recon", path, "-o", tmp_path / "x.npy", "--layers", "10", *options, "--json")

@@ -89,17 +89,18 @@ def test_reconstruct(operator: MaskedCosine, image: Tensor) -> None:
 
 def test_what_is_no_operator_is_refused_with_what_to_pass(operator: MaskedCosine, image: Tensor) -> None:
     y = operator(image)
-    for call in (firenet.reconstruct, firenet.choose_lambda):
+    for call in (firenet.reconstruct, firenet.choose):
         with pytest.raises(firenet.BadInput, match="Pass SubsampledFourier"):
             call(y, operator.mask)  # pyright: ignore[reportArgumentType]
 
 
-def test_choose_lambda(operator: MaskedCosine, image: Tensor) -> None:
-    sweep = firenet.choose_lambda(operator(image), operator, lams=[1e-3, 1.0])
-    assert sweep.best == 1e-3
+def test_choose(operator: MaskedCosine, image: Tensor) -> None:
+    choice = firenet.choose(operator(image), operator)
+    assert len(choice.candidates) >= 5
+    assert min(c.error for c in choice.candidates) < 0.9 * choice.candidates[0].error
     held = operator.holdout_candidates()
     assert torch.equal(held, operator.mask)
-    assert 0 < sweep.held_out < 0.1 * int(held.sum())
+    assert 0 < choice.held_out < 0.4 * int(held.sum())
 
 
 def test_a_subset_is_the_operator_with_fewer_samples(operator: MaskedCosine, image: Tensor) -> None:

@@ -84,7 +84,7 @@ def test_each_round_is_certified_for_its_own_weights(frame: TightFrame, own: boo
         if k < 2:  # a round that is not the last one is a draft, and proved if it is
             assert r.solution.status == Status.DRAFT
             assert (r.solution.lower_bound.item(), r.solution.gap.item()) == (0, math.inf)
-            r = replace(r, solution=r.net.following(net.schedule).solve(y, x0=r.solution.image))  # noqa: PLW2901
+            r = replace(r, solution=r.net.following(net.schedule).solve(y, x0=r.solution.image))
         assert r.solution.statuses == (Status.TOLERANCE_REACHED,)
         w = (
             np.ones(len(W))

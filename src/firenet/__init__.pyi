@@ -34,7 +34,7 @@ from firenet.network import Firenet as Firenet
 from firenet.operators.check import check_adjoint as check_adjoint
 from firenet.operators.linear import LinearOperator as LinearOperator
 from firenet.operators.matrix import Matrix as Matrix
-from firenet.reconstruction.choose_lambda import choose_lambda as choose_lambda
+from firenet.reconstruction.choice import choose as choose
 from firenet.reconstruction.reconstruct import reconstruct as reconstruct
 from firenet.reweighting import reweighted as reweighted
 from firenet.sensing.fourier import (

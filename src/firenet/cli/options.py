@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from typer import Argument, Option
 
@@ -58,8 +58,6 @@ _LAM = (
     "(half of that with coil maps), 0.001 with an orthonormal transform."
 )
 Lam = Annotated[float | None, Option(help=_LAM)]
-_AUTO = " The word auto chooses it by cross-validation over samples held out, and draws a plot beside the image."
-LamOrAuto = Annotated[str | None, Option(help=_LAM + _AUTO)]
 NoiseLevel = Annotated[
     str | None,
     Option(
@@ -135,20 +133,6 @@ def set_threads(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-def parse_lam(given: str | None) -> float | Literal["auto"] | None:
-    """Returns lambda as a number, the word auto, or None.
-
-    Raises:
-        BadInput: For another word.
-    """
-    if given is None or given == "auto":
-        return given
-    try:
-        return float(given)
-    except ValueError:
-        raise BadInput("--lam: a number, or auto", repr(given), "For example --lam 1e-3") from None
 
 
 def transform_of(sparsify: str | None, wavelet: str | None) -> str | None:

@@ -30,7 +30,7 @@ def recon(
     ],
     sparsify: options.Sparsify = None,
     wavelet: options.WaveletName = None,
-    lam: options.LamOrAuto = None,
+    lam: options.Lam = None,
     noise_level: options.NoiseLevel = None,
     layers: Annotated[
         int,
@@ -53,9 +53,17 @@ def recon(
         int | None,
         Option(
             help="How many times to solve again with weights computed from the previous image: slower and sharper. "
-            "Default: 1, or 0 with much noise, an orthonormal transform or a fixed schedule.",
+            "With --fixed the default is 1, or 0 with much noise, an orthonormal transform or a fixed schedule.",
         ),
     ] = None,
+    fixed: Annotated[
+        bool,
+        Option(
+            "--fixed",
+            help="Take the defaults of --sparsify, --lam and --reweight. Without this option, those that are not given "
+            "are chosen for each file by samples that are held out, on its middle slice.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         Option(
@@ -71,8 +79,10 @@ def recon(
 ) -> None:
     """Reconstruct an image from undersampled k-space, with its duality gap.
 
-    A JSON record of the run is written beside the image (OUT with the suffix .json). Exit code 3: the image is written,
-    but a --tolerance or --noise-level was not reached, or the data contradict the mask or the coil maps.
+    Transform, lambda and rounds of reweighting are chosen by samples that are held out, unless they are given. A JSON
+    record of the run is written beside the image (OUT with the suffix .json), and beside a PNG image a picture of the
+    choice (.choice.png). Exit code 3: the image is written, but a --tolerance or --noise-level was not reached, or the
+    data contradict the mask or the coil maps.
 
     Examples:
       firenet recon scan.h5 --maps auto -o image.npy -o image.png
@@ -84,10 +94,10 @@ def recon(
 
     for path in out:
         check_output(path)
-    value, transform = options.parse_lam(lam), options.transform_of(sparsify, wavelet)
-    beside = scans.beside(out[0])
-    plot = beside.with_suffix(".lam.png")
-    besides = [beside, plot] if value == "auto" else [beside]
+    transform, beside = options.transform_of(sparsify, wavelet), scans.beside(out[0])
+    pictures = [path for path in out if path.suffix.lower() == ".png"]
+    plot = pictures[0].with_suffix(".choice.png") if pictures and not fixed else None
+    besides = [beside] if plot is None else [beside, plot]
     scans.check_overwriting([*out, *besides], source.files)
     options.set_threads(threads)
     if dry_run:
@@ -99,18 +109,21 @@ def recon(
         found = reconstruct_scan(
             source,
             sparsify=transform,
-            lam=value,
+            lam=lam,
             noise_level=noise_level,
             schedule=schedule,
             layers=layers,
             tolerance=tolerance,
             reweight=reweight,
+            fixed=fixed,
             progress=tell,
             notify=scans.warn,
         )
     record = scans.record_of(found, image=str(out[0]), images=[str(path) for path in out])
-    if value == "auto":
-        record["lam_plot"] = str(plot)
+    if found[0].choice is None or found[0].choice.reason is not None:
+        plot = None
+    if plot is not None:
+        record["choice_plot"] = str(plot)
     _write(found, out, beside, record, plot)
     last = f"wrote {', '.join(map(str, out))}"
     scans.report(found, record, last, as_json=as_json, quiet=quiet, formula=formula)
@@ -119,13 +132,13 @@ def recon(
 
 
 def _write(
-    found: Sequence[Reconstruction], out: Sequence[Path], beside: Path, record: dict[str, Any], plot: Path
+    found: Sequence[Reconstruction], out: Sequence[Path], beside: Path, record: dict[str, Any], plot: Path | None
 ) -> None:
-    """Writes images, record and the plot of lambda, all of them or none."""
+    """Writes images, record and the picture of the choice, all of them or none."""
     from firenet.io.files import write_image, write_json
     from firenet.io.safely import together
     from firenet.mri.record import description
-    from firenet.reconstruction.choose_lambda import draw
+    from firenet.reconstruction.choice import draw
 
     scan = found[0].scan
     whole = scans.stack([one.image for one in found])
@@ -135,8 +148,8 @@ def _write(
         for path in out:
             image = whole if path.suffix.lower() in (".npy", ".cfl", ".hdr") else seen
             write_image(path, image, voxel_size=scan.voxel_size, axes=scan.axes, description=description(scan))
-        if found[0].sweep is not None:
-            draw(found[0].sweep, plot)
+        if found[0].choice is not None and plot is not None:
+            draw(found[0].choice, plot)
         write_json(beside, record)
 
 

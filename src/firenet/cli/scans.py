@@ -58,6 +58,8 @@ def report(
         console.print_json(record)
     elif not quiet:
         console.say(summary(found))
+        if found[0].choice is not None:
+            console.say(str(found[0].choice))
         _show(record, formula)
         console.say(last)
 

@@ -15,7 +15,7 @@ from firenet.kinds import weakest
 from firenet.mri.scan import Prepared, ScanData
 from firenet.network import Firenet
 from firenet.problems.fidelity import Ball
-from firenet.reconstruction.choose_lambda import Sweep
+from firenet.reconstruction.choice import Choice
 from firenet.reweighting import Reason
 from firenet.solver.schedules import Searched
 from firenet.solver.solution import Certified, Solution
@@ -45,7 +45,7 @@ class Reconstruction:
         ended: Why there were fewer rounds than asked for, or None.
         seconds: The time that the image took.
         tolerance: The relative gap that was asked for, or None.
-        sweep: The choice of lambda, or None.
+        choice: The choice of the setting, or None.
     """
 
     scan: ScanData
@@ -59,7 +59,7 @@ class Reconstruction:
     ended: Reason | None = None
     seconds: float = 0.0
     tolerance: float | None = None
-    sweep: Sweep | None = None
+    choice: Choice | None = None
 
     def record(self) -> dict[str, Any]:
         """Returns the numbers of this image, for JSON."""
@@ -124,9 +124,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
         off = misfit(one)
         if off is not None:
             warnings.append(f"{one.part.called} fits the data only to {off}; is that too small for them?")
-    sweep = found[0].sweep
-    if sweep is not None and sweep.at_the_edge:
-        warnings.append(f"lambda {sweep.best:.2g} is an end of the grid: a better one may lie outside.")
+    choice = found[0].choice
     file, source = scan.file, scan.source
     return {
         "data": None if source is None else str(source.data),
@@ -150,7 +148,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
         "warnings": warnings,
         "doubts": scan.doubts,
         "versions": versions(),
-    } | ({} if sweep is None else {"lam_sweep": vars(sweep)})
+    } | ({} if choice is None else {"choice": choice.record()})
 
 
 def _problem(asked: Firenet, words: str, rounds: int) -> str:

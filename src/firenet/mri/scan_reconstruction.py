@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from firenet.mri.side_by_side import side_by_side
 from firenet.mri.source import Source
 from firenet.numerics import real_view
 from firenet.problems.penalty import check_lam
-from firenet.reconstruction.choose_lambda import choose_lambda
+from firenet.reconstruction.choice import choose
 from firenet.reconstruction.defaults import TOLERANCE, default_network, rounds, schedule_named
 from firenet.reconstruction.reconstruct import certify_image
 from firenet.solver.memory import available_bytes, peak_bytes
@@ -39,12 +39,13 @@ def reconstruct_scan(
     data: AnyPath | Source | ScanData,
     *,
     sparsify: str | None = None,
-    lam: float | Literal["auto"] | None = None,
+    lam: float | None = None,
     noise_level: str | float | None = None,
     schedule: str = "adaptive",
     layers: int | None = None,
     tolerance: float | None = None,
     reweight: int | None = None,
+    fixed: bool = False,
     one: bool = False,
     progress: Progress | None = None,
     notify: Callable[[str], None] | None = None,
@@ -55,14 +56,16 @@ def reconstruct_scan(
         data: A file of k-space with its options (:class:`.Source`), its path alone, or arrays that
             :func:`.prepare_scan` has made ready.
         sparsify: As in :func:`.transform`.
-        lam: The regularisation parameter; ``auto`` chooses it by cross-validation on the middle slice; None is the
-            default.
+        lam: The regularisation parameter.
         noise_level: The 2-norm of the noise, up to which the data are fitted instead of choosing lambda: a number, or a
             share of the norm of the data such as ``5%``.
         schedule: ``adaptive``, ``radial``, ``paper`` or ``fixed``.
         layers: The largest number of layers for each image; None is 2000.
         tolerance: The relative gap to stop at. If None, it is 1e-3, except that a fixed schedule runs to its end.
-        reweight: Rounds of reweighting; None is the default of :func:`.rounds`.
+        reweight: Rounds of reweighting.
+        fixed: Whether the transform, lambda and rounds that are not given are the fixed defaults of
+            :func:`.default_network` and :func:`.rounds`. If false, they are chosen by :func:`.choose`, on the middle
+            slice for all; only the schedules that search for their steps do so.
         one: Whether to refuse a scan of several slices.
         progress: Called with the name of the present step, how much of it is done, how much there is at most, and the
             relative gap if it is known.
@@ -76,7 +79,7 @@ def reconstruct_scan(
     Raises:
         BadInput: For files and options that cannot be used.
     """
-    _check_problem(sparsify, None if lam == "auto" else lam, noise_level)
+    _check_problem(sparsify, lam, noise_level)
     _check_limits(schedule, layers, tolerance, reweight)
     level = noise_level_of(noise_level)
     scan = scan_of(data, progress)
@@ -84,28 +87,37 @@ def reconstruct_scan(
         raise BadInput("One image", f"{len(scan.images)} slices", "Choose one with --slice")
     check_noise_level(level, scan, whitened=isinstance(data, Source) and data.noise is not None)
     tell_warnings(scan, notify)
-    sweep = None
-    if lam == "auto":
-        full = [image for image in scan.images if not image.empty]
-        chosen = full[len(full) // 2]
-        which = "lambda" if len(scan.images) == 1 else f"lambda, on slice {chosen.number}"
-        sweep = choose_lambda(chosen.y, chosen.operator, sparsify=sparsify, progress=_named(progress, which))
-        lam = sweep.best
+    given = sparsify is not None and (lam is not None or noise_level is not None) and reweight is not None
+    full = [image for image in scan.images if not image.empty]
+    choice = None
+    if full and not (fixed or given or schedule not in ("adaptive", "radial")):
+        middle = full[len(full) // 2]
+        which = "choice of a setting" if len(scan.images) == 1 else f"choice of a setting, on slice {middle.number}"
+        known = {"sparsify": sparsify, "lam": lam, "noise": level(middle.measured), "reweight": reweight}
+        choice = choose(middle.y, middle.operator, **known, progress=_named(progress, which))
+    setting = None
+    if choice is not None and choice.reason is None:
+        possible = choice.best.rounds if layers is None else min(choice.best.rounds, layers - 1)
+        setting = replace(choice.best, rounds=possible)
 
     def solve(image: Prepared, progress: Callable[..., None] | None) -> Reconstruction:
         seen = image.measured
         plan = schedule_named(schedule, layers, tolerance, seen)
-        net = default_network(image.operator, sparsify=sparsify, lam=lam, noise=level(seen), schedule=plan)
-        net = net.to(image.y.device)
+        posed: dict[str, Any] = {"lam": lam, "noise": level(seen), "schedule": plan}
         asked = None if searches(plan) else tolerance
-        found = rounds(net, image.y, reweight, tolerance=asked, progress=progress)
+        if setting is None:
+            net = default_network(image.operator, sparsify=sparsify, **posed).to(image.y.device)
+            found = rounds(net, image.y, reweight, tolerance=asked, progress=progress)
+        else:
+            net = setting.network(image.operator, **posed).to(image.y.device)
+            found = setting.solve(net, image.y, progress=progress)
         each = [(r.solution.relative_gap.item(), int(r.solution.layers)) for r in found]
         last = found[-1].solution
         _check_finite(last.image, seen, net.lam)
         kept = replace(last, coefficients=last.image, dual=last.dual.new_empty(0), dual_sparse=None)
         made = Reconstruction(scan, image, last.image, kept, net, found[-1].net, sum(n for _, n in each), each)
         goal = TOLERANCE if tolerance is None and searches(plan) else tolerance
-        return replace(made, ended=found[-1].ended, tolerance=goal, sweep=sweep)
+        return replace(made, ended=found[-1].ended, tolerance=goal, choice=choice)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DoubtfulInput)  # these were told before, with the name of the slice

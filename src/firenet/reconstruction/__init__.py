@@ -1,4 +1,4 @@
-"""Reconstruction from any measurements: defaults, one call, lambda from the data, certificates."""
+"""Reconstruction from any measurements: defaults, one call, a setting chosen from the data, certificates."""
 
 from firenet.optional import lazy
 

@@ -1,4 +1,7 @@
-from firenet.reconstruction.choose_lambda import Sweep as Sweep
+from firenet.reconstruction.choice import (
+    Choice as Choice,
+    Setting as Setting,
+)
 from firenet.reconstruction.defaults import (
     default_network as default_network,
     default_schedule as default_schedule,

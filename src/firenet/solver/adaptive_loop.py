@@ -410,9 +410,7 @@ def _relative_gap(objectives: Sequence[float], bound: float) -> float:
     return max(min(objectives) - bound, 0.0) / bound if bound > 0 else math.inf
 
 
-def prove_at(
-    layers: Iteration, z: Tensor, dual: Tensor, y: Tensor, proof: Proof | None = None
-) -> tuple[Tensor, Proof]:
+def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor, proof: Proof | None = None) -> tuple[Tensor, Proof]:
     """Returns points in the user's coordinates and their proof; for (P1) the points are first made feasible if AA* is
     known to be diagonal.
 

@@ -1,0 +1,330 @@
+"""The choice of a setting for each image from its own measurements.
+
+No lambda, transform or strength of reweighting is the best for all images. Without ground truth, measurements decide:
+some of them are held out, every candidate reconstructs the image from the others, reweighting included, and the
+candidate whose image predicts those held out best is chosen. That prediction error estimates the error of the image;
+it includes the noise of the measurements held out, which is the same for all candidates.
+
+The search is short. First come plain solves, without reweighting: the default, a smaller lambda, total variation, and
+where that is nearly as good, the default together with total variation. Then come rounds of reweighting for the better
+lambda with the default transform, and for the best plain solve if that is another one. All are drafts without a proof,
+each started at an image of those before. docs/choice.md has what was measured of this search and of larger ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.io.safely import replacing
+from firenet.network import Firenet
+from firenet.numerics import check_seed, norms
+from firenet.operators.linear import LinearOperator
+from firenet.reconstruction.defaults import default_network, default_schedule
+from firenet.reweighting import Round, reweighted
+from firenet.solver.schedules import Schedule
+from firenet.solver.solution import Progress
+from firenet.transforms.spec import describe
+
+# Drafts need only be accurate enough to compare their prediction errors: after 30 layers an image is good to 0.1 dB.
+_TOLERANCE, _LAYERS = 3e-2, 30
+# The multiple of the default lambda with which data without noise are fitted nearly exactly.
+_EXACT = 0.4
+# The most rounds of reweighting, and the floor of their weights. Later rounds keep all of the first residual: to keep a
+# part of it gains nothing where there is no noise, and loses up to a decibel where there is some.
+_ROUNDS, _FLOOR = 2, 0.7
+# With fewer measurements held out than this, there are several folds; with fewer than the second number no choice.
+_ENOUGH, _TOO_FEW, _FOLDS = 200, 25, 4
+# An error is clearly smaller if it is below this multiple of another one: differences below 0.1 dB are left to chance.
+_CLEARLY = 0.99
+# Wavelets with total variation are tried where total variation alone has an error below this multiple of theirs.
+_NEAR = 1.05
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How an image is reconstructed.
+
+    Attributes:
+        sparsify: The sparsifying transform, named as in :func:`.transform`.
+        share: lambda as a multiple of the default lambda of this transform and operator.
+        rounds: The rounds of reweighting.
+        floor: As in :func:`.weights_from`.
+        keep: The fraction of the first round's residual that later rounds keep.
+    """
+
+    sparsify: str
+    share: float = 1.0
+    rounds: int = 0
+    floor: float = _FLOOR
+    keep: float = 1.0
+
+    def network(
+        self,
+        operator: LinearOperator,
+        *,
+        lam: float | None = None,
+        noise: float | None = None,
+        schedule: Schedule | None = None,
+    ) -> Firenet:
+        """Returns the network of the first round.
+
+        Args:
+            operator: A, the measurement operator of one image.
+            lam: The lambda to take a multiple of; None is the default.
+            noise: The noise level, in place of lambda.
+            schedule: As in :func:`.default_network`.
+        """
+        net = default_network(operator, sparsify=self.sparsify, lam=lam, noise=noise, schedule=schedule)
+        if noise is not None or self.share == 1:
+            return net
+        return default_network(operator, sparsify=self.sparsify, lam=self.share * net.lam, schedule=schedule)
+
+    def solve(
+        self,
+        net: Firenet,
+        y: Tensor,
+        *,
+        x0: Tensor | None = None,
+        tolerance: float | None = None,
+        prove: bool = True,
+        progress: Progress | None = None,
+    ) -> list[Round]:
+        """Returns the rounds of one image (:func:`.reweighted`).
+
+        Args:
+            net: The network of the first round, of :meth:`network`.
+            y: Measurements of one image.
+            x0: As in :func:`.reweighted`.
+            tolerance: As in :func:`.reweighted`.
+            prove: As in :func:`.reweighted`.
+            progress: As in :func:`.reweighted`.
+        """
+        more: dict[str, Any] = {"x0": x0, "tolerance": tolerance, "prove": prove, "progress": progress}
+        return reweighted(net, y, self.rounds, floor=self.floor, keep=self.keep, **more)
+
+    def __str__(self) -> str:
+        rounds = {0: "no reweighting", 1: "1 round of reweighting"}
+        times = rounds.get(self.rounds, f"{self.rounds} rounds of reweighting")
+        return f"{self.sparsify}, {self.share:g} x the default lambda, {times}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting that was tried.
+
+    Attributes:
+        setting: The setting.
+        error: The relative l2 error of its image on the measurements held out.
+        layers: The layers of all its rounds.
+    """
+
+    setting: Setting
+    error: float
+    layers: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The choice of a setting for one image.
+
+    Attributes:
+        best: The setting that was chosen.
+        candidates: All settings that were tried, in their order; the first path is that of the fixed default.
+        held_out: The number of measurements that were held out.
+        seed: The seed of the choice of these measurements.
+        reason: Why there was nothing to choose, or None.
+    """
+
+    best: Setting
+    candidates: tuple[Candidate, ...]
+    held_out: int
+    seed: int
+    reason: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Returns the choice for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if self.reason is not None:
+            return f"nothing was chosen, {self.reason}: {self.best}"
+        error = next(
+            (f", which predicts them to {100 * c.error:.3g} %" for c in self.candidates if c.setting == self.best), ""
+        )
+        return f"chosen by {self.held_out} samples held out: {self.best}{error}"
+
+
+@torch.no_grad()
+def choose(
+    y: Tensor,
+    operator: LinearOperator,
+    *,
+    sparsify: str | None = None,
+    lam: float | None = None,
+    noise: float | None = None,
+    reweight: int | None = None,
+    fraction: float = 0.08,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Choice:
+    """Chooses transform, lambda and rounds of reweighting for one image, by measurements that are held out.
+
+    The measurements to hold out are drawn from :meth:`.LinearOperator.holdout_candidates`. For samples of a Fourier or
+    Walsh transform these are the ones outside the fully sampled centre. The chosen setting is the one with the smallest
+    error; one that is tried later must have a clearly smaller error than those before.
+
+    Args:
+        y: Measurements of one image, shape ``operator.out_shape``.
+        operator: A, the measurement operator of one image.
+        sparsify: A transform to use, named as in :func:`.transform`; None chooses among some.
+        lam: A lambda to use; None chooses among multiples of the default.
+        noise: A noise level to fit the data to, in place of lambda: a bound of the noise's 2-norm over all
+            measurements.
+        reweight: A number of rounds to use; None chooses up to 2.
+        fraction: The share of the candidates to hold out.
+        seed: The seed of the choice of these measurements.
+        progress: Called after each path of candidates with the number of paths done and the number of all.
+
+    Raises:
+        BadInput: If the fraction, the measurements or one of the fixed parts cannot be used.
+    """
+    if noise is not None and lam is not None:
+        raise BadInput("One of lam and noise", "both", "With a noise level there is no lambda")
+    usual = default_network(operator, sparsify=sparsify, lam=lam, noise=noise)
+    if not 0 < fraction < 1:
+        raise BadInput("A fraction of the measurements to hold out, between 0 and 1", f"{fraction}", "0.08 is usual")
+    if y.shape != operator.out_shape:
+        got = f"shape {tuple(y.shape)}"
+        raise BadInput(f"Measurements of one image, shape {operator.out_shape}", got, "Choose for one image")
+    if reweight is not None and reweight < 0:
+        raise BadInput("A number of rounds, zero or more", f"{reweight}", "1 or 2 are usual")
+    most = _ROUNDS if reweight is None else reweight
+    assert usual.sparsify is not None
+    first = Setting(describe(usual.sparsify).partition(",")[0] if sparsify is None else sparsify)
+    trial = _Trial(y, operator, fraction, check_seed(seed), lam, noise)
+    if trial.reason is not None:
+        return Choice(replace(first, rounds=min(most, 1)), (), trial.held_out, seed, trial.reason)
+    free, mixed = lam is None and noise is None, sparsify is None and usual.form == "analysis"
+    steps = 2 + free + 2 * mixed + bool(most)
+
+    def run(setting: Setting) -> Candidate:
+        found = trial.run(setting)
+        if progress is not None:
+            progress(trial.runs, steps)
+        return found
+
+    run(first)
+    if free:
+        run(replace(first, share=_EXACT))
+    plain = trial.best().setting
+    if mixed:
+        variation = run(replace(plain, sparsify="tv"))
+        if variation.error < _NEAR * trial.best(plain.sparsify).error:
+            run(replace(plain, sparsify=f"{plain.sparsify}+tv"))
+    if most:
+        for setting in dict.fromkeys((plain, trial.best().setting)):
+            run(replace(setting, rounds=most))
+    if progress is not None:
+        progress(steps, steps)
+    best = trial.best(rounds=reweight).setting
+    return Choice(best, tuple(trial.found), trial.held_out, seed)
+
+
+class _Trial:
+    """The measurements that are kept and held out, and the settings that were tried on them."""
+
+    def __init__(
+        self, y: Tensor, operator: LinearOperator, fraction: float, seed: int, lam: float | None, noise: float | None
+    ) -> None:
+        self.found: list[Candidate] = []
+        self.runs = 0
+        self._lam, self._noise = lam, noise
+        self._images: dict[tuple[str, float], list[Tensor]] = {}
+        self._start: list[Tensor] = []
+        made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
+        possible = operator.holdout_candidates()
+        # The random numbers are from NumPy, where they are the same on every processor.
+        chance = torch.from_numpy(np.random.default_rng(seed).random(tuple(possible.shape))).to(possible.device)
+        expected = fraction * int(possible.sum())
+        folds = min(max(math.ceil(_ENOUGH / max(expected, 1)), 1), _FOLDS, int(1 / fraction))
+        parts = [possible & (chance >= k * fraction) & (chance < (k + 1) * fraction) for k in range(folds)]
+        self.held_out = sum(int(part.sum()) for part in parts)
+        self.reason = None
+        if self.held_out < _TOO_FEW or any(not (made & ~part).any() or not part.any() for part in parts):
+            self.reason = f"only {self.held_out} measurements can be held out"
+            return
+        self._folds = []
+        for part in parts:
+            unseen, seen = operator.subset(part), operator.subset(~part)
+            share = math.sqrt(int((made & ~part).sum()) / int(made.sum()))
+            self._folds.append((seen, seen.restrict(y), unseen, unseen.restrict(y), share))
+        self._size = math.sqrt(sum(norms(fold[3], y.ndim).item() ** 2 for fold in self._folds)) or 1.0
+
+    def run(self, setting: Setting) -> Candidate:
+        """Tries a setting and those with fewer rounds, those alone that were not tried before; returns its result."""
+        key, layers = (setting.sparsify, setting.share), setting.rounds + 1
+        schedule = default_schedule(_TOLERANCE, _LAYERS * layers)
+        starts, squares, count = self._images.get(key, self._start), [0.0] * layers, [0] * layers
+        self._start = []
+        for k, (seen, known, unseen, target, share) in enumerate(self._folds):
+            noise = None if self._noise is None else share * self._noise
+            net = setting.network(seen, lam=self._lam, noise=noise, schedule=schedule).to(known.device)
+            x0 = starts[k] if starts else None
+            made = setting.solve(net, known, x0=x0, prove=False)
+            self._start.append(made[0].solution.image)
+            for j in range(layers):  # where reweighting ended early, the later rounds are the last one
+                solution = made[min(j, len(made) - 1)].solution
+                squares[j] += norms(unseen(solution.image) - target, target.ndim).item() ** 2
+                count[j] += int(solution.layers)
+        for j in range(int(key in self._images), layers):
+            error = math.sqrt(squares[j]) / self._size
+            self.found.append(Candidate(replace(setting, rounds=j), error, count[j]))
+        self._images[key] = self._start
+        self.runs += 1
+        return self.found[-1]
+
+    def best(self, sparsify: str | None = None, rounds: int | None = None) -> Candidate:
+        """Returns the candidate with the smallest error, with this transform and number of rounds if they are given.
+
+        A candidate that was tried later must have a clearly smaller error.
+        """
+        some = [c for c in self.found if sparsify in (None, c.setting.sparsify) and rounds in (None, c.setting.rounds)]
+        best = some[0]
+        for one in some:
+            # False, too, where the error of an overflow is NaN
+            best = one if one.error < _CLEARLY * best.error else best
+        return best
+
+
+def draw(choice: Choice, path: Path) -> None:
+    """Draws the errors of the candidates over the rounds of reweighting, as a PNG picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    paths: dict[tuple[str, float], list[Candidate]] = {}
+    for one in choice.candidates:
+        paths.setdefault((one.setting.sparsify, one.setting.share), []).append(one)
+    for (name, share), some in paths.items():
+        label = name if share == 1 else f"{name}, {share:g} x the default lambda"
+        axes.plot([c.setting.rounds for c in some], [100 * c.error for c in some], marker="o", ms=4, label=label)
+    best = next((c for c in choice.candidates if c.setting == choice.best), None)
+    if best is not None:
+        axes.plot(best.setting.rounds, 100 * best.error, "o", ms=12, mfc="none", mec="k", label="chosen")
+    axes.set_xticks(range(_ROUNDS + 1))
+    axes.set_xlabel("rounds of reweighting")
+    axes.set_ylabel(f"error on {choice.held_out} samples held out (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    with replacing(path) as (temporary,):
+        said = {"Description": "firenet: the choice of a setting"}  # a later run replaces only pictures with this text
+        figure.savefig(temporary, dpi=100, format="png", metadata=said)
