@@ -177,9 +177,10 @@ def test_two_patches_a_side_of_the_kernel(dims):
         ({"kspace": complex_normal(2, 16, 16), "dims": 4}, "Complex k-space"),
         ({"kspace": complex_normal(2, 16, 16), "kernel": 17}, "A kernel between"),
         ({"kspace": complex_normal(2, 16, 16), "kernel": 0}, "A kernel between"),
-        ({"kspace": complex_normal(2, 16, 12), "kernel": 13}, "A kernel between"),
+        ({"kspace": complex_normal(2, 12, 16), "kernel": 13}, "A kernel between"),
         ({"kspace": complex_normal(2, 16, 16), "kernel": 9, "width": 8}, "A kernel between"),
         ({"kspace": complex_normal(2, 16, 16), "dims": 0}, "Complex k-space"),
+        ({"kspace": complex_normal(2, 8, 8, 8, 8), "dims": 4}, "Complex k-space"),
         ({"kspace": torch.zeros(2, 16, 16, dtype=torch.complex64)}, "finite calibration centre"),
         ({"kspace": torch.full((2, 16, 16), complex(np.nan, 0))}, "finite calibration centre"),
         # Independent noise in both coils: no patch is impossible.

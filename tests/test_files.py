@@ -154,6 +154,7 @@ def test_a_mask_turns_with_its_axes(tmp_path: Path) -> None:
         (noise(5), "zeros and ones"),
         (np.ones(4), "(4, 5)"),
         (np.ones((1, 3, 1, 1)), "(4, 5)"),
+        (np.ones((2, 1, 1, 5)), "(4, 5)"),
         (np.arange(60).reshape(3, 4, 5) // 30, "all slices and coils"),
     ],
 )
