@@ -402,6 +402,17 @@ def test_the_ends_of_a_segment() -> None:
     assert (0.0, 1.5, 0.0, 0.0) in shown
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_segment_ends_where_the_first_coefficient_vanishes(sign: int) -> None:
+    """(P2) of A = (e1, e2, e1/2 - e2/4), y = (1, -1): x = (3/4 - t/2, t/4 - 3/4, t) up to t = 3/2."""
+    A = [[1, 0, HALF], [0, 1, Fraction(-1, 4)]]
+    found = determine(A, [sign, -sign], HALF, kind="P2", weights=[1, 1, Fraction(3, 4)])
+    assert found.witness is not None
+    ends = sorted((sign * x).tolist() for x in found.witness.minimisers)
+    assert np.allclose(ends, [[0, -0.375, 1.5], [0.75, -0.75, 0]], rtol=0, atol=1e-12)
+    assert found.witness.distance == pytest.approx(1.5 * math.sqrt(21 / 16), rel=1e-12)
+
+
 def test_columns_that_span_all() -> None:
     rows = [[1, 2, 0, 1, 0, 0], [0, 0, 3, 1, 0, 0], [0, 0, 0, 0, 0, 5]]
     assert spanning(Question.of(rows, [1, 1, 1], 1)) == [0, 2, 5]
