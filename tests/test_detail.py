@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,6 +83,48 @@ def test_an_error_that_is_always_there_is_not_the_detail(kind: str, x: torch.Ten
     (found,), _ = detect(lambda y: always, everything, x, shape, [0.02])
     assert found.recovered == pytest.approx(0, abs=1e-12)
     assert found.index < ROSE <= found.empty
+
+
+def matched(x: Any, shape: Any, error: Any) -> tuple[float, float]:
+    """The response of the filter at the detail and the deviation of the others, by sums over all shifts."""
+    x, shape, error = (t.numpy() for t in (x, shape, error))
+    n, (rows, columns) = len(x), (np.flatnonzero(shape.any(axis)).tolist() for axis in (1, 0))
+    inner = [range(max(k[0] - 2, 0), min(k[-1] + 2, n - 1) + 1) for k in (rows, columns)]
+    near = [(i, j) for i in inner[0] for j in inner[1]]
+    mean = sum(shape[at] for at in near) / len(near)
+    template = {at: shape[at] - mean for at in near}
+    energy = sum(v * shape[at] for at, v in template.items())
+    here = sum(v * error[at] for at, v in template.items()) / energy
+    rest, size = error - here * shape, np.abs(x).max()
+    responses, inside = [], []
+    for a, b in itertools.product(range(n), repeat=2):
+        apart = [min(k, n - k) > (side[-1] - side[0]) // 2 + 3 for k, side in ((a, rows), (b, columns))]
+        if any(apart):
+            found = sum(v * rest[(i + a) % n, (j + b) % n] for (i, j), v in template.items()) / energy
+            responses.append(found)
+            middle = (rows[0] + rows[-1]) // 2 + a, (columns[0] + columns[-1]) // 2 + b
+            inside += [found] if abs(x[middle[0] % n, middle[1] % n]) > 0.05 * size else []
+    chosen = inside if len(inside) >= 50 else responses
+    return here, math.sqrt(sum(v * v for v in chosen) / len(chosen))
+
+
+@pytest.mark.parametrize(("row", "column"), [(1, 0), (6, 5), (12, 9)])
+@pytest.mark.parametrize("filled", [True, False])
+def test_the_filter_is_the_one_that_is_described(row: int, column: int, filled: bool) -> None:
+    """At the corners, too, of an object that fills most of the image or next to nothing of it."""
+    side, contrast = 16, 0.5
+    sensing, shape = SubsampledFourier(torch.ones(side, side, dtype=torch.bool)), torch.zeros(side, side).double()
+    shape[row : row + 3, column : column + 7] = draw(3, 7).abs().double() + 0.1
+    x = torch.zeros(side, side).double()
+    x[slice(3, side) if filled else slice(2), 2:15] = 1.0
+    errors = [0.1 * draw(side, side, seed=seed).double() for seed in (1, 2)]
+    errors[1] += 0.7 * contrast * shape
+    images = [x + e for e in errors]
+    images[1] = images[1] + 0j
+    (found,), _ = detect(lambda y: images.pop(0), sensing, x, shape, [contrast])
+    (empty, quiet), (here, deviation) = (matched(x, shape, e) for e in errors)
+    wanted = ((here - empty) / contrast, (here - empty) / deviation, empty / quiet)
+    assert (found.recovered, found.index, found.empty) == pytest.approx(wanted, rel=1e-10)
 
 
 def test_noise_alone_is_hardly_ever_seen_as_a_detail(x: torch.Tensor) -> None:

@@ -20,12 +20,13 @@ from firenet import BadInput
 from firenet.barriers.instances import Problem, root
 from firenet.digits import determine
 from firenet.digits.dyadic import Dyadic, root_above, root_below
-from firenet.digits.enclosure import Enclosure, inverse_bound
+from firenet.digits.enclosure import Enclosure, enclose, inverse_bound
 from firenet.digits.interior import Cones, minimise
 from firenet.digits.near import level
 from firenet.digits.question import Kind, Question
-from firenet.digits.stationary import _derivative
-from firenet.digits.support import approximate
+from firenet.digits.rivals import spanning
+from firenet.digits.stationary import Stationary, _derivative, stationary
+from firenet.digits.support import approximate, guess
 
 KINDS: tuple[Kind, ...] = ("P1", "P2", "P3")
 HALF = Fraction(1, 2)
@@ -264,6 +265,171 @@ def test_the_interior_point_method_is_as_good_as_clarabel() -> None:
     problem.solve(solver=cp.CLARABEL)
     assert float(c @ x) == pytest.approx(problem.value, abs=1e-6)
     assert ball.at(x)[2].min() > 0
+
+
+def theorem(question: Question, point: Stationary) -> tuple[float, float] | None:
+    """The bounds of the minimiser's and the dual vector's change by theorems 1 to 3, written again in floating point
+    from docs/digits.md."""
+    A, y = question.matrix[:, question.spread(point.columns)], question.data
+    alpha, beta, epsilon = (float(v) for v in (question.matrix_within, question.data_within, question.epsilon))
+    x, p, nu = point.x.floats(), point.p.floats(), float(point.nu)
+    sizes, groups = question.sizes[list(point.columns)], x.reshape(question.group, -1)
+    singular, r = np.linalg.svd(A, compute_uv=False), A @ x - y
+    if alpha >= singular[-1]:
+        return None
+    kappa = 1 / (singular[-1] - alpha)
+    rho, length, magnitudes = float(np.linalg.norm(r)), float(np.linalg.norm(x)), np.linalg.norm(groups, axis=0)
+    delta = alpha * length + beta
+    u = (sizes * groups / magnitudes).ravel()
+    if question.kind == "P2":
+        e = float(np.linalg.norm(A.T @ p + u))
+        t = kappa / 2 * (alpha * float(np.linalg.norm(p)) + e) + delta
+        return kappa * t, 2 * (t + delta)
+    turned = float(np.linalg.norm(p - r / rho))
+    e = float(np.linalg.norm(nu * A.T @ p + u) + np.linalg.norm(A) * nu * turned)
+    apart = float(np.linalg.norm(y - A @ np.linalg.pinv(A) @ y))
+    if question.kind == "P3":
+        h = apart - delta - alpha * kappa * (rho + delta)
+        b = kappa * (alpha + e) + 2 * delta / (2 * rho - delta)
+        R = rho + delta
+        roots = np.roots([b, 3 * b * R, 3 * b * R * R - h * h, b * R**3])
+        found = sorted(v.real for v in roots if abs(v.imag) < 1e-9 and v.real > 0)
+        if delta >= 2 * rho or h <= 0 or not found or found[0] + delta >= rho:
+            return None
+        t = found[0]
+        return kappa * t, 2 * (t + delta) / (2 * rho - t - delta) + turned
+    off = abs(rho - epsilon)
+    long, wide = float(np.linalg.norm(y)) + off, beta + off
+    z = np.linalg.pinv(A) @ y
+    if long - off - wide <= epsilon or apart + alpha * np.linalg.norm(z) + wide >= epsilon:
+        return None
+    delta, T = alpha * length + wide, (float(sizes @ magnitudes) - e * length) / nu
+    t = 0.0
+    for _ in range(40):
+        below = T - long * t - wide
+        above = (np.linalg.norm(sizes) + e) * kappa * (epsilon * t + delta) + length * e + nu * (long * t + wide)
+        if below <= 0 or above >= nu * below:
+            return None
+        N = float(above / below)
+        a, b = epsilon * (nu - N / 2), delta * (nu + N) + kappa * epsilon * (nu * alpha + e)
+        gamma = (b + math.sqrt(b * b + 4 * a * (delta * N + kappa * delta * (nu * alpha + e)))) / (2 * a)
+        if gamma < t:
+            return kappa * (epsilon * gamma + delta), (nu + N) * gamma + N + nu * turned
+        t = 2 * gamma
+    return None
+
+
+@pytest.mark.parametrize("bits", [16, 120])
+@pytest.mark.parametrize("imaginary", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_enclosures_are_those_of_the_theorems(kind: Kind, imaginary: bool, bits: int) -> None:
+    """With 16 bits the point is no exact minimiser, and its distance from the conditions counts."""
+    rng = np.random.default_rng(5)
+    A = rng.standard_normal((6, 3)) + (1j * rng.standard_normal((6, 3)) if imaginary else 0)
+    y = A @ np.array([1.0, -2.0, 1.5]) + 0.2 * rng.standard_normal(6)
+    question = Question.of(
+        A, y, np.linalg.norm(y) / 4 if kind == "P1" else 0.1, kind=kind, weights=[1, 1, Fraction(3, 2)]
+    )
+    first = guess(question, *approximate(question))
+    start = np.array([first.values[j] for j in (0, 1, 2)]).T.ravel()
+    point = stationary(question, [0, 1, 2], start, first.nu, bits)
+    assert point is not None
+    proved = []
+    for k in range(1, 14, 2):
+        for alpha, beta in ((1, 1), (0, 1), (1, 0)):
+            known = {"matrix_within": Fraction(alpha, 1 << k), "data_within": Fraction(beta, 1 << k)}
+            given = replace(question, **known)
+            wanted, ball = theorem(given, point), enclose(given, point)
+            assert (wanted is None) == (ball is None), known
+            proved.append(ball is not None)
+            if wanted is not None and ball is not None:
+                # The bound of the inverse is 1e-6 too large at most, and near the end of (P3) a root that is steep.
+                assert (float(ball.radius), float(ball.change)) == pytest.approx(
+                    wanted, rel=1e-3 if kind == "P3" else 1e-5
+                )
+                assert float(ball.radius) >= wanted[0] * (1 - 1e-9)  # roundings of what is written here
+                length = float(ball.p.norm_above()) if kind == "P2" else float(point.nu) if kind == "P1" else 1.0
+                assert ball.size >= length * (1 - 1e-12)
+    assert proved[-1]
+    assert kind == "P2" or not proved[0]
+
+
+# --- two problems far apart -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_farthest_problems_of_one_number(kind: Kind, sign: int) -> None:
+    """A = 3/4, y = 7/8: x is (y - epsilon) / a, y / a - lambda / 2 a^2 or y / a, and moves most with both ends."""
+    a, y, alpha, beta, given = 0.75, 0.875, 2.0**-6, 2.0**-5, 0.125
+
+    def x(a: float, y: float) -> float:
+        return {"P1": (y - given) / a, "P2": y / a - given / (2 * a * a), "P3": y / a}[kind]
+
+    found = determine([[a]], [sign * y], given, kind=kind, matrix_within=alpha, data_within=beta)
+    assert found.witness is not None
+    ends = x(a - alpha, y + beta), x(a + alpha, y - beta)
+    assert found.witness.distance == pytest.approx(ends[0] - ends[1], rel=1e-8)
+    assert sorted(abs(v[0]) for v in found.witness.minimisers) == pytest.approx(sorted(ends), rel=1e-8)
+    assert sorted(E[0, 0] for E in found.witness.matrices if E is not None) == pytest.approx([-alpha, alpha], rel=1e-8)
+    assert sorted(e[0] for e in found.witness.data if e is not None) == pytest.approx([-beta, beta], rel=1e-8)
+
+
+@pytest.mark.parametrize("imaginary", [False, True])
+def test_the_farthest_measurements_are_along_the_smallest_singular_value(imaginary: bool) -> None:
+    """The minimiser of (P2) with real coefficients is affine in y: it moves by twice the uncertainty over that value;
+    a complex one by a little less, as the penalty bends."""
+    rng = np.random.default_rng(2)
+    A = rng.standard_normal((5, 3)) + (1j * rng.standard_normal((5, 3)) if imaginary else 0)
+    y = A @ np.array([3.0, -2.0, 4.0])
+    found = determine(A, y, 0.01, kind="P2", data_within=2.0**-12)
+    assert found.witness is not None
+    most = 2 * 2.0**-12 / np.linalg.svd(A, compute_uv=False)[-1]
+    assert found.witness.distance == pytest.approx(most, rel=1e-2 if imaginary else 1e-8)
+    assert found.witness.distance <= most
+    assert found.witness.matrices == (None, None)
+
+
+def test_the_ends_of_a_segment() -> None:
+    """Columns 1, 1/2 and -1 at the prices 1, 1/2 and 1 cost the same for the same product: 3/4 of (P2)."""
+    weights = [1, Fraction(1, 2), 1, 2]
+    found = determine([[1, Fraction(1, 2), -1, 1]], [1], HALF, kind="P2", weights=weights)
+    assert found.witness is not None
+    assert found.witness.distance == pytest.approx(0.75 * math.sqrt(5), rel=1e-12)
+    ends = {(0.75, 0.0, 0.0, 0.0), (0.0, 1.5, 0.0, 0.0), (0.0, 0.0, -0.75, 0.0)}
+    shown = [tuple(float(round(v, 12)) for v in x) for x in found.witness.minimisers]
+    assert set(shown) <= ends
+    assert (0.0, 1.5, 0.0, 0.0) in shown
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_segment_ends_where_the_first_coefficient_vanishes(sign: int) -> None:
+    """(P2) of A = (e1, e2, e1/2 - e2/4), y = (1, -1): x = (3/4 - t/2, t/4 - 3/4, t) up to t = 3/2."""
+    A = [[1, 0, HALF], [0, 1, Fraction(-1, 4)]]
+    found = determine(A, [sign, -sign], HALF, kind="P2", weights=[1, 1, Fraction(3, 4)])
+    assert found.witness is not None
+    ends = sorted((sign * x).tolist() for x in found.witness.minimisers)
+    assert np.allclose(ends, [[0, -0.375, 1.5], [0.75, -0.75, 0]], rtol=0, atol=1e-12)
+    assert found.witness.distance == pytest.approx(1.5 * math.sqrt(21 / 16), rel=1e-12)
+
+
+def test_columns_that_span_all() -> None:
+    rows = [[1, 2, 0, 1, 0, 0], [0, 0, 3, 1, 0, 0], [0, 0, 0, 0, 0, 5]]
+    assert spanning(Question.of(rows, [1, 1, 1], 1)) == [0, 2, 5]
+    near = [[1, 1, 3], [0, 2.0**-40, 1]]  # nearly a multiple is none
+    assert spanning(Question.of(near, [1, 1], 1)) == [0, 1]
+    assert spanning(Question.of(1j * np.array([[1, 2]]), [1], 1)) == [0, 1]  # of complex columns all are taken
+
+
+def test_a_change_that_is_allowed_exactly_and_one_beyond_it() -> None:
+    question = Question.of(np.eye(2), [1, 0], 1, kind="P2", data_within=Fraction(5, 8))
+    beta = question.data_within
+    inside = Dyadic.of(np.array([0.6 * float(beta), 0.8 * float(beta)]), 40)
+    assert question.moved(None, inside).data_within == 0
+    with pytest.raises(ValueError, match="beyond the uncertainty"):
+        question.moved(None, Dyadic(inside.k * 2, inside.bits))
+    with pytest.raises(ValueError, match="beyond the uncertainty"):
+        question.moved(Dyadic.of(np.eye(2) * 1e-9, 60), None)
 
 
 # --- doors ------------------------------------------------------------------------------------------------------------

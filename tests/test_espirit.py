@@ -63,6 +63,17 @@ def test_maps_that_do_not_vary_are_found_exactly(dims):
     assert (aligned(maps, expected) - expected).abs().max() < 1e-10
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 8])
+def test_kernels_of_one_sample_and_of_the_whole_centre_are_taken(kernel: int) -> None:
+    """They suffice for maps that do not vary."""
+    numbers = complex_normal(5, seed=3)
+    maps = espirit(numbers.view(5, 1, 1) * complex_normal(12, 8), width=9, kernel=kernel)  # no wider than the image
+    expected = (numbers / torch.linalg.vector_norm(numbers)).view(5, 1, 1).expand(maps.shape)
+    shown = maps.abs().sum(dim=0) > 0  # a single patch explains only where its own image is bright
+    assert shown.all() or kernel == 8
+    assert ((aligned(maps, expected) - expected).abs() * shown).max() < 1e-10
+
+
 @pytest.mark.parametrize("width", [NARROWEST, 9, 10, 12, 16, 24])
 @pytest.mark.parametrize(("coils", "shape"), [(2, (64, 60)), (4, (64, 64)), (8, (47, 52)), (4, (30, 32, 28))])
 def test_error_inside_an_object(coils, shape, width):
@@ -166,6 +177,10 @@ def test_two_patches_a_side_of_the_kernel(dims):
         ({"kspace": complex_normal(2, 16, 16), "dims": 4}, "Complex k-space"),
         ({"kspace": complex_normal(2, 16, 16), "kernel": 17}, "A kernel between"),
         ({"kspace": complex_normal(2, 16, 16), "kernel": 0}, "A kernel between"),
+        ({"kspace": complex_normal(2, 12, 16), "kernel": 13}, "A kernel between"),
+        ({"kspace": complex_normal(2, 16, 16), "kernel": 9, "width": 8}, "A kernel between"),
+        ({"kspace": complex_normal(2, 16, 16), "dims": 0}, "Complex k-space"),
+        ({"kspace": complex_normal(2, 8, 8, 8, 8), "dims": 4}, "Complex k-space"),
         ({"kspace": torch.zeros(2, 16, 16, dtype=torch.complex64)}, "finite calibration centre"),
         ({"kspace": torch.full((2, 16, 16), complex(np.nan, 0))}, "finite calibration centre"),
         # Independent noise in both coils: no patch is impossible.

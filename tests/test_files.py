@@ -127,6 +127,7 @@ def test_the_scan_in_the_package_is_read() -> None:
         (np.ones((4, 5)) * [True, False, False, True, True], ("coil", "y", "x")),
         (np.ones((3, 4, 5)) * [1, 0, 0, 1, 1], ("coil", "y", "x")),
         (np.array([[[1, 0, 0, 1, 1]]]), ("coil", "y", "x")),
+        (np.array([[[[[1, 0, 0, 1, 1]]]]]), ("coil", "y", "x")),
     ],
 )
 def test_a_mask_becomes_bool_of_the_spatial_shape(tmp_path: Path, mask: np.ndarray, axes: tuple[str, ...]) -> None:
@@ -152,6 +153,8 @@ def test_a_mask_turns_with_its_axes(tmp_path: Path) -> None:
         (np.zeros(5), "zeros and ones"),
         (noise(5), "zeros and ones"),
         (np.ones(4), "(4, 5)"),
+        (np.ones((1, 3, 1, 1)), "(4, 5)"),
+        (np.ones((2, 1, 1, 5)), "(4, 5)"),
         (np.arange(60).reshape(3, 4, 5) // 30, "all slices and coils"),
     ],
 )

@@ -16,6 +16,7 @@ from PIL import Image
 from extras import nibabel, pydicom
 from file_seeds import cfl, dicom, nifti, noise, refusal
 from firenet.io import stored
+from firenet.io.dicom import _refuse
 from firenet.io.files import read_array, read_image, read_scan, write_image
 
 # --- BART ------------------------------------------------------------------------------------------------------------
@@ -68,13 +69,31 @@ def test_cfl_there_and_back(tmp_path: Path, axes: str, shape: tuple[int, ...]) -
         ("4 3.0", "4 3.0"),
         ("4 0", "4 0"),
         ("four", "four"),
-        ("4 " * 17, "4 4"),
+        ("4 3" + " 1" * 15, "4 3 1"),
         ("9" * 5000, "999"),
         ("", "''"),
     ],
 )
 def test_cfl_headers_that_do_not_fit_are_refused(tmp_path: Path, dims: str, word: str) -> None:
     assert word in refusal(read_scan, cfl(tmp_path / "k", dims, 24)).got
+
+
+@pytest.mark.parametrize("dims", ["24", "4 3 1 2" + " 1" * 12])
+def test_cfl_headers_of_one_number_and_of_sixteen_are_read(tmp_path: Path, dims: str) -> None:
+    assert read_array(cfl(tmp_path / "k", dims, 24)).size == 24
+
+
+def test_cfl_headers_have_one_section_of_dimensions(tmp_path: Path) -> None:
+    """It may stand anywhere; the numbers are those of the line after it."""
+    path = cfl(tmp_path / "k", "4 3", 12)
+    path.with_suffix(".hdr").write_text("# Command\n# Dimensions\n2 6 \n4 3\n# Files\n")
+    assert read_array(path).shape == (6, 2)
+    path.with_suffix(".hdr").write_text("# Dimensions\n4 3\n# Dimensions\n4 3\n")
+    assert refusal(read_array, path).got == "2 such sections"
+    path.with_suffix(".hdr").write_text("4 3\n# Command\nphantom\n")
+    assert refusal(read_array, path).got == "'4 3 # Command'"
+    path.with_suffix(".hdr").write_text("# Dimensions\n")
+    assert refusal(read_array, path).got == "'# Dimensions'"
 
 
 def test_cfl_needs_both_files_whole(tmp_path: Path) -> None:
@@ -264,11 +283,23 @@ def test_dicom_of_a_scanner(name: str, rescaled: bool) -> None:
     [
         {"PhotometricInterpretation": "PALETTE COLOR"},
         {"PhotometricInterpretation": "RGB"},
+        {"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3},
+        {"SamplesPerPixel": 3, "PlanarConfiguration": 0},
+        {"SamplesPerPixel": 2},
         {"PerFrameFunctionalGroupsSequence": []},
     ],
 )
 def test_dicom_that_is_not_grey_is_refused(tmp_path: Path, tags: dict[str, Any]) -> None:
     assert "dcm2niix" in refusal(read_image, dicom(tmp_path / "a.dcm", np.ones((3, 4)), **tags)).do
+
+
+def test_dicom_without_the_number_of_samples_is_grey() -> None:
+    """The field may be left out; what stands in it otherwise has to be 1."""
+    data = pydicom.Dataset()
+    data.PixelData, data.PhotometricInterpretation = b"", "MONOCHROME2"
+    _refuse(pydicom, data, pydicom.uid.ExplicitVRLittleEndian, Path("a.dcm"))
+    data.SamplesPerPixel = 2
+    assert "in colour" in refusal(_refuse, pydicom, data, pydicom.uid.ExplicitVRLittleEndian, Path("a.dcm")).got
 
 
 def test_dicom_claims_and_deflated_files_are_refused(tmp_path: Path) -> None:

@@ -160,6 +160,24 @@ def test_forged_violations_are_refused_with_the_reason(path: tuple[Any, ...], to
         checker.check(sealed(edited(by_hand(), *path, to=to)))
 
 
+@pytest.mark.parametrize("exponents", [(0, 0), (-2, 2), (3, -3), (3, 2)])
+def test_units_of_the_matrix_and_of_a_violation(exponents: tuple[int, int]) -> None:
+    """A = ((1, i), (1, 1)), x = (2, i): Ax = (1, 2 + i), so that gamma up to (2 - rho) / 6^(1/2) = 0.714 fails; the
+    unit of x does not matter."""
+    matrix = {
+        "rows": 2,
+        "columns": 2,
+        "exponent": exponents[0],
+        "real": [[1, 0], [1, 1]],
+        "imaginary": [[0, 1], [0, 0]],
+    }
+    x = {"exponent": exponents[1], "real": [2, 0], "imaginary": [0, 1]}
+    data = by_hand() | {"matrix": matrix, "vectors": [x]}
+    unit = checker.power(-exponents[0])
+    assert "no weighted null space" in checker.check(sealed(data | {"gamma": str(checker.Fraction(71, 100) * unit)}))[1]
+    assert "violates nothing" in refused(sealed(data | {"gamma": str(checker.Fraction(72, 100) * unit)}))
+
+
 def test_the_zero_vector_violates_nothing() -> None:
     zero = {"exponent": 0, "real": [0] * 8, "imaginary": [0] * 8}
     for rho, gamma in (("1/2", "1"), (None, None)):

@@ -20,8 +20,8 @@ from torch import Tensor
 from firenet.errors import BadInput
 from firenet.guarantees import pair_checker
 from firenet.guarantees.checker import NotACertificate, Refused, sha256
-from firenet.guarantees.confusion import Confusion, confuse
-from firenet.guarantees.pair_search import Differences
+from firenet.guarantees.confusion import Confusion, _Problem, _scaled, confuse
+from firenet.guarantees.pair_search import Differences, PairSearch, _Best
 from firenet.network import Firenet
 from firenet.operators.linear import LinearOperator
 from firenet.operators.matrix import Matrix
@@ -218,6 +218,85 @@ def test_the_nearest_difference_is_the_nearest() -> None:
         assert float(np.linalg.norm(z - near[0].numpy())) == pytest.approx(best)
         assert int(places.sum()) <= 2 * s
         assert bool((near.abs() <= b * places.double() + 1e-15).all())
+
+
+@pytest.mark.parametrize("kind", ["real", "complex", "complex, real signals"])
+def test_what_is_left_of_a_difference_in_the_kernel(kind: str) -> None:
+    """Against the projection by a dense pseudoinverse of the columns of the support."""
+    real, random = kind != "complex", np.random.default_rng(3)
+    a = 5 * matrix(3, 12, real=kind == "real", seed=4)
+    search = PairSearch(Matrix(a), Differences(torch.zeros(12, dtype=torch.int64), [4], [1.0]), real)
+    d = random.standard_normal(12) + (0 if real else 1j * random.standard_normal(12))
+    d[[0, 5, 7]] = 0
+    part = a[:, d != 0]
+    part = np.concatenate([part.real, part.imag]) if kind == "complex, real signals" else part
+    wanted = d.copy()
+    wanted[d != 0] -= np.linalg.pinv(part) @ (part @ d[d != 0])
+    left = search.on_kernel(torch.from_numpy(d))
+    assert left is not None
+    assert np.abs(left.numpy() - wanted).max() < 1e-11
+    seen = part.conj().T @ random.standard_normal(len(part))
+    d[d != 0] = seen
+    assert search.on_kernel(torch.from_numpy(d)) is None
+
+
+def test_the_longest_difference_of_each_start_is_kept() -> None:
+    """Lengths count after a vector is scaled down to what is allowed."""
+    first, second, third = (
+        torch.tensor(v, dtype=torch.float64) for v in ([[3, 0], [0, 1]], [[0, 8], [2, 0]], [[5, 0]])
+    )
+    ones = torch.ones(2, 2, dtype=torch.int8)
+    best = _Best(torch.zeros(2, 2, dtype=torch.float64), 0 * ones)
+    best.offer(first, ones, torch.tensor([[0.5], [1.0]], dtype=torch.float64))
+    assert (best.length, best.d.tolist(), best.places.tolist()) == (3, [3, 0], [1, 1])
+    best.offer(second, 2 * ones, torch.tensor([[4.0], [1.0]], dtype=torch.float64))
+    assert (best.length, best.d.tolist(), best.rows.tolist()) == (3, [3, 0], [[3, 0], [2, 0]])
+    best.offer(third, 2 * ones[:1], torch.tensor([[1.25]], dtype=torch.float64))
+    assert (best.length, best.d.tolist(), best.places.tolist()) == (4, [4, 0], [2, 2])
+    assert best.rows.tolist() == [[3, 0], [2, 0]]  # a list of another length belongs to no start
+
+
+def test_a_difference_is_shortened_until_the_noise_hides_it() -> None:
+    """A = I: a difference of 1/2 needs noise of 1/4; for less it is shortened to twice the noise, for more it stays."""
+    problem = _Problem(Matrix(np.eye(2)), None, SparsityLevels((2,), (1,)), (1.0,))
+    d, places = torch.tensor([0.5, 0.0], dtype=torch.float64), torch.tensor([1, 0], dtype=torch.int8)
+    for noise, length in ((0.4, 0.5), (0.1, 0.2)):
+        pair = _scaled(problem, noise, 0, d, places)
+        assert pair.reached
+        assert length * (1 - 2.0**-38) < pair.distance <= length
+    with pytest.raises(BadInput, match="A noise that is large enough"):
+        _scaled(problem, 1e-20, 0, 1e-20 * d, places)
+
+
+def test_a_pair_at_the_limit_is_accepted_and_beyond_it_refused() -> None:
+    """A = (3, 4)^T, x = 1, x' = 0: a distance of 1, and of 5 between the measurements."""
+    problem = _Problem(Matrix(np.array([[3.0], [4.0]])), None, SparsityLevels((1,), (1,)), (1.0,))
+    one = torch.ones(1, dtype=torch.float64)
+
+    def said(noise: float, distance: float) -> str:
+        return pair_checker.check(problem.certificate(one, 0 * one, noise, distance))
+
+    assert said(2.5, 1.0).endswith("noise of 2-norm 2.5: every method errs by at least 0.5 on one of them")
+    for noise, distance, why in (
+        (2.5 - 2.0**-40, 1.0, "only noise of 2.5 makes"),
+        (2.5, 1.0 + 2.0**-40, "at a distance of 1$"),
+        (2.5, 0.0, "one above 0"),
+    ):
+        with pytest.raises(Refused, match=why):
+            said(noise, distance)
+
+
+@pytest.mark.parametrize(("sides", "change"), [((2, 4), {"centred": True}), ((6,), {"kind": "walsh"})])
+def test_walsh_transforms_have_sides_of_powers_of_two_and_are_not_centred(
+    sides: tuple[int, ...], change: dict[str, Any]
+) -> None:
+    n, mask = math.prod(sides), np.ones(sides, bool)
+    sensing = SubsampledWalsh(mask) if "centred" in change else SubsampledFourier(mask)
+    x = torch.arange(n).eq(2).double()
+    data = _Problem(sensing, None, SparsityLevels((n,), (1,)), (1.0,)).certificate(x, 0 * x, 1.0, 0.5)
+    pair_checker.check(data)
+    with pytest.raises(Refused, match="Walsh: sides"):
+        pair_checker.check(signed(data | {"operator": data["operator"] | change}))
 
 
 def test_a_pair_around_an_image_stays_in_the_class() -> None:

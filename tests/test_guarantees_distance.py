@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 import distances
 from firenet import certify
 from firenet.guarantees.constants import Constants
-from firenet.guarantees.distance import ROUNDING, Stability, stability
+from firenet.guarantees.distance import ROUNDING, Stability, _seen, stability
 from firenet.guarantees.guarantee import Guarantee
 from firenet.mri.scan_reconstruction import certify_scan
 from firenet.operators.matrix import Matrix
@@ -81,6 +81,8 @@ def test_nothing_moves_where_nothing_may() -> None:
     assert found.from_reconstruction.value < 1e-12
     zero = bounds(FEW, [0.0] * 5, [0.0] * 5, budget=0.0, gap=0.0)
     assert zero.smallest.value < 1e-300
+    assert zero.from_support is not None  # no residual, so no direction of one: the dual point is zero
+    assert zero.from_support.value == 0
 
 
 def test_where_the_dual_point_is_strictly_inside_the_tail_is_small() -> None:
@@ -97,6 +99,30 @@ def test_where_the_dual_point_is_strictly_inside_the_tail_is_small() -> None:
         assert found.smallest is found.from_support
         assert not any("null space" in text for text in found.from_support.assumptions)
         assert found.from_reconstruction.value > 10
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.07])
+@pytest.mark.parametrize("angle", [0.2, 0.9, 1.5])
+def test_the_bound_of_the_measurements_is_attained(angle: float, budget: float) -> None:
+    """In the plane of u and w, with the range of the columns orthogonal to f = m u + n w: the worst residual
+    R' = a u - B(a) w of the proof, with the largest a for which f hardly sees the change from R = c u + d w."""
+    m, n, c, d, leak, height = math.sin(angle), math.cos(angle), 0.4, 0.15, 0.02, 0.03
+
+    def beside(a: float) -> float:
+        return math.sqrt(height**2 + 2 * height * max(a, 0))
+
+    low, high = c, 1e4
+    for _ in range(200):
+        middle = (low + high) / 2
+        far = m * (middle - c) > leak + budget + n * (beside(middle) + d)
+        low, high = (low, middle) if far else (middle, high)
+    kind = {"dtype": torch.float64}
+    worst, given, q = (torch.tensor(v, **kind) for v in ([low, -beside(low)], [c, d], [0.7, 0.0]))
+    assert torch.linalg.vector_norm(worst).item() - low == pytest.approx(height)
+    if not budget:
+        assert (torch.tensor([m, n], **kind) @ (worst - given)).abs().item() == pytest.approx(leak)
+    found = _seen(given, q, torch.tensor([[-n], [m]], **kind), leak, budget, height)
+    assert found == pytest.approx(torch.linalg.vector_norm(worst - given).item() + budget, rel=1e-6)
 
 
 # --- laws

@@ -21,6 +21,7 @@ from firenet.guarantees import (
 )
 from firenet.guarantees.concrete import decimal_above, matrix_sha256
 from firenet.guarantees.linear_estimates import LinearEstimates
+from firenet.guarantees.null_space import _Search
 from firenet.guarantees.violation import largest_refuted_rho
 from firenet.sparsity import SparsityLevels
 from null_space_cases import CASES, Case, gaussian, proved, supports
@@ -168,6 +169,16 @@ def test_a_claim_is_proved_or_not_decided() -> None:
         assert isinstance(tight, NotDecided)
         assert tight.proof is not None
         assert tight.product < 0.5
+
+
+def test_a_claim_that_least_squares_miss_is_searched_for() -> None:
+    a, levels = np.linalg.qr(gaussian(5, 8, 8))[0][:, :7].T + 0.05 * gaussian(105, 7, 8), SparsityLevels((8,), (1,))
+    best = prove_null_space(a, levels)
+    assert isinstance(best, NullSpaceProof)
+    claim = 1.01 * float(best.rho), 1.01 * float(best.gamma)
+    ridge = _Search(best.problem, claim)
+    assert all(ridge._try(*ridge.estimates.ridge(share)) > (False, 1.0) for share in (0.0, 1e-4, 1e-2))
+    assert isinstance(prove_null_space(a, levels, claim=claim), NullSpaceProof)
 
 
 def test_what_has_a_large_kernel_is_not_decided() -> None:

@@ -13,7 +13,7 @@ from firenet.barriers import Problem
 from firenet.barriers.instances import root
 from firenet.guarantees import NotDecided, checker, prove_null_space, refute_null_space
 from firenet.guarantees.concrete import ConcreteMatrix, NullSpaceProblem
-from firenet.guarantees.violation import exact_kernel, largest_refuted_rho
+from firenet.guarantees.violation import _Ascent, exact_kernel, largest_refuted_rho
 from firenet.sparsity import SparsityLevels
 from null_space_cases import CASES, campaign, gaussian, supports
 
@@ -90,6 +90,49 @@ def test_the_largest_rho_for_two_columns_is_the_one_in_closed_form() -> None:
     assert found is not None
     assert found.rho is not None
     assert 0.999 < found.rho < 1  # (1, -1/2) is twice as large on the first column
+
+
+def ascent(is_complex: bool) -> _Ascent:
+    """Columns of different lengths, of which the second and third are nearly parallel."""
+    a = gaussian(5, 4, 9, is_complex=is_complex) * np.linspace(0.3, 2, 9)
+    a[:, 2] = (2 - 1j if is_complex else 2) * a[:, 1] + 0.02 * gaussian(6, 4, 1)[:, 0]
+    return _Ascent(NullSpaceProblem.of(a, SparsityLevels((3, 6), (1, 2)), [1.0, 1.5]), 0.6, 1.7)
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_a_step_of_the_search_maximises_the_quadratic_form(is_complex: bool) -> None:
+    """By the inverse of the dense matrix of the form with weights that are those of the denominator's terms."""
+    search, random = ascent(is_complex), np.random.default_rng(1)
+    x = random.standard_normal(9) + (1j * random.standard_normal(9) if is_complex else 0)
+    head, tail, misfit, inside = search.parts(x)
+    assert inside.sum() == 3
+    terms, total = 0.6 * search.v * np.abs(x), 0.6 * tail + search.gamma * misfit
+    form = np.diag(np.where(inside, (total / head) ** 2, (0.6 * search.v) ** 2 * total / terms)).astype(x.dtype)
+    form += search.gamma**2 * total / (search.gamma * misfit) * search.A.conj().T @ search.A
+    assert (x.conj() @ form @ x).real == pytest.approx(2 * total**2)  # the denominator's square, and once more for x_D
+    columns = np.linalg.inv(form)[:, inside]
+    best = columns @ np.linalg.eigh(columns[inside])[1][:, -1]
+    moved = search._improved(x)
+    assert np.abs(moved).max() == pytest.approx(1)
+    assert abs(best.conj() @ moved) == pytest.approx(np.linalg.norm(best) * np.linalg.norm(moved), rel=1e-9)
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_pairs_of_columns_that_nearly_cancel(is_complex: bool) -> None:
+    """Each is a multiple of one column less its projection onto another; the parallel columns come first."""
+    search = ascent(is_complex)
+    lengths = np.linalg.norm(search.A, axis=0)
+    pairs = search._pairs().T
+    assert np.flatnonzero(pairs[0]).tolist() == [int(lengths.argmin())]
+    supports = [tuple(np.flatnonzero(x).tolist()) for x in pairs[1:]]
+    assert supports[0] == (1, 2)
+    assert len(set(supports)) == len(supports) == 8
+    cosines = []
+    for x, (i, j) in zip(pairs[1:], supports, strict=True):
+        assert np.abs(x).max() == pytest.approx(1)
+        assert abs(search.A[:, i].conj() @ search.A @ x) < 1e-14
+        cosines.append(abs(search.A[:, i].conj() @ search.A[:, j]) / (lengths[i] * lengths[j]))
+    assert cosines == sorted(cosines, reverse=True)
 
 
 def test_kernel_vectors_are_exact() -> None:

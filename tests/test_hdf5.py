@@ -194,6 +194,18 @@ def test_ismrmrd_skips_lines_that_are_no_image(tmp_path: Path, kind: str) -> Non
     assert "no imaging lines" in refusal(read_scan, mrd(path, mrd_header((1, 2, 8), kept=8), lines[:1])).got
 
 
+def test_ismrmrd_lines_are_read_in_blocks_wherever_they_stand(tmp_path: Path) -> None:
+    """70 imaging lines: the first 64 follow each other, between the others are 30 lines of noise each."""
+    kspace = noise(1, 70, 4)
+    other = mrd_line(noise(1, 4), flag=ismrmrd.ACQ_IS_NOISE_MEASUREMENT)
+    lines = [other, *(mrd_line(kspace[:, y], y=y) for y in range(64))]
+    for y in range(64, 70):
+        lines += [mrd_line(kspace[:, y], y=y), *[other] * 30]
+    scan = read_scan(mrd(tmp_path / "scan.h5", mrd_header((1, 70, 4), kept=4), lines))
+    np.testing.assert_array_equal(scan.kspace[0], kspace)
+    assert scan.notes == ("Lines that are not part of the image were left out: 181 of noise.",)
+
+
 def test_ismrmrd_keeps_calibration_that_is_also_imaging(tmp_path: Path) -> None:
     line = mrd_line(noise(2, 8), flag=ismrmrd.ACQ_IS_PARALLEL_CALIBRATION)
     line.set_flag(ismrmrd.ACQ_IS_PARALLEL_CALIBRATION_AND_IMAGING)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from PIL import ImageFont
 
 from firenet.errors import BadInput
 from firenet.images import COLIN27, DETAILS, detail, ellipses, load_colin27, load_slice, resampled
@@ -25,11 +27,42 @@ def test_details_lie_in_the_middle_and_are_as_high_as_asked(kind: str, side: int
     assert 0 < (shape > 0).double().mean() < 0.3
 
 
+def test_a_disc_has_the_radius_that_is_said_and_lines_have_their_places() -> None:
+    """The disc has a radius of 2 pixels at a side of 56, with a ramp of one pixel; lines are counted one by one."""
+    disc = detail("disc", 56, 2.0)
+    for line in (disc[28, 28:], disc[28:, 28], disc[28, :29].flip(0), disc[:29, 28].flip(0)):
+        assert line[:5].tolist() == [2, 2, 1, 0, 0]
+    for side, half, step in ((16, 3, 2), (64, 6, 2), (128, 12, 4)):
+        wanted = torch.zeros(side, side, dtype=torch.float64)
+        for column in (side // 2 - step, side // 2, side // 2 + step):
+            wanted[side // 2 - half : side // 2 + half, column] = 0.5
+        assert torch.equal(detail("lines", side, 0.5), wanted)
+
+
+@pytest.mark.parametrize(("side", "lines", "size"), [(16, 1, 7), (63, 1, 7), (64, 2, 7), (256, 2, 16)])
+def test_the_text_has_as_many_lines_as_fit(side: int, lines: int, size: int) -> None:
+    """A line of capitals has about 0.73 of the size of the font, and the lines are 1.25 sizes apart."""
+    dark = (detail("text", side, 1.0) > 0.5).any(1).int()
+    edges = torch.diff(dark, prepend=torch.zeros(1), append=torch.zeros(1))
+    first, end = (edges.eq(sign).nonzero().flatten() for sign in (1, -1))
+    assert len(first) == lines
+    assert (end - first).tolist() == pytest.approx([0.73 * size] * lines, abs=1)
+    assert torch.diff(first).tolist() == pytest.approx([1.25 * size] * (lines - 1), abs=1)
+    assert int(first[0] + end[-1]) / 2 == pytest.approx(side / 2, abs=1)
+    if side == 256:
+        assert detail("text", side, 1.0).max() == 1
+        path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
+        font = ImageFont.truetype(str(path), size)
+        for begin, stop, text in zip(first.tolist(), end.tolist(), ("CAN U", "SEE IT?"), strict=True):
+            columns = (detail("text", side, 1.0)[begin:stop] > 0.5).any(0).nonzero().flatten()
+            assert int(columns[-1] - columns[0] + 1) == pytest.approx(font.getlength(text), abs=0.25 * size)
+
+
 def test_details_that_there_are_not() -> None:
     with pytest.raises(BadInput, match="detail"):
         detail("nothing", 64, 1.0)
     with pytest.raises(BadInput, match="16"):
-        detail("disc", 8, 1.0)
+        detail("disc", 15, 1.0)
 
 
 def test_ellipses_come_from_their_generator_alone() -> None:

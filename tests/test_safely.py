@@ -15,7 +15,7 @@ import torch
 from extras import safetensors
 from firenet.errors import BadInput
 from firenet.io import safely, sealed
-from firenet.io.archives import arrays_in, stored_members
+from firenet.io.archives import arrays_in, bytes_of, stored_members
 from firenet.io.files import check_beside, ours, write_image, write_json
 from firenet.io.safely import check_room, existing, lock, locked, replacing, together
 from firenet.io.tensors import read_safetensors, read_weights
@@ -157,6 +157,13 @@ def header(shape: tuple[int, ...], dtype: str = "<f8") -> bytes:
 def test_arrays_that_are_refused(data: bytes) -> None:
     with pytest.raises(BadInput):
         arrays_in(io.BytesIO(data), len(data), "x")
+
+
+def test_a_whole_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    assert bytes_of(tmp_path / "a", 10) == b"0123456789"
+    with pytest.raises(BadInput, match=r"of 9.31e-09 GiB"):
+        bytes_of(tmp_path / "a", 9)
 
 
 def test_pt_files_are_not_inflated(tmp_path: Path) -> None:
