@@ -16,7 +16,7 @@ from firenet.operators import VerticalStack
 from firenet.problems import Ball
 from firenet.reconstruction import Setting, default_network, default_schedule, rounds
 from firenet.reconstruction.choice import Candidate, _Trial
-from firenet.reweighting import reweighted
+from firenet.reweighting import Round, reweighted
 from firenet.sensing import multilevel
 from firenet.sensing.fourier import fourier_samples
 from laws import assert_refuses
@@ -63,10 +63,11 @@ def test_errors_are_those_on_the_samples_held_out(sparsify: str, coils: int) -> 
     maps = operator.maps if isinstance(operator, MultiCoilFourier) else None
     seen, unseen = fourier_samples(operator.mask & ~held, maps), fourier_samples(held, maps)
     net = default_network(seen, sparsify=sparsify, lam=1e-2, schedule=default_schedule(3e-2, 30))
-    plain = net.solve(y * ~held, prove=False).image
-    rounds = reweighted(net.following(default_schedule(3e-2, 60)), y * ~held, 1, floor=0.7, x0=plain, prove=False)
-    for found, image in zip(choice.candidates, (plain, rounds[1].solution.image), strict=True):
-        expected = (unseen(image) - y * held).norm() / (y * held).norm()
+    first = net.solve(y * ~held, prove=False)
+    more, before = net.following(default_schedule(3e-2, 60)), [Round(net, net.problem.weights, first)]
+    rounds = reweighted(more, y * ~held, 1, floor=0.7, before=before, prove=False)
+    for found, r in zip(choice.candidates, rounds, strict=True):
+        expected = (unseen(r.solution.image) - y * held).norm() / (y * held).norm()
         assert found.error == pytest.approx(expected.item(), rel=1e-4)  # sums of single precision, two ways
 
 
@@ -129,16 +130,22 @@ def test_parts_that_are_given_are_kept() -> None:
 
 
 def test_a_candidate_must_be_clearly_better_than_those_before() -> None:
+    """By two standard errors of the difference, here of 100 squared errors."""
     _, y, operator = slice_data()
     trial = _Trial(y, operator, 0.08, 0, None, None)
-    settings = [Setting("a"), Setting("b"), Setting("c"), Setting("d", rounds=1)]
-    errors = [1.0, 0.995, 0.98, math.nan]
-    trial.found = [Candidate(s, e, 1) for s, e in zip(settings, errors, strict=True)]
-    assert trial.best().setting == settings[2]
-    assert trial.best("b").setting == settings[1]
-    assert trial.best(rounds=1).setting == settings[3]
+    chance = normal(100, dtype=torch.float64, seed=1)
+    chance = (chance - chance.mean()) / chance.std()
+    changes = {"a": 0 * chance, "b": chance - 0.19, "c": -chance - 0.21, "d": torch.full((100,), math.nan)}
+    for name, change in changes.items():
+        setting = Setting(name, rounds=int(name == "d"))
+        trial.found.append(Candidate(setting, 1.0, 1))
+        trial._squares[setting] = 5.0 + change
+    first, second, third, fourth = trial.found
+    assert trial.best(first) == third
+    assert trial.best(second) == second  # the third is better by a little
+    assert trial.best(first, rounds=1) == fourth
     trial.found = trial.found[:2]
-    assert trial.best().setting == settings[0]
+    assert trial.best(first) == first
 
 
 def test_the_random_state_is_left_alone() -> None:

@@ -151,7 +151,13 @@ def test_a_fixed_setting_is_the_default_of_the_library(scan, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "copies"), [((), (120, 200)), (("--reweight", "0"), (80, 140)), (("--wavelet", "db4"), (30, 60))]
+    ("options", "copies"),
+    [
+        ((), (250, 400)),
+        (("--fixed",), (120, 200)),
+        (("--fixed", "--reweight", "0"), (80, 140)),
+        (("--wavelet", "db4"), (30, 60)),
+    ],
 )
 def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path, options, copies):
     run = call("recon", scan, "-o", tmp_path / "x.npy", "--dry-run", "--json", *options)

@@ -15,6 +15,7 @@ edges (:func:`standing_out`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -80,6 +81,7 @@ def reweighted(
     enough: float | None = None,
     tolerance: float | None = None,
     x0: Tensor | None = None,
+    before: Sequence[Round] = (),
     prove: bool = True,
     progress: Progress | None = None,
 ) -> list[Round]:
@@ -97,6 +99,7 @@ def reweighted(
             is no further round.
         tolerance: As in :meth:`Firenet.solve`, for each round.
         x0: A first image, for the first round.
+        before: Rounds of the same network that were computed before; they are not computed again.
         prove: As in :meth:`Firenet.solve`, for the last round; the others are never proved with a searching schedule.
         progress: Called from time to time with the number of layers so far, the largest number, both over all rounds,
             and the relative gap, which is not yet proved (None for a fixed schedule).
@@ -129,10 +132,13 @@ def reweighted(
         raise BadInput("At least one layer for every round", got, "Allow more layers, or fewer rounds of reweighting")
     own = net.problem.weights
     draft, held = _draft(net) if rounds else net, None
-    found: list[Round] = []
-    done = 0
-    size = norms(net.sensing.restrict(y), y.ndim).item()
-    for k in range(rounds + 1):
+    found, reason = list(before), None
+    done = sum(int(r.solution.layers) for r in found)
+    for k in range(len(found), rounds + 1):
+        if found and held is None:
+            held, reason = _held(net, y, found[0], keep, enough)
+            if reason is not None:
+                break
         weights, first = own, found[-1].solution.image if found else x0
         if found and first is not None:
             weights = weights_from(first, net.sparsify, floor=floor)
@@ -144,22 +150,29 @@ def reweighted(
         solution = this.solve(y, x0=first, dual0=dual, tolerance=tolerance, prove=proved, progress=shifted)
         done += int(solution.layers)
         broken = _BROKEN.get(solution.statuses[0])
-        reason = broken if found else None
-        if reason is None:
-            found.append(Round(this, weights, solution, broken if rounds else None))
-            if broken:
-                break
-            if held is None and rounds:
-                residual = this.problem.operator(solution.coefficients) - net.sensing.restrict(y)
-                held = this.fidelity.noise if isinstance(this.fidelity, Ball) else keep * norms(residual, y.ndim).item()
-                few = enough is not None and held < size and standing_out(net, solution.image, y) < enough
-                reason = Reason.ZERO if held >= size else Reason.NOISE if few else None
-        if reason is not None and not prove:
-            return [*found[:-1], replace(found[-1], ended=reason)]
-        if reason is not None:
-            shifted = _shifted(progress, done, most)
-            return _ended(net, y, found, held, max(most - done, 1), reason, tolerance, shifted)
-    return found
+        if broken and found:
+            reason = broken
+            break
+        found.append(Round(this, weights, solution, broken if rounds else None))
+        if broken:
+            break
+    if reason is None:
+        return found
+    if not prove:
+        return [*found[:-1], replace(found[-1], ended=reason)]
+    return _ended(net, y, found, held, max(most - done, 1), reason, tolerance, _shifted(progress, done, most))
+
+
+def _held(net: Firenet, y: Tensor, first: Round, keep: float, enough: float | None) -> tuple[float, Reason | None]:
+    """Returns the residual that the rounds after the first one keep, and a reason if there should be none."""
+    solution, size = first.solution, norms(net.sensing.restrict(y), y.ndim).item()
+    residual = first.net.problem.operator(solution.coefficients) - net.sensing.restrict(y)
+    fidelity = first.net.fidelity
+    held = fidelity.noise if isinstance(fidelity, Ball) else keep * norms(residual, y.ndim).item()
+    if held >= size:
+        return held, Reason.ZERO
+    few = enough is not None and standing_out(net, solution.image, y) < enough
+    return held, Reason.NOISE if few else None
 
 
 def _ended(
@@ -268,7 +281,9 @@ def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FL
     _check_floor(floor)
     if image.shape != sparsify.in_shape:
         raise BadInput(f"One image of shape {sparsify.in_shape}", f"shape {tuple(image.shape)}", "Loop over the batch")
-    size = sparsify.magnitudes(sparsify(image)).to(torch.float64)
+    # The scale of the image does not matter, and the squares of very large or small numbers over- or underflow.
+    unit = image.abs().max().item()
+    size = sparsify.magnitudes(sparsify(image / unit if 0 < unit < math.inf else image)).to(torch.float64)
     levels = sparsify.levels().to(size.device)
     weights = torch.ones_like(size)
     for level in range(1, int(levels.max()) + 1):

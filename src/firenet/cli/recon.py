@@ -101,7 +101,7 @@ def recon(
     scans.check_overwriting([*out, *besides], source.files)
     options.set_threads(threads)
     if dry_run:
-        _dry_run(source, transform, reweight, as_json)
+        _dry_run(source, transform, reweight, fixed, as_json)
         return
     for path in besides:
         check_beside(path, overwrite=overwrite)
@@ -171,14 +171,14 @@ def _check_limits(record: dict[str, Any], tolerance: float | None, constrained: 
         raise Exit(console.NOT_REACHED)
 
 
-def _dry_run(source: Source, transform: str | None, reweight: int | None, as_json: bool) -> None:
+def _dry_run(source: Source, transform: str | None, reweight: int | None, fixed: bool, as_json: bool) -> None:
     """Prints the shapes of the data and the memory that a reconstruction takes."""
     from firenet.mri.scan_reconstruction import memory_of_scan, tell_warnings
 
     with console.busy("reading"):
         scan = source.read()
     tell_warnings(scan, scans.warn)
-    found = memory_of_scan(scan, sparsify=transform, reweight=reweight)
+    found = memory_of_scan(scan, sparsify=transform, reweight=reweight, fixed=fixed)
     images = [{"slice": i.number, "shape": list(i.y.shape), "peak_bytes": peak} for i, peak in found]
     if as_json:
         console.print_json({"images": images, "peak_bytes": max(peak for _, peak in found), "estimate": True})

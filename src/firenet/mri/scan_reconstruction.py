@@ -24,7 +24,7 @@ from firenet.mri.side_by_side import side_by_side
 from firenet.mri.source import Source
 from firenet.numerics import real_view
 from firenet.problems.penalty import check_lam
-from firenet.reconstruction.choice import choose
+from firenet.reconstruction.choice import choose, more_bands
 from firenet.reconstruction.defaults import TOLERANCE, default_network, rounds, schedule_named
 from firenet.reconstruction.reconstruct import certify_image
 from firenet.solver.memory import available_bytes, peak_bytes
@@ -121,7 +121,7 @@ def reconstruct_scan(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DoubtfulInput)  # these were told before, with the name of the slice
-        return _each(scan, "reconstruction", solve, progress, sparsify)
+        return _each(scan, "reconstruction", solve, progress, sparsify if setting is None else setting.sparsify)
 
 
 def certify_scan(
@@ -196,7 +196,11 @@ def certify_scan(
 
 
 def memory_of_scan(
-    data: AnyPath | Source | ScanData, *, sparsify: str | None = None, reweight: int | None = None
+    data: AnyPath | Source | ScanData,
+    *,
+    sparsify: str | None = None,
+    reweight: int | None = None,
+    fixed: bool = False,
 ) -> list[tuple[Prepared, int]]:
     """Returns the images of a scan, each with an estimate in bytes of the memory that its reconstruction takes.
 
@@ -205,7 +209,8 @@ def memory_of_scan(
     """
     found = []
     for image in scan_of(data).images:
-        problem = None if image.empty else default_network(image.operator, sparsify=sparsify).problem
+        name = more_bands(image.operator) if sparsify is None and not fixed else sparsify
+        problem = None if image.empty else default_network(image.operator, sparsify=name).problem
         found.append((image, 0 if problem is None else peak_bytes(problem, image.y, again=reweight != 0)))
     return found
 

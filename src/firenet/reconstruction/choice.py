@@ -5,16 +5,16 @@ some of them are held out, every candidate reconstructs the image from the other
 candidate whose image predicts those held out best is chosen. That prediction error estimates the error of the image;
 it includes the noise of the measurements held out, which is the same for all candidates.
 
-The search is short. First come plain solves, without reweighting: the default, a smaller lambda, total variation, and
-where that is nearly as good, the default together with total variation. Then come rounds of reweighting for the better
-lambda with the default transform, and for the best plain solve if that is another one. All are drafts without a proof,
-each started at an image of those before. docs/choice.md has what was measured of this search and of larger ones.
+The search is short. First come plain solves, without reweighting: the default, a smaller lambda, a transform with more
+bands, total variation, and where that is nearly as good, the default together with total variation. Then come rounds of
+reweighting for the best of these. All are drafts without a proof, each started at the image of the one before.
+docs/choice.md has what was measured of this search and of larger ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,17 @@ _EXACT = 0.4
 _ROUNDS, _FLOOR = 2, 0.7
 # With fewer measurements held out than this, there are several folds; with fewer than the second number no choice.
 _ENOUGH, _TOO_FEW, _FOLDS = 200, 25, 4
-# An error is clearly smaller if it is below this multiple of another one: differences below 0.1 dB are left to chance.
-_CLEARLY = 0.99
-# Wavelets with total variation are tried where total variation alone has an error below this multiple of theirs.
-_NEAR = 1.05
+# A candidate replaces one that was tried before if the sum of its squared errors is smaller by more than this many
+# standard errors of the difference. A share of the error is no measure: where noise dominates it, all are nearly equal.
+_CLEARLY = 2.0
+# The other lambda, which is chosen before any reweighting, must have an error below this multiple of the default's.
+_LAMBDA = 0.99
+# A transform with 30 bands in place of 14, better for images with noise and for textures. The default is better for
+# others, and takes half the time and memory. Larger images than this number of pixels do not try it.
+_MORE, _LARGEST = "undecimated:haar:3+db4:3+sym4:3", 2**19
+# A transform is not reweighted if its plain error is above this multiple of the default's. The default together with
+# total variation is tried if total variation alone is below the second.
+_FAR, _NEAR = 1.08, 1.05
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class Setting:
         y: Tensor,
         *,
         x0: Tensor | None = None,
+        before: Sequence[Round] = (),
         tolerance: float | None = None,
         prove: bool = True,
         progress: Progress | None = None,
@@ -104,11 +112,13 @@ class Setting:
             net: The network of the first round, of :meth:`network`.
             y: Measurements of one image.
             x0: As in :func:`.reweighted`.
+            before: As in :func:`.reweighted`.
             tolerance: As in :func:`.reweighted`.
             prove: As in :func:`.reweighted`.
             progress: As in :func:`.reweighted`.
         """
-        more: dict[str, Any] = {"x0": x0, "tolerance": tolerance, "prove": prove, "progress": progress}
+        more: dict[str, Any] = {"x0": x0, "before": before, "tolerance": tolerance, "prove": prove}
+        more["progress"] = progress
         return reweighted(net, y, self.rounds, floor=self.floor, keep=self.keep, **more)
 
     def __str__(self) -> str:
@@ -214,7 +224,7 @@ def choose(
     if trial.reason is not None:
         return Choice(replace(first, rounds=min(most, 1)), (), trial.held_out, seed, trial.reason)
     free, mixed = lam is None and noise is None, sparsify is None and usual.form == "analysis"
-    steps = 2 + free + 2 * mixed + bool(most)
+    steps = 1 + free + min(most, 2) + mixed * (3 + min(most, 1) * 3)
 
     def run(setting: Setting) -> Candidate:
         found = trial.run(setting)
@@ -222,21 +232,39 @@ def choose(
             progress(trial.runs, steps)
         return found
 
-    run(first)
+    start = run(first)
     if free:
-        run(replace(first, share=_EXACT))
-    plain = trial.best().setting
-    if mixed:
-        variation = run(replace(plain, sparsify="tv"))
-        if variation.error < _NEAR * trial.best(plain.sparsify).error:
-            run(replace(plain, sparsify=f"{plain.sparsify}+tv"))
+        other = run(replace(first, share=_EXACT))
+        start = other if other.error < _LAMBDA * start.error else start
+    plain = start.setting
     if most:
-        for setting in dict.fromkeys((plain, trial.best().setting)):
-            run(replace(setting, rounds=most))
+        run(replace(plain, rounds=1))
+
+    def compared(name: str) -> float:
+        """Tries a transform, and a round of reweighting unless it is far worse without; returns by how much it is."""
+        error = run(replace(plain, sparsify=name)).error / start.error
+        if most and error < _FAR:
+            run(replace(plain, sparsify=name, rounds=1))
+        return error
+
+    if mixed:
+        more = more_bands(operator)
+        if more is not None:
+            compared(more)
+        if compared("tv") < _NEAR:
+            compared(f"{plain.sparsify}+tv")
+    if most > 1:
+        run(replace(trial.best(start).setting, rounds=most))
     if progress is not None:
         progress(steps, steps)
-    best = trial.best(rounds=reweight).setting
+    best = trial.best(start, reweight).setting
     return Choice(best, tuple(trial.found), trial.held_out, seed)
+
+
+def more_bands(operator: LinearOperator) -> str | None:
+    """Returns the transform with the most bands that :func:`choose` tries for an operator, or None."""
+    shape = operator.in_shape
+    return _MORE if len(shape) == 2 and min(shape) >= 2**3 and math.prod(shape) <= _LARGEST else None
 
 
 class _Trial:
@@ -248,8 +276,9 @@ class _Trial:
         self.found: list[Candidate] = []
         self.runs = 0
         self._lam, self._noise = lam, noise
-        self._images: dict[tuple[str, float], list[Tensor]] = {}
-        self._start: list[Tensor] = []
+        self._rounds: dict[tuple[str, float], list[list[Round]]] = {}  # by transform and share, for each fold
+        self._last: list[list[Round]] = []
+        self._squares: dict[Setting, Tensor] = {}  # the squared errors of all measurements held out
         made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
         possible = operator.holdout_candidates()
         # The random numbers are from NumPy, where they are the same on every processor.
@@ -266,43 +295,52 @@ class _Trial:
         for part in parts:
             unseen, seen = operator.subset(part), operator.subset(~part)
             share = math.sqrt(int((made & ~part).sum()) / int(made.sum()))
-            self._folds.append((seen, seen.restrict(y), unseen, unseen.restrict(y), share))
+            target, held = unseen.restrict(y), (made & part).expand(y.shape)
+            self._folds.append((seen, seen.restrict(y), unseen, target, held, share))
         self._size = math.sqrt(sum(norms(fold[3], y.ndim).item() ** 2 for fold in self._folds)) or 1.0
 
     def run(self, setting: Setting) -> Candidate:
         """Tries a setting and those with fewer rounds, those alone that were not tried before; returns its result."""
         key, layers = (setting.sparsify, setting.share), setting.rounds + 1
         schedule = default_schedule(_TOLERANCE, _LAYERS * layers)
-        starts, squares, count = self._images.get(key, self._start), [0.0] * layers, [0] * layers
-        self._start = []
-        for k, (seen, known, unseen, target, share) in enumerate(self._folds):
+        before = self._rounds.get(key, [[] for _ in self._folds])
+        found, count = [], [0] * layers
+        squares: list[list[Tensor]] = [[] for _ in range(layers)]
+        for k, (seen, known, unseen, target, held, share) in enumerate(self._folds):
             noise = None if self._noise is None else share * self._noise
             net = setting.network(seen, lam=self._lam, noise=noise, schedule=schedule).to(known.device)
-            x0 = starts[k] if starts else None
-            made = setting.solve(net, known, x0=x0, prove=False)
-            self._start.append(made[0].solution.image)
-            for j in range(layers):  # where reweighting ended early, the later rounds are the last one
+            x0 = self._last[k][0].solution.image if self._last else None
+            made = setting.solve(net, known, x0=x0, before=before[k], prove=False)
+            found.append(made)
+            for j in range(len(before[k]), layers):  # where reweighting ended early, later rounds are the last one
                 solution = made[min(j, len(made) - 1)].solution
-                squares[j] += norms(unseen(solution.image) - target, target.ndim).item() ** 2
+                off = (unseen(solution.image) - target)[held].abs().double() / self._size
+                squares[j].append(off.square())
                 count[j] += int(solution.layers)
-        for j in range(int(key in self._images), layers):
-            error = math.sqrt(squares[j]) / self._size
-            self.found.append(Candidate(replace(setting, rounds=j), error, count[j]))
-        self._images[key] = self._start
+        for j in range(len(before[0]), layers):
+            tried = replace(setting, rounds=j)
+            self._squares[tried] = torch.cat(squares[j])
+            self.found.append(Candidate(tried, math.sqrt(self._squares[tried].sum().item()), count[j]))
+        self._last = self._rounds[key] = found
         self.runs += 1
         return self.found[-1]
 
-    def best(self, sparsify: str | None = None, rounds: int | None = None) -> Candidate:
-        """Returns the candidate with the smallest error, with this transform and number of rounds if they are given.
+    def best(self, start: Candidate, rounds: int | None = None) -> Candidate:
+        """Returns the candidate with the smallest error, with this number of rounds if it is given.
 
-        A candidate that was tried later must have a clearly smaller error.
+        Candidates are compared in their order, beginning with ``start``; a later one must be clearly better.
         """
-        some = [c for c in self.found if sparsify in (None, c.setting.sparsify) and rounds in (None, c.setting.rounds)]
-        best = some[0]
-        for one in some:
-            # False, too, where the error of an overflow is NaN
-            best = one if one.error < _CLEARLY * best.error else best
+        best = None
+        for one in (start, *self.found):
+            if rounds in (None, one.setting.rounds) and (best is None or self._clearly_better(one, best)):
+                best = one
+        assert best is not None
         return best
+
+    def _clearly_better(self, one: Candidate, other: Candidate) -> bool:
+        change = self._squares[one.setting] - self._squares[other.setting]
+        # False, too, for NaN after an overflow.
+        return change.sum().item() < -_CLEARLY * math.sqrt(len(change)) * change.std().item()
 
 
 def draw(choice: Choice, path: Path) -> None:
