@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py [--only NAME ...] [--full] [--groups GROUP ...] [--again] [--json] [--list] [--jobs N]
 
-Ours runs with one default everywhere, and once tuned like the peers. A peer's lambda is the best of eight *for this
-image, by PSNR against the truth*: nobody has that in practice. One JSON a case in ``accuracy/``, written after each
+Ours is the default of ``firenet recon``, which chooses from the data, and its fixed setting. A peer's lambda is the best
+of eight *for this image, by PSNR against the truth*: nobody has that in practice. One JSON a case in ``accuracy/``, written after each
 group of methods; a second start goes on where the first one stopped. Table and picture go into docs/accuracy.md.
 ``--full`` runs the cross product of images, masks and noise instead of the 24 named cases: days.
 
@@ -276,63 +276,30 @@ def problem(recipe: Recipe, image: Callable[[str], Tensor] = image) -> Problem:
 # --- the methods ------------------------------------------------------------------------------------------------------
 
 
-def _solver(p: Problem) -> Callable[..., tuple[Tensor, float, int]]:
-    """Our network on the data: image, relative gap and layers; ``share`` is that of the default lambda."""
-    import firenet
-    from firenet.reconstruction import default_schedule, rounds as usual_rounds
-    from firenet.transforms.spec import transform
-
-    def solve(
-        sparsify: str | None = None,
-        share: float = 1.0,
-        rounds: int | None = None,
-        floor: float = 2.0,
-        keep: float = 1.0,
-    ) -> tuple[Tensor, float, int]:
-        frame, schedule = transform(sparsify, p.mask.shape), default_schedule(1e-3)
-        usual = firenet.Firenet(p.sensing, frame, schedule=schedule)
-        net = firenet.Firenet(p.sensing, frame, lam=share * usual.lam, schedule=schedule)
-        if rounds is None:
-            made = usual_rounds(net, p.y)
-        else:
-            made = firenet.reweighted(net, p.y, rounds, floor=floor, keep=keep)
-        found = [r.solution for r in made]
-        return found[-1].image, found[-1].relative_gap.item(), sum(int(s.layers) for s in found)
-
-    solve(share=2.0, rounds=0)  # warms up
-    return solve
-
-
 def ours(p: Problem) -> dict[str, Any]:
-    solve, results = _solver(p), {}
-    for name, arguments in (
-        ("firenet", {}),
-        ("firenet, no reweighting", {"rounds": 0}),
-        ("firenet, total variation", {"sparsify": "tv", "rounds": 0}),
-        ("firenet, orthonormal db4", {"sparsify": "orthonormal:db4"}),
-    ):
-        proof: list[tuple[float, int]] = []
+    """The default of ``firenet recon``, which chooses a setting, and the fixed setting; seconds include the choice."""
+    import firenet
+    from firenet.reconstruction import default_network, rounds
 
-        def run(arguments: dict[str, Any] = arguments, proof: list[tuple[float, int]] = proof) -> Tensor:
-            image, gap, layers = solve(**arguments)
-            proof.append((gap, layers))
-            return image
+    more: dict[str, dict[str, Any]] = {"firenet": {}, "firenet, fixed": {}}
 
-        results[name] = p.timed(run) | {"relative_gap": proof[0][0], "layers": proof[0][1]}
-    return results
+    def chosen() -> Tensor:
+        start = time.perf_counter()
+        choice = firenet.choose(p.y, p.sensing)
+        more["firenet"]["seconds_of_choice"] = time.perf_counter() - start
+        more["firenet"]["choice"] = str(choice.best)
+        return told("firenet", choice.best.solve(choice.best.network(p.sensing), p.y))
 
+    def fixed() -> Tensor:
+        return told("firenet, fixed", rounds(default_network(p.sensing), p.y))
 
-def tuned(p: Problem) -> dict[str, Any]:
-    """The best of eight for wavelets, four lambdas without reweighting and four residuals with two strong rounds, and
-    of eight lambdas for total variation."""
-    solve = _solver(p)
-    tries: list[tuple[float, dict[str, Any]]] = [(share, {"rounds": 0}) for share in (0.4, 0.8, 1.0, 1.1)]
-    tries += [(1.0, {"rounds": 2, "floor": 0.7, "keep": keep}) for keep in (0.05, 0.2, 0.5, 1.0)]
-    best = p.best((s, lambda s=s, more=more: solve(share=s, **more)[0]) for s, more in tries)
-    best["tried"] = [[*t, more] for t, (_, more) in zip(best["tried"], tries, strict=True)]
-    shares = [float(s) for s in np.geomspace(0.2, 1.6, 8)]
-    variation = p.best((s, lambda s=s: solve(sparsify="tv", share=s, rounds=0)[0]) for s in shares)
-    return {"firenet, tuned": best, "firenet total variation, tuned": variation}
+    def told(name: str, made: list[Any]) -> Tensor:
+        found = [r.solution for r in made]
+        more[name] |= {"relative_gap": found[-1].relative_gap.item(), "layers": sum(int(s.layers) for s in found)}
+        return found[-1].image
+
+    default_network(p.sensing, schedule=firenet.AdaptiveRestarts(1e-3, 10)).solve(p.y)  # warms up
+    return {name: p.timed(run) | more[name] for name, run in (("firenet", chosen), ("firenet, fixed", fixed))}
 
 
 def sigpy(p: Problem) -> dict[str, Any]:
@@ -428,7 +395,7 @@ def deepinv(p: Problem) -> dict[str, Any]:
     return results
 
 
-GROUPS: dict[str, Callable[[Problem], dict[str, Any]]] = {f.__name__: f for f in (ours, tuned, sigpy, bart, deepinv)}
+GROUPS: dict[str, Callable[[Problem], dict[str, Any]]] = {f.__name__: f for f in (ours, sigpy, bart, deepinv)}
 
 
 @torch.no_grad()
@@ -453,7 +420,10 @@ def work(name: str, groups: list[str]) -> None:
         if group in record.get("done", []):
             continue
         try:
-            record["methods"] |= GROUPS[group](p)
+            found = GROUPS[group](p)
+            if group == "ours":  # of older runs, too
+                record["methods"] = {k: v for k, v in record["methods"].items() if not k.startswith("firenet")}
+            record["methods"] |= found
         except Skip as why:
             record.setdefault("left_out", {})[group] = str(why)
             continue
@@ -473,59 +443,70 @@ def _save(path: Path, record: dict[str, Any]) -> None:
 
 # --- what was found ---------------------------------------------------------------------------------------------------
 
-OURS = ("firenet", "firenet, no reweighting", "firenet, tuned")
-TUNED = ("firenet, tuned", "firenet total variation, tuned")
+OURS = ("firenet", "firenet, fixed")
+LIBRARIES = ("SigPy", "BART", "deepinv")
 
 
-def ours_of(methods: dict[str, Any]) -> dict[str, float]:
-    """PSNR of our entries; tuned is the better of its two priors, as the best prior counts for the peers."""
-    found = {n: methods[n]["psnr"] for n in OURS if n in methods and n not in TUNED}
-    if all(n in methods for n in TUNED):
-        found["firenet, tuned"] = max(methods[n]["psnr"] for n in TUNED)
-    return found
+def best(methods: dict[str, Any], library: str) -> dict[str, Any] | None:
+    """The result of a library's best prior for this case, or None where it has none."""
+    some = [v for k, v in methods.items() if k.startswith(library)]
+    return max(some, key=lambda v: v["psnr"]) if some else None
+
+
+def peak(methods: dict[str, Any]) -> float:
+    """PSNR of the best tuned peer."""
+    return max(v["psnr"] for k, v in methods.items() if not k.startswith("firenet"))
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """PSNR of every method with seconds, and what ours gain over the best tuned peer; then SSIM and NRMSE."""
-    names = list(dict.fromkeys(m for r in records for m in r["methods"]))
-    head = ["case", "zero-filled", *names, "default - best tuned peer", "tuned - best tuned peer"]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    gains: dict[str, list[float]] = {n: [] for n in OURS}
-    for r in records:
-        m = r["methods"]
-        peers = [v["psnr"] for k, v in m.items() if not k.startswith("firenet")]
-        cells = [r["case"], f"{r['zero_filled']['psnr']:.1f}"]
-        cells += [f"{m[n]['psnr']:.2f} ({m[n]['seconds']:.2g} s)" if n in m else "" for n in names]
-        if peers and "firenet" in m:
-            own = ours_of(m)
-            for n, value in own.items():
-                gains[n].append(value - max(peers))
-            cells += [f"{own[n] - max(peers):+.2f}" if n in own else "" for n in ("firenet", "firenet, tuned")]
-        else:
-            cells += ["", ""]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [""]
-    for n, g in gains.items():
-        if g:
-            share = sum(v >= 0 for v in g) / len(g)
-            lines.append(
-                f"* {n}: {np.mean(g):+.2f} dB on the mean of {len(g)} cases against the best tuned peer, "
-                f"at least level in {share:.0%}."
-            )
-    lines += ["", "SSIM / NRMSE:", "", "| case | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for r in records:
-        m = r["methods"]
-        cells = [
-            f"{m[n]['ssim']:.4f} / {m[n]['nrmse']:.3f}"
-            if n in m and "ssim" in m[n]
-            else f"{m[n]['nrmse']:.3f}"
-            if n in m
-            else ""
-            for n in names
+    """PSNR with seconds, and what ours gain over the best tuned peer; the settings that were chosen; SSIM and NRMSE."""
+    shown = [r for r in records if "firenet" in r["methods"] and any(best(r["methods"], n) for n in LIBRARIES)]
+
+    def row(r: dict[str, Any], form: Callable[[dict[str, Any]], str]) -> list[str]:
+        found = [r["methods"].get(n) for n in OURS] + [best(r["methods"], n) for n in LIBRARIES]
+        return [form(v) if v else "" for v in found]
+
+    def rows(head: list[str], lines: list[list[str]]) -> list[str]:
+        return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines)]
+
+    names = [*OURS, *(f"best of {n}" for n in LIBRARIES)]
+    gains = {n: [r["methods"][n]["psnr"] - peak(r["methods"]) for r in shown] for n in OURS}
+    lines = [
+        [
+            r["case"],
+            f"{r['zero_filled']['psnr']:.1f}",
+            *row(r, lambda v: f"{v['psnr']:.2f} ({v['seconds']:.2g} s)"),
+            f"{g:+.2f}",
         ]
-        lines.append("| " + " | ".join([r["case"], *cells]) + " |")
+        for r, g in zip(shown, gains["firenet"], strict=True)
+    ]
+    text = rows(["case", "zero-filled", *names, "firenet - best peer"], lines) + [""]
+    for n, g in gains.items():
+        text.append(
+            f"* {n}: {np.mean(g):+.2f} dB on the mean of {len(g)} cases against the best tuned peer, at least level in "
+            f"{sum(v >= 0 for v in g)} ({np.mean([v >= 0 for v in g]):.0%}); the worst case {min(g):+.2f} dB."
+        )
+    change = [a - b for a, b in zip(*gains.values(), strict=True)]
+    text += [
+        f"* The choice against the fixed setting: {np.mean(change):+.2f} dB on the mean, from {min(change):+.2f} to "
+        f"{max(change):+.2f}.",
+        "",
+        "What was chosen, with the seconds of the choice and of all:",
+        "",
+    ]
+    ours = [(r["case"], r["methods"]["firenet"]) for r in shown]
+    text += rows(
+        ["case", "chosen setting", "layers", "choice, s", "all, s"],
+        [[c, m["choice"], str(m["layers"]), f"{m['seconds_of_choice']:.1f}", f"{m['seconds']:.1f}"] for c, m in ours],
+    )
+    text += ["", "SSIM / NRMSE:", ""]
+    both = [
+        [r["case"], *row(r, lambda v: f"{v['ssim']:.4f} / {v['nrmse']:.3f}" if "ssim" in v else f"{v['nrmse']:.3f}")]
+        for r in shown
+    ]
+    text += rows(["case", *names], both)
     left = sorted({f"{r['case']}: {g} ({w})" for r in records for g, w in r.get("left_out", {}).items()})
-    return "\n".join(lines + ([""] + ["Left out: " + "; ".join(left) + "."] if left else []))
+    return "\n".join(text + ([""] + ["Left out: " + "; ".join(left) + "."] if left else []))
 
 
 def draw(records: list[dict[str, Any]], path: Path) -> None:
@@ -539,17 +520,16 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     labelled: set[str] = set()
-    styles = {"firenet": ("C3", "o"), "firenet, no reweighting": ("C3", "."), "firenet, tuned": ("C3", "|")}
+    styles = {"firenet": ("C3", "o"), "firenet, fixed": ("C3", ".")}
+    colours = dict(zip(LIBRARIES, ("C0", "C1", "C2"), strict=True))
     for row, r in enumerate(shown):
-        m = r["methods"]
-        best = max(v["psnr"] for k, v in m.items() if not k.startswith("firenet"))
-        values = ours_of(m) | {n: v["psnr"] for n, v in m.items() if not n.startswith("firenet")}
-        for n, value in values.items():
+        m, level = r["methods"], peak(r["methods"])
+        for n, v in m.items():
             family = n if n in styles else n.split()[0] + ", tuned"
-            colour, marker = styles.get(n, ({"SigPy": "C0", "BART": "C1", "deepinv": "C2"}.get(n.split()[0], "k"), "x"))
+            colour, marker = styles.get(n, (colours.get(n.split()[0], "k"), "x"))
             label = family if family not in labelled else None
             labelled.add(family)
-            axes.plot(max(value - best, -6), row, marker, color=colour, ms=7, ls="none", label=label)
+            axes.plot(max(v["psnr"] - level, -6), row, marker, color=colour, ms=7, ls="none", label=label)
     axes.axvline(0, color="0.6", lw=0.8, zorder=0)
     axes.set_yticks(range(len(shown)), [r["case"] for r in shown], fontsize=8)
     axes.invert_yaxis()

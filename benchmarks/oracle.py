@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -118,7 +117,10 @@ def candidates() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, share, (floor, keep) in product(TRANSFORMS, SHARES, STRENGTHS):
         # Where the fit is nearly exact, there is no residual to keep.
         if (floor, keep) == STRENGTHS[1] or (name in FULLY and (share == 1 or keep < 1)):
-            yield f"{name}, {share:g}, {floor:g}, {keep:g}", {"name": name, "share": share, "floor": floor, "keep": keep}
+            yield (
+                f"{name}, {share:g}, {floor:g}, {keep:g}",
+                {"name": name, "share": share, "floor": floor, "keep": keep},
+            )
 
 
 def held_out(p: Problem) -> tuple[Any, Any]:
