@@ -2,9 +2,10 @@
 
     python benchmarks/accuracy.py [--only NAME ...] [--full] [--groups GROUP ...] [--again] [--json] [--list] [--jobs N]
 
-Ours is the default of ``firenet recon``, which chooses from the data, and its fixed setting. A peer's lambda is the best
-of eight *for this image, by PSNR against the truth*: nobody has that in practice. One JSON a case in ``accuracy/``, written after each
-group of methods; a second start goes on where the first one stopped. Table and picture go into docs/accuracy.md.
+Ours is the default of ``firenet recon``, which chooses from the data, and its fixed setting. A peer's lambda is the
+best of eight *for this image, by PSNR against the truth*: nobody has that in practice. One JSON a case in
+``accuracy/``, written after each group of methods; a second start goes on where the first one stopped. Table and
+picture go into docs/accuracy.md.
 ``--full`` runs the cross product of images, masks and noise instead of the 24 named cases: days.
 
 Photographs, CT and magnitude images are undersampled retrospectively and have no coil. The raw phantom is scored
@@ -541,9 +542,8 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     temporary.replace(path)
 
 
-def fill(begin: str, end: str, text: str) -> None:
-    """Puts a text between two marks of docs/accuracy.md."""
-    page = DOCS / "accuracy.md"
+def fill(begin: str, end: str, text: str, page: Path = DOCS / "accuracy.md") -> None:
+    """Puts a text between two marks of a page."""
     before, rest = page.read_text().split(begin)
     temporary = page.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
