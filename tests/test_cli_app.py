@@ -190,7 +190,6 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
         "zero maps": ["--axes", "coil,y,x", "--maps", path.with_name("zeros.npy")],
         "k-space as mask": ["--mask", path.with_name("maps.npy")],
         "lam": ["--lam", "0"],
-        "lam word": ["--lam", "much"],
         "layers": ["--layers", "0"],
         "layers of rounds": ["--layers", "2", "--reweight", "2"],
         "tolerance of one": ["--tolerance", "1"],

@@ -29,7 +29,7 @@ from firenet.sensing import multilevel
 
 def test_recon_and_certify_through_the_shell(scan, tmp_path):
     outputs = ["-o", tmp_path / "image.npy", "-o", tmp_path / "image.png", "-o", tmp_path / "image.nii"]
-    run = shell("recon", scan, *outputs, "--reweight", "0", "--tolerance", "1e-4", "--formula")
+    run = shell("recon", "--fixed", scan, *outputs, "--reweight", "0", "--tolerance", "1e-4", "--formula")
     assert run.returncode == 0, run.stderr
     said = r"sparse reconstruction, 40 % of k-space, within 0\.0\d+ % of optimal \(proven\), \d+ layers, "
     assert re.match(said, run.stdout)
@@ -57,7 +57,7 @@ def test_recon_and_certify_through_the_shell(scan, tmp_path):
 
 
 def test_a_verified_certificate_through_the_shell(scan, tmp_path):
-    assert call("recon", scan, "-o", tmp_path / "x.npy", "--reweight", "0", "--layers", "40").exit_code == 0
+    assert call("recon", "--fixed", scan, "-o", tmp_path / "x.npy", "--reweight", "0", "--layers", "40").exit_code == 0
     run = call("certify", scan, tmp_path / "x.npy", "--layers", "20", "--verified", "--json")
     assert run.exit_code == 0, run.stderr
     (verified,) = json.loads(run.stdout)["results"]
@@ -72,7 +72,7 @@ def test_a_verified_certificate_through_the_shell(scan, tmp_path):
 
 
 def test_quiet_says_nothing_and_writes_all(scan, tmp_path):
-    run = call("recon", scan, "-o", tmp_path / "x.npy", "--layers", "30", "--quiet")
+    run = call("recon", "--fixed", scan, "-o", tmp_path / "x.npy", "--layers", "30", "--quiet")
     assert (run.exit_code, run.stdout) == (0, "")
     assert files(tmp_path) == ["x.json", "x.npy"]
     run = call("certify", scan, tmp_path / "x.npy", "--layers", "30", "--quiet")
@@ -80,7 +80,7 @@ def test_quiet_says_nothing_and_writes_all(scan, tmp_path):
 
 
 def test_reweighting_is_recorded_round_by_round(scan, tmp_path):
-    run = call("recon", scan, "-o", tmp_path / "x.npy", "--reweight", "2", "--layers", "60", "--json")
+    run = call("recon", "--fixed", scan, "-o", tmp_path / "x.npy", "--reweight", "2", "--layers", "60", "--json")
     assert run.exit_code == 0, run.stderr
     record = json.loads(run.stdout)
     (result,) = record["results"]
@@ -95,7 +95,7 @@ def test_a_noise_level_is_kept(scan, tmp_path):
     y = np.load(scan)["kspace"]
     size = np.linalg.norm(y)
     for level, epsilon in (("5%", 0.05 * size), (f"{0.1 * size}", 0.1 * size)):
-        run = call("recon", scan, "-o", tmp_path / "x.npy", "--noise-level", level, "--json")
+        run = call("recon", "--fixed", scan, "-o", tmp_path / "x.npy", "--noise-level", level, "--json")
         assert run.exit_code == 0, run.stderr
         record = json.loads(run.stdout)
         (result,) = record["results"]
@@ -112,7 +112,7 @@ def test_a_noise_level_is_kept(scan, tmp_path):
 
 @pytest.mark.parametrize("sparsify", ["tv", "tv:neumann", "undecimated:sym4:1+tv"])
 def test_total_variation_through_the_command(scan, tmp_path, sparsify):
-    run = call("recon", scan, "-o", tmp_path / "x.npy", "--sparsify", sparsify, "--reweight", "0", "--json")
+    run = call("recon", "--fixed", scan, "-o", tmp_path / "x.npy", "--sparsify", sparsify, "--reweight", "0", "--json")
     assert run.exit_code == 0, run.stderr
     record = json.loads(run.stdout)
     assert record["sparsify"] == {"tv": "tv:periodic"}.get(sparsify, sparsify)
@@ -174,7 +174,7 @@ def test_a_dry_run_says_the_memory_and_writes_nothing(scan, tmp_path, options, c
 def test_layers_are_all_there_are(scan, tmp_path, schedule, used, options):
     """A tolerance that 25 layers do not reach: so all are used, by all rounds together."""
     limits = ("--layers", "25", "--tolerance", "1e-9")
-    run = call("recon", scan, "-o", tmp_path / "x.npy", "--schedule", schedule, *limits, *options, "--json")
+    run = call("recon", "--fixed", scan, "-o", tmp_path / "x.npy", "--schedule", schedule, *limits, *options, "--json")
     assert run.exit_code == NOT_REACHED, run.stderr
     result = json.loads(run.stdout)["results"][0]
     rounds = result.get("rounds", [result])
@@ -192,7 +192,7 @@ def test_brain_with_eight_coils_through_the_shell(tmp_path):
     source = SHARED / "brain_8ch_poisson.npz"
     if not source.exists():
         pytest.skip(f"the raw brain scan is not at {source}; set FIRENET_DATA to its folder")
-    run = shell("recon", source, "--maps", "auto", "-o", tmp_path / "brain.npy")
+    run = shell("recon", "--fixed", source, "--maps", "auto", "-o", tmp_path / "brain.npy")
     assert run.returncode == 0, run.stderr
     assert "ESPIRiT" in run.stdout
     assert "pixels are undetermined" in run.stdout
@@ -213,12 +213,12 @@ def test_brain_with_eight_coils_through_the_shell(tmp_path):
 
 
 def test_tolerance_decides_the_exit_code(scan, tmp_path):
-    reached = call("recon", scan, "-o", tmp_path / "a.npy", "--tolerance", "0.5", "--json")
+    reached = call("recon", "--fixed", scan, "-o", tmp_path / "a.npy", "--tolerance", "0.5", "--json")
     assert reached.exit_code == 0, reached.stderr
     record = json.loads(reached.stdout)
     assert record["results"][0]["status"] == "tolerance reached"
     assert record["results"][0]["layers"] < 300
-    missed = call("recon", scan, "-o", tmp_path / "b.npy", "--tolerance", "1e-6", "--layers", "20")
+    missed = call("recon", "--fixed", scan, "-o", tmp_path / "b.npy", "--tolerance", "1e-6", "--layers", "20")
     assert missed.exit_code == NOT_REACHED
     assert "not reached" in missed.stderr
     assert (tmp_path / "b.npy").exists()
@@ -257,7 +257,7 @@ def test_interrupt_while_writing_leaves_nothing(scan, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("firenet.io.files.os.replace", interrupted)
-    assert call("recon", scan, "-o", tmp_path / "x.npy", "--layers", "10").exit_code == INTERRUPTED
+    assert call("recon", "--fixed", scan, "-o", tmp_path / "x.npy", "--layers", "10").exit_code == INTERRUPTED
     assert files(tmp_path) == []
 
 
@@ -267,9 +267,12 @@ def test_slices_of_a_fastmri_file_are_a_batch(tmp_path):
     y = to_centre(SubsampledFourier(mask.samples)(truth), 2)
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["kspace"] = y.numpy()
-    assert call("recon", tmp_path / "scan.h5", "-o", tmp_path / "all.npy", "--layers", "50").exit_code == 0
+    assert call("recon", "--fixed", tmp_path / "scan.h5", "-o", tmp_path / "all.npy", "--layers", "50").exit_code == 0
     assert (
-        call("recon", tmp_path / "scan.h5", "-o", tmp_path / "one.npy", "--layers", "50", "--slice", "1").exit_code == 0
+        call(
+            "recon", "--fixed", tmp_path / "scan.h5", "-o", tmp_path / "one.npy", "--layers", "50", "--slice", "1"
+        ).exit_code
+        == 0
     )
     both, one = np.load(tmp_path / "all.npy"), np.load(tmp_path / "one.npy")
     assert both.shape == (2, 64, 64)
@@ -285,21 +288,23 @@ def test_corner_dc_gives_the_same_image_and_the_wrong_choice_a_warning(scan, tmp
     # the same k-space of the same centred image, as numpy's fft2 leaves it
     signs = np.where(np.add.outer(np.arange(64), np.arange(64)) % 2 == 0, 1, -1)
     np.save(tmp_path / "corner.npy", (np.fft.ifftshift(k) * signs).astype(np.complex64))
-    first = call("recon", scan, "-o", tmp_path / "a.npy", "--layers", "30")
-    second = call("recon", tmp_path / "corner.npy", "--corner-dc", "-o", tmp_path / "b.npy", "--layers", "30")
+    first = call("recon", "--fixed", scan, "-o", tmp_path / "a.npy", "--layers", "30")
+    second = call(
+        "recon", "--fixed", tmp_path / "corner.npy", "--corner-dc", "-o", tmp_path / "b.npy", "--layers", "30"
+    )
     assert first.exit_code == second.exit_code == 0
     assert "warning" not in first.stderr + second.stderr
     np.testing.assert_allclose(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"), rtol=0, atol=1e-6)
-    wrong = call("recon", scan, "--corner-dc", "-o", tmp_path / "c.npy", "--layers", "10")
+    wrong = call("recon", "--fixed", scan, "--corner-dc", "-o", tmp_path / "c.npy", "--layers", "10")
     assert "leave out --corner-dc" in wrong.stderr
-    wrong = call("recon", tmp_path / "corner.npy", "-o", tmp_path / "c.npy", "--layers", "10")
+    wrong = call("recon", "--fixed", tmp_path / "corner.npy", "-o", tmp_path / "c.npy", "--layers", "10")
     assert "add --corner-dc" in wrong.stderr
 
 
 @pytest.mark.parametrize("suffix", [".png", ".nii.gz", ".cfl"])
 def test_output_formats(scan, tmp_path, suffix):
     out = tmp_path / f"image{suffix}"
-    assert call("recon", scan, "-o", out, "--layers", "20").exit_code == 0
+    assert call("recon", "--fixed", scan, "-o", out, "--layers", "20").exit_code == 0
     assert out.exists()
     assert (tmp_path / "image.json").exists()
     if suffix == ".nii.gz":
@@ -309,7 +314,19 @@ def test_output_formats(scan, tmp_path, suffix):
 def test_double_precision_lam_wavelet_and_threads(scan, tmp_path):
     before = torch.get_num_threads()
     run = call(
-        *("recon", scan, "-o", tmp_path / "x.npy", "--dtype", "complex128", "--lam", "0.01", "--wavelet", "sym5"),
+        *(
+            "recon",
+            "--fixed",
+            scan,
+            "-o",
+            tmp_path / "x.npy",
+            "--dtype",
+            "complex128",
+            "--lam",
+            "0.01",
+            "--wavelet",
+            "sym5",
+        ),
         *("--layers", "20", "--threads", "1", "--json"),
     )
     torch.set_num_threads(before)
@@ -331,7 +348,7 @@ def test_raw_scan_with_oversampling_noise_and_mask(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "noise.npy", rng.normal(size=(2, 500)) + 1j * rng.normal(size=(2, 500)))
     run = call(
-        *("recon", data, "--mask", tmp_path / "mask.npy", "--maps", "auto", "--remove-oversampling"),
+        *("recon", "--fixed", data, "--mask", tmp_path / "mask.npy", "--maps", "auto", "--remove-oversampling"),
         *("--noise", tmp_path / "noise.npy", "-o", tmp_path / "x.npy", "--layers", "100"),
     )
     assert run.exit_code == 0, run.stderr
@@ -349,7 +366,9 @@ def test_readout_of_a_fastmri_file_is_its_first_image_axis(tmp_path):
     full = torch.ones(64, 32, dtype=torch.bool)
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["kspace"] = to_centre(SubsampledFourier(full)(image), 2).numpy()
-    run = call("recon", tmp_path / "scan.h5", "--remove-oversampling", "-o", tmp_path / "x.npy", "--layers", "300")
+    run = call(
+        "recon", "--fixed", tmp_path / "scan.h5", "--remove-oversampling", "-o", tmp_path / "x.npy", "--layers", "300"
+    )
     assert run.exit_code == 0, run.stderr
     assert psnr(np.load(tmp_path / "x.npy").reshape(32, 32), load_slice()[::8, ::8]) > 30
 
@@ -364,7 +383,15 @@ def test_noise_whitens_given_maps_too(scan, tmp_path):
     mixed = np.array([[1.0, 0.8], [0.0, 0.6]]) @ rng.normal(size=(2, 1000))
     np.save(tmp_path / "noise.npy", mixed.astype(np.complex64))
     run = call(
-        *("recon", tmp_path / "coils.npy", "--maps", tmp_path / "maps.npy", "--noise", tmp_path / "noise.npy"),
+        *(
+            "recon",
+            "--fixed",
+            tmp_path / "coils.npy",
+            "--maps",
+            tmp_path / "maps.npy",
+            "--noise",
+            tmp_path / "noise.npy",
+        ),
         *("-o", tmp_path / "x.npy", "--layers", "200"),
     )
     assert run.exit_code == 0, run.stderr
@@ -380,7 +407,7 @@ def test_units_of_the_data_do_not_matter(scan, tmp_path):
         for factor in (1.0, unit):
             np.save(tmp_path / "data.npy", (factor * k).astype(np.complex64))
             arguments = ("-o", tmp_path / "x.npy", "--layers", "100", "--schedule", schedule, "--json")
-            run = call("recon", tmp_path / "data.npy", *arguments)
+            run = call("recon", "--fixed", tmp_path / "data.npy", *arguments)
             gaps.append(json.loads(run.stdout)["results"][0]["relative_gap"])
         assert gaps[1] == pytest.approx(gaps[0], rel=rounding)
 
@@ -392,7 +419,16 @@ def test_every_slice_keeps_its_own_mask(tmp_path):
     k[1, ::2] = 0
     np.save(tmp_path / "two.npy", k.astype(np.complex64))
     run = call(
-        *("recon", tmp_path / "two.npy", "--axes", "slice,y,x", "--remove-oversampling", "-o", tmp_path / "x.npy"),
+        *(
+            "recon",
+            "--fixed",
+            tmp_path / "two.npy",
+            "--axes",
+            "slice,y,x",
+            "--remove-oversampling",
+            "-o",
+            tmp_path / "x.npy",
+        ),
         *("--layers", "10", "--json"),
     )
     rates = [r["sampling_rate"] for r in json.loads(run.stdout)["results"]]
@@ -405,7 +441,15 @@ def test_maps_from_a_file(scan, tmp_path):
     np.save(tmp_path / "coils.npy", np.stack([k, 2 * k]))
     np.save(tmp_path / "maps.npy", np.stack([np.ones((64, 64)), 2 * np.ones((64, 64))]).astype(np.complex64))
     run = call(
-        "recon", tmp_path / "coils.npy", "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy", "--layers", "100"
+        "recon",
+        "--fixed",
+        tmp_path / "coils.npy",
+        "--maps",
+        tmp_path / "maps.npy",
+        "-o",
+        tmp_path / "x.npy",
+        "--layers",
+        "100",
     )
     assert run.exit_code == 0, run.stderr
     assert psnr(np.load(tmp_path / "x.npy"), load_slice()[::4, ::4]) > 25
@@ -413,7 +457,9 @@ def test_maps_from_a_file(scan, tmp_path):
 
 def test_designed_mask_is_used_by_recon(scan, tmp_path):
     assert call("mask", 64, 64, "--rate", 0.3, "-o", tmp_path / "mask.npy").exit_code == 0
-    run = call("recon", scan, "--mask", tmp_path / "mask.npy", "-o", tmp_path / "x.npy", "--layers", "10", "--json")
+    run = call(
+        "recon", "--fixed", scan, "--mask", tmp_path / "mask.npy", "-o", tmp_path / "x.npy", "--layers", "10", "--json"
+    )
     assert json.loads(run.stdout)["results"][0]["sampling_rate"] == pytest.approx(0.3, abs=1e-3)
 
 
@@ -422,13 +468,15 @@ def test_a_complex_mask_of_a_cfl_file(scan, tmp_path):
     with np.load(scan) as stored:
         mask = stored["kspace"] != 0
     write_image(tmp_path / "mask.cfl", mask.astype(np.complex64))
-    run = call("recon", scan, "--mask", tmp_path / "mask.cfl", "-o", tmp_path / "x.npy", "--layers", "5", "--json")
+    run = call(
+        "recon", "--fixed", scan, "--mask", tmp_path / "mask.cfl", "-o", tmp_path / "x.npy", "--layers", "5", "--json"
+    )
     assert run.exit_code == 0, run.stderr
     record = json.loads(run.stdout)
     assert record["results"][0]["sampling_rate"] == pytest.approx(mask.mean())
     assert (record["doubts"], record["warnings"]) == ([], [])
     write_image(tmp_path / "turned.cfl", np.fft.ifftshift(mask).astype(np.complex64))
-    run = call("recon", scan, "--mask", tmp_path / "turned.cfl", "-o", tmp_path / "x.npy", "--layers", "5")
+    run = call("recon", "--fixed", scan, "--mask", tmp_path / "turned.cfl", "-o", tmp_path / "x.npy", "--layers", "5")
     assert run.exit_code == BAD_INPUT
     assert "shifted by half its sides" in run.stderr
 
@@ -445,12 +493,12 @@ def test_maps_that_do_not_explain_the_data_end_with_exit_code_3(tmp_path):
     wrong[:, :, :70] = 0
     np.save(tmp_path / "wrong.npy", wrong)
     options = ["-o", tmp_path / "x.npy", "--layers", "20", "--reweight", "0", "--json"]
-    run = call("recon", tmp_path / "k.npy", "--maps", tmp_path / "maps.npy", *options)
+    run = call("recon", "--fixed", tmp_path / "k.npy", "--maps", tmp_path / "maps.npy", *options)
     assert run.exit_code == 0, run.stderr
     assert json.loads(run.stdout)["doubts"] == []
     assert json.loads(run.stdout)["results"][0]["unexplained"] == pytest.approx(image.unexplained, abs=1e-4)
     swapped = ["--maps", tmp_path / "swapped.npy"]
-    run = call("recon", tmp_path / "k.npy", *swapped, *options)
+    run = call("recon", "--fixed", tmp_path / "k.npy", *swapped, *options)
     assert run.exit_code == NOT_REACHED
     assert np.load(tmp_path / "x.npy").shape == (96, 96)
     record = json.loads((tmp_path / "x.json").read_text())
@@ -458,7 +506,7 @@ def test_maps_that_do_not_explain_the_data_end_with_exit_code_3(tmp_path):
     assert "not explained by any image" in run.stderr
     run = call("certify", tmp_path / "k.npy", tmp_path / "x.npy", *swapped, "--layers", "5")
     assert run.exit_code == NOT_REACHED
-    run = call("recon", tmp_path / "k.npy", "--maps", tmp_path / "wrong.npy", *options)
+    run = call("recon", "--fixed", tmp_path / "k.npy", "--maps", tmp_path / "wrong.npy", *options)
     assert run.exit_code == BAD_INPUT
     assert "Coil maps that explain the data" in run.stderr
 
@@ -474,7 +522,9 @@ def test_the_first_line_claims_no_more_than_is_proved(scan, tmp_path, options, s
         k = np.stack([stored["kspace"], 0.5j * stored["kspace"] + 0.02 * stored["kspace"][::-1]])
     np.savez(tmp_path / "coils.npz", kspace=k.astype(np.complex64))
     np.save(tmp_path / "maps.npy", maps)
-    run = call("recon", tmp_path / "coils.npz", "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy", *options)
+    run = call(
+        "recon", "--fixed", tmp_path / "coils.npz", "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy", *options
+    )
     first = run.stdout.splitlines()[0]
     assert said in first
     assert "within" not in first

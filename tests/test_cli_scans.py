@@ -59,16 +59,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory, head: np.ndarray) -> Path:
 @pytest.mark.parametrize(("options", "numbers"), [(("--slice", "1"), [1]), (("--slice", "2"), [2]), ((), [0, 1, 2])])
 def test_slices_keep_their_number(stack: Path, tmp_path: Path, options: tuple[str, ...], numbers: list[int]) -> None:
     quick = ("--layers", "10", *options)
-    run = call("recon", stack, "-o", tmp_path / "x.npy", *quick, "--json")
+    run = call("recon", "--fixed", stack, "-o", tmp_path / "x.npy", *quick, "--json")
     assert run.exit_code == 0, run.stderr
     record = json.loads(run.stdout)
     assert json.loads((tmp_path / "x.json").read_text())["slices"] == record["slices"] == numbers
     assert [r["slice"] for r in record["results"]] == numbers
     assert (record["data"], record["array"]) == (str(stack), f"{stack} [kspace]")
-    shown = call("recon", stack, "-o", tmp_path / "x.png", *quick)
+    shown = call("recon", "--fixed", stack, "-o", tmp_path / "x.png", *quick)
     rows = [line.split("│")[1].strip() for line in shown.stdout.splitlines() if line.startswith("│")]
     assert rows == [str(n) for n in numbers]
-    dry = json.loads(call("recon", stack, "-o", tmp_path / "x.png", *options, "--dry-run", "--json").stdout)
+    dry = json.loads(call("recon", "--fixed", stack, "-o", tmp_path / "x.png", *options, "--dry-run", "--json").stdout)
     assert [image["slice"] for image in dry["images"]] == numbers
     checked = json.loads(call("certify", stack, tmp_path / "x.npy", "--json", *quick).stdout)
     assert [r["slice"] for r in checked["results"]] == checked["slices"] == numbers
@@ -76,7 +76,7 @@ def test_slices_keep_their_number(stack: Path, tmp_path: Path, options: tuple[st
 
 def test_what_has_no_slices_has_no_number(head: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "k.npy", shift(fft2(unshift(head))))
-    run = call("recon", tmp_path / "k.npy", "-o", tmp_path / "x.npy", "--layers", "10", "--json")
+    run = call("recon", "--fixed", tmp_path / "k.npy", "-o", tmp_path / "x.npy", "--layers", "10", "--json")
     record = json.loads(run.stdout)
     assert record["slices"] == [record["results"][0]["slice"]] == [None]
 
@@ -89,14 +89,14 @@ def descrip(path: Path) -> bytes:
 def test_a_saved_slice_says_where_it_comes_from(stack: Path, tmp_path: Path) -> None:
     quick = ("--slice", "2", "--layers", "10")
     for suffix in (".png", ".nii", ".cfl"):
-        assert call("recon", stack, "-o", tmp_path / f"x{suffix}", *quick).exit_code == 0
+        assert call("recon", "--fixed", stack, "-o", tmp_path / f"x{suffix}", *quick).exit_code == 0
     said = "firenet: head.h5 [kspace] slice 2"
     with Image.open(tmp_path / "x.png") as picture:
         assert picture.info["Description"] == said
     assert descrip(tmp_path / "x.nii").decode() == said
     assert (tmp_path / "x.hdr").read_text().splitlines()[2:] == ["# Description", said]
     assert call("certify", stack, tmp_path / "x.cfl", *quick[:2], "--layers", "5").exit_code == 0
-    assert call("recon", stack, "-o", tmp_path / "all.png", "--layers", "10").exit_code == 0
+    assert call("recon", "--fixed", stack, "-o", tmp_path / "all.png", "--layers", "10").exit_code == 0
     with Image.open(tmp_path / "all.png") as picture:
         assert picture.info["Description"] == "firenet: head.h5 [kspace] slices 0-2"
 
@@ -105,7 +105,7 @@ def test_a_long_name_is_cut_in_the_middle(tmp_path: Path, head: np.ndarray) -> N
     path = tmp_path / f"{'long' * 30}ä.h5"
     with h5py.File(path, "w") as file:
         file["kspace"] = np.stack([shift(fft2(unshift(head)))] * 2)
-    assert call("recon", path, "-o", tmp_path / "x.nii", "--slice", "1", "--layers", "5").exit_code == 0
+    assert call("recon", "--fixed", path, "-o", tmp_path / "x.nii", "--slice", "1", "--layers", "5").exit_code == 0
     said = descrip(tmp_path / "x.nii")
     assert said.startswith(b"firenet: longlong")
     assert said.endswith(b"[kspace] slice 1")
@@ -158,9 +158,9 @@ def test_a_split_head_is_noticed_and_the_option_named(convention: str, head: np.
     mask = kept.samples.numpy() if "--corner-dc" in options else kept.centred().numpy()
     np.save(tmp_path / "right.npy", transform(head) * mask)
     np.save(tmp_path / "wrong.npy", transform(shift(head)) * mask)
-    right = call("recon", tmp_path / "right.npy", *options, *quick)
+    right = call("recon", "--fixed", tmp_path / "right.npy", *options, *quick)
     assert (right.exit_code, "warning" in right.stderr) == (0, False), right.stderr
-    wrong = call("recon", tmp_path / "wrong.npy", *options, *quick)
+    wrong = call("recon", "--fixed", tmp_path / "wrong.npy", *options, *quick)
     other = "corner" if origin == "middle" or convention == "centred" else "middle"
     verb = "leave out --image-origin" if origin else "add --image-origin"
     assert f"{verb} {origin or other}" in wrong.stderr
@@ -239,12 +239,12 @@ def test_an_axis_of_coils_that_is_another(axes: tuple[str, ...], shape: tuple[in
 def test_the_remedy_for_coils_on_the_last_axis(tmp_path: Path) -> None:
     k = load_raw().numpy()
     np.save(tmp_path / "last.npy", np.moveaxis(k, 0, -1))
-    run = call("recon", tmp_path / "last.npy", "--maps", "auto", "-o", tmp_path / "x.npy")
+    run = call("recon", "--fixed", tmp_path / "last.npy", "--maps", "auto", "-o", tmp_path / "x.npy")
     assert run.exit_code == BAD_INPUT
     assert "--axes y,x,coil" in run.stderr
     assert "The coil axis is 160 long and the x axis 2" in run.stderr
     quick = ("--axes", "y,x,coil", "--layers", "5", "--reweight", "0")
-    run = call("recon", tmp_path / "last.npy", "--maps", "auto", *quick, "-o", tmp_path / "x.npy")
+    run = call("recon", "--fixed", tmp_path / "last.npy", "--maps", "auto", *quick, "-o", tmp_path / "x.npy")
     assert run.exit_code == 0, run.stderr
     assert np.load(tmp_path / "x.npy").shape == (160, 160)
     # Whoever names the axes is believed, and warned.
@@ -258,7 +258,7 @@ def test_the_remedy_for_zero_frequency_in_the_corner(tmp_path: Path) -> None:
     lines[::4] = lines[:16] = lines[-16:] = True
     k = unshift(load_raw().numpy()) * lines[:, None]
     np.save(tmp_path / "corner.npy", k.astype(np.complex64))
-    run = call("recon", tmp_path / "corner.npy", "--maps", "auto", "-o", tmp_path / "x.npy")
+    run = call("recon", "--fixed", tmp_path / "corner.npy", "--maps", "auto", "-o", tmp_path / "x.npy")
     assert run.exit_code == BAD_INPUT
     do = run.stderr.partition("do:")[2]
     assert "--corner-dc" in do
@@ -270,7 +270,7 @@ def test_the_remedy_for_zero_frequency_in_the_corner(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", ["500%", "100%", "1e9"])
 def test_a_noise_level_that_leaves_nothing_is_refused(stack: Path, tmp_path: Path, level: str) -> None:
-    for command in (("recon", stack, "-o", tmp_path / "x.npy"), ("certify", stack, tmp_path / "zero.npy")):
+    for command in (("recon", "--fixed", stack, "-o", tmp_path / "x.npy"), ("certify", stack, tmp_path / "zero.npy")):
         np.save(tmp_path / "zero.npy", np.zeros((3, SIDE, SIDE), dtype=np.complex64))
         run = call(*command, "--noise-level", level)
         assert run.exit_code == BAD_INPUT
@@ -283,7 +283,7 @@ def test_a_noise_level_above_one_slice_alone_makes_that_slice_zero(stack: Path, 
     with h5py.File(stack) as file:
         first, second = (np.linalg.norm(np.asarray(file["kspace"])[k]) for k in (0, 1))
     level = ("--noise-level", f"{(first + second) / 2}", "--layers", "20", "--json")
-    run = call("recon", stack, "-o", tmp_path / "x.npy", *level)
+    run = call("recon", "--fixed", stack, "-o", tmp_path / "x.npy", *level)
     assert run.exit_code == 0, run.stderr
     (said,) = [line for line in run.stderr.splitlines() if "its image is zero" in line]
     assert "Slice 0 has a noise level" in said
@@ -297,7 +297,7 @@ def test_data_that_no_image_fits_are_told_and_have_their_exit_code(tmp_path: Pat
     k = shift(fft2(unshift(head)))
     np.save(tmp_path / "coils.npy", np.stack([1.05 * k, 0.95 * k]))
     np.save(tmp_path / "maps.npy", np.full((2, SIDE, SIDE), 0.5**0.5, dtype=np.complex64))
-    arguments = ("recon", tmp_path / "coils.npy", "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy")
+    arguments = ("recon", "--fixed", tmp_path / "coils.npy", "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy")
     run = call(*arguments, "--noise-level", "1%", "--layers", "40", "--json")
     assert run.exit_code == NOT_REACHED
     assert json.loads(run.stdout)["results"][0]["status"] == "no image fits"
@@ -318,7 +318,7 @@ def test_a_noise_level_far_below_the_noise_is_warned_of_before(tmp_path: Path, h
     np.save(tmp_path / "k.npy", k + noise)
     for level, warned in (("1%", True), ("20%", False)):
         quick = ("--noise-level", level, "--layers", "10", "--reweight", "0")
-        run = call("recon", tmp_path / "k.npy", "-o", tmp_path / "x.npy", *quick)
+        run = call("recon", "--fixed", tmp_path / "k.npy", "-o", tmp_path / "x.npy", *quick)
         assert run.exit_code == 0, run.stderr
         assert ("suggest, an estimate" in run.stderr) is warned
         assert run.stderr.count("warning") == warned  # told once, not again at the end
@@ -370,8 +370,7 @@ def test_an_empty_slice_is_zero_and_named(tmp_path: Path, options: tuple[str, ..
     # The others are what they are without it.
     alone = call("recon", path, "-o", tmp_path / "one.npy", "--slice", "1", "--layers", "10", *options)
     assert alone.exit_code == 0
-    if "auto" not in options:
-        np.testing.assert_array_equal(np.load(tmp_path / "one.npy"), image[1])
+    np.testing.assert_array_equal(np.load(tmp_path / "one.npy"), image[1])
     if not options:
         checked = call("certify", path, tmp_path / "x.npy", "--layers", "5", "--json")
         assert [r["gap"] > 0 for r in json.loads(checked.stdout)["results"]] == [True, True, False]
@@ -383,17 +382,24 @@ def test_an_empty_slice_is_zero_and_named(tmp_path: Path, options: tuple[str, ..
 def test_the_first_slice_may_be_empty_and_coils_too(tmp_path: Path) -> None:
     path = empty(tmp_path / "k.h5", [0], coils=2)
     np.save(tmp_path / "maps.npy", np.ones((2, 32, 32), dtype=np.complex64))
-    run = call("recon", path, "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.nii", "--layers", "5", "--json")
+    run = call(
+        "recon", "--fixed", path, "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.nii", "--layers", "5", "--json"
+    )
     assert run.exit_code == 0, run.stderr
     assert [r["status"] for r in json.loads(run.stdout)["results"]].index("empty slice") == 0
-    assert call("recon", path, "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.nii", "--dry-run").exit_code == 0
+    assert (
+        call("recon", "--fixed", path, "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.nii", "--dry-run").exit_code
+        == 0
+    )
     whole = ("--tolerance", "0.9", "--reweight", "0")
-    assert call("recon", path, "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy", *whole).exit_code == 0
+    assert (
+        call("recon", "--fixed", path, "--maps", tmp_path / "maps.npy", "-o", tmp_path / "x.npy", *whole).exit_code == 0
+    )
 
 
 @pytest.mark.parametrize(("which", "options"), [([0, 1, 2], ()), ([1], ("--slice", "1"))])
 def test_where_everything_is_empty_it_is_refused(tmp_path: Path, which: list[int], options: tuple[str, ...]) -> None:
-    run = call("recon", empty(tmp_path / "k.h5", which), "-o", tmp_path / "x.npy", *options)
+    run = call("recon", "--fixed", empty(tmp_path / "k.h5", which), "-o", tmp_path / "x.npy", *options)
     assert run.exit_code == BAD_INPUT
     assert "zeros alone in " + ("slice 1" if options else "all 3 slices") in run.stderr
 
@@ -459,7 +465,7 @@ def test_voxels_of_ismrmrd_reach_the_nifti(
     if options and "--remove-oversampling" in options:
         np.save(tmp_path / "maps.npy", np.ones((1, 12, 16), dtype=np.complex64))
     maps = ("--maps", tmp_path / "maps.npy")
-    run = call("recon", path, *maps, "-o", tmp_path / "x.nii", "--layers", "3", *options, "--json")
+    run = call("recon", "--fixed", path, *maps, "-o", tmp_path / "x.nii", "--layers", "3", *options, "--json")
     assert run.exit_code == 0, run.stderr
     assert zooms(tmp_path / "x.nii") == (expected, "mm")
     record = json.loads(run.stdout)
@@ -476,11 +482,21 @@ def test_voxels_of_fastmri_reach_the_nifti(tmp_path: Path, kind: str) -> None:
         file["kspace"] = k
         file["ismrmrd_header"] = header(32, 12) if kind == "text" else np.bytes_(header(32, 12))
     for options in ((), ("--remove-oversampling",)):
-        arguments = ("recon", tmp_path / "scan.h5", "-o", tmp_path / "x.nii", "--layers", "3", *options)
+        arguments = ("recon", "--fixed", tmp_path / "scan.h5", "-o", tmp_path / "x.nii", "--layers", "3", *options)
         assert call(*arguments).exit_code == 0
         assert zooms(tmp_path / "x.nii") == ((2.0, 1.5, 4.0), "mm")
     # other axes than those of fastMRI: nothing is known
-    arguments = ("recon", tmp_path / "scan.h5", "-o", tmp_path / "x.nii", "--layers", "3", "--axes", "slice,x,y")
+    arguments = (
+        "recon",
+        "--fixed",
+        tmp_path / "scan.h5",
+        "-o",
+        tmp_path / "x.nii",
+        "--layers",
+        "3",
+        "--axes",
+        "slice,x,y",
+    )
     assert call(*arguments).exit_code == 0
     assert zooms(tmp_path / "x.nii")[1] == "unknown"
 
@@ -493,7 +509,7 @@ def test_a_header_of_fastmri_that_says_nothing_stops_nothing(tmp_path: Path, tex
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["kspace"] = rng.normal(size=(1, 32, 12)).astype(np.complex64)
         file["ismrmrd_header"] = text
-    assert call("recon", tmp_path / "scan.h5", "-o", tmp_path / "x.nii", "--layers", "3").exit_code == 0
+    assert call("recon", "--fixed", tmp_path / "scan.h5", "-o", tmp_path / "x.nii", "--layers", "3").exit_code == 0
     assert zooms(tmp_path / "x.nii")[1] == (
         "unknown" if "fieldOfView_mm><x>48" not in text or "DOCTYPE" in text else "mm"
     )
@@ -514,7 +530,7 @@ def test_what_a_reader_left_out_is_a_warning_and_in_the_record(tmp_path: Path) -
     dataset.close()
     np.save(tmp_path / "maps.npy", np.ones((1, 12, 32), dtype=np.complex64))
     quick = ("--maps", tmp_path / "maps.npy", "--layers", "3", "-o", tmp_path / "x.npy")
-    run = call("recon", path, *quick)
+    run = call("recon", "--fixed", path, *quick)
     assert run.exit_code == 0, run.stderr
     said = "Lines that are not part of the image were left out: 1 of noise."
     assert f"warning: {said}" in run.stderr
