@@ -145,9 +145,10 @@ def test_a_fixed_setting_is_the_default_of_the_library(scan, tmp_path):
     assert "choice" not in record
     assert record["sparsify"] == "undecimated:haar:1+sym4:3"
     assert files(tmp_path) == ["x.json", "x.npy", "x.png"]
-    # A choice of one round more than there are layers for is cut.
-    run = call("recon", scan, "-o", tmp_path / "y.npy", "--layers", "2", "--json")
-    assert len(json.loads(run.stdout)["results"][0]["rounds"]) == 2
+    # So is one with fewer layers than a choice takes.
+    for layers, chosen in (("99", False), ("100", True)):
+        run = call("recon", scan, "-o", tmp_path / "y.npy", "--layers", layers, "--json", "--overwrite")
+        assert ("choice" in json.loads(run.stdout)) == chosen
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def recon(
         Option(
             "--fixed",
             help="Take the defaults of --sparsify, --lam and --reweight. Without this option, those that are not given "
-            "are chosen for each file by samples that are held out, on its middle slice.",
+            "are chosen for each file by samples that are held out, on its middle slice; not for fixed schedules, and "
+            "not if --layers is below 100, which is less than the choice takes.",
         ),
     ] = False,
     dry_run: Annotated[

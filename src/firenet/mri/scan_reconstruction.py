@@ -31,6 +31,7 @@ from firenet.solver.memory import available_bytes, peak_bytes
 from firenet.solver.schedules import searches
 from firenet.transforms.spec import transform
 
+FEWEST = 100  # layers for which it pays to choose
 # Called with what is being done, how much of it is done, how much there is at most, and the relative gap if known.
 Progress = Callable[[str, int, int, "float | None"], None]
 
@@ -65,7 +66,8 @@ def reconstruct_scan(
         reweight: Rounds of reweighting.
         fixed: Whether the transform, lambda and rounds that are not given are the fixed defaults of
             :func:`.default_network` and :func:`.rounds`. If false, they are chosen by :func:`.choose`, on the middle
-            slice for all; only the schedules that search for their steps do so.
+            slice for all, unless the schedule is a fixed one or has fewer than 100 layers, which are less than the
+            choice takes.
         one: Whether to refuse a scan of several slices.
         progress: Called with the name of the present step, how much of it is done, how much there is at most, and the
             relative gap if it is known.
@@ -89,16 +91,16 @@ def reconstruct_scan(
     tell_warnings(scan, notify)
     given = sparsify is not None and (lam is not None or noise_level is not None) and reweight is not None
     full = [image for image in scan.images if not image.empty]
+    few = layers is not None and layers < FEWEST
     choice = None
-    if full and not (fixed or given or schedule not in ("adaptive", "radial")):
+    if full and not (fixed or given or few or schedule not in ("adaptive", "radial")):
         middle = full[len(full) // 2]
         which = "choice of a setting" if len(scan.images) == 1 else f"choice of a setting, on slice {middle.number}"
         known = {"sparsify": sparsify, "lam": lam, "noise": level(middle.measured), "reweight": reweight}
-        choice = choose(middle.y, middle.operator, **known, progress=_named(progress, which))
-    setting = None
-    if choice is not None and choice.reason is None:
-        possible = choice.best.rounds if layers is None else min(choice.best.rounds, layers - 1)
-        setting = replace(choice.best, rounds=possible)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DoubtfulInput)  # they will be told of the whole data
+            choice = choose(middle.y, middle.operator, **known, progress=_named(progress, which))
+    setting = None if choice is None else choice.best
 
     def solve(image: Prepared, progress: Callable[..., None] | None) -> Reconstruction:
         seen = image.measured

@@ -5,9 +5,9 @@ some of them are held out, every candidate reconstructs the image from the other
 candidate whose image predicts those held out best is chosen. That prediction error estimates the error of the image;
 it includes the noise of the measurements held out, which is the same for all candidates.
 
-The search is short. First come plain solves, without reweighting: the default, a smaller lambda, a transform with more
-bands, total variation, and where that is nearly as good, the default together with total variation. Then come rounds of
-reweighting for the best of these. All are drafts without a proof, each started at the image of the one before.
+The search is short: the default and a smaller lambda; then, with the better lambda, a round of reweighting, a transform
+with more bands, total variation, and where that is nearly as good, the default together with total variation; at last a
+second round for the best of these. All are drafts without a proof, each started at the image of the one before.
 docs/choice.md has what was measured of this search and of larger ones.
 """
 
@@ -134,7 +134,7 @@ class Candidate:
     Attributes:
         setting: The setting.
         error: The relative l2 error of its image on the measurements held out.
-        layers: The layers of all its rounds.
+        layers: The layers of its last round, in all folds.
     """
 
     setting: Setting
@@ -147,8 +147,8 @@ class Choice:
     """The choice of a setting for one image.
 
     Attributes:
-        best: The setting that was chosen.
-        candidates: All settings that were tried, in their order; the first path is that of the fixed default.
+        best: The setting that was chosen; where there was nothing to choose, the default without reweighting.
+        candidates: All settings that were tried, in their order; the first is the default without reweighting.
         held_out: The number of measurements that were held out.
         seed: The seed of the choice of these measurements.
         reason: Why there was nothing to choose, or None.
@@ -166,7 +166,7 @@ class Choice:
 
     def __str__(self) -> str:
         if self.reason is not None:
-            return f"nothing was chosen, {self.reason}: {self.best}"
+            return f"nothing was chosen ({self.reason}): {self.best}"
         error = next(
             (f", which predicts them to {100 * c.error:.3g} %" for c in self.candidates if c.setting == self.best), ""
         )
@@ -202,7 +202,7 @@ def choose(
         reweight: A number of rounds to use; None chooses up to 2.
         fraction: The share of the candidates to hold out.
         seed: The seed of the choice of these measurements.
-        progress: Called after each path of candidates with the number of paths done and the number of all.
+        progress: Called after each candidate with the number done and the largest number possible.
 
     Raises:
         BadInput: If the fraction, the measurements or one of the fixed parts cannot be used.
@@ -222,7 +222,7 @@ def choose(
     first = Setting(describe(usual.sparsify).partition(",")[0] if sparsify is None else sparsify)
     trial = _Trial(y, operator, fraction, check_seed(seed), lam, noise)
     if trial.reason is not None:
-        return Choice(replace(first, rounds=min(most, 1)), (), trial.held_out, seed, trial.reason)
+        return Choice(replace(first, rounds=reweight or 0), (), trial.held_out, seed, trial.reason)
     free, mixed = lam is None and noise is None, sparsify is None and usual.form == "analysis"
     steps = 1 + free + min(most, 2) + mixed * (3 + min(most, 1) * 3)
 
@@ -302,6 +302,7 @@ class _Trial:
     def run(self, setting: Setting) -> Candidate:
         """Tries a setting and those with fewer rounds, those alone that were not tried before; returns its result."""
         key, layers = (setting.sparsify, setting.share), setting.rounds + 1
+        done = next((r for r in range(layers, 0, -1) if replace(setting, rounds=r - 1) in self._squares), 0)
         schedule = default_schedule(_TOLERANCE, _LAYERS * layers)
         before = self._rounds.get(key, [[] for _ in self._folds])
         found, count = [], [0] * layers
@@ -312,12 +313,12 @@ class _Trial:
             x0 = self._last[k][0].solution.image if self._last else None
             made = setting.solve(net, known, x0=x0, before=before[k], prove=False)
             found.append(made)
-            for j in range(len(before[k]), layers):  # where reweighting ended early, later rounds are the last one
+            for j in range(done, layers):  # where reweighting ended early, later rounds are the last one
                 solution = made[min(j, len(made) - 1)].solution
                 off = (unseen(solution.image) - target)[held].abs().double() / self._size
                 squares[j].append(off.square())
                 count[j] += int(solution.layers)
-        for j in range(len(before[0]), layers):
+        for j in range(done, layers):
             tried = replace(setting, rounds=j)
             self._squares[tried] = torch.cat(squares[j])
             self.found.append(Candidate(tried, math.sqrt(self._squares[tried].sum().item()), count[j]))
