@@ -129,7 +129,7 @@ def test_the_choice_is_recorded_and_drawn(scan, tmp_path):
     assert tried[json.dumps(choice["best"])] <= min(tried.values()) / 0.99**2
     assert record["sparsify"] == choice["best"]["sparsify"]
     assert len(record["results"][0].get("rounds", [0])) == choice["best"]["rounds"] + 1
-    assert f"chosen by {choice['held_out']} samples held out" in run.stdout
+    assert f"chosen in {choice['seconds']:.1f} s by {choice['held_out']} samples held out" in run.stdout
     assert files(tmp_path) == ["x.choice.png", "x.json", "x.npy", "x.png"]
     assert (tmp_path / "x.choice.png").read_bytes().startswith(b"\x89PNG")
     # The picture is an output like the others: it does not write over an input.

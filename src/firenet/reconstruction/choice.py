@@ -14,8 +14,9 @@ docs/choice.md has what was measured of this search and of larger ones.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,7 @@ class Choice:
         held_out: The number of measurements that were held out.
         seed: The seed of the choice of these measurements.
         reason: Why there was nothing to choose, or None.
+        seconds: The time that the choice took.
     """
 
     best: Setting
@@ -159,6 +161,7 @@ class Choice:
     held_out: int
     seed: int
     reason: str | None = None
+    seconds: float = field(default=0.0, compare=False)
 
     def record(self) -> dict[str, Any]:
         """Returns the choice for JSON."""
@@ -170,7 +173,7 @@ class Choice:
         error = next(
             (f", which predicts them to {100 * c.error:.3g} %" for c in self.candidates if c.setting == self.best), ""
         )
-        return f"chosen by {self.held_out} samples held out: {self.best}{error}"
+        return f"chosen in {self.seconds:.1f} s by {self.held_out} samples held out: {self.best}{error}"
 
 
 @torch.no_grad()
@@ -207,6 +210,7 @@ def choose(
     Raises:
         BadInput: If the fraction, the measurements or one of the fixed parts cannot be used.
     """
+    begin = time.perf_counter()
     if noise is not None and lam is not None:
         raise BadInput("One of lam and noise", "both", "With a noise level there is no lambda")
     usual = default_network(operator, sparsify=sparsify, lam=lam, noise=noise)
@@ -258,7 +262,7 @@ def choose(
     if progress is not None:
         progress(steps, steps)
     best = trial.best(start, reweight).setting
-    return Choice(best, tuple(trial.found), trial.held_out, seed)
+    return Choice(best, tuple(trial.found), trial.held_out, seed, seconds=time.perf_counter() - begin)
 
 
 def more_bands(operator: LinearOperator) -> str | None:
