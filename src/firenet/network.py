@@ -262,7 +262,8 @@ class Firenet(nn.Module):
             tolerance: For a fixed schedule: stop before a restart if the relative gap is at most this, each batch
                 item on its own; None runs the whole schedule. A searching schedule has its own tolerance.
             prove: False leaves out the proof after a searching schedule, which takes as long as some 20 layers, for an
-                image that only gives weights or a first image. Its lower bound is zero, its gap infinite.
+                image that only gives weights or a first image. Its lower bound is zero, its gap infinite, and its dual
+                point that of the iteration, which need not be feasible.
             progress: Called from time to time with the number of layers so far, the largest number of layers, and the
                 relative gap, or None where it is not known.
 
