@@ -228,7 +228,7 @@ def test_what_is_left_of_a_difference_in_the_kernel(kind: str) -> None:
     search = PairSearch(Matrix(a), Differences(torch.zeros(12, dtype=torch.int64), [4], [1.0]), real)
     d = random.standard_normal(12) + (0 if real else 1j * random.standard_normal(12))
     d[[0, 5, 7]] = 0
-    part = a[:, d != 0]
+    part: Any = a[:, d != 0]
     part = np.concatenate([part.real, part.imag]) if kind == "complex, real signals" else part
     wanted = d.copy()
     wanted[d != 0] -= np.linalg.pinv(part) @ (part @ d[d != 0])

@@ -116,12 +116,13 @@ def test_the_bound_of_the_measurements_is_attained(angle: float, budget: float) 
         middle = (low + high) / 2
         far = m * (middle - c) > leak + budget + n * (beside(middle) + d)
         low, high = (low, middle) if far else (middle, high)
-    kind = {"dtype": torch.float64}
-    worst, given, q = (torch.tensor(v, **kind) for v in ([low, -beside(low)], [c, d], [0.7, 0.0]))
+    worst, given, q, normal = (
+        torch.tensor(v, dtype=torch.float64) for v in ([low, -beside(low)], [c, d], [0.7, 0.0], [m, n])
+    )
     assert torch.linalg.vector_norm(worst).item() - low == pytest.approx(height)
     if not budget:
-        assert (torch.tensor([m, n], **kind) @ (worst - given)).abs().item() == pytest.approx(leak)
-    found = _seen(given, q, torch.tensor([[-n], [m]], **kind), leak, budget, height)
+        assert (normal @ (worst - given)).abs().item() == pytest.approx(leak)
+    found = _seen(given, q, torch.tensor([[-n], [m]], dtype=torch.float64), leak, budget, height)
     assert found == pytest.approx(torch.linalg.vector_norm(worst - given).item() + budget, rel=1e-6)
 
 
