@@ -255,6 +255,7 @@ def bad(tmp_path: Path, kind: str) -> list[str | Path]:
     "kind",
     [
         "nan", "packed", "empty", "ambiguous", "pickled", "truncated", "mask size", "zero mask", "maps size", "lam",
+        "layers", "wavelet", "sparsify", "reweight", "both", "tolerance", "device", "dtype", "slice",
         "axes", "threads", "suffix", "folder", "missing",
         "overwrite",
         "overwrite pair", "zero maps", "lines and boxes", "variable and lines", "variable and bands",

@@ -18,7 +18,7 @@ from searching import ADAPTIVE, easy_and_hard
 
 def test_every_status_has_advice():
     advice = [status.advice for status in Status]
-    assert len(set(advice)) == len(Status) == 7
+    assert len(set(advice)) == len(Status) == 8
     assert "More layers" in Status.LAYER_LIMIT.advice
     assert "ouble precision" in Status.PRECISION_LIMIT.advice
     assert "scale" in Status.NUMERICAL_ERROR.advice
