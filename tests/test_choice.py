@@ -161,6 +161,7 @@ def test_the_random_state_is_left_alone() -> None:
     assert first.candidates[0].error != choose(y, operator, **few, seed=2).candidates[0].error
     # A mask of numbers is one too.
     assert choose(y, SubsampledFourier(operator.mask.double()), **few, seed=1) == first
+    assert choose(y.numpy(), operator, **few, seed=1) == first
 
 
 def test_the_scale_of_the_data_does_not_matter() -> None:
@@ -181,6 +182,7 @@ def test_refusals() -> None:
     assert_refuses(lambda: choose(torch.stack([y, y]), operator), "(2, 64, 64)")
     with pytest.raises(BadInput):
         choose(y, operator, lam=-1.0)
+    assert_refuses(lambda: choose(torch.nan * y, operator), "NaN")
     full = SubsampledFourier(torch.ones_like(operator.mask))
     assert choose(y, full).reason is not None
 

@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.io.safely import replacing
 from firenet.network import Firenet
-from firenet.numerics import check_seed, norms
+from firenet.numerics import check_seed, norms, tensor_of
 from firenet.operators.linear import LinearOperator
 from firenet.reconstruction.defaults import default_network, default_schedule
 from firenet.reweighting import Round, reweighted
@@ -40,7 +41,7 @@ _TOLERANCE, _LAYERS = 3e-2, 30
 # The multiple of the default lambda with which data without noise are fitted nearly exactly.
 _EXACT = 0.4
 # The most rounds of reweighting, and the floor of their weights. Later rounds keep all of the first residual: to keep a
-# part of it gains nothing where there is no noise, and loses up to a decibel where there is some.
+# part of it gains nothing where there is no noise, and loses where there is some.
 _ROUNDS, _FLOOR = 2, 0.7
 # With fewer measurements held out than this, there are several folds; with fewer than the second number no choice.
 _ENOUGH, _TOO_FEW, _FOLDS = 200, 25, 4
@@ -59,7 +60,7 @@ _FAR, _NEAR = 1.08, 1.05
 
 @dataclass(frozen=True)
 class Setting:
-    """How an image is reconstructed.
+    """A transform, a lambda and rounds of reweighting with which an image is reconstructed.
 
     Attributes:
         sparsify: The sparsifying transform, named as in :func:`.transform`.
@@ -178,7 +179,7 @@ class Choice:
 
 @torch.no_grad()
 def choose(
-    y: Tensor,
+    y: Tensor | ArrayLike,
     operator: LinearOperator,
     *,
     sparsify: str | None = None,
@@ -210,7 +211,7 @@ def choose(
     Raises:
         BadInput: If the fraction, the measurements or one of the fixed parts cannot be used.
     """
-    begin = time.perf_counter()
+    begin, y = time.perf_counter(), tensor_of(y, "measurements")
     if noise is not None and lam is not None:
         raise BadInput("One of lam and noise", "both", "With a noise level there is no lambda")
     usual = default_network(operator, sparsify=sparsify, lam=lam, noise=noise)
