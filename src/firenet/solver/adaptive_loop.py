@@ -286,8 +286,7 @@ class _Loop:
         best = self.best if better is None else better.point
         z = cast(Tensor, best) if better or here == "best" else layers.point(cast(RestartPoint, here))
         z = z[k if better is None else 0]
-        proof = None if self.prove else Proof.none(z)
-        z, proof = prove_at(layers, z[None], self.dual[k : k + 1], layers.y[k : k + 1], proof)
+        z, proof = prove_at(layers, z[None], self.dual[k : k + 1] if self.prove else None, layers.y[k : k + 1])
         # The proof decides, not the numbers of the iteration, which have accumulated rounding of the working precision.
         # And a point that does not fit the data may have a small gap.
         fits = proof.relative_violation.item() <= t.controller.tolerance
@@ -410,21 +409,20 @@ def _relative_gap(objectives: Sequence[float], bound: float) -> float:
     return max(min(objectives) - bound, 0.0) / bound if bound > 0 else math.inf
 
 
-def prove_at(layers: Iteration, z: Tensor, dual: Tensor, y: Tensor, proof: Proof | None = None) -> tuple[Tensor, Proof]:
+def prove_at(layers: Iteration, z: Tensor, dual: Tensor | None, y: Tensor) -> tuple[Tensor, Proof]:
     """Returns points in the user's coordinates and their proof; for (P1) the points are first made feasible if AA* is
     known to be diagonal.
 
     Args:
         layers: The state of the iteration, of which only the problem and the operator are used.
         z: Packed points.
-        dual: Packed dual variables.
+        dual: Packed dual variables; None leaves the proof of a single point out (:meth:`.Proof.none`).
         y: Packed measurements.
-        proof: Returned if given; None computes it.
     """
     if isinstance(layers.problem.fidelity, Ball):
         z = layers.problem.feasible_point(z, layers.operator(z) - y)
     z = layers.operator.unpack(z)
-    return z, layers.problem.proof(z, dual, y) if proof is None else proof
+    return z, Proof.none(z) if dual is None else layers.problem.proof(z, dual, y)
 
 
 def joined(found: list[Found], problem: Problem, y: Tensor, start: FirstPoint) -> Ended:
