@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from cases import small_image, small_mask
 from draws import normal
-from firenet import Firenet, PaperSchedule, Stabilised, SubsampledFourier, Wavelet
+from firenet import Firenet, PaperSchedule, Stabilised, SubsampledFourier, Wavelet, certify
 from firenet.audit.attack import attack
 from firenet.errors import BadInput
+from firenet.reweighting import weights_from
 from firenet.solver import FixedSteps
 
 SIDE = 32
@@ -41,8 +42,9 @@ def test_it_is_the_firenet_from_the_networks_image() -> None:
         Stabilised(net(2), Wild())  # type: ignore[arg-type]
 
 
-def test_gradients_go_through_both() -> None:
-    both = Stabilised(Wild(), net(1, 3))
+@pytest.mark.parametrize("floor", [None, 0.5])
+def test_gradients_go_through_both(floor: float | None) -> None:
+    both = Stabilised(Wild(), net(1, 3), floor=floor)
     rng = np.random.default_rng(0)
     y = (Y + 0.1 * normal(Y.shape, dtype=Y.dtype, seed=rng)).requires_grad_()
     e = SENSING.restrict(normal(Y.shape, dtype=Y.dtype, seed=rng))
@@ -56,9 +58,43 @@ def test_gradients_go_through_both() -> None:
     with torch.no_grad():
         difference = (value(y + step * e) - value(y - step * e)) / (2 * step)
     assert (slope.conj() * e).real.sum().item() == pytest.approx(difference.item(), rel=1e-5)
-    frozen = net(1, 3)(y, Wild()(y).detach())
+    frozen = Stabilised(lambda _: Wild()(y).detach(), net(1, 3), floor=floor)(y)
     (cut,) = torch.autograd.grad((frozen * weight.conj()).real.sum(), y)
     assert torch.linalg.vector_norm(slope - cut) > torch.linalg.vector_norm(cut)
+
+
+def test_its_image_gives_the_weights() -> None:
+    """With a floor it is a round of reweighting that begins at the image of N."""
+    first = SENSING.adjoint(Y)
+    own = torch.linspace(1, 2, SIDE * SIDE, dtype=torch.float64).view(SIDE, SIDE)
+    plain = net(2).reweighted(own)
+    both = Stabilised(SENSING.adjoint, plain, floor=0.5)
+    assert plain.sparsify is not None
+    weights = own * weights_from(first, plain.sparsify, floor=0.5)
+    assert torch.equal(both(Y), plain.reweighted(weights)(Y, first))
+    assert not torch.allclose(both(Y), Stabilised(SENSING.adjoint, plain)(Y))
+    found = both.solve(Y)
+    assert torch.equal(found.solution.image, both(Y))
+    assert found.weights is not None
+    assert torch.equal(found.weights, weights)
+    certificate = certify(found.net.problem, found.solution.coefficients, Y)
+    assert certificate.objective.item() == pytest.approx(found.solution.objective.item(), rel=1e-12)
+    batch = torch.stack([Y, 2 * Y.conj()])
+    assert torch.equal(both(batch)[1], both(batch[1]))
+    assert both(batch[:0]).shape == (0, SIDE, SIDE)
+    # A network around it is one more round.
+    twice = Stabilised(both, plain, floor=0.5).solve(Y)
+    assert twice.weights is not None
+    assert torch.equal(twice.weights, own * weights_from(both(Y), plain.sparsify, floor=0.5))
+
+
+def test_refusals_of_weights() -> None:
+    with pytest.raises(BadInput, match="finite floor"):
+        Stabilised(Wild(), net(1), floor=0.0)
+    with pytest.raises(BadInput, match="with a transform"):
+        Stabilised(Wild(), Firenet(SENSING, lam=0.1), floor=0.5)
+    with pytest.raises(BadInput, match="one image"):
+        Stabilised(Wild(), net(1)).solve(Y[None])
 
 
 def test_each_restart_damps_what_the_network_does() -> None:

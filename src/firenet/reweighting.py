@@ -123,7 +123,7 @@ def reweighted(
         raise BadInput(f"Measurements of one image, shape {net.sensing.out_shape}", got, "Loop over the batch")
     if not 0 < keep <= 1:
         raise BadInput("A fraction of the residual to keep, above 0 and at most 1", f"{keep}", "1 keeps all of it")
-    _check_floor(floor)
+    check_floor(floor)
     if rounds < 0:
         raise BadInput("A number of rounds, zero or more", f"{rounds}", "1 or 2 are usual")
     most = net.schedule.layers
@@ -278,7 +278,7 @@ def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FL
         floor: f. With a small floor, the rounds together come closer to a penalty on the number of nonzero
             coefficients, which is not convex, although the problem of each round is.
     """
-    _check_floor(floor)
+    check_floor(floor)
     if image.shape != sparsify.in_shape:
         raise BadInput(f"One image of shape {sparsify.in_shape}", f"shape {tuple(image.shape)}", "Loop over the batch")
     # The scale of the image does not matter, and the squares of very large or small numbers over- or underflow.
@@ -295,7 +295,8 @@ def weights_from(image: Tensor, sparsify: AnalysisOperator, *, floor: float = FL
     return weights.to(image.real.dtype)
 
 
-def _check_floor(floor: float) -> None:
+def check_floor(floor: float) -> None:
+    """Raises BadInput for a floor of weights that is not positive and finite."""
     if not 0 < floor < math.inf:
         raise BadInput("A finite floor above 0", f"{floor}", "2 is the default")
 

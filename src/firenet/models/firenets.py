@@ -69,7 +69,13 @@ def _firenet(name: str, sparsify: str | None, schedule: Schedule, origin: dict[s
 
 
 def stabilised_model(
-    inner: Model, sparsify: str | None = FRAME, restarts: int = RESTARTS, layers: int = LAYERS, name: str | None = None
+    inner: Model,
+    sparsify: str | None = FRAME,
+    restarts: int = RESTARTS,
+    layers: int = LAYERS,
+    name: str | None = None,
+    *,
+    floor: float | None = None,
 ) -> Model:
     """Returns :class:`Stabilised`: a :func:`firenet_model` that is initialised with the image of another model.
 
@@ -79,13 +85,14 @@ def stabilised_model(
         restarts: As for :func:`firenet_model`.
         layers: As for :func:`firenet_model`.
         name: The name in tables; None derives it from that of ``inner``.
+        floor: As for :class:`Stabilised`: the image of ``inner`` also gives the weights of the penalty.
     """
     outer = firenet_model(sparsify, restarts, layers)
 
     def build(sensing: LinearOperator) -> Stabilised:
-        return Stabilised(inner.build(sensing), cast("Firenet", outer.build(sensing)))
+        return Stabilised(inner.build(sensing), cast("Firenet", outer.build(sensing)), floor=floor)
 
-    origin = {"kind": "Stabilised", "FIRENET": outer.origin, "inner": inner.origin}
+    origin = {"kind": "Stabilised", "FIRENET": outer.origin, "floor": floor, "inner": inner.origin}
     return Model(name or f"Stabilised {inner.name}", build, origin, inner.fits, certified)
 
 
@@ -127,12 +134,14 @@ def certified(
     from :func:`firenet.guarantees.distance.stability` for the norm of this e and the gap of R(y + e).
 
     Args:
-        reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one; for others None is returned.
+        reconstruct: A :class:`Firenet` of (P3), or :class:`Stabilised` with one and without a floor, which would make
+            the objective depend on the measurements; for others None is returned.
         y: Measurements.
         perturbations: Perturbations e of the measurements, by name.
         guarantee: The guarantee of the network's operator, or None.
     """
-    net = reconstruct.firenet if isinstance(reconstruct, Stabilised) else reconstruct
+    fixed = isinstance(reconstruct, Stabilised) and reconstruct.floor is None
+    net = reconstruct.firenet if fixed else reconstruct
     if not isinstance(net, Firenet) or not isinstance(net.fidelity, Norm):
         return None
 
