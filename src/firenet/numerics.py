@@ -114,7 +114,8 @@ def power_of_two(size: Tensor) -> Tensor:
     size = size.detach().to(torch.float64)
     usable = torch.isfinite(size) & (size > 0)
     exponent = torch.frexp(torch.where(usable, size, 1.0)).exponent
-    return torch.ldexp(torch.ones_like(size), exponent.clamp(-1000, 1000))
+    # From its bits, since torch.ldexp of old versions computes the power in single precision.
+    return ((exponent.clamp(-1000, 1000).to(torch.int64) + 1023) << 52).view(torch.float64)
 
 
 def norms(x: Tensor, trailing: int) -> Tensor:

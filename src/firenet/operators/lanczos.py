@@ -1,0 +1,144 @@
+"""A bound of the norm of any operator that holds with a stated probability: Lanczos' method from a random start.
+
+Let B = A*A have the largest eigenvalue :math:`\\lambda`, let b be uniform on the unit sphere of :math:`R^N`, and let
+:math:`\\theta\\le\\lambda` be the largest Ritz value of B on the Krylov space of b of dimension k. For
+:math:`0<\\epsilon<1`
+
+.. math:: P\\big(\\theta<(1-\\epsilon)\\lambda\\big)\\le
+    2\\sqrt{\\tfrac{2N}{\\pi}}\\,\\sqrt{\\tfrac{1-\\epsilon}{\\epsilon}}\\;e^{-2\\sqrt\\epsilon\\,(k-1)} .
+
+Proof. Let T be the Chebyshev polynomial of degree k - 1, moved to :math:`[0,(1-\\epsilon)\\lambda]`, where
+:math:`|T|\\le1`. With the parts :math:`b_i` of b along the eigenvectors, :math:`\\theta<(1-\\epsilon)\\lambda` says
+:math:`\\sum_i(\\lambda_i-(1-\\epsilon)\\lambda)\\,T(\\lambda_i)^2b_i^2<0`; the negative terms are at least
+:math:`-(1-\\epsilon)\\lambda b_i^2`, hence :math:`\\epsilon\\,T(\\lambda)^2b_1^2<1-\\epsilon`. Here
+:math:`T(\\lambda)=T_{k-1}(\\tfrac{1+\\epsilon}{1-\\epsilon})\\ge\\tfrac12\\big(\\tfrac{1+\\sqrt\\epsilon}{1-\\sqrt
+\\epsilon}\\big)^{k-1}\\ge\\tfrac12e^{2\\sqrt\\epsilon(k-1)}`, and :math:`P(|b_1|<s)\\le s\\sqrt{2N/\\pi}`. A complex
+operator is a real one of twice the dimension. Kuczynski and Wozniakowski (SIAM J. Matrix Anal. Appl. 13, 1992) show a
+slightly smaller probability.
+
+The statement is one about exact arithmetic. All vectors are kept and made orthogonal to each other twice, so that the
+Ritz value is that of an operator that differs from B by rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import check_seed, norms
+from firenet.operators.norm_bound import NormBound
+
+STEPS, PROBABILITY = 60, 1e-10
+# The vectors that are kept have at most this size in bytes together; of larger images there are fewer.
+_MEMORY, _LEAST = 2**30, 20
+
+
+def excess(steps: int, dimension: int, probability: float) -> float:
+    """Returns the smallest :math:`\\epsilon` for which the bound of the probability is at most the given one, rounded
+    up; 1 if there is none.
+
+    Args:
+        steps: k.
+        dimension: N, the number of real numbers in a vector.
+        probability: The probability, above 0 and below 1.
+    """
+
+    def failure(root: float) -> float:  # the logarithm of the bound, which falls with the root of epsilon
+        tail = 0.5 * math.log((1 - root) * (1 + root)) - math.log(root) - 2 * root * (steps - 1)
+        return math.log(2) + 0.5 * math.log(2 * dimension / math.pi) + tail
+
+    low, high, wanted = 1e-12, 1 - 1e-12, math.log(probability)
+    if failure(high) > wanted:
+        return 1.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (low, middle) if failure(middle) <= wanted else (middle, high)
+    return high * high
+
+
+def lanczos(
+    forward: Callable[[Tensor], Tensor],
+    adjoint: Callable[[Tensor], Tensor],
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    *,
+    device: torch.device | None = None,
+    steps: int = STEPS,
+    probability: float = PROBABILITY,
+    seed: int = 0,
+) -> NormBound:
+    """Computes a bound of the norm of A that holds with probability at least 1 - ``probability`` over its random start.
+
+    Args:
+        forward: A.
+        adjoint: A*.
+        shape: The shape of the argument of A.
+        dtype: The dtype of the computation; double precision where the operator has it.
+        device: The device of the computation.
+        steps: k, the number of applications of A and of A*; fewer if k vectors take more than 1 GiB.
+        probability: The largest probability with which the bound may be wrong.
+        seed: The seed of the start.
+
+    Raises:
+        BadInput: If the results are not finite, if :math:`\\|Av\\|^2` and :math:`\\langle A^*Av,v\\rangle` differ, so
+            that the map given as the adjoint is not the adjoint, or if the probability is out of reach.
+    """
+    size = math.prod(shape)
+    dimension = size * (2 if dtype.is_complex else 1)
+    unit = torch.finfo(dtype).eps
+    count = max(min(steps, _MEMORY // max(size * torch.finfo(dtype).bits // 8 * (1 + dtype.is_complex), 1)), _LEAST)
+    rng = np.random.default_rng(check_seed(seed))
+    parts = rng.standard_normal((2, *shape) if dtype.is_complex else shape)
+    v = torch.from_numpy(parts[0] + 1j * parts[1] if dtype.is_complex else parts).to(device=device, dtype=dtype)
+    v = v / norms(v, v.ndim).item()
+    basis: list[Tensor] = []
+    diagonal: list[float] = []
+    beside: list[float] = []
+    done = "reached the whole Krylov space"
+    for k in range(count):
+        basis.append(v)
+        through = forward(v)
+        squared = norms(through, through.ndim).item() ** 2
+        w = adjoint(through).to(dtype)
+        inner = complex(torch.vdot(v.flatten(), w.flatten()).item())
+        _check(inner, squared, unit, math.sqrt(max(size, through.numel())))
+        diagonal.append(squared)
+        for _ in range(2):
+            for u in basis:
+                w = w - torch.vdot(u.flatten(), w.flatten()) * u
+        left = norms(w, w.ndim).item()
+        scale = max(diagonal) + (max(beside) if beside else 0.0)
+        if k + 1 == size or left <= 8 * unit * math.sqrt(size) * scale:
+            break  # an invariant space: its largest Ritz value is the largest eigenvalue, with probability 1
+        beside.append(left)
+        v = w / left
+    else:
+        done = ""
+    used = len(diagonal)
+    matrix = np.diag(diagonal) + np.diag(beside[: used - 1], 1) + np.diag(beside[: used - 1], -1)
+    top = max(float(np.linalg.eigvalsh(matrix)[-1]), 0.0)
+    epsilon = 0.0 if done else excess(used, dimension, probability)
+    if epsilon >= 1:
+        do = "Allow more steps or a larger probability, or give a bound of the norm"
+        raise BadInput(f"Steps enough for a probability of {probability:g}", f"{used} steps", do)
+    slack = 1 + 64 * unit * math.sqrt(dimension)  # Ritz values have rounding errors of this order
+    value = math.sqrt(top / (1 - epsilon)) * slack
+    why = f"{used} steps of Lanczos' method from a random start, wrong with probability at most {probability:g}"
+    return NormBound(value, "probable", f"{why} ({done})" if done else why)
+
+
+def _check(inner: complex, squared: float, unit: float, root: float) -> None:
+    """Raises BadInput if an inner product that the adjoint should make equal to a squared norm is not."""
+    if not (math.isfinite(squared) and math.isfinite(abs(inner))):
+        got = "NaN or infinity, or squares that overflow"
+        raise BadInput("Finite numbers from A and its adjoint", got, "Check the operator, or scale it: c * A")
+    largest = 1e-5 if unit > 1e-10 else 1e-12
+    if abs(inner - squared) > max(largest, 16 * unit * root) * squared:
+        got = f"{inner:.6g} for {squared:.6g}"
+        do = "Correct the adjoint; firenet.check_adjoint(A) measures its defect"
+        raise BadInput("An adjoint B of A with <BAv, v> = |Av|^2", got, do)
