@@ -136,6 +136,10 @@ def test_every_module_has_its_place() -> None:
         assert there == set(FILES.get(package, [])), package
 
 
+# The methods of LinearOperator that make operators, such as A + B, import their classes when they are called.
+MAKES = {"operators.linear": {"operators.algebra", "operators.functions"}}
+
+
 @drawn
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module: str) -> None:
@@ -144,7 +148,7 @@ def test_imports_point_down(module: str) -> None:
         there = place(other)
         if other.split(".")[0] != module.split(".")[0]:
             assert there[0] < here[0], f"{module} imports {other}, which is not below it"
-        elif other in KNOWS[module]:
+        elif other in KNOWS[module] - MAKES.get(module, set()):
             assert there < here or module == other, f"{module} imports {other}, which is not below it in its package"
 
 

@@ -13,11 +13,13 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
+from algebra_cases import MORE
 from cases import OPERATORS, SENSING, Shape, coil_maps, product_case, size, some, synthesis_case, walsh_case
 from draws import normal, uniform
 from firenet import Firenet
+from firenet.operators.algebra import Composition
 from firenet.operators.compact import Compact
-from firenet.operators.linear import Composition, LinearOperator
+from firenet.operators.linear import LinearOperator
 from firenet.operators.matrix import Matrix
 from firenet.operators.stack import VerticalStack
 from firenet.problems.synthesis import SynthesisProblem
@@ -62,7 +64,7 @@ FOLDED = [
     synthesis_case((24, 32), "haar", 2),
     product_case(synthesis_case((32, 16), "haar", 1), walsh_case((32, 16))),
 ]
-CASES = [*SENSING, *OPERATORS, *FOLDED]
+CASES = [*SENSING, *OPERATORS, *MORE, *FOLDED]
 
 
 class Packed(LinearOperator):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from cases import WAVELETS, Shape, coil_maps, dense_fourier, some
-from firenet.operators.linear import Composition
+from firenet.operators.algebra import Composition
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier
 from firenet.sensing.fourier_wavelet import FourierOfWavelet
 from firenet.sensing.walsh import SubsampledWalsh

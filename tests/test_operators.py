@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, strategies as st
 from torch import Tensor
 
+from algebra_cases import MORE
 from cases import (
     EYE,
     MATRICES,
@@ -28,7 +29,8 @@ from cases import (
     stack_case,
     wide,
 )
-from firenet.operators.linear import Adjoint, Composition, LinearOperator
+from firenet.operators.algebra import Adjoint, Composition
+from firenet.operators.linear import LinearOperator
 from firenet.operators.matrix import Matrix
 from firenet.operators.norm_bound import Kind, NormBound
 from firenet.operators.stack import VerticalStack
@@ -63,13 +65,13 @@ SCALES = (1e-6, 1e-3, 0.1, 0.5, 1.0, 3.0, 1e3, 1e6)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=named)
-@pytest.mark.parametrize("case", OPERATORS, ids=named)
+@pytest.mark.parametrize("case", [*OPERATORS, *MORE], ids=named)
 def test_law(case: Case, law: Callable[[LinearOperator, Probe], None]) -> None:
     for probe in probes(case.dtypes):
         law(case.make(probe.dtype), probe)
 
 
-@pytest.mark.parametrize("case", OPERATORS, ids=named)
+@pytest.mark.parametrize("case", [*OPERATORS, *MORE], ids=named)
 def test_is_its_matrix(case: Case) -> None:
     for probe in probes(case.dtypes):
         assert_matches_dense(case.make(probe.dtype), case.dense(probe.dtype), probe)
@@ -77,13 +79,13 @@ def test_is_its_matrix(case: Case) -> None:
     assert_near(operator.as_matrix(), dense, 1e-14 * dense.numel() * operator.norm_bound.value)
 
 
-@pytest.mark.parametrize("case", OPERATORS, ids=named)
+@pytest.mark.parametrize("case", [*OPERATORS, *MORE], ids=named)
 def test_norm_is_bounded(case: Case) -> None:
     for dtype in (torch.float32, torch.float64):
         assert_norm_bound(case.make(dtype), wide(case, dtype))
 
 
-@pytest.mark.parametrize("case", OPERATORS, ids=named)
+@pytest.mark.parametrize("case", [*OPERATORS, *MORE], ids=named)
 def test_moves(case: Case) -> None:
     for dtype in (torch.float32, torch.float64):
         assert_moves(case.make(dtype), wide(case, dtype), Probe(batch=(2,)))

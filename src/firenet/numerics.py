@@ -283,7 +283,8 @@ def tensor_of(array: Tensor | ArrayLike, what: str = "array") -> Tensor:
     uint64 becomes double, exactly.
 
     Args:
-        array: A tensor, a NumPy array, a sparse matrix, nested lists, or an object with ``__array__``.
+        array: A tensor, a NumPy array, a sparse matrix, nested lists, or an object with ``__array__`` or
+            ``__dlpack__``.
         what: Its name in errors.
 
     Raises:
@@ -294,6 +295,8 @@ def tensor_of(array: Tensor | ArrayLike, what: str = "array") -> Tensor:
         return array.to_dense() if array.layout != torch.strided else array
     if hasattr(array, "toarray"):  # scipy.sparse
         array = array.toarray()  # pyright: ignore[reportAttributeAccessIssue]
+    elif hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
+        return torch.from_dlpack(array).clone()
     try:
         found: np.ndarray[Any, Any] = np.asarray(array)
     except ValueError as error:

@@ -1,12 +1,13 @@
+from firenet.operators.algebra import (
+    Adjoint as Adjoint,
+    Composition as Composition,
+)
 from firenet.operators.check import (
     AdjointCheck as AdjointCheck,
     check_adjoint as check_adjoint,
 )
-from firenet.operators.linear import (
-    Adjoint as Adjoint,
-    Composition as Composition,
-    LinearOperator as LinearOperator,
-)
+from firenet.operators.linear import LinearOperator as LinearOperator
 from firenet.operators.matrix import Matrix as Matrix
 from firenet.operators.norm_bound import NormBound as NormBound
+from firenet.operators.sparse import SparseMatrix as SparseMatrix
 from firenet.operators.stack import VerticalStack as VerticalStack

@@ -10,7 +10,8 @@ from torch import Tensor
 from firenet.operators.norm_bound import NormBound
 
 if TYPE_CHECKING:
-    from firenet.operators.linear import Composition, LinearOperator
+    from firenet.operators.algebra import Composition
+    from firenet.operators.linear import LinearOperator
 
 
 class Compact:

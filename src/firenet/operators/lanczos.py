@@ -36,6 +36,7 @@ from firenet.operators.norm_bound import NormBound
 STEPS, PROBABILITY = 60, 1e-10
 # The vectors that are kept have at most this size in bytes together; of larger images there are fewer.
 _MEMORY, _LEAST = 2**30, 20
+_USELESS = 0.99  # then the bound is ten times the Ritz value
 
 
 def excess(steps: int, dimension: int, probability: float) -> float:
@@ -91,7 +92,8 @@ def lanczos(
     size = math.prod(shape)
     dimension = size * (2 if dtype.is_complex else 1)
     unit = torch.finfo(dtype).eps
-    count = max(min(steps, _MEMORY // max(size * torch.finfo(dtype).bits // 8 * (1 + dtype.is_complex), 1)), _LEAST)
+    stored = size * torch.finfo(dtype).bits // 8 * (2 if dtype.is_complex else 1)
+    count = min(steps, max(_MEMORY // max(stored, 1), _LEAST))
     rng = np.random.default_rng(check_seed(seed))
     parts = rng.standard_normal((2, *shape) if dtype.is_complex else shape)
     v = torch.from_numpy(parts[0] + 1j * parts[1] if dtype.is_complex else parts).to(device=device, dtype=dtype)
@@ -103,17 +105,18 @@ def lanczos(
     for k in range(count):
         basis.append(v)
         through = forward(v)
-        squared = norms(through, through.ndim).item() ** 2
+        length = norms(through, through.ndim).item()
+        squared = length * length  # infinity where it overflows
         w = adjoint(through).to(dtype)
         inner = complex(torch.vdot(v.flatten(), w.flatten()).item())
-        _check(inner, squared, unit, math.sqrt(max(size, through.numel())))
         diagonal.append(squared)
+        _check(inner, squared, max(diagonal), unit * math.sqrt(max(size, through.numel())))
         for _ in range(2):
             for u in basis:
                 w = w - torch.vdot(u.flatten(), w.flatten()) * u
         left = norms(w, w.ndim).item()
         scale = max(diagonal) + (max(beside) if beside else 0.0)
-        if k + 1 == size or left <= 8 * unit * math.sqrt(size) * scale:
+        if k + 1 == size or left <= 64 * unit * math.sqrt(max(size, through.numel())) * scale:
             break  # an invariant space: its largest Ritz value is the largest eigenvalue, with probability 1
         beside.append(left)
         v = w / left
@@ -123,7 +126,7 @@ def lanczos(
     matrix = np.diag(diagonal) + np.diag(beside[: used - 1], 1) + np.diag(beside[: used - 1], -1)
     top = max(float(np.linalg.eigvalsh(matrix)[-1]), 0.0)
     epsilon = 0.0 if done else excess(used, dimension, probability)
-    if epsilon >= 1:
+    if epsilon > _USELESS:
         do = "Allow more steps or a larger probability, or give a bound of the norm"
         raise BadInput(f"Steps enough for a probability of {probability:g}", f"{used} steps", do)
     slack = 1 + 64 * unit * math.sqrt(dimension)  # Ritz values have rounding errors of this order
@@ -132,13 +135,19 @@ def lanczos(
     return NormBound(value, "probable", f"{why} ({done})" if done else why)
 
 
-def _check(inner: complex, squared: float, unit: float, root: float) -> None:
-    """Raises BadInput if an inner product that the adjoint should make equal to a squared norm is not."""
+def _check(inner: complex, squared: float, scale: float, rounding: float) -> None:
+    """Raises BadInput if an inner product that the adjoint should make equal to a squared norm is not.
+
+    Args:
+        inner: The inner product.
+        squared: The squared norm.
+        scale: The largest squared norm so far, of whose size rounding errors are.
+        rounding: The relative error of the operator.
+    """
     if not (math.isfinite(squared) and math.isfinite(abs(inner))):
         got = "NaN or infinity, or squares that overflow"
         raise BadInput("Finite numbers from A and its adjoint", got, "Check the operator, or scale it: c * A")
-    largest = 1e-5 if unit > 1e-10 else 1e-12
-    if abs(inner - squared) > max(largest, 16 * unit * root) * squared:
+    if abs(inner - squared) > (1e-5 if rounding > 1e-9 else 1e-12) * squared + 64 * rounding * scale:
         got = f"{inner:.6g} for {squared:.6g}"
         do = "Correct the adjoint; firenet.check_adjoint(A) measures its defect"
         raise BadInput("An adjoint B of A with <BAv, v> = |Av|^2", got, do)

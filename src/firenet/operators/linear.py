@@ -2,7 +2,8 @@
 
 An operator maps the *trailing* axes of a tensor; every leading axis is batch. Complex numbers have a complex dtype;
 they are never pairs of reals on a separate axis. ``A(x)`` is :math:`Ax`, ``A.adjoint(y)`` is :math:`A^*y`, ``A.H`` the
-adjoint as an operator, ``A @ B`` the composition, :class:`VerticalStack` the stack.
+adjoint as an operator, ``A @ B`` the composition, ``A + B`` and ``c * A`` sums and multiples (:mod:`.algebra`),
+:class:`VerticalStack` the stack. :meth:`LinearOperator.from_functions` makes an operator of two functions.
 
 Primal-dual methods converge for steps with :math:`\\tau\\sigma\\|A\\|^2\\le1`, so an operator carries a
 :class:`NormBound`: a number that is *at least* :math:`\\|A\\|`, and its source. A power iteration converges to the norm
@@ -22,8 +23,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from firenet.errors import BadInput
-from firenet.numerics import UNIT, doubled, full_precision, norms, tensor_of
-from firenet.operators.compact import Compact, CompactComposition
+from firenet.numerics import doubled, full_precision, norms, tensor_of
+from firenet.operators.compact import Compact
 from firenet.operators.derivative import keep_kind
 from firenet.operators.norm_bound import NormBound
 from firenet.operators.numbers_seen import Numbers
@@ -150,6 +151,8 @@ class LinearOperator(nn.Module, ABC):
         Args:
             keep: Booleans that broadcast to ``out_shape``, true for the measurements to keep.
         """
+        from firenet.operators.algebra import Subset
+
         return Subset(self, keep)
 
     def holdout_candidates(self) -> Tensor:
@@ -260,12 +263,88 @@ class LinearOperator(nn.Module, ABC):
     @property
     def H(self) -> LinearOperator:
         """The adjoint as an operator; ``A.H.H is A``."""
+        from firenet.operators.algebra import Adjoint
+
         return Adjoint(self)
 
+    # NumPy's scalars and arrays leave products and sums to the methods below.
+    __array_ufunc__ = None
+
     def __matmul__(self, other: LinearOperator) -> LinearOperator:
-        if not isinstance(other, LinearOperator):
-            return NotImplemented
-        return Composition(self, other)
+        """Returns the composition AB, which applies B first."""
+        from firenet.operators.algebra import Composition
+
+        return Composition(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __mul__(self, factor: complex) -> LinearOperator:
+        """Returns :math:`cA` for a number c."""
+        from firenet.operators.algebra import scaled
+
+        return scaled(self, factor)
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        """Returns the sum A + B."""
+        from firenet.operators.algebra import Sum
+
+        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __neg__(self) -> LinearOperator:
+        return -1.0 * self
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        return self + -other if isinstance(other, LinearOperator) else NotImplemented
+
+    @staticmethod
+    def from_functions(
+        forward: Callable[[Any], Any],
+        adjoint: Callable[[Any], Any],
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        *,
+        norm: NormBound | float | None = None,
+        gain: float | None = None,
+        batched: bool = False,
+        numpy: bool = False,
+        real: bool = False,
+        seed: int = 0,
+    ) -> LinearOperator:
+        """Returns the operator that applies two functions, for example those of another library.
+
+        Each function is one node of the graph of derivatives, whatever happens inside: the derivative is the other
+        function. Whether they are adjoint to each other is tested (:func:`.check_adjoint`) wherever the operator is
+        used, and everything that is certified with it says so.
+
+        Args:
+            forward: A, from an array of shape ``in_shape`` to one of shape ``out_shape``.
+            adjoint: A*, from an array of shape ``out_shape`` to one of shape ``in_shape``.
+            in_shape: The shape of an image.
+            out_shape: The shape of its measurements.
+            norm: A bound of the norm: a :class:`NormBound`, or a number, which counts as an estimate. None computes a
+                bound by Lanczos' method when it is first needed, with 60 applications of both functions
+                (:mod:`firenet.operators.lanczos`): it is wrong with probability at most 1e-10.
+            gain: The noise gain, as :attr:`gain`; None estimates it.
+            batched: Whether the functions take several items at once, with one leading axis. If not, they are called
+                for one after the other.
+            numpy: Whether the functions take NumPy arrays instead of tensors. They may return arrays of any library.
+            real: Whether the functions take real numbers only. Complex images are then two items.
+            seed: The seed of Lanczos' method.
+
+        Raises:
+            BadInput: If an argument is no function or no shape; when the operator is used, if the results have other
+                shapes or are not numbers.
+
+        >>> import firenet, numpy as np
+        >>> back = lambda y: np.cumsum(y[::-1])[::-1]
+        >>> A = firenet.LinearOperator.from_functions(np.cumsum, back, (5,), (5,), numpy=True)
+        >>> A(np.ones(5)).tolist()
+        [1.0, 2.0, 3.0, 4.0, 5.0]
+        """
+        from firenet.operators.functions import Functions
+
+        settings: dict[str, Any] = {"norm": norm, "gain": gain, "seed": seed}
+        return Functions(forward, adjoint, in_shape, out_shape, batched=batched, numpy=numpy, real=real, **settings)
 
     def as_matrix(self, dtype: torch.dtype | None = None) -> Tensor:
         """Returns the dense matrix, shape (prod(out_shape), prod(in_shape)); for small sizes, since it applies A to
@@ -295,160 +374,6 @@ class LinearOperator(nn.Module, ABC):
         """Returns the smallest number of bits of the operator's own floating-point buffers and parameters, or 0."""
         own = (*self.parameters(recurse=False), *self.buffers(recurse=False))
         return min((torch.finfo(t.dtype).bits for t in own if t.is_floating_point() or t.is_complex()), default=0)
-
-
-class _Derived(LinearOperator):
-    """An operator that computes with the dtypes and the rounding of another one."""
-
-    def __init__(self, operator: LinearOperator, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
-        super().__init__(in_shape, out_shape, None)
-        self.operator = operator
-
-    def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        return self.operator.state_dtype(y)
-
-    @property
-    def is_own(self) -> bool:
-        return self.operator.is_own
-
-    @property
-    def rounding(self) -> float:
-        return self.operator.rounding
-
-
-class Adjoint(_Derived):
-    """The adjoint of an operator."""
-
-    def __init__(self, operator: LinearOperator) -> None:
-        super().__init__(operator, operator.out_shape, operator.in_shape)
-
-    def _composed_bound(self) -> NormBound:
-        return self.operator.norm_bound
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.operator.adjoint(x)
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return self.operator(y)
-
-    @property
-    def is_coisometry(self) -> bool:
-        return self.operator.is_isometry
-
-    @property
-    def is_isometry(self) -> bool:
-        return self.operator.is_coisometry
-
-    @property
-    def H(self) -> LinearOperator:
-        return self.operator
-
-    @property
-    def gain(self) -> float:
-        return self.operator.gain * math.sqrt(self.operator.samples / max(self.samples, 1))
-
-
-class Composition(LinearOperator):
-    """The composition AB, which applies B first. Its norm is bounded by the product of the two bounds."""
-
-    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
-        if outer.in_shape != inner.out_shape:
-            needed = f"A @ B needs an A for the output of B, trailing shape {inner.out_shape}"
-            got, do = f"an A that takes {outer.in_shape}", "Check the order and the shapes of the two operators"
-            raise BadInput(needed, got, do)
-        super().__init__(inner.in_shape, outer.out_shape, None)
-        self.outer = outer
-        self.inner = inner
-
-    def _composed_bound(self) -> NormBound:
-        return self.outer.norm_bound * self.inner.norm_bound
-
-    @property
-    def is_own(self) -> bool:
-        return self.outer.is_own and self.inner.is_own
-
-    @property
-    def samples(self) -> int:
-        return self.outer.samples
-
-    def holdout_candidates(self) -> Tensor:
-        return self.outer.holdout_candidates()
-
-    @property
-    def gain(self) -> float:
-        return self.outer.gain if self.inner.is_coisometry else super().gain
-
-    @property
-    def rounding(self) -> float:
-        first, second = self.inner, self.outer
-        if not self.is_own:
-            return super().rounding
-        through = first.norm_bound.value * second.rounding + first.rounding * second.norm_bound.value
-        return through + first.rounding * second.rounding * UNIT
-
-    @property
-    def is_coisometry(self) -> bool:
-        return self.outer.is_coisometry and self.inner.is_coisometry
-
-    @property
-    def is_isometry(self) -> bool:
-        return self.outer.is_isometry and self.inner.is_isometry
-
-    def compact(self) -> Compact:
-        return CompactComposition(self)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.outer(self.inner(x))
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return self.inner.adjoint(self.outer.adjoint(y))
-
-    def restrict(self, y: Tensor) -> Tensor:
-        return self.outer.restrict(y)
-
-    def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        return self.inner.state_dtype(self.outer.state_dtype(y))
-
-
-class Subset(_Derived):
-    """The operator :math:`P A`, where P keeps some of the measurements and sets the others to zero.
-
-    Args:
-        operator: A.
-        keep: Booleans that broadcast to ``A.out_shape``, true for the measurements to keep.
-    """
-
-    keep: Tensor
-
-    def __init__(self, operator: LinearOperator, keep: Tensor) -> None:
-        try:
-            kept = keep.to(torch.bool).expand(operator.out_shape)
-        except RuntimeError:
-            got = f"shape {tuple(keep.shape)}"
-            raise BadInput(f"Booleans that broadcast to shape {operator.out_shape}", got, "Check the axes") from None
-        super().__init__(operator, operator.in_shape, operator.out_shape)
-        self.register_buffer("keep", kept.clone())
-
-    def _composed_bound(self) -> NormBound:
-        bound = self.operator.norm_bound
-        return NormBound(bound.value, "estimate" if bound.kind == "estimate" else "proven", f"part of: {bound.why}")
-
-    def _forward(self, x: Tensor) -> Tensor:
-        return self.operator(x) * self.keep
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        return self.operator.adjoint(y * self.keep)
-
-    def restrict(self, y: Tensor) -> Tensor:
-        return self.operator.restrict(y) * self.keep
-
-    def holdout_candidates(self) -> Tensor:
-        return self.operator.holdout_candidates() & self.keep
-
-    @property
-    def samples(self) -> int:
-        measured = self.operator.restrict(torch.ones(self.out_shape, dtype=torch.float64, device=self.keep.device))
-        return int(((measured != 0) & self.keep).sum())
 
 
 def _checked(x: Tensor | ArrayLike, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:

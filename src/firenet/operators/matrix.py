@@ -1,9 +1,9 @@
-"""A dense matrix as an operator."""
+"""A matrix as an operator."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -14,10 +14,11 @@ from firenet.errors import BadInput
 from firenet.numerics import UNIT, derived, doubled, norms, power_of_two, real_view, tensor_of
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
+from firenet.operators.sparse import SparseMatrix, is_sparse
 
 
 class Matrix(LinearOperator):
-    """A dense matrix, shape (m, n), acting on the last axis.
+    """A dense matrix, shape (m, n), acting on the last axis; of a sparse one, :class:`.SparseMatrix`.
 
     If the smaller side is at most 2048, the norm bound is the largest singular value in float64, times
     :math:`1+4\\max(m,n)\\,u` (u = 2.3e-16) for the rounding of the SVD. For larger matrices it is the smaller of the
@@ -28,6 +29,12 @@ class Matrix(LinearOperator):
     SVD_LIMIT = 2048
 
     matrix: Tensor
+
+    def __new__(cls, matrix: Any = None) -> Self:
+        """Returns a :class:`.SparseMatrix` for a sparse matrix of SciPy or torch."""
+        if cls is Matrix and is_sparse(matrix):
+            return SparseMatrix(matrix)  # pyright: ignore[reportReturnType]
+        return super().__new__(cls)
 
     def __init__(self, matrix: Tensor | ArrayLike) -> None:
         # A copy: later changes of the caller's matrix must not reach the operator, whose norm bound would be wrong.

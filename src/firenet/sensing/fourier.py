@@ -10,9 +10,10 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.numerics import UNIT, fft_rounding, norms, power_of_two, tensor_of
+from firenet.operators.algebra import Adjoint
 from firenet.operators.compact import Compact
 from firenet.operators.derivative import differentiable
-from firenet.operators.linear import Adjoint, LinearOperator
+from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
 from firenet.sensing.fourier_wavelet import FourierOfWavelet
 from firenet.sensing.masked import FourierSampling, Sampled, as_mask, need_complex

@@ -15,7 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.operators.linear import Adjoint, Composition, LinearOperator, Subset
+from firenet.operators.algebra import Adjoint, Composition, Subset
+from firenet.operators.linear import LinearOperator
 from firenet.operators.matrix import Matrix
 from firenet.operators.stack import VerticalStack
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier

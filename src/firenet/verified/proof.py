@@ -18,7 +18,8 @@ from torch import Tensor
 
 from firenet.errors import BadInput
 from firenet.numerics import doubled, unit_roundoff
-from firenet.operators.linear import Composition, LinearOperator
+from firenet.operators.algebra import Composition
+from firenet.operators.linear import LinearOperator
 from firenet.operators.matrix import Matrix
 from firenet.operators.stack import VerticalStack
 from firenet.problems.analysis import AnalysisProblem

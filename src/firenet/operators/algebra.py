@@ -1,0 +1,302 @@
+"""The algebra of operators: adjoints, compositions, multiples, sums, and operators of some of the measurements."""
+
+from __future__ import annotations
+
+import cmath
+import math
+from collections.abc import Sequence
+from numbers import Complex
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from firenet.errors import BadInput
+from firenet.numerics import UNIT
+from firenet.operators.compact import Compact, CompactComposition
+from firenet.operators.linear import LinearOperator
+from firenet.operators.norm_bound import NormBound, weakest
+
+
+class _Derived(LinearOperator):
+    """An operator that computes with the dtypes and the rounding of another one."""
+
+    def __init__(self, operator: LinearOperator, in_shape: Sequence[int], out_shape: Sequence[int]) -> None:
+        super().__init__(in_shape, out_shape, None)
+        self.operator = operator
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self.operator.state_dtype(y)
+
+    @property
+    def is_own(self) -> bool:
+        return self.operator.is_own
+
+    @property
+    def rounding(self) -> float:
+        return self.operator.rounding
+
+
+class Adjoint(_Derived):
+    """The adjoint of an operator."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator, operator.out_shape, operator.in_shape)
+
+    def _composed_bound(self) -> NormBound:
+        return self.operator.norm_bound
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.operator.adjoint(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.operator(y)
+
+    @property
+    def is_coisometry(self) -> bool:
+        return self.operator.is_isometry
+
+    @property
+    def is_isometry(self) -> bool:
+        return self.operator.is_coisometry
+
+    @property
+    def H(self) -> LinearOperator:
+        return self.operator
+
+    @property
+    def gain(self) -> float:
+        return self.operator.gain * math.sqrt(self.operator.samples / max(self.samples, 1))
+
+
+class Composition(LinearOperator):
+    """The composition AB, which applies B first. Its norm is bounded by the product of the two bounds."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.in_shape != inner.out_shape:
+            needed = f"A @ B needs an A for the output of B, trailing shape {inner.out_shape}"
+            got, do = f"an A that takes {outer.in_shape}", "Check the order and the shapes of the two operators"
+            raise BadInput(needed, got, do)
+        super().__init__(inner.in_shape, outer.out_shape, None)
+        self.outer = outer
+        self.inner = inner
+
+    def _composed_bound(self) -> NormBound:
+        return self.outer.norm_bound * self.inner.norm_bound
+
+    @property
+    def is_own(self) -> bool:
+        return self.outer.is_own and self.inner.is_own
+
+    @property
+    def samples(self) -> int:
+        return self.outer.samples
+
+    def holdout_candidates(self) -> Tensor:
+        return self.outer.holdout_candidates()
+
+    @property
+    def gain(self) -> float:
+        return self.outer.gain if self.inner.is_coisometry else super().gain
+
+    @property
+    def rounding(self) -> float:
+        first, second = self.inner, self.outer
+        if not self.is_own:
+            return super().rounding
+        through = first.norm_bound.value * second.rounding + first.rounding * second.norm_bound.value
+        return through + first.rounding * second.rounding * UNIT
+
+    @property
+    def is_coisometry(self) -> bool:
+        return self.outer.is_coisometry and self.inner.is_coisometry
+
+    @property
+    def is_isometry(self) -> bool:
+        return self.outer.is_isometry and self.inner.is_isometry
+
+    def compact(self) -> Compact:
+        return CompactComposition(self)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.inner(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self.outer.restrict(y)
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return self.inner.state_dtype(self.outer.state_dtype(y))
+
+
+class Scaled(_Derived):
+    """The multiple :math:`cA`.
+
+    Args:
+        operator: A.
+        factor: c, a finite number; for a complex one measurements and images are complex.
+    """
+
+    def __init__(self, operator: LinearOperator, factor: complex) -> None:
+        super().__init__(operator, operator.in_shape, operator.out_shape)
+        self.factor = factor
+
+    def _composed_bound(self) -> NormBound:
+        bound = self.operator.norm_bound
+        value = abs(self.factor) * bound.value * (1 + 2 * UNIT)
+        return NormBound(value, bound.kind, f"{abs(self.factor):g} times ({bound.why})")
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.operator(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.factor.conjugate() * self.operator.adjoint(y)
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        dtype = self.operator.state_dtype(y)
+        return dtype.to_complex() if isinstance(self.factor, complex) else dtype
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self.operator.restrict(y)
+
+    def holdout_candidates(self) -> Tensor:
+        return self.operator.holdout_candidates()
+
+    @property
+    def samples(self) -> int:
+        return self.operator.samples
+
+    @property
+    def gain(self) -> float:
+        return abs(self.factor) * self.operator.gain
+
+    @property
+    def rounding(self) -> float:
+        return abs(self.factor) * (self.operator.rounding * (1 + 4 * UNIT) + 4 * self.operator.norm_bound.value)
+
+    @property
+    def is_coisometry(self) -> bool:
+        return self.factor in (1, -1, 1j, -1j) and self.operator.is_coisometry
+
+    @property
+    def is_isometry(self) -> bool:
+        return self.factor in (1, -1, 1j, -1j) and self.operator.is_isometry
+
+
+def scaled(operator: LinearOperator, factor: Any) -> LinearOperator:
+    """Returns :math:`cA` for a number c, which may be a scalar of NumPy or torch.
+
+    Raises:
+        BadInput: If c is not a finite number.
+    """
+    if isinstance(factor, Tensor) and factor.requires_grad:
+        do = "Multiply the measurements by it instead"
+        raise BadInput("A number times an operator", "a tensor that requires gradients", do)
+    number = factor.item() if getattr(factor, "ndim", 1) == 0 else factor
+    if not isinstance(number, Complex):
+        do = "Pass a number; a composition is A @ B, and A(x) applies A"
+        raise BadInput("A number times an operator", type(factor).__name__, do)
+    number = number if isinstance(number, complex) else float(number.real)
+    if not cmath.isfinite(number):
+        raise BadInput("A finite number times an operator", f"{number}", "Check it")
+    if isinstance(operator, Scaled):
+        return Scaled(operator.operator, operator.factor * number)
+    return Scaled(operator, number)
+
+
+class Sum(LinearOperator):
+    """The sum A + B. Its norm is bounded by the sum of the two bounds.
+
+    An entry of the measurements is measured if A or B measures it.
+    """
+
+    def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
+        shapes = [(a.in_shape, a.out_shape) for a in (first, second)]
+        if shapes[0] != shapes[1]:
+            got = f"{shapes[0]} and {shapes[1]}"
+            raise BadInput("A sum of operators of the same shapes", got, "Check the operators")
+        super().__init__(*shapes[0], None)
+        self.first = first
+        self.second = second
+
+    def _composed_bound(self) -> NormBound:
+        a, b = self.first.norm_bound, self.second.norm_bound
+        return NormBound((a.value + b.value) * (1 + 2 * UNIT), weakest(a, b), f"({a.why}) plus ({b.why})")
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.first(x) + self.second(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.first.adjoint(y) + self.second.adjoint(y)
+
+    def _measured(self) -> Tensor:
+        ones = torch.ones(self.out_shape, dtype=torch.float64, device=self._device())
+        return (self.first.restrict(ones) != 0) | (self.second.restrict(ones) != 0)
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return torch.where(self._measured(), y, 0.0)
+
+    def holdout_candidates(self) -> Tensor:
+        first, second = self.first.holdout_candidates(), self.second.holdout_candidates()
+        return first & second  # what is outside the fully sampled centre of both
+
+    @property
+    def samples(self) -> int:
+        return int(self._measured().sum())
+
+    def state_dtype(self, y: torch.dtype) -> torch.dtype:
+        return torch.promote_types(self.first.state_dtype(y), self.second.state_dtype(y))
+
+    @property
+    def is_own(self) -> bool:
+        return self.first.is_own and self.second.is_own
+
+    @property
+    def rounding(self) -> float:
+        if not self.is_own:
+            return super().rounding
+        parts = self.first.rounding + self.second.rounding
+        return parts * (1 + 4 * UNIT) + 2 * (self.first.norm_bound.value + self.second.norm_bound.value)
+
+
+class Subset(_Derived):
+    """The operator :math:`P A`, where P keeps some of the measurements and sets the others to zero.
+
+    Args:
+        operator: A.
+        keep: Booleans that broadcast to ``A.out_shape``, true for the measurements to keep.
+    """
+
+    keep: Tensor
+
+    def __init__(self, operator: LinearOperator, keep: Tensor) -> None:
+        try:
+            kept = keep.to(torch.bool).expand(operator.out_shape)
+        except RuntimeError:
+            got = f"shape {tuple(keep.shape)}"
+            raise BadInput(f"Booleans that broadcast to shape {operator.out_shape}", got, "Check the axes") from None
+        super().__init__(operator, operator.in_shape, operator.out_shape)
+        self.register_buffer("keep", kept.clone())
+
+    def _composed_bound(self) -> NormBound:
+        bound = self.operator.norm_bound
+        return NormBound(bound.value, weakest(bound), f"part of: {bound.why}")
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.operator(x) * self.keep
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self.operator.adjoint(y * self.keep)
+
+    def restrict(self, y: Tensor) -> Tensor:
+        return self.operator.restrict(y) * self.keep
+
+    def holdout_candidates(self) -> Tensor:
+        return self.operator.holdout_candidates() & self.keep
+
+    @property
+    def samples(self) -> int:
+        measured = self.operator.restrict(torch.ones(self.out_shape, dtype=torch.float64, device=self.keep.device))
+        return int(((measured != 0) & self.keep).sum())
