@@ -67,7 +67,7 @@ class Times:
 
 def functions_case(name: str, matrix: Tensor, **how: Any) -> Case:
     """Two functions of NumPy or torch."""
-    m = matrix.numpy() if how.get("numpy") else matrix
+    m: Any = matrix.numpy() if how.get("numpy") else matrix
     back = Times(m.conj().T if how.get("numpy") else m.mH)
 
     def make(_: torch.dtype) -> LinearOperator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from firenet.errors import BadInput
 from firenet.numerics import UNIT, derived, doubled, norms, power_of_two, real_view, tensor_of
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
-from firenet.operators.sparse import SparseMatrix, is_sparse
+from firenet.operators.sparse import Sparse, SparseMatrix, is_sparse
 
 
 class Matrix(LinearOperator):
@@ -36,9 +36,9 @@ class Matrix(LinearOperator):
             return SparseMatrix(matrix)  # pyright: ignore[reportReturnType]
         return super().__new__(cls)
 
-    def __init__(self, matrix: Tensor | ArrayLike) -> None:
+    def __init__(self, matrix: Tensor | ArrayLike | Sparse) -> None:
         # A copy: later changes of the caller's matrix must not reach the operator, whose norm bound would be wrong.
-        matrix = tensor_of(matrix, "a matrix").clone()
+        matrix = tensor_of(cast("ArrayLike", matrix), "a matrix").clone()
         if matrix.ndim != 2 or 0 in matrix.shape:
             got = f"shape {tuple(matrix.shape)}"
             raise BadInput("A matrix with two axes, none of them empty", got, "Reshape it to (m, n)")

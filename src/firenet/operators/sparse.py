@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,12 @@ from firenet.operators.norm_bound import NormBound
 
 # numbers that one item of the fallback without SciPy may take at a time
 _PIECE = 2**22
+
+
+class Sparse(Protocol):
+    """A sparse matrix of SciPy."""
+
+    def tocsr(self) -> Any: ...
 
 
 def is_sparse(matrix: Any) -> bool:
@@ -45,7 +51,7 @@ class SparseMatrix(LinearOperator):
     columns: Tensor
     entries: Tensor
 
-    def __init__(self, matrix: Any) -> None:
+    def __init__(self, matrix: Tensor | Sparse) -> None:
         if not is_sparse(matrix):
             do = "A dense one goes to firenet.Matrix"
             raise BadInput("A sparse matrix of SciPy or torch", type(matrix).__name__, do)
@@ -151,7 +157,7 @@ class SparseMatrix(LinearOperator):
         return 2 * (terms + 4) * self.frobenius
 
 
-def _parts(matrix: Any) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
+def _parts(matrix: Tensor | Sparse) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:
     """Returns the row pointers, columns and entries of a sparse matrix, as copies, and its shape."""
     if isinstance(matrix, Tensor):
         if matrix.ndim != 2:
