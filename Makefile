@@ -32,6 +32,7 @@ soundness: $(VENV)/.test  ## 10,000 problems: no claim may be false, no bound be
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore soundness.py $(SOUNDNESS)
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore distances.py --problems 63
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore digits_cases.py
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -W ignore norms.py
 
 fuzz: $(VENV)/.test  ## 20,000 damaged files through every reader; some 20 minutes; FUZZ="--only npz --count 500"
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz.py $(FUZZ)

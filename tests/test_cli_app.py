@@ -85,7 +85,7 @@ def test_export_through_the_command(tmp_path):
 
 
 COMMANDS = ["demo", "recon", "certify", "export", "mask", "plan", "bench", "doctor", "train", "audit run", "audit demo"]
-COMMANDS += [f"barriers {name}" for name in ("play", "check", "all", "map", "table1")]
+COMMANDS += ["norm", *(f"barriers {name}" for name in ("play", "check", "all", "map", "table1"))]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

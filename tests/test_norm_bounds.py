@@ -70,7 +70,7 @@ def lanczos_of(matrix: Tensor, **more: float) -> NormBound:
     def adjoint(y: Tensor) -> Tensor:
         return matrix.mH @ y
 
-    return lanczos(forward, adjoint, (matrix.shape[1],), matrix.dtype, **more)  # pyright: ignore[reportArgumentType]
+    return lanczos(forward, adjoint, (matrix.shape[1],), matrix.dtype, **more).bound  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("complex_", [False, True])

@@ -30,6 +30,7 @@ from firenet.cli.digits import digits
 from firenet.cli.doctor import doctor
 from firenet.cli.export import export
 from firenet.cli.mask import mask
+from firenet.cli.norm import norm
 from firenet.cli.plan import plan
 from firenet.cli.prove import prove
 from firenet.cli.recon import recon
@@ -73,7 +74,7 @@ def _add(group: typer.Typer, command: Callable[..., None], name: str | None = No
     group.command(name, help=text, epilog=f"{_KEPT}Examples:\n{examples}", **settings)(command)
 
 
-for _command in (demo, recon, certify, prove, plan, confuse, digits, budget, export, mask):
+for _command in (demo, recon, certify, prove, plan, confuse, digits, budget, export, mask, norm):
     _add(app, _command)
 _add(_audit, audit_demo)
 _add(_audit, audit_run)

@@ -30,8 +30,8 @@ EXIT_CODES = {
     BAD_INPUT: "a file or an option cannot be used as it is; nothing was written.",
     NOT_REACHED: "the outputs are written, but what was asked for was not reached: a --tolerance, data fitted up to "
     "--noise-level, the gap of an exported network, a finite gap of certify, a test of audit --strict, data that "
-    "agree with the mask and the coil maps, the proof of a null space property that a vector refutes, or a pair of "
-    "images of confuse for the noise.",
+    "agree with the mask and the coil maps, the proof of a null space property that a vector refutes, a pair of "
+    "images of confuse for the noise, or a bound of a norm that is one.",
     NOTHING_MEASURED: "every model that was to be audited failed, so nothing is known about any of them.",
     NO_VERDICT: "the algorithm ran out of time, so nothing is known about it.",
     INVALID: "the algorithm raised an error, crashed, gave no answer, asked for what no read grants, broke the "

@@ -49,9 +49,9 @@ class Functions(LinearOperator):
         self._dtypes: dict[torch.dtype, torch.dtype] = {}
 
     def _composed_bound(self) -> NormBound:
-        self._norm_bound = lanczos(
-            self, self.adjoint, self.in_shape, self.state_dtype(self.arithmetic), device=self._device(), seed=self._seed
-        )
+        dtype = self.state_dtype(self.arithmetic)
+        found = lanczos(self, self.adjoint, self.in_shape, dtype, device=self._device(), seed=self._seed)
+        self._norm_bound = found.bound
         return self._norm_bound
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -62,6 +63,21 @@ def excess(steps: int, dimension: int, probability: float) -> float:
     return high * high
 
 
+@dataclass(frozen=True)
+class Ritz:
+    """The result of Lanczos' method for A*A.
+
+    Attributes:
+        bound: The bound of the norm of A, which holds with the stated probability.
+        at_least: The root of the largest Ritz value: the norm is at least this number, up to rounding.
+        steps: The number of applications of A and of A*.
+    """
+
+    bound: NormBound
+    at_least: float
+    steps: int
+
+
 def lanczos(
     forward: Callable[[Tensor], Tensor],
     adjoint: Callable[[Tensor], Tensor],
@@ -72,7 +88,7 @@ def lanczos(
     steps: int = STEPS,
     probability: float = PROBABILITY,
     seed: int = 0,
-) -> NormBound:
+) -> Ritz:
     """Computes a bound of the norm of A that holds with probability at least 1 - ``probability`` over its random start.
 
     Args:
@@ -101,38 +117,36 @@ def lanczos(
     basis: list[Tensor] = []
     diagonal: list[float] = []
     beside: list[float] = []
-    done = "reached the whole Krylov space"
-    for k in range(count):
+    whole = False  # whether the Krylov space ended
+    while len(basis) < count and not whole:
         basis.append(v)
         through = forward(v)
         length = norms(through, through.ndim).item()
         squared = length * length  # infinity where it overflows
         w = adjoint(through).to(dtype)
-        inner = complex(torch.vdot(v.flatten(), w.flatten()).item())
+        rounding = unit * math.sqrt(max(size, through.numel()))
         diagonal.append(squared)
-        _check(inner, squared, max(diagonal), unit * math.sqrt(max(size, through.numel())))
+        _check(complex(torch.vdot(v.flatten(), w.flatten()).item()), squared, max(diagonal), rounding)
         for _ in range(2):
             for u in basis:
                 w = w - torch.vdot(u.flatten(), w.flatten()) * u
         left = norms(w, w.ndim).item()
-        scale = max(diagonal) + (max(beside) if beside else 0.0)
-        if k + 1 == size or left <= 64 * unit * math.sqrt(max(size, through.numel())) * scale:
-            break  # an invariant space: its largest Ritz value is the largest eigenvalue, with probability 1
-        beside.append(left)
-        v = w / left
-    else:
-        done = ""
+        # In an invariant space the largest Ritz value is the largest eigenvalue, with probability 1.
+        whole = len(basis) == size or left <= 64 * rounding * max(diagonal + beside)
+        if not whole:
+            beside.append(left)
+            v = w / left
     used = len(diagonal)
     matrix = np.diag(diagonal) + np.diag(beside[: used - 1], 1) + np.diag(beside[: used - 1], -1)
     top = max(float(np.linalg.eigvalsh(matrix)[-1]), 0.0)
-    epsilon = 0.0 if done else excess(used, dimension, probability)
+    epsilon = 0.0 if whole else excess(used, dimension, probability)
     if epsilon > _USELESS:
         do = "Allow more steps or a larger probability, or give a bound of the norm"
         raise BadInput(f"Steps enough for a probability of {probability:g}", f"{used} steps", do)
     slack = 1 + 64 * unit * math.sqrt(dimension)  # Ritz values have rounding errors of this order
-    value = math.sqrt(top / (1 - epsilon)) * slack
     why = f"{used} steps of Lanczos' method from a random start, wrong with probability at most {probability:g}"
-    return NormBound(value, "probable", f"{why} ({done})" if done else why)
+    why = f"{why} (the whole Krylov space)" if whole else why
+    return Ritz(NormBound(math.sqrt(top / (1 - epsilon)) * slack, "probable", why), math.sqrt(top), used)
 
 
 def _check(inner: complex, squared: float, scale: float, rounding: float) -> None:
