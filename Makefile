@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 CODE := src tests benchmarks models docs examples
 
-.PHONY: demo test soundness fuzz jitter kernels faults mutants check check-matrix docs layers bench accuracy clean
+.PHONY: demo test interop .FORCE soundness fuzz jitter kernels faults mutants check check-matrix docs layers bench accuracy clean
 
 demo: $(VENV)/.demo  ## reconstruct two real data sets; pictures and numbers in demo-output/
 	$(BIN)/firenet demo --out demo-output
@@ -60,6 +60,24 @@ layers: $(VENV)/.demo  ## the cost of one layer in units of two FFTs, layers aga
 	$(BIN)/python benchmarks/layer.py
 	$(BIN)/python benchmarks/depth.py
 	$(BIN)/python benchmarks/memory.py
+
+interop: $(foreach library,deepinv pylops sigpy,.interop/$(library))  ## the bridges to other libraries, one environment each
+
+# A library itself comes without its dependencies: some of them ask for another torch.
+INTEROP_deepinv = deepinv==0.5.0 torchvision==0.28.0
+BESIDE_deepinv = einops natsort tqdm requests torchmetrics h5py
+INTEROP_pylops = pylops==2.8.0
+INTEROP_sigpy = sigpy==0.1.27
+BESIDE_sigpy = numba tqdm
+
+.interop/%: .FORCE
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[scipy]' pytest hypothesis $(BESIDE_$*)
+	$@/bin/python -m pip install -q --disable-pip-version-check --no-deps $(INTEROP_$*)
+	OMP_NUM_THREADS=1 $@/bin/python -m pytest -q -W default tests/bridges/test_$*.py
+
+.FORCE:
 
 bench: benchmarks/.venv/.made  ## time to accuracy against SigPy, deepinv, PyProximal, BART, cvxpy: hours; BENCH=--quick: minutes
 	benchmarks/.venv/bin/python benchmarks/run.py $(BENCH)

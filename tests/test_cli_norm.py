@@ -87,7 +87,7 @@ def test_a_stated_bound_that_is_none(module: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "needed"),
     [
-        (("MODULE:no_adjoint",), "An adjoint B of A"),
+        (("MODULE:no_adjoint",), "An adjoint B of"),
         (("MODULE:number",), "returns a LinearOperator"),
         (("MODULE:absent",), "module:factory"),
         (("MODULE:sums", "--mask", "m.npy"), "--mask"),

@@ -87,7 +87,7 @@ def check_adjoint(operator: LinearOperator, *, seed: int = 0) -> AdjointCheck:
             size = (blocked_norms(measured, measured.ndim) * blocked_norms(y, y.ndim)).item()
             difference = abs(complex(left.item()) - complex(right.item()))
             if not math.isfinite(difference):
-                got = f"NaN or infinity from {type(operator).__name__}"
+                got = f"NaN or infinity from {operator.title}"
                 raise BadInput("Finite numbers from A and its adjoint", got, "Check the operator on finite numbers")
             zero = blocked_norms(back, back.ndim).item() == 0
             worst = max(worst, difference / size if size else 0.0 if zero else math.inf)
@@ -111,7 +111,7 @@ def trusted(operator: LinearOperator) -> AdjointCheck | None:
         operator._checked_adjoint = known
     check: AdjointCheck = known[1]
     if not check.passed:
-        needed = f"An adjoint B of {type(operator).__name__} with |<Ax, y> - <x, By>| <= {check.threshold:g} |Ax| |y|"
+        needed = f"An adjoint B of {operator.title} with |<Ax, y> - <x, By>| <= {check.threshold:g} |Ax| |y|"
         do = "Correct the adjoint; firenet.check_adjoint(A) measures its defect. With a wrong adjoint no gap is proved"
         raise BadInput(needed, f"{check.defect:.2g}: the map given as the adjoint is not the adjoint of A", do)
     return check
@@ -125,8 +125,8 @@ def conditions(*operators: LinearOperator | None) -> tuple[str, ...]:
     found: list[str] = []
     for operator in operators:
         check = None if operator is None else trusted(operator)
-        if check is not None:
-            name = type(operator).__name__
+        if operator is not None and check is not None:
+            name = operator.title
             found.append(
                 f"the map given as the adjoint of {name} is its adjoint (a dot test on {check.pairs} pairs found a "
                 f"defect of {check.defect:.1e}), and its rounding is no larger than estimated"

@@ -34,10 +34,11 @@ class Functions(LinearOperator):
         numpy: bool = False,
         real: bool = False,
         seed: int = 0,
+        name: str | None = None,
     ) -> None:
-        for name, shape in (("in_shape", in_shape), ("out_shape", out_shape)):
+        for what, shape in (("in_shape", in_shape), ("out_shape", out_shape)):
             if isinstance(shape, int) or not all(isinstance(n, int) and n > 0 for n in shape):
-                raise BadInput(f"{name}: a tuple of positive sides", f"{shape}", "For example (256, 256)")
+                raise BadInput(f"{what}: a tuple of positive sides", f"{shape}", "For example (256, 256)")
         if gain is not None and not (math.isfinite(gain) and gain >= 0):
             raise BadInput("A finite noise gain, zero or more", f"{gain}", "Leave it out: it is estimated")
         bound = norm if norm is None or isinstance(norm, NormBound) else _claimed(norm)
@@ -45,12 +46,13 @@ class Functions(LinearOperator):
         how: dict[str, Any] = {"batched": batched, "numpy": numpy, "real": real}
         self._apply_forward = Calls(forward, self.in_shape, self.out_shape, name="the forward function", **how)
         self._apply_adjoint = Calls(adjoint, self.out_shape, self.in_shape, name="the adjoint function", **how)
-        self._gain, self._seed = gain, check_seed(seed)
+        self._gain, self._seed, self._name = gain, check_seed(seed), name
         self._dtypes: dict[torch.dtype, torch.dtype] = {}
 
     def _composed_bound(self) -> NormBound:
         dtype = self.state_dtype(self.arithmetic)
-        found = lanczos(self, self.adjoint, self.in_shape, dtype, device=self._device(), seed=self._seed)
+        how: dict[str, Any] = {"device": self._device(), "seed": self._seed, "name": self.title}
+        found = lanczos(self, self.adjoint, self.in_shape, dtype, **how)
         self._norm_bound = found.bound
         return self._norm_bound
 
@@ -64,6 +66,10 @@ class Functions(LinearOperator):
         if y not in self._dtypes:
             self._dtypes[y] = self._apply_adjoint(torch.zeros(self.out_shape, dtype=y)).dtype
         return self._dtypes[y]
+
+    @property
+    def title(self) -> str:
+        return self._name or type(self).__name__
 
     @property
     def is_own(self) -> bool:

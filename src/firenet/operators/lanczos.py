@@ -88,6 +88,7 @@ def lanczos(
     steps: int = STEPS,
     probability: float = PROBABILITY,
     seed: int = 0,
+    name: str = "A",
 ) -> Ritz:
     """Computes a bound of the norm of A that holds with probability at least 1 - ``probability`` over its random start.
 
@@ -100,6 +101,7 @@ def lanczos(
         steps: k, the number of applications of A and of A*; fewer if k vectors take more than 1 GiB.
         probability: The largest probability with which the bound may be wrong.
         seed: The seed of the start.
+        name: The name of A in errors.
 
     Raises:
         BadInput: If the results are not finite, if :math:`\\|Av\\|^2` and :math:`\\langle A^*Av,v\\rangle` differ, so
@@ -126,7 +128,7 @@ def lanczos(
         w = adjoint(through).to(dtype)
         rounding = unit * math.sqrt(max(size, through.numel()))
         diagonal.append(squared)
-        _check(complex(torch.vdot(v.flatten(), w.flatten()).item()), squared, max(diagonal), rounding)
+        _check(complex(torch.vdot(v.flatten(), w.flatten()).item()), squared, max(diagonal), rounding, name)
         for _ in range(2):
             for u in basis:
                 w = w - torch.vdot(u.flatten(), w.flatten()) * u
@@ -149,7 +151,7 @@ def lanczos(
     return Ritz(NormBound(math.sqrt(top / (1 - epsilon)) * slack, "probable", why), math.sqrt(top), used)
 
 
-def _check(inner: complex, squared: float, scale: float, rounding: float) -> None:
+def _check(inner: complex, squared: float, scale: float, rounding: float, name: str) -> None:
     """Raises BadInput if an inner product that the adjoint should make equal to a squared norm is not.
 
     Args:
@@ -157,11 +159,12 @@ def _check(inner: complex, squared: float, scale: float, rounding: float) -> Non
         squared: The squared norm.
         scale: The largest squared norm so far, of whose size rounding errors are.
         rounding: The relative error of the operator.
+        name: The name of the operator.
     """
     if not (math.isfinite(squared) and math.isfinite(abs(inner))):
         got = "NaN or infinity, or squares that overflow"
-        raise BadInput("Finite numbers from A and its adjoint", got, "Check the operator, or scale it: c * A")
+        raise BadInput(f"Finite numbers from {name} and its adjoint", got, "Check the operator, or scale it: c * A")
     if abs(inner - squared) > (1e-5 if rounding > 1e-9 else 1e-12) * squared + 64 * rounding * scale:
         got = f"{inner:.6g} for {squared:.6g}"
         do = "Correct the adjoint; firenet.check_adjoint(A) measures its defect"
-        raise BadInput("An adjoint B of A with <BAv, v> = |Av|^2", got, do)
+        raise BadInput(f"An adjoint B of A = {name} with <BAv, v> = |Av|^2", got, do)

@@ -52,6 +52,11 @@ class LinearOperator(nn.Module, ABC):
         self._arithmetic: torch.dtype | None = None
 
     @property
+    def title(self) -> str:
+        """The name in errors and certificates: that of the class, or that of another library's operator."""
+        return type(self).__name__
+
+    @property
     def norm_bound(self) -> NormBound:
         """The upper bound of the operator's norm.
 
@@ -89,14 +94,14 @@ class LinearOperator(nn.Module, ABC):
             self._seen = now
             return
         if self._norm_bound is not None and type(self).renew is LinearOperator.renew:
-            got = f"{type(self).__name__}, whose buffers or parameters were changed after its bound was stated"
+            got = f"{self.title}, whose buffers or parameters were changed after its bound was stated"
             raise BadInput("A valid norm bound", got, "Set norm_bound again, or define renew() to compute it")
         self._seen = now
         self.renew()
 
     def _composed_bound(self) -> NormBound:
         """Returns the bound of an operator composed of others, from their present bounds."""
-        raise BadInput("A norm bound", f"none for {type(self).__name__}", "Pass norm_bound to LinearOperator.__init__")
+        raise BadInput("A norm bound", f"none for {self.title}", "Pass norm_bound to LinearOperator.__init__")
 
     def renew(self) -> None:
         """Recomputes what depends on the operator's buffers and parameters, after these were moved, cast, loaded or
@@ -197,7 +202,7 @@ class LinearOperator(nn.Module, ABC):
             kinds = (back.dtype, self.state_dtype(dtype), measured.dtype)
             if all(torch.finfo(kind).bits >= torch.finfo(dtype).bits for kind in kinds):
                 return dtype
-        got = f"{type(self).__name__}, whose adjoint or forward fails on zeros of all of these"
+        got = f"{self.title}, whose adjoint or forward fails on zeros of all of these"
         do = "Call A.adjoint(torch.zeros(A.out_shape)) and A(torch.zeros(A.in_shape)), and read their errors"
         raise BadInput("An operator that takes complex or real numbers in double or single precision", got, do)
 
@@ -309,6 +314,7 @@ class LinearOperator(nn.Module, ABC):
         numpy: bool = False,
         real: bool = False,
         seed: int = 0,
+        name: str | None = None,
     ) -> LinearOperator:
         """Returns the operator that applies two functions, for example those of another library.
 
@@ -330,6 +336,7 @@ class LinearOperator(nn.Module, ABC):
             numpy: Whether the functions take NumPy arrays instead of tensors. They may return arrays of any library.
             real: Whether the functions take real numbers only. Complex images are then two items.
             seed: The seed of Lanczos' method.
+            name: The name in errors and certificates.
 
         Raises:
             BadInput: If an argument is no function or no shape; when the operator is used, if the results have other
@@ -343,7 +350,7 @@ class LinearOperator(nn.Module, ABC):
         """
         from firenet.operators.functions import Functions
 
-        settings: dict[str, Any] = {"norm": norm, "gain": gain, "seed": seed}
+        settings: dict[str, Any] = {"norm": norm, "gain": gain, "seed": seed, "name": name}
         return Functions(forward, adjoint, in_shape, out_shape, batched=batched, numpy=numpy, real=real, **settings)
 
     def as_matrix(self, dtype: torch.dtype | None = None) -> Tensor:
@@ -378,7 +385,7 @@ class LinearOperator(nn.Module, ABC):
 
 def _checked(x: Tensor | ArrayLike, shape: tuple[int, ...], operator: LinearOperator) -> Tensor:
     """Returns x as a tensor, if its trailing axes have the shape and its numbers are real or complex floats."""
-    name = type(operator).__name__
+    name = operator.title
     x = tensor_of(x, f"the input of {name}")
     got = tuple(x.shape)
     if got[x.ndim - len(shape) :] != shape or x.ndim < len(shape):

@@ -21,7 +21,7 @@ class NormReport:
     """What is known about the norm of an operator A.
 
     Attributes:
-        operator: The name of its class.
+        operator: Its name.
         in_shape: The shape of an image.
         out_shape: The shape of its measurements.
         bound: The bound that the operator states.
@@ -70,8 +70,9 @@ def norm_report(
     begin, adjoint = time.perf_counter(), check_adjoint(operator, seed=check_seed(seed))
     dtype, device = operator.state_dtype(operator.arithmetic), operator._device()
     how: dict[str, Any] = {"device": device, "steps": steps, "probability": probability, "seed": seed}
+    how["name"] = operator.title
     found = lanczos(operator, operator.adjoint, operator.in_shape, dtype, **how)
     bound = operator.norm_bound
     seconds = time.perf_counter() - begin
-    shapes, name = (operator.in_shape, operator.out_shape), type(operator).__name__
+    shapes, name = (operator.in_shape, operator.out_shape), operator.title
     return NormReport(name, *shapes, bound, found.at_least, found.bound, adjoint, found.steps, seconds)
