@@ -24,6 +24,7 @@ from cases import (
 )
 from draws import uniform
 from firenet import LinearOperator, Matrix
+from firenet.operators import Weighted
 from laws import Case
 
 
@@ -76,6 +77,15 @@ def functions_case(name: str, matrix: Tensor, **how: Any) -> Case:
     return Case(f"functions {name}", make, lambda _: matrix)
 
 
+def weighted_case(a: Case, *weights: float) -> Case:
+    m = torch.tensor(weights, dtype=torch.float64)
+    return Case(
+        f"weighted {a.name}",
+        lambda dtype: Weighted(a.make(dtype), m),
+        lambda dtype: m.sqrt().unsqueeze(-1) * wide(a, dtype),
+    )
+
+
 SPARSE = [
     sparse_case("tall", entries(9, 4)),
     sparse_case("complex wide", entries(5, 11, complex_=True, seed=3)),
@@ -95,6 +105,8 @@ ALGEBRA = [
     adjoint_case(sum_case(C_TALL, scaled_case(1j, TALL))),
     product_case(scaled_case(3.0, WIDE), TALL),
     stack_case(sum_case(TALL, TALL), EYE),
+    weighted_case(C_WIDE, 0.5, 2.0, 0.0, 1.0),
+    adjoint_case(weighted_case(WIDE, 9.0)),
     product_case(adjoint_case(SPARSE[1]), SPARSE[1]),
 ]
 FUNCTIONS = [

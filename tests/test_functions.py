@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cases import entries
 from firenet import BadInput, LinearOperator, Matrix, SubsampledFourier, check_adjoint
-from firenet.operators import SparseMatrix
+from firenet.operators import SparseMatrix, Weighted
 from laws import assert_refuses
 
 
@@ -204,3 +204,15 @@ def test_arrays_that_come_by_dlpack() -> None:
     a = Matrix(entries(3, 4))
     x = torch.ones(4, dtype=torch.float64)
     assert torch.equal(a(Foreign(x)), a(x))  # type: ignore[arg-type]
+
+
+def test_weights_of_measurements() -> None:
+    a = Matrix(entries(3, 4))
+    weighted = Weighted(a, [4.0, 0.0, 0.25])
+    x = torch.ones(4, dtype=torch.float64)
+    assert torch.equal(weighted(x), weighted.weigh(a(x)))
+    assert weighted.weigh([1.0, math.nan, 1.0]).tolist() == [2, 0, 0.5]
+    assert weighted.samples == 2
+    assert weighted.holdout_candidates().tolist() == [True, False, True]
+    for weights, needed in (([-1.0, 1, 1], "zero or more"), ([1j, 1, 1], "Real"), ([1.0, 2.0], "broadcast")):
+        assert_refuses(lambda weights=weights: Weighted(a, weights), needed)

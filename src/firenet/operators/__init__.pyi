@@ -1,6 +1,7 @@
 from firenet.operators.algebra import (
     Adjoint as Adjoint,
     Composition as Composition,
+    Weighted as Weighted,
 )
 from firenet.operators.check import (
     AdjointCheck as AdjointCheck,
