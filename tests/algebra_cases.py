@@ -105,7 +105,7 @@ ALGEBRA = [
     adjoint_case(sum_case(C_TALL, scaled_case(1j, TALL))),
     product_case(scaled_case(3.0, WIDE), TALL),
     stack_case(sum_case(TALL, TALL), EYE),
-    weighted_case(C_WIDE, 0.5, 2.0, 0.0, 1.0),
+    weighted_case(C_WIDE, 0.5, 2.0, 3.0, 1.0),
     adjoint_case(weighted_case(WIDE, 9.0)),
     product_case(adjoint_case(SPARSE[1]), SPARSE[1]),
 ]

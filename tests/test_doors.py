@@ -87,7 +87,7 @@ def test_sparse_matrices():
         torch.from_numpy(dense).to_sparse(),
     ]
     for sparse in made:
-        assert np.array_equal(Matrix(sparse).matrix.numpy(), dense)
+        assert np.array_equal(Matrix(sparse).as_matrix(torch.float64).numpy(), dense)
 
 
 def test_unsigned_and_boolean_numbers():
