@@ -52,7 +52,7 @@ def test_scipy_solves_with_ours() -> None:
 
 
 def test_a_certified_reconstruction() -> None:
-    matrix = sparse.random_array((160, 256), density=0.2, rng=np.random.default_rng(0), dtype=np.float64)
+    matrix = sparse.random(160, 256, density=0.2, random_state=np.random.default_rng(0))
     operator = from_scipy(matrix, (16, 16))
     truth = np.zeros((16, 16))
     truth[4:11, 5:13] = 1
@@ -60,7 +60,7 @@ def test_a_certified_reconstruction() -> None:
     solution = firenet.reconstruct(y, operator, sparsify="tv", tolerance=1e-3)
     assert solution.status is firenet.Status.TOLERANCE_REACHED
     assert firenet.psnr(solution.image, truth) > 40
-    assert "adjoint of coo_array" in solution.conditions[0]
+    assert "adjoint of coo_" in solution.conditions[0]
 
 
 def test_an_adjoint_that_is_none_is_refused_by_name() -> None:
