@@ -173,8 +173,7 @@ def main() -> None:
         environment = os.environ | dict.fromkeys(THREADS, "1")
         command = [sys.executable, "-W", "ignore", __file__, "--attack", *arguments.attack, "--worker"]
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            run = lambda name: subprocess.run([*command, name], env=environment, check=False)  # noqa: E731
-            list(pool.map(run, arguments.only))
+            list(pool.map(lambda name: subprocess.run([*command, name], env=environment, check=False), arguments.only))
     paths = [RESULTS / f"{name}.json" for name in IMAGES]
     records = [json.loads(path.read_text()) for path in paths if path.exists()]
     if len(records) == len(IMAGES):

@@ -1,4 +1,4 @@
-"""What is known about the norm of an operator: the bound it states, and two numbers that are computed beside it."""
+"""Reports the norm of an operator: the bound that it states, and two numbers that are computed beside it."""
 
 from __future__ import annotations
 
