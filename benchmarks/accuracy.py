@@ -113,7 +113,7 @@ def _inside(package: str, path: str) -> Path:
 def image(name: str) -> Tensor:
     """Real images of known packages, from 0 to a maximum of 1."""
     if name == "s1045":
-        from firenet.mri.demo import load_slice
+        from firenet.scans.demo import load_slice
 
         return load_slice().double()
     if name.startswith("colin"):
@@ -221,7 +221,7 @@ class Problem:
 def problem(recipe: Recipe, image: Callable[[str], Tensor] = image) -> Problem:
     """The data of a case, from the images that a function knows by their names."""
     import firenet
-    from firenet.mri import demo
+    from firenet.scans import demo
 
     source, kind, rate, noise = recipe
     if source == "phantom":

@@ -20,7 +20,7 @@ import pywt
 import torch
 
 import firenet
-from firenet.mri.demo import load_slice
+from firenet.scans.demo import load_slice
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 CASES = (("s1045", 256), ("camera", 256), ("camera", 512))

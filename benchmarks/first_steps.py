@@ -20,8 +20,8 @@ import torch
 from problems import PROBLEMS, Problem, Skip
 
 import firenet
-from firenet.mri.demo import load_slice
 from firenet.reconstruction import defaults
+from firenet.scans.demo import load_slice
 
 NAMES = (
     "fourier-256-noise",

@@ -22,8 +22,8 @@ import torch
 
 import firenet
 from firenet.metrics import psnr
-from firenet.mri.demo import load_slice
 from firenet.reconstruction import default_schedule
+from firenet.scans.demo import load_slice
 from firenet.transforms.spec import transform
 
 DOCS = Path(__file__).parent.parent / "docs"

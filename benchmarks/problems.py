@@ -30,8 +30,8 @@ from torch import Tensor
 
 import firenet
 from firenet.mri.coils import estimate_maps
-from firenet.mri.demo import load_slice
 from firenet.mri.kspace import to_corner
+from firenet.scans.demo import load_slice
 
 HERE = Path(__file__).parent
 RATE = 0.2

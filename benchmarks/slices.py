@@ -20,9 +20,9 @@ import torch
 
 import firenet
 from firenet.mri import scan_reconstruction
-from firenet.mri.demo import load_slice
-from firenet.mri.side_by_side import side_by_side
-from firenet.mri.source import Source
+from firenet.scans.demo import load_slice
+from firenet.scans.side_by_side import side_by_side
+from firenet.scans.source import Source
 
 
 def main() -> None:

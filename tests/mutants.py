@@ -43,7 +43,7 @@ SOURCE = PROJECT / "src"
 PACKAGES = {path.name for path in (SOURCE / "firenet").iterdir() if path.is_dir()}
 
 # Commands, pictures and pages, networks to compare with: not the mathematics.
-EXCLUDED = ("cli/*", "audit/report*", "mri/demo*", "models/audit_demo*", "paper/*", "nets/*", "__init__.py")
+EXCLUDED = ("cli/*", "audit/report*", "scans/demo*", "models/audit_demo*", "paper/*", "nets/*", "__init__.py")
 # The tests of files beside those that have their name.
 OWN = {
     "test_analysis_kernel": "iteration kernel pair",

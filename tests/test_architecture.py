@@ -155,7 +155,7 @@ def test_imports_point_down(module: str) -> None:
 def test_the_reader_of_imports_reads() -> None:
     assert {"errors", "operators.linear"} <= KNOWS["transforms.analysis_operator"]
     assert "io.files" in KNOWS["cli.recon"]  # inside a function
-    assert "mri.scan" in imports("cli.scans", typed=True) - KNOWS["cli.scans"]
+    assert "reconstruction.prepared" in imports("cli.scans", typed=True) - KNOWS["cli.scans"]
     assert imports("models.audit_demo", typed=False) >= {"audit.records", "audit.run"}  # by names of the package
     assert "numerics" in reaches("network")
 

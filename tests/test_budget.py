@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from firenet import AdaptiveRestarts, BadInput, Firenet, Matrix
 from firenet.budget import Part, dense_budget, distance, image_budget, unavoidable
 from firenet.cli.app import app
-from firenet.mri.scan_budget import scan_budget
-from firenet.mri.source import Source
 from firenet.paper.error_sources import hard_family
+from firenet.scans.budget import scan_budget
+from firenet.scans.source import Source
 from firenet.solver import FixedSteps
 
 

@@ -26,8 +26,8 @@ from firenet import (
     certify,
 )
 from firenet.guarantees import Constants, Guarantee
-from firenet.mri.demo import load_slice
 from firenet.problems import SynthesisProblem
+from firenet.scans.demo import load_slice
 from firenet.sensing import multilevel
 from firenet.transforms import TightFrame
 from oracles import optimum

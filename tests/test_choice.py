@@ -13,12 +13,12 @@ import torch
 from draws import normal, uniform
 from firenet import BadInput, MultiCoilFourier, SubsampledFourier, Wavelet, choose
 from firenet.metrics import psnr
-from firenet.mri.demo import load_slice
 from firenet.operators import VerticalStack
 from firenet.problems import Ball
 from firenet.reconstruction import Setting, default_network, default_schedule, rounds
 from firenet.reconstruction.choice import Candidate, _Trial
 from firenet.reweighting import Round, reweighted
+from firenet.scans.demo import load_slice
 from firenet.sensing import multilevel
 from firenet.sensing.fourier import fourier_samples
 from laws import assert_refuses

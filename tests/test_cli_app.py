@@ -27,8 +27,8 @@ from firenet.cli.console import (
 )
 from firenet.io.files import write_image
 from firenet.metrics import psnr
-from firenet.mri.demo import load_slice
 from firenet.mri.kspace import to_centre
+from firenet.scans.demo import load_slice
 from firenet.sensing import multilevel
 
 

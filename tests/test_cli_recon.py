@@ -21,9 +21,9 @@ from firenet import SubsampledFourier
 from firenet.cli.console import BAD_INPUT, INTERRUPTED, NOT_REACHED
 from firenet.io.files import write_image
 from firenet.metrics import psnr
-from firenet.mri.demo import load_raw, load_slice
 from firenet.mri.kspace import to_centre
 from firenet.mri.scan import prepare_scan
+from firenet.scans.demo import load_raw, load_slice
 from firenet.sensing import multilevel
 
 

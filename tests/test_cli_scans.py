@@ -16,10 +16,10 @@ from extras import h5py, ismrmrd, nibabel
 from firenet import BadInput, SubsampledFourier
 from firenet.cli.console import BAD_INPUT, NOT_REACHED
 from firenet.mri import reconstruct_kspace
-from firenet.mri.demo import load_raw, load_slice
 from firenet.mri.kspace import coil_axis_is_elsewhere, is_split, to_centre, to_usual_origin
 from firenet.mri.noise_level import noise_estimate
 from firenet.mri.scan import prepare, prepare_scan
+from firenet.scans.demo import load_raw, load_slice
 from firenet.sensing import multilevel
 
 SIDE = 64

@@ -14,9 +14,9 @@ from torch import Tensor
 from cases import complex_normal, phantom, spectrum
 from commands import SHARED
 from firenet import BadInput
-from firenet.mri.demo import load_raw
 from firenet.mri.espirit import NARROWEST, centre_of, espirit, kernel_for
 from firenet.mri.kspace import to_corner
+from firenet.scans.demo import load_raw
 
 
 def trigonometric_maps(coils: int, shape: tuple[int, ...], seed: int = 1) -> Tensor:

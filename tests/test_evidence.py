@@ -234,7 +234,9 @@ def test_padding_of_a_scan_is_taken_out_of_its_mask_and_said() -> None:
         scan = prepare_scan(k, axes, mask=mask_, readout=readout, oversampling=oversampling)
         assert any("4 below and 0 above along x" in warning for warning in scan.warnings) is taken
         if oversampling == 1.0:
-            assert int(scan.images[0].operator.mask.sum()) == 24 * 20
+            measured = scan.images[0].mask
+            assert measured is not None
+            assert int(measured.sum()) == 24 * 20
             assert scan.doubts == []
 
 
@@ -251,5 +253,6 @@ def test_padding_of_a_scan_is_taken_out_of_its_mask_and_said() -> None:
 )
 def test_singletons_of_a_mask_stand_for_whole_axes_or_for_none(shape: tuple[int, ...], means: tuple[int, ...]) -> None:
     mask = np.random.default_rng(0).random(shape) < 0.5
-    found = prepare_scan(complex_normal(2, 24, 24).numpy(), ("slice", "y", "x"), mask=mask).images[0].operator.mask
+    found = prepare_scan(complex_normal(2, 24, 24).numpy(), ("slice", "y", "x"), mask=mask).images[0].mask
+    assert found is not None
     np.testing.assert_array_equal(found.numpy(), np.fft.ifftshift(np.broadcast_to(mask.reshape(means), (24, 24))))

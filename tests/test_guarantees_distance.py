@@ -16,9 +16,9 @@ from firenet import certify
 from firenet.guarantees.constants import Constants
 from firenet.guarantees.distance import ROUNDING, Stability, _seen, stability
 from firenet.guarantees.guarantee import Guarantee
-from firenet.mri.scan_reconstruction import certify_scan
 from firenet.operators.matrix import Matrix
 from firenet.problems.synthesis import SynthesisProblem
+from firenet.scans.reconstruct import certify_scan
 from firenet.sparsity import SparsityLevels, defect
 from firenet.transforms.wavelet import Wavelet
 from known_matrices import Known, gaussian, of_image, signal, with_kernel, without_kernel

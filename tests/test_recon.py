@@ -13,11 +13,11 @@ from firenet import BadInput, DoubtfulInput, Status, SubsampledFourier, Undecima
 from firenet.metrics import psnr
 from firenet.mri import reconstruct_kspace
 from firenet.mri.coils import estimate_maps
-from firenet.mri.demo import load_raw, load_slice
 from firenet.mri.evidence import calibration_width
 from firenet.mri.kspace import mask_of, peak_is_central, prewhiten, remove_oversampling, to_centre, to_corner
 from firenet.mri.scan import prepare, prepare_scan
 from firenet.reconstruction import certify_image, default_network, default_schedule, paper_schedule
+from firenet.scans.demo import load_raw, load_slice
 from firenet.sensing import multilevel
 from firenet.sensing.fourier import fourier_samples
 from firenet.solver.schedules import Searched
@@ -392,7 +392,9 @@ def test_masks_of_files_and_arrays():
     expected = prepare(k)[1].mask
     for mask in (ones, ones * 255, ones.astype(np.complex64), ones.astype(">f4"), ones.astype(np.longdouble)):
         assert torch.equal(prepare(k, mask)[1].mask, expected)
-        assert torch.equal(prepare_scan(k.numpy(), ("y", "x"), mask=mask).images[0].operator.mask, expected)
+        found = prepare_scan(k.numpy(), ("y", "x"), mask=mask).images[0].mask
+        assert found is not None
+        assert torch.equal(found, expected)
     for mask in (np.where(ones, 1.0, np.nan), np.where(ones, np.nan, 0.0), np.where(ones, np.inf, 0), ones * k.numpy()):
         with pytest.raises(BadInput, match="A mask of zeros and ones"):
             prepare(k, mask)

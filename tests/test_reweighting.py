@@ -27,11 +27,11 @@ from firenet import (
 from firenet.errors import BadInput
 from firenet.metrics import psnr
 from firenet.mri import reconstruct_kspace
-from firenet.mri.demo import load_slice
 from firenet.operators import NormBound
 from firenet.problems import Ball
 from firenet.reconstruction import default_network, default_schedule, rounds
 from firenet.reweighting import Reason, standing_out, weights_from
+from firenet.scans.demo import load_slice
 from firenet.sensing import multilevel
 from firenet.sensing.fourier import fourier_samples
 from firenet.solver import FixedSteps, RadialSearch

@@ -15,11 +15,11 @@ import torch
 
 import firenet
 from cases import small_image
-from firenet.mri import scan_reconstruction
-from firenet.mri.record import scan_record
-from firenet.mri.scan_reconstruction import reconstruct_scan
-from firenet.mri.side_by_side import side_by_side
-from firenet.mri.source import Source
+from firenet.scans import reconstruct as scan_reconstruction
+from firenet.scans.reconstruct import reconstruct_scan
+from firenet.scans.record import scan_record
+from firenet.scans.side_by_side import side_by_side
+from firenet.scans.source import Source
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,6 @@ from firenet.errors import (
 from firenet.metrics import psnr as psnr
 from firenet.models.load import load_model as load_model
 from firenet.mri.reconstruct import reconstruct_kspace as reconstruct_kspace
-from firenet.mri.scan_reconstruction import reconstruct_scan as reconstruct_scan
 from firenet.network import Firenet as Firenet
 from firenet.operators.check import check_adjoint as check_adjoint
 from firenet.operators.linear import LinearOperator as LinearOperator
@@ -37,6 +36,7 @@ from firenet.operators.matrix import Matrix as Matrix
 from firenet.reconstruction.choice import choose as choose
 from firenet.reconstruction.reconstruct import reconstruct as reconstruct
 from firenet.reweighting import reweighted as reweighted
+from firenet.scans.reconstruct import reconstruct_scan as reconstruct_scan
 from firenet.sensing.fourier import (
     MultiCoilFourier as MultiCoilFourier,
     SubsampledFourier as SubsampledFourier,

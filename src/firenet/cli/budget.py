@@ -62,8 +62,8 @@ def budget(
         )
     information = None if pair is None else _information(pair)
     if scan is not None:
-        from firenet.mri.scan_budget import scan_budget
-        from firenet.mri.source import Source
+        from firenet.scans.budget import scan_budget
+        from firenet.scans.source import Source
 
         lam = None if parameter is None else _number(parameter)
         images = [read_image(path)[0] for path in (truth, reconstruction)]

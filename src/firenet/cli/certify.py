@@ -10,7 +10,7 @@ from typer import Argument, Exit, Option
 from firenet.cli import console, options, scans
 
 if TYPE_CHECKING:
-    from firenet.mri.source import Source
+    from firenet.scans.source import Source
 
 
 @console.reports
@@ -52,7 +52,7 @@ def certify(
       firenet certify scan.npz image.npy --verified
     """
     from firenet.io.files import read_image
-    from firenet.mri.scan_reconstruction import certify_scan
+    from firenet.scans.reconstruct import certify_scan
 
     options.set_threads(threads)
     transform = options.transform_of(sparsify, wavelet)

@@ -32,7 +32,7 @@ def demo(
     options.set_threads(threads)
     from firenet.io.files import ours, write_image, write_json
     from firenet.io.safely import check_room, together
-    from firenet.mri import demo as job
+    from firenet.scans import demo as job
 
     try:
         out.mkdir(parents=True, exist_ok=True)

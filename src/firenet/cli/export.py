@@ -10,8 +10,8 @@ from typer import Exit, Option
 from firenet.cli import console, options, scans
 
 if TYPE_CHECKING:
-    from firenet.mri.record import Reconstruction
-    from firenet.mri.source import Source
+    from firenet.scans.record import Reconstruction
+    from firenet.scans.source import Source
 
 
 @console.reports
@@ -47,7 +47,7 @@ def export(
     """
     from firenet.export.onnx_file import check_export
     from firenet.io.files import check_beside
-    from firenet.mri.scan_reconstruction import reconstruct_scan
+    from firenet.scans.reconstruct import reconstruct_scan
 
     beside = scans.beside(out)
     scans.check_overwriting([out, beside], source.files)

@@ -200,7 +200,7 @@ def with_source(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**given: Any) -> None:
-        from firenet.mri.source import Source
+        from firenet.scans.source import Source
 
         command(source=Source(**{name: given.pop(name) for name in _SOURCE}), **given)
 

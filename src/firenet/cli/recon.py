@@ -11,8 +11,8 @@ from typer import Exit, Option
 from firenet.cli import console, options, scans
 
 if TYPE_CHECKING:
-    from firenet.mri.record import Reconstruction
-    from firenet.mri.source import Source
+    from firenet.scans.record import Reconstruction
+    from firenet.scans.source import Source
 
 
 @console.reports
@@ -91,7 +91,7 @@ def recon(
       firenet recon scan.cfl --noise-level 5% --dry-run -o image.cfl
     """
     from firenet.io.files import check_beside, check_output
-    from firenet.mri.scan_reconstruction import reconstruct_scan
+    from firenet.scans.reconstruct import reconstruct_scan
 
     for path in out:
         check_output(path)
@@ -138,8 +138,8 @@ def _write(
     """Writes images, record and the picture of the choice, all of them or none."""
     from firenet.io.files import write_image, write_json
     from firenet.io.safely import together
-    from firenet.mri.record import description
     from firenet.reconstruction.choice import draw
+    from firenet.scans.record import description
 
     scan = found[0].scan
     whole = scans.stack([one.image for one in found])
@@ -156,7 +156,7 @@ def _write(
 
 def _check_limits(record: dict[str, Any], tolerance: float | None, constrained: bool) -> None:
     """Ends with exit code 3 if a tolerance that was asked for, or a fit up to the noise level, was not reached."""
-    from firenet.mri.record import EMPTY
+    from firenet.scans.record import EMPTY
 
     statuses = [r["status"] for r in record["results"]]
     missed = [r for r in record["results"] if r["status"] not in ("tolerance reached", EMPTY)]
@@ -174,7 +174,7 @@ def _check_limits(record: dict[str, Any], tolerance: float | None, constrained: 
 
 def _dry_run(source: Source, transform: str | None, reweight: int | None, fixed: bool, as_json: bool) -> None:
     """Prints the shapes of the data and the memory that a reconstruction takes."""
-    from firenet.mri.scan_reconstruction import memory_of_scan, tell_warnings
+    from firenet.scans.reconstruct import memory_of_scan, tell_warnings
 
     with console.busy("reading"):
         scan = source.read()

@@ -15,8 +15,8 @@ from firenet.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from firenet.mri.record import Reconstruction
-    from firenet.mri.scan import ScanData
+    from firenet.reconstruction.prepared import ScanData
+    from firenet.scans.record import Reconstruction
 
 
 def warn(sentence: str) -> None:
@@ -40,7 +40,7 @@ def progress(quiet: bool) -> Iterator[Callable[[str, int, int, float | None], No
 
 def record_of(found: Sequence[Reconstruction], **more: Any) -> dict[str, Any]:
     """Returns the record of a scan with further fields, and prints the warnings that come up while it is made."""
-    from firenet.mri.record import scan_record
+    from firenet.scans.record import scan_record
 
     record = scan_record(found) | more
     for sentence in record["warnings"][len(found[0].scan.warnings) :]:
@@ -52,7 +52,7 @@ def report(
     found: Sequence[Reconstruction], record: dict[str, Any], last: str, *, as_json: bool, quiet: bool, formula: bool
 ) -> None:
     """Prints a record: as JSON if ``as_json``; else, unless ``quiet``, as a sentence, a table and a last line."""
-    from firenet.mri.record import summary
+    from firenet.scans.record import summary
 
     if as_json:
         console.print_json(record)

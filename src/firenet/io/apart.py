@@ -106,7 +106,9 @@ def _received(stream: IO[bytes]) -> Stored:
             if len(rest) or not arrays:
                 raise EOFError
             fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-            return Stored(array=arrays[0], mask=arrays[1] if len(arrays) > 1 else None, **fields)
+            named: dict[str, Any] = dict(zip(message["names"], arrays, strict=True))
+            array, mask = named.pop("array"), named.pop("mask", None)
+            return Stored(array=array, mask=mask, more=named, **fields)
 
 
 def _fill(stream: IO[bytes], room: memoryview) -> None:
@@ -177,9 +179,9 @@ def _set(kind: int, soft: int) -> None:
 
 def _answer(stream: IO[bytes], stored: Stored) -> None:
     """Writes one array after the other, in pieces, since an array may not have been read from the file yet."""
-    for array in (stored.array, stored.mask):
-        if array is None:
-            continue
+    arrays = {"array": stored.array, "mask": stored.mask, **stored.more}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    for array in arrays.values():
         kind = native(np.empty((1,) * array.ndim, array.dtype)).dtype
         _write(stream, {"array": [kind.str, array.shape]})
         # A piece is made of whole chunks, since libhdf5 decompresses a chunk as a whole.
@@ -189,7 +191,8 @@ def _answer(stream: IO[bytes], stored: Stored) -> None:
             piece = native(array[first : first + rows])
             _write(stream, {"bytes": piece.nbytes})
             stream.write(piece.reshape(-1).view(np.uint8).data)
-    _write(stream, {"fields": {name: value for name, value in vars(stored).items() if name not in ("array", "mask")}})
+    fields = {name: value for name, value in vars(stored).items() if name not in ("array", "mask", "more")}
+    _write(stream, {"fields": fields, "names": list(arrays)})
 
 
 def _write(stream: IO[bytes], message: dict[str, Any]) -> None:

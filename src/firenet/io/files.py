@@ -97,7 +97,7 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
 
     * fastMRI HDF5, dataset ``kspace``: (slice, y, x) or (slice, coil, y, x); a 1-D ``mask`` runs along the last axis;
       voxels are those of ``ismrmrd_header``, where it can be read.
-    * ISMRMRD: from the header and the counters of the lines. Cartesian scans only; repeated lines are averaged; DC is
+    * ISMRMRD: from the header and the counters of the lines; repeated lines are averaged; DC is
       put at the middle, n // 2, of each encoded axis, and what was not measured is zero. `Scan.mask` says which lines
       were measured, if they are the same in all slices, and `Scan.notes` what was left out.
     * BART cfl: from the dimensions, singletons dropped: READ is x, PHS1 y, PHS2 z (if READ is 1: PHS1 x, PHS2 y). A
@@ -113,11 +113,23 @@ def read_scan(path: AnyPath, *, axes: Sequence[str] | None = None, key: str | No
 
     Raises:
         BadInput: If the file is missing, damaged, of another format or too large, or its array is not finite complex
-            k-space.
+            k-space on a grid; `measured.read_measured` reads what else there is.
         MissingExtra: If the format needs a library that is not installed.
     """
-    stored = _load(path, key, "kspace")
+    return cartesian(load(path, key, "kspace"), axes, coils=coils)
+
+
+def cartesian(stored: Stored, axes: Sequence[str] | None, *, coils: bool) -> Scan:
+    """Returns k-space on a grid with its axes in the order of `AXES`, as `read_scan` does.
+
+    Raises:
+        BadInput: If it is not complex k-space on a grid, or its axes are not known.
+    """
     array, where = stored.array, stored.name
+    if stored.measured != "kspace" or "trajectory" in stored.more:
+        got = f"{'a trajectory beside it' if stored.measured == 'kspace' else stored.measured} in {where}"
+        do = "reconstruct_scan and `firenet recon` take what else can be measured"
+        raise BadInput("k-space on a Cartesian grid", got, do)
     if not np.iscomplexobj(array):
         do = "Give raw, complex k-space; a magnitude image has lost its phase"
         if array.ndim > 1 and array.shape[-1] == 2:
@@ -163,7 +175,7 @@ def read_array(path: AnyPath, *, key: str | None = None, purpose: str = "array")
         BadInput: If the file is missing, damaged, of another format or too large, or holds NaN, infinity or no numbers.
         MissingExtra: If the format needs a library that is not installed.
     """
-    return _load(path, key, purpose).array
+    return load(path, key, purpose).array
 
 
 def read_image(path: AnyPath, *, key: str | None = None) -> tuple[np.ndarray, tuple[float, ...] | None]:
@@ -173,7 +185,7 @@ def read_image(path: AnyPath, *, key: str | None = None) -> tuple[np.ndarray, tu
     bits become float32, longer integers float64, other numbers stay as they are. The voxel size belongs to the trailing
     axes.
     """
-    stored = _load(path, key, "image")
+    stored = load(path, key, "image")
     return as_float(stored.array), stored.voxel_size
 
 
@@ -313,7 +325,7 @@ def write_json(path: AnyPath, record: Mapping[str, Any]) -> None:
 # --- the choice of the format ----------------------------------------------------------------------------------------
 
 
-def _load(path: AnyPath, key: str | None, preferred: str) -> Stored:
+def load(path: AnyPath, key: str | None, preferred: str) -> Stored:
     """Reads one array of any format, finite numbers in native byte order; `preferred` is the default key."""
     path = existing(path)
     title, read = _format(path)
@@ -325,7 +337,8 @@ def _load(path: AnyPath, key: str | None, preferred: str) -> Stored:
         raise
     except Exception as error:  # parsers of foreign bytes raise anything, struct.error and RecursionError included
         raise unreadable(title, path, error) from error
-    return replace(stored, array=checked(stored.array, stored.name))
+    more = {name: checked(one, f"{stored.name}, {name}") for name, one in stored.more.items()}
+    return replace(stored, array=checked(stored.array, stored.name), more=more)
 
 
 def _format(path: Path) -> tuple[str, Callable[[Path, str | None, str], Stored]]:

@@ -19,7 +19,7 @@ from typing import Any
 from firenet.errors import BadInput, MissingExtra
 from firenet.io import mrd
 from firenet.io.apart import allow, read_apart
-from firenet.io.stored import Stored, check_claim, choose, positive, shown
+from firenet.io.stored import Stored, check_claim, choose, companions, positive, shown
 from firenet.optional import optional
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -49,12 +49,15 @@ def opened(path: Path, key: str | None, preferred: str) -> Iterator[Stored]:
         # Only hard links are followed: other links may lead to another file.
         inside = {name: file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink)}
         arrays = [name for name, node in inside.items() if isinstance(node, h5py.Dataset)]
-        groups = [name for name, node in inside.items() if isinstance(node, h5py.Group)]
-        groups = [name for name in [*groups, *([key] if key and "/" in key else [])] if _is_scan(h5py, file, name)]
+        top = [name for name, node in inside.items() if isinstance(node, h5py.Group)]
+        groups = [name for name in [*top, *([key] if key and "/" in key else [])] if _is_scan(h5py, file, name)]
         if preferred == "kspace" and groups and (key in groups or (key is None and "kspace" not in arrays)):
             group = choose(path, key, "dataset", groups)
             lines, xml = (dataset(h5py, file, f"{group}/{name}") for name in ("data", "xml"))
             yield mrd.read_group(h5py, lines, xml, f"{path} [{shown(group)}]", path.stat().st_size)
+            return
+        if preferred == "kspace" and "exchange" in top and "kspace" not in arrays and key in (None, "exchange"):
+            yield _exchange(h5py, file, path)
             return
         deep = [] if arrays else _deep(h5py, file)
         name = key if key and "/" in key else choose(path, key, preferred, arrays or deep)
@@ -67,15 +70,32 @@ def _plain(h5py: ModuleType, file: Any, path: Path, name: str, arrays: list[str]
     array, notes = _sound(h5py, found, path), ()
     if "MATLAB_class" in found.attrs:
         notes = ("MATLAB stores axes in reverse order: its first is the last here.",)
-    with_mask = preferred == "kspace" and name != "mask" and "mask" in arrays
-    mask = _sound(h5py, dataset(h5py, file, "mask"), path) if with_mask else None
+    measured, beside = companions(name, preferred, arrays)
+    more = {one: _sound(h5py, dataset(h5py, file, one), path) for one in beside}
+    mask = more.pop("mask", None)
     fastmri = {3: ("slice", "y", "x"), 4: ("slice", "coil", "y", "x")} if name == "kspace" else {}
     where = f"{path} [{shown(name)}]"
+    fastmri = {} if "trajectory" in more else fastmri
     stored = Stored(array, where, fastmri.get(array.ndim), mask, readout="y" if fastmri else "x", notes=notes)
+    stored = replace(stored, measured=measured, more=more)
     if stored.axes is None or "ismrmrd_header" not in arrays:
         return stored
     voxels, thickness = _voxels(h5py, file, path, array.shape[-2:])
     return replace(stored, voxel_size=voxels, slice_thickness=thickness)
+
+
+def _exchange(h5py: ModuleType, file: Any, path: Path) -> Stored:
+    """Returns the projections of a tomogram in the Data Exchange layout: angle, row, column; with the angles in degrees
+    and the images without the object (white) and without the beam (dark), where the file has them."""
+    names = {"data": "array", "theta": "theta", "data_white": "white", "data_dark": "dark"}
+    group = file["exchange"]
+    there = [name for name in names if isinstance(group.get(name, getlink=True), h5py.HardLink)]
+    if "data" not in there:
+        got, do = "a group exchange without it", "Write the projections to exchange/data"
+        raise BadInput(f"The projections exchange/data in {path}", got, do)
+    arrays = {names[name]: _sound(h5py, dataset(h5py, file, f"exchange/{name}"), path) for name in there}
+    array = arrays.pop("array")
+    return Stored(array, f"{path} [exchange/data]", measured="sinogram", more=arrays)
 
 
 def _voxels(

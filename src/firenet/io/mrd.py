@@ -1,5 +1,7 @@
 """ISMRMRD (MRD), version 1 in HDF5: the lines of a Cartesian scan, placed by the header and the lines' counters.
 
+Lines with a trajectory of their own are in `mrd_readouts`.
+
 Only what is needed is read of the header and of the lines, so that files of older versions and of other converters can
 be read. What was not measured is zero; the notes of the result say what is left out or averaged.
 """
@@ -16,6 +18,7 @@ import numpy as np
 
 from firenet.errors import BadInput
 from firenet.io.apart import allow
+from firenet.io.mrd_readouts import BLOCK, PACE, Readouts, Space
 from firenet.io.stored import MAX_HEADER, SPATIAL, Stored, check_claim, positive, shown
 
 # Bits of the flags of a line, as ISMRMRD numbers them from 1.
@@ -28,34 +31,20 @@ _SAME_IN_HEAD = ("number_of_samples", "center_sample", "discard_pre", "discard_p
 _SAME_IN_COUNTERS = ("contrast", "phase", "repetition", "set")
 _PLACES = ("kspace_encode_step_1", "kspace_encode_step_2", "slice")
 _HEAD = ("flags", *_SAME_IN_HEAD, "encoding_space_ref", "idx")
-# The number of lines that are read at once, and the number that is read in a second of computing, at the least.
-_BLOCK, _PACE = 64, 2000
 
 
 # --- the header ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Space:
-    """A matrix and its field of view in mm, both (z, y, x)."""
-
-    size: tuple[int, int, int]
-    view: tuple[float, float, float]
-
-    @property
-    def thickness(self) -> float | None:
-        """The thickness in mm of the slices of a two-dimensional scan, whose field of view along z is one slice."""
-        found = positive([self.view[0]]) if self.size[0] == 1 else None
-        return None if found is None else found[0]
-
-
-@dataclass(frozen=True)
 class Encoding:
-    """One encoding of a header: the spaces, and the step of zero frequency along y and z; None where not known."""
+    """One encoding of a header: the spaces, the step of zero frequency along y and z (None where not known), and the
+    kind of trajectory in lower case."""
 
     encoded: Space
     wanted: Space | None
     centres: tuple[int | None, int | None]
+    trajectory: str = "cartesian"
 
 
 def header_text(h5py: ModuleType, dataset: Any, where: str) -> str:
@@ -82,7 +71,7 @@ def encoding(text: str, number: int, where: str) -> Encoding:
     """Returns one of the encodings of a header.
 
     Raises:
-        BadInput: If it is missing or damaged, not Cartesian, or has a matrix without a positive size.
+        BadInput: If it is missing or damaged, of an echo-planar scan, or has a matrix without a positive size.
     """
     try:
         root = ElementTree.fromstring(text)
@@ -95,17 +84,16 @@ def encoding(text: str, number: int, where: str) -> Encoding:
         got = f"lines of encoding number {number}, counted from 0, and a header of {len(found)} encodings"
         raise BadInput(f"A header that describes the encoding of the lines in {where}", got, "Convert the scan again")
     one = found[number]
-    trajectory = (one.findtext("trajectory") or "cartesian").strip()
-    if trajectory.lower() != "cartesian":
-        do = _EPI if trajectory.lower() == "epi" else "Grid the scan first: bart nufft -i, then bart fft"
-        raise BadInput(f"A Cartesian scan in {where}", f"the trajectory {shown(trajectory)}", do)
+    trajectory = (one.findtext("trajectory") or "cartesian").strip().lower()
+    if trajectory == "epi":
+        raise BadInput(f"A scan whose lines are read in one direction in {where}", "the trajectory epi", _EPI)
     encoded, wanted = (_space(one.find(name), where) for name in ("encodedSpace", "reconSpace"))
     if encoded is None:
         do = "Write encodedSpace with its matrixSize into the header"
         raise BadInput(f"The encoded matrix in the header of {where}", "a header without it", do)
     steps = [one.findtext(f"encodingLimits/kspace_encoding_step_{step}/center") for step in (1, 2)]
     y, z = (None if step is None else _whole(step, "center", where) for step in steps)
-    return Encoding(encoded, wanted, (y, z))
+    return Encoding(encoded, wanted, (y, z), trajectory)
 
 
 def _space(node: ElementTree.Element | None, where: str) -> Space | None:
@@ -144,7 +132,7 @@ def _length(text: str | None) -> float:
 
 
 def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: int) -> Stored:
-    """Assembles (slice, coil[, z], y, x) from the lines of a Cartesian scan.
+    """Assembles (slice, coil[, z], y, x) from the lines of a Cartesian scan; others are left to `mrd_readouts`.
 
     Args:
         h5py: The library.
@@ -154,7 +142,7 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
         file_size: The size of the file in bytes.
 
     Raises:
-        BadInput: For a scan that is damaged, not Cartesian or compressed, or whose lines differ in kind.
+        BadInput: For a scan that is damaged, echo-planar or compressed, or whose lines differ in kind.
     """
     heads = _heads(h5py, lines, where)
     imaging, notes = _imaging(heads, where)
@@ -162,7 +150,11 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
     heads = heads[imaging]
     one = _common(heads, where)
     found = encoding(header_text(h5py, xml, where), one["encoding_space_ref"], where)
-    if "trajectory_dimensions" in (heads.dtype.names or ()) and heads["trajectory_dimensions"].any():
+    carried = "trajectory_dimensions" in (heads.dtype.names or ()) and bool(heads["trajectory_dimensions"].any())
+    if found.trajectory != "cartesian":
+        scan = Readouts(lines, heads, numbers, one, found.encoded, found.centres[1], found.trajectory, where)
+        return scan.read(notes, file_size)
+    if carried:
         notes.append("The trajectory that the lines carry is not used: the header says Cartesian.")
     size = found.encoded.size
     partitions = heads["idx"]["kspace_encode_step_2"]
@@ -177,7 +169,7 @@ def read_group(h5py: ModuleType, lines: Any, xml: Any, where: str, file_size: in
     z = np.zeros(len(heads), int) if flat else _position(heads, 2, size[0], found.centres[1], notes)
     slices = heads["idx"]["slice"].astype(int)
     shape = (int(slices.max()) + 1, one["active_channels"], *size)
-    allow(check_claim(shape, np.dtype(np.complex64), file_size, where), len(heads) / _PACE)
+    allow(check_claim(shape, np.dtype(np.complex64), file_size, where), len(heads) / PACE)
     fits = 0 <= start < stop <= size[2] and min(y.min(), z.min()) >= 0 and y.max() < size[1] and z.max() < size[0]
     if not fits or len(np.unique(slices)) < shape[0]:
         matrix = f"(z {size[0]}, y {size[1]}, x {size[2]})"
@@ -275,9 +267,9 @@ def _position(heads: np.ndarray, step: int, side: int, centre: int | None, notes
 def _lines(lines: Any, numbers: np.ndarray, one: dict[str, int]) -> Iterator[np.ndarray]:
     """Yields the imaging lines, (coil, sample); several are read at a time, as many may share one stored block."""
     coils, samples, data = one["active_channels"], one["number_of_samples"], lines.fields("data")
-    for first in range(0, len(numbers), _BLOCK):
-        wanted = numbers[first : first + _BLOCK]
-        block = data[int(wanted[0]) : int(wanted[-1]) + 1] if wanted[-1] - wanted[0] < 2 * _BLOCK else None
+    for first in range(0, len(numbers), BLOCK):
+        wanted = numbers[first : first + BLOCK]
+        block = data[int(wanted[0]) : int(wanted[-1]) + 1] if wanted[-1] - wanted[0] < 2 * BLOCK else None
         for number in wanted:
             line = data[int(number)] if block is None else block[number - wanted[0]]
             if line.size != 2 * coils * samples:

@@ -11,7 +11,7 @@ import numpy as np
 
 from firenet.errors import BadInput
 from firenet.io.safely import replacing
-from firenet.io.stored import MAX_HEADER, Stored, check_claim, choose, shown
+from firenet.io.stored import MAX_HEADER, Stored, check_claim, choose, companions, shown
 
 # The limit of numpy for a header in bytes. In versions 2 and 3 it may claim 4 GiB, and numpy reads it before it checks.
 _LONGEST = 10_000
@@ -25,7 +25,7 @@ def read_npy(path: Path, key: str | None, preferred: str) -> Stored:
 
 
 def read_npz(path: Path, key: str | None, preferred: str) -> Stored:
-    """Reads one array of an npz file, and with k-space its ``mask``."""
+    """Reads one array of an npz file, and with measurements the arrays that belong to them."""
     listed = _directory(path)
     if listed > MAX_HEADER:
         got = f"a list of {listed / 2**20:.3g} MiB"
@@ -52,8 +52,10 @@ def read_npz(path: Path, key: str | None, preferred: str) -> Stored:
                 return _read(member, info.file_size, info.compress_size, where)
 
         name = choose(path, key, preferred, members)
-        mask = read("mask") if preferred == "kspace" and name != "mask" and "mask" in members else None
-        return Stored(read(name), f"{path} [{shown(name)}]", mask=mask)
+        measured, beside = companions(name, preferred, members)
+        more = {one: read(one) for one in beside}
+        mask = more.pop("mask", None)
+        return Stored(read(name), f"{path} [{shown(name)}]", mask=mask, measured=measured, more=more)
 
 
 def _directory(path: Path) -> int:

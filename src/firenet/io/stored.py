@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,21 @@ MAX_HEADER = 10 * 2**20  # bytes of text headers: cfl and ISMRMRD
 MAX_WORDS = 200  # characters of a text from a file that are shown
 
 
+# The arrays that files have beside the one that was measured. What was measured decides which reconstruction it is:
+# k-space (with a trajectory it is not Cartesian), a sinogram, or coefficients of Walsh-Hadamard patterns.
+COMPANIONS = {
+    "kspace": ("mask", "trajectory", "shape"),
+    "sinogram": ("theta", "white", "dark"),
+    "measurements": ("index", "shape"),
+}
+
+
 @dataclass(frozen=True)
 class Stored:
-    """One array of a file with its description, as in :class:`.Scan`; the mask has the layout in which it is stored."""
+    """One array of a file with its description, as in :class:`.Scan`; the mask has the layout in which it is stored.
+
+    ``measured`` is a name of :data:`COMPANIONS`, and ``more`` has those arrays beside the mask that the file has.
+    """
 
     array: np.ndarray
     name: str
@@ -40,6 +52,8 @@ class Stored:
     readout: str = "x"
     slice_thickness: float | None = None
     notes: tuple[str, ...] = ()
+    measured: str = "kspace"
+    more: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def shown(text: object) -> str:
@@ -140,19 +154,33 @@ def memory_bytes() -> int | None:
 def choose(path: Path, key: str | None, preferred: str, names: Sequence[str]) -> str:
     """Returns the name of the array to read: the key, else the preferred name, else the name of the only array.
 
-    If k-space is read, an array ``mask`` is not counted.
+    If k-space is wanted, a sinogram or measurements may be in its place, and the arrays beside them are not counted.
 
     Raises:
         BadInput: If no array has the name, or if there is no key and the choice is not unique.
     """
     if key is None:
-        single = [name for name in names if name != "mask" or preferred != "kspace"]
-        key = preferred if preferred in names else single[0] if len(single) == 1 else None
+        beside = {name for some in COMPANIONS.values() for name in some} if preferred == "kspace" else set[str]()
+        single = [name for name in names if name not in beside]
+        wanted = COMPANIONS if preferred == "kspace" else (preferred,)
+        key = next((name for name in wanted if name in names), single[0] if len(single) == 1 else None)
     if key is None or key not in names:
         listed = ", ".join(shown(name) for name in sorted(names)[:20])
         got = f"{key or 'no name'} for a file with {listed or 'no arrays'}"
         raise BadInput(f"The name of one array in {path}", got, "Pass key with one of the names")
     return key
+
+
+def companions(name: str, preferred: str, names: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns what was measured, and which of the arrays of a file belong to it.
+
+    Args:
+        name: The array that is read.
+        preferred: The default key; only with k-space there are others.
+        names: The arrays of the file.
+    """
+    measured = name if name in COMPANIONS else "kspace"
+    return measured, [n for n in COMPANIONS[measured] if preferred == "kspace" and n != name and n in names]
 
 
 def as_float(array: np.ndarray) -> np.ndarray:

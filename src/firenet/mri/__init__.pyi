@@ -3,8 +3,6 @@ from firenet.mri.kspace import prewhiten as prewhiten, remove_oversampling as re
 from firenet.mri.noise_level import noise_estimate as noise_estimate
 from firenet.mri.reconstruct import reconstruct_kspace as reconstruct_kspace
 from firenet.mri.scan import (
-    Prepared as Prepared,
-    ScanData as ScanData,
     prepare as prepare,
     prepare_scan as prepare_scan,
 )

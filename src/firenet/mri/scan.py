@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from firenet.errors import BadInput, DoubtfulInput
-from firenet.io.files import Scan
 from firenet.mri.coils import CoilMaps, estimate_maps
 from firenet.mri.evidence import MaskFindings, judge_inferred, judge_maps, judge_mask, without_padding
 from firenet.mri.kspace import (
@@ -29,10 +28,8 @@ from firenet.mri.kspace import (
     to_usual_origin,
 )
 from firenet.numerics import tensor_of
+from firenet.reconstruction.prepared import Prepared, ScanData, chosen_slices, with_empty
 from firenet.sensing.fourier import MultiCoilFourier, SubsampledFourier, fourier_samples
-
-if TYPE_CHECKING:
-    from firenet.mri.source import Source
 
 
 def prepare(
@@ -101,95 +98,6 @@ def binary_mask(mask: Tensor | ArrayLike) -> Tensor:
         got = f"{values.dtype} with other numbers" if finite else "NaN or infinity"
         raise BadInput("A mask of zeros and ones", got, "Save mask != 0")
     return measured
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    r"""One image of a scan, ready for the network.
-
-    Attributes:
-        y: Measurements, zero frequency in the corner, shape (\*image) or (coils, \*image).
-        operator: The measurement operator: mask and coil maps. The mask of an empty slice has all samples that any
-            other slice has.
-        maps_method: A description of where the maps come from.
-        undetermined: True at the pixels where every map is zero.
-        unexplained: The share of the energy that no image explains through the maps (:func:`.unexplained`), or None
-            without maps.
-        notes: Sentences about the mask, for information.
-        doubts: Sentences that say that mask or maps may be wrong.
-        number: The number of the slice in its file, counted from 0; None for data without an axis of slices.
-        empty: Whether every sample is zero: then the image is zero, and there is nothing to solve.
-    """
-
-    y: Tensor
-    operator: SubsampledFourier | MultiCoilFourier
-    maps_method: str
-    undetermined: Tensor
-    unexplained: float | None = None
-    notes: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
-    number: int | None = None
-    empty: bool = False
-
-    @property
-    def maps(self) -> Tensor | None:
-        """The coil maps, None for data of one channel."""
-        return self.operator.maps if isinstance(self.operator, MultiCoilFourier) else None
-
-    @property
-    def measured(self) -> Tensor:
-        """The measurements, zero where nothing was sampled."""
-        return self.operator.restrict(self.y)
-
-    @property
-    def called(self) -> str:
-        """The name of the image at the beginning of a sentence."""
-        return "The image" if self.number is None else f"Slice {self.number}"
-
-    @property
-    def rate(self) -> float:
-        """The share of k-space that was sampled."""
-        mask = self.operator.mask
-        return int(mask.sum()) / mask.numel()
-
-
-@dataclass(frozen=True, eq=False)
-class ScanData:
-    """The images of a scan, one :class:`Prepared` each, and what the user should know about the data.
-
-    Attributes:
-        images: In the order of the slices.
-        warnings: Sentences about the data, doubts included.
-        doubts: The warnings that put the result into question; with any of them the commands end with exit code 3.
-        file: What the file says in addition to the numbers; None for arrays.
-        source: The files and how they were read; None for arrays.
-    """
-
-    images: list[Prepared]
-    warnings: list[str]
-    doubts: list[str] = field(default_factory=list)
-    file: Scan | None = None
-    source: Source | None = None
-
-    @property
-    def axes(self) -> tuple[str, ...]:
-        """The names of the axes of all images together: slices, if there are several, and those of an image."""
-        dims = len(self.images[0].operator.in_shape)
-        spatial = [a for a in self.file.axes if a in ("z", "y", "x")] if self.file else ["z", "y", "x"][-dims:]
-        return (*(["slice"] if len(self.images) > 1 else []), *spatial)
-
-    @property
-    def voxel_size(self) -> tuple[float, ...] | None:
-        """The sizes of a voxel in mm, or None where the file does not say.
-
-        They belong to the axes of :attr:`axes`; the size along the slices is missing if the file does not give it.
-        """
-        if self.file is None or self.file.voxel_size is None:
-            return None
-        sizes, thickness = self.file.voxel_size, self.file.slice_thickness
-        if len(self.images) > 1 and thickness is not None and len(sizes) == 2:
-            return (thickness, *sizes)
-        return sizes
 
 
 def prepare_scan(
@@ -270,7 +178,13 @@ def prepare_scan(
         notes_, doubts = findings.notes + image.notes, findings.doubts + image.doubts
         return replace(image, number=number, notes=notes_, doubts=doubts)
 
-    images = _with_empty([ready(k, n) for n, k in zip(numbers, data, strict=True)], numbers, notes)
+    filled = [ready(k, n) for n, k in zip(numbers, data, strict=True)]
+    full = [image for image in filled if image is not None]
+    if full:  # an empty slice has the samples of all others
+        sampled = torch.stack([image.mask for image in full if image.mask is not None]).any(dim=0)
+        images = with_empty(filled, numbers, fourier_samples(sampled, full[0].maps), notes)
+    else:
+        images = with_empty(filled, numbers, None, notes)
     # If zero frequency is not where it is said to be, the images say nothing.
     if peak_is_central(data, dims) == centred and is_split([image.measured for image in images], dims):
         usual = "middle" if centred else "corner"
@@ -288,11 +202,7 @@ def _chosen(data: Tensor, axes: Sequence[str], only: int | None) -> tuple[Tensor
         if only is not None:
             raise BadInput("A file with several slices for --slice", f"axes {', '.join(axes)}", "Leave --slice out")
         return data[None], [None]
-    if only is None:
-        return data, list(range(len(data)))
-    if not 0 <= only < len(data):
-        raise BadInput(f"A slice between 0 and {len(data) - 1}", f"{only}", "Slices are counted from 0")
-    return data[only : only + 1], [only]
+    return chosen_slices(data, only)
 
 
 def _check_coils(axes: Sequence[str], maps: object, noise: object) -> None:
@@ -309,26 +219,6 @@ def _once(images: list[Prepared], of: Callable[[Prepared], tuple[str, ...]]) -> 
     """Returns each sentence once; if it does not hold for all slices, it says for how many it holds."""
     found, every = Counter(sentence for image in images for sentence in of(image)), len(images)
     return [s if n == every else f"{s} ({n} of {every} slices)" for s, n in found.items()]
-
-
-def _with_empty(filled: Sequence[Prepared | None], numbers: Sequence[int | None], notes: list[str]) -> list[Prepared]:
-    """Returns the images of a scan, an empty image in place of each None, and adds a note about each empty one."""
-    full = [image for image in filled if image is not None]
-    if not full:
-        one = "zeros alone" if numbers == [None] else f"zeros alone in slice {numbers[0]}"
-        got = one if len(numbers) == 1 else f"zeros alone in all {len(numbers)} slices"
-        raise BadInput("At least one sample that is not zero", got, "Check that k-space was read correctly")
-    like = full[0]
-    sampled = torch.stack([image.operator.mask for image in full]).any(dim=0)
-    operator = fourier_samples(sampled, like.maps)
-    nowhere = torch.zeros(sampled.shape, dtype=torch.bool)
-    images = []
-    for number, image in zip(numbers, filled, strict=True):
-        if image is None:
-            notes.append(f"Slice {number} holds nothing but zeros, and so does its image.")
-            image = Prepared(torch.zeros_like(like.y), operator, "none", nowhere, number=number, empty=True)
-        images.append(image)
-    return images
 
 
 def _given_mask(mask: NDArray[Any], grid: tuple[int, ...]) -> Tensor:
@@ -387,4 +277,4 @@ def _prepare_image(
     share, doubt = judge_maps(y, m, found.maps, found.method)
     nowhere = (found.maps == 0).all(dim=0).cpu()
     operator, doubts = fourier_samples(m, found.maps), () if doubt is None else (doubt,)
-    return Prepared(y, operator, found.method, nowhere, share, notes, doubts)
+    return Prepared(y, operator, found.method, nowhere, share, notes, doubts, maps=found.maps)

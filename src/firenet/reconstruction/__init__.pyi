@@ -8,4 +8,8 @@ from firenet.reconstruction.defaults import (
     paper_schedule as paper_schedule,
     rounds as rounds,
 )
+from firenet.reconstruction.prepared import (
+    Prepared as Prepared,
+    ScanData as ScanData,
+)
 from firenet.reconstruction.reconstruct import certify_image as certify_image

@@ -8,10 +8,10 @@ import torch
 from firenet.budget import Budget, Part, image_budget
 from firenet.errors import BadInput
 from firenet.io.safely import AnyPath
-from firenet.mri.scan import ScanData
-from firenet.mri.scan_reconstruction import Progress, scan_of
-from firenet.mri.source import Source
 from firenet.reconstruction.defaults import default_network
+from firenet.reconstruction.prepared import ScanData
+from firenet.scans.reconstruct import Progress, scan_of
+from firenet.scans.source import Source
 
 
 def scan_budget(

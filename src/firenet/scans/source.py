@@ -11,7 +11,8 @@ import torch
 from firenet.errors import BadInput
 from firenet.io.files import read_array, read_scan
 from firenet.mri.kspace import Origin, coil_axis_is_elsewhere
-from firenet.mri.scan import ScanData, prepare_scan
+from firenet.mri.scan import prepare_scan
+from firenet.reconstruction.prepared import ScanData
 
 DTYPES = {"complex64": torch.complex64, "complex128": torch.complex128}
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from firenet.certificate import Certificate
 from firenet.io.files import sha256
 from firenet.kinds import weakest
-from firenet.mri.scan import Prepared, ScanData
 from firenet.network import Firenet
 from firenet.problems.fidelity import Ball
 from firenet.reconstruction.choice import Choice
+from firenet.reconstruction.prepared import Prepared, ScanData
 from firenet.reweighting import Reason
 from firenet.solver.schedules import Searched
 from firenet.solver.solution import Certified, Solution

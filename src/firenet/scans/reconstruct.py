@@ -17,16 +17,16 @@ from firenet.errors import BadInput, DoubtfulInput
 from firenet.guarantees.constants import Constants
 from firenet.guarantees.guarantee import Guarantee
 from firenet.io.safely import AnyPath
-from firenet.mri.noise_level import check_noise_level, noise_level as noise_level_of
-from firenet.mri.record import Reconstruction
-from firenet.mri.scan import Prepared, ScanData
-from firenet.mri.side_by_side import side_by_side
-from firenet.mri.source import Source
 from firenet.numerics import real_view
 from firenet.problems.penalty import check_lam
 from firenet.reconstruction.choice import choose, more_bands
 from firenet.reconstruction.defaults import TOLERANCE, default_network, rounds, schedule_named
+from firenet.reconstruction.prepared import Prepared, ScanData
 from firenet.reconstruction.reconstruct import certify_image
+from firenet.scans.noise_level import check_noise_level, noise_level as noise_level_of
+from firenet.scans.record import Reconstruction
+from firenet.scans.side_by_side import side_by_side
+from firenet.scans.source import Source
 from firenet.solver.memory import available_bytes, peak_bytes
 from firenet.solver.schedules import searches
 from firenet.transforms.spec import transform
