@@ -162,7 +162,7 @@ class LinearOperator(nn.Module, ABC):
 
     def holdout_candidates(self) -> Tensor:
         """Returns booleans that broadcast to ``out_shape``, true for the measurements that cross-validation may hold
-        out: here all of them."""
+        out: here all of them. Measurements along an axis of length 1 are held out together."""
         return self.restrict(torch.ones(self.out_shape, dtype=torch.float64, device=self._device())) != 0
 
     @property

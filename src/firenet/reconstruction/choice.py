@@ -290,12 +290,20 @@ class _Trial:
         self._squares: dict[Setting, Tensor] = {}  # the squared errors of all measurements held out
         made = operator.restrict(torch.ones_like(y, dtype=y.real.dtype)) != 0
         possible = operator.holdout_candidates()
+        # The axes along which measurements are held out together, such as the samples of a readout.
+        self._shared = [a for a in range(-possible.ndim, 0) if possible.shape[a] == 1 < y.shape[a]]
         # The random numbers are from NumPy, where they are the same on every processor.
-        chance = torch.from_numpy(np.random.default_rng(seed).random(tuple(possible.shape))).to(possible.device)
+        drawn = np.random.default_rng(seed).random(tuple(possible.shape))
+        if self._shared:  # they are few: each fold has the same number
+            ranks = drawn[possible.cpu().numpy()].argsort().argsort()
+            drawn[possible.cpu().numpy()] = (ranks + 0.5) / len(ranks)
+            fraction = math.ceil(fraction * int(possible.sum())) / max(int(possible.sum()), 1)
+        chance = torch.from_numpy(drawn).to(possible.device)
         expected = fraction * int(possible.sum())
         folds = min(max(math.ceil(_ENOUGH / max(expected, 1)), 1), _FOLDS, int(1 / fraction))
         parts = [possible & (chance >= k * fraction) & (chance < (k + 1) * fraction) for k in range(folds)]
-        self.held_out = sum(int(part.sum()) for part in parts)
+        together = math.prod(y.shape[a] for a in self._shared)
+        self.held_out = together * sum(int(part.sum()) for part in parts)
         self.reason = None
         if self.held_out < _TOO_FEW or any(not (made & ~part).any() or not part.any() for part in parts):
             self.reason = f"only {self.held_out} measurements can be held out"
@@ -304,7 +312,9 @@ class _Trial:
         for part in parts:
             unseen, seen = operator.subset(part), operator.subset(~part)
             share = math.sqrt(int((made & ~part).sum()) / int(made.sum()))
-            target, held = unseen.restrict(y), (made & part).expand(y.shape)
+            held = made & part
+            held = held.any(dim=self._shared, keepdim=True) if self._shared else held.expand(y.shape)
+            target = unseen.restrict(y)
             self._folds.append((seen, seen.restrict(y), unseen, target, held, share))
         self._size = math.sqrt(sum(norms(fold[3], y.ndim).item() ** 2 for fold in self._folds)) or 1.0
 
@@ -324,8 +334,9 @@ class _Trial:
             found.append(made)
             for j in range(done, layers):  # where reweighting ended early, later rounds are the last one
                 solution = made[min(j, len(made) - 1)].solution
-                off = (unseen(solution.image) - target)[held].abs().double() / self._size
-                squares[j].append(off.square())
+                off = ((unseen(solution.image) - target).abs().double() / self._size).square()
+                off = off.sum(dim=self._shared, keepdim=True) if self._shared else off
+                squares[j].append(off[held])
                 count[j] += int(solution.layers)
         for j in range(done, layers):
             tried = replace(setting, rounds=j)
