@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Complex
 from typing import Any
 
@@ -17,6 +18,7 @@ from firenet.numerics import UNIT, broadcasts_to, doubled, tensor_of
 from firenet.operators.compact import Compact, CompactComposition
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound, weakest
+from firenet.operators.numbers_seen import Numbers
 
 
 class _Derived(LinearOperator):
@@ -286,16 +288,25 @@ class Weighted(_Derived):
             got = f"shape {tuple(given.shape)}"
             raise BadInput(f"Weights that broadcast to the measurements' shape {self.out_shape}", got, "Check the axes")
         self.register_buffer("root", doubled(given).sqrt())
+        self._known: tuple[Numbers, NormBound | None] | None = None
 
     def weigh(self, y: Tensor | ArrayLike) -> Tensor:
         """Returns :math:`M^{1/2}y`, the data of the weighted problem."""
         y = tensor_of(y, "measurements")
         return torch.where(self.root > 0, self._times(y), 0.0)
 
+    def _weights(self) -> Tensor:
+        return doubled(self.root).square()
+
     def _times(self, y: Tensor) -> Tensor:
         return y * self.root.to(y.real.dtype)
 
     def _composed_bound(self) -> NormBound:
+        numbers = self.numbers(recurse=True)
+        if self._known is None or self._known[0] != numbers:
+            self._known = (numbers, self.operator.weighted_norm_bound(self._weights()))
+        if self._known[1] is not None:  # the weights are rounded, in their roots and in the squares of these
+            return replace(self._known[1], value=self._known[1].value * (1 + 4 * UNIT))
         bound = self.operator.norm_bound
         value = self.root.max().item() * bound.value * (1 + 4 * UNIT)
         return NormBound(value, weakest(bound), f"the largest root of a weight times ({bound.why})")
@@ -310,7 +321,15 @@ class Weighted(_Derived):
         return torch.where(self.root > 0, self.operator.restrict(y), 0.0)
 
     def holdout_candidates(self) -> Tensor:
-        return self.operator.holdout_candidates() & (self.root > 0)
+        return _some_kept(self.operator.holdout_candidates(), self.root > 0)
+
+    def weighted_gain(self, weights: Tensor) -> float | None:
+        return self.operator.weighted_gain(weights.to(self.root.device) * self._weights())
+
+    @property
+    def gain(self) -> float:
+        known = self.operator.weighted_gain(self._weights())
+        return super().gain if known is None else known
 
     @property
     def samples(self) -> int:
@@ -355,9 +374,21 @@ class Subset(_Derived):
         return self.operator.restrict(y) * self.keep
 
     def holdout_candidates(self) -> Tensor:
-        return self.operator.holdout_candidates() & self.keep
+        return _some_kept(self.operator.holdout_candidates(), self.keep)
+
+    @property
+    def gain(self) -> float:
+        known = self.operator.weighted_gain(self.keep.double())
+        return super().gain if known is None else known
 
     @property
     def samples(self) -> int:
         measured = self.operator.restrict(torch.ones(self.out_shape, dtype=torch.float64, device=self.keep.device))
         return int(((measured != 0) & self.keep).sum())
+
+
+def _some_kept(candidates: Tensor, kept: Tensor) -> Tensor:
+    """Returns the candidates with a measurement that is kept; one candidate may stand for several measurements."""
+    kept = kept.expand(torch.broadcast_shapes(candidates.shape, kept.shape))
+    shared = [a for a in range(-candidates.ndim, 0) if candidates.shape[a] == 1 < kept.shape[a]]
+    return candidates & (kept.any(dim=shared, keepdim=True) if shared else kept)

@@ -181,6 +181,24 @@ class LinearOperator(nn.Module, ABC):
             ratios.append(norms(self.adjoint(e), len(self.in_shape)).item() / size if size else 0.0)
         return math.sqrt(math.fsum(r * r for r in ratios) / len(ratios))
 
+    def weighted_norm_bound(self, weights: Tensor) -> NormBound | None:
+        """Returns a bound of the norm of :math:`M^{1/2}A` that is better than the largest root of a weight times that
+        of A, if the operator knows one; here None.
+
+        Args:
+            weights: M, zero or more, broadcasts to ``out_shape``.
+        """
+        return None
+
+    def weighted_gain(self, weights: Tensor) -> float | None:
+        """Returns the noise gain of :math:`M^{1/2}A`, whose samples have weights above zero, if the operator knows it
+        exactly; here None.
+
+        Args:
+            weights: M, zero or more, broadcasts to ``out_shape``.
+        """
+        return None
+
     @property
     def arithmetic(self) -> torch.dtype:
         """The dtype of the highest precision in which the operator takes measurements: complex128 for this library's

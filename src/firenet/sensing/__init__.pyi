@@ -1,3 +1,4 @@
+from firenet.sensing.density import density_compensation as density_compensation
 from firenet.sensing.fourier import (
     MultiCoilFourier as MultiCoilFourier,
     SubsampledFourier as SubsampledFourier,
@@ -9,5 +10,10 @@ from firenet.sensing.masks import (
     multilevel as multilevel,
     nested as nested,
     variable_density as variable_density,
+)
+from firenet.sensing.nonuniform import NonuniformFourier as NonuniformFourier
+from firenet.sensing.trajectories import (
+    radial as radial,
+    spiral as spiral,
 )
 from firenet.sensing.walsh import SubsampledWalsh as SubsampledWalsh

@@ -74,14 +74,9 @@ class MultiCoilFourier(FourierSampling):
     maps: Tensor
 
     def __init__(self, mask: Tensor | ArrayLike, maps: Tensor | ArrayLike, *, centred: bool = False) -> None:
-        mask, maps = as_mask(mask), tensor_of(maps, "coil maps").clone()
-        if maps.ndim != mask.ndim + 1 or maps.shape[1:] != mask.shape or maps.shape[0] == 0:
-            needed = f"Coil maps of shape (coils, {', '.join(map(str, mask.shape))})"
-            raise BadInput(needed, f"shape {tuple(maps.shape)}", "Give one map per coil, each of the shape of the mask")
-        need_complex(maps, "coil maps")
-        if not torch.isfinite(torch.view_as_real(maps)).all():
-            raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are unknown")
-        super().__init__(mask, mask.shape, maps.shape, _coils_norm(maps), centred)
+        mask = as_mask(mask)
+        maps = as_maps(maps, tuple(mask.shape), "mask")
+        super().__init__(mask, mask.shape, maps.shape, coils_norm(maps), centred)
         self.register_buffer("maps", maps)
 
     @property
@@ -101,7 +96,7 @@ class MultiCoilFourier(FourierSampling):
 
     def renew(self) -> None:
         super().renew()
-        self._norm_bound = _coils_norm(self.maps)
+        self._norm_bound = coils_norm(self.maps)
 
     def compact(self) -> Compact:
         return _Coils(self)
@@ -162,7 +157,35 @@ class _Coils(Sampled):
         return 5 * batch * math.prod(self._grid)
 
 
-def _coils_norm(maps: Tensor) -> NormBound:
+def as_maps(maps: Tensor | ArrayLike, shape: tuple[int, ...], of: str = "image") -> Tensor:
+    """Returns a copy of coil maps for images of a shape.
+
+    Args:
+        maps: Complex numbers, shape (coils, \\*shape).
+        shape: The sides of the image.
+        of: What has these sides, in errors.
+
+    Raises:
+        BadInput: For another shape, real numbers, NaN or infinity.
+    """
+    maps = tensor_of(maps, "coil maps").clone()
+    if maps.ndim != len(shape) + 1 or tuple(maps.shape[1:]) != shape or maps.shape[0] == 0:
+        needed = f"Coil maps of shape (coils, {', '.join(map(str, shape))})"
+        raise BadInput(needed, f"shape {tuple(maps.shape)}", f"Give one map per coil, each of the shape of the {of}")
+    need_complex(maps, "coil maps")
+    if not torch.isfinite(torch.view_as_real(maps.resolve_conj())).all():
+        raise BadInput("Finite coil maps", "NaN or infinity", "Set the maps to zero where they are unknown")
+    return maps
+
+
+def coil_levels(maps: Tensor) -> Tensor:
+    """Returns the root mean square of each map over the pixels where some map is not zero, shape (coils,)."""
+    maps = maps.detach()
+    seen = int((maps != 0).any(dim=0).sum())
+    return norms(maps, maps.ndim - 1) / max(seen, 1) ** 0.5
+
+
+def coils_norm(maps: Tensor) -> NormBound:
     """Returns the largest root sum of squares of the maps, increased by a bound of its rounding error."""
     values = torch.view_as_real(maps.cpu()).to(torch.float64)
     scale = power_of_two(values.abs().max()).item()  # so that no square under- or overflows
