@@ -7,15 +7,20 @@ import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from typer import Option
 
 from firenet.cli import console, options
+from firenet.errors import BadInput
 from firenet.io.stored import memory_bytes
 from firenet.versions import versions
 
 # Each extra, and for each of its libraries what it is needed for.
 _EXTRAS = {
-    "mri": {"h5py": "HDF5 files (fastMRI, ISMRMRD)"},
+    "mri": {"h5py": "HDF5 files (fastMRI, ISMRMRD, Data Exchange)"},
+    "nufft": {"finufft": "non-Cartesian MRI"},
+    "scipy": {"scipy": "fast products of sparse matrices (tomography)"},
     "images": {"nibabel": "NIfTI files", "pydicom": "DICOM files"},
     "export": {"onnx": "ONNX files", "onnxscript": "ONNX files", "onnxruntime": "checking ONNX files"},
     "audit": {
@@ -32,13 +37,32 @@ _EXTRAS = {
 
 
 @console.reports
-def doctor(as_json: options.Json = False) -> None:
+def doctor(
+    file: Annotated[
+        Path | None,
+        Option(
+            help="A file of measurements: show what is in it and how to reconstruct it, instead.", show_default=False
+        ),
+    ] = None,
+    axes: options.Axes = None,
+    key: options.Key = None,
+    as_json: options.Json = False,
+) -> None:
     """Show which libraries are installed, how to install the missing ones, and what this machine can do.
+
+    With --file, show what a file of measurements has: axes, where zero frequency lies, mask, trajectory, coils, voxel
+    size, and the command that reconstructs it.
 
     Examples:
       firenet doctor
       firenet doctor --json
+      firenet doctor --file scan.h5
     """
+    if file is not None:
+        _describe(file, axes, key, as_json)
+        return
+    if axes is not None or key is not None:
+        raise BadInput("A file for --axes and --key", "none", "Add --file FILE")
     with console.busy("loading torch"):
         import torch
 
@@ -69,6 +93,22 @@ def doctor(as_json: options.Json = False) -> None:
     memory = "unknown" if record["memory_bytes"] is None else f"{record['memory_bytes'] / 2**30:.1f} GiB"
     console.say(f"threads: {record['threads']} of {record['cores']} cores; memory: {memory}")
     console.say(f"GPU: {', '.join(gpus) or 'none'}")
+
+
+def _describe(file: Path, axes: str | None, key: str | None, as_json: bool) -> None:
+    """Prints what a file has."""
+    with console.busy("reading"):
+        from firenet.scans.describe import describe_file
+
+        names = None if axes is None else [a.strip() for a in axes.split(",")]
+        found = describe_file(file, axes=names, key=key)
+    if as_json:
+        console.print_json(found.record())
+        return
+    console.table(f"{found.source}: {found.kind}", ["what", "value"], [list(fact) for fact in found.facts.items()])
+    for note in found.notes:
+        console.say(f"note: {note}")
+    console.say(f"to reconstruct it: {found.command}")
 
 
 def _version(library: str) -> str | None:

@@ -32,7 +32,12 @@ Share = Annotated[
 # --- scans: recon, certify, export ------------------------------------------------------------------------------------
 
 Data = Annotated[
-    Path, Argument(help="The file of k-space: npy, npz, HDF5 (fastMRI), ISMRMRD or BART cfl.", show_default=False)
+    Path,
+    Argument(
+        help="The file of measurements: k-space as npy, npz, HDF5 (fastMRI), ISMRMRD (also radial and spiral) or BART "
+        "cfl; projections in the Data Exchange layout or as npz; Walsh-Hadamard measurements as npz.",
+        show_default=False,
+    ),
 ]
 MaskFile = Annotated[
     Path | None, Option(help="The file of the sampling mask. Default: a sample was measured where it is not zero.")
@@ -95,7 +100,38 @@ NoiseFile = Annotated[
     Path | None, Option(help="A file of noise samples, shape (coils, n), with which the coils are prewhitened.")
 ]
 Device = Annotated[str, Option(help="The device to compute on: cpu, cuda, cuda:1, ...")]
-Dtype = Annotated[str, Option(help="The precision: complex64 or complex128.")]
+Dtype = Annotated[str, Option(help="The precision: complex64 or complex128, for real data float32 or float64.")]
+Sides = Annotated[
+    str | None,
+    Option(
+        "--shape",
+        help="The sides of the image, for example 256,256: for non-Cartesian k-space and single-pixel cameras whose "
+        "file does not say.",
+    ),
+]
+RotationAxis = Annotated[
+    float | None,
+    Option(
+        help="Tomograms: the detector coordinate of the rotation axis, in stored cells counted from 0. Default: found."
+    ),
+]
+Bin = Annotated[int, Option(help="Tomograms: take means of so many neighbouring detector cells.")]
+Every = Annotated[int, Option(help="Tomograms: use one of so many views.")]
+Order = Annotated[
+    str | None,
+    Option(
+        help="Single-pixel cameras: the order of the patterns, sequency, natural or dyadic, with :flattened if it is that "
+        "of the flattened image. Default: found."
+    ),
+]
+ReadingKind = Annotated[
+    str | None,
+    Option(
+        "--readings",
+        help="Single-pixel cameras: signed (patterns of -1 and 1), binary (0 and 1 alone), or complementary pairs, "
+        "stored interleaved or as halves. Default: found.",
+    ),
+]
 Quiet = Annotated[bool, Option("--quiet", help="Print only warnings and errors: no progress, no table.")]
 Formula = Annotated[bool, Option("--formula", help="Also print the optimisation problem that was solved.")]
 
@@ -189,6 +225,12 @@ _SOURCE: dict[str, tuple[Any, Any]] = {
     "noise": (NoiseFile, None),
     "device": (Device, "cpu"),
     "dtype": (Dtype, "complex64"),
+    "shape": (Sides, None),
+    "rotation_axis": (RotationAxis, None),
+    "bin": (Bin, 1),
+    "every": (Every, 1),
+    "order": (Order, None),
+    "readings": (ReadingKind, None),
 }
 
 

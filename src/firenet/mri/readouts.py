@@ -57,7 +57,6 @@ def prepare_readouts(
     """
     data = tensor_of(kspace, "k-space").to(device=device, dtype=dtype)
     path = tensor_of(trajectory, "a trajectory")
-    dims = path.shape[-1]
     if data.ndim < 3 or tuple(data.shape[2:]) not in (tuple(path.shape[:-1]), tuple(path.shape[1:-1])):
         got = f"samples of shape {tuple(data.shape)}, a trajectory of shape {tuple(path.shape)}"
         raise BadInput("Samples (slices, coils, *samples) and a trajectory (*samples, d)", got, "Check the axes")

@@ -127,6 +127,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
     choice = found[0].choice
     file, source = scan.file, scan.source
     return {
+        "kind": scan.kind,
         "data": None if source is None else str(source.data),
         "array": None if file is None else file.source,
         "slices": [one.part.number for one in found],
@@ -135,6 +136,7 @@ def scan_record(found: Sequence[Reconstruction]) -> dict[str, Any]:
         "voxel_size": None if file is None else file.voxel_size,
         "slice_thickness": None if file is None else file.slice_thickness,
         "problem": _problem(asked, words, max(len(one.rounds) for one in found)),
+        "weighting": scan.weighting,
         "sparsify": words.partition(",")[0],
         "lam": asked.lam,
         "device": str(found[0].part.y.device),
@@ -215,11 +217,15 @@ def description(scan: ScanData) -> str:
 
 def summary(found: Sequence[Reconstruction]) -> str:
     """Returns one line that says what was done and how close to optimal the result is proved to be."""
+    scan = found[0].scan
     solved = [(one, one.found) for one in found if one.found is not None]
     what = "sparse reconstruction" if any(isinstance(s, Solution) for _, s in solved) else "certificate"
     words = [what if len(found) == 1 else f"{what} of {len(found)} slices"]
     rate = sum(one.part.rate for one in found) / len(found)
-    words.append(f"{100 * rate:.3g} % of k-space")
+    if scan.kind in ("Cartesian k-space", "Walsh measurements"):
+        words.append(f"{100 * rate:.3g} % of {'k-space' if scan.kind == 'Cartesian k-space' else 'the Walsh patterns'}")
+    else:
+        words.append(f"{scan.kind}, {found[0].part.operator.samples} numbers measured")
     worst = max((s.relative_gap.item() for _, s in solved), default=0.0)
     misses = any(misfit(one) is not None for one, _ in solved)
     if misses:
