@@ -59,7 +59,7 @@ def place(
     normalisation: Normalisation = "pattern",
     counted_from: int | None = None,
 ) -> Placed:
-    """Returns the readings of a single-pixel camera as measurements :math:`y=PHx/\\\\sqrt N` and their operator.
+    """Returns the readings of a single-pixel camera as measurements :math:`y=PHx/\\sqrt N` and their operator.
 
     H has the N Walsh patterns of -1 and 1, and P takes those that were shown. Patterns may have any order of
     :func:`.sequency_positions`; the measurements are put in the library's order, sequency along each axis. Readings of
@@ -68,8 +68,8 @@ def place(
     Args:
         values: Real readings of one image. With an index m readings, or 2m of complementary pairs, also in the shapes
             (m, 2) of interleaved pairs and (2, m) of halves. Without an index those of all N patterns, shape (N,) or
-            that of the image, or (2, \\\\*image) and 2N for pairs. Then NaN stands for patterns not measured, or zero if
-            there is no NaN; of a pair, both are zero.
+            that of the image; of pairs (2N,), (N, 2), (2, N) or (2, \\*image). Then NaN stands for patterns not
+            measured, or zero if there is no NaN (both readings of a pair).
         shape: The sides of the image, powers of two; the image is flattened row by row.
         index: The numbers of the patterns, see :func:`.pattern_numbers`; None is all in their order.
         order: ``sequency``, ``natural`` (Hadamard, Sylvester) or ``dyadic`` (Paley); None finds it
@@ -80,7 +80,7 @@ def place(
             :func:`.signed_of_binary`), ``interleaved``, ``halves`` or ``complementary`` (pairs, :func:`.difference`).
             None is complementary if there are twice as many readings as numbers, and else signed.
         normalisation: ``pattern`` if the readings are sums over the pixels, or ``orthonormal`` if they are these
-            divided by :math:`\\\\sqrt N`.
+            divided by :math:`\\sqrt N`.
         counted_from: As in :func:`.pattern_numbers`.
 
     Returns:
@@ -153,8 +153,7 @@ def _whole(v: Tensor, sides: tuple[int, ...], readings: Readings | None) -> tupl
         made = ~missing.flatten()
         v = v.flatten()[made]
     else:
-        by_pair = (size, 2) if kind == "interleaved" else (2, size)
-        axis = by_pair.index(2) if size != 2 else int(kind == "interleaved")
+        by_pair, axis = ((size, 2), 1) if kind == "interleaved" else ((2, size), 0)
         lost = missing.reshape(by_pair)
         made = ~(lost.any(axis) if bool(torch.isnan(v).any()) else lost.all(axis))
         v = v.reshape(by_pair).index_select(1 - axis, made.nonzero().squeeze(1)).flatten()

@@ -101,10 +101,7 @@ def _candidates(shape: tuple[int, ...], flattened: bool | None) -> list[tuple[Or
     found: list[tuple[Order, bool]] = []
     for order in ORDERS:
         alike = order == "natural" or len(sides) < 2 or (order == "dyadic" and sides == sides[::-1])
-        if flattened is not None or alike:
-            found.append((order, bool(flattened)))
-        else:
-            found += [(order, False), (order, True)]
+        found.extend((order, flat) for flat in ([bool(flattened)] if flattened is not None or alike else [False, True]))
     return found
 
 
@@ -130,7 +127,7 @@ def _judged(found: dict[tuple[Order, bool], float], shape: tuple[int, ...], need
         raise BadInput("Measurements that show the order of their patterns", got, _SAY)
     order, flat = ranked[0]
     sentence = f"The order of the patterns is {names[ranked[0]]}, in which the image is smoothest: {listed}"
-    if order != "sequency" and len([n for n in shape if n > 1]) > 1 and shape == shape[::-1]:
+    if len([n for n in shape if n > 1]) > 1 and shape == shape[::-1]:
         sentence += "; an image with its axes exchanged is as smooth, so check by eye that it is not mirrored"
     return OrderFound(order, flat, smoothness, sentence)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
@@ -22,7 +21,7 @@ _SAY = "Say readings='interleaved' (+, -, +, -, ...) or 'halves' (all +, then al
 
 
 def difference(readings: Tensor, layout: Readings = "complementary") -> tuple[Tensor, list[str]]:
-    """Subtracts complementary pairs: :math:`p_k^+-p_k^-`, where :math:`p^\\\\pm=\\\\tfrac12(1\\\\pm H_k)`, is the
+    """Subtracts complementary pairs: :math:`p_k^+-p_k^-`, where :math:`p^\\pm=\\tfrac12(1\\pm H_k)`, is the
     measurement of the pattern :math:`H_k` of -1 and 1.
 
     The two readings of a pair add up to the sum of all pixels. So if the layout is not said, it is the one in which
@@ -73,7 +72,7 @@ def _layout(pairs: dict[str, Tensor]) -> tuple[Literal["interleaved", "halves"],
 def signed_of_binary(readings: Tensor, numbers: Tensor) -> tuple[Tensor, list[str]]:
     """Returns the measurements of patterns of -1 and 1 from those of patterns of 0 and 1 alone.
 
-    With :math:`b_k=\\\\tfrac12(1+H_k)` the measurements are :math:`H_kx=2\\\\,b_kx-\\\\sum_ix_i`, and the sum of all
+    With :math:`b_k=\\tfrac12(1+H_k)` the measurements are :math:`H_kx=2\\,b_kx-\\sum_ix_i`, and the sum of all
     pixels is the reading of pattern 0, all of whose entries are 1 in every order. If it was read several times, the
     sum is the mean.
 
