@@ -31,9 +31,10 @@ from firenet.sensing.plans import Sums, entry_error
 
 # The accuracy of the kernel. Finer ones are lost in the rounding of the frequencies.
 _ACCURACY = 1e-13
-# Grids of more points than this have no entries chosen: a step takes two real Fourier transforms.
-_LARGEST_GRID = 2**22
-_FINER, _POWERS, _STEPS, _LEVEL, _NEAR = 3, 15, 40, 1.1, 1.02
+# Grids of 4 n are used up to this number of points, then grids of 3 n; larger images have no entries chosen. A step
+# takes two real Fourier transforms.
+_LARGEST_GRIDS = {4: 2**19, 3: 2**22}
+_POWERS, _STEPS, _LEVEL, _NEAR = 15, 40, 1.1, 1.02
 
 
 def largest_eigenvalue(points: Tensor, weights: Tensor, shape: tuple[int, ...]) -> float:
@@ -50,8 +51,9 @@ def largest_eigenvalue(points: Tensor, weights: Tensor, shape: tuple[int, ...]) 
     slack = kernel.numel() * error  # of a Fourier transform of these entries; all others are free
     small = torch.fft.fftn(kernel).real
     best = _above(small, kernel.norm().item()) + slack
-    sides = tuple(_smooth(_FINER * n) for n in shape)
-    if math.prod(sides) <= _LARGEST_GRID:
+    grids = (tuple(_smooth(finer * n) for n in shape) for finer in _LARGEST_GRIDS)
+    sides = next((g for g, most in zip(grids, _LARGEST_GRIDS.values(), strict=True) if math.prod(g) <= most), None)
+    if sides is not None:
         best = min(best, _extended(kernel, sides, _LEVEL * _power_steps(small, shape)) + slack)
     return max(best, 0.0)
 
@@ -82,7 +84,7 @@ def _kernel(points: Tensor, weights: Tensor, shape: tuple[int, ...]) -> tuple[Te
 
 
 def _above(f: Tensor, norm: float) -> float:
-    """Returns a bound of the largest value of f, the Fourier transform of a kernel of this norm, from its computed values."""
+    """Returns a bound of the largest value of f, the computed Fourier transform of a kernel of this norm."""
     places = f.numel()
     rounding = fft_rounding(tuple(f.shape)) * UNIT * math.sqrt(places) * norm * (1 + places * UNIT)
     return f.max().item() + rounding
