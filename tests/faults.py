@@ -113,7 +113,7 @@ AUDIT = (
     "1",
 )
 JOBS = {
-    "recon": Job(("recon", "scan.npz", "--layers", "300", "--threads", "1"), "x.npy", _image),
+    "recon": Job(("recon", "scan.npz", "--fixed", "--layers", "300", "--threads", "1"), "x.npy", _image),
     "train": Job((*TRAIN, "--steps", "200"), "net.safetensors", _weights, sign="net.checkpoint"),
     "audit run": Job(
         (*AUDIT, "--tests", "accuracy,noise,scaling", "--steps", "2", "--starts", "1"),

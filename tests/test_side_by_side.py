@@ -50,12 +50,16 @@ def test_the_same_images_in_the_same_order(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(scan_reconstruction, "side_by_side", watched)
     filters = list(warnings.filters)
     together = reconstruct_scan(
-        source, progress=lambda what, done, most, gap: told.append((what, done)), notify=lambda sentence: None
+        source,
+        fixed=True,
+        reweight=0,
+        progress=lambda what, done, most, gap: told.append((what, done)),
+        notify=lambda sentence: None,
     )
     assert warnings.filters == filters
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
-    alone = reconstruct_scan(source, notify=lambda sentence: None)
+    alone = reconstruct_scan(source, fixed=True, reweight=0, notify=lambda sentence: None)
     assert seen == [2, 1]
     for a, b in zip(together, alone, strict=True):
         assert torch.equal(a.image, b.image)
@@ -74,7 +78,7 @@ def test_little_memory_is_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(scan_reconstruction, "side_by_side", lambda work, items, workers, told: seen.append(workers))
     for free in (10**6, 10**12, None):
         monkeypatch.setattr(scan_reconstruction, "available_bytes", lambda free=free: free)
-        _ = reconstruct_scan(slices(tmp_path), notify=lambda sentence: None)
+        _ = reconstruct_scan(slices(tmp_path), fixed=True, notify=lambda sentence: None)
     assert seen == [1, 2, 2]
 
 

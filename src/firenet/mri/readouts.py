@@ -72,6 +72,9 @@ def prepare_readouts(
     if numbers == [0] and len(paths) == 1 and only is None:
         numbers = [None]
     known = tensor_of(maps, "coil maps").to(device=device, dtype=dtype) if isinstance(maps, np.ndarray) else None
+    if known is not None and tuple(known.shape) != (data.shape[1], *shape):
+        do = "Give one map for each coil, on the grid of the image"
+        raise BadInput(f"Coil maps of shape {(data.shape[1], *shape)}", f"{tuple(known.shape)}", do)
     if noise is not None:
         flat = [data.flatten(2)] if known is None else [data.flatten(2), known.flatten(1)[None]]
         mixed = prewhiten(flat, noise, coil_axis=-2)
