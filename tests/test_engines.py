@@ -281,8 +281,8 @@ def test_which_engine_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.engine_for(large, 1.0) is not None
     middle = UndecimatedWavelet((64, 64), "haar", 1)
     assert engine.engine_for(middle, 1.0) is None
-    assert engine.engine_for(middle, 1.0, derivatives=True) is not None
-    assert engine.engine_for(small, 1.0, derivatives=True) is None
+    assert engine.engine_for(middle, 1.0) is not None
+    assert engine.engine_for(small, 1.0) is None
     monkeypatch.setenv("FIRENET_ENGINE", "torch")
     assert engine.engine_for(large, 1.0) is None
     monkeypatch.setenv("FIRENET_ENGINE", "compiled")

@@ -24,9 +24,8 @@ from firenet.transforms.undecimated import UndecimatedWavelet
 from firenet.transforms.union import Union
 
 Array = NDArray[Any]
-_WORTH = 2**17  # coefficients, see compiled_module
-# The same with derivatives: attacks and training compute thousands of them.
-_WORTH_DERIVATIVES = 2**13
+# Coefficients, see compiled_module. A choice of a setting takes some 600 layers, attacks and training thousands.
+_WORTH = 2**13
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +51,8 @@ class _Differences:
 _Part = list[_Level] | _Differences
 
 
-def engine_for(sparsify: AnalysisOperator, scale: float, *, derivatives: bool = False) -> Engine | None:
-    """Returns the compiled engine for ``scale`` times an operator, or None if the operator is left to torch; with
-    ``derivatives`` the engine pays for smaller images.
+def engine_for(sparsify: AnalysisOperator, scale: float) -> Engine | None:
+    """Returns the compiled engine for ``scale`` times an operator, or None if the operator is left to torch.
 
     Undecimated wavelets and periodic gradients of 2-D images and unions of them have an engine; other operators are
     left to torch. See :func:`.compiled_module`, which also says which errors are raised.
@@ -65,8 +63,7 @@ def engine_for(sparsify: AnalysisOperator, scale: float, *, derivatives: bool = 
         return None
     size = math.prod(sparsify.out_shape)
     names = "firenet.transforms.compiled", "firenet.transforms.compiled_gradient"
-    worth = _WORTH_DERIVATIVES if derivatives else _WORTH
-    compiled, gradient = (compiled_module(name, size, worth) for name in names)
+    compiled, gradient = (compiled_module(name, size, _WORTH) for name in names)
     return None if compiled is None or gradient is None else Engine(sparsify, parts, compiled, gradient)
 
 
