@@ -24,7 +24,6 @@ from firenet.sensing import NonuniformFourier, radial
 from firenet.transforms.walsh import WalshHadamard
 
 SIDE = 32
-pytest.importorskip("finufft")
 
 
 def object_() -> Tensor:
@@ -163,9 +162,10 @@ def test_files_are_described(tmp_path: Path) -> None:
     assert "--maps auto" in found.command
     found = describe_file(camera_file(tmp_path))
     assert found.facts["image"] == "32 x 32"
-    k = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(object_().numpy()))) * firenet.sensing.multilevel(
-        (SIDE, SIDE), 0.5
-    ).centred().numpy()
+    k = (
+        np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(object_().numpy())))
+        * firenet.sensing.multilevel((SIDE, SIDE), 0.5).centred().numpy()
+    )
     np.save(tmp_path / "grid.npy", k)
     found = describe_file(tmp_path / "grid.npy")
     assert found.facts["zero frequency"] == "in the middle"

@@ -40,7 +40,7 @@ class OperatorPair:
 
     def __init__(self, sensing: LinearOperator, sparsify: AnalysisOperator) -> None:
         self.operator, self.in_shape = sensing, sensing.in_shape
-        self._engines: dict[bool, Engine | None] = {}  # for tensors with derivatives, and without
+        self._engines: list[Engine | None] = []  # the one that was found, once it was sought
         self.sparsify, self._sensing = sparsify, sensing.compact()
         self._bands = sparsify if isinstance(sparsify, Convolutions) and sparsify.convolves else None
         self._axes = tuple(range(-len(sparsify.in_shape), 0))
@@ -108,7 +108,7 @@ class OperatorPair:
 
     def __getstate__(self) -> dict[str, Any]:
         # An engine has modules, which cannot be copied; a copy makes its own.
-        return {**vars(self), "_engines": {}}
+        return {**vars(self), "_engines": []}
 
     def engine(self, *tensors: Tensor, derivatives: bool = False) -> Engine | None:
         """Returns the compiled engine if there is one and it takes these tensors: on the CPU, and unless the caller
@@ -118,10 +118,10 @@ class OperatorPair:
         """
         if any(t.device.type != "cpu" or (derived(t) and not derivatives) for t in tensors):
             return None
-        if derivatives not in self._engines:
+        if not self._engines:
             scale = self._balance if self._spectral else self._relative
-            self._engines[derivatives] = engine_for(self.sparsify, scale, derivatives=derivatives)
-        return self._engines[derivatives]
+            self._engines.append(engine_for(self.sparsify, scale))
+        return self._engines[0]
 
     def to_space(self, x: Tensor) -> Tensor:
         """Computes the image that the engine takes; without derivatives it may overwrite x."""

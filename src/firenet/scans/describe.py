@@ -154,7 +154,9 @@ def _projections(read: Sinogram, words: list[str]) -> Described:
 def _patterns(read: Patterns, words: list[str]) -> Described:
     facts = {
         "measurements": _by(read.values.shape),
-        "numbers of the patterns": "none: a grid, or all in their order" if read.index is None else f"{len(read.index)}",
+        "numbers of the patterns": "none: a grid, or all in their order"
+        if read.index is None
+        else f"{len(read.index)}",
         "image": "not in the file" if read.shape is None else _by(read.shape),
     }
     words = words + (["--shape", "N,N"] if read.shape is None and read.values.ndim == 1 else [])
