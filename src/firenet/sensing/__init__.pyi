@@ -10,4 +10,5 @@ from firenet.sensing.masks import (
     nested as nested,
     variable_density as variable_density,
 )
+from firenet.sensing.projection import Projection as Projection
 from firenet.sensing.walsh import SubsampledWalsh as SubsampledWalsh
