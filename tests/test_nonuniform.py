@@ -49,7 +49,6 @@ from laws import (
     probes,
 )
 
-
 SHAPES = [(7,), (8,), (6, 5), (5, 8), (4, 5, 6), (3, 3, 2)]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 coils = pytest.mark.parametrize("coils", [0, 1, 3])

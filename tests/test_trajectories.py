@@ -19,7 +19,6 @@ from firenet.operators import Weighted
 from firenet.sensing import NonuniformFourier, density_compensation, radial, spiral
 from laws import assert_refuses
 
-
 # --- trajectories
 
 

@@ -120,8 +120,8 @@ Every = Annotated[int, Option(help="Tomograms: use one of so many views.")]
 Order = Annotated[
     str | None,
     Option(
-        help="Single-pixel cameras: the order of the patterns, sequency, natural or dyadic, with :flattened if it is that "
-        "of the flattened image. Default: found."
+        help="Single-pixel cameras: the order of the patterns, sequency, natural or dyadic, with :flattened if it is "
+        "that of the flattened image. Default: found."
     ),
 ]
 ReadingKind = Annotated[

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from firenet.ct.sinogram import binned, line_integrals, rotation_centre
+from firenet.ct.axis import rotation_centre
+from firenet.ct.sinogram import binned, line_integrals
 from firenet.errors import BadInput
 from firenet.numerics import tensor_of
 from firenet.reconstruction.prepared import Prepared, ScanData, chosen_slices, with_empty
@@ -31,7 +32,7 @@ def prepare_projections(
     """Prepares the images of a tomogram of parallel beams, one for each row of the detector.
 
     Intensities become line integrals (:func:`.line_integrals`). An image has as many pixels a side as the detector has
-    cells, of the same size, and the rotation axis in its middle.
+    cells, of the same size, and the rotation axis in its middle; its unit is one over a cell's width.
 
     Args:
         projections: Intensities, or line integrals if ``white`` is None; shape (rows, views, cells).
@@ -56,21 +57,23 @@ def prepare_projections(
     which = chosen.numpy()
     numbers = [None] if rows == 1 else numbers
     notes: list[str] = []
-    frames = {name: None if f is None else f[:, which] for name, f in (("white", white), ("dark", dark))}
-    integrals, more = line_integrals(projections[which], frames["white"], frames["dark"])
-    notes += more
+    counts = np.asarray(projections)[which].transpose(1, 0, 2)
+    if white is None:
+        integrals, repaired = tensor_of(counts, "line integrals"), ()
+    else:
+        integrals, repaired = line_integrals(counts, white[:, which], None if dark is None else dark[:, which])
+    notes += [f"{said[0].upper()}{said[1:]}." for said in repaired]
     angles = np.deg2rad(np.asarray(theta, np.float64))
     if rotation_axis is None:
-        found = [rotation_centre(one, angles) for one in integrals]
-        rotation_axis = float(np.median(found))
+        rotation_axis = float(np.median([rotation_centre(one, angles) for one in integrals.transpose(0, 1)]))
         said = f"The rotation axis was found at detector cell {rotation_axis:.2f} of {cells}"
         notes.append(f"{said}; --rotation-axis sets it.")
-    integrals = binned(integrals, bin)[:, ::every]
+    integrals = binned(integrals, bin).transpose(0, 1)[:, ::every]
     # The middle of a binned cell is the mean of the middles of its cells.
     centre = (rotation_axis - (bin - 1) / 2) / bin
     side = integrals.shape[-1]
     operator = Projection(angles[::every], side, (side, side), centre=centre).to(device)
-    y = tensor_of(np.ascontiguousarray(integrals), "line integrals").to(device=device, dtype=dtype)
+    y = operator.restrict(integrals.to(device=device, dtype=dtype))
     nowhere = operator.adjoint(torch.ones(operator.out_shape, dtype=torch.float64, device=device)) == 0
     filled = [
         Prepared(one, operator, "none", nowhere.cpu(), number=number) if bool((one != 0).any()) else None

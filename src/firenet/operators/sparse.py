@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -64,7 +64,32 @@ class SparseMatrix(LinearOperator):
             raise BadInput("A real or complex matrix", f"dtype {entries.dtype}", do)
         if not bool(torch.isfinite(real_view(entries)).all()):
             raise BadInput("A finite matrix", "NaN or infinity", "Remove the entries that are not finite")
+        self._store(rows, columns, entries, shape)
+
+    @classmethod
+    def of_rows(
+        cls, rows: Tensor, columns: Tensor, entries: Tensor, shape: tuple[int, int], *, follow: bool = False
+    ) -> Self:
+        """Returns the operator of the three arrays of a matrix that is stored by rows; they are neither checked nor
+        copied.
+
+        Args:
+            rows: Where the entries of each row begin, and the number of all, shape (m + 1,).
+            columns: The column of each entry, in ascending order within a row and each at most once.
+            entries: Finite floating-point numbers.
+            shape: (m, n).
+            follow: Whether products are computed in the precision of the argument, with rounded entries, if that is
+                lower than the precision of the entries.
+        """
+        found = cls.__new__(cls)
+        found._store(rows, columns, entries, shape, follow=follow)
+        return found
+
+    def _store(
+        self, rows: Tensor, columns: Tensor, entries: Tensor, shape: tuple[int, ...], *, follow: bool = False
+    ) -> None:
         super().__init__((shape[1],), (shape[0],), None)
+        self._follow = follow
         self.register_buffer("rows", rows)
         self.register_buffer("columns", columns)
         self.register_buffer("entries", entries)
@@ -104,16 +129,24 @@ class SparseMatrix(LinearOperator):
             parts = (entries.numpy(), self.columns.cpu().numpy(), self.rows.cpu().numpy())
             return csr_array(parts, shape=shape)
         rows = torch.repeat_interleave(torch.arange(shape[0], device=entries.device), self._counts().to(entries.device))
-        return rows, self.columns.to(entries.device), entries, shape
+        return rows, self.columns.to(entries.device, torch.int64), entries, shape
 
     def _table(self, dtype: torch.dtype) -> Any:
-        """Returns the matrix in the precision of a dtype, or in its own if that is higher."""
+        """Returns the matrix in the precision :meth:`_precision` for arguments of a dtype."""
         self.notice_changes()
-        own = self.entries.dtype
-        wanted = own if torch.finfo(dtype).bits <= torch.finfo(own).bits else doubled(self.entries[:0]).dtype
+        wanted = self._precision(dtype)
         if wanted not in self._tables:
             self._tables[wanted] = self._table_of(self.entries.detach().to(wanted))
         return self._tables[wanted]
+
+    def _precision(self, dtype: torch.dtype) -> torch.dtype:
+        """Returns the dtype of the entries for arguments of a dtype: that of the entries or, if the argument has a
+        higher precision or the matrix follows it, that precision."""
+        own, bits = self.entries.dtype, torch.finfo(dtype).bits
+        if bits > torch.finfo(own).bits:
+            return doubled(self.entries[:0]).dtype
+        single = self._follow and bits == 32
+        return (torch.complex64 if own.is_complex else torch.float32) if single else own
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_tables": {}}
@@ -122,7 +155,7 @@ class SparseMatrix(LinearOperator):
         """Computes Sx or, transposed, S*x, without derivatives."""
         x = x.detach().resolve_conj().resolve_neg()
         table, complex_ = self._table(x.dtype), self.entries.is_complex()
-        x = x.to(torch.promote_types(x.dtype, self.entries.dtype))
+        x = x.to(self.state_dtype(x.dtype))
         if transposed and complex_:
             return _batched(table, x.conj().resolve_conj(), transposed=True).conj().resolve_conj()
         if x.is_complex() and not complex_:  # two real products
@@ -137,7 +170,7 @@ class SparseMatrix(LinearOperator):
         return differentiable(y, partial(self._apply_to, transposed=True), partial(self._apply_to, transposed=False))
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
-        return torch.promote_types(y, self.entries.dtype)
+        return torch.promote_types(y, self._precision(y))
 
     @property
     def frobenius(self) -> float:
@@ -153,8 +186,9 @@ class SparseMatrix(LinearOperator):
         # As for a dense matrix, with the largest number of terms of a sum in place of the sides.
         if not len(self.entries):
             return 0.0
+        # The bound of the norm is one for the moduli of the entries, too.
         terms = max(int(self._counts().max()), int(torch.bincount(self.columns).max()))
-        return 2 * (terms + 4) * self.frobenius
+        return 2 * (terms + 4) * self.norm_bound.value
 
 
 def _parts(matrix: Tensor | Sparse) -> tuple[Tensor, Tensor, Tensor, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from firenet.camera.scan import prepare_patterns
+from firenet.ct.scan import prepare_projections
 from firenet.errors import BadInput
 from firenet.io.files import Scan, read_array
 from firenet.io.measured import Patterns, Readouts, Sinogram, read_measured, without_numbers
@@ -155,8 +156,6 @@ class Source:
         return {"maps": maps, "noise": noise, "only": self.only, "device": self.device}
 
     def _projections(self, scan: Sinogram) -> ScanData:
-        from firenet.ct.scan import prepare_projections
-
         return prepare_projections(
             scan.projections,
             scan.theta,

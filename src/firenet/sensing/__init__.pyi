@@ -12,6 +12,7 @@ from firenet.sensing.masks import (
     variable_density as variable_density,
 )
 from firenet.sensing.nonuniform import NonuniformFourier as NonuniformFourier
+from firenet.sensing.projection import Projection as Projection
 from firenet.sensing.trajectories import (
     radial as radial,
     spiral as spiral,
