@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from extras import h5py
+from extras import h5py, ismrmrd
 from file_seeds import cfl, hdf5, mrd, mrd_header, mrd_line, noise, npy_header, save
 from firenet.io.files import read_array, read_image, read_scan
+from firenet.io.measured import Readouts, Sinogram, read_measured
 from format_features import feature
 
 K = noise(3, 4)
@@ -131,6 +132,14 @@ def _(f: Path) -> Any:
     return call(read_scan, f / "a.npz")
 
 
+@feature("npz", "`kspace`, `trajectory`, `shape`; `sinogram`, `theta`; `measurements`, `index`, `shape`")
+def _(f: Path) -> Any:
+    np.savez(f / "a.npz", kspace=noise(2, 3, 4), trajectory=np.zeros((3, 4, 2)), shape=np.array([8, 8]))
+    found = read_measured(f / "a.npz", coils=True)
+    assert isinstance(found, Readouts)
+    return found.kspace, noise(2, 3, 4)[None]
+
+
 @feature("npz", "encrypted", "refused")
 def _(f: Path) -> Any:
     np.savez(f / "a.npz", kspace=K)
@@ -149,6 +158,15 @@ def _(f: Path) -> Any:
 
 
 # --- HDF5 ------------------------------------------------------------------------------------------------------------
+
+
+@feature("HDF5", "Data Exchange: `exchange/data`, `theta`, `data_white`, `data_dark`; `sinogram` and others as in npz")
+def _(f: Path) -> Any:
+    with h5py.File(f / "a.h5", "w") as file:
+        file["exchange/data"], file["exchange/theta"] = np.ones((3, 2, 4), np.float32), np.arange(3)
+    found = read_measured(f / "a.h5")
+    assert isinstance(found, Sinogram)
+    return found.projections, np.ones((2, 3, 4), np.float32)
 
 
 @feature("HDF5", "fastMRI: `kspace` (slice, y, x) or (slice, coil, y, x), `mask` of one axis or more")
@@ -286,7 +304,17 @@ def _(f: Path) -> Any:
     return call(scanned, f, lines(flag=22))
 
 
-@feature("ISMRMRD", "other trajectories: radial, spiral", "refused")
+@feature("ISMRMRD", "radial, spiral and other readouts with the trajectory of each, in any of three units", "named")
+def _(f: Path) -> Any:
+    path = np.stack([np.linspace(-4, 4, 8, endpoint=False), np.zeros(8)], axis=-1).astype(np.float32)
+    several = [ismrmrd.Acquisition.from_array(noise(2, 2, 8)[:, y].copy(), path) for y in range(2)]
+    found = read_measured(mrd(f / "a.h5", mrd_header((1, 8, 8), kept=8, trajectory="radial"), several), coils=True)
+    assert isinstance(found, Readouts)
+    np.testing.assert_allclose(found.trajectory[0], np.stack([path[:, ::-1] / 8] * 2))
+    return found.notes
+
+
+@feature("ISMRMRD", "such readouts without a trajectory", "refused")
 def _(f: Path) -> Any:
     return call(scanned, f, lines(), mrd_header((1, 2, 8), kept=8, trajectory="spiral"))
 
