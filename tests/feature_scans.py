@@ -306,11 +306,11 @@ def _(f: Path) -> Any:
 
 @feature("ISMRMRD", "radial, spiral and other readouts with the trajectory of each, in any of three units", "named")
 def _(f: Path) -> Any:
-    path = np.stack([np.linspace(-4, 4, 8, endpoint=False), np.zeros(8)], axis=-1).astype(np.float32)
+    path = np.stack([np.linspace(-0.5, 0.5, 8, endpoint=False), np.zeros(8)], axis=-1).astype(np.float32)
     several = [ismrmrd.Acquisition.from_array(noise(2, 2, 8)[:, y].copy(), path) for y in range(2)]
     found = read_measured(mrd(f / "a.h5", mrd_header((1, 8, 8), kept=8, trajectory="radial"), several), coils=True)
     assert isinstance(found, Readouts)
-    np.testing.assert_allclose(found.trajectory[0], np.stack([path[:, ::-1] / 8] * 2))
+    np.testing.assert_allclose(found.trajectory[0], np.stack([path[:, ::-1]] * 2))
     return found.notes
 
 
