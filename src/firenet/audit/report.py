@@ -24,6 +24,7 @@ from firenet.audit.records import Audit, Outcome, Row, Verdict
 from firenet.audit.report_curves import curve, finite
 from firenet.audit.report_text import EXPLAINED
 from firenet.errors import BadInput
+from firenet.io.archives import write_arrays
 from firenet.io.files import WITNESSES, check_output, to_json
 from firenet.io.safely import replacing
 from firenet.optional import optional
@@ -80,7 +81,7 @@ def write_witnesses(path: Path, found: Mapping[str, np.ndarray]) -> None:
     """
     arrays = {f"e{k}": e for k, e in enumerate(found.values())}
     with replacing(path) as (temporary,), temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **{WITNESSES: np.array(list(found))}, **arrays)
+        write_arrays(file, {WITNESSES: np.array(list(found)), **arrays})
 
 
 def render(audits: Sequence[Audit], *, command: str, title: str, pictured: int = 1) -> str:

@@ -187,6 +187,7 @@ def _write(found: Confusion, path: Path, record: dict[str, Any]) -> None:
     """Writes the pair, and beside it the certificate."""
     import numpy as np
 
+    from firenet.io.archives import write_arrays
     from firenet.io.files import to_json
     from firenet.io.safely import replacing, together
 
@@ -194,7 +195,7 @@ def _write(found: Confusion, path: Path, record: dict[str, Any]) -> None:
     arrays = {"coefficients_first": found.first.numpy(), "coefficients_second": found.second.numpy()}
     arrays |= {"first": first, "second": second, "noise": np.array(found.noise), "distance": np.array(found.distance)}
     with together(), replacing(path, scans.beside(path)) as (temporary, certificate):
-        np.savez_compressed(temporary, allow_pickle=False, record=np.array(to_json(record)), **arrays)
+        write_arrays(temporary, {"record": np.array(to_json(record)), **arrays})
         certificate.write_text(found.to_json(), encoding="utf-8")
 
 

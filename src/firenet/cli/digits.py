@@ -95,8 +95,7 @@ def _save(found: Digits, record: dict[str, Any], path: Path) -> None:
     """Writes arrays and record as npz."""
     import json
 
-    import numpy as np
-
+    from firenet.io.archives import write_arrays
     from firenet.io.safely import replacing
 
     arrays: dict[str, Any] = {"centre": found.centre, "radius": found.radius, "record": json.dumps(record)}
@@ -106,4 +105,4 @@ def _save(found: Digits, record: dict[str, Any], path: Path) -> None:
             changes = {"matrix_change": found.witness.matrices[k], "data_change": found.witness.data[k]}
             arrays |= {f"{name}_{key}": v for key, v in (parts | changes).items() if v is not None}
     with replacing(path) as (temporary,), open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        write_arrays(file, arrays)

@@ -170,6 +170,7 @@ def _write(made: Plan, path: Path, record: dict[str, Any], words: dict[str, str]
     """Writes the numbers of the network, and beside it the plan."""
     import numpy as np
 
+    from firenet.io.archives import write_arrays
     from firenet.io.files import write_json
     from firenet.io.safely import replacing, together
     from firenet.operators.matrix import Matrix
@@ -184,7 +185,7 @@ def _write(made: Plan, path: Path, record: dict[str, Any], words: dict[str, str]
     arrays |= {"weights": made.guarantee.weights, "lam": np.array(made.lam), "layers_per_restart": np.array(made.inner)}
     with together():
         with replacing(path) as (temporary,):
-            np.savez_compressed(temporary, allow_pickle=False, **arrays)
+            write_arrays(temporary, arrays)
         write_json(scans.beside(path), record | words)
 
 

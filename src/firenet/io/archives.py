@@ -10,10 +10,12 @@ import io
 import math
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from firenet.errors import BadInput
 from firenet.io.safely import existing
@@ -23,6 +25,20 @@ MOST_BYTES = 2**32  # of a file of weights
 _MOST_MEMBERS = 100_000
 _MOST_GROWTH, _FREE_BYTES = 100, 2**26  # below that many bytes any growth is harmless
 _MOST_HEADER = 10_000  # bytes of the header of an npy, the limit of numpy
+
+
+def write_arrays(file: Path | IO[bytes], arrays: Mapping[str, ArrayLike]) -> None:
+    """Writes arrays as a compressed npz archive.
+
+    Raises:
+        ValueError: For objects, which only pickling could store.
+    """
+    # The argument allow_pickle of savez is newer than the oldest NumPy, which takes it for an array.
+    found = {name: np.asarray(array) for name, array in arrays.items()}
+    objects = [name for name, array in found.items() if array.dtype.hasobject]
+    if objects:
+        raise ValueError(f"arrays of objects are not stored: {', '.join(objects)}")
+    np.savez_compressed(file, **found)  # pyright: ignore[reportArgumentType]
 
 
 def bytes_of(path: Path, most: int = MOST_BYTES) -> bytes:

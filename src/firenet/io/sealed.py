@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from firenet.errors import BadInput
-from firenet.io.archives import arrays_in, bytes_of
+from firenet.io.archives import arrays_in, bytes_of, write_arrays
 from firenet.io.safely import replacing
 
 _MOST = 2**30  # bytes of such a file
@@ -48,7 +48,7 @@ def write(path: Path, kind: str, identity: str, arrays: Mapping[str, np.ndarray]
         raise ValueError(f"no array may be named {_ABOUT}: that name is taken")
     said = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **{**arrays, _ABOUT: said})
+    write_arrays(buffer, {**arrays, _ABOUT: said})
     head, rest = f"firenet {kind} 1 {identity} ".encode(), buffer.getvalue()
     with replacing(path) as (temporary,):
         temporary.write_bytes(head + hashlib.sha256(head + rest).hexdigest().encode() + b"\n" + rest)
