@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -100,9 +101,13 @@ def _least(terms: list[tuple[float, Reals, Reals]], cells: int) -> float:
             total += (real * (even @ real)).sum(axis=0) + (imaginary * (odd @ imaginary)).sum(axis=0)
         return total
 
-    low, high = 0.0, cells - 1.0
-    for _ in range(12):
-        at = np.linspace(low, high, 4 * cells + 1 if high - low > cells / 2 else 33)
-        best, step = float(at[remainder(at).argmin()]), float(at[1] - at[0])
-        low, high = best - 2 * step, best + 2 * step
+    step = 0.25
+    best = _lowest(remainder, np.arange(0.0, cells - 0.9, step))
+    while step > 1e-6:
+        step /= 8
+        best = _lowest(remainder, best + step * np.arange(-16.0, 17.0))
     return best
+
+
+def _lowest(function: Callable[[Reals], Reals], at: Reals) -> float:
+    return float(at[function(at).argmin()])

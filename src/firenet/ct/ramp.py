@@ -20,12 +20,12 @@ from firenet.sensing.projection import Projection
 
 def padded_length(cells: int) -> int:
     """Returns the power of two to which views are padded with zeros, so that a filter does not wrap around."""
-    return 1 << max(math.ceil(math.log2(2 * cells)), 1)
+    return 1 << max(math.ceil(math.log2(2 * cells)), 2)
 
 
 def ramp_response(length: int) -> NDArray[np.float64]:
     """Returns the response of the band-limited ramp filter at the non-negative frequencies of a discrete Fourier
-    transform of an even length.
+    transform whose length is a multiple of 4.
 
     The filter has the coefficients of Kak and Slaney (1988, equation 61 of chapter 3) for cells of width 1: 1/4 at 0,
     :math:`-1/(\\pi k)^2` at odd k, and 0 elsewhere. Cut off at the given length, its response is about
@@ -47,7 +47,7 @@ class RampWeighted(LinearOperator):
     and cut again. It is symmetric and positive definite with norm at most 1: at zero frequency the response is small,
     but not zero. The residual is then :math:`\\|M^{1/2}(Ax-y)\\|`, in which the low frequencies, which the views have
     in common, count less. The iteration takes far fewer layers, for another problem: white noise of the data is no
-    longer white in it. The filter acts within a view, so whole views are held out from a choice of settings.
+    longer white in it.
 
     The norm bound is that of Lanczos' method, wrong with a probability of at most 1e-10; the proven bound
     :math:`\\|M^{1/2}A\\|\\le\\|A\\|` is several times too large, which would cost more layers than the weights save.
@@ -84,6 +84,8 @@ class RampWeighted(LinearOperator):
     def _filtered(self, y: Tensor) -> Tensor:
         if y.is_complex():
             return torch.complex(self._filtered(y.real), self._filtered(y.imag))
+        if y.numel() == 0:
+            return y
         cells, length = y.shape[-1], 2 * (len(self.response) - 1)
         spectrum = torch.fft.rfft(y, length) * self.response.to(y.dtype)
         return torch.fft.irfft(spectrum, length)[..., :cells]
@@ -101,9 +103,6 @@ class RampWeighted(LinearOperator):
             proven = self.operator.norm_bound
             self._found = now, found.bound if found.bound.value < proven.value else proven
         return self._found[1]
-
-    def holdout_candidates(self) -> Tensor:
-        return self.operator.holdout_candidates().any(dim=-1, keepdim=True)
 
     def state_dtype(self, y: torch.dtype) -> torch.dtype:
         return self.operator.state_dtype(y)

@@ -33,7 +33,7 @@ class Projection(LinearOperator):
     **Coordinates.** An image has the axes (y, x), as it is displayed: row 0 is at the top, x points to the right and y
     upwards. The pixel (i, j) is the square of side ``pixel`` around :math:`x=(j-(n_x-1)/2)\\,\\text{pixel}`,
     :math:`y=((n_y-1)/2-i)\\,\\text{pixel}`, and the rotation axis is the middle of the image. At the angle
-    :math:`\\theta` the detector coordinate increases along :math:`(\\cos\\theta,\\sin\\theta)`: the parallel ray to s is
+    :math:`\\theta` the detector coordinate grows along :math:`(\\cos\\theta,\\sin\\theta)`: the parallel ray to s is
     the line :math:`x\\cos\\theta+y\\sin\\theta=s`. So at angle 0 the rays are vertical and cell 0 is on the left; with
     growing angles the detector turns counter-clockwise around the image. Cell k covers
     :math:`s=(k-\\text{centre}\\pm\\tfrac12)\\,\\text{spacing}`.
@@ -46,13 +46,14 @@ class Projection(LinearOperator):
     For parallel rays it is the area that pixel and strip have in common, divided by the width of the strip, computed
     exactly up to rounding. For a fan the rays are uniform in the detector coordinate, and the mean is a quadrature with
     a relative error of about :math:`d^{-4}/180` for pixels at d pixels from the source. Areas below 1e-12 of
-    a pixel's are left out. For images in units of 1/length, measurements are line integrals without unit. If the detector
-    sees all of an image x, each parallel view has the sum
+    a pixel's are left out. For images in units of 1/length, measurements are line integrals without unit. If the
+    detector sees all of an image x, each parallel view has the sum
     :math:`\\text{spacing}\\sum_k(Ax)_k=\\text{pixel}^2\\sum_{ij}x_{ij}`.
 
     The matrix is sparse and has no negative entries, so the norm bound is that of Collatz and Wielandt
     (:func:`.collatz_wielandt`): proven, and nearly equal to the norm. Numbers in single precision are computed in
-    single precision, with rounded weights. Cells that no pixel reaches are not measured.
+    single precision, with rounded weights. Cells that no pixel reaches are not measured. Single cells may be held out
+    from a choice of settings.
 
     Args:
         angles: The angles of the views in radians, one axis.
@@ -110,8 +111,8 @@ class Projection(LinearOperator):
         shape = (self.in_shape[0], self.in_shape[1])
         units = Detector(self.out_shape[1], self.spacing / self.pixel, self.centre)
         largest = 1.0
+        away = [d / self.pixel for d in distances or ()]
         if distances is not None:
-            away = [d / self.pixel for d in distances]
             nearest = min(_nearest(shape, float(angle), away[0]) for angle in self.angles)
             if not nearest >= 1:
                 got = f"a source that is {distances[0]:g} from the axis"
@@ -123,7 +124,7 @@ class Projection(LinearOperator):
         if entries > _MOST:
             do = "Take fewer views or pixels, means of neighbouring cells, or LinearOperator.from_functions"
             raise BadInput("A matrix of at most 2^30 weights", f"up to {entries:.2g}", do)
-        if distances is None:
+        if not away:
             return [parallel_view(shape, float(angle), units) for angle in self.angles]
         return [fan_view(shape, float(angle), units, away[0], away[1]) for angle in self.angles]
 

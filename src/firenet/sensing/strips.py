@@ -46,7 +46,7 @@ class Detector:
 
     def edge(self, cell: NDArray[np.int64]) -> Reals:
         """Returns the coordinates at which cells begin."""
-        return (cell - (self.centre + 0.5)) * self.spacing
+        return (cell.astype(np.float64) - (self.centre + 0.5)) * self.spacing
 
 
 @dataclass(frozen=True)
