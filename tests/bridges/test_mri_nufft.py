@@ -79,21 +79,21 @@ def test_three_axes() -> None:
 
 
 def test_a_certified_reconstruction() -> None:
-    points = trajectory(500).astype(np.float32)
-    assert_is_solved(from_mri_nufft(make(points, (24, 24))), disc(24, 24) + 0j, psnr=35)
+    assert_is_solved(from_mri_nufft(make(trajectory(300), (16, 16))), disc() + 0j, psnr=40)
 
 
 def test_a_density_compensation_is_refused_and_belongs_in_weights() -> None:
     points = trajectory()
-    theirs = make(points, density=True)
+    density = np.linspace(0.5, 2.0, len(points))
+    theirs = make(points, density=density)
     with pytest.raises(BadInput, match=r"adj_op.*Weighted"):
         from_mri_nufft(theirs)
     later = make(points)
     operator = from_mri_nufft(later)
-    later.density = theirs.density
+    later.density = density
     with pytest.raises(BadInput, match="density compensation"):
         operator.adjoint(torch.zeros(150).to(torch.complex128))
-    weighted = Weighted(from_mri_nufft(make(points)), np.abs(theirs.density))
+    weighted = Weighted(from_mri_nufft(make(points)), density)
     assert check_adjoint(weighted).defect < 1e-13
 
 

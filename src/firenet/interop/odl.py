@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from firenet.errors import BadInput
 from firenet.interop.instances import need_instance
+from firenet.operators.check import check_adjoint
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
 from firenet.optional import optional
@@ -27,7 +28,7 @@ class _Applied:
         found = self.operator(self.operator.domain.element(np.asarray(x / self.before)))
         array = found.asarray()
         array = array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
-        return array * self.after
+        return array * self.after.astype(array.real.dtype)
 
 
 def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearOperator:
@@ -40,7 +41,8 @@ def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearO
     .. math:: T^*y=w_X\\cdot T'(y/w_Y)
 
     for the adjoint in the unweighted inner products, which all methods here use. The weights may be numbers or arrays,
-    also of product spaces.
+    also of product spaces. Some operators of ODL, such as ``MatrixOperator``, return T* itself as their adjoint, whatever
+    the weights are: where T* of the formula fails the dot test and the map without weights passes it, that one is taken.
 
     Args:
         operator: The operator; it must have an ``adjoint``, and both of its spaces must be real, or both complex.
@@ -66,11 +68,15 @@ def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearO
     if kinds not in (["real", "real"], ["complex", "complex"]):
         got = f"{name} from a space of {kinds[0]} numbers to one of {kinds[1]} numbers"
         raise BadInput("Two real or two complex spaces of ODL", got, "Use space.complex_space for both")
-    one = np.ones(())
-    forward, adjoint = _Applied(operator, one, one), _Applied(theirs, weights[1], weights[0])
     shapes = [tuple(int(n) for n in space.shape) for space in spaces]
-    how: dict[str, Any] = {"numpy": True, "real": kinds[0] == "real", "name": name}
-    return LinearOperator.from_functions(forward, adjoint, *shapes, norm=norm, **how)
+    how: dict[str, Any] = {"numpy": True, "real": kinds[0] == "real", "name": name, "norm": norm}
+    one = np.ones(())
+    forward = _Applied(operator, one, one)
+    found = LinearOperator.from_functions(forward, _Applied(theirs, weights[1], weights[0]), *shapes, **how)
+    if all(np.array_equal(w, np.broadcast_to(weights[0].ravel()[0], w.shape)) for w in weights):
+        return found
+    plain = LinearOperator.from_functions(forward, _Applied(theirs, one, one), *shapes, **how)
+    return plain if not check_adjoint(found).passed and check_adjoint(plain).passed else found
 
 
 def weights_of(space: Any, name: str) -> NDArray[Any]:
