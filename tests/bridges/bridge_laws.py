@@ -34,16 +34,19 @@ def assert_is_sound(operator: LinearOperator, dense: np.ndarray | None = None, *
         assert np.allclose(own, dense, rtol=0, atol=units * np.abs(dense).max())
 
 
-def assert_is_solved(operator: LinearOperator, truth: np.ndarray, *, psnr: float, noise: float = 0.0) -> None:
+def assert_is_solved(
+    operator: LinearOperator, truth: np.ndarray, *, psnr: float, noise: float = 0.0, single: bool = False
+) -> None:
     """A reconstruction reaches its tolerance with a certificate, and resembles the truth.
 
-    The measurements are exact, or have Gaussian noise of a relative norm: in single precision the gap of exact
-    measurements, whose optimal residual is almost zero, ends above the tolerance.
+    The measurements are in double precision, also for operators that compute in single precision, whose gap ends
+    somewhat below 1 % of the objective. They are exact, or have Gaussian noise of a relative norm.
     """
     y = operator(torch.from_numpy(truth))
+    y = y.to(torch.promote_types(y.dtype, torch.float64))
     e = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(0))
     y = y + e * (noise * torch.linalg.vector_norm(y) / torch.linalg.vector_norm(e))
-    solution = firenet.reconstruct(y, operator, sparsify="tv", tolerance=1e-3, reweight=0)
+    solution = firenet.reconstruct(y, operator, sparsify="tv", tolerance=1e-2 if single else 1e-3, reweight=0)
     assert solution.status is firenet.Status.TOLERANCE_REACHED
     assert firenet.psnr(solution.image, truth) > psnr
     assert bool(solution.conditions) != operator.is_own  # what is not this library's own is trusted on a condition

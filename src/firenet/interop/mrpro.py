@@ -37,8 +37,8 @@ def from_mrpro(
 
     Args:
         operator: The operator, as it is now. It is called with one image at a time.
-        in_shape: The shape of an image in MRpro's layout, for example (1, 1, 256, 256), which is coils, z, y and x.
-        out_shape: The shape of its measurements, for example (8, 1, 32, 256), which is coils, k2, k1 and k0.
+        in_shape: The shape of an image in MRpro's layout, for example (1, 1, 1, 256, 256): other, coils, z, y and x.
+        out_shape: The shape of its measurements, for example (1, 8, 1, 32, 256): other, coils, k2, k1 and k0.
         norm: As in :meth:`.LinearOperator.from_functions`.
 
     Raises:
