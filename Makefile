@@ -61,21 +61,35 @@ layers: $(VENV)/.demo  ## the cost of one layer in units of two FFTs, layers aga
 	$(BIN)/python benchmarks/depth.py
 	$(BIN)/python benchmarks/memory.py
 
-interop: $(foreach library,deepinv pylops sigpy,.interop/$(library))  ## the bridges to other libraries, one environment each
+BRIDGES = deepinv pylops sigpy mri_nufft torchkbnufft mrpro odl astra mbirtorch
+interop: $(foreach library,$(BRIDGES),.interop/$(library))  ## the bridges to other libraries, one environment each
 
 # A library itself comes without its dependencies: some of them ask for another torch.
 INTEROP_deepinv = deepinv==0.5.0 torchvision==0.28.0
-BESIDE_deepinv = einops natsort tqdm requests torchmetrics h5py
+BESIDE_deepinv = einops natsort tqdm requests torchmetrics h5py scikit-image
 INTEROP_pylops = pylops==2.8.0
 INTEROP_sigpy = sigpy==0.1.27
 BESIDE_sigpy = numba tqdm
+INTEROP_mri_nufft = mri-nufft==1.5.1
+BESIDE_mri_nufft = finufft tqdm
+INTEROP_torchkbnufft = torchkbnufft==1.5.2
+INTEROP_mrpro = mrpro==0.261015 torchvision==0.28.0 pytorch-finufft torchnd ptwt==0.1.9
+BESIDE_mrpro = finufft pypulseq einops platformdirs requests tqdm ismrmrd pydicom nibabel
+# The plugin for pytest that ODL brings does not load with pytest 9.
+INTEROP_odl = odl==1.0.0
+BESIDE_odl = array-api-compat future setuptools
+PYTEST_odl = -p no:odl_plugins
+# ASTRA is linked with these libraries, also where there is no GPU.
+INTEROP_astra = astra-toolbox==2.5.0 nvidia-cuda-runtime-cu12 nvidia-cufft-cu12
+INTEROP_mbirtorch = mbirtorch==0.2.0
+BESIDE_mbirtorch = h5py tifffile tqdm psutil olefile osqp
 
 .interop/%: .FORCE
 	$(PYTHON) -m venv $@
 	$@/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[scipy]' pytest hypothesis $(BESIDE_$*)
 	$@/bin/python -m pip install -q --disable-pip-version-check --no-deps $(INTEROP_$*)
-	OMP_NUM_THREADS=1 $@/bin/python -m pytest -q -W default tests/bridges/test_$*.py
+	OMP_NUM_THREADS=1 $@/bin/python -m pytest -q -W default $(PYTEST_$*) tests/bridges/test_$*.py
 
 .FORCE:
 

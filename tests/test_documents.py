@@ -28,8 +28,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = [p for p in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-# How many Python blocks of all pages do not run. Whoever adds one changes this number, too.
-NOT_RUN = 0
+# How many Python blocks of all pages do not run here. Whoever adds one changes this number, too. Those that need another
+# library are run by the tests of its bridge, with make interop.
+NOT_RUN = 9
 # Commands that are parsed and not run, and why.
 ONLY_PARSED = {
     "audit demo": "17 minutes",
@@ -191,7 +192,7 @@ def test_quick_commands_run(page: Path, folder: Path) -> None:
         pytest.skip("no quick command")
     if any("scan.h5" in words for words in quick):
         write_scan(folder / "scan.h5")
-    (folder / "mine.py").write_text("".join(b.code for b in read(page, "python")), encoding="utf-8")
+    (folder / "mine.py").write_text("".join(b.code for b in read(page, "python") if b.reason is None), encoding="utf-8")
     for words in quick:
         result = CliRunner().invoke(application(), words)
         assert result.exit_code == 0, f"firenet {shlex.join(words)}\n{result.output}\n{result.exception!r}"

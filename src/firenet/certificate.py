@@ -338,10 +338,11 @@ def _checked(operator: LinearOperator, z: Tensor, y: Tensor) -> tuple[Tensor, Te
         raise BadInput(f"{shapes}, with the same batch axes", f"{tuple(z.shape)} and {tuple(y.shape)}", do)
     if not (torch.isfinite(real_view(z)).all() and torch.isfinite(real_view(y)).all()):
         raise BadInput("A finite point and finite measurements", "NaN or infinity", "Check where they come from")
-    dtype = operator.state_dtype(torch.promote_types(y.dtype, torch.float32))
+    given = torch.promote_types(y.dtype, torch.float32)
+    dtype = operator.state_dtype(given)
     if z.is_complex() and not dtype.is_complex:
         raise BadInput("A real point for a real problem", f"{z.dtype}", "Pass its real part")
-    return z.to(dtype), operator.restrict(y.to(torch.promote_types(y.dtype, dtype))), batch
+    return z.to(dtype), operator.restrict(y.to(operator.data_dtype(given))), batch
 
 
 def _guess(fidelity: Fidelity, residual: Tensor, size: Tensor) -> Tensor:

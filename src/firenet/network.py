@@ -406,10 +406,9 @@ class Firenet(nn.Module):
             raise BadInput("Finite measurements", "NaN or infinity", do)
         state = self.operator.state_dtype(y.dtype)
         if state.is_complex and not y.is_complex():
-            # A complex matrix takes real measurements. A Fourier operator raises BadInput here, since real k-space has
-            # lost its phase.
+            # A complex matrix takes real measurements; a Fourier operator raises BadInput: real k-space has no phase.
             self.operator.adjoint(torch.zeros(shape, dtype=y.dtype, device=y.device))
-        return y.to(torch.promote_types(y.dtype, state))
+        return y.to(self.operator.data_dtype(y.dtype))
 
     def _start(self, x0: Tensor, batch: torch.Size, dtype: torch.dtype) -> Tensor:
         """Returns the coefficients of a first image, in the shape and dtype of the state."""

@@ -8,8 +8,12 @@ import pytest
 import torch
 
 import firenet
-from firenet import BadInput, Matrix, SubsampledFourier, check_adjoint
+from bridge_laws import assert_example_runs, disc
+from firenet import BadInput, Matrix, MultiCoilFourier, SubsampledFourier, check_adjoint
+from firenet.audit import Model, Settings, audit
+from firenet.models import deepinv_reconstruct
 from firenet.operators import norm_report
+from firenet.operators.linear import LinearOperator
 
 deepinv: Any = pytest.importorskip("deepinv")
 from firenet.interop import FirenetReconstructor, from_deepinv, to_deepinv  # noqa: E402
@@ -88,3 +92,86 @@ def test_what_is_refused() -> None:
         from_deepinv(deepinv.physics.PhaseRetrieval)
     with pytest.raises(BadInput, match="Two channels"):
         from_deepinv(*physics("Blur"), complex_image=True)
+
+
+def coils(shape: tuple[int, ...], *, centred: bool) -> MultiCoilFourier:
+    """Three coils with random maps; the zero frequency is measured, in the corner or in the middle."""
+    random = torch.Generator().manual_seed(0)
+    mask = torch.rand(shape, generator=random) < 0.5
+    maps = torch.randn(3, *shape, dtype=torch.complex64, generator=random)
+    return MultiCoilFourier(torch.fft.fftshift(mask) if centred else mask, maps, centred=centred)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("shape", [(12, 10), (9, 8), (4, 6, 5)])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_reconstructor_gets_the_same_measurements(shape: tuple[int, ...], centred: bool, several: bool) -> None:
+    """The physics that a network is given explains the data that it is given, for one coil and for several."""
+    multi = coils(shape, centred=centred)
+    sensing: LinearOperator = multi if several else SubsampledFourier(multi.mask, centred=centred)
+    x = torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    seen: list[torch.Tensor] = []
+
+    def adjoint(y: torch.Tensor, physics: Any) -> torch.Tensor:
+        assert isinstance(physics, deepinv.physics.MultiCoilMRI if several else deepinv.physics.MRI)
+        assert torch.allclose(physics.A(torch.view_as_real(x).movedim(-1, 0)[None]), y, atol=1e-5)
+        seen.append(y)
+        return physics.A_adjoint(y)
+
+    image = deepinv_reconstruct(adjoint, sensing)(sensing(x))
+    assert torch.allclose(image, sensing.adjoint(sensing(x)), atol=1e-5)
+    assert seen[0].shape == (1, 2, *((3,) if several else ()), *shape)
+
+
+def network(mode: str) -> Any:
+    """A network of deepinv for several coils, with two cascades and random weights."""
+    torch.manual_seed(0)
+    denoiser = deepinv.models.DnCNN(in_channels=2, out_channels=2, pretrained=None, depth=3, nf=8)
+    return deepinv.models.VarNet(denoiser, num_cascades=2, mode=mode).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("mode", ["varnet", "e2e-varnet"])
+def test_a_network_for_several_coils_is_audited(mode: str) -> None:
+    with torch.random.fork_rng():
+        net = network(mode)
+    sensing = coils((16, 16), centred=False)
+    settings = Settings(budgets=(0.01,), steps=2, starts=1, noise=(0.02,), tests=("accuracy", "worst", "noise"))
+    model = Model(mode, lambda operator: deepinv_reconstruct(net, operator))
+    record = audit([model], sensing, {"disc": torch.from_numpy(disc()).float()}, settings=settings)
+    assert [row.test for row in record.rows] == ["accuracy", "worst", "noise"]
+    assert all(row.failed is None for row in record.rows)
+    # The same numbers without the audit: the image of the network, called as deepinv calls it.
+    y = sensing(torch.from_numpy(disc()).to(torch.complex64))
+    reconstruct = deepinv_reconstruct(net, sensing)
+    assert torch.equal(reconstruct(y), reconstruct(y))
+    mask = torch.fft.fftshift(sensing.mask).float()[None, None]
+    theirs = deepinv.physics.MultiCoilMRI(mask=mask, coil_maps=sensing.maps[None], img_size=(1, 2, 16, 16))
+    packed = theirs.A(torch.stack([torch.from_numpy(disc()).float(), torch.zeros(16, 16)])[None])
+    expected = torch.view_as_complex(net(packed, theirs)[0].movedim(0, -1).contiguous())
+    assert torch.allclose(reconstruct(y), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_network_that_changes_its_physics_and_fails_leaves_nothing_behind() -> None:
+    sensing = coils((8, 8), centred=False)
+    calls: list[int] = []
+
+    def careless(y: torch.Tensor, physics: Any) -> torch.Tensor:
+        calls.append(int(physics.mask.sum()))
+        physics.update(mask=torch.ones(8, 8))
+        return physics.A_adjoint(y)
+
+    reconstruct = deepinv_reconstruct(careless, sensing)
+    for _ in range(2):
+        reconstruct(sensing(torch.ones(8, 8, dtype=torch.complex64)))
+    assert calls == [2 * int(sensing.mask.sum())] * 2
+
+
+def test_other_operators_have_no_physics() -> None:
+    line = SubsampledFourier(torch.ones(8))
+    for sensing in (line, Matrix(torch.eye(4)), 2 * SubsampledFourier(samples())):
+        with pytest.raises(BadInput, match="two or three axes for deepinv"):
+            deepinv_reconstruct(lambda y, physics: y, sensing)
+
+
+def test_the_example_runs() -> None:
+    assert_example_runs("deepinv")

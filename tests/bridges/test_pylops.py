@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from bridge_laws import assert_example_runs
 from firenet import SubsampledFourier, check_adjoint
 from firenet.interop import from_scipy, to_scipy
 
@@ -32,3 +33,7 @@ def test_to_pylops() -> None:
     own = SubsampledFourier(torch.from_numpy(np.random.default_rng(0).random((6, 6)) < 0.5))
     theirs = pylops.LinearOperator(to_scipy(own))
     assert pylops.utils.dottest(theirs, complexflag=3, rtol=1e-12)
+
+
+def test_the_example_runs() -> None:
+    assert_example_runs("PyLops")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import firenet
+from bridge_laws import assert_example_runs
 from firenet import check_adjoint
 from firenet.interop import from_sigpy
 
@@ -35,3 +36,7 @@ def test_non_uniform_samples() -> None:
     assert check_adjoint(operator).passed
     dense = operator.as_matrix(torch.complex128)
     assert operator.norm_bound.value >= torch.linalg.matrix_norm(dense, 2).item() * (1 - 1e-9)
+
+
+def test_the_example_runs() -> None:
+    assert_example_runs("SigPy")

@@ -132,6 +132,15 @@ class LinearOperator(nn.Module, ABC):
         """Returns the dtype of :math:`A^*y` for y of the given dtype; Ax has the same, for x of the given dtype."""
         return y
 
+    def data_dtype(self, y: torch.dtype) -> torch.dtype:
+        """Returns the dtype in which measurements of the given dtype are used: complex if A*y is, and in single
+        precision if the operator, one of another library, computes only in that."""
+        state = self.state_dtype(y)
+        both = torch.promote_types(y, state)
+        if torch.finfo(state).bits >= torch.finfo(both).bits:
+            return both
+        return state.to_complex() if both.is_complex else state
+
     def compact(self) -> Compact:
         """Returns the same map in the coordinates of an iteration, see :class:`Compact`.
 
