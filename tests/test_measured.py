@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
-import ismrmrd
 import numpy as np
 import pytest
 
+from extras import h5py, ismrmrd
 from file_seeds import mrd, mrd_header
 from firenet.errors import BadInput
 from firenet.io.files import Scan, read_scan
@@ -33,7 +32,7 @@ def samples(*shape: int) -> np.ndarray:
 
 def line(data: np.ndarray, path: np.ndarray | None, flag: int = 0, **counters: int) -> Any:
     given = () if path is None else (path.astype(np.float32),)
-    one = ismrmrd.Acquisition.from_array(np.ascontiguousarray(data), *given)
+    one: Any = ismrmrd.Acquisition.from_array(np.ascontiguousarray(data), *given)
     for name, value in counters.items():
         setattr(one.idx if hasattr(one.idx, name) else one, name, value)
     if flag:
@@ -133,7 +132,7 @@ def test_arrays_beside_each_other_say_what_was_measured(tmp_path: Path, suffix: 
     def saved(name: str, **arrays: np.ndarray) -> Path:
         path = tmp_path / f"{name}.{suffix}"
         if suffix == "npz":
-            np.savez(path, **arrays)
+            np.savez(path, **arrays)  # pyright: ignore[reportArgumentType]
         else:
             with h5py.File(path, "w") as file:
                 for key, array in arrays.items():

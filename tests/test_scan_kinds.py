@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ismrmrd
 import numpy as np
 import pytest
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 import firenet
 from cases import small_image
+from extras import ismrmrd
 from file_seeds import mrd, mrd_header
 from firenet.errors import BadInput
 from firenet.mri.readouts import prepare_readouts
@@ -115,7 +115,8 @@ def test_slices_and_noise_of_readouts() -> None:
     # Data and maps are mixed alike: the image that explained the data still does, up to single precision.
     measured_again = white.operator(object_().to(torch.complex64))
     assert torch.linalg.vector_norm(measured_again - white.y) < 1e-4 * torch.linalg.vector_norm(white.y)
-    for wrong in ({"maps": None}, {"maps": maps, "only": 3}, {"maps": maps[:2]}):
+    wrongs: list[dict[str, Any]] = [{"maps": None}, {"maps": maps, "only": 3}, {"maps": maps[:2]}]
+    for wrong in wrongs:
         with pytest.raises(BadInput):
             prepare_readouts(both, path, (SIDE, SIDE), **wrong)
     for path_ in (path[:-1], np.stack([path] * 2), 7 * path, path[..., :1]):

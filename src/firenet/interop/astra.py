@@ -55,7 +55,8 @@ def from_astra(
         projector = astra.create_projector(kind + _GEOMETRIES[geometry], dict(proj_geom), dict(vol_geom))
     except Exception as error:  # ASTRA's own errors differ between its versions
         do = "Take another kind, or make the geometries with create_proj_geom and create_vol_geom"
-        raise BadInput(f"A projector {kind!r} of ASTRA for {geometry!r}", f"an error: {error}".rstrip(" ."), do) from error
+        got = f"an error: {error}".rstrip(" .")
+        raise BadInput(f"A projector {kind!r} of ASTRA for {geometry!r}", got, do) from error
     if matrix:
         try:
             return Reshaped(SparseMatrix(_matrix(astra, projector)), *shapes)

@@ -41,8 +41,9 @@ def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearO
     .. math:: T^*y=w_X\\cdot T'(y/w_Y)
 
     for the adjoint in the unweighted inner products, which all methods here use. The weights may be numbers or arrays,
-    also of product spaces. Some operators of ODL, such as ``MatrixOperator``, return T* itself as their adjoint, whatever
-    the weights are: where T* of the formula fails the dot test and the map without weights passes it, that one is taken.
+    also of product spaces. Some operators of ODL, such as ``MatrixOperator``, return T* itself as their adjoint,
+    whatever the weights are: where T* of the formula fails the dot test and the map without weights passes it, that one
+    is taken.
 
     Args:
         operator: The operator; it must have an ``adjoint``, and both of its spaces must be real, or both complex.
