@@ -26,9 +26,9 @@ class _Applied:
 
     def __call__(self, x: NDArray[Any]) -> Any:
         found = self.operator(self.operator.domain.element(np.asarray(x / self.before)))
-        array = found.asarray()
+        array: Any = found.asarray()
         array = array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
-        return array * self.after.astype(array.real.dtype)
+        return array * self.after.astype(np.empty(0, array.dtype).real.dtype)
 
 
 def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearOperator:
