@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 import firenet
 from draws import uniform
+from extras import h5py
 from firenet import BadInput
 from firenet.ct import RampWeighted, binned, filtered_backprojection, line_integrals, rotation_centre
 from firenet.ct.backprojection import angular_shares
@@ -171,6 +173,19 @@ def test_the_axis_of_any_angles() -> None:
     assert rotation_centre(1e-30 * p, angles) == pytest.approx(29.4, abs=0.05)
     noisy = p + 0.3 + rng.normal(size=p.shape)
     assert rotation_centre(noisy, angles) == pytest.approx(29.4, abs=0.25)
+
+
+def test_the_axis_of_a_measured_scan() -> None:
+    """Its distributors state the cell 296."""
+    path = Path(firenet.__file__).parent / "data" / "tooth_37_views.h5"
+    with h5py.File(path) as file:
+        data, white, dark = (np.array(file[f"exchange/{name}"]) for name in ("data", "data_white", "data_dark"))
+        angles = np.deg2rad(np.array(file["exchange/theta"]))
+    p, notes = line_integrals(data, white, dark)
+    assert p.shape == (37, 1, 640)
+    assert notes == ()
+    assert rotation_centre(p[:, 0], angles) == pytest.approx(296, abs=0.3)
+    assert 4 * rotation_centre(binned(p[:, 0], 4), angles) + 1.5 == pytest.approx(296, abs=0.3)
 
 
 @pytest.mark.parametrize(
