@@ -17,6 +17,10 @@ from firenet.transforms.analysis_operator import TightFrame
 Order = Literal["sequency", "natural", "dyadic"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
+# With this many rows or more, the last axis is transformed across the rows of the transposed image, so that every stage
+# adds long pieces of memory.
+_ACROSS = 16
+
 
 class WalshHadamard(TightFrame):
     """The orthonormal Walsh-Hadamard transform in sequency order in 1-D, 2-D or 3-D.
@@ -59,7 +63,12 @@ class WalshHadamard(TightFrame):
             if n == 1 or x.numel() == 0:
                 continue
             outer, inner = math.prod(shape[: x.ndim - d + axis]), math.prod(self.in_shape[axis + 1 :])
-            x = _butterfly(x.reshape(outer, n, inner)).index_select(1, getattr(self, f"_order{axis}")).view(shape)
+            x, order = x.reshape(outer, n, inner), getattr(self, f"_order{axis}")
+            if inner == 1 and outer >= _ACROSS:
+                across = _butterfly(x.view(outer, n).mT.contiguous().unsqueeze(0)).index_select(1, order)
+                x = across.squeeze(0).mT.contiguous().view(shape)
+            else:
+                x = _butterfly(x).index_select(1, order).view(shape)
         return x.mul(math.prod(self.in_shape) ** -0.5)
 
     def _synthesise(self, c: Tensor) -> Tensor:
@@ -155,12 +164,13 @@ def _sides(shape: Sequence[int]) -> tuple[int, ...]:
 
 def _butterfly(x: Tensor) -> Tensor:
     """Computes the Hadamard transform (natural order, no scaling) along the middle axis of (outer, n, inner)."""
-    outer, n, inner = x.shape
-    for _ in range(n.bit_length() - 1):
-        # Every stage reads halves and writes neighbours. After log2 n stages the order is the natural one again.
-        out = torch.empty(outer, n // 2, 2, inner, dtype=x.dtype, device=x.device)
-        first, second = x.narrow(1, 0, n // 2), x.narrow(1, n // 2, n // 2)
-        torch.add(first, second, out=out.select(2, 0))
-        torch.sub(first, second, out=out.select(2, 1))
-        x = out.view(outer, n, inner)
+    n, inner = x.shape[1:]
+    result, work = (torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(2))
+    half = n // 2
+    while half:
+        pairs, written = (t.reshape(-1, 2, half * inner) for t in (x, result))
+        torch.add(pairs[:, 0], pairs[:, 1], out=written[:, 0])
+        torch.sub(pairs[:, 0], pairs[:, 1], out=written[:, 1])
+        x, result, work = result, work, result
+        half //= 2
     return x
