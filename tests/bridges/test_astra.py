@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from bridge_laws import assert_example_runs, assert_is_solved, assert_is_sound, disc
+
 from firenet import BadInput
 from firenet.interop import from_astra
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from bridge_laws import assert_example_runs, disc
 
 import firenet
-from bridge_laws import assert_example_runs, disc
 from firenet import BadInput, Matrix, MultiCoilFourier, SubsampledFourier, check_adjoint
 from firenet.audit import Model, Settings, audit
 from firenet.models import deepinv_reconstruct

@@ -12,8 +12,8 @@ os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 import numpy as np
 import pytest
 import torch
-
 from bridge_laws import assert_example_runs, assert_is_solved, assert_is_sound
+
 from firenet import BadInput
 from firenet.interop import from_mbirtorch
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from bridge_laws import assert_example_runs, assert_is_solved, assert_is_sound, disc
+
 from firenet import BadInput, check_adjoint
 from firenet.interop import from_mri_nufft
 from firenet.operators import Weighted
@@ -46,7 +46,7 @@ def test_it_is_the_sum() -> None:
     assert (operator.in_shape, operator.out_shape) == (SHAPE, (150,))
     assert_is_sound(operator)
     found = operator.as_matrix(torch.complex128).numpy()
-    # The library asks its backend for the accuracy of single precision, whatever the numbers: 1e-6, for sums of 80 terms.
+    # The library asks its backend for 1e-6, whatever the precision is, in the norm of sums of 80 terms.
     assert np.abs(found - exact(points)).max() < 2e-5 * np.abs(found).max()
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from bridge_laws import assert_example_runs, assert_is_solved, assert_is_sound, disc
+
 from firenet import BadInput, MultiCoilFourier, SubsampledFourier, check_adjoint
 from firenet.interop import from_mrpro, to_mrpro
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from bridge_laws import assert_example_runs
+
 from firenet import SubsampledFourier, check_adjoint
 from firenet.interop import from_scipy, to_scipy
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bridge_laws import assert_example_runs
 
 import firenet
-from bridge_laws import assert_example_runs
 from firenet import check_adjoint
 from firenet.interop import from_sigpy
 

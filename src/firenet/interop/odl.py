@@ -28,7 +28,7 @@ class _Applied:
         found = self.operator(self.operator.domain.element(np.asarray(x / self.before)))
         array = found.asarray()
         array = array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
-        return array * self.after.astype(array.real.dtype)
+        return array * self.after.astype(np.real(array).dtype)
 
 
 def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearOperator:
@@ -41,8 +41,8 @@ def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearO
     .. math:: T^*y=w_X\\cdot T'(y/w_Y)
 
     for the adjoint in the unweighted inner products, which all methods here use. The weights may be numbers or arrays,
-    also of product spaces. Some operators of ODL, such as ``MatrixOperator``, return T* itself as their adjoint, whatever
-    the weights are: where T* of the formula fails the dot test and the map without weights passes it, that one is taken.
+    also of product spaces. Some operators of ODL, such as ``MatrixOperator``, return T* itself as their adjoint,
+    whatever the weights are: if the formula fails the dot test and T' passes it, T' is taken.
 
     Args:
         operator: The operator; it must have an ``adjoint``, and both of its spaces must be real, or both complex.
