@@ -86,6 +86,10 @@ def weighted_case(a: Case, *weights: float) -> Case:
     )
 
 
+def reshaped_case(a: Case, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Case:
+    return Case(f"reshaped {a.name}", lambda dtype: a.make(dtype).reshaped(in_shape, out_shape), a.dense)
+
+
 SPARSE = [
     sparse_case("tall", entries(9, 4)),
     sparse_case("complex wide", entries(5, 11, complex_=True, seed=3)),
@@ -108,6 +112,9 @@ ALGEBRA = [
     weighted_case(C_WIDE, 0.5, 2.0, 3.0, 1.0),
     adjoint_case(weighted_case(WIDE, 9.0)),
     product_case(adjoint_case(SPARSE[1]), SPARSE[1]),
+    reshaped_case(SPARSE[2], (2, 3), (4, 2)),
+    adjoint_case(reshaped_case(C_WIDE, (7,), (1, 2, 2))),
+    reshaped_case(scaled_case(1j, EYE), (2, 2), (2, 2)),
 ]
 FUNCTIONS = [
     functions_case("tall", entries(7, 4), numpy=True),

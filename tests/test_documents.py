@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [p for p in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))) if p.exists()]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-# How many Python blocks of all pages do not run here. Whoever adds one changes this number, too. Those that need
-# another library are run by the tests of its bridge, with make interop.
+# How many Python blocks of all pages do not run here. Whoever adds one changes this number, too. These need another
+# library, and the tests of its bridge run them: make interop.
 NOT_RUN = 9
 # Commands that are parsed and not run, and why.
 ONLY_PARSED = {

@@ -13,8 +13,9 @@ from scipy import sparse
 from torch import Tensor
 
 from cases import entries
-from firenet import BadInput, LinearOperator, Matrix, SubsampledFourier, check_adjoint
+from firenet import BadInput, LinearOperator, Matrix, Status, SubsampledFourier, certify, check_adjoint, reconstruct
 from firenet.operators import SparseMatrix, Weighted
+from firenet.reconstruction.defaults import default_network
 from laws import assert_refuses
 
 
@@ -216,3 +217,54 @@ def test_weights_of_measurements() -> None:
     assert weighted.holdout_candidates().tolist() == [True, False, True]
     for weights, needed in (([-1.0, 1, 1], "zero or more"), ([1j, 1, 1], "Real"), ([1.0, 2.0], "broadcast")):
         assert_refuses(lambda weights=weights: Weighted(a, weights), needed)
+
+
+def test_a_matrix_of_images() -> None:
+    """A sparse matrix acts on vectors; as an operator of images it keeps what is known about it."""
+    matrix = sparse.csr_array(np.abs(entries(40, 64).numpy()) * (entries(40, 64, seed=1).numpy() > 0))
+    operator = Matrix(matrix).reshaped((8, 8), (5, 8))
+    assert operator.norm_bound == Matrix(matrix).norm_bound
+    assert operator.is_own
+    assert operator.gain == Matrix(matrix).gain
+    truth = torch.zeros(8, 8, dtype=torch.float64)
+    truth[2:5, 2:6] = 1
+    y = (matrix @ truth.flatten().numpy()).reshape(5, 8)
+    solution = reconstruct(y, operator, sparsify="tv", reweight=0)
+    assert solution.status is Status.TOLERANCE_REACHED
+    assert solution.conditions == ()
+    subset = SubsampledFourier(torch.eye(4)).reshaped((16,), (2, 8))
+    assert subset.samples == 4
+    assert torch.equal(subset.restrict(torch.ones(2, 8)).flatten(), torch.eye(4).flatten())
+    assert subset.is_coisometry
+    data = subset(torch.arange(16).to(torch.complex128))
+    least = subset.minimum_norm(data)
+    assert least is not None
+    assert torch.allclose(subset(least), data, rtol=1e-13)
+    for shape in ((3, 3), (), (8, -8), (0,)):
+        assert_refuses(lambda shape=shape: Matrix(matrix).reshaped(shape), "in_shape of 64 numbers")
+    assert_refuses(lambda: Matrix(matrix).reshaped((64,), (8, 8)), "out_shape of 40 numbers")
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_double_measurements_of_an_operator_in_single_precision(complex_: bool) -> None:
+    """Its images are in single precision, and double measurements are solved and certified as their rounded ones."""
+    matrix = entries(40, 64, complex_=complex_).to(torch.complex64 if complex_ else torch.float32)
+    a = LinearOperator.from_functions(
+        lambda x: matrix @ x.to(matrix.dtype).flatten(),
+        lambda y: (matrix.mH @ y.to(matrix.dtype)).view(8, 8),
+        (8, 8),
+        (40,),
+        real=not complex_,
+    )
+    truth = torch.zeros(8, 8, dtype=torch.float64)
+    truth[2:5, 2:6] = 1
+    double = entries(40, 64, complex_=complex_)
+    y = double @ truth.flatten().to(double.dtype)
+    net = default_network(a, sparsify="tv")
+    solution, rounded = net.solve(y), net.solve(y.to(matrix.dtype))
+    assert solution.image.dtype == matrix.dtype
+    assert torch.equal(solution.image, rounded.image)
+    for point in (solution.image, solution.image.to(y.dtype)):
+        found = certify(net.problem, point, y)
+        assert found.relative_gap.item() < 0.01
+        assert found.gap.item() == certify(net.problem, point, y.to(matrix.dtype)).gap.item()

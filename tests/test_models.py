@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cases import small_mask
 from draws import uniform
-from firenet import Matrix, SubsampledFourier
+from firenet import Matrix, MultiCoilFourier, SubsampledFourier
 from firenet.audit.model import fingerprint, of
 from firenet.errors import BadInput
 from firenet.io.tensors import read_weights
@@ -480,6 +480,25 @@ def test_deepinv_layout(y: Tensor) -> None:
     assert torch.allclose(deepinv_reconstruct(reconstructor, centred, "physics")(y), centred.adjoint(y), atol=1e-6)
     with pytest.raises(BadInput, match="deepinv"):
         deepinv_reconstruct(reconstructor, Matrix(torch.eye(3)))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (6, 5), (4, 3, 5)])
+@pytest.mark.parametrize("centred", [False, True])
+def test_deepinv_layout_of_coils(shape: tuple[int, ...], centred: bool) -> None:
+    """(1, 2, coils, *image), centred: with the maps as they are, its combined zero-filling is ours."""
+    random = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, *shape, dtype=torch.complex64, generator=random)
+    sensing = MultiCoilFourier(torch.rand(shape, generator=random) < 0.5, maps, centred=centred)
+    axes = tuple(range(-len(shape), 0))
+
+    def reconstructor(k: Tensor, physics: Any) -> Tensor:
+        assert k.shape == (1, 2, 3, *shape)
+        k = torch.fft.ifftshift(torch.view_as_complex(k[0].movedim(0, -1).contiguous()), dim=axes)
+        images = torch.fft.fftshift(torch.fft.ifftn(k, dim=axes, norm="ortho"), dim=axes)
+        return torch.view_as_real((images * maps.conj()).sum(0)).movedim(-1, 0)[None]
+
+    y = sensing(torch.randn(shape, dtype=torch.complex64, generator=random))
+    assert torch.allclose(deepinv_reconstruct(reconstructor, sensing, "physics")(y), sensing.adjoint(y), atol=1e-5)
 
 
 def test_a_deepinv_reconstructor_from_a_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from firenet.audit.report import render
 from firenet.errors import MissingExtra
 from firenet.export.onnx_file import export_onnx
 from firenet.images import load_colin27
+from firenet.interop import from_astra, to_mrpro
 from firenet.io.files import check_output, read_array, write_image
 from firenet.io.tensors import read_weights
 from firenet.models.deepinv import deepinv_reconstruct
@@ -39,6 +40,7 @@ def network() -> Firenet:
 
 
 ONES = torch.ones(8, 8)
+BEAMS = {"type": "parallel", "DetectorCount": 3, "ProjectionAngles": [0.0]}
 HDF5, DICOM = b"\x89HDF\r\n\x1a\n", bytes(128) + b"DICM"
 NIFTI = struct.pack("<i340x4s4x", 348, b"n+1")
 # Library, extra, libraries that are looked for before it, and what needs it.
@@ -60,6 +62,8 @@ DOORS: list[tuple[str, str, tuple[str, ...], Callable[[Path], Any]]] = [
     ("jinja2", "audit", (), lambda _: render([], command="", title="")),
     ("flint", "verified", (), lambda _: certify(network().problem, ONES[0], ONES[0], budget=0, verified=True)),
     ("deepinv", "deepinv", (), lambda _: deepinv_reconstruct(None, SubsampledFourier(ONES > 0))),
+    ("astra", "astra", (), lambda _: from_astra(BEAMS, {"GridRowCount": 2, "GridColCount": 2})),
+    ("mrpro", "mrpro", (), lambda _: to_mrpro(Matrix(ONES))),
     ("cvxpy", "barriers", (), lambda _: contestants._cvxpy(Mock(), "SCS")),
     ("sklearn", "barriers", (), lambda _: contestants.lasso(Mock())),
 ]

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from firenet.errors import BadInput
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
-from firenet.operators.reshaped import Reshaped
 from firenet.operators.sparse import SparseMatrix
 from firenet.optional import optional
 
@@ -55,11 +54,12 @@ def from_astra(
         projector = astra.create_projector(kind + _GEOMETRIES[geometry], dict(proj_geom), dict(vol_geom))
     except Exception as error:  # ASTRA's own errors differ between its versions
         do = "Take another kind, or make the geometries with create_proj_geom and create_vol_geom"
-        got = f"an error: {error}".rstrip(" .")
-        raise BadInput(f"A projector {kind!r} of ASTRA for {geometry!r}", got, do) from error
+        raise BadInput(
+            f"A projector {kind!r} of ASTRA for {geometry!r}", f"an error: {error}".rstrip(" ."), do
+        ) from error
     if matrix:
         try:
-            return Reshaped(SparseMatrix(_matrix(astra, projector)), *shapes)
+            return SparseMatrix(_matrix(astra, projector)).reshaped(*shapes)
         finally:
             astra.projector.delete(projector)
     theirs = astra.OpTomo(projector)

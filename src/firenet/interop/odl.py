@@ -26,9 +26,9 @@ class _Applied:
 
     def __call__(self, x: NDArray[Any]) -> Any:
         found = self.operator(self.operator.domain.element(np.asarray(x / self.before)))
-        array: Any = found.asarray()
+        array = found.asarray()
         array = array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)
-        return array * self.after.astype(np.empty(0, array.dtype).real.dtype)
+        return array * self.after.astype(np.real(array).dtype)
 
 
 def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearOperator:
@@ -42,8 +42,7 @@ def from_odl(operator: Any, *, norm: NormBound | float | None = None) -> LinearO
 
     for the adjoint in the unweighted inner products, which all methods here use. The weights may be numbers or arrays,
     also of product spaces. Some operators of ODL, such as ``MatrixOperator``, return T* itself as their adjoint,
-    whatever the weights are: where T* of the formula fails the dot test and the map without weights passes it, that one
-    is taken.
+    whatever the weights are: if the formula fails the dot test and T' passes it, T' is taken.
 
     Args:
         operator: The operator; it must have an ``adjoint``, and both of its spaces must be real, or both complex.

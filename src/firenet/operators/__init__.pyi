@@ -14,6 +14,5 @@ from firenet.operators.norm import (
     norm_report as norm_report,
 )
 from firenet.operators.norm_bound import NormBound as NormBound
-from firenet.operators.reshaped import Reshaped as Reshaped
 from firenet.operators.sparse import SparseMatrix as SparseMatrix
 from firenet.operators.stack import VerticalStack as VerticalStack

@@ -169,6 +169,18 @@ class LinearOperator(nn.Module, ABC):
 
         return Subset(self, keep)
 
+    def reshaped(self, in_shape: Sequence[int], out_shape: Sequence[int] | None = None) -> LinearOperator:
+        """Returns the operator between arrays of other shapes, with their entries in the order of C
+        (:class:`.Reshaped`).
+
+        Args:
+            in_shape: The shape of an image.
+            out_shape: The shape of its measurements; None leaves it as it is.
+        """
+        from firenet.operators.algebra import Reshaped
+
+        return Reshaped(self, in_shape, out_shape)
+
     def holdout_candidates(self) -> Tensor:
         """Returns booleans that broadcast to ``out_shape``, true for the measurements that cross-validation may hold
         out: here all of them. Measurements along an axis of length 1 are held out together."""
