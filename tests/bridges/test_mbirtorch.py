@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import Any
 
-# Compiling its projectors takes minutes on a CPU, and changes no number here.
+# Compiling its projectors takes minutes on a CPU.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
 import numpy as np

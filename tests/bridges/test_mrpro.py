@@ -97,7 +97,7 @@ def test_what_is_refused() -> None:
 
 
 class Bare(mrpro.operators.LinearOperator):
-    """An operator that does not wrap its result, as those of the first versions of MRpro."""
+    """An operator that returns a tensor, which those of the version in use do not."""
 
     def forward(self, x: torch.Tensor) -> Any:
         return x

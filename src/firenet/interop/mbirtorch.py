@@ -1,4 +1,4 @@
-"""Projections of mbirtorch: parallel, cone and helical beams in three dimensions."""
+"""Projections of mbirtorch: parallel and cone beams in three dimensions."""
 
 from __future__ import annotations
 

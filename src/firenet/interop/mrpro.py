@@ -26,7 +26,8 @@ class _Only:
         found = self.function(x)
         if not (isinstance(found, tuple) and len(found) == 1):
             got = f"{type(found).__name__} from MRpro {version_of('mrpro')}"
-            raise BadInput("A tuple of one tensor from an operator of MRpro", got, "Install mrpro 0.250000 or later")
+            do = "Install a version whose operators return tuples"
+            raise BadInput("A tuple of one tensor from an operator of MRpro", got, do)
         return found[0]
 
 
