@@ -113,7 +113,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.made pyproject.toml models/pyproject.toml constraints.txt
-	$(INSTALL) -e '.[fast]' -e ./models
+	$(INSTALL) -e '.[fast,scipy]' -e ./models
 	touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml models/pyproject.toml constraints.txt

@@ -183,6 +183,31 @@ def write_scan(path: Path, side: int = 32) -> None:
         file["kspace"] = (mask * (kspace + 0.03 * (noise[0] + 1j * noise[1])))[None].astype(np.complex64)
 
 
+def write_tomogram(path: Path) -> None:
+    """Writes transmissions of a disc by parallel rays in the Data Exchange layout, 24 views of two rows of 128 cells."""
+    cells = np.arange(128) - 61.5
+    chords = 2 * np.sqrt(np.maximum(40.0**2 - cells**2, 0)) / 80
+    data = np.broadcast_to(np.exp(-chords), (24, 2, 128)) * (
+        1 + 0.01 * np.random.default_rng(0).normal(size=(24, 2, 128))
+    )
+    with h5py.File(path, "w") as file:
+        file["exchange/data"], file["exchange/theta"] = data.astype(np.float32), np.arange(24) * 7.5
+        file["exchange/data_white"] = np.ones((3, 2, 128), np.float32)
+
+
+def write_camera(path: Path, side: int = 32) -> None:
+    """Writes half of the readings of a photograph, with noise."""
+    from firenet.sensing import multilevel
+    from firenet.transforms import WalshHadamard
+
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    scene = torch.from_numpy((np.hypot(x, y) < 0.4) * (1 + 0.5 * np.cos(9 * x)))
+    index = np.flatnonzero(multilevel((side, side), 0.5, transform="walsh").samples.numpy())
+    readings = side * WalshHadamard((side, side))(scene).numpy().ravel()[index]
+    noise = np.random.default_rng(0).normal(size=len(index))
+    np.savez(path, measurements=readings + noise, index=index, shape=np.array([side, side]))
+
+
 @pytest.mark.parametrize("page", named(PAGES, "sh", "console"))
 def test_quick_commands_run(page: Path, folder: Path) -> None:
     """In order and in one folder, beside a scan and, as mine.py, the page's own Python."""
@@ -192,6 +217,10 @@ def test_quick_commands_run(page: Path, folder: Path) -> None:
         pytest.skip("no quick command")
     if any("scan.h5" in words for words in quick):
         write_scan(folder / "scan.h5")
+    if any("tooth.h5" in words for words in quick):
+        write_tomogram(folder / "tooth.h5")
+    if any("camera.npz" in words for words in quick):
+        write_camera(folder / "camera.npz")
     (folder / "mine.py").write_text("".join(b.code for b in read(page, "python") if b.reason is None), encoding="utf-8")
     for words in quick:
         result = CliRunner().invoke(application(), words)

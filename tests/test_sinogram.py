@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 import firenet
 from draws import uniform
-from extras import h5py
 from firenet import BadInput
 from firenet.ct import RampWeighted, binned, filtered_backprojection, line_integrals, rotation_centre
 from firenet.ct.backprojection import angular_shares
@@ -177,10 +176,9 @@ def test_the_axis_of_any_angles() -> None:
 
 def test_the_axis_of_a_measured_scan() -> None:
     """Its distributors state the cell 296."""
-    path = Path(firenet.__file__).parent / "data" / "tooth_37_views.h5"
-    with h5py.File(path) as file:
-        data, white, dark = (np.array(file[f"exchange/{name}"]) for name in ("data", "data_white", "data_dark"))
-        angles = np.deg2rad(np.array(file["exchange/theta"]))
+    with np.load(Path(firenet.__file__).parent / "data" / "tooth_37_views.npz") as file:
+        data, white, dark = (file[name] for name in ("sinogram", "white", "dark"))
+        angles = np.deg2rad(file["theta"])
     p, notes = line_integrals(data, white, dark)
     assert p.shape == (37, 1, 640)
     assert notes == ()

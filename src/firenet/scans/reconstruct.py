@@ -32,6 +32,9 @@ from firenet.solver.schedules import searches
 from firenet.transforms.spec import transform
 
 FEWEST = 100  # layers for which it pays to choose
+# Tomograms: total variation without reweighting, the fastest on the measured one (docs/scans.md); a round of reweighting
+# does not converge there within the usual layers, and drafts are too short to choose.
+_TOMOGRAM = "tv"
 # Called with what is being done, how much of it is done, how much there is at most, and the relative gap if known.
 Progress = Callable[[str, int, int, "float | None"], None]
 
@@ -67,7 +70,7 @@ def reconstruct_scan(
         fixed: Whether the transform, lambda and rounds that are not given are the fixed defaults of
             :func:`.default_network` and :func:`.rounds`. If false, they are chosen by :func:`.choose`, on the middle
             slice for all, unless the schedule is a fixed one or has fewer than 100 layers, which are less than the
-            choice takes.
+            choice takes. For tomograms they are always fixed: total variation, and no reweighting.
         one: Whether to refuse a scan of several slices.
         progress: Called with the name of the present step, how much of it is done, how much there is at most, and the
             relative gap if it is known.
@@ -89,6 +92,7 @@ def reconstruct_scan(
         raise BadInput("One image", f"{len(scan.images)} slices", "Choose one with --slice")
     check_noise_level(level, scan, whitened=isinstance(data, Source) and data.noise is not None)
     tell_warnings(scan, notify)
+    sparsify, reweight, fixed = _usual(scan, sparsify, reweight, fixed)
     given = sparsify is not None and (lam is not None or noise_level is not None) and reweight is not None
     full = [image for image in scan.images if not image.empty]
     few = layers is not None and layers < FEWEST
@@ -175,7 +179,12 @@ def certify_scan(
     if pixels.shape != shape:
         needed = f"An image of shape {shape if several else shape[1:]}"
         raise BadInput(needed, f"{image.shape}", "Certify the image that belongs to these data")
-    if image.dtype.kind != "c":
+    sparsify = _usual(scan, sparsify, None, True)[0]
+    real = not scan.images[0].y.is_complex()
+    if real and image.dtype.kind == "c":
+        do = "Certify the real image that belongs to these data"
+        raise BadInput(f"A real image, as the {scan.kind} are real", f"{image.dtype}", do)
+    if not real and image.dtype.kind != "c":
         scan.warnings.append("The image is real: if its phase was lost, the gap is large for that reason alone.")
     check_noise_level(level, scan, whitened=isinstance(data, Source) and data.noise is not None)
     tell_warnings(scan, notify)
@@ -210,11 +219,22 @@ def memory_of_scan(
     :func:`reconstruct_scan`.
     """
     found = []
-    for image in scan_of(data).images:
+    scan = scan_of(data)
+    sparsify, reweight, fixed = _usual(scan, sparsify, reweight, fixed)
+    for image in scan.images:
         name = more_bands(image.operator) if sparsify is None and not fixed else sparsify
         problem = None if image.empty else default_network(image.operator, sparsify=name).problem
         found.append((image, 0 if problem is None else peak_bytes(problem, image.y, again=reweight != 0)))
     return found
+
+
+def _usual(
+    scan: ScanData, sparsify: str | None, reweight: int | None, fixed: bool
+) -> tuple[str | None, int | None, bool]:
+    """Returns the transform, the rounds and whether they are fixed, with what is usual for the kind of the scan."""
+    if scan.kind != "sinogram":
+        return sparsify, reweight, fixed
+    return _TOMOGRAM if sparsify is None else sparsify, 0 if reweight is None else reweight, True
 
 
 def scan_of(data: AnyPath | Source | ScanData, progress: Progress | None = None) -> ScanData:
