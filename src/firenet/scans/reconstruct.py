@@ -32,8 +32,8 @@ from firenet.solver.schedules import searches
 from firenet.transforms.spec import transform
 
 FEWEST = 100  # layers for which it pays to choose
-# Tomograms: total variation without reweighting, the fastest on the measured one (docs/scans.md); a round of reweighting
-# does not converge there within the usual layers, and drafts are too short to choose.
+# Tomograms: total variation without reweighting, the fastest on the measured one (docs/scans.md). A round of
+# reweighting does not converge there within the usual layers, and drafts are too short to choose.
 _TOMOGRAM = "tv"
 # Called with what is being done, how much of it is done, how much there is at most, and the relative gap if known.
 Progress = Callable[[str, int, int, "float | None"], None]
