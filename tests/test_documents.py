@@ -184,12 +184,10 @@ def write_scan(path: Path, side: int = 32) -> None:
 
 
 def write_tomogram(path: Path) -> None:
-    """Writes transmissions of a disc by parallel rays in the Data Exchange layout, 24 views of two rows of 128 cells."""
+    """Writes transmissions of a disc by parallel rays, 24 views of two rows, in the Data Exchange layout."""
     cells = np.arange(128) - 61.5
     chords = 2 * np.sqrt(np.maximum(40.0**2 - cells**2, 0)) / 80
-    data = np.broadcast_to(np.exp(-chords), (24, 2, 128)) * (
-        1 + 0.01 * np.random.default_rng(0).normal(size=(24, 2, 128))
-    )
+    data = np.exp(-chords) * (1 + 0.01 * np.random.default_rng(0).normal(size=(24, 2, 128)))
     with h5py.File(path, "w") as file:
         file["exchange/data"], file["exchange/theta"] = data.astype(np.float32), np.arange(24) * 7.5
         file["exchange/data_white"] = np.ones((3, 2, 128), np.float32)
