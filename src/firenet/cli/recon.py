@@ -1,4 +1,4 @@
-"""``firenet recon``: an image from undersampled k-space, with its certificate."""
+"""``firenet recon``: images from too few measurements, with their certificates."""
 
 from __future__ import annotations
 
@@ -78,9 +78,10 @@ def recon(
     quiet: options.Quiet = False,
     as_json: options.Json = False,
 ) -> None:
-    """Reconstruct an image from undersampled k-space, with its duality gap.
+    """Reconstruct images from k-space, projections or Walsh-Hadamard measurements, with their duality gaps.
 
-    Transform, lambda and rounds of reweighting are chosen by samples that are held out, unless they are given. A JSON
+    What was measured is found from the file; `firenet doctor --file` shows it. Transform, lambda and rounds of
+    reweighting are chosen by measurements that are held out, unless they are given or it is a tomogram. A JSON
     record of the run is written beside the image (OUT with the suffix .json), and beside a PNG image a picture of the
     choice (.choice.png). Exit code 3: the image is written, but a --tolerance or --noise-level was not reached, or the
     data contradict the mask or the coil maps.
@@ -89,6 +90,8 @@ def recon(
       firenet recon scan.h5 --maps auto -o image.npy -o image.png
       firenet recon scan.npz --tolerance 1e-4 --reweight 0 -o image.nii.gz
       firenet recon scan.cfl --noise-level 5% --dry-run -o image.cfl
+      firenet recon tomogram.h5 --slice 0 --bin 4 -o slice.png
+      firenet recon camera.npz --order natural --readings interleaved -o photograph.png
     """
     from firenet.io.files import check_beside, check_output
     from firenet.scans.reconstruct import reconstruct_scan
@@ -143,8 +146,9 @@ def _write(
 
     scan = found[0].scan
     whole = scans.stack([one.image for one in found])
-    # Pictures are only looked at, and show nothing where nothing is known.
-    seen = abs(whole) * ~scans.stack([one.part.undetermined for one in found])
+    # Pictures are only looked at, and show nothing where nothing is known, nor what is below zero in a real image.
+    seen = abs(whole) if whole.dtype.kind == "c" else whole.clip(min=0)
+    seen = seen * ~scans.stack([one.part.undetermined for one in found])
     with together():
         for path in out:
             image = whole if path.suffix.lower() in (".npy", ".cfl", ".hdr") else seen
