@@ -30,6 +30,8 @@ _EXTRAS = {
         "scikit-image": "structural similarity",
     },
     "deepinv": {"deepinv": "models of deepinv"},
+    "astra": {"astra-toolbox": "projectors of ASTRA"},
+    "mrpro": {"mrpro": "operators of MRpro"},
     "verified": {"python-flint": "verified certificates of dense problems"},
     "fast": {"numba": "compiled layers"},
     "barriers": dict.fromkeys(("cvxpy", "clarabel", "scs", "scikit-learn"), "solvers for the adversary"),
