@@ -16,6 +16,7 @@ from extras import ismrmrd
 from file_seeds import mrd, mrd_header
 from firenet.errors import BadInput
 from firenet.mri.readouts import prepare_readouts
+from firenet.mri.scan import prepare_scan
 from firenet.scans.describe import describe_file
 from firenet.scans.reconstruct import reconstruct_scan
 from firenet.scans.record import scan_record, summary
@@ -174,3 +175,20 @@ def test_files_are_described(tmp_path: Path) -> None:
     assert found.command.endswith("-o grid.png")
     np.save(tmp_path / "corner.npy", np.fft.ifftshift(k))
     assert "--corner-dc" in describe_file(tmp_path / "corner.npy").command
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-150])
+def test_the_noise_of_k_space_is_estimated_and_said(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64] / 64 - 0.5
+    k = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(np.exp(-30 * (x**2 + y**2))), norm="ortho"))
+    noise = 0.02 * (rng.standard_normal(k.shape) + 1j * rng.standard_normal(k.shape))
+    mask = firenet.sensing.multilevel((64, 64), 0.5).centred().numpy()
+    scan = prepare_scan(scale * mask * (k + noise), ("y", "x"), mask=mask, dtype=torch.complex128)
+    found = reconstruct_scan(scan, fixed=True, reweight=0, layers=20)
+    (result,) = scan_record(found)["results"]
+    said, true = result["noise_estimate"], np.linalg.norm(scale * mask * noise)
+    # Some 200 samples are beyond the tenth: their median modulus is off by 6 % or so.
+    assert said["norm"] == pytest.approx(true, rel=0.2)
+    assert said["share"] == pytest.approx(true / np.linalg.norm(scale * mask * (k + noise)), rel=0.2)
+    assert said["from"] == "the highest frequencies"

@@ -87,6 +87,11 @@ def _show(record: dict[str, Any], formula: bool) -> None:
     if formula:
         lam = "" if record["problem"].startswith("min |") else f", lam = {record['lam']:.4g}"
         console.say(f"problem: {record['problem']}{lam}")
+    noise = [r["noise_estimate"] for r in record["results"] if "noise_estimate" in r]
+    if noise:
+        shares = f"{100 * noise[0]['share']:.2g} % of the measurements"
+        many = "" if len(noise) == 1 else " of the first slice"
+        console.say(f"noise: an estimated {shares}{many}, from {noise[0]['from']}")
     maps = [r["maps"] for r in record["results"] if r["maps"] != "none"]
     if maps:
         console.say(f"coil maps: {maps[0]}")

@@ -51,6 +51,11 @@ class Reading(Protocol):
         """The file."""
         ...
 
+    @property
+    def noise(self) -> Path | None:
+        """The file of noise samples with which the coils were whitened, or None."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:

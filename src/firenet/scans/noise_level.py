@@ -43,6 +43,24 @@ def size_of(y: Tensor) -> float:
     return y.abs().double().square().sum().sqrt().item()
 
 
+def noise_of(image: Prepared, scan: ScanData, *, whitened: bool) -> tuple[float, str] | None:
+    """Returns an estimate of the 2-norm of the noise in the measurements of one image, and its source.
+
+    Returns None for measurements that are no Cartesian k-space, and for empty slices.
+
+    Args:
+        image: The image.
+        scan: Its scan.
+        whitened: As in :func:`check_noise_level`.
+    """
+    mask = image.mask
+    if scan.kind != "Cartesian k-space" or mask is None or image.empty:
+        return None
+    if whitened:
+        return (int(mask.sum()) * (image.y.numel() // mask.numel())) ** 0.5, "the noise samples"
+    return noise_estimate(image.y, mask), "the highest frequencies"
+
+
 def check_noise_level(level: Level, scan: ScanData, *, whitened: bool) -> None:
     """Refuses a noise level at which the zero image fits the data of every image.
 
@@ -66,11 +84,7 @@ def check_noise_level(level: Level, scan: ScanData, *, whitened: bool) -> None:
         if asked >= size:
             too_high.append((image, asked, size))
             continue
-        mask = image.mask
-        estimate = 0.0
-        if scan.kind == "Cartesian k-space" and mask is not None:
-            samples = int(mask.sum()) * (image.y.numel() // mask.numel())
-            estimate = samples**0.5 if whitened else noise_estimate(image.y, mask)
+        estimate = (noise_of(image, scan, whitened=whitened) or (0.0, ""))[0]
         if asked < FAR_BELOW * estimate:
             source = "the noise samples say" if whitened else "the outermost samples suggest, an estimate"
             said = f"a noise level of {asked:.3g}, far below {estimate:.3g}, which is what {source}"

@@ -13,10 +13,12 @@ from firenet.certificate import Certificate
 from firenet.io.files import sha256
 from firenet.kinds import weakest
 from firenet.network import Firenet
+from firenet.numerics import norms
 from firenet.problems.fidelity import Ball
 from firenet.reconstruction.choice import Choice
 from firenet.reconstruction.prepared import Prepared, ScanData
 from firenet.reweighting import Reason
+from firenet.scans.noise_level import noise_of
 from firenet.solver.schedules import Searched
 from firenet.solver.solution import Certified, Solution
 from firenet.transforms.spec import describe
@@ -93,6 +95,11 @@ class Reconstruction:
             result |= {"status": _verdict(found), "tightness": found.tightness.item()}
             if found.stability is not None:
                 result["stability"] = found.stability[0].record()
+        whitened = self.scan.source is not None and self.scan.source.noise is not None
+        noise = noise_of(part, self.scan, whitened=whitened)
+        if noise is not None:
+            size = norms(part.measured, part.measured.ndim).item()
+            result["noise_estimate"] = {"norm": noise[0], "share": noise[0] / size, "from": noise[1]}
         result |= {"maps": part.maps_method, "unexplained": part.unexplained}
         result |= {"undetermined_pixels": int(part.undetermined.sum())}
         if self.ended is not None:
