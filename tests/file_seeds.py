@@ -38,7 +38,8 @@ def read_here(path: Path, key: str | None, preferred: str) -> Stored:
     """Reads an HDF5 file like the library, but in this process."""
     with opened(path, key, preferred) as stored:
         mask = None if stored.mask is None else stored.mask[()]
-        return replace(stored, array=stored.array[()], mask=mask)
+        more = {name: array[()] for name, array in stored.more.items()}
+        return replace(stored, array=stored.array[()], mask=mask, more=more)
 
 
 def save(path: Path, array: np.ndarray) -> Path:
@@ -161,15 +162,21 @@ def fuzz_seeds(kind: str, folder: Path) -> list[Path]:
     if kind == "npz":
         np.savez(folder / "a.npz", kspace=k, mask=mask)
         np.savez_compressed(folder / "b.npz", kspace=k, other=grey)
-        return [folder / "a.npz", folder / "b.npz"]
+        np.savez(folder / "c.npz", kspace=k, trajectory=np.zeros((4, 6, 2)), shape=np.array([8, 8]))
+        np.savez(folder / "d.npz", sinogram=np.ones((4, 6)), theta=np.arange(4), white=np.ones((2, 6)))
+        np.savez(folder / "e.npz", measurements=np.arange(5.0), index=np.arange(5), shape=np.array([4, 4]))
+        return [folder / f"{name}.npz" for name in "abcde"]
     if kind == "hdf5":
         return _hdf5_seeds(folder, k, mask)
     if kind == "ismrmrd":
         lines = [mrd_line(k[:, y], y=y, slice=s, flag=19 * (y == 3 and s == 0)) for s in range(2) for y in range(4)]
         volume = [mrd_line(k[:, z], z=z, average=a) for z in range(4) for a in range(2)]
+        path = np.stack([np.linspace(-0.5, 0.5, 6), np.zeros(6)], axis=-1).astype(np.float32)
+        spokes = [ismrmrd.Acquisition.from_array(np.ascontiguousarray(k[:, y]), path) for y in range(4)]
         return [
             mrd(folder / "a.h5", mrd_header((1, 4, 6), kept=3), lines),
             mrd(folder / "b.h5", mrd_header((4, 1, 6), kept=6), volume),
+            mrd(folder / "c.h5", mrd_header((1, 6, 6), kept=6, trajectory="radial"), spokes),
         ]
     if kind == "cfl":
         pairs = [cfl(folder / "a", "4 3 1 2", 24), cfl(folder / "b", "1 3 5 2 1 1 1 1 1 1 1 1 1 2", 60)]
@@ -195,7 +202,10 @@ def _hdf5_seeds(folder: Path, k: np.ndarray, mask: np.ndarray) -> list[Path]:
         file.create_dataset("kspace", data=pairs, chunks=(1, 2, 6), compression="gzip", shuffle=True, fletcher32=True)
         file.create_group("g").create_dataset("deep", data=k[0])
         file.attrs["acquisition"] = "AXT2"
-    return [plain, folder / "b.h5"]
+    with h5py.File(folder / "c.h5", "w") as file:
+        file["exchange/data"], file["exchange/theta"] = np.ones((4, 2, 6), np.float32), np.arange(4)
+        file["exchange/data_white"] = np.ones((3, 2, 6), np.float32)
+    return [plain, folder / "b.h5", folder / "c.h5"]
 
 
 def _png_seeds(folder: Path, grey: np.ndarray) -> list[Path]:

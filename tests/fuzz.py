@@ -63,14 +63,14 @@ def _seeds(kind: str, folder: Path) -> list[Path]:
 
 def _read_scan(path: Path) -> None:
     from firenet.errors import BadInput
-    from firenet.io.files import read_scan
+    from firenet.io.measured import read_measured
 
     try:
-        read_scan(path)
+        read_measured(path)
     except BadInput as error:
-        if "axes" not in error.needed and "axis" not in error.needed:
+        if not any(word in error.needed for word in ("axes", "axis", "coils")):
             raise
-        read_scan(path, coils=True)
+        read_measured(path, coils=True)
 
 
 def _read_image(path: Path) -> None:

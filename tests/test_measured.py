@@ -158,6 +158,11 @@ def test_arrays_beside_each_other_say_what_was_measured(tmp_path: Path, suffix: 
     np.testing.assert_array_equal(found.projections, projections[None])
     np.testing.assert_array_equal(found.theta, [0, 45, 90, 135])
     assert found.white is None
+    for white in (np.ones((3, 10)), np.ones(10)):
+        found = read_measured(saved("counts", sinogram=projections, theta=np.arange(4) * 45, white=white))
+        assert isinstance(found, Sinogram)
+        assert found.white is not None
+        np.testing.assert_array_equal(found.white, white.reshape(-1, 1, 10))
 
     found = read_measured(saved("camera", measurements=rng.random(7), index=np.arange(7)))
     assert isinstance(found, Patterns)

@@ -186,8 +186,8 @@ def _sinogram(stored: Stored) -> Sinogram:
         if frame is None:
             continue
         frame = as_float(frame)
-        frame = frame[None] if frame.ndim == array.ndim - 1 else frame
-        frame = frame[:, None] if frame.ndim == 2 else frame
+        frame = frame[None] if frame.ndim == stored.array.ndim - 1 else frame
+        frame = frame[:, None] if frame.ndim == stored.array.ndim == 2 else frame
         if frame.ndim != 3 or frame.shape[1:] != array.shape[1:]:
             got = f"{name} of shape {frame.shape}, projections of shape {stored.array.shape}"
             raise BadInput(f"{name.capitalize()} frames of the projections' rows and cells", got, "Check the file")
