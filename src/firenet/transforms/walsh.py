@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import compiling
 from firenet.operators.norm_bound import NormBound
 from firenet.transforms.analysis_operator import TightFrame
 
@@ -78,8 +79,11 @@ def _butterfly(x: Tensor) -> Tensor:
     outer, n, inner = x.shape
     for _ in range(n.bit_length() - 1):
         # Every stage reads halves and writes neighbours. After log2 n stages the order is the natural one again.
-        out = torch.empty(outer, n // 2, 2, inner, dtype=x.dtype, device=x.device)
         first, second = x.narrow(1, 0, n // 2), x.narrow(1, n // 2, n // 2)
+        if compiling():
+            x = torch.stack([first + second, first - second], dim=2).view(outer, n, inner)
+            continue
+        out = torch.empty(outer, n // 2, 2, inner, dtype=x.dtype, device=x.device)
         torch.add(first, second, out=out.select(2, 0))
         torch.sub(first, second, out=out.select(2, 1))
         x = out.view(outer, n, inner)
