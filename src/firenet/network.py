@@ -18,12 +18,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from firenet.errors import BadInput, DoubtfulInput
-from firenet.numerics import broadcasts_to, full_precision, norms, real_view, tensor_of
-from firenet.operators.check import conditions, trusted
+from firenet.numerics import broadcasts_to, compiling, full_precision, norms, readable, real_view, tensor_of
+from firenet.operators.check import conditions
 from firenet.operators.compact import Compact
 from firenet.operators.derivative import keep_kind
 from firenet.operators.linear import LinearOperator
 from firenet.problems.analysis import AnalysisProblem
+from firenet.problems.choices import Form, check_operators, chosen_fidelity, chosen_form, chosen_weights
 from firenet.problems.fidelity import Ball, Fidelity, Norm, Squared
 from firenet.problems.penalty import check_lam, default_lam
 from firenet.problems.problem import Problem
@@ -39,9 +40,6 @@ from firenet.solver.solution import Progress, Solution
 from firenet.solver.stored_schedules import schedule_from, schedule_state
 from firenet.sparsity import SparsityLevels
 from firenet.transforms.analysis_operator import AnalysisOperator
-from firenet.transforms.convolutions import Convolutions
-
-Form = Literal["synthesis", "analysis"]
 
 # Relative to the noise gain. Without noise all values from 2e-4 to 2e-3 give much the same image of 256 x 256.
 DEFAULT_LAM = 1e-3
@@ -110,15 +108,15 @@ class Firenet(nn.Module):
         fidelity: Literal["norm", "squared"] | Fidelity = "norm",
     ) -> None:
         super().__init__()
-        _check_operators(sensing, sparsify)
+        check_operators(sensing, sparsify)
         for name, number in (("lam", lam), ("noise", noise)):
             if isinstance(number, Tensor) and number.requires_grad:
                 do = f"Pass a number: float({name}); learn the weights instead, as a tensor that requires gradients"
                 raise BadInput(f"{name}: a number", "a tensor that requires gradients, which would be frozen", do)
         self.sensing, self.sparsify = sensing, sparsify
-        self.form: Form = _chosen_form(form, sparsify)
+        self.form: Form = chosen_form(form, sparsify)
         self.operator = sensing if sparsify is None or self.form == "analysis" else sensing @ sparsify.H
-        self.fidelity: Fidelity = _chosen_fidelity(fidelity, noise)
+        self.fidelity: Fidelity = chosen_fidelity(fidelity, noise)
         if lam is None and isinstance(self.fidelity, Squared):
             do = "Give lam, or use fidelity='norm', which has a default"
             raise BadInput("lam for the squared fidelity, in the unit of y", "none", do)
@@ -127,8 +125,10 @@ class Firenet(nn.Module):
         if iterate not in get_args(Iterate):
             raise BadInput("iterate: average, last or best", repr(iterate), "Choose one")
         self.iterate: Iterate = iterate
-        self.register_buffer("weights", _chosen_weights(weights, sparsify, self.form))
+        self.register_buffer("weights", chosen_weights(weights, sparsify, self.form))
         _ = self.problem  # raises BadInput for a wrong lam or wrong weights now, not at the first image
+        if isinstance(self.fidelity, Ball):
+            _ = self.operator.has_minimum_norm  # a matrix finds it out once, which a compiler cannot
 
     def get_extra_state(self) -> Tensor:
         """Returns everything that defines the network, except tensors, as JSON in bytes; nothing is pickled."""
@@ -198,6 +198,12 @@ class Firenet(nn.Module):
         The derivative for a searching schedule is that of the frozen network: it treats the steps that the schedule
         chooses for these y as constants.
 
+        With fixed and frozen steps it composes with ``torch.func`` (``vmap``, ``grad``, ``jacrev``), ``torch.compile``
+        with ``fullgraph=True`` and ``torch.export``. Where numbers cannot be read (:func:`.readable`), in ``vmap`` and
+        in a graph, the layers are their formulas, and whatever depends on the numbers of tensors is not checked: that
+        measurements and first image are finite, that learned or loaded weights are positive, and the ``size`` of a
+        :class:`PaperSchedule`. The norm of the operator in a graph is that of the time when the graph was made.
+
         Args:
             y: Measurements, finite; entries outside the mask are ignored.
             x0: A first image (warm start); the default is that of the schedule.
@@ -206,7 +212,8 @@ class Firenet(nn.Module):
                 computed twice.
 
         Raises:
-            BadInput: As :meth:`solve`.
+            BadInput: As :meth:`solve`; in ``vmap`` or in a graph for a searching schedule, and in a graph for
+                ``iterate="best"`` with a transform that maps constants to zero.
         """
         if checkpoint is not None and checkpoint < 1:
             do = "The root of the number of layers is best"
@@ -214,6 +221,13 @@ class Firenet(nn.Module):
         y, x0 = tensor_of(y, "measurements"), None if x0 is None else tensor_of(x0, "a first image")
         if not searches(self.schedule):
             return self._unrolled(y, x0, checkpoint)
+        if torch.compiler.is_dynamo_compiling():  # a search is no graph: it runs as it is, and fullgraph refuses it
+            apart: Any = torch.compiler.disable(self._searched)
+            return apart(y, x0, checkpoint)
+        return self._searched(y, x0, checkpoint)
+
+    def _searched(self, y: Tensor, x0: Tensor | None, checkpoint: int | None) -> Tensor:
+        """Computes the image of a searching schedule, differentiable."""
         solution = self.solve(y, x0=x0)
         if not torch.is_grad_enabled() or not solution.statuses:
             return solution.image
@@ -282,6 +296,9 @@ class Firenet(nn.Module):
             do = "Give it to the schedule: AdaptiveRestarts(tolerance=...)"
             raise BadInput("No tolerance here, since the searching schedule has its own", f"{tolerance}", do)
         y, x0 = tensor_of(y, "measurements"), None if x0 is None else tensor_of(x0, "a first image")
+        if not readable(y):
+            do = "Freeze the steps of a solution: net.following(net.solve(y).schedule.frozen())(y)"
+            raise BadInput("A network of fixed steps under vmap, torch.compile or torch.export", "one to solve", do)
         layers, batch = self._layers(y, x0, track=True)
         if dual0 is not None:
             layers.place_dual(self._dual(layers, dual0, batch))
@@ -335,7 +352,8 @@ class Firenet(nn.Module):
         self, y: Tensor, x0: Tensor | None, *, track: bool, average: bool = True
     ) -> tuple[Iteration, torch.Size]:
         """Returns the state before the first layer, with one batch axis, and the batch axes of y."""
-        keep_freed_memory()
+        if not compiling():
+            keep_freed_memory()
         y = self._measurements(y)
         batch = y.shape[: y.ndim - len(self.sensing.out_shape)]
         count = math.prod(batch)
@@ -375,6 +393,9 @@ class Firenet(nn.Module):
         """Computes the image of a fixed schedule, differentiable."""
         schedule = cast(FixedSchedule, self.schedule)
         best_of_all = self.iterate == "best" and not isinstance(schedule, FrozenSteps)
+        if best_of_all and compiling() and self.sparsify is not None and self.sparsify.annihilates_constants:
+            do = "Choose iterate='average' or 'last'"
+            raise BadInput("In a graph another iterate for a transform that maps constants to zero", "best", do)
         # A single run whose last point is returned needs no average.
         average = not (self.iterate == "last" and isinstance(schedule, FixedSteps))
         layers, batch = self._layers(y, x0, track=isinstance(schedule, FrozenSteps) or best_of_all, average=average)
@@ -401,7 +422,7 @@ class Firenet(nn.Module):
             needed = "Measurements of dtype float32, float64, complex64 or complex128"
             raise BadInput(needed, f"{y.dtype}", "Convert them first")
         # The extremes are NaN if any number is NaN; isfinite(y) would take as much memory as two images.
-        if y.numel() and not torch.isfinite(torch.stack(torch.aminmax(real_view(y)))).all():
+        if readable(y) and y.numel() and not torch.isfinite(torch.stack(torch.aminmax(real_view(y)))).all():
             do = "Find out where they come from; set missing samples to zero and leave them out of the mask"
             raise BadInput("Finite measurements", "NaN or infinity", do)
         state = self.operator.state_dtype(y.dtype)
@@ -418,7 +439,7 @@ class Firenet(nn.Module):
             raise BadInput(f"A first image of shape {(*batch, *shape)} or one for all of them", got, "Check its axes")
         if x0.is_complex() and not dtype.is_complex:
             raise BadInput("A real first image for a real problem", f"{x0.dtype}", "Pass its real part")
-        if not torch.isfinite(real_view(x0)).all():
+        if readable(x0) and not torch.isfinite(real_view(x0)).all():
             raise BadInput("A finite first image", "NaN or infinity", "Start from zero instead: leave x0 out")
         x0 = x0.to(dtype)
         first = x0 if self.sparsify is None or self.form == "analysis" else self.sparsify(x0)
@@ -429,63 +450,6 @@ class Firenet(nn.Module):
 
     def _image(self, z: Tensor) -> Tensor:
         return z if self.sparsify is None or self.form == "analysis" else self.sparsify.adjoint(z)
-
-
-def _check_operators(sensing: LinearOperator, sparsify: AnalysisOperator | None) -> None:
-    """Raises BadInput for other objects than operators, and for a user-defined operator with a wrong adjoint."""
-    if not isinstance(sensing, LinearOperator):
-        do = "Wrap an array of numbers: firenet.Matrix(array)"
-        raise BadInput("sensing: an operator, a LinearOperator", type(sensing).__name__, do)
-    trusted(sensing)
-    if sparsify is not None:
-        if not isinstance(sparsify, AnalysisOperator):
-            do = "For example firenet.Wavelet((256, 256), 'db4')"
-            raise BadInput("sparsify: an operator, an AnalysisOperator", type(sparsify).__name__, do)
-        trusted(sparsify)
-
-
-def _chosen_form(form: Form | None, sparsify: AnalysisOperator | None) -> Form:
-    """Returns the form, by default the one that suits the analysis operator."""
-    if form not in ("synthesis", "analysis", None) or (form == "analysis" and sparsify is None):
-        needed = "form: synthesis, or analysis with a transform"
-        raise BadInput(needed, f"{form!r} with sparsify={sparsify}", "Leave form out")
-    form = form if form is not None else "analysis" if isinstance(sparsify, Convolutions) else "synthesis"
-    if form == "synthesis" and sparsify is not None and not sparsify.is_tight:
-        do = "Pass form='analysis', which takes every transform"
-        raise BadInput("A tight frame, W*W = I, for the synthesis form", type(sparsify).__name__, do)
-    return form
-
-
-def _chosen_fidelity(fidelity: Literal["norm", "squared"] | Fidelity, noise: float | None) -> Fidelity:
-    """Returns the fidelity, the ball if a noise level is given."""
-    named: dict[str, Fidelity] = {"norm": Norm(), "squared": Squared()}
-    chosen = fidelity if isinstance(fidelity, Fidelity) else named.get(fidelity)
-    if chosen is None or (noise is not None and not isinstance(chosen, Norm)):
-        needed = "fidelity: norm, squared or a Fidelity, and noise only beside norm"
-        raise BadInput(needed, f"{fidelity!r} with noise={noise}", "For (P1) give noise, for (P2) fidelity")
-    try:
-        return chosen if noise is None else Ball(float(noise))
-    except (TypeError, ValueError):
-        do = "The 2-norm of the noise over all samples, in the unit of y"
-        raise BadInput("A number for noise", repr(noise), do) from None
-
-
-def _chosen_weights(
-    weights: Tensor | ArrayLike | SparsityLevels | None, sparsify: AnalysisOperator | None, form: Form
-) -> Tensor | None:
-    """Returns the weights as a tensor, in the analysis form by default those of the noise in each band."""
-    if isinstance(weights, nn.Parameter):
-        do = "Pass a tensor made of it (w * 1.0 or softplus(w)) at each step; gradients reach the parameter"
-        raise BadInput("weights: a tensor", "a Parameter, which would be frozen in a buffer", do)
-    if isinstance(weights, SparsityLevels):
-        if sparsify is None:
-            do = "Pass one weight per coefficient as a tensor"
-            raise BadInput("sparsify: a transform, for weights from SparsityLevels", "sparsify=None", do)
-        return torch.from_numpy(weights.spread(weights.weights(), sparsify.levels().numpy()))
-    if weights is None and form == "analysis" and isinstance(sparsify, Convolutions):
-        sizes = sparsify.band_noise()
-        return sizes / sizes.square().mean().sqrt() if len(sizes) > 1 else None
-    return None if weights is None else tensor_of(weights, "weights")
 
 
 # Detector counts and numbers in half precision are converted to a dtype that represents all of them exactly.

@@ -55,9 +55,39 @@ def broadcasts_to(shape: Sequence[int], wanted: Sequence[int]) -> bool:
 # --- derivatives ------------------------------------------------------------------------------------------------------
 
 
+def compiling() -> bool:
+    """Returns whether ``torch.compile`` or ``torch.export`` is tracing this call.
+
+    Then no number of a tensor can be read, and nothing that is made may be kept for later calls: it would be a part of
+    the graph.
+    """
+    return torch.compiler.is_compiling()
+
+
+def readable(*tensors: Tensor) -> bool:
+    """Returns whether the numbers of these tensors can be read by Python: not while :func:`compiling`, and not under
+    ``torch.func.vmap``, where a tensor has the numbers of all items.
+
+    This is the one decision about composed calls: checks that need numbers are made if they can be read and left out
+    otherwise, also with dummy data, so that a graph has none.
+    """
+    return not compiling() and not any(map(_batched, tensors))
+
+
+def _batched(x: Tensor) -> bool:
+    """Returns whether x has an axis of ``torch.func.vmap`` at any level."""
+    functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+    while functorch.is_functorch_wrapped_tensor(x):
+        if functorch.is_batchedtensor(x):
+            return True
+        x = functorch.get_unwrapped(x)
+    return False
+
+
 def derived(x: Tensor) -> bool:
-    """Returns whether derivatives with respect to x are recorded, in reverse or in forward mode."""
-    return (torch.is_grad_enabled() and x.requires_grad) or not reverse_only(x)
+    """Returns whether x may only go through formulas that make new tensors: derivatives with respect to it are
+    recorded, in reverse or in forward mode, or the call is a part of ``torch.func.vmap`` or :func:`compiling`."""
+    return compiling() or (torch.is_grad_enabled() and x.requires_grad) or not reverse_only(x)
 
 
 def reverse_only(*tensors: Tensor) -> bool:
@@ -113,9 +143,10 @@ def power_of_two(size: Tensor) -> Tensor:
     """
     size = size.detach().to(torch.float64)
     usable = torch.isfinite(size) & (size > 0)
-    exponent = torch.frexp(torch.where(usable, size, 1.0)).exponent
-    # From its bits, since torch.ldexp of old versions computes the power in single precision.
-    return ((exponent.clamp(-1000, 1000).to(torch.int64) + 1023) << 52).view(torch.float64)
+    # From and to bits: torch.ldexp of old versions computes the power in single precision, and compilers do not know
+    # torch.frexp. A denormal number has the exponent bits zero.
+    exponent = (torch.where(usable, size, 1.0).view(torch.int64) >> 52) - 1022
+    return ((exponent.clamp(-1000, 1000) + 1023) << 52).view(torch.float64)
 
 
 def norms(x: Tensor, trailing: int) -> Tensor:
@@ -238,10 +269,11 @@ def full_precision() -> Iterator[None]:
     """Disables autocast, and TF32 and bfloat16 in matrix products, so that results have the precision of the tensors.
 
     The caller's settings are restored at the end. Those of matrix products are global in torch: until then, other
-    threads multiply matrices in full precision, too.
+    threads multiply matrices in full precision, too. While :func:`compiling` they stay as they are, since a graph has
+    those of the time when it runs.
     """
     devices = [d for d in ("cpu", "cuda") if torch.is_autocast_enabled(d)]
-    reduced = _reduced()
+    reduced = [] if compiling() else _reduced()
     if not devices and not reduced:
         yield
         return

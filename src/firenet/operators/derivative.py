@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firenet.numerics import derived
+from firenet.numerics import compiling, derived
 
 
 def keep_kind(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -50,13 +50,25 @@ class _Linear(torch.autograd.Function):
     def jvp(ctx: Any, *grad_inputs: Any) -> Tensor:
         return differentiable(grad_inputs[0], ctx.map, ctx.map_adjoint)
 
+    @staticmethod
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        x: Tensor,
+        apply: Callable[[Tensor], Tensor],
+        adjoint: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, int | None]:
+        at = in_dims[0]  # the map takes any number of batch axes, and this is one more
+        return differentiable(x if at is None else x.movedim(at, 0), apply, adjoint), None if at is None else 0
+
 
 def differentiable(x: Tensor, apply: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
-    """Computes ``apply(x)`` for a linear map given with its adjoint.
+    """Computes ``apply(x)`` for a linear map given with its adjoint, both for any number of batch axes.
 
-    The result is differentiable, even if the map writes into work buffers or views.
+    The result is differentiable, even if the map writes into work buffers or views, and under ``torch.func.vmap`` the
+    map gets one batch axis more. For a compiler the map must be plain torch, without buffers.
     """
-    if not derived(x):  # a node of the graph costs more than a small map
+    if compiling() or not derived(x):  # a node of the graph costs more than a small map
         return apply(x)
     result = _Linear.apply(x, apply, adjoint)
     assert isinstance(result, Tensor)

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from firenet.errors import BadInput
-from firenet.numerics import doubled, full_precision, norms, tensor_of
+from firenet.numerics import compiling, doubled, full_precision, norms, tensor_of
 from firenet.operators.compact import Compact
 from firenet.operators.derivative import keep_kind
 from firenet.operators.norm_bound import NormBound
@@ -64,7 +64,8 @@ class LinearOperator(nn.Module, ABC):
             BadInput: If the operator has no bound, or its buffers or parameters were changed or replaced after the
                 bound was stated and the operator does not define :meth:`renew`.
         """
-        self.notice_changes()
+        if not compiling():  # a graph has the bound of the numbers that it was made with
+            self.notice_changes()
         return self._composed_bound() if self._norm_bound is None else self._norm_bound
 
     @norm_bound.setter

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.numerics import UNIT, derived, doubled, norms, power_of_two, real_view, tensor_of
+from firenet.numerics import UNIT, compiling, derived, doubled, norms, power_of_two, real_view, tensor_of
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
 from firenet.operators.sparse import Sparse, SparseMatrix, is_sparse
@@ -101,7 +101,13 @@ class Matrix(LinearOperator):
     @property
     def _inverse_gram(self) -> Tensor | None:
         """The diagonal of :math:`(AA^*)^{-1}` if AA* is diagonal, else None."""
-        self.notice_changes()
+        if compiling() and self._diagonal == "unknown":
+            do = "Read sensing.has_minimum_norm once before the network is compiled or exported"
+            raise BadInput(
+                "A matrix of which it is known whether AA* is diagonal", "one that was changed or copied", do
+            )
+        if not compiling():
+            self.notice_changes()
         if self._diagonal == "unknown":
             self._diagonal = _inverse_diagonal(self.matrix.detach())
         assert not isinstance(self._diagonal, str)
@@ -112,6 +118,8 @@ class Matrix(LinearOperator):
         kept."""
         if torch.finfo(dtype).bits <= torch.finfo(self.matrix.dtype).bits:
             return self.matrix
+        if compiling():
+            return doubled(self.matrix)
         self.notice_changes()
         if self._double is None or derived(self.matrix):
             self._double = doubled(self.matrix)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.numerics import doubled, norms, power_of_two, real_view, tensor_of
+from firenet.numerics import compiling, doubled, norms, power_of_two, real_view, tensor_of
 from firenet.operators.collatz import collatz_wielandt
 from firenet.operators.derivative import differentiable
 from firenet.operators.linear import LinearOperator
@@ -153,6 +153,8 @@ class SparseMatrix(LinearOperator):
 
     def _apply_to(self, x: Tensor, *, transposed: bool) -> Tensor:
         """Computes Sx or, transposed, S*x, without derivatives."""
+        if compiling():
+            return self._formula(x, transposed=transposed)
         x = x.detach().resolve_conj().resolve_neg()
         table, complex_ = self._table(x.dtype), self.entries.is_complex()
         x = x.to(self.state_dtype(x.dtype))
@@ -162,6 +164,17 @@ class SparseMatrix(LinearOperator):
             both = _batched(table, torch.stack([x.real, x.imag]), transposed=transposed)
             return torch.complex(both[0], both[1])
         return _batched(table, x, transposed=transposed)
+
+    def _formula(self, x: Tensor, *, transposed: bool) -> Tensor:
+        """Computes the same in plain torch, for a compiler."""
+        to = torch.arange(self.out_shape[0], device=x.device)
+        to = torch.repeat_interleave(to, self._counts(), output_size=len(self.entries))
+        of, side, entries = self.columns, self.out_shape[0], self.entries
+        if transposed:
+            to, of, side, entries = of, to, self.in_shape[0], entries.conj()
+        x = x.to(torch.promote_types(x.dtype, entries.dtype))
+        terms = x.index_select(-1, of) * entries.to(x.dtype)
+        return terms.new_zeros((*x.shape[:-1], side)).index_add(-1, to, terms)
 
     def _forward(self, x: Tensor) -> Tensor:
         return differentiable(x, partial(self._apply_to, transposed=False), partial(self._apply_to, transposed=True))

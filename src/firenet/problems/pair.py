@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from firenet.numerics import UNIT, blocked_norms, derived, fft_rounding, real_view, sum_rounding
+from firenet.numerics import UNIT, blocked_norms, compiling, derived, fft_rounding, real_view, sum_rounding
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
 from firenet.sensing.fourier import SubsampledFourier
@@ -54,7 +54,7 @@ class OperatorPair:
         self.band_shape = sparsify.out_shape[1:] if split else sparsify.out_shape
         sizes = sparsify.groups if sparsify.convolves else (self.bands,)
         self.groups = [slice(sum(sizes[:k]), sum(sizes[: k + 1])) for k in range(len(sizes))]
-        self._spectral = self._bands is not None and type(sensing) is SubsampledFourier and not sensing.centred
+        self._spectral = self._bands is not None and getattr(sensing, "samples_spectrum", False)
         self._norm = sensing.norm_bound.value or 1.0
         self._balance = 1.0 if sparsify.is_tight else 1 / (sparsify.norm_bound.value or 1.0)
         self.unit = self._norm * self._balance
@@ -63,7 +63,9 @@ class OperatorPair:
             assert isinstance(sensing, SubsampledFourier)
             assert self._bands is not None
             mask = sensing.mask
-            self._where = mask.flatten().nonzero().squeeze(1)
+            # In a graph the measurements are on the whole grid, since their number must not depend on numbers.
+            self._where = None if compiling() else mask.flatten().nonzero().squeeze(1)
+            self._mask = mask.flatten()
             gram: Tensor | float = 1.0
             if not sparsify.is_tight:
                 gram = self._balance**2 * self._bands.gram(torch.complex128, mask.device)
@@ -170,7 +172,7 @@ class OperatorPair:
     def forward(self, x: Tensor) -> Tensor:
         """Computes Ax, from shape (batch, \\*in_shape) to (batch, samples)."""
         if self._spectral:
-            return x.flatten(1).index_select(1, self._where) * self._at_samples(x)
+            return self._taken(x.flatten(1)) * self._at_samples(x)
         return self._sensing.forward(self._sensing.pack(self._damped(x, 1))).flatten(1)
 
     def _at_samples(self, like: Tensor) -> Tensor | float:
@@ -178,13 +180,24 @@ class OperatorPair:
         if self.sparsify.is_tight:
             return 0.5**0.5
         assert isinstance(self._damp, Tensor)
-        return self._damp.flatten()[self._where].to(like.real.dtype)
+        damp = self._damp.flatten()
+        return (damp if self._where is None else damp[self._where]).to(like.real.dtype)
+
+    def _taken(self, grid: Tensor) -> Tensor:
+        """Returns the samples of flat grids (batch, grid)."""
+        return grid * self._mask.to(grid.dtype) if self._where is None else grid.index_select(1, self._where)
+
+    def _put(self, samples: Tensor) -> Tensor:
+        """Returns samples in their places on the grid, with zeros elsewhere."""
+        if self._where is not None:
+            grid = torch.zeros(len(samples), math.prod(self.in_shape), dtype=samples.dtype, device=samples.device)
+            samples = grid.index_copy(1, self._where, samples)
+        return samples.view(len(samples), *self.in_shape)
 
     def minimum_norm(self, y: Tensor) -> Tensor | None:
         """Computes the minimum-norm solution of Ax = y, as :meth:`LinearOperator.minimum_norm`."""
         if self._spectral:
-            grid = torch.zeros(len(y), math.prod(self.in_shape), dtype=y.dtype, device=y.device)
-            return grid.index_copy(1, self._where, y / self._at_samples(y)).view(len(y), *self.in_shape)
+            return self._put(y / self._at_samples(y))
         inner = y.reshape(len(y), *self._sensing.out_shape)
         x = self._sensing.minimum_norm(inner)
         return None if x is None else self._damped(self._sensing.unpack(x), -1)
@@ -252,6 +265,8 @@ class OperatorPair:
         """Computes the adjoint of the pair from q and the sum of all groups, in the shape of x."""
         if self._spectral:
             samples = q * self._at_samples(q)
+            if self._where is None:
+                return total + self._put(samples)
             if derived(q) or derived(total):
                 return total.flatten(1).index_add(1, self._where, samples).view(total.shape)
             total.flatten(1).index_add_(1, self._where, samples)
@@ -263,8 +278,7 @@ class OperatorPair:
     def _back(self, q: Tensor) -> Tensor:
         """Computes A*q."""
         if self._spectral:
-            grid = torch.zeros(len(q), math.prod(self.in_shape), dtype=q.dtype, device=q.device)
-            return grid.index_copy(1, self._where, q * self._at_samples(q)).view(len(q), *self.in_shape)
+            return self._put(q * self._at_samples(q))
         back = self._sensing.unpack(self._sensing.adjoint(q.reshape(len(q), *self._sensing.out_shape)))
         return self._damped(back, 1)
 

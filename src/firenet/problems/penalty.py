@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.numerics import broadcasts_to
+from firenet.numerics import broadcasts_to, readable
 from firenet.operators.linear import LinearOperator
 
 
@@ -33,10 +33,11 @@ def default_lam(operator: LinearOperator, coefficients: int) -> float:
 
 
 def check_weights(w: Tensor | None, shape: tuple[int, ...]) -> None:
-    """Raises BadInput if weights are not positive and finite or do not broadcast to the coefficients."""
+    """Raises BadInput if weights are not positive and finite or do not broadcast to the coefficients; numbers
+    that cannot be read (:func:`.readable`) are not checked."""
     if w is None:
         return
-    if not w.is_floating_point() or not torch.isfinite(w).all() or (w <= 0).any():
+    if not w.is_floating_point() or (readable(w) and (not torch.isfinite(w).all() or (w <= 0).any())):
         bad = w[~(torch.isfinite(w) & (w > 0))] if w.is_floating_point() else w[:0]
         got = f"{w.dtype}" if not w.is_floating_point() else f"{bad.numel()} others, e.g. {bad.flatten()[0].item():g}"
         do = "For a coefficient without penalty use a small positive weight, e.g. 1e-3, which the dual point needs"

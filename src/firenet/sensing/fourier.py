@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.numerics import UNIT, fft_rounding, norms, power_of_two, tensor_of
+from firenet.numerics import UNIT, compiling, derived, fft_rounding, norms, power_of_two, reverse_only, tensor_of
 from firenet.operators.algebra import Adjoint
 from firenet.operators.compact import Compact
-from firenet.operators.derivative import differentiable
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
 from firenet.sensing.fourier_wavelet import FourierOfWavelet
@@ -35,6 +34,9 @@ class SubsampledFourier(FourierSampling):
         mask = as_mask(mask)
         norm = NormBound(1.0, "exact", "a unitary Fourier transform with a mask")
         super().__init__(mask, mask.shape, mask.shape, norm, centred)
+        # Whether Ax is known to be entries of the spectrum in the order of torch.fft; a subclass may do something else.
+        # It is asked here, since torch.export wraps modules in classes of its own.
+        self.samples_spectrum = type(self) is SubsampledFourier and not centred
 
     @property
     def is_coisometry(self) -> bool:
@@ -99,14 +101,16 @@ class MultiCoilFourier(FourierSampling):
         self._norm_bound = coils_norm(self.maps)
 
     def compact(self) -> Compact:
-        return _Coils(self)
+        return Compact(self) if compiling() else _Coils(self)
 
     def _whole(self, x: Tensor) -> Tensor:
         return self._fft(x.unsqueeze(-self.mask.ndim - 1) * self.maps)
 
     def _whole_adjoint(self, y: Tensor) -> Tensor:
-        # The sum of z conj(s) as conj(sum of conj(z) s): conjugating z in place is cheaper than copying all the maps.
         z = self._ifft(y)
+        if compiling() or not reverse_only(z):
+            return (z * self.maps.conj()).sum(dim=-self.mask.ndim - 1)
+        # The sum of z conj(s) as conj(sum of conj(z) s): conjugating z in place is cheaper than copying all the maps.
         z = z.conj_physical() if z.numel() == 0 or torch.is_grad_enabled() else z.conj_physical_()
         return (z * self.maps).sum(dim=-self.mask.ndim - 1).conj_physical()
 
@@ -128,14 +132,14 @@ class _Coils(Sampled):
         self._coils = operator
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or x.device.type != "cpu" or x.numel() == 0:
+        if torch.is_grad_enabled() or derived(x) or x.device.type != "cpu" or x.numel() == 0:
             return super().forward(x)
-        return differentiable(x, self._measure, self._backproject)
+        return self._measure(x)
 
     def adjoint(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        if torch.is_grad_enabled() or y.device.type != "cpu" or y.numel() == 0:
+        if torch.is_grad_enabled() or derived(y) or y.device.type != "cpu" or y.numel() == 0:
             return super().adjoint(y, out)
-        return differentiable(y, self._backproject, self._measure)
+        return self._backproject(y)
 
     def _measure(self, x: Tensor) -> Tensor:
         maps = self._coils.maps

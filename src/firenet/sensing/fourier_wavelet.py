@@ -36,7 +36,7 @@ from torch import Tensor
 
 from firenet.engines import compiled_module, share
 from firenet.errors import BadInput
-from firenet.numerics import fft_rounding
+from firenet.numerics import compiling, fft_rounding
 from firenet.operators.compact import Compact
 from firenet.operators.derivative import differentiable
 from firenet.operators.norm_bound import NormBound
@@ -74,7 +74,7 @@ class FourierOfWavelet(FourierSampling):
         return True
 
     def compact(self) -> Compact:
-        return _Folded(self)
+        return Compact(self) if compiling() else _Folded(self)
 
     @property
     def rounding(self) -> float:
@@ -83,16 +83,24 @@ class FourierOfWavelet(FourierSampling):
         return fft_rounding(self.in_shape) + self.wavelet.rounding + 2 * (_DENSE + 4)
 
     def _whole(self, x: Tensor) -> Tensor:
-        folded = _Folded(self)
-        batch = x.shape[: x.ndim - len(self.in_shape)]
-        flat = folded.pack(x.reshape(-1, *self.in_shape).to(complex_dtype(x.dtype)))
-        return differentiable(flat, folded.spectrum, folded.coefficients).view(*batch, *self.out_shape)
+        x = x.to(complex_dtype(x.dtype))
+        if compiling():  # no plan of buffers: a graph has no use for them
+            return self._fft(self.wavelet.adjoint(x))
+        return differentiable(x, self._spectrum, self._coefficients)
 
     def _whole_adjoint(self, y: Tensor) -> Tensor:
+        y = need_complex(y, "measurements")
+        return self.wavelet(self._ifft(y)) if compiling() else differentiable(y, self._coefficients, self._spectrum)
+
+    def _spectrum(self, x: Tensor) -> Tensor:
         folded = _Folded(self)
-        batch = y.shape[: y.ndim - len(self.out_shape)]
-        flat = need_complex(y, "measurements").reshape(-1, *self.out_shape)
-        return folded.unpack(differentiable(flat, folded.coefficients, folded.spectrum)).view(*batch, *self.in_shape)
+        found = folded.spectrum(folded.pack(x.reshape(-1, *self.in_shape)))
+        return found.view(*x.shape[: x.ndim - len(self.in_shape)], *self.out_shape)
+
+    def _coefficients(self, y: Tensor) -> Tensor:
+        folded = _Folded(self)
+        found = folded.unpack(folded.coefficients(y.reshape(-1, *self.out_shape)))
+        return found.view(*y.shape[: y.ndim - len(self.out_shape)], *self.in_shape)
 
 
 # A corner of at most this many coefficients is transformed by one dense matrix: smaller FFTs and products cost mostly
@@ -147,11 +155,13 @@ class _Folded(Sampled):
         return differentiable(y, self._backproject, self._measure) if out is None else self._backproject(y, out)
 
     def _measure(self, x: Tensor) -> Tensor:
-        return self._to_grid(x).flatten(1).index_select(1, self._where)
+        flat = x.reshape(-1, *self.in_shape)
+        return self._to_grid(flat).flatten(1).index_select(1, self._where).view(*x.shape[:-1], *self.out_shape)
 
     def _backproject(self, y: Tensor, out: Tensor | None = None) -> Tensor:
-        self._plan(y).grid.zero_().flatten(1).index_copy_(1, self._where, y)
-        return self._from_grid(y, out)
+        flat = y.reshape(-1, *self.out_shape)
+        self._plan(flat).grid.zero_().flatten(1).index_copy_(1, self._where, flat)
+        return self._from_grid(flat, out).view(*y.shape[:-1], *self.in_shape)
 
     def spectrum(self, x: Tensor) -> Tensor:
         """Computes the unitary Fourier transform of W*x on the whole grid, as a new tensor."""
@@ -238,7 +248,7 @@ class _Folded(Sampled):
         return torch.cat([band.flatten(1) for band in bands], dim=1)
 
     def unpack(self, x: Tensor) -> Tensor:
-        out = torch.empty(len(x), *self._sides(0), dtype=x.dtype, device=x.device)
+        out = x.new_empty((len(x), *self._sides(0)))
         at, sides = self._corner, self._sides(self._top)
         out[(slice(None), *(slice(n) for n in sides))] = x[:, :at].view(-1, *sides)
         for level in range(self._top, 0, -1):

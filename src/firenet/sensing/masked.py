@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.numerics import fft_rounding, tensor_of
+from firenet.numerics import compiling, fft_rounding, tensor_of
 from firenet.operators.compact import Compact
 from firenet.operators.linear import LinearOperator
 from firenet.operators.norm_bound import NormBound
@@ -97,7 +97,7 @@ class Masked(LinearOperator):
         return self._whole_adjoint(self.restrict(y))
 
     def compact(self) -> Compact:
-        return Sampled(self)
+        return Compact(self) if compiling() else Sampled(self)
 
     def subset(self, keep: Tensor) -> Masked:
         """Returns the same operator with fewer samples.
@@ -131,7 +131,7 @@ class Masked(LinearOperator):
         return int(self.mask.sum()) * math.prod(self.out_shape[: len(self.out_shape) - self.mask.ndim])
 
     def restrict(self, y: Tensor) -> Tensor:
-        return y * self._factor(y)
+        return y * (self.mask.to(y.dtype) if compiling() else self._factor(y))
 
     def renew(self) -> None:
         self._factors.clear()

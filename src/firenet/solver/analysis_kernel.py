@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
-from firenet.numerics import derived, norms, real_view, reverse_only
+from firenet.numerics import compiling, derived, norms, real_view, reverse_only
 from firenet.problems.analysis import PairProblem
 from firenet.problems.pair import OperatorPair
 from firenet.solver.kernel import Kernel, Steps
@@ -184,7 +184,7 @@ class AnalysisKernel(Kernel):
     def _swept(self, x: Tensor, y: Tensor, q: Tensor, sigma: Tensor) -> bool:
         """Returns whether the derivative of :class:`_Sweep` suffices: it gives first derivatives in reverse mode only,
         and none with respect to the weights."""
-        if not (x.is_complex() and self.operator.convolves and _once.get()):
+        if compiling() or not (x.is_complex() and self.operator.convolves and _once.get()):
             return False
         weights = self.problem.weights
         return reverse_only(x, y, q, sigma) and (weights is None or not derived(weights))

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from firenet.numerics import norms
+from firenet.numerics import norms, readable
 from firenet.problems.gap import within
 from firenet.solver.adaptive_loop import prove_at
 from firenet.solver.controller import RestartPoint
@@ -23,12 +23,15 @@ Iterate = Literal["average", "last", "best"]
 def runs_of(schedule: FixedSchedule, layers: Iteration) -> Iterator[Restart]:
     """Yields the runs of a schedule, with restart point and steps set for each; the caller runs its layers."""
     size = norms(layers.y, layers.y.ndim - 1).cpu()
+    if isinstance(schedule, FrozenSteps) and not readable(layers.y):  # these steps are plain numbers
+        bound = layers.operator.norm_bound.value
+        layers.check_product(max((run.tau * bound) * (run.sigma * bound) for run in schedule.runs))
     before: Restart | None = None
     for restart in schedule.restarts(layers.operator.norm_bound, size):
         if before is not None:
             layers.place(before.restart_point, keep_dual=before.keep_dual)
             layers.forget()
-        layers.set_steps(restart.tau, restart.sigma, torch.full_like(size.detach(), restart.relaxation))
+        layers.set_steps(restart.tau, restart.sigma, restart.relaxation)
         yield restart
         before = restart
 

@@ -42,7 +42,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from firenet.errors import BadInput
-from firenet.numerics import derived, norms, real_view
+from firenet.numerics import derived, norms, readable, real_view
 from firenet.problems.analysis import PairProblem
 from firenet.problems.fidelity import Ball
 from firenet.problems.problem import Problem
@@ -113,7 +113,9 @@ class Iteration:
         self._combined: State | None = None
         self.factors: Tensor | None = None  # of the combination, see combine
         # Data whose norm overflows make steps that are not finite; they end as a numerical error, not as bad steps.
-        self._finite: list[bool] = torch.isfinite(norms(y.detach(), y.ndim - 1)).tolist()
+        self._finite: list[bool] | None = None  # numbers that cannot be read are not checked
+        if readable(y):
+            self._finite = torch.isfinite(norms(y.detach(), y.ndim - 1)).tolist()
         own = self.problem.measurement
         weights = [] if self.problem.weights is None else [self.problem.weights]
         self._derivatives = any(map(derived, (y, self.x, *weights, *own.parameters(), *own.buffers())))
@@ -131,16 +133,19 @@ class Iteration:
             back = self._back = cast(Tensor, self.operator.adjoint(self.q, self._memory))
         return back
 
-    def set_steps(self, tau: Tensor, sigma: Tensor, relaxation: Tensor) -> None:
+    def set_steps(self, tau: Tensor, sigma: Tensor, relaxation: Tensor | float) -> None:
         """Sets the steps and the relaxation of the next layers: float64, one per batch item, on the CPU, where they are
-        checked without waiting for another device.
+        checked without waiting for another device; one number is the relaxation of all items.
 
         Raises:
             BadInput: For steps that are too large for the operator's norm.
         """
         bound = self.operator.norm_bound.value
         self._check_steps((tau * bound) * (sigma * bound))  # the square of a bound may overflow
-        plain = bool((relaxation == 1).all())
+        if isinstance(relaxation, Tensor):
+            plain = bool((relaxation == 1).all())
+        else:
+            plain, relaxation = relaxation == 1, torch.full_like(tau.detach(), relaxation)
         if not plain and self.x is self.last:  # after a run without relaxation; from now on x is overwritten
             self.x = self.x.clone()
         real = self.y.real.dtype
@@ -150,8 +155,12 @@ class Iteration:
         self._threshold = None if self._derivatives else self.kernel.threshold(self._steps.tau, self.x)
 
     def _check_steps(self, products: Tensor) -> None:
-        products = products.detach()[self._finite]
-        product = float(products.max()) if products.numel() else 0.0
+        if self._finite is not None:
+            products = products.detach()[self._finite]
+            self.check_product(float(products.max()) if products.numel() else 0.0)
+
+    def check_product(self, product: float) -> None:
+        """Raises BadInput if :math:`\\tau\\sigma\\|A\\|^2` is above one."""
         if not product <= 1 + 1e-9:
             got = f"{product:.6g} with the norm bound {self.operator.norm_bound.value:.6g}"
             raise BadInput("Steps with tau * sigma * norm^2 <= 1", got, "Use smaller steps")
@@ -452,7 +461,7 @@ class Iteration:
         at = torch.tensor(rows, device=self.y.device)
         self._memory = self._parts = self._combined = self.factors = None
         self._recent = [State(*(part[at] for part in state)) for state in self._recent]
-        self._finite = [self._finite[k] for k in rows]
+        self._finite = None if self._finite is None else [self._finite[k] for k in rows]
         for name, value in list(vars(self).items()):
             if isinstance(value, Tensor):
                 setattr(self, name, value[at])

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import readable
 from firenet.operators.norm_bound import NormBound
 from firenet.solver.controller import FirstPoint, RestartPoint, SearchingSchedule, plain_numbers
 
@@ -134,11 +135,11 @@ class PaperSchedule:
         """Yields the runs, see :meth:`FixedSchedule.restarts`.
 
         Raises:
-            BadInput: For measurements whose norm is above ``size``.
+            BadInput: For measurements whose norm is above ``size``, if numbers can be read (:func:`.readable`).
         """
         length = norm.value or 1.0  # for the zero operator all steps are valid
         if self.size is not None:
-            if bool((size > self.size * (1 + 1e-12)).any()):  # the norms are rounded
+            if readable(size) and bool((size > self.size * (1 + 1e-12)).any()):  # the norms are rounded
                 do = "Make the network for a larger size, or divide the measurements and multiply the image by a number"
                 raise BadInput(f"Measurements of norm at most {self.size:.6g}", f"{float(size.max()):.6g}", do)
             size = torch.full_like(size, self.size)

@@ -156,3 +156,38 @@ def filter_kernels(
                     kernel[place, k] += tap
         pair.append(torch.from_numpy(np.kron(kernel if inverse else kernel.T, np.eye(inner))).to(device, dtype))
     return pair[0], pair[1]
+
+
+# --- the same step by its formula, for a compiler, which has no use for blocks and kept kernels -----------------------
+
+
+def split_formula(x: Tensor, axis: int, taps: tuple[tuple[float, ...], ...]) -> tuple[Tensor, Tensor]:
+    """Computes :func:`split_along` by its formula, for real or complex x: :math:`a_k=\\sum_jh_jx_{2k+L/2-j}`, and the
+    same with g, for taps h and g of length L and indices modulo the side."""
+    n, length = x.shape[axis], len(taps[0])
+    place = torch.arange(0, n, 2, device=x.device).unsqueeze(1) + length // 2 - torch.arange(length, device=x.device)
+    windows = _gathered(x.movedim(axis, -1), place % n)
+    low, high = (windows @ torch.tensor(taps, dtype=x.dtype, device=x.device).mT).unbind(-1)
+    return low.movedim(-1, axis), high.movedim(-1, axis)
+
+
+def merge_formula(low: Tensor, high: Tensor, axis: int, taps: tuple[tuple[float, ...], ...]) -> Tensor:
+    """Applies the transpose of :func:`split_formula`."""
+    half, shift = low.shape[axis], len(taps[0]) // 2
+    place = torch.arange(half, device=low.device).unsqueeze(1)
+    low, high = low.movedim(axis, -1), high.movedim(axis, -1)
+    both = []
+    for parity in range(2):
+        # Sample 2 m + p is reached by the taps j for which p - L/2 + j is even, from the coefficient m + (p - L/2 + j)
+        # / 2; the first of them is j = 0 or 1.
+        first = (parity + shift) % 2
+        count = len(taps[0][first::2])
+        at = (place + (parity - shift + first) // 2 + torch.arange(count, device=low.device)) % half
+        h, g = (torch.tensor(t[first::2], dtype=low.dtype, device=low.device) for t in taps)
+        both.append(_gathered(low, at) @ h + _gathered(high, at) @ g)
+    return torch.stack(both, dim=-1).flatten(-2).movedim(-1, axis)
+
+
+def _gathered(x: Tensor, place: Tensor) -> Tensor:
+    """Returns the entries of the last axis at these places (rows, taps), as two axes."""
+    return x.index_select(-1, place.flatten()).unflatten(-1, tuple(place.shape))

@@ -48,6 +48,9 @@ class Gradient(Convolutions):
         self.boundary: Boundary = boundary
         self.scale = math.sqrt(sum(_eigenvalues(n, boundary).mean() for n in sides))
         self.groups = (len(sides),) if boundary == "periodic" else ()
+        # Along each axis the responses of the periodic differences, and the eigenvalues of their Laplacian.
+        self._axes_responses = [torch.from_numpy(_response(n)) for n in sides]
+        self._axes_eigenvalues = [torch.from_numpy(_eigenvalues(n, "periodic")) for n in sides]
 
     @property
     def penalty_shape(self) -> tuple[int, ...]:
@@ -82,11 +85,8 @@ class Gradient(Convolutions):
         return torch.full((1,) * (len(self.in_shape) + 1), self.scale, dtype=torch.float64)
 
     def response(self, band: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        n = self.in_shape[band]
-        along = np.exp(2j * np.pi * np.arange(n) / n) - 1
-        along[0] = 0
-        along = along.reshape(-1, *(1,) * (len(self.in_shape) - 1 - band))
-        return torch.from_numpy(np.broadcast_to(along, self.in_shape).copy()).to(device=device, dtype=dtype)
+        along = self._axes_responses[band].view(-1, *(1,) * (len(self.in_shape) - 1 - band))
+        return along.expand(self.in_shape).contiguous().to(device=device, dtype=dtype)
 
     def band_norms(self) -> Tensor:
         return torch.full((self.out_shape[0],), 2.0, dtype=torch.float64)
@@ -98,19 +98,18 @@ class Gradient(Convolutions):
         if self.boundary == "periodic":
             return super().pseudo_rows()
         # In the cosine basis: the differences of the k-th basis function have entries of at most (2^d mu_k / N)^(1/2).
-        laplacian = self._laplacian("neumann")
+        along = [_eigenvalues(n, "neumann") for n in self.in_shape]
+        laplacian = np.array(sum(np.meshgrid(*along, indexing="ij", sparse=True)))
         laplacian.flat[0] = np.inf
         energy = 2 ** len(self.in_shape) * float((1 / laplacian).sum()) / laplacian.size
         return torch.tensor([math.sqrt(energy) * (1 + 1e-9)], dtype=torch.float64)
 
     def gram(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         # From the eigenvalues, which are exactly zero at frequency zero.
-        return torch.from_numpy(self._laplacian("periodic")).to(device, torch.empty(0, dtype=dtype).real.dtype)
-
-    def _laplacian(self, boundary: Boundary) -> NDArray[np.float64]:
-        """Returns the eigenvalues of the negative Laplacian, shape of the image."""
-        along = [_eigenvalues(n, boundary) for n in self.in_shape]
-        return np.array(sum(np.meshgrid(*along, indexing="ij", sparse=True)))
+        total, d = torch.zeros((), dtype=torch.float64), len(self.in_shape)
+        for axis, along in enumerate(self._axes_eigenvalues):
+            total = total + along.view(-1, *(1,) * (d - 1 - axis))
+        return total.to(device, torch.empty(0, dtype=dtype).real.dtype)
 
     def apply_gram_inverse(self, x: Tensor) -> Tensor:
         if self.boundary == "periodic" or x.numel() == 0:
@@ -121,6 +120,13 @@ class Gradient(Convolutions):
             wide = torch.cat([wide, wide.flip(axis)], dim=axis)
         solved = Gradient([2 * n for n in self.in_shape]).apply_gram_inverse(wide)
         return solved[(..., *(slice(n) for n in self.in_shape))].contiguous()
+
+
+def _response(n: int) -> NDArray[np.complex128]:
+    """Returns the response of the periodic difference along an axis of n pixels, exactly zero at frequency zero."""
+    along = np.exp(2j * np.pi * np.arange(n) / n) - 1
+    along[0] = 0
+    return along
 
 
 def _eigenvalues(n: int, boundary: Boundary) -> NDArray[np.float64]:

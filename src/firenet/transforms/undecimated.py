@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from firenet.numerics import compiling
 from firenet.operators.norm_bound import NormBound
 from firenet.transforms.analysis_operator import TightFrame, image_shape
 from firenet.transforms.convolutions import Convolutions
@@ -58,6 +59,8 @@ class UndecimatedWavelet(Convolutions, TightFrame):
         self.is_orthonormal = depth == 0
         self.groups = (1,) * bands
         self._made: Tensor | None = None
+        # The responses along each axis, of which those of the bands are products.
+        self._axes_responses = [torch.from_numpy(_along(wavelet, depth, n)) for n in self.in_shape]
 
     def levels(self) -> Tensor:
         """Returns the level of each coefficient: 0 the approximation, 1 the coarsest details, ``depth`` the finest."""
@@ -78,15 +81,17 @@ class UndecimatedWavelet(Convolutions, TightFrame):
         level, kind = (self.depth - 1, 0) if band == each * self.depth else (band // each, band % each + 1)
         product = torch.ones((), dtype=torch.complex128)
         for axis in range(d):
-            along = _along(self.wavelet, self.depth, self.in_shape[axis])[level, kind >> (d - 1 - axis) & 1]
-            product = product[..., None] * torch.from_numpy(along)
+            product = product[..., None] * self._axes_responses[axis][level, kind >> (d - 1 - axis) & 1]
         # Products of many small numbers become denormal, and arithmetic with denormals is many times slower. Numbers
         # below the square of the rounding are negligible.
         product = torch.where(product.abs() < torch.finfo(dtype).eps ** 2, 0, product)
         return product.to(device=device, dtype=dtype)
 
-    @torch.inference_mode(False)
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return super().responses(dtype, device) if compiling() else self._kept_responses(dtype, device)
+
+    @torch.inference_mode(False)
+    def _kept_responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         if self._made is None or self._made.dtype != dtype or self._made.device != device:
             self._made = super().responses(dtype, device)
         return self._made

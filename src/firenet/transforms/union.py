@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import compiling
 from firenet.operators.norm_bound import NormBound
 from firenet.transforms.analysis_operator import AnalysisOperator
 from firenet.transforms.convolutions import Convolutions
@@ -81,8 +82,11 @@ class Union(Convolutions):
             band -= part.out_shape[0]
         raise IndexError(band)
 
-    @torch.inference_mode(False)
     def responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return super().responses(dtype, device) if compiling() else self._kept_responses(dtype, device)
+
+    @torch.inference_mode(False)
+    def _kept_responses(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         key = (dtype, device)
         if key not in self._cached:
             self._cached = {key: super().responses(dtype, device)}  # only one entry: they are large

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from firenet.errors import BadInput
+from firenet.numerics import compiling
 from firenet.operators.norm_bound import NormBound
 from firenet.transforms.analysis_operator import TightFrame
 
@@ -165,8 +166,14 @@ def _sides(shape: Sequence[int]) -> tuple[int, ...]:
 def _butterfly(x: Tensor) -> Tensor:
     """Computes the Hadamard transform (natural order, no scaling) along the middle axis of (outer, n, inner)."""
     n, inner = x.shape[1:]
-    result, work = (torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(2))
     half = n // 2
+    if compiling():
+        while half:
+            pairs = x.reshape(-1, 2, half * inner)
+            x = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], dim=1).view(x.shape)
+            half //= 2
+        return x
+    result, work = (torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(2))
     while half:
         pairs, written = (t.reshape(-1, 2, half * inner) for t in (x, result))
         torch.add(pairs[:, 0], pairs[:, 1], out=written[:, 0])

@@ -13,6 +13,7 @@ import pywt
 import torch
 from torch import Tensor
 
+from firenet.numerics import compiling
 from firenet.operators.norm_bound import NormBound
 from firenet.transforms.analysis_operator import TightFrame, image_shape
 from firenet.transforms.filters import (
@@ -21,7 +22,9 @@ from firenet.transforms.filters import (
     haar_merge,
     haar_split,
     merge_along,
+    merge_formula,
     split_along,
+    split_formula,
     table_defect,
 )
 
@@ -60,6 +63,7 @@ class Wavelet(TightFrame):
         self.wavelet = wavelet
         self.depth = depth
         self.is_orthonormal = padded == shape
+        self._taps: tuple[tuple[float, ...], ...] = tuple(tuple(taps.tolist()) for taps in filter_bank(wavelet))
         self._haar = wavelet in ("haar", "db1")
         # Haar takes sums and differences; the factor 1/sqrt 2 of each axis is multiplied once for a level.
         self._scale = 2 ** (-0.5 * len(shape)) if self._haar else 1.0
@@ -80,6 +84,8 @@ class Wavelet(TightFrame):
     def _analyse(self, x: Tensor) -> Tensor:
         pad = [p for n, m in zip(reversed(self.in_shape), reversed(self.out_shape), strict=True) for p in (0, m - n)]
         x = torch.nn.functional.pad(x, pad) if any(pad) else x
+        if compiling():
+            return self._analysed(x)
         if self.depth == 0 or x.numel() == 0:
             return x.clone()
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -96,7 +102,9 @@ class Wavelet(TightFrame):
         return out
 
     def _synthesise(self, c: Tensor) -> Tensor:
-        if self.depth and c.numel():
+        if compiling():
+            c = self._synthesised(c)
+        elif self.depth and c.numel():
             source = self._grid(c)
             x = self.corners(source, self.depth, behind=1)[0]
             for k in range(self.depth, 0, -1):
@@ -126,6 +134,37 @@ class Wavelet(TightFrame):
             at, n = axis - len(self.out_shape) - behind, side >> k
             bands = [band.narrow(at, start, n) for band in bands for start in (0, n)]
         return bands
+
+    def _analysed(self, x: Tensor) -> Tensor:
+        """Computes :meth:`_analyse` by its formula, with new tensors, for a compiler."""
+        for k in range(self.depth):
+            corner = x[(..., *(slice(n >> k) for n in self.out_shape))]
+            for axis in range(-len(self.in_shape), 0):
+                low, high = split_formula(corner, axis, self._taps)
+                corner = torch.cat([low, high], dim=axis)
+            x = self._with_corner(x, corner, k)
+        return x
+
+    def _synthesised(self, c: Tensor) -> Tensor:
+        """Computes :meth:`_synthesise` by its formula, before it crops."""
+        for k in reversed(range(self.depth)):
+            corner = c[(..., *(slice(n >> k) for n in self.out_shape))]
+            for axis in range(-len(self.in_shape), 0):
+                corner = merge_formula(*corner.chunk(2, dim=axis), axis, self._taps)
+            c = self._with_corner(c, corner, k)
+        return c
+
+    def _with_corner(self, c: Tensor, corner: Tensor, k: int) -> Tensor:
+        """Returns c with its corner of level k replaced."""
+        d = len(self.out_shape)
+        for axis in range(d) if k else ():
+            # From the corner outwards, what lies beside it along one axis after the other.
+            sides = [n >> k if after > axis else n for after, n in enumerate(self.out_shape)]
+            sides[axis] = self.out_shape[axis]
+            beside = c[(..., *(slice(n) for n in sides))]
+            n = self.out_shape[axis]
+            corner = torch.cat([corner, beside.narrow(axis - d, n >> k, n - (n >> k))], dim=axis - d)
+        return corner
 
     def _split(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         return haar_split(x, axis) if self._haar else split_along(x, axis, self.wavelet)
