@@ -42,7 +42,7 @@ PARTS = 8  # the campaign's problems are spread over so many tests, for as many 
 def test_no_claim_of_a_random_problem_is_false(part: int):
     tally: Counter[str] = Counter()
     false = []
-    for k in range(part, 160, PARTS):
+    for k in range(part, 96, PARTS):
         case, tolerance = soundness.random_case(k, seed=1)
         false += [f"{k} ({case.name}): {claim}" for claim in soundness.check(case, tolerance, tally)]
     assert not false
@@ -51,9 +51,9 @@ def test_no_claim_of_a_random_problem_is_false(part: int):
 
 def test_no_claim_of_a_built_problem_is_false():
     tally: Counter[str] = Counter()
-    false = [f"{k}: {claim}" for k in range(40) for claim in soundness.built(k, 1, tally)]
+    false = [f"{k}: {claim}" for k in range(24) for claim in soundness.built(k, 1, tally)]
     assert not false
-    assert tally["refused at the door"] >= 4
+    assert tally["refused at the door"] >= 2
 
 
 INEQUALITIES = {
