@@ -56,7 +56,7 @@ OWN = {
     "test_convolutions": "undecimated gradient union",
     "test_doors": "check numerics",
     "test_engines": "engine engines compiled compiled_gradient compiling",
-    "test_export": "real_valued onnx_file",
+    "test_export": "real_valued real_bands real_transforms onnx_file",
     "test_files": "stored bart png nifti dicom mrd numpy_files foreign",
     "test_fixed_loop": "kernel synthesis_kernel schedules solution",
     "test_format_features": "files bart png nifti dicom mrd hdf5 numpy_files",

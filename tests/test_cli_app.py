@@ -82,6 +82,10 @@ def test_export_through_the_command(tmp_path):
     assert "the tolerance 0.01 was not reached" in few.stderr
     assert f"{tmp_path / 'few.onnx'} was written all the same" in few.stderr
     assert (tmp_path / "few.onnx").stat().st_size == json.loads(few.stdout)["onnx"]["bytes"]
+    form = ("--sparsify", "undecimated:haar:1", "--layers", "2")
+    bands = call("export", tmp_path / "scan.npy", "-o", tmp_path / "bands.onnx", *form, "--json")
+    assert bands.exit_code in (0, NOT_REACHED), bands.stderr
+    assert max(json.loads(bands.stdout)["onnx"]["difference"].values()) <= 1e-5
     wrong = call("export", tmp_path / "scan.npy", "-o", tmp_path / "net.pt")
     assert wrong.exit_code == BAD_INPUT
     assert ".onnx" in wrong.stderr

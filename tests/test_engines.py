@@ -137,7 +137,7 @@ def test_the_engines_take_the_same_layers(
     # Values of one state, of which each band is off by some roundings of the image: a sum of magnitudes times limits is
     # off by at most the norm of the limits times that, a ratio by one over the smallest limit times that.
     problems = compiled.problem, plain.problem
-    limits = torch.stack([limit.expand(shape) for limit in problems[0]._every_limit()])
+    limits = torch.stack([limit.expand(shape) for limit in problems[0].every_limit()])
     unit = ROUNDINGS * torch.finfo(dtype).eps * np.sqrt(np.prod(shape))
     one, two = (problem.penalty(plain.last) for problem in problems)
     assert ((one - two).abs() <= unit * torch.linalg.vector_norm(limits) * sizes["x"] + unit * two).all()

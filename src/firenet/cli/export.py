@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 def export(
     source: Source,
     out: Annotated[Path, Option("-o", "--out", help="The network (.onnx).", show_default=False)],
-    wavelet: Annotated[str, Option(help="The orthonormal wavelet, as in recon.")] = "db4",
+    sparsify: Annotated[
+        str | None,
+        Option(
+            help="The sparsifying transform, as in recon, but periodic: undecimated:WAVELET[:LEVELS], "
+            "orthonormal:WAVELET[:LEVELS], tv, or a sum. Default: orthonormal:db4.",
+        ),
+    ] = None,
+    wavelet: options.WaveletName = None,
     lam: options.Lam = None,
     layers: Annotated[int, Option(help="The largest number of layers; each takes about a second to write.")] = 200,
     tolerance: Annotated[
@@ -43,6 +50,7 @@ def export(
 
     Examples:
       firenet export scan.npz -o network.onnx
+      firenet export scan.npz --sparsify undecimated:haar:3 -o network.onnx
       firenet export scan.h5 --maps auto --slice 3 --tolerance 0.05 -o network.onnx
     """
     from firenet.export.onnx_file import check_export
@@ -57,7 +65,7 @@ def export(
     with scans.progress(quiet) as tell:
         (made,) = reconstruct_scan(
             source,
-            sparsify=f"orthonormal:{wavelet}",
+            sparsify=options.transform_of(sparsify, wavelet) or "orthonormal:db4",
             lam=lam,
             layers=layers,
             tolerance=tolerance,

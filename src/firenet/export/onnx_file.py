@@ -108,7 +108,7 @@ def export_onnx(
         "nodes": len(program.model.graph),
         "opset": program.model.opset_imports[""],
         "dtype": str(dtype).removeprefix("torch."),
-        "fourier": fourier if module.pairs else None,
+        "fourier": module.fourier,
         "input": [batch, *module.out_shape, *module._pair],
         "output": [batch, *module.in_shape, *module._pair],
         "seed": seed,

@@ -126,7 +126,7 @@ class PairProblem(Problem):
                 self._made[key] = found
         return found
 
-    def _every_limit(self) -> list[Tensor]:
+    def every_limit(self) -> list[Tensor]:
         """Returns the limits of all groups in double precision."""
         return [torch.as_tensor(self._limit(k), dtype=torch.float64) for k in range(len(self.operator.groups))]
 
@@ -134,7 +134,7 @@ class PairProblem(Problem):
         pair, total = self.operator, torch.zeros(len(z), dtype=torch.float64, device=z.device)
         engine = self.engine(z)
         if engine is not None:
-            return engine.penalty(pair.to_space(z.clone()), self._every_limit())
+            return engine.penalty(pair.to_space(z.clone()), self.every_limit())
         prepared = pair.prepare(z)
         for k, group in enumerate(pair.groups):
             limit = self._limit(k)
@@ -166,7 +166,7 @@ class PairProblem(Problem):
         engine = self.engine(p, back)
         if engine is not None:
             image = self.operator.to_space(self.operator.lifted(back))
-            return engine.worst(p, image, [limit.reciprocal() for limit in self._every_limit()])
+            return engine.worst(p, image, [limit.reciprocal() for limit in self.every_limit()])
         largest = torch.zeros(len(p), dtype=torch.float64, device=p.device)
         for k, _, part in self._repaired(p, self.operator.lifted(back)):
             sizes = _group_magnitudes(part) / self._limit(k)

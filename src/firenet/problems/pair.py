@@ -102,6 +102,18 @@ class OperatorPair:
         """Whether the coordinates are those for Fourier samples and convolutions, in which the pair preserves norms."""
         return self._spectral
 
+    @property
+    def scale(self) -> Tensor | float:
+        """The factor by which points in these coordinates become spectra, if the pair :attr:`is_isometry`, or else
+        images."""
+        return self._damp
+
+    @property
+    def band_scale(self) -> float:
+        """The number by which W is multiplied: applied to images if the pair :attr:`is_isometry`, or else to points in
+        these coordinates, it gives :meth:`band`."""
+        return self._balance if self._spectral else self._relative
+
     def _damped(self, x: Tensor, power: int) -> Tensor:
         """Multiplies x by a power of the scale of the coordinates."""
         if isinstance(self._damp, Tensor):
