@@ -65,13 +65,13 @@ class Case:
 
     @property
     def compared(self) -> str:
-        """What the image is compared with."""
+        """Names what the image is compared with."""
         named = {"raw": "full scan", "measured": "FBP of 181 views"}
         return next((words for begin, words in named.items() if self.title.startswith(begin)), "truth")
 
     @property
     def without(self) -> str:
-        """What the image without a network is."""
+        """Names the image without a network."""
         return "FBP" if self.title.startswith("measured") else "zero-filled"
 
     def record(self) -> dict[str, Any]:

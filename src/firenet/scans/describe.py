@@ -1,4 +1,4 @@
-"""What the library sees in a file of measurements, and what it would do with it."""
+"""Describes files of measurements: what is in them, and the command that reconstructs them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from firenet.numerics import tensor_of
 
 @dataclass(frozen=True)
 class Described:
-    """What a file of measurements has.
+    """Describes what a file of measurements has.
 
     Attributes:
         kind: What was measured, in words.
